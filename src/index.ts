@@ -1,1 +1,12 @@
-export {};
+/**
+ * What a plugin author imports: the contract, its errors and the constructors of phases. Nothing else is public here;
+ * engines use `webapi-plugin-host/client`, plugin tests use `webapi-plugin-host/testing`.
+ */
+
+export type { JsonObject, JsonValue } from './lib/json.js';
+export * from './plugin-api/config.js';
+export * from './plugin-api/contexts.js';
+export * from './plugin-api/data.js';
+export * from './plugin-api/errors.js';
+export * from './plugin-api/phase.js';
+export * from './plugin-api/plugin.js';

@@ -1,0 +1,161 @@
+/**
+ * The error catalogue: every error that leaves a room carries one of these codes. A code is never reused for another
+ * meaning; a retired one moves to RETIRED_CODES. `docs/errors.md` is generated from this table.
+ */
+
+/** What an error is to its receiver; `rpc/` maps each kind to one gRPC status, in one place. */
+export type ErrorKind =
+  | 'invalid' // the caller's input is wrong; the same call fails again
+  | 'not_found'
+  | 'conflict' // contradicts what the daemon already holds
+  | 'exhausted' // a limit is reached; later it may pass
+  | 'unavailable' // not now; another replica or a later call may serve it
+  | 'deadline'
+  | 'cancelled'
+  | 'precondition' // the state forbids it until somebody changes it
+  | 'unimplemented'
+  | 'denied'
+  | 'internal';
+
+export interface ErrorEntry {
+  readonly kind: ErrorKind;
+  /** Whether the same call may succeed later without anybody changing it. */
+  readonly retryable: boolean;
+  /** One line for the reference: when it happens and what to do. */
+  readonly summary: string;
+}
+
+const entry = (kind: ErrorKind, retryable: boolean, summary: string): ErrorEntry => ({ kind, retryable, summary });
+
+export const ERROR_CATALOGUE = {
+  // What a caller sent.
+  REQUEST_UNDECODABLE: entry('invalid', false, 'The bytes are not the message the method takes.'),
+  REQUEST_FIELD_INVALID: entry('invalid', false, 'A field is missing or has a value outside its range.'),
+  REQUEST_TOO_LARGE: entry('invalid', false, 'A field, or the whole request, is larger than the configured bound.'),
+  HANDLE_MALFORMED: entry('invalid', false, 'The handle is truncated, altered, or was made by something else.'),
+  HANDLE_VERSION_UNKNOWN: entry('invalid', false, 'The handle was made by a newer daemon than this one.'),
+  TASK_TYPE_UNKNOWN: entry('not_found', false, 'No plugin serves the task type (and none is the default).'),
+  TASK_TYPE_VERSION_UNKNOWN: entry('not_found', false, 'The task type is served, but not in this version.'),
+  TASK_UNKNOWN: entry('not_found', false, 'The daemon holds no such task.'),
+  PLUGIN_KIND_MISMATCH: entry(
+    'invalid',
+    false,
+    'Do was called for an async plugin, or Create for a plugin that cannot create.',
+  ),
+  PLUGIN_METHOD_MISSING: entry('unimplemented', false, 'The plugin does not offer this optional method.'),
+  RESUME_TOKEN_INVALID: entry('invalid', false, 'A Watch resume token is malformed or from another daemon run.'),
+
+  // Capacity and state of the daemon.
+  STORE_FULL: entry('exhausted', true, 'The store and its waiting line are full; try later.'),
+  ADMISSION_DEADLINE: entry(
+    'exhausted',
+    true,
+    'The rate or concurrency limit cannot admit the call before its deadline.',
+  ),
+  RATE_LIMIT_THROTTLED: entry('exhausted', true, 'The remote asked for a pause that outlasts the deadline.'),
+  DAEMON_DRAINING: entry('unavailable', true, 'The daemon is stopping; call another replica or retry.'),
+  DAEMON_STATE: entry('internal', false, 'An operation is illegal in the state the daemon is in.'),
+  DEADLINE_EXCEEDED: entry('deadline', true, 'The deadline passed before an answer was there.'),
+  CALL_CANCELLED: entry('cancelled', true, 'The caller cancelled.'),
+  TOO_MANY_STREAMS: entry('exhausted', true, 'The bound of open Watch streams is reached.'),
+
+  // Plugin calls.
+  PLUGIN_PAUSED: entry('unavailable', true, 'An operator paused the plugin.'),
+  PLUGIN_QUARANTINED: entry('unavailable', true, 'The plugin process crashed repeatedly and is held back for a while.'),
+  PLUGIN_NOT_SERVING: entry('unavailable', true, 'The plugin failed to load or is not up yet.'),
+  PLUGIN_PROCESS_DIED: entry('unavailable', true, 'The plugin process ended during the call.'),
+  PLUGIN_CHANNEL_OVERLOADED: entry('unavailable', true, 'The channel to the plugin process is full.'),
+  PLUGIN_THREW_THROTTLED: entry('exhausted', true, 'The remote throttled the call.'),
+  PLUGIN_THREW_TRANSIENT: entry('unavailable', true, 'The plugin reported a transient fault of its remote.'),
+  PLUGIN_THREW_PERMANENT: entry('precondition', false, 'The plugin refused permanently.'),
+  PLUGIN_THREW_NOT_FOUND: entry('not_found', false, 'The remote does not know the resource.'),
+  PLUGIN_THREW_UNKNOWN: entry(
+    'unavailable',
+    true,
+    'The plugin threw something outside its contract; taken as transient.',
+  ),
+  PLUGIN_ANSWER_INVALID: entry('internal', false, 'The plugin answered something outside its contract.'),
+  PLUGIN_DEADLINE: entry('deadline', true, 'The plugin did not answer within the deadline of its call.'),
+  RESOURCE_META_INVALID: entry(
+    'internal',
+    false,
+    'The resource meta does not survive its round trip as JSON or through the codec.',
+  ),
+  RESOURCE_META_TOO_LARGE: entry('internal', false, 'The resource meta is larger than 16 KiB.'),
+
+  // How a task can end by the daemon's own decision. These codes appear in ExecutionError.code.
+  RESOURCE_LOST: entry(
+    'not_found',
+    true,
+    'The remote no longer knows the job; the attempt ends as retryable system failure.',
+  ),
+  CREATE_LOST: entry(
+    'not_found',
+    true,
+    'The accepted create is not known any more (restart without journal); retryable failure.',
+  ),
+  CREATE_BUDGET_SPENT: entry('unavailable', true, 'Creating failed transiently until the create budget was spent.'),
+  READS_FAILING: entry(
+    'unavailable',
+    true,
+    'Reads failed consecutively beyond maxSystemFailures and the minimum failing time.',
+  ),
+  REMOTE_OUTAGE: entry('unavailable', true, 'The remote was down for longer than the outage grace.'),
+  OUTPUTS_UNUSABLE: entry(
+    'precondition',
+    false,
+    'The task succeeded but its outputs are missing, undeclared or too large.',
+  ),
+  TASK_DELETED: entry('cancelled', false, 'The task was deleted.'),
+  TASK_ABORTED: entry('cancelled', false, 'The remote reports that the job was aborted.'),
+
+  // Loading plugins.
+  PLUGIN_SOURCE_NOT_FOUND: entry('invalid', false, 'The configured file, folder or package does not exist.'),
+  PLUGIN_SOURCE_UNSUPPORTED: entry('invalid', false, 'The file type cannot be loaded by this Node version.'),
+  PLUGIN_IMPORT_FAILED: entry('invalid', false, 'Importing the plugin module threw.'),
+  PLUGIN_IMPORT_TIMEOUT: entry('deadline', false, 'Importing or loading the plugin took longer than its deadline.'),
+  PLUGIN_SHAPE_INVALID: entry('invalid', false, 'The default export is not a plugin definition.'),
+  PLUGIN_API_VERSION_UNKNOWN: entry('invalid', false, 'The plugin was written for another version of the plugin API.'),
+  PLUGIN_ID_TAKEN: entry('conflict', false, 'Two configured plugins have one id.'),
+  PLUGIN_SETTINGS_INVALID: entry('invalid', false, 'The settings do not satisfy the schema of the plugin.'),
+  PLUGIN_CONFIG_INVALID: entry('invalid', false, 'The plugin config is outside its allowed ranges.'),
+  PLUGIN_LOAD_FAILED: entry('invalid', false, 'load() threw.'),
+  PLUGIN_SKIPPED: entry('precondition', false, 'The plugin decided not to serve here.'),
+  ROUTE_CONFLICT: entry('conflict', false, 'Two plugins claim one task type, version or default, and no rule decides.'),
+  ROUTE_TARGET_UNKNOWN: entry('invalid', false, 'defaultForTaskTypes names a plugin that does not serve the type.'),
+
+  // Config and process.
+  CONFIG_FILE_UNREADABLE: entry('invalid', false, 'A config file is missing, unreadable or not JSON/YAML.'),
+  CONFIG_KEY_UNKNOWN: entry('invalid', false, 'A config key does not exist.'),
+  CONFIG_VALUE_INVALID: entry('invalid', false, 'A config value has the wrong type, unit or range.'),
+  CONFIG_CONFLICT: entry('invalid', false, 'Two config values contradict each other.'),
+  LISTEN_FAILED: entry('unavailable', false, 'An address could not be bound.'),
+  SHUTDOWN_FORCED: entry('internal', false, 'The stop was forced while something was still running.'),
+
+  // Data.
+  LITERAL_UNCONVERTIBLE: entry('invalid', false, 'A value cannot become a literal of the wanted type, or the reverse.'),
+  DATA_LOCATION_UNSUPPORTED: entry(
+    'invalid',
+    false,
+    'No data store serves this URI, or it lies outside the allowed roots.',
+  ),
+  DATA_NOT_FOUND: entry('not_found', false, 'The object does not exist.'),
+  DATA_ACCESS_DENIED: entry('denied', false, 'The data store refused access.'),
+  DATA_TOO_LARGE: entry('exhausted', false, 'The object is larger than the bound.'),
+  DATA_UNAVAILABLE: entry('unavailable', true, 'The data store failed transiently.'),
+  SECRET_NOT_FOUND: entry('not_found', false, 'The secret is in none of the places that were searched.'),
+
+  // Encoding.
+  ENCODE_INVALID: entry(
+    'internal',
+    false,
+    'A message to be sent has an unknown enum name, an unknown field or lacks a required one.',
+  ),
+  DESCRIPTOR_UNKNOWN: entry('internal', false, 'A message or service is not in the loaded descriptors.'),
+  INTERNAL: entry('internal', false, 'A fault of the daemon itself.'),
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERROR_CATALOGUE;
+
+/** Codes that were released once and must never mean anything else. */
+export const RETIRED_CODES: readonly string[] = [];
