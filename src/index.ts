@@ -3,7 +3,6 @@
  * engines use `webapi-plugin-host/client`, plugin tests use `webapi-plugin-host/testing`.
  */
 
-export type { JsonObject, JsonValue } from './lib/json.js';
 export * from './plugin-api/config.js';
 export * from './plugin-api/contexts.js';
 export * from './plugin-api/data.js';

@@ -1,5 +1,7 @@
 import type { JsonValue } from '../lib/json.js';
 
+export type { JsonObject, JsonValue } from '../lib/json.js';
+
 /** A literal made by a constructor of `literals`, or read from inputs where no plain value can hold it. */
 export interface TaggedLiteral {
   readonly literalKind: string;
