@@ -1,0 +1,137 @@
+import { crc32 } from 'node:zlib';
+import { HostError } from '../errors/index.js';
+import type { AttemptKey } from './attempt-key.js';
+
+/** What a task is, apart from how it is doing; everything the daemon needs to take a task up again from its handle. */
+export interface TaskIdentity {
+  readonly plugin: string;
+  readonly taskType: string;
+  readonly taskTypeVersion: number;
+  readonly key: AttemptKey;
+  readonly incarnation: number;
+  readonly project: string;
+  readonly domain: string;
+  /** The engine's namespace. */
+  readonly namespace: string;
+  /** The quota namespace whose token the task holds; empty when it holds none. */
+  readonly quotaNamespace: string;
+  readonly createdAtMs: number;
+  /** Names of the declared outputs; undefined when they did not fit (then completeness is not checked after a restart). */
+  readonly outputNames: readonly string[] | undefined;
+}
+
+/** A handle is either `accepted` (nothing is created yet, there is no meta) or `created`. */
+export interface Handle {
+  readonly identity: TaskIdentity;
+  /** The encoded resource meta; undefined while accepted. */
+  readonly meta: Buffer | undefined;
+}
+
+/** Largest size of a handle without its meta, in bytes (design 1a). Names of outputs give way first. */
+export const MAX_HANDLE_OVERHEAD = 300;
+/** Above this a plugin's meta is warned about: engines keep it in one object with all nodes of the workflow. */
+export const META_WARN_BYTES = 1024;
+/** Above this a plugin's meta is refused. */
+export const META_MAX_BYTES = 16 * 1024;
+
+const MAGIC = Buffer.from('wph1', 'latin1');
+const FIXED = MAGIC.length + 4 + 2; // magic, CRC-32 of the rest, length of the header
+
+/**
+ * Layout: `wph1`, CRC-32 (4 bytes, big endian) of all that follows, header length (2 bytes), header (a JSON array),
+ * meta. The header's first element says `a`ccepted or `c`reated. Deterministic: equal handles are equal bytes.
+ */
+export function encodeHandle(handle: Handle): Buffer {
+  const { identity: id, meta } = handle;
+  const parts: unknown[] = [
+    meta === undefined ? 'a' : 'c',
+    id.plugin,
+    id.taskType,
+    id.taskTypeVersion,
+    id.key,
+    id.incarnation,
+    id.project,
+    id.domain,
+    id.namespace,
+    id.quotaNamespace,
+    Math.round(id.createdAtMs),
+  ];
+  let header = Buffer.from(JSON.stringify(id.outputNames === undefined ? parts : [...parts, id.outputNames]));
+  if (header.length + FIXED > MAX_HANDLE_OVERHEAD && id.outputNames !== undefined) {
+    header = Buffer.from(JSON.stringify(parts));
+  }
+  const bytes = Buffer.concat([Buffer.alloc(FIXED), header, meta ?? Buffer.alloc(0)]);
+  MAGIC.copy(bytes, 0);
+  bytes.writeUInt16BE(header.length, 8);
+  bytes.writeUInt32BE(crc32(bytes.subarray(8)), 4);
+  return bytes;
+}
+
+/** Whether these bytes claim to be a handle of this daemon; foreign resource metas do not. */
+export function looksLikeHandle(bytes: Uint8Array): boolean {
+  return bytes.length >= 4 && bytes[0] === 0x77 && bytes[1] === 0x70 && bytes[2] === 0x68;
+}
+
+/** Throws HANDLE_MALFORMED or HANDLE_VERSION_UNKNOWN. */
+export function decodeHandle(input: Uint8Array): Handle {
+  const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
+  if (!looksLikeHandle(bytes)) {
+    throw malformed(`its first bytes are not those of a handle of this daemon (${bytes.length} bytes seen)`);
+  }
+  if (bytes[3] !== 0x31) {
+    throw new HostError(
+      'HANDLE_VERSION_UNKNOWN',
+      `the handle has format version ${JSON.stringify(String.fromCharCode(bytes[3] ?? 0))}, this daemon knows version 1; run the daemon version that made it`,
+    );
+  }
+  if (bytes.length < FIXED) throw malformed(`it ends after ${bytes.length} bytes`);
+  if (crc32(bytes.subarray(8)) !== bytes.readUInt32BE(4)) {
+    throw malformed('its checksum does not fit, it was truncated or altered');
+  }
+  const headerEnd = FIXED + bytes.readUInt16BE(8);
+  if (headerEnd > bytes.length) throw malformed('its header is longer than the handle');
+  return parse(bytes.subarray(FIXED, headerEnd), bytes.subarray(headerEnd));
+}
+
+function parse(headerBytes: Buffer, meta: Buffer): Handle {
+  let header: unknown;
+  try {
+    header = JSON.parse(headerBytes.toString('utf8'));
+  } catch {
+    throw malformed('its header is not JSON');
+  }
+  if (!Array.isArray(header)) throw malformed('its header is not a list');
+  const [mark, plugin, taskType, taskTypeVersion, key, incarnation, project, domain, namespace, quota, created, names] =
+    header as unknown[];
+  const texts = [plugin, taskType, key, project, domain, namespace, quota];
+  const numbers = [taskTypeVersion, incarnation, created];
+  const namesOk = names === undefined || (Array.isArray(names) && names.every((n) => typeof n === 'string'));
+  if (
+    (mark !== 'a' && mark !== 'c') ||
+    texts.some((t) => typeof t !== 'string') ||
+    numbers.some((n) => typeof n !== 'number') ||
+    !namesOk
+  ) {
+    throw malformed('its header has fields of the wrong type');
+  }
+  return {
+    identity: {
+      plugin: plugin as string,
+      taskType: taskType as string,
+      taskTypeVersion: taskTypeVersion as number,
+      key: key as string,
+      incarnation: incarnation as number,
+      project: project as string,
+      domain: domain as string,
+      namespace: namespace as string,
+      quotaNamespace: quota as string,
+      createdAtMs: created as number,
+      outputNames: names as readonly string[] | undefined,
+    },
+    meta: mark === 'c' ? Buffer.from(meta) : undefined,
+  };
+}
+
+function malformed(what: string): HostError {
+  return new HostError('HANDLE_MALFORMED', `not a handle of this daemon: ${what}; send the bytes that Create answered`);
+}
