@@ -1,0 +1,96 @@
+import type * as protobuf from 'protobufjs';
+import { HostError, messageOf } from '../errors/index.js';
+import { CheckedReader } from './reader.js';
+import { assertRequired } from './required.js';
+import type { StrictEncoder } from './strict-encoder.js';
+import { asBuffer, takeMessages } from './wire.js';
+
+/**
+ * A decoded message, or one to encode. Field names in camelCase. Per kind of field:
+ *
+ * | field | decoded as | taken for encoding |
+ * | --- | --- | --- |
+ * | 64-bit integer | decimal text (JSON-safe, no loss) | bigint, safe integer, decimal text, Long |
+ * | bytes | Buffer | Uint8Array |
+ * | enum | its name (the number where the name is unknown) | a known name or number |
+ * | message | object, or null where unset | object, or its encoded bytes; null or undefined for unset |
+ * | repeated, map | array, object (empty where unset) | the same |
+ * | other scalars without presence | their zero value where unset | the same |
+ * | oneof | the set member, and its name under the oneof's name | the set member |
+ */
+// biome-ignore lint/suspicious/noExplicitAny: the shape is known to the .proto file only; callers narrow with the type parameter
+export type Message = Record<string, any>;
+
+export interface DecodeOptions {
+  /**
+   * Top-level fields of message type to leave encoded: they appear as Buffers (null where unset), not copied and with
+   * everything in them that the descriptors do not know.
+   */
+  readonly raw?: readonly string[];
+}
+
+/** Decodes and encodes one message type. */
+export interface Codec<T extends object = Message> {
+  readonly typeName: string;
+  /** Throws REQUEST_UNDECODABLE. */
+  decode(bytes: Uint8Array, options?: DecodeOptions): T;
+  /** Strict: unknown fields, unknown enum names and wrong types throw ENCODE_INVALID with the path of the field. */
+  encode(message: T): Buffer;
+  /** `encode`, after asserting that these fields are set; see `assertRequired` for the form of the paths. */
+  encodeStrict(message: T, required: readonly string[]): Buffer;
+}
+
+const DECODED_FORM: protobuf.IConversionOptions = {
+  longs: String,
+  enums: String,
+  defaults: true,
+  arrays: true,
+  objects: true,
+  oneofs: true,
+};
+
+function rawNumbers(type: protobuf.Type, names: readonly string[]): Map<string, number> {
+  const numbers = new Map<string, number>();
+  for (const name of names) {
+    const field = Object.hasOwn(type.fields, name) ? type.fields[name]! : undefined;
+    if (field === undefined || field.repeated || field.map || !field.resolve().resolvedType) {
+      throw new HostError('DESCRIPTOR_UNKNOWN', `${type.fullName.slice(1)} has no single embedded message ${name}.`);
+    }
+    numbers.set(name, field.id);
+  }
+  return numbers;
+}
+
+export function makeCodec<T extends object>(type: protobuf.Type, encoder: StrictEncoder): Codec<T> {
+  const typeName = type.fullName.replace(/^\./, '');
+  const decodeAll = (bytes: Uint8Array): Message => {
+    try {
+      return type.toObject(type.decode(new CheckedReader(asBuffer(bytes))), DECODED_FORM);
+    } catch (thrown) {
+      throw new HostError('REQUEST_UNDECODABLE', `The bytes are not a ${typeName}: ${messageOf(thrown)}.`, {
+        cause: thrown,
+      });
+    }
+  };
+  return {
+    typeName,
+    decode(bytes, options = {}) {
+      if (options.raw === undefined || options.raw.length === 0) return decodeAll(bytes) as T;
+      const numbers = rawNumbers(type, options.raw);
+      const { values, rest } = takeMessages(asBuffer(bytes), [...numbers.values()]);
+      const message = decodeAll(rest);
+      for (const [name, number] of numbers) {
+        const value = values.get(number);
+        message[name] = value ?? null;
+        const oneof = type.fields[name]!.partOf;
+        if (value !== undefined && oneof) message[oneof.name] = name;
+      }
+      return message as T;
+    },
+    encode: (message) => encoder.encode(type, message),
+    encodeStrict(message, required) {
+      assertRequired(type.name, message, required);
+      return encoder.encode(type, message);
+    },
+  };
+}

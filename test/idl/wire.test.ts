@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { HostError } from '../../src/errors/index.js';
+import {
+  buildLiteralMap,
+  mergeLiteralMaps,
+  pickLiteral,
+  readLiteralNames,
+  readNamedLiterals,
+} from '../../src/idl/literal-map.js';
+import { loadFlyteidl } from '../../src/idl/load.js';
+import { encodeVarint, lenField, readFields, replaceMessage, splitMessage, takeMessage } from '../../src/idl/wire.js';
+
+const idl = loadFlyteidl();
+const createTask = idl.codec('flyteidl.admin.CreateTaskRequest');
+const undecodable = (error: unknown) => HostError.is(error) && error.code === 'REQUEST_UNDECODABLE';
+
+function sample(): Buffer {
+  return createTask.encode({
+    inputs: { literals: { a: { scalar: { primitive: { integer: '9223372036854775807' } } }, b: { hash: 'h' } } },
+    template: { type: 'spark', custom: { fields: { x: { numberValue: 1.5 } } } },
+    outputPrefix: 's3://bucket/prefix',
+    taskExecutionMetadata: { namespace: 'ns', labels: { k: 'v' } },
+  });
+}
+
+test('splits a message into fields whose bytes join to the same message', () => {
+  const bytes = sample();
+  const fields = splitMessage(bytes);
+  assert.deepEqual(
+    fields.map((field) => field.number),
+    [1, 2, 3, 4],
+  );
+  assert.deepEqual(Buffer.concat(fields.map((field) => field.bytes)), bytes);
+  assert.equal(fields[2]!.value.toString(), 's3://bucket/prefix');
+});
+
+test('reads every wire type, groups included, and joins back whatever fields it is given', () => {
+  const group = Buffer.from([0x0b, 0x10, 0x01, 0x13, 0x14, 0x0c]); // group 1 { varint 2, group 2 {} }
+  const parts = [
+    group,
+    Buffer.from([0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]), // field 3: -1
+    Buffer.from([0x21, 1, 2, 3, 4, 5, 6, 7, 8]), // field 4: fixed64
+    Buffer.from([0x2d, 1, 2, 3, 4]), // field 5: fixed32
+    lenField(536_870_911, 'largest field number'),
+  ];
+  const bytes = Buffer.concat(parts);
+  assert.deepEqual(
+    splitMessage(bytes).map((field) => field.bytes),
+    parts,
+  );
+});
+
+test('throws REQUEST_UNDECODABLE for every truncation of a message, unless the cut falls between fields', () => {
+  const bytes = sample();
+  const ends = new Set([0]);
+  let at = 0;
+  for (const field of readFields(bytes)) {
+    at += field.bytes.length;
+    ends.add(at);
+  }
+  for (let length = 0; length < bytes.length; length++) {
+    const cut = bytes.subarray(0, length);
+    if (ends.has(length)) splitMessage(cut);
+    else assert.throws(() => splitMessage(cut), undecodable, `cut at ${length}`);
+  }
+});
+
+test('refuses field number 0, unknown wire types, endless varints, unbalanced and endlessly nested groups', () => {
+  for (const bytes of [
+    [0x00, 0x01],
+    [0x0e],
+    [0x0f],
+    [0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01],
+    [0x0c], // end without start
+    [0x0b, 0x14], // closed as another group
+    [0x0b],
+    [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+    new Array(500).fill(0x0b),
+  ]) {
+    assert.throws(() => splitMessage(Buffer.from(bytes)), undecodable, Buffer.from(bytes).toString('hex'));
+  }
+});
+
+test('random bytes either split and join to themselves or are refused, and nothing else', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+      let fields: ReturnType<typeof splitMessage>;
+      try {
+        fields = splitMessage(bytes);
+      } catch (error) {
+        assert.ok(undecodable(error));
+        return;
+      }
+      assert.deepEqual(Buffer.concat(fields.map((field) => field.bytes)), Buffer.from(bytes));
+    }),
+  );
+});
+
+test('takes an embedded message out and puts it back with the rest untouched', () => {
+  const unknown = lenField(999, 'from a newer version');
+  const bytes = Buffer.concat([sample(), unknown]);
+  const inputs = takeMessage(bytes, 1);
+  assert.deepEqual(readLiteralNames(inputs.value!), ['a', 'b']);
+  assert.equal(createTask.decode(inputs.rest).inputs, null);
+  assert.ok(inputs.rest.includes(unknown));
+  const restored = replaceMessage(inputs.rest, 1, inputs.value);
+  assert.deepEqual(createTask.decode(restored), createTask.decode(bytes));
+  assert.equal(takeMessage(replaceMessage(bytes, 1, undefined), 1).value, undefined);
+});
+
+test('joins several occurrences of one embedded message, as protobuf merges them', () => {
+  const one = lenField(1, buildLiteralMap([{ name: 'x', value: Buffer.from([1]) }]));
+  const two = lenField(1, buildLiteralMap([{ name: 'y', value: Buffer.from([2]) }]));
+  assert.deepEqual(readLiteralNames(takeMessage(Buffer.concat([one, two]), 1).value!), ['x', 'y']);
+});
+
+test('encodes varints as long as they need and refuses what is no length', () => {
+  assert.equal(encodeVarint(0).toString('hex'), '00');
+  assert.equal(encodeVarint(300).toString('hex'), 'ac02');
+  assert.equal(encodeVarint(2 ** 32).toString('hex'), '8080808010');
+  for (const value of [-1, 1.5, Number.NaN, 2 ** 53]) assert.throws(() => encodeVarint(value), HostError.is);
+});
+
+test('literal maps keep literals byte by byte, names in order, the last of a repeated name', () => {
+  const future = lenField(77, 'a literal field that we do not know');
+  const map = buildLiteralMap([
+    { name: '__proto__', value: future },
+    { name: '', value: Buffer.alloc(0) },
+    { name: 'ü', value: Buffer.from([8, 1]) },
+    { name: '__proto__', value: Buffer.concat([future, future]) },
+  ]);
+  assert.deepEqual(readLiteralNames(map), ['__proto__', '', 'ü']);
+  assert.deepEqual(pickLiteral(map, '__proto__'), Buffer.concat([future, future]));
+  assert.equal(pickLiteral(map, 'absent'), undefined);
+  assert.deepEqual(buildLiteralMap(readNamedLiterals(map)), map);
+});
+
+test('a map that protobufjs encoded has the names and literals that protobufjs decodes', () => {
+  const literalMap = idl.codec('flyteidl.core.LiteralMap');
+  const literal = idl.codec('flyteidl.core.Literal');
+  const literals = { one: { hash: '1' }, two: { scalar: { noneType: {} } } };
+  const bytes = literalMap.encode({ literals });
+  const decoded = literalMap.decode(bytes);
+  for (const { name, value } of readNamedLiterals(bytes)) {
+    assert.deepEqual(literal.decode(value), decoded.literals[name]);
+  }
+  const rebuilt = buildLiteralMap(
+    Object.entries(literals).map(([name, value]) => ({ name, value: literal.encode(value) })),
+  );
+  assert.deepEqual(rebuilt, bytes);
+});
+
+test('merging lets later literals win and keeps fields beside the entries', () => {
+  const context = lenField(2, 'context');
+  const one = buildLiteralMap([
+    { name: 'a', value: Buffer.from([1]) },
+    { name: 'b', value: Buffer.from([2]) },
+  ]);
+  const two = buildLiteralMap([{ name: 'b', value: Buffer.from([3]) }]);
+  const merged = mergeLiteralMaps(Buffer.concat([context, one]), two);
+  assert.deepEqual(
+    readNamedLiterals(merged).map(({ name, value }) => [name, value[0]]),
+    [
+      ['a', 1],
+      ['b', 3],
+    ],
+  );
+  assert.ok(merged.includes(context));
+  assert.throws(() => readLiteralNames(merged.subarray(0, 3)), undecodable);
+});
