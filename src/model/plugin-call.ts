@@ -51,6 +51,8 @@ export interface CreateAnswer {
   readonly meta: Buffer;
   /** Present if create told the state as well. */
   readonly state: PhaseState | undefined;
+  /** The plugin found the job under the idempotency key instead of making it. */
+  readonly existing: boolean;
 }
 
 /** The methods of a plugin as the daemon calls them, with what goes in and what comes out. */

@@ -35,6 +35,11 @@ export interface CreateResult<Meta, Resource> {
   readonly resourceMeta: Meta;
   /** If the create call already told the state, its status is computed at once and a read is saved. */
   readonly resource?: Resource | PhaseInfo;
+  /**
+   * True if the job was found under the idempotency key rather than made by this call. A job that is found and over,
+   * under a key the host believes new, belongs to an earlier life of the key; the host then takes the next key.
+   */
+  readonly existing?: boolean;
 }
 
 /** One settled outcome of a batch read, as Promise.allSettled gives it. */

@@ -1,0 +1,37 @@
+# The daemon in a container. Any Debian-like image with node and npm on its path will do as a base:
+#   docker build --build-arg BASE_IMAGE=node:24-bookworm-slim -t webapi-plugin-host .
+# An npm configuration of your own comes in as a build secret: --secret id=npmrc,src=$HOME/.npmrc
+ARG BASE_IMAGE=node:22-bookworm-slim
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /build
+COPY package.json package-lock.json .npmrc ./
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --ignore-scripts --no-update-notifier
+COPY . .
+RUN npm run -s build \
+  && find dist -name '*.map' -delete \
+  && rm -rf dist/test dist/bench dist/.tsbuildinfo
+# Production dependencies only, and of those only what runs: no types, source maps or sources.
+RUN npm prune --omit=dev --ignore-scripts --no-update-notifier \
+  && find node_modules -type f \
+    \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) ! -iname 'license*' -delete
+
+FROM ${BASE_IMAGE}
+LABEL org.opencontainers.image.title="webapi-plugin-host" \
+  org.opencontainers.image.description="Hosts WebAPI plugins for workflow engines" \
+  org.opencontainers.image.licenses="Apache-2.0"
+WORKDIR /app
+COPY --from=build /build/package.json /build/LICENSE ./
+COPY --from=build /build/node_modules ./node_modules
+COPY --from=build /build/proto ./proto
+COPY --from=build /build/dist ./dist
+COPY scripts/healthcheck.mjs ./healthcheck.mjs
+ENV NODE_ENV=production
+# A number, so that Kubernetes can verify runAsNonRoot. Nothing in the image is writable by it.
+USER 65532:65532
+EXPOSE 8000 9090
+# Node is the process itself, so signals reach it, and it reaps the plugin processes it starts. Plugins that leave
+# processes of their own behind want an init before it (docker run --init).
+ENTRYPOINT ["node", "dist/src/main.js"]
+CMD ["serve"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["node", "/app/healthcheck.mjs"]

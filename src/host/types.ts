@@ -1,0 +1,255 @@
+import type { ErrorCode, HostError } from '../errors/index.js';
+import type { Clock } from '../lib/clock.js';
+import type { JsonObject } from '../lib/json.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { PluginConfig, PluginConfigInput } from '../plugin-api/config.js';
+import type { DataOptions } from './data-options.js';
+
+/** Where a plugin's module comes from. A path is relative to the host's `baseDir`. */
+export type PluginSource =
+  | { readonly file: string }
+  /** A folder with a package.json (`exports` or `main`) or an index file. */
+  | { readonly folder: string }
+  /** A package (subpaths allowed), resolved as from a file in `baseDir`. */
+  | { readonly package: string };
+
+/**
+ * `process`: a child process of its own (the default). `shared:<group>`: one child process for all entries of the
+ * group; a crash of one costs the others their calls in flight too. `worker`: a thread of the daemon; weaker still,
+ * docs/plugin-processes.md says how.
+ */
+export type PluginIsolation = 'process' | 'worker' | `shared:${string}`;
+
+/** One configured plugin, as the operator wrote it. Everything but `source` may be left out. */
+export interface PluginEntry {
+  /** A path (starting with `.`, `/` or a drive, or ending in a known suffix) or a package name, or told apart. */
+  readonly source: PluginSource | string;
+  /** Hosts the plugin under this id instead of its own, so that one module may serve twice with other settings. */
+  readonly id?: string;
+  /** A failure to load ends the start of the daemon. Default false. */
+  readonly required?: boolean;
+  /** The plugin's own options, checked by its schema. Default {}. */
+  readonly settings?: JsonObject;
+  /** Overrides the limits that the plugin's definition asks for, key by key. */
+  readonly config?: PluginConfigInput;
+  /** Added to what the definition declares. */
+  readonly environment?: {
+    /** Names of the daemon's own variables to pass on; a trailing `*` takes a prefix. Default []. */
+    readonly pass?: readonly string[];
+    /** Variables with their values. They win over passed ones. Default {}. */
+    readonly set?: Readonly<Record<string, string>>;
+  };
+  /** Default `process`. */
+  readonly isolation?: PluginIsolation;
+  /** Resident memory above which the process is killed, in MiB, 64 to 1,048,576. Default 512. */
+  readonly memoryLimitMb?: number;
+  /** For import and load() together, in milliseconds, 100 to 3,600,000. Default 30,000. */
+  readonly loadTimeoutMs?: number;
+  /** Bound of a call for which nobody set a deadline, in milliseconds, 1 to 3,600,000. Default 30,000. */
+  readonly callTimeoutMs?: number;
+  /** Further options of the Node binary, such as `--enable-source-maps`. Not for `worker`. Default []. */
+  readonly nodeOptions?: readonly string[];
+}
+
+/**
+ * - `starting`: being loaded for the first time.
+ * - `serving`: calls are sent to its process.
+ * - `restarting`: its process ended; another one is started after a back-off.
+ * - `quarantined`: it crashed repeatedly and is held back; it is tried again after the quarantine.
+ * - `failed`: it could not be loaded, or changed on disk in a way that needs a reload.
+ * - `skipped`: load() decided that it has nothing to serve here.
+ * - `stopped`: the host stopped it.
+ */
+export type PluginState = 'starting' | 'serving' | 'restarting' | 'quarantined' | 'failed' | 'skipped' | 'stopped';
+
+/** Task types with the versions served; `versions` undefined means every one. */
+export interface ServedTaskType {
+  readonly name: string;
+  readonly versions: readonly number[] | undefined;
+}
+
+/** Which of the optional methods a plugin offers. */
+export interface PluginFeatures {
+  readonly getMany: { readonly maxBatch: number; readonly batchKeys: boolean } | undefined;
+  readonly getLogs: boolean;
+  readonly getMetrics: boolean;
+  readonly resourceRequirements: boolean;
+  readonly adoptMeta: boolean;
+}
+
+export interface CallOptions {
+  /** When the call is given up, on the host's clock; the entry's `callTimeoutMs` from now where undefined. */
+  readonly deadlineMs: number | undefined;
+  /** Gives the call up: it settles at once as `cancelled`, and the plugin's signal is aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HostedPlugin {
+  readonly id: string;
+  readonly kind: 'async' | 'sync';
+  readonly state: PluginState;
+  /** Why the plugin is in its state, for a person; empty while it serves. */
+  readonly stateReason: string;
+  /** The catalogue's code where the state comes from an error. */
+  readonly stateCode: ErrorCode | undefined;
+  /** The plugin's own version; empty where it states none. */
+  readonly version: string;
+  /** Where it was loaded from, as configured. */
+  readonly source: string;
+  readonly isolation: PluginIsolation;
+  readonly taskTypes: readonly ServedTaskType[];
+  readonly isDefault: boolean;
+  readonly required: boolean;
+  /** The limits in force. */
+  readonly config: PluginConfig;
+  readonly features: PluginFeatures;
+  /** Of the process that serves it now; undefined while there is none, and for `worker`. */
+  readonly pid: number | undefined;
+  /** How often its process was started again after a crash. */
+  readonly restarts: number;
+  /** Resident memory of its process in bytes, as last measured; 0 while there is none. */
+  readonly rssBytes: number;
+  /** Calls sent and not settled. */
+  readonly inFlight: number;
+  /** False while the channel to the process is saturated; a call then settles as `not_admitted`. */
+  readonly writable: boolean;
+  /** Resolves when the channel can take calls again, or the process is gone. */
+  drained(): Promise<void>;
+  /**
+   * Calls a method in the plugin's process. Never rejects: whatever happens there is an outcome. While the plugin is
+   * not serving, calls settle at once as `process_died` with code PLUGIN_NOT_SERVING or PLUGIN_QUARANTINED.
+   */
+  call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: CallOptions,
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>>;
+  /** Tells of every change of state; answers how to stop listening. */
+  onStateChange(listener: (change: StateChange) => void): () => void;
+}
+
+export interface StateChange {
+  readonly pluginId: string;
+  readonly state: PluginState;
+  readonly previous: PluginState;
+  readonly reason: string;
+  readonly code: ErrorCode | undefined;
+  readonly pid: number | undefined;
+  readonly restarts: number;
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+export interface PluginLogEvent {
+  /** The plugin, or `shared:<group>` for a line of a shared process that cannot be told apart. */
+  readonly pluginId: string;
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: JsonObject;
+  /** `plugin`: ctx.logger; `stdout`, `stderr`: a line it printed; `host`: the host about the plugin. */
+  readonly source: 'plugin' | 'stdout' | 'stderr' | 'host';
+}
+
+export interface PluginMetricEvent {
+  readonly pluginId: string;
+  readonly kind: 'count' | 'gauge' | 'observe';
+  readonly name: string;
+  readonly value: number;
+}
+
+/** Where the host sends what happens; called synchronously, must not throw. All of it is bounded before it gets here. */
+export interface HostEvents {
+  log(event: PluginLogEvent): void;
+  metric(event: PluginMetricEvent): void;
+  lifecycle(event: StateChange): void;
+}
+
+/** What became of one configured entry. */
+export interface LoadResult {
+  /** The id where it is known, else the source as configured. */
+  readonly label: string;
+  readonly pluginId: string | undefined;
+  readonly source: string;
+  readonly required: boolean;
+  readonly outcome: 'loaded' | 'skipped' | 'failed';
+  /** Why it failed or skipped itself. */
+  readonly error: HostError | undefined;
+}
+
+export interface LoadReport {
+  readonly results: readonly LoadResult[];
+  /** Errors that forbid to go on: failures of required plugins and conflicts of routes. */
+  readonly fatal: readonly HostError[];
+}
+
+/** Bounds and paces of the host; every one has a default (limits.ts). */
+export interface HostLimits {
+  /** Largest message to a plugin process, in bytes. */
+  readonly maxRequestBytes: number;
+  /** Largest message from a plugin process, in bytes. */
+  readonly maxAnswerBytes: number;
+  /** Bytes waiting towards one process above which `writable` is false. */
+  readonly highWaterBytes: number;
+  /** Bytes waiting towards one process above which calls are refused. */
+  readonly maxQueuedBytes: number;
+  /** Between two heartbeats, in milliseconds. */
+  readonly heartbeatMs: number;
+  /** A process that answers no heartbeat for this long while a call of it passed its deadline is killed. */
+  readonly hangMs: number;
+  /** A process that answers no heartbeat for this long is killed, calls or not. */
+  readonly silentMs: number;
+  /** Between two looks at the resident memory, in milliseconds. */
+  readonly memoryPollMs: number;
+  /** Calls that passed their deadline and still run in the plugin, above which its process is replaced. */
+  readonly maxAbandonedCalls: number;
+  readonly restartInitialMs: number;
+  readonly restartMaxMs: number;
+  /** Crashes within `crashWindowMs` that lead to quarantine. */
+  readonly maxCrashes: number;
+  readonly crashWindowMs: number;
+  readonly quarantineMs: number;
+  /** Log lines a second that one plugin may send, and that its stdout and stderr may carry. */
+  readonly logLinesPerSecond: number;
+  /** For a step of an orderly stop: close(), then the end of the process, then SIGTERM. Milliseconds each. */
+  readonly stopStepMs: number;
+  /** Processes that are started at a time. */
+  readonly startConcurrency: number;
+}
+
+export interface PluginHostOptions {
+  readonly entries: readonly PluginEntry[];
+  readonly events: HostEvents;
+  readonly clock: Clock;
+  /** In [0, 1); for the jitter of restarts. */
+  readonly random: () => number;
+  /** Data store and secrets as the plugin processes build them. */
+  readonly data: DataOptions;
+  /** Task type -> plugin id, where several plugins serve one type. Default {}. */
+  readonly defaultForTaskTypes?: Readonly<Record<string, string>>;
+  /** Where relative sources and package names start from. Default: the working directory. */
+  readonly baseDir?: string;
+  /** The variables that plugins may be given from. Default: process.env. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly limits?: Partial<HostLimits>;
+}
+
+export interface PluginHost {
+  /**
+   * Loads every entry and answers what became of each. Does not throw for plugins; the caller decides by
+   * `report.fatal`, and must call `stop` in either case.
+   */
+  start(): Promise<LoadReport>;
+  /** Every plugin whose id is known, in the order of the entries, failed ones included. */
+  plugins(): readonly HostedPlugin[];
+  plugin(id: string): HostedPlugin | undefined;
+  /** The plugin of a task type. Throws TASK_TYPE_UNKNOWN or TASK_TYPE_VERSION_UNKNOWN. */
+  route(taskType: string, version: number): HostedPlugin;
+  /**
+   * Loads a plugin anew beside the old one, then switches; the old process ends when its calls are done. The old one
+   * goes on serving when the new one fails to load. Throws HostError: the load error, or PLUGIN_NOT_SERVING for an
+   * unknown id.
+   */
+  reload(id: string): Promise<void>;
+  /** Lets calls in flight finish for at most `graceMs`, then ends every process, in reverse order. Callable twice. */
+  stop(graceMs: number): Promise<void>;
+}

@@ -1,0 +1,81 @@
+import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
+import type { ResourceRequirements } from '../plugin-api/plugin.js';
+import type { TaskId } from './attempt-key.js';
+import type { TaskIdentity } from './handle.js';
+import type { PhaseState } from './phase-state.js';
+
+/**
+ * Where a task is in the daemon (its phase says how it is doing at the remote):
+ *
+ * - `accepted`: promised to the engine, waits for quota, capacity, a limit or a recovering remote; nothing is created.
+ * - `creating`: a create call is on its way, or waits to be repeated after one was; the remote may have the job.
+ * - `live`: the remote has the job; it is polled.
+ * - `over`: the phase is terminal and never changes again.
+ *
+ * accepted → creating → live → over; accepted and creating may go to over directly.
+ */
+export type TaskStage = 'accepted' | 'creating' | 'live' | 'over';
+
+/** What `create` needs; dropped as soon as the task is live or over, since inputs may be megabytes. */
+export interface TaskPayload {
+  readonly template: Buffer;
+  readonly inputs: Buffer | undefined;
+  readonly inputPrefix: string;
+  readonly metadata: TaskExecutionMetadata;
+  readonly maxDatasetSizeBytes: number;
+}
+
+/** Where the attempt stands among the attempts of its node; known from the create call only. */
+export interface NodeAttempt {
+  readonly nodeKey: string;
+  readonly attempt: number;
+}
+
+/** The last failed read of a task. */
+export interface ReadFailure {
+  readonly message: string;
+  readonly code: string;
+}
+
+/** A task as the store holds it. The store is the only writer; everyone else reads. Times are epoch milliseconds. */
+export interface TaskRecord {
+  readonly id: TaskId;
+  readonly identity: TaskIdentity;
+  readonly stage: TaskStage;
+  /** The encoded resource meta, once there is one. */
+  readonly meta: Buffer | undefined;
+  readonly outputPrefix: string;
+  readonly payload: TaskPayload | undefined;
+  readonly node: NodeAttempt | undefined;
+  readonly requirements: ResourceRequirements | undefined;
+  /** Memory only, and only for a time. */
+  readonly connection: ConnectionInfo | undefined;
+  readonly connectionUntilMs: number;
+
+  readonly state: PhaseState;
+  /** Rises whenever anything visible changed, from 0. */
+  readonly phaseVersion: number;
+  /** When the remote last confirmed the state; undefined if it never did. */
+  readonly observedAtMs: number | undefined;
+  readonly consecutiveFailures: number;
+  readonly lastFailure: ReadFailure | undefined;
+
+  /** The handle bytes that were answered; a repeated create answers the same ones. */
+  readonly answeredHandle: Buffer | undefined;
+  readonly createdAtMs: number;
+  /** When the job came to be at the remote, as far as the daemon knows; drives the poll interval. */
+  readonly liveSinceMs: number;
+  readonly lastAskedAtMs: number;
+  /** Whether an engine has shown, by any later call, that it holds the handle. */
+  readonly confirmed: boolean;
+  /** When the answer to the create visibly failed to reach the engine. */
+  readonly undeliveredAtMs: number | undefined;
+  /** Taken up from a handle, not created by this process. */
+  readonly adopted: boolean;
+
+  /**
+   * Encoded answers, one slot a transport, dropped at every visible change; Status answers from here without encoding.
+   * Owned by the transports.
+   */
+  readonly encoded: (Buffer | undefined)[];
+}

@@ -1,0 +1,162 @@
+import type { AttemptIdentity } from '../model/attempt-key.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
+import type { PluginConfig } from '../plugin-api/config.js';
+import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
+import type { LogLine, MetricSeries } from '../plugin-api/plugin.js';
+
+/** A task to start, whichever protocol it came by. */
+export interface TaskSpec {
+  readonly taskType: string;
+  readonly taskTypeVersion: number;
+  readonly attempt: AttemptIdentity;
+  /** Set if the protocol tells the node apart from the attempt (rule 9). */
+  readonly node: NodeAttempt | undefined;
+  /** flyteidl.core.TaskTemplate. */
+  readonly template: Buffer;
+  /** Declared outputs in order; undefined if the template has no interface. */
+  readonly outputNames: readonly string[] | undefined;
+  /** flyteidl.core.LiteralMap. */
+  readonly inputs: Buffer | undefined;
+  readonly inputPrefix: string;
+  readonly outputPrefix: string;
+  readonly metadata: TaskExecutionMetadata;
+  readonly maxDatasetSizeBytes: number;
+  readonly connection: ConnectionInfo | undefined;
+}
+
+/** How long a caller waits, and whether it still does. */
+export interface CallScope {
+  /** Epoch milliseconds; the transport fills in its default where the caller set none. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** What calls about an existing task may bring along. */
+export interface HandleHints {
+  readonly outputPrefix: string;
+  readonly connection: ConnectionInfo | undefined;
+}
+
+/** A task as answered to a caller. `handle` is what Create answers for it. */
+export interface TaskAnswer {
+  readonly handle: Buffer;
+  readonly task: TaskRecord;
+}
+
+export interface CreateAnswerView extends TaskAnswer {
+  /** To be called when the transport sees that the answer did not reach the caller (rule 9). */
+  undelivered(): void;
+}
+
+export interface LogsRequest {
+  readonly lines: number;
+  readonly token: string;
+}
+
+export interface MetricsRequest {
+  readonly queries: readonly string[];
+  readonly startTimeMs: number | undefined;
+  readonly endTimeMs: number | undefined;
+  readonly stepMs: number | undefined;
+}
+
+/** A change of a task as Watch sends it. */
+export interface WatchChange {
+  readonly sequence: number;
+  readonly handle: Buffer;
+  readonly task: TaskRecord;
+  readonly state: PhaseState;
+  readonly phaseVersion: number;
+  readonly deleted: boolean;
+}
+
+export type WatchEvent =
+  | { readonly kind: 'change'; readonly resumeToken: string; readonly change: WatchChange }
+  | { readonly kind: 'lagged'; readonly resumeToken: string; readonly dropped: number }
+  | { readonly kind: 'bookmark'; readonly resumeToken: string; readonly draining: boolean };
+
+export interface WatchFilter {
+  readonly plugins: readonly string[];
+  readonly handles: readonly Buffer[];
+  readonly resumeToken: string;
+  readonly includeCurrent: boolean;
+}
+
+/**
+ * A reader of the ring of changes. It holds a position, never a queue: `next` answers what is there since then, or waits.
+ * Ends (undefined) after the draining bookmark or after `close`.
+ */
+export interface WatchReader {
+  next(): Promise<WatchEvent | undefined>;
+  close(): void;
+}
+
+export type PluginReportState =
+  | 'STARTING'
+  | 'SERVING'
+  | 'FAILED'
+  | 'SKIPPED'
+  | 'RESTARTING'
+  | 'QUARANTINED'
+  | 'PAUSED'
+  | 'REMOTE_DOWN'
+  | 'STOPPED';
+
+export interface PluginReport {
+  readonly id: string;
+  readonly version: string;
+  readonly kind: 'async' | 'sync' | undefined;
+  readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] }[];
+  readonly isDefault: boolean;
+  readonly state: PluginReportState;
+  readonly stateReason: string;
+  readonly stateCode: string;
+  readonly source: string;
+  readonly config: PluginConfig | undefined;
+  readonly quotas: readonly { namespace: string; total: number; used: number; waiting: number }[];
+  readonly liveTasks: number;
+  readonly waitingTasks: number;
+  readonly pid: number;
+  readonly restarts: number;
+  readonly rssBytes: number;
+  readonly environment: readonly string[];
+}
+
+/**
+ * The use cases, one method each; all protocols are thin translations over these. Every method throws HostError and
+ * nothing else.
+ */
+export interface Tasks {
+  /** Rule 8, and design 1a Create. Resolves within a third of the deadline, with what is known by then. */
+  create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView>;
+  /**
+   * The task of a handle, if it is in memory: no promise, no decoding, no allocation. The hot path of Status and GetTask.
+   * Counts as being asked for.
+   */
+  peek(handle: Buffer): TaskRecord | undefined;
+  /** The task of a handle; adopts what memory does not hold, awaiting its first read within the deadline. */
+  status(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
+  /** Reads the remote now. */
+  get(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
+  delete(handle: Buffer, reason: string, hints: HandleHints, scope: CallScope): Promise<void>;
+  do(spec: TaskSpec, scope: CallScope): Promise<PhaseState>;
+  watch(filter: WatchFilter): WatchReader;
+  listPlugins(): readonly PluginReport[];
+  getLogs(
+    handle: Buffer,
+    request: LogsRequest,
+    hints: HandleHints,
+    scope: CallScope,
+  ): Promise<{ lines: readonly LogLine[]; token: string }>;
+  getMetrics(
+    handle: Buffer,
+    request: MetricsRequest,
+    hints: HandleHints,
+    scope: CallScope,
+  ): Promise<readonly MetricSeries[]>;
+  /** Whether the remote of this plugin is taken to be down; part of every TaskStatus. */
+  remoteDown(plugin: string): boolean;
+  /** Whether `do` serves this task type (a sync plugin). */
+  kindOf(taskType: string, taskTypeVersion: number): 'async' | 'sync';
+}

@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { filesBelow } from './files.js';
+import { importsOf } from './imports.js';
+import { fromRoot } from './paths.js';
+
+/** The table of scripts/rooms.mjs. */
+export interface RoomTable {
+  readonly allowedRooms: Readonly<Record<string, readonly string[]>>;
+  readonly fileRooms: readonly string[];
+  readonly vendorHomes: Readonly<Record<string, readonly string[]>>;
+  readonly pluginVendors: readonly string[];
+  readonly dynamicImportHome: string;
+}
+
+export async function loadRoomTable(): Promise<RoomTable> {
+  return (await import(pathToFileURL(fromRoot('scripts', 'rooms.mjs')).href)) as RoomTable;
+}
+
+/** What a walk over src/ and plugins/ saw. */
+export interface Walk {
+  readonly files: number;
+  readonly imports: number;
+  /** `file:line what`, one a broken rule. */
+  readonly violations: readonly string[];
+}
+
+/** The package that a bare specifier names: `@scope/name/deep` -> `@scope/name`. */
+function packageOf(specifier: string): string {
+  const parts = specifier.split('/');
+  return specifier.startsWith('@') ? parts.slice(0, 2).join('/') : (parts[0] as string);
+}
+
+/** The room of a path relative to src/: its folder, or the name of a file at the top. */
+export function roomOf(file: string): string {
+  return (file.split('/')[0] as string).replace(/\.(ts|js)$/, '');
+}
+
+function homesOf(vendor: string, table: RoomTable): readonly string[] {
+  const scope = `${vendor.split('/')[0]}/*`;
+  return table.vendorHomes[vendor] ?? table.vendorHomes[scope] ?? [];
+}
+
+function checkSource(file: string, specifier: string | undefined, table: RoomTable): string | undefined {
+  const room = roomOf(file);
+  const allowed = table.allowedRooms[room];
+  if (!allowed) return `is in no room of scripts/rooms.mjs`;
+  if (specifier === undefined) {
+    return room === table.dynamicImportHome
+      ? undefined
+      : `computes what it imports; only ${table.dynamicImportHome} may`;
+  }
+  if (isBuiltin(specifier)) {
+    return specifier.startsWith('node:') ? undefined : `imports ${specifier} without node:`;
+  }
+  if (specifier.startsWith('.')) {
+    const target = path.posix.join(path.posix.dirname(file), specifier);
+    if (target.startsWith('..')) return `imports ${specifier}, outside src/`;
+    const other = roomOf(target);
+    return other === room || allowed.includes(other) ? undefined : `imports room ${other} from room ${room}`;
+  }
+  const vendor = packageOf(specifier);
+  return homesOf(vendor, table).includes(room) ? undefined : `imports ${vendor}, whose home is not ${room}`;
+}
+
+function checkPlugin(file: string, specifier: string | undefined, table: RoomTable): string | undefined {
+  if (specifier === undefined) return 'computes what it imports';
+  if (specifier.startsWith('.')) {
+    const target = path.posix.join(path.posix.dirname(file), specifier);
+    return target.split('/')[0] === file.split('/')[0] ? undefined : `imports ${specifier}, outside its own folder`;
+  }
+  if (specifier.startsWith('node:') || table.pluginVendors.includes(specifier)) return undefined;
+  return `imports ${specifier}`;
+}
+
+/** Walks every import below `root`/src and `root`/plugins and tells what breaks the table. */
+export function walkImports(root: string, table: RoomTable): Walk {
+  let files = 0;
+  let imports = 0;
+  const violations: string[] = [];
+  for (const [top, check] of [
+    ['src', checkSource],
+    ['plugins', checkPlugin],
+  ] as const) {
+    for (const file of filesBelow(path.join(root, top), '.ts')) {
+      files += 1;
+      for (const { specifier, line } of importsOf(readFileSync(path.join(root, top, file), 'utf8'))) {
+        imports += 1;
+        const broken = check(file, specifier, table);
+        if (broken) violations.push(`${top}/${file}:${line} ${broken}`);
+      }
+    }
+  }
+  return { files, imports, violations };
+}
