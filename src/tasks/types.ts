@@ -1,6 +1,7 @@
 import type { AttemptIdentity } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
+import type { WatchChange, WatchEvent, WatchFilter, WatchReader } from '../model/watch.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 import type { LogLine, MetricSeries } from '../plugin-api/plugin.js';
@@ -61,36 +62,7 @@ export interface MetricsRequest {
   readonly stepMs: number | undefined;
 }
 
-/** A change of a task as Watch sends it. */
-export interface WatchChange {
-  readonly sequence: number;
-  readonly handle: Buffer;
-  readonly task: TaskRecord;
-  readonly state: PhaseState;
-  readonly phaseVersion: number;
-  readonly deleted: boolean;
-}
-
-export type WatchEvent =
-  | { readonly kind: 'change'; readonly resumeToken: string; readonly change: WatchChange }
-  | { readonly kind: 'lagged'; readonly resumeToken: string; readonly dropped: number }
-  | { readonly kind: 'bookmark'; readonly resumeToken: string; readonly draining: boolean };
-
-export interface WatchFilter {
-  readonly plugins: readonly string[];
-  readonly handles: readonly Buffer[];
-  readonly resumeToken: string;
-  readonly includeCurrent: boolean;
-}
-
-/**
- * A reader of the ring of changes. It holds a position, never a queue: `next` answers what is there since then, or waits.
- * Ends (undefined) after the draining bookmark or after `close`.
- */
-export interface WatchReader {
-  next(): Promise<WatchEvent | undefined>;
-  close(): void;
-}
+export type { WatchChange, WatchEvent, WatchFilter, WatchReader };
 
 export type PluginReportState =
   | 'STARTING'

@@ -1,0 +1,245 @@
+import { randomBytes } from 'node:crypto';
+import { HostError } from '../errors/index.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { WatchChange, WatchEvent, WatchFilter, WatchReader } from '../model/watch.js';
+
+export interface ChangeRingOptions {
+  /** Changes held for readers that come back or fall behind. */
+  readonly capacity: number;
+  /** Tasks to start from when a reader asks for the current state. */
+  readonly current: () => Iterable<TaskRecord>;
+}
+
+/**
+ * The last changes of all tasks, for Watch. Readers hold a position in it and no queue of their own, so that any number of
+ * slow ones costs nothing; one that fell out of the ring is told how much it missed. A change refers to its task and is
+ * sent with the task's state at that time, which may be newer than the change: never older. So the ring holds one change
+ * a task, the last.
+ */
+export class ChangeRing {
+  /** Names this run of the daemon: sequences of another run mean nothing here. */
+  readonly #run = randomBytes(6).toString('hex');
+  /** A slot is empty once a newer change of its task is held, and `evicted` once its task was dropped from memory. */
+  readonly #ring: (WatchChange | 'evicted' | undefined)[];
+  readonly #lastOf = new WeakMap<TaskRecord, number>();
+  readonly #options: ChangeRingOptions;
+  #next = 1;
+  #draining = false;
+  #waiting = new Set<Deferred<void>>();
+  readonly #readers = new Set<WatchReader>();
+
+  constructor(options: ChangeRingOptions) {
+    this.#options = options;
+    this.#ring = new Array<WatchChange | 'evicted' | undefined>(options.capacity);
+  }
+
+  get readers(): number {
+    return this.#readers.size;
+  }
+
+  append(task: TaskRecord, deleted: boolean): void {
+    const handle = task.answeredHandle;
+    // A task whose handle nobody was given yet has no name that a reader could know it by.
+    if (handle === undefined) return;
+    this.#clear(task, undefined);
+    const sequence = this.#next++;
+    this.#lastOf.set(task, sequence);
+    this.#ring[sequence % this.#ring.length] = { sequence, handle, task, deleted };
+    this.#wake();
+  }
+
+  /** Lets go of a task that memory no longer holds; a reader that had not seen its change is told that it lagged. */
+  evict(task: TaskRecord): void {
+    this.#clear(task, 'evicted');
+  }
+
+  #clear(task: TaskRecord, mark: 'evicted' | undefined): void {
+    const last = this.#lastOf.get(task);
+    if (last === undefined) return;
+    const slot = last % this.#ring.length;
+    const held = this.#ring[slot];
+    if (typeof held === 'object' && held.sequence === last) this.#ring[slot] = mark;
+  }
+
+  /** Every reader gets a last bookmark and ends; new ones get it at once. */
+  drain(): void {
+    this.#draining = true;
+    this.#wake();
+  }
+
+  /** Throws RESUME_TOKEN_INVALID for a token that no daemon made. */
+  read(filter: WatchFilter): WatchReader {
+    const position = this.#position(filter.resumeToken);
+    const current =
+      filter.includeCurrent && position.lost !== 0 ? this.#options.current()[Symbol.iterator]() : undefined;
+    const reader = new RingReader(this, filter, position, current, () => this.#readers.delete(reader));
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /** `lost` is undefined for a fresh start, 0 for a token still held, else that changes were missed. */
+  #position(token: string): { after: number; lost: number | undefined } {
+    const newest = this.#next - 1;
+    if (token === '') return { after: newest, lost: undefined };
+    const match = /^([0-9a-f]{12})\.([0-9]{1,15})$/.exec(token);
+    if (match === null) {
+      throw new HostError(
+        'RESUME_TOKEN_INVALID',
+        `resume_token ${JSON.stringify(token.slice(0, 40))} is not one that Watch sent; leave it empty to start anew`,
+      );
+    }
+    const sequence = Number(match[2]);
+    // A token of an earlier run: what happened in between is unknown.
+    if (match[1] !== this.#run || sequence > newest) return { after: newest, lost: Number.NaN };
+    return { after: sequence, lost: 0 };
+  }
+
+  token(sequence: number): string {
+    return `${this.#run}.${sequence}`;
+  }
+
+  get newest(): number {
+    return this.#next - 1;
+  }
+
+  get oldestHeld(): number {
+    return Math.max(1, this.#next - this.#ring.length);
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  at(sequence: number): WatchChange | 'evicted' | undefined {
+    return this.#ring[sequence % this.#ring.length];
+  }
+
+  /** Resolves at the next change, or when draining starts. */
+  async changed(until: Deferred<void>): Promise<void> {
+    this.#waiting.add(until);
+    try {
+      await until.promise;
+    } finally {
+      this.#waiting.delete(until);
+    }
+  }
+
+  #wake(): void {
+    if (this.#waiting.size === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const one of waiting) one.resolve();
+  }
+}
+
+/** How many changes a reader may pass over in one go before it lets others run. */
+const SCAN_LIMIT = 10_000;
+
+class RingReader implements WatchReader {
+  readonly #ring: ChangeRing;
+  readonly #plugins: ReadonlySet<string> | undefined;
+  readonly #handles: ReadonlySet<string> | undefined;
+  readonly #onClose: () => void;
+  #current: Iterator<TaskRecord> | undefined;
+  #after: number;
+  #lag: number | undefined;
+  #closed = false;
+  #waiting: Deferred<void> | undefined;
+
+  constructor(
+    ring: ChangeRing,
+    filter: WatchFilter,
+    position: { after: number; lost: number | undefined },
+    current: Iterator<TaskRecord> | undefined,
+    onClose: () => void,
+  ) {
+    this.#ring = ring;
+    this.#plugins = filter.plugins.length > 0 ? new Set(filter.plugins) : undefined;
+    this.#handles =
+      filter.handles.length > 0 ? new Set(filter.handles.map((handle) => handle.toString('latin1'))) : undefined;
+    this.#after = position.after;
+    this.#lag = Number.isNaN(position.lost) ? 0 : undefined;
+    this.#current = current;
+    this.#onClose = onClose;
+  }
+
+  async next(): Promise<WatchEvent | undefined> {
+    for (;;) {
+      if (this.#closed) return undefined;
+      const event = this.#lagged() ?? this.#fromCurrent() ?? this.#fromRing();
+      if (event !== undefined) return event;
+      if (this.#after < this.#ring.newest) {
+        await new Promise((resolve) => setImmediate(resolve));
+        continue;
+      }
+      if (this.#ring.draining) {
+        this.close();
+        return { kind: 'bookmark', resumeToken: this.#ring.token(this.#after), draining: true };
+      }
+      this.#waiting = createDeferred<void>();
+      await this.#ring.changed(this.#waiting);
+      this.#waiting = undefined;
+    }
+  }
+
+  bookmark(): WatchEvent {
+    return { kind: 'bookmark', resumeToken: this.#ring.token(this.#after), draining: false };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#current = undefined;
+    this.#onClose();
+    this.#waiting?.resolve();
+  }
+
+  #lagged(): WatchEvent | undefined {
+    const oldest = this.#ring.oldestHeld;
+    if (this.#after + 1 < oldest) {
+      this.#lag = (this.#lag ?? 0) + oldest - 1 - this.#after;
+      this.#after = oldest - 1;
+    }
+    if (this.#lag === undefined) return undefined;
+    const dropped = this.#lag;
+    this.#lag = undefined;
+    return { kind: 'lagged', resumeToken: this.#ring.token(this.#after), dropped };
+  }
+
+  #fromCurrent(): WatchEvent | undefined {
+    while (this.#current !== undefined) {
+      const next = this.#current.next();
+      if (next.done === true) {
+        this.#current = undefined;
+        return undefined;
+      }
+      const task = next.value;
+      const handle = task.answeredHandle;
+      if (handle === undefined || !this.#wants(task.identity.plugin, handle)) continue;
+      const change = { sequence: this.#after, handle, task, deleted: false };
+      return { kind: 'change', resumeToken: this.#ring.token(this.#after), change };
+    }
+    return undefined;
+  }
+
+  #fromRing(): WatchEvent | undefined {
+    for (let scanned = 0; this.#after < this.#ring.newest && scanned < SCAN_LIMIT; scanned++) {
+      const change = this.#ring.at(this.#after + 1);
+      this.#after += 1;
+      if (change === undefined) continue;
+      if (change === 'evicted') {
+        this.#lag = (this.#lag ?? 0) + 1;
+        return this.#lagged();
+      }
+      if (!this.#wants(change.task.identity.plugin, change.handle)) continue;
+      return { kind: 'change', resumeToken: this.#ring.token(this.#after), change };
+    }
+    return undefined;
+  }
+
+  #wants(plugin: string, handle: Buffer): boolean {
+    if (this.#plugins !== undefined && !this.#plugins.has(plugin)) return false;
+    return this.#handles === undefined || this.#handles.has(handle.toString('latin1'));
+  }
+}

@@ -1,0 +1,45 @@
+import type { TaskRecord, TaskStage } from '../model/task-record.js';
+
+/** Tasks by the handle bytes that name them; a task may have several (accepted and created handle, a foreign meta). */
+export class HandleIndex<T extends TaskRecord> {
+  readonly #tasks = new Map<string, T>();
+  readonly #keys = new Map<T, string[]>();
+
+  get(handle: Buffer): T | undefined {
+    return this.#tasks.get(handle.toString('latin1'));
+  }
+
+  add(handle: Buffer, task: T): void {
+    const key = handle.toString('latin1');
+    if (this.#tasks.get(key) === task) return;
+    this.#tasks.set(key, task);
+    const keys = this.#keys.get(task);
+    if (keys === undefined) this.#keys.set(task, [key]);
+    else keys.push(key);
+  }
+
+  remove(task: T): void {
+    for (const key of this.#keys.get(task) ?? []) {
+      if (this.#tasks.get(key) === task) this.#tasks.delete(key);
+    }
+    this.#keys.delete(task);
+  }
+}
+
+/** How many tasks of each plugin are in each stage, kept up at every move. */
+export class StageCounts {
+  readonly #byPlugin = new Map<string, Record<TaskStage, number>>();
+
+  of(plugin: string): Readonly<Record<TaskStage, number>> {
+    return this.#byPlugin.get(plugin) ?? { accepted: 0, creating: 0, live: 0, over: 0 };
+  }
+
+  add(plugin: string, stage: TaskStage, by: 1 | -1): void {
+    let counts = this.#byPlugin.get(plugin);
+    if (counts === undefined) {
+      counts = { accepted: 0, creating: 0, live: 0, over: 0 };
+      this.#byPlugin.set(plugin, counts);
+    }
+    counts[stage] += by;
+  }
+}

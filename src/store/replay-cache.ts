@@ -1,0 +1,41 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.js';
+import type { AttemptKey } from '../model/attempt-key.js';
+import type { PhaseState } from '../model/phase-state.js';
+
+export interface ReplayCacheOptions {
+  readonly clock: Clock;
+  readonly ttlMs: number;
+  readonly max: number;
+  readonly maxBytes: number;
+}
+
+/** Results of `do` by attempt key, since engines repeat the call after a failed write of their own. */
+export class ReplayCache {
+  readonly #results: LRUCache<AttemptKey, PhaseState>;
+
+  constructor({ clock, ttlMs, max, maxBytes }: ReplayCacheOptions) {
+    this.#results = new LRUCache({
+      max,
+      maxSize: maxBytes,
+      sizeCalculation: stateBytes,
+      ttl: ttlMs,
+      ttlResolution: 0,
+      perf: { now: () => clock.now() },
+    });
+  }
+
+  get(key: AttemptKey): PhaseState | undefined {
+    return this.#results.get(key);
+  }
+
+  set(key: AttemptKey, state: PhaseState): void {
+    this.#results.set(key, state);
+  }
+}
+
+/** About what a state holds in memory, in bytes; at least 1, as lru-cache wants it. */
+export function stateBytes(state: PhaseState): number {
+  const outputs = state.outputs.kind === 'inline' ? state.outputs.literalMap.length : 0;
+  return 512 + outputs + state.reason.length * 2 + (state.error?.message.length ?? 0) * 2;
+}

@@ -1,0 +1,344 @@
+// Above 300 lines: every way to change a record has to be in the one class that owns the records and their indexes.
+import { LRUCache } from 'lru-cache';
+import { HostError } from '../errors/index.js';
+import type { Journal } from '../journal/journal.js';
+import type { Clock } from '../lib/clock.js';
+import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
+import type { TaskIdentity } from '../model/handle.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { NodeAttempt, ReadFailure, TaskPayload, TaskRecord, TaskStage } from '../model/task-record.js';
+import type { WatchFilter, WatchReader } from '../model/watch.js';
+import type { ConnectionInfo } from '../plugin-api/contexts.js';
+import { isTerminal } from '../plugin-api/phase.js';
+import type { ResourceRequirements } from '../plugin-api/plugin.js';
+import { ChangeRing } from './change-ring.js';
+import { HandleIndex, StageCounts } from './indexes.js';
+import { stateBytes } from './replay-cache.js';
+import { Tombstones } from './tombstones.js';
+import { nextState } from './transition.js';
+
+export interface TaskStoreOptions {
+  readonly clock: Clock;
+  readonly journal: Journal;
+  /** Tasks that are not over; a create beyond it is refused with STORE_FULL. */
+  readonly maxTasks: number;
+  /** Bounds of the finished tasks that are kept for late questions. */
+  readonly finished: { readonly maxCount: number; readonly maxBytes: number; readonly ttlMs: number };
+  readonly tombstones: { readonly max: number; readonly ttlMs: number };
+  /** Changes held for Watch. */
+  readonly watchRing: number;
+}
+
+/** What a new record starts from. */
+export interface NewTask {
+  readonly identity: TaskIdentity;
+  readonly stage: TaskStage;
+  readonly state: PhaseState;
+  readonly meta?: Buffer;
+  readonly outputPrefix: string;
+  readonly payload?: TaskPayload;
+  readonly node?: NodeAttempt | undefined;
+  readonly connection?: ConnectionInfo | undefined;
+  readonly connectionUntilMs?: number;
+  readonly answeredHandle?: Buffer;
+  readonly adopted?: boolean;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type Entry = Mutable<TaskRecord>;
+
+/** What the store tells the rest, synchronously, after it has changed a record. */
+export interface TaskStoreEvents {
+  /** The record is over now, or was removed; whatever it held can be let go. Called once per record. */
+  ended?(task: TaskRecord): void;
+  /** The journal could not take an entry that nobody awaits. */
+  journalFailed?(error: unknown): void;
+}
+
+const STAGE_ORDER: Readonly<Record<TaskStage, number>> = { accepted: 0, creating: 1, live: 2, over: 3 };
+
+/**
+ * All tasks in memory, and the only place where a phase is written (rule 7). Records that are not over are held until
+ * they are over or removed; finished ones live in an LRU bounded by count, bytes and age (rule 11).
+ *
+ * Invariants: a record is in exactly one of `unfinished` and `finished`; its stage never goes back; the current record of
+ * an attempt key is its highest incarnation.
+ */
+export class TaskStore {
+  readonly #options: TaskStoreOptions;
+  readonly #events: TaskStoreEvents;
+  readonly #unfinished = new Map<TaskId, Entry>();
+  readonly #finished: LRUCache<TaskId, Entry>;
+  readonly #current = new Map<AttemptKey, Entry>();
+  readonly #handles = new HandleIndex<Entry>();
+  readonly #counts = new StageCounts();
+  readonly #ring: ChangeRing;
+  readonly tombstones: Tombstones;
+
+  constructor(options: TaskStoreOptions, events: TaskStoreEvents = {}) {
+    this.#options = options;
+    this.#events = events;
+    this.tombstones = new Tombstones({ clock: options.clock, ...options.tombstones });
+    this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
+    this.#finished = new LRUCache<TaskId, Entry>({
+      max: options.finished.maxCount,
+      maxSize: options.finished.maxBytes,
+      sizeCalculation: (entry) => 1024 + stateBytes(entry.state) + (entry.meta?.length ?? 0),
+      ttl: options.finished.ttlMs,
+      ttlAutopurge: false,
+      ttlResolution: 0,
+      perf: { now: () => options.clock.now() },
+      dispose: (entry, _id, reason) => {
+        if (reason === 'set') return;
+        this.#unlink(entry);
+        if (reason !== 'delete') this.#ring.evict(entry);
+      },
+    });
+  }
+
+  get unfinished(): number {
+    return this.#unfinished.size;
+  }
+
+  get finished(): number {
+    return this.#finished.size;
+  }
+
+  get watchers(): number {
+    return this.#ring.readers;
+  }
+
+  /** Records of one plugin by stage. */
+  counts(plugin: string): Readonly<Record<TaskStage, number>> {
+    return this.#counts.of(plugin);
+  }
+
+  /** Throws STORE_FULL unless another unfinished task fits. */
+  assertRoom(): void {
+    if (this.#unfinished.size < this.#options.maxTasks) return;
+    throw new HostError(
+      'STORE_FULL',
+      `${this.#unfinished.size} unfinished tasks are held, the bound is store.maxTasks = ${this.#options.maxTasks}; try again when some are over`,
+      { retryAfterMs: 30_000 },
+    );
+  }
+
+  insert(task: NewTask): TaskRecord {
+    const now = this.#options.clock.now();
+    const { identity } = task;
+    const id = taskIdOf(identity.key, identity.incarnation);
+    const entry: Entry = {
+      id,
+      identity,
+      stage: task.stage,
+      meta: task.meta,
+      outputPrefix: task.outputPrefix,
+      payload: task.payload,
+      node: task.node,
+      requirements: undefined,
+      connection: task.connection,
+      connectionUntilMs: task.connectionUntilMs ?? 0,
+      state: task.state,
+      phaseVersion: 0,
+      observedAtMs: undefined,
+      consecutiveFailures: 0,
+      lastFailure: undefined,
+      answeredHandle: undefined,
+      createdAtMs: identity.createdAtMs,
+      liveSinceMs: identity.createdAtMs,
+      lastAskedAtMs: now,
+      confirmed: task.adopted ?? false,
+      undeliveredAtMs: undefined,
+      adopted: task.adopted ?? false,
+      encoded: [],
+    };
+    if (this.#unfinished.has(id) || this.#finished.has(id)) {
+      throw new HostError('INTERNAL', `task ${id} is in the store already`);
+    }
+    this.#current.set(identity.key, entry);
+    this.#counts.add(entry.identity.plugin, entry.stage, 1);
+    if (task.stage === 'over') this.#keepFinished(entry);
+    else this.#unfinished.set(id, entry);
+    if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
+    return entry;
+  }
+
+  /** The task that these handle bytes were answered for. Nothing is decoded and nothing allocated but the key. */
+  byHandle(handle: Buffer): TaskRecord | undefined {
+    return this.#handles.get(handle);
+  }
+
+  byId(id: TaskId): TaskRecord | undefined {
+    return this.#unfinished.get(id) ?? this.#finished.get(id);
+  }
+
+  /** The highest incarnation of an attempt that is in memory. */
+  current(key: AttemptKey): TaskRecord | undefined {
+    return this.#current.get(key);
+  }
+
+  *unfinishedTasks(): Iterable<TaskRecord> {
+    yield* this.#unfinished.values();
+  }
+
+  *allTasks(): Iterable<TaskRecord> {
+    yield* this.#unfinished.values();
+    yield* this.#finished.values();
+  }
+
+  watch(filter: WatchFilter): WatchReader {
+    return this.#ring.read(filter);
+  }
+
+  drainWatchers(): void {
+    this.#ring.drain();
+  }
+
+  /** An engine asked for the task: it holds the handle, and its interest is fresh. */
+  asked(task: TaskRecord): void {
+    const entry = task as Entry;
+    entry.lastAskedAtMs = this.#options.clock.now();
+    entry.confirmed = true;
+  }
+
+  undelivered(task: TaskRecord): void {
+    const entry = task as Entry;
+    if (!entry.confirmed) entry.undeliveredAtMs ??= this.#options.clock.now();
+  }
+
+  /** Fixes the bytes a create answered; from here on the task can be found by them. */
+  answered(task: TaskRecord, handle: Buffer): void {
+    const entry = task as Entry;
+    if (entry.answeredHandle !== undefined) return;
+    entry.answeredHandle = handle;
+    this.#handles.add(handle, entry);
+  }
+
+  /** Further bytes that name the task: the created handle of a task whose accepted one was answered, a foreign meta. */
+  alias(task: TaskRecord, handle: Buffer): void {
+    this.#handles.add(handle, task as Entry);
+  }
+
+  /** Facts that came with a later call; they never overwrite what is known by something empty. */
+  enrich(task: TaskRecord, outputPrefix: string, connection: ConnectionInfo | undefined, untilMs: number): void {
+    const entry = task as Entry;
+    if (entry.outputPrefix === '' && outputPrefix !== '') entry.outputPrefix = outputPrefix;
+    if (connection !== undefined) {
+      entry.connection = connection;
+      entry.connectionUntilMs = untilMs;
+    }
+  }
+
+  setRequirements(task: TaskRecord, requirements: ResourceRequirements, quotaNamespace: string): void {
+    const entry = task as Entry;
+    entry.requirements = requirements;
+    entry.identity = { ...entry.identity, quotaNamespace };
+  }
+
+  /** Moves a task that has not been created on, with the reason a caller sees. */
+  setWaiting(task: TaskRecord, stage: 'accepted' | 'creating', state: PhaseState): void {
+    const entry = task as Entry;
+    this.#moveTo(entry, stage);
+    this.#write(entry, state);
+  }
+
+  /** The remote has the job. Drops the payload. */
+  setCreated(task: TaskRecord, meta: Buffer): void {
+    const entry = task as Entry;
+    entry.meta = meta;
+    entry.payload = undefined;
+    entry.liveSinceMs = this.#options.clock.now();
+    this.#moveTo(entry, 'live');
+  }
+
+  /** A read that succeeded. Answers whether the task is over by it. */
+  observed(task: TaskRecord, state: PhaseState): boolean {
+    const entry = task as Entry;
+    if (entry.stage === 'over') return true;
+    entry.observedAtMs = this.#options.clock.now();
+    const hadFailures = entry.consecutiveFailures > 0 || entry.lastFailure !== undefined;
+    entry.consecutiveFailures = 0;
+    entry.lastFailure = undefined;
+    entry.encoded.length = 0;
+    this.#write(entry, state, hadFailures);
+    return isTerminal(state.phase);
+  }
+
+  /** A read that failed. The phase stays; the count and the error are visible. */
+  readFailed(task: TaskRecord, failure: ReadFailure, consecutiveFailures: number): void {
+    const entry = task as Entry;
+    if (entry.stage === 'over') return;
+    entry.lastFailure = failure;
+    entry.consecutiveFailures = consecutiveFailures;
+    entry.encoded.length = 0;
+  }
+
+  /** The daemon's own verdict about a task (rule 4, a refused create, unusable outputs). Terminal phases only. */
+  end(task: TaskRecord, state: PhaseState): void {
+    const entry = task as Entry;
+    if (!isTerminal(state.phase)) throw new HostError('INTERNAL', `a task cannot end in phase ${state.phase}`);
+    if (entry.stage !== 'over') this.#write(entry, state);
+  }
+
+  /** Forgets a task that was deleted and remembers its incarnation. */
+  remove(task: TaskRecord): void {
+    const entry = task as Entry;
+    this.tombstones.set(entry.identity.key, entry.identity.incarnation);
+    if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+    const wasOver = entry.stage === 'over';
+    if (!this.#finished.delete(entry.id)) {
+      if (!this.#unfinished.delete(entry.id)) return;
+      this.#unlink(entry);
+    }
+    if (!wasOver) this.#events.ended?.(entry);
+  }
+
+  #write(entry: Entry, read: PhaseState, forceVersion = false): void {
+    const { state, changed } = nextState(entry.state, read);
+    if (!changed && !forceVersion) {
+      entry.state = state;
+      return;
+    }
+    entry.state = state;
+    entry.phaseVersion += 1;
+    entry.encoded.length = 0;
+    if (isTerminal(state.phase)) this.#finish(entry);
+    this.#ring.append(entry, false);
+    this.#journal({ kind: 'phase', id: entry.id, state, phaseVersion: entry.phaseVersion });
+  }
+
+  #finish(entry: Entry): void {
+    this.#moveTo(entry, 'over');
+    entry.payload = undefined;
+    entry.connection = undefined;
+    this.#unfinished.delete(entry.id);
+    this.#keepFinished(entry);
+    this.#events.ended?.(entry);
+  }
+
+  #keepFinished(entry: Entry): void {
+    this.#finished.set(entry.id, entry);
+    // An entry larger than the whole bound is not taken by the LRU.
+    if (!this.#finished.has(entry.id)) this.#unlink(entry);
+  }
+
+  #moveTo(entry: Entry, stage: TaskStage): void {
+    if (entry.stage === stage) return;
+    if (STAGE_ORDER[stage] < STAGE_ORDER[entry.stage]) {
+      throw new HostError('INTERNAL', `task ${entry.id} cannot go from stage ${entry.stage} back to ${stage}`);
+    }
+    this.#counts.add(entry.identity.plugin, entry.stage, -1);
+    entry.stage = stage;
+    this.#counts.add(entry.identity.plugin, entry.stage, 1);
+  }
+
+  #unlink(entry: Entry): void {
+    this.#counts.add(entry.identity.plugin, entry.stage, -1);
+    if (this.#current.get(entry.identity.key) === entry) this.#current.delete(entry.identity.key);
+    this.#handles.remove(entry);
+  }
+
+  #journal(entry: Parameters<Journal['append']>[0]): void {
+    this.#options.journal.append(entry).catch((error: unknown) => this.#events.journalFailed?.(error));
+  }
+}
