@@ -1,0 +1,122 @@
+import type { BucketSnapshot } from '../limits/types.js';
+import type { FailureKind, PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { RateLimiterConfig } from '../plugin-api/config.js';
+
+/** Reads and writes have a limit, a concurrency bound and a queue of their own; some methods need none. */
+export type Lane = 'read' | 'write';
+
+/** Bounds of one call on its way to the plugin process. */
+export interface ChannelCallOptions {
+  /** Milliseconds since the epoch. The channel settles the call at this time at the latest. */
+  readonly deadlineMs: number;
+  /** Aborted when nobody wants the answer any more; the channel then settles the call as `cancelled`. */
+  readonly signal: AbortSignal;
+}
+
+/** What the gate needs of a plugin process; `host/` hands in its channel behind this. */
+export interface GatePlugin {
+  readonly id: string;
+  /** Whether a call made now is sent now. While false nothing takes a token; `onWritable` tells when to look again. */
+  readonly writable: boolean;
+  /** Registers the one listener that is called whenever `writable` may have become true. */
+  onWritable(listener: () => void): void;
+  /**
+   * Until when calls are known to be impossible (restart back-off, quarantine), in milliseconds since the epoch;
+   * undefined when it is up or nobody knows. Calls that may not wait that long fail at once.
+   */
+  readonly unavailableUntilMs?: number | undefined;
+  /** Sends one call. Settles with an outcome and never rejects (a rejection is taken as `unknown`). */
+  call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: ChannelCallOptions,
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>>;
+}
+
+/** The effective limits of one plugin, as the gate takes them; `gateConfig` makes one from a PluginConfig. */
+export interface GateConfig {
+  readonly readRateLimiter: RateLimiterConfig;
+  readonly writeRateLimiter: RateLimiterConfig;
+  /** Calls in flight, each lane its own bound. */
+  readonly readConcurrency: number;
+  readonly writeConcurrency: number;
+  /** Calls that may wait in each lane; further ones fail as `not_admitted`. */
+  readonly maxQueue: number;
+  /** Longest a call may run once it is sent, whatever deadline its caller has. Milliseconds. */
+  readonly callTimeoutMs: number;
+  /** `do` runs a whole task and has a bound of its own. Milliseconds. */
+  readonly doTimeoutMs: number;
+  /** Longest wait for admission where the caller set no deadline. Milliseconds. */
+  readonly maxWaitMs: number;
+}
+
+export interface GateCallOptions {
+  /** Admission and answer together, milliseconds since the epoch; absent means: wait `maxWaitMs`, then the call's own bound. */
+  readonly deadlineMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** `fail-fast`: fails at once when it is certain that the call cannot be sent before its deadline. */
+  readonly admission: 'wait' | 'fail-fast';
+}
+
+/** What the refresher looks at before it reads, and the load report shows. */
+export interface LaneCapacity {
+  /** Free call slots. */
+  readonly slotsFree: number;
+  /** Tokens that could be taken now, after those that wait in the queue have had theirs. */
+  readonly tokensNow: number;
+  /** Milliseconds until a call made now would have its token; 0 when at once. */
+  readonly msUntilToken: number;
+  /** End of a throttle pause, in milliseconds since the epoch. */
+  readonly pausedUntilMs: number | undefined;
+  /** Calls that wait in the lane. */
+  readonly queued: number;
+  readonly inFlight: number;
+  /** Whether a call made now would be sent now: slot, token and channel are free, nothing waits, nobody paused it. */
+  readonly open: boolean;
+}
+
+/** Bucket levels of a plugin, for the journal at a clean stop. */
+export interface GateSnapshot {
+  readonly read: BucketSnapshot;
+  readonly write: BucketSnapshot;
+}
+
+/** Told of everything that metrics and logs show; all optional, none may throw. */
+export interface GateEvents {
+  callFinished?(event: {
+    readonly plugin: string;
+    readonly method: PluginMethod;
+    readonly outcome: 'ok' | FailureKind;
+    /** Milliseconds between the call to the gate and the send. */
+    readonly waitMs: number;
+    /** Milliseconds between the send and the outcome. */
+    readonly durationMs: number;
+    /** Items of a `getMany`, else 1. */
+    readonly batchSize: number;
+  }): void;
+  /** The remote throttled; the lane rests for `pauseMs`. */
+  throttled?(event: { readonly plugin: string; readonly lane: Lane; readonly pauseMs: number }): void;
+  /** A call failed without being sent; `code` is of the error catalogue. */
+  rejected?(event: { readonly plugin: string; readonly method: PluginMethod; readonly code: string }): void;
+}
+
+/** The one way to a plugin. Every path of `call` resolves; none rejects. */
+export interface Gate {
+  readonly pluginId: string;
+  call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: GateCallOptions,
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>>;
+  capacity(lane?: Lane): LaneCapacity;
+  /** Registers a listener for "the read lane may have become open": slot freed, channel writable, resumed, reconfigured. */
+  onReadCapacity(listener: () => void): void;
+  /** Operator pause: nothing is sent, deletes included; what waits keeps its place. Both may be called twice. */
+  pause(): void;
+  resume(): void;
+  readonly paused: boolean;
+  reconfigure(config: GateConfig): void;
+  snapshot(): GateSnapshot;
+  /** Fails what waits as `cancelled`, lets what is in flight finish, and resolves when nothing is. May be called twice. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,120 @@
+import type { Clock } from '../lib/clock.js';
+import type { RateLimiterConfig } from '../plugin-api/config.js';
+import type { BucketSnapshot } from './types.js';
+
+/** Additions of fractions of a token may end a hair below a whole one; the hair is owed, not given away. */
+const EPSILON = 1e-9;
+
+/** No pause restored from a snapshot lasts longer than this, in milliseconds: a damaged one must not stop a plugin. */
+export const MAX_PAUSE_MS = 3_600_000;
+
+export interface TokenBucketOptions {
+  readonly config: RateLimiterConfig;
+  readonly clock: Clock;
+  /** Where this is absent, damaged or from the future, the bucket starts empty (rule 1). */
+  readonly snapshot?: BucketSnapshot | undefined;
+}
+
+/**
+ * A token bucket: in any window of W seconds at most `burst + qps·W` tokens are taken, over restarts (snapshot) and
+ * reconfigurations too; where a window spans a change, the larger burst and each rate for its own time.
+ *
+ * During a pause nothing can be taken and nothing refills: a remote that asked for calm does not get what was saved up
+ * meanwhile as a burst at its end. What was in the bucket before stays.
+ */
+export class TokenBucket {
+  readonly #clock: Clock;
+  #qps: number;
+  #burst: number;
+  #level: number;
+  /** The time up to which `#level` counts the refill. */
+  #atMs: number;
+  #pausedUntilMs = 0;
+
+  constructor(options: TokenBucketOptions) {
+    this.#clock = options.clock;
+    this.#qps = options.config.qps;
+    this.#burst = options.config.burst;
+    this.#atMs = options.clock.now();
+    this.#level = 0;
+    if (options.snapshot !== undefined) this.#restore(options.snapshot);
+  }
+
+  /** Takes `count` tokens if they are there now and no pause is in force. */
+  tryTake(count = 1): boolean {
+    this.#refill();
+    if (this.#clock.now() < this.#pausedUntilMs || this.#level < count - EPSILON) return false;
+    this.#level -= count;
+    return true;
+  }
+
+  /** Whole tokens that could be taken now; 0 during a pause. */
+  available(): number {
+    this.#refill();
+    return this.#clock.now() < this.#pausedUntilMs ? 0 : Math.max(0, Math.floor(this.#level + EPSILON));
+  }
+
+  /** Tokens in the bucket, fractions included, whether or not a pause is in force. */
+  level(): number {
+    this.#refill();
+    return this.#level;
+  }
+
+  /**
+   * Whole milliseconds until the last of `count` takes, each made as soon as it can be, is possible; 0 when all are
+   * possible now. `count` may exceed the burst.
+   */
+  msUntil(count = 1): number {
+    this.#refill();
+    const now = this.#clock.now();
+    const pause = Math.max(0, this.#pausedUntilMs - now);
+    const missing = count - EPSILON - this.#level;
+    return missing <= 0 ? Math.ceil(pause) : Math.ceil(pause + (missing / this.#qps) * 1000);
+  }
+
+  /** Stops takes and refill until `untilMs`. Extends a pause in force and never shortens it. */
+  pause(untilMs: number): void {
+    if (!Number.isFinite(untilMs)) return;
+    this.#refill();
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, untilMs);
+  }
+
+  /** End of the pause in force, in milliseconds since the epoch; undefined when there is none. */
+  pausedUntilMs(): number | undefined {
+    return this.#pausedUntilMs > this.#clock.now() ? this.#pausedUntilMs : undefined;
+  }
+
+  /** Takes a new rate and burst from now on. The level stays, cut to the new burst; a larger burst fills with time. */
+  reconfigure(config: RateLimiterConfig): void {
+    this.#refill();
+    this.#qps = config.qps;
+    this.#burst = config.burst;
+    this.#level = Math.min(this.#level, config.burst);
+  }
+
+  snapshot(): BucketSnapshot {
+    this.#refill();
+    const now = this.#clock.now();
+    const plain = { level: this.#level, atMs: now };
+    return this.#pausedUntilMs > now ? { ...plain, pausedUntilMs: this.#pausedUntilMs } : plain;
+  }
+
+  #restore({ level, atMs, pausedUntilMs }: BucketSnapshot): void {
+    const now = this.#atMs;
+    if (!Number.isFinite(level) || !Number.isFinite(atMs) || atMs > now || atMs < 0) return;
+    this.#level = Math.max(0, Math.min(level, this.#burst));
+    this.#atMs = atMs;
+    if (pausedUntilMs !== undefined && Number.isFinite(pausedUntilMs)) {
+      this.#pausedUntilMs = Math.min(pausedUntilMs, now + MAX_PAUSE_MS);
+    }
+    this.#refill();
+  }
+
+  /** Adds what the time since the last look refilled, without the part of it that lay in a pause. */
+  #refill(): void {
+    const now = this.#clock.now();
+    const from = Math.max(this.#atMs, this.#pausedUntilMs);
+    if (now > from) this.#level = Math.min(this.#burst, this.#level + ((now - from) / 1000) * this.#qps);
+    if (now > this.#atMs) this.#atMs = now;
+  }
+}

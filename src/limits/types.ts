@@ -1,0 +1,62 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { ResourceConstraints } from '../plugin-api/plugin.js';
+
+/**
+ * The state of a token bucket as it is kept over a restart. It is only true until the next take: keep it when nothing
+ * will be taken any more (clean stop), and drop it once a bucket was made from it, or a crash would restore tokens that
+ * were spent.
+ */
+export interface BucketSnapshot {
+  /** Tokens in the bucket at `atMs`; may be fractional. */
+  readonly level: number;
+  /** Milliseconds since the epoch. */
+  readonly atMs: number;
+  /** End of a pause that was in force, in milliseconds since the epoch. */
+  readonly pausedUntilMs?: number;
+}
+
+/** What one task asks of the quota ledger. Names are compared whole and never joined into one text. */
+export interface QuotaRequest {
+  readonly taskId: TaskId;
+  /** The quota namespace, a key of `resourceQuotas`; one that is not listed there has no total. */
+  readonly quotaNamespace: string;
+  readonly project: string;
+  /** The engine's namespace. */
+  readonly namespace: string;
+  readonly constraints?: ResourceConstraints;
+}
+
+/** Which scope a waiting task lacks room in: all live tasks of the plugin, the quota namespace, or a constraint. */
+export type QuotaScope = 'capacity' | 'quota' | 'project' | 'namespace';
+
+/**
+ * `granted`: the token is recorded already. `waiting`: `granted` resolves to true when the token is recorded, to false
+ * when the task left the line without one. `full`: the line is at its bound, nothing was recorded.
+ */
+export type QuotaAnswer =
+  | { readonly status: 'granted' }
+  | { readonly status: 'waiting'; readonly lacks: QuotaScope; readonly granted: Promise<boolean> }
+  | { readonly status: 'full' };
+
+export interface QuotaEvents {
+  /** A token was recorded; `waitMs` is 0 for a grant without waiting. Forced grants say so. */
+  granted?(event: { readonly quotaNamespace: string; readonly waitMs: number; readonly forced: boolean }): void;
+}
+
+/** One row of a quota namespace in the load report. */
+export interface QuotaUsage {
+  readonly name: string;
+  readonly used: number;
+  readonly waiting: number;
+}
+
+export interface QuotaNamespaceSnapshot {
+  readonly quotaNamespace: string;
+  /** undefined means unlimited. */
+  readonly total: number | undefined;
+  /** Tokens held, those granted over quota included. */
+  readonly used: number;
+  readonly waiting: number;
+  readonly byProject: readonly QuotaUsage[];
+  readonly byNamespace: readonly QuotaUsage[];
+}

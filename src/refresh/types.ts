@@ -1,0 +1,158 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import type { FaultKind } from '../plugin-api/errors.js';
+
+/** What the schedule must know of a task when it takes it on. Times in milliseconds since the epoch. */
+export interface TrackedFacts {
+  readonly id: TaskId;
+  readonly createdAtMs: number;
+  /** undefined for a task that was never read here (adopted): it is due at once. */
+  readonly lastReadAtMs?: number | undefined;
+  /** When an engine last asked; now unless given. */
+  readonly lastAskedAtMs?: number | undefined;
+  /** Consecutive failed reads so far, from a journal; 0 unless given. */
+  readonly failures?: number | undefined;
+  readonly failingSinceMs?: number | undefined;
+  /** The plugin's wish from the last phase, counted from `lastReadAtMs`. */
+  readonly nextPollAfterMs?: number | undefined;
+  /** Items with different keys never share a `getMany`; '' unless given. */
+  readonly batchKey?: string | undefined;
+  /** The quota namespace whose token it holds; decayed tasks are read as often as others while somebody waits for one. */
+  readonly quotaNamespace?: string | undefined;
+}
+
+/** Why a read is made: by the schedule, as the one probe of a remote that is down, or because an engine asked. */
+export type ReadPurpose = 'poll' | 'probe' | 'get';
+
+export interface ReadRequest {
+  /** Never empty; one unless the plugin reads batches. All of one batch key. */
+  readonly ids: readonly TaskId[];
+  readonly purpose: ReadPurpose;
+  /** For `get` the engine's deadline; undefined leaves it to the gate. */
+  readonly deadlineMs: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** How the daemon ends a task after a read. The task's remote may still run unless `code` is RESOURCE_LOST. */
+export interface Verdict {
+  readonly phase: 'RETRYABLE_FAILURE' | 'PERMANENT_FAILURE';
+  /** READS_FAILING, REMOTE_OUTAGE or RESOURCE_LOST; for a permanent error the plugin's own code. */
+  readonly code: string;
+  readonly message: string;
+  readonly faultKind: FaultKind;
+  /** Whether the remote may still run the job, so that it goes on the durable delete list (rule 6). */
+  readonly oweDelete: boolean;
+}
+
+/** One finished read of one task. */
+export interface ReadReport {
+  readonly id: TaskId;
+  readonly outcome: PluginOutcome<PhaseState>;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+  /** Consecutive failed reads after this one; 0 after a success. */
+  readonly failures: number;
+  readonly failingSinceMs: number | undefined;
+  /** The last failure that says something about the task or its remote; undefined after a success. */
+  readonly lastFailure: PluginFailure | undefined;
+  /** Present when this read ends the task. */
+  readonly verdict: Verdict | undefined;
+}
+
+/** What the host of the schedule answers to a report. A terminal task is dropped from the schedule. */
+export interface ReadDecision {
+  readonly terminal: boolean;
+  readonly nextPollAfterMs?: number | undefined;
+}
+
+/** How much the gate would admit now; a part of the gate's own `LaneCapacity`. */
+export interface ReadCapacity {
+  readonly slotsFree: number;
+  readonly tokensNow: number;
+  readonly msUntilToken: number;
+  readonly pausedUntilMs: number | undefined;
+  readonly queued: number;
+  readonly open: boolean;
+}
+
+/** What the refresher needs of the daemon: how to read, how much may be read, and where results go. */
+export interface RefreshHost {
+  /** Must hand the call to the gate before it returns its promise. One outcome per id, in order. A rejection counts as `unknown`. */
+  read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]>;
+  capacity(): ReadCapacity;
+  /** Called once per finished read of a tracked task, before anybody who waits for the read is answered. */
+  onOutcome(report: ReadReport): ReadDecision;
+  /** Whether a create waits for a token of this quota namespace. */
+  tokenWanted?(quotaNamespace: string): boolean;
+}
+
+/** Told of what metrics and logs show. */
+export interface RefreshEvents {
+  /** A read started; `lagMs` is how long after its due time the most overdue of its items was read. */
+  readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
+  remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
+  remoteUp?(event: { readonly downMs: number }): void;
+}
+
+export interface RefreshConfig {
+  /** Read limit of the plugin, tokens a second. */
+  readonly readQps: number;
+  /** Concurrent reads of the plugin. */
+  readonly readConcurrency: number;
+  /** Items one `getMany` may carry; 1 when the plugin has none. */
+  readonly maxBatch: number;
+  readonly resyncIntervalMs: number;
+  readonly maxSystemFailures: number;
+  /** Share of the read limit that polling beyond `resyncInterval` may use, 0 to 1; 0.5 by default. */
+  readonly pollShare: number;
+  /** No task is polled more often than this by the schedule; 1,000 by default. */
+  readonly minIntervalMs: number;
+  /** A task must have been failing for this long before it is given up; 120,000 by default. */
+  readonly minFailingMs: number;
+  /** NotFound this soon after creation is awaited; 60,000 by default. */
+  readonly visibilityGraceMs: number;
+  /** How long failure counts stand still while the remote is down; 3,600,000 by default. */
+  readonly outageGraceMs: number;
+  /** A task that no engine asked for during this time is polled ever less; 600,000 by default. */
+  readonly unaskedAfterMs: number;
+  /** Upper bound of the interval of a task nobody asks for, and of `nextPollAfter`; 3,600,000 by default. */
+  readonly maxIntervalMs: number;
+}
+
+/** For metrics and the load report. */
+export interface RefreshStats {
+  readonly tracked: number;
+  readonly inFlight: number;
+  /** Tasks whose next read is due and not in flight. */
+  readonly due: number;
+  /** How long the most overdue of them has been due, in milliseconds. */
+  readonly oldestOverdueMs: number;
+  readonly remote: 'up' | 'down';
+  readonly remoteDownSinceMs: number | undefined;
+  /** The longest interval that the schedule gives now: resyncInterval, or more when past capacity. */
+  readonly longestIntervalMs: number;
+  /** Factor c of the young tasks' interval c·√age, in ms^½; Infinity when there is no spare capacity. */
+  readonly ageFactor: number;
+}
+
+/** The polls of one plugin. */
+export interface Refresher {
+  /** Takes a task on, or corrects the facts of one that is tracked. */
+  track(facts: TrackedFacts): void;
+  /** Forgets a task; a read in flight finishes and is not reported. */
+  untrack(id: TaskId): void;
+  /** An engine asked for the task (Status, Get, a Watch that carries it). O(1). */
+  asked(id: TaskId): void;
+  /**
+   * The engine's Get: shares a read of this resource that is in flight, else starts one. Resolves with the outcome
+   * after it was reported; `deadline`, `cancelled` or `not_admitted` where the caller's own bounds end the wait.
+   */
+  readNow(id: TaskId, deadlineMs: number, signal?: AbortSignal): Promise<PluginOutcome<PhaseState>>;
+  /** Something may have changed that allows a read: the gate's `onReadCapacity` calls this. */
+  wake(): void;
+  reconfigure(config: RefreshConfig): void;
+  stats(): RefreshStats;
+  /** Stops polling and resolves when no read is in flight. May be called twice. */
+  stop(): Promise<void>;
+}
