@@ -1,0 +1,237 @@
+import type { Clock } from '../lib/clock.js';
+import { createDeferred } from '../lib/deferred.js';
+import { getOrMake } from '../lib/get-or-make.js';
+import type { TaskId } from '../model/attempt-key.js';
+import { QuotaLine, type Waiter } from './quota-line.js';
+import { QuotaUsageCounts } from './quota-usage.js';
+import type { QuotaAnswer, QuotaEvents, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
+
+export interface QuotaLimits {
+  /** Tokens of each quota namespace; one that is not listed is unlimited. */
+  readonly quotas: Readonly<Record<string, number>>;
+  /** Tokens over all namespaces together: the live tasks a plugin may hold (`caching.size`, rule 11). Unlimited unless given. */
+  readonly capacity?: number | undefined;
+}
+
+export interface QuotaLedgerOptions extends QuotaLimits {
+  readonly clock: Clock;
+  /** Most tasks that may wait. */
+  readonly maxWaiting: number;
+  readonly events?: QuotaEvents;
+}
+
+/** Scopes that an earlier waiter keeps from later ones during one look at the line. */
+class Closed {
+  everything = false;
+  readonly #quota = new Set<string>();
+  readonly #project = new Map<string, Set<string>>();
+  readonly #namespace = new Map<string, Set<string>>();
+
+  /** The scope in which `request` stands behind an earlier waiter. */
+  blocks(request: QuotaRequest): QuotaScope | undefined {
+    if (this.everything) return 'capacity';
+    if (this.#quota.has(request.quotaNamespace)) return 'quota';
+    if (this.#project.get(request.quotaNamespace)?.has(request.project)) return 'project';
+    return this.#namespace.get(request.quotaNamespace)?.has(request.namespace) ? 'namespace' : undefined;
+  }
+
+  /**
+   * `request` waits for `lacks`. It keeps its place in the narrow scopes that constrain it in any case, and in the
+   * wide ones only when these are what it lacks: a task that waits for its own project must not hold up the others.
+   */
+  close(request: QuotaRequest, lacks: QuotaScope): void {
+    const { quotaNamespace, constraints } = request;
+    if (lacks === 'capacity') this.everything = true;
+    if (lacks === 'quota') this.#quota.add(quotaNamespace);
+    if (lacks === 'project' || constraints?.project !== undefined) {
+      into(this.#project, quotaNamespace).add(request.project);
+    }
+    if (lacks === 'namespace' || constraints?.namespace !== undefined) {
+      into(this.#namespace, quotaNamespace).add(request.namespace);
+    }
+  }
+}
+
+function into(sets: Map<string, Set<string>>, name: string): Set<string> {
+  return getOrMake(sets, name, () => new Set());
+}
+
+/**
+ * Who holds which allocation token of one plugin, and who waits for one (rule 10).
+ *
+ * Invariants: a token is recorded once per task id with the scopes it was granted under, and those same scopes are
+ * credited at release; a grant checks and records in one step; every waiter lacks room in some scope or stands behind
+ * an earlier one that competes for it. Nothing here is asynchronous except the promise a waiter is told by.
+ */
+export class QuotaLedger {
+  readonly #clock: Clock;
+  readonly #maxWaiting: number;
+  readonly #events: QuotaEvents;
+  readonly #held = new Map<TaskId, QuotaRequest>();
+  readonly #usage = new QuotaUsageCounts();
+  readonly #line = new QuotaLine();
+  #quotas: ReadonlyMap<string, number>;
+  #capacity: number;
+  #sequence = 0;
+
+  constructor(options: QuotaLedgerOptions) {
+    this.#clock = options.clock;
+    this.#maxWaiting = options.maxWaiting;
+    this.#events = options.events ?? {};
+    this.#quotas = new Map(Object.entries(options.quotas));
+    this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Grants a token now, or puts the task in the line. A task that holds or awaits one already gets that answer. */
+  acquire(request: QuotaRequest): QuotaAnswer {
+    if (this.#held.has(request.taskId)) return { status: 'granted' };
+    const waiter = this.#line.get(request.taskId);
+    if (waiter !== undefined) return { status: 'waiting', lacks: waiter.lacks, granted: waiter.granted.promise };
+    const lacks = this.#lacksNow(request);
+    if (lacks === undefined) {
+      this.#record(request, 0, false);
+      return { status: 'granted' };
+    }
+    if (this.#line.size >= this.#maxWaiting) return { status: 'full' };
+    const granted = createDeferred<boolean>();
+    this.#line.add({ request, sequence: this.#sequence++, sinceMs: this.#clock.now(), lacks, granted });
+    return { status: 'waiting', lacks, granted: granted.promise };
+  }
+
+  /** Records a token whatever the quota says: an adopted live task holds one (rule 10). Leaves the line if it was in it. */
+  force(request: QuotaRequest): void {
+    const waiter = this.#line.remove(request.taskId);
+    if (!this.#held.has(request.taskId)) {
+      this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, true);
+    }
+    waiter?.granted.resolve(true);
+    if (waiter !== undefined) this.#advance();
+  }
+
+  /** Frees the task's token; false when it holds none (any more). A waiting task leaves the line. */
+  release(taskId: TaskId): boolean {
+    const request = this.#held.get(taskId);
+    if (request === undefined) {
+      this.cancel(taskId);
+      return false;
+    }
+    this.#held.delete(taskId);
+    this.#usage.subtract(request);
+    this.#advance();
+    return true;
+  }
+
+  /** Takes a task out of the line; false when it was not in it. Its promise resolves to false. */
+  cancel(taskId: TaskId): boolean {
+    const waiter = this.#line.remove(taskId);
+    if (waiter === undefined) return false;
+    waiter.granted.resolve(false);
+    this.#advance();
+    return true;
+  }
+
+  /** Takes new totals. Tokens that are out stay out, also over a smaller total. */
+  reconfigure(limits: QuotaLimits): void {
+    this.#quotas = new Map(Object.entries(limits.quotas));
+    this.#capacity = limits.capacity ?? Number.POSITIVE_INFINITY;
+    this.#advance();
+  }
+
+  holds(taskId: TaskId): boolean {
+    return this.#held.has(taskId);
+  }
+
+  /** What the task waits for; undefined when it is not in the line. */
+  waitsFor(taskId: TaskId): QuotaScope | undefined {
+    return this.#line.get(taskId)?.lacks;
+  }
+
+  /** Whether anybody waits for a token of this quota namespace. */
+  hasWaiters(quotaNamespace: string): boolean {
+    return this.#line.hasNamespace(quotaNamespace);
+  }
+
+  get heldCount(): number {
+    return this.#held.size;
+  }
+
+  get waitingCount(): number {
+    return this.#line.size;
+  }
+
+  /** Every namespace that is configured, in use or waited for, by name. */
+  snapshot(): readonly QuotaNamespaceSnapshot[] {
+    const waiting = new QuotaUsageCounts();
+    for (const row of this.#line.counts()) waiting.add(row, row.waiting);
+    const names = new Set([...this.#quotas.keys(), ...this.#usage.names(), ...waiting.names()]);
+    return [...names].sort().map((name) => {
+      const used = this.#usage.of(name);
+      const queued = waiting.of(name);
+      return {
+        quotaNamespace: name,
+        total: this.#quotas.get(name),
+        used: used?.used ?? 0,
+        waiting: queued?.used ?? 0,
+        byProject: rows(used?.byProject, queued?.byProject),
+        byNamespace: rows(used?.byNamespace, queued?.byNamespace),
+      };
+    });
+  }
+
+  /** The scope without room for one more token, the widest first. */
+  #lacksRoom(request: QuotaRequest): QuotaScope | undefined {
+    if (this.#usage.all >= this.#capacity) return 'capacity';
+    const total = this.#quotas.get(request.quotaNamespace);
+    if (total !== undefined && (this.#usage.of(request.quotaNamespace)?.used ?? 0) >= total) return 'quota';
+    const { project, namespace } = request.constraints ?? {};
+    if (project !== undefined && this.#usage.project(request) >= project) return 'project';
+    return namespace !== undefined && this.#usage.namespace(request) >= namespace ? 'namespace' : undefined;
+  }
+
+  /** What a newcomer lacks: room, or precedence over those who wait. */
+  #lacksNow(request: QuotaRequest): QuotaScope | undefined {
+    const room = this.#lacksRoom(request);
+    if (room !== undefined || this.#line.size === 0) return room;
+    const closed = new Closed();
+    for (const head of this.#line.heads()) closed.close(head.request, head.lacks);
+    return closed.blocks(request);
+  }
+
+  /** Grants to whom it can, in order of arrival. Called after every change that may have made room. */
+  #advance(): void {
+    if (this.#line.size === 0) return;
+    const closed = new Closed();
+    let heads = this.#line.heads();
+    while (heads.length > 0) {
+      const next = heads.shift() as Waiter;
+      const lacks = closed.blocks(next.request) ?? this.#lacksRoom(next.request);
+      if (lacks !== undefined) {
+        next.lacks = lacks;
+        closed.close(next.request, lacks);
+        continue;
+      }
+      this.#line.remove(next.request.taskId);
+      this.#record(next.request, this.#clock.now() - next.sinceMs, false);
+      next.granted.resolve(true);
+      const follower = this.#line.headOfGroup(next.request);
+      if (follower !== undefined) heads = insertBySequence(heads, follower);
+    }
+  }
+
+  #record(request: QuotaRequest, waitMs: number, forced: boolean): void {
+    this.#held.set(request.taskId, request);
+    this.#usage.add(request);
+    this.#events.granted?.({ quotaNamespace: request.quotaNamespace, waitMs, forced });
+  }
+}
+
+function insertBySequence(heads: Waiter[], waiter: Waiter): Waiter[] {
+  const at = heads.findIndex((head) => head.sequence > waiter.sequence);
+  heads.splice(at < 0 ? heads.length : at, 0, waiter);
+  return heads;
+}
+
+function rows(used: Map<string, number> | undefined, waiting: Map<string, number> | undefined) {
+  const names = new Set([...(used?.keys() ?? []), ...(waiting?.keys() ?? [])]);
+  return [...names].sort().map((name) => ({ name, used: used?.get(name) ?? 0, waiting: waiting?.get(name) ?? 0 }));
+}

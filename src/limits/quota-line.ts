@@ -1,0 +1,109 @@
+import type { Deferred } from '../lib/deferred.js';
+import { getOrMake } from '../lib/get-or-make.js';
+import type { QuotaRequest, QuotaScope } from './types.js';
+
+/** A task in the waiting line. */
+export interface Waiter {
+  readonly request: QuotaRequest;
+  /** Place in the line over all namespaces: lower came first. */
+  readonly sequence: number;
+  readonly sinceMs: number;
+  lacks: QuotaScope;
+  /** Resolves to true with the token recorded, to false when the task left the line without one. */
+  readonly granted: Deferred<boolean>;
+}
+
+/** Waiters that share all their scopes: within one group the line is strictly first come, first served. */
+interface Group {
+  readonly quotaNamespace: string;
+  readonly project: string;
+  readonly namespace: string;
+  /** By task id, in order of arrival. */
+  readonly waiters: Map<string, Waiter>;
+}
+
+type ByNamespace = Map<string, Group>;
+type ByProject = Map<string, ByNamespace>;
+
+/**
+ * The waiting line of a ledger, first come, first served, stored as one queue for each (quota namespace, project,
+ * engine namespace): waiters of one group compete for the same scopes, so only its first can be next. A look at the
+ * line costs the number of groups, not of waiters.
+ */
+export class QuotaLine {
+  readonly #tree = new Map<string, ByProject>();
+  readonly #groups = new Set<Group>();
+  readonly #byTask = new Map<string, { waiter: Waiter; group: Group }>();
+
+  get size(): number {
+    return this.#byTask.size;
+  }
+
+  get(taskId: string): Waiter | undefined {
+    return this.#byTask.get(taskId)?.waiter;
+  }
+
+  add(waiter: Waiter): void {
+    const group = this.#groupOf(waiter.request);
+    group.waiters.set(waiter.request.taskId, waiter);
+    this.#byTask.set(waiter.request.taskId, { waiter, group });
+  }
+
+  remove(taskId: string): Waiter | undefined {
+    const entry = this.#byTask.get(taskId);
+    if (entry === undefined) return undefined;
+    this.#byTask.delete(taskId);
+    const { group } = entry;
+    group.waiters.delete(taskId);
+    if (group.waiters.size === 0) this.#drop(group);
+    return entry.waiter;
+  }
+
+  hasNamespace(quotaNamespace: string): boolean {
+    return this.#tree.has(quotaNamespace);
+  }
+
+  /** The first of each group, in order of arrival. */
+  heads(): Waiter[] {
+    const heads: Waiter[] = [];
+    for (const group of this.#groups) {
+      for (const first of group.waiters.values()) {
+        heads.push(first);
+        break;
+      }
+    }
+    return heads.sort((a, b) => a.sequence - b.sequence);
+  }
+
+  /** The waiter that follows this group's first once that one is removed. */
+  headOfGroup(request: QuotaRequest): Waiter | undefined {
+    const group = this.#tree.get(request.quotaNamespace)?.get(request.project)?.get(request.namespace);
+    return group?.waiters.values().next().value;
+  }
+
+  /** Waiters by quota namespace, project and engine namespace, for the load report. */
+  *counts(): Generator<{ quotaNamespace: string; project: string; namespace: string; waiting: number }> {
+    for (const { quotaNamespace, project, namespace, waiters } of this.#groups) {
+      yield { quotaNamespace, project, namespace, waiting: waiters.size };
+    }
+  }
+
+  #groupOf({ quotaNamespace, project, namespace }: QuotaRequest): Group {
+    const projects = getOrMake(this.#tree, quotaNamespace, (): ByProject => new Map());
+    const namespaces = getOrMake(projects, project, (): ByNamespace => new Map());
+    return getOrMake(namespaces, namespace, () => {
+      const group: Group = { quotaNamespace, project, namespace, waiters: new Map() };
+      this.#groups.add(group);
+      return group;
+    });
+  }
+
+  #drop(group: Group): void {
+    this.#groups.delete(group);
+    const projects = this.#tree.get(group.quotaNamespace);
+    const namespaces = projects?.get(group.project);
+    namespaces?.delete(group.namespace);
+    if (namespaces?.size === 0) projects?.delete(group.project);
+    if (projects?.size === 0) this.#tree.delete(group.quotaNamespace);
+  }
+}

@@ -1,0 +1,321 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ManualClock } from '../../src/lib/clock.js';
+import { QuotaLedger } from '../../src/limits/quota-ledger.js';
+import type { QuotaAnswer, QuotaRequest } from '../../src/limits/types.js';
+
+function request(taskId: string, parts: Partial<QuotaRequest> = {}): QuotaRequest {
+  return { taskId, quotaNamespace: 'gpu', project: 'ml', namespace: 'ml-dev', ...parts };
+}
+
+function ledger(quotas: Record<string, number>, more: { maxWaiting?: number; capacity?: number } = {}) {
+  const clock = new ManualClock();
+  const waits: { waitMs: number; forced: boolean }[] = [];
+  const subject = new QuotaLedger({
+    quotas,
+    clock,
+    maxWaiting: more.maxWaiting ?? 100,
+    capacity: more.capacity,
+    events: { granted: ({ waitMs, forced }) => waits.push({ waitMs, forced }) },
+  });
+  return { clock, waits, subject };
+}
+
+function promiseOf(answer: QuotaAnswer): Promise<boolean> {
+  assert.equal(answer.status, 'waiting');
+  return (answer as Extract<QuotaAnswer, { status: 'waiting' }>).granted;
+}
+
+test('a first-try grant records a wait of 0, a later one the time in the line', async () => {
+  const { clock, waits, subject } = ledger({ gpu: 1 });
+  assert.equal(subject.acquire(request('a')).status, 'granted');
+  const second = promiseOf(subject.acquire(request('b')));
+  await clock.advance(7_000);
+  assert.equal(subject.release('a'), true);
+  assert.equal(await second, true);
+  assert.deepEqual(waits, [
+    { waitMs: 0, forced: false },
+    { waitMs: 7_000, forced: false },
+  ]);
+});
+
+test('a token is freed once; a second release, or one of a stranger, frees nothing', () => {
+  const { subject } = ledger({ gpu: 1 });
+  subject.acquire(request('a'));
+  assert.equal(subject.release('a'), true);
+  assert.equal(subject.acquire(request('b')).status, 'granted');
+  assert.equal(subject.release('a'), false);
+  assert.equal(subject.release('never seen'), false);
+  assert.equal(subject.holds('b'), true);
+  assert.equal(subject.acquire(request('c')).status, 'waiting');
+});
+
+test('a release credits the scopes of the grant, not those of a later request', () => {
+  const { subject } = ledger({ gpu: 10, cpu: 10 });
+  subject.acquire(request('a', { project: 'one' }));
+  subject.acquire(request('a', { quotaNamespace: 'cpu', project: 'two' }));
+  assert.deepEqual(
+    subject.snapshot().map((n) => [n.quotaNamespace, n.used]),
+    [
+      ['cpu', 0],
+      ['gpu', 1],
+    ],
+  );
+  subject.release('a');
+  assert.equal(subject.heldCount, 0);
+});
+
+test('ml is not charged for ml-prod, nor a name for any other way to cut the joined text', () => {
+  const { subject } = ledger({ gpu: 10 });
+  const constraints = { project: 1, namespace: 1 };
+  assert.equal(subject.acquire(request('a', { project: 'ml-prod', namespace: 'x', constraints })).status, 'granted');
+  assert.equal(subject.acquire(request('b', { project: 'ml', namespace: 'prod-x', constraints })).status, 'granted');
+  assert.equal(subject.acquire(request('c', { project: 'ml-', namespace: 'prod', constraints })).status, 'granted');
+  assert.equal(
+    subject.acquire(request('d', { project: '__proto__', namespace: 'constructor', constraints })).status,
+    'granted',
+  );
+  const fifth = subject.acquire(request('e', { project: 'ml', namespace: 'y', constraints }));
+  assert.equal(fifth.status === 'waiting' && fifth.lacks, 'project');
+});
+
+test('a waiter blocked by its own project alone holds up neither other projects nor is it overtaken in its own', async () => {
+  const { subject } = ledger({ gpu: 3 });
+  const constraints = { project: 1 };
+  subject.acquire(request('a', { constraints }));
+  const blocked = promiseOf(subject.acquire(request('b', { constraints })));
+  assert.equal(subject.acquire(request('other', { project: 'bio' })).status, 'granted');
+  // Without a constraint of its own it would fit, but it competes for the project's room with an earlier waiter.
+  const later = promiseOf(subject.acquire(request('c')));
+  assert.equal(subject.waitsFor('c'), 'project');
+  subject.release('a');
+  assert.equal(await blocked, true);
+  assert.equal(await later, true);
+  assert.equal(subject.waitingCount, 0);
+});
+
+test('a waiter for the total holds up everybody behind it, in the order of arrival', async () => {
+  const { subject } = ledger({ gpu: 1 });
+  subject.acquire(request('a'));
+  const order: string[] = [];
+  for (const id of ['b', 'c', 'd']) {
+    void promiseOf(subject.acquire(request(id, { project: id }))).then(() => order.push(id));
+  }
+  for (const id of ['a', 'b', 'c']) {
+    subject.release(id);
+    await Promise.resolve();
+  }
+  assert.deepEqual(order, ['b', 'c', 'd']);
+});
+
+test('leaving the line lets the next one through and tells the leaver', async () => {
+  const { subject } = ledger({ gpu: 2 });
+  const constraints = { project: 1 };
+  subject.acquire(request('a', { constraints }));
+  const leaver = promiseOf(subject.acquire(request('b', { constraints })));
+  const next = promiseOf(subject.acquire(request('c')));
+  assert.equal(subject.release('b'), false);
+  assert.equal(await leaver, false);
+  assert.equal(await next, true);
+  assert.equal(subject.cancel('b'), false);
+});
+
+test('an adopted task takes its token over quota, once, also out of the line', async () => {
+  const { subject, waits } = ledger({ gpu: 1 });
+  subject.acquire(request('a'));
+  const waiting = promiseOf(subject.acquire(request('b')));
+  subject.force(request('b'));
+  subject.force(request('b'));
+  assert.equal(await waiting, true);
+  assert.equal(subject.snapshot()[0]?.used, 2);
+  subject.release('a');
+  assert.equal(subject.acquire(request('c')).status, 'waiting');
+  assert.deepEqual(waits.at(-1), { waitMs: 0, forced: true });
+});
+
+test('the line is bounded, and a full one records nothing', () => {
+  const { subject } = ledger({ gpu: 0 }, { maxWaiting: 1 });
+  assert.equal(subject.acquire(request('a')).status, 'waiting');
+  assert.equal(subject.acquire(request('a')).status, 'waiting');
+  assert.equal(subject.acquire(request('b')).status, 'full');
+  assert.equal(subject.waitsFor('b'), undefined);
+  assert.equal(subject.waitingCount, 1);
+});
+
+test('the capacity bounds all namespaces together, also those without a total', async () => {
+  const { subject } = ledger({}, { capacity: 1 });
+  subject.acquire(request('a'));
+  const answer = subject.acquire(request('b', { quotaNamespace: 'cpu' }));
+  assert.equal(answer.status === 'waiting' && answer.lacks, 'capacity');
+  subject.release('a');
+  assert.equal(await promiseOf(answer), true);
+});
+
+test('a reload with more room grants to the line; with less it takes nothing back', async () => {
+  const { subject } = ledger({ gpu: 1 });
+  subject.acquire(request('a'));
+  const waiting = promiseOf(subject.acquire(request('b')));
+  assert.equal(subject.hasWaiters('gpu'), true);
+  subject.reconfigure({ quotas: { gpu: 2 } });
+  assert.equal(await waiting, true);
+  subject.reconfigure({ quotas: { gpu: 0 } });
+  assert.equal(subject.heldCount, 2);
+  assert.equal(subject.hasWaiters('gpu'), false);
+});
+
+test('the load report counts used and waiting by whole names', () => {
+  const { subject } = ledger({ gpu: 1, idle: 4 });
+  subject.acquire(request('a'));
+  subject.acquire(request('b', { project: 'bio', namespace: 'bio-dev' }));
+  assert.deepEqual(subject.snapshot(), [
+    {
+      quotaNamespace: 'gpu',
+      total: 1,
+      used: 1,
+      waiting: 1,
+      byProject: [
+        { name: 'bio', used: 0, waiting: 1 },
+        { name: 'ml', used: 1, waiting: 0 },
+      ],
+      byNamespace: [
+        { name: 'bio-dev', used: 0, waiting: 1 },
+        { name: 'ml-dev', used: 1, waiting: 0 },
+      ],
+    },
+    { quotaNamespace: 'idle', total: 4, used: 0, waiting: 0, byProject: [], byNamespace: [] },
+  ]);
+});
+
+const name = fc.constantFrom('ml', 'ml-prod', 'ml-');
+const ids = fc.integer({ min: 0, max: 25 });
+const step = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('acquire' as const),
+      id: ids,
+      quotaNamespace: fc.constantFrom('q', 'q-2', 'free'),
+      project: name,
+      namespace: name,
+      byProject: fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
+      byNamespace: fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('release' as const), id: ids }) },
+  fc.record({ do: fc.constant('force' as const), id: ids, project: name }),
+  fc.record({ do: fc.constant('cancel' as const), id: ids }),
+  fc.record({ do: fc.constant('reload' as const), total: fc.integer({ min: 0, max: 5 }) }),
+);
+
+/** Whether `later` may not be served while `earlier` waits, told from first principles. */
+function competes(earlier: QuotaRequest, later: QuotaRequest, earlierLacks: string): boolean {
+  if (earlierLacks === 'capacity') return true;
+  if (earlier.quotaNamespace !== later.quotaNamespace) return false;
+  if (earlierLacks === 'quota') return true;
+  const sameProject = earlier.project === later.project && earlier.constraints?.project !== undefined;
+  const sameNamespace = earlier.namespace === later.namespace && earlier.constraints?.namespace !== undefined;
+  return sameProject || sameNamespace;
+}
+
+test('grants never exceed a bound unless forced, come in order, and each token is freed exactly once', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
+      let total = 2;
+      const capacity = 9;
+      const subject = new QuotaLedger({
+        quotas: { q: total, 'q-2': 3 },
+        capacity,
+        clock: new ManualClock(),
+        maxWaiting: 15,
+      });
+      const held = new Map<string, QuotaRequest>();
+      const line: QuotaRequest[] = [];
+      const settled = new Map<string, boolean[]>();
+      const checkGrant = (r: QuotaRequest, before: readonly QuotaRequest[]) => {
+        const same = [...held.values()].filter((h) => h.quotaNamespace === r.quotaNamespace);
+        const bound = { q: total, 'q-2': 3 }[r.quotaNamespace] ?? Number.POSITIVE_INFINITY;
+        assert.ok(held.size < capacity, 'capacity');
+        assert.ok(same.length < bound, 'total');
+        const { project, namespace } = r.constraints ?? {};
+        if (project !== undefined) assert.ok(same.filter((h) => h.project === r.project).length < project, 'project');
+        if (namespace !== undefined)
+          assert.ok(same.filter((h) => h.namespace === r.namespace).length < namespace, 'namespace');
+        for (const earlier of before) {
+          const lacks = subject.waitsFor(earlier.taskId);
+          if (lacks !== undefined) assert.ok(!competes(earlier, r, lacks), `${r.taskId} overtook ${earlier.taskId}`);
+        }
+        held.set(r.taskId, r);
+      };
+      const absorbGrants = () => {
+        for (const r of [...line]) {
+          if (!subject.holds(r.taskId)) continue;
+          const at = line.indexOf(r);
+          checkGrant(r, line.slice(0, at));
+          line.splice(at, 1);
+        }
+      };
+      const leave = (id: string) => {
+        const at = line.findIndex((r) => r.taskId === id);
+        if (at >= 0) line.splice(at, 1);
+      };
+      for (const s of steps) {
+        if (s.do === 'reload') {
+          total = s.total;
+          subject.reconfigure({ quotas: { q: total, 'q-2': 3 }, capacity });
+        } else if (s.do === 'acquire') {
+          const taskId = `t${s.id}`;
+          const constraints = {
+            ...(s.byProject === undefined ? {} : { project: s.byProject }),
+            ...(s.byNamespace === undefined ? {} : { namespace: s.byNamespace }),
+          };
+          const r: QuotaRequest = {
+            taskId,
+            quotaNamespace: s.quotaNamespace,
+            project: s.project,
+            namespace: s.namespace,
+            constraints,
+          };
+          const known = held.has(taskId) || line.some((w) => w.taskId === taskId);
+          const answer = subject.acquire(r);
+          if (!known && answer.status === 'granted') checkGrant(r, line);
+          if (!known && answer.status === 'waiting') {
+            line.push(r);
+            const log: boolean[] = [];
+            settled.set(taskId, log);
+            void answer.granted.then((granted) => log.push(granted));
+          }
+          if (!known && answer.status === 'full') assert.equal(line.length, 15);
+        } else if (s.do === 'force') {
+          const r = { taskId: `t${s.id}`, quotaNamespace: 'q', project: s.project, namespace: 'ml' };
+          subject.force(r);
+          leave(r.taskId);
+          if (!held.has(r.taskId)) held.set(r.taskId, r);
+        } else if (s.do === 'release') {
+          assert.equal(subject.release(`t${s.id}`), held.delete(`t${s.id}`));
+          leave(`t${s.id}`);
+        } else {
+          const waits = line.some((r) => r.taskId === `t${s.id}`);
+          assert.equal(subject.cancel(`t${s.id}`), waits);
+          leave(`t${s.id}`);
+        }
+        absorbGrants();
+        assert.equal(subject.heldCount, held.size);
+        assert.equal(subject.waitingCount, line.length);
+        const used = subject.snapshot().reduce((sum, n) => sum + n.used, 0);
+        assert.equal(used, held.size, 'a token leaked or was counted twice');
+        await Promise.resolve();
+        for (const [id, log] of settled) assert.ok(log.length <= 1, `${id} was told twice`);
+      }
+      for (const id of [...held.keys()]) subject.release(id);
+      for (let round = 0; round < 30; round++) for (let id = 0; id < 26; id++) subject.release(`t${id}`);
+      for (const r of line) subject.cancel(r.taskId);
+      assert.equal(subject.heldCount, 0);
+      assert.deepEqual(
+        subject.snapshot().map((n) => n.used + n.byProject.length + n.byNamespace.length),
+        [0, 0],
+      );
+    }),
+    { numRuns: 400 },
+  );
+});
