@@ -1,0 +1,108 @@
+import type { JsonValue } from '../lib/json.js';
+import { MAP_KEY } from './check.js';
+import { type Effective, keysOf, pathKey } from './compile.js';
+import { keyText } from './problems.js';
+import { CONFIG_SCHEMA } from './schema.js';
+import type { AnyLeaf, Node, Section } from './spec.js';
+
+export const MASK = '********';
+
+/** Names inside free-form settings whose values are taken for secrets. */
+const SECRET_NAME =
+  /token|secret|passw|passphrase|credential|api[-_]?key|access[-_]?key|private[-_]?key|authorization|cookie/i;
+
+/** One option with its value in force and where it comes from. */
+export interface EffectiveOption {
+  /** Dotted key. */
+  readonly key: string;
+  /** As one would write it; sensitive values are masked. */
+  readonly value: JsonValue;
+  /** `default`, or the source that won. */
+  readonly origin: string;
+}
+
+/** Every option in force, in the order of the schema, masked. Options that are not set and have no default are left out. */
+export function effectiveOptions(effective: Effective): EffectiveOption[] {
+  const out: EffectiveOption[] = [];
+  visit(CONFIG_SCHEMA, [], effective, (path, value, origin) => out.push({ key: keyText(path), value, origin }));
+  return out;
+}
+
+/** The options in force as one tree, as a config file would hold them, masked. Safe to show to an operator. */
+export function effectiveTree(effective: Effective): { [key: string]: JsonValue } {
+  const root: { [key: string]: JsonValue } = {};
+  visit(CONFIG_SCHEMA, [], effective, (path, value) => {
+    let target = root;
+    for (const part of path.slice(0, -1)) {
+      if (!Object.hasOwn(target, part)) target[part] = {};
+      target = target[part] as { [key: string]: JsonValue };
+    }
+    target[path.at(-1) as string] = value;
+  });
+  return root;
+}
+
+/** The defaults, as config.default.json holds them. Options without a default are left out, maps are empty. */
+export function defaultTree(schema: Section = CONFIG_SCHEMA): { [key: string]: JsonValue } {
+  const out: { [key: string]: JsonValue } = {};
+  for (const [key, node] of Object.entries(schema.fields)) {
+    if (node.node === 'section') out[key] = defaultTree(node);
+    else if (node.node !== 'leaf') out[key] = {};
+    else if (node.presence === 'default') out[key] = node.show(node.fallback);
+  }
+  return out;
+}
+
+type Visit = (path: readonly string[], value: JsonValue, origin: string) => void;
+
+function visit(node: Node, at: readonly string[], effective: Effective, fn: Visit): void {
+  switch (node.node) {
+    case 'section':
+      for (const [key, child] of Object.entries(node.fields)) visit(child, [...at, key], effective, fn);
+      return;
+    case 'map': {
+      const keys = keysOf(effective, at);
+      // An empty map is shown at the top only; below, it would be noise.
+      if (keys.length === 0 && at.length === 1) fn(at, {}, 'default');
+      for (const key of keys) visit(node.value, [...at, key], effective, fn);
+      return;
+    }
+    case 'free':
+      visitFree(at, effective, fn);
+      return;
+    case 'leaf':
+      visitLeaf(node, at, effective, fn);
+      return;
+    default:
+      node satisfies never;
+  }
+}
+
+function visitLeaf(leaf: AnyLeaf, at: readonly string[], effective: Effective, fn: Visit): void {
+  const entry = effective.get(pathKey(at));
+  const value = entry === undefined ? leaf.fallback : entry.value;
+  if (value === undefined) return;
+  fn(at, leaf.sensitive ? MASK : leaf.show(value), entry?.origin ?? 'default');
+}
+
+function visitFree(at: readonly string[], effective: Effective, fn: Visit): void {
+  for (const { path, value, origin } of effective.values()) {
+    if (value === MAP_KEY || path.length < at.length || !at.every((part, i) => path[i] === part)) continue;
+    const inside = path.slice(at.length);
+    const hidden = inside.some((part) => SECRET_NAME.test(part)) && !isEmptyObject(value);
+    fn(path, hidden ? MASK : maskInside(value as JsonValue), origin);
+  }
+}
+
+const isEmptyObject = (value: unknown) =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+
+/** Lists may hold objects with secrets of their own. */
+function maskInside(value: JsonValue): JsonValue {
+  if (Array.isArray(value)) return value.map(maskInside);
+  if (typeof value === 'string') return value.replace(/(\w+:\/\/[^/\s:@]*):[^/\s@]+@/g, `$1:${MASK}@`);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [key, SECRET_NAME.test(key) ? MASK : maskInside(inner)]),
+  );
+}

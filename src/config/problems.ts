@@ -1,0 +1,55 @@
+import { type ErrorCode, HostError } from '../errors/index.js';
+
+type ConfigCode = Extract<ErrorCode, `CONFIG_${string}`>;
+
+/** One thing that is wrong with the configuration. */
+export interface ConfigProblem {
+  readonly code: ConfigCode;
+  /** Where it stands: `file x.yaml:12`, `environment variable …`, `flag …`, or empty for the whole. */
+  readonly origin: string;
+  /** Dotted key; empty for a whole file. */
+  readonly key: string;
+  /** What was seen and what was expected, in words. */
+  readonly message: string;
+}
+
+/** All problems of a configuration, reported at once. Its code is that of the gravest. */
+export class ConfigError extends HostError {
+  readonly problems: readonly ConfigProblem[];
+
+  constructor(problems: readonly ConfigProblem[]) {
+    const order: ConfigCode[] = [
+      'CONFIG_FILE_UNREADABLE',
+      'CONFIG_KEY_UNKNOWN',
+      'CONFIG_VALUE_INVALID',
+      'CONFIG_CONFLICT',
+    ];
+    const code = order.find((candidate) => problems.some((problem) => problem.code === candidate));
+    const lines = problems.map((problem) => `  ${describeProblem(problem)}`);
+    super(
+      code ?? 'CONFIG_VALUE_INVALID',
+      `the configuration has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${lines.join('\n')}`,
+    );
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+export function describeProblem(problem: ConfigProblem): string {
+  const where = [problem.origin, problem.key].filter((part) => part !== '').join(': ');
+  return `${problem.code} ${where}${where === '' ? '' : ': '}${problem.message}`;
+}
+
+/** A path as people write it: dots between keys, quotes around keys that hold anything else than word characters. */
+export function keyText(path: readonly string[]): string {
+  return path.map((part) => (/^[\w-]+$/.test(part) ? part : JSON.stringify(part))).join('.');
+}
+
+/** A value as shown in an error: JSON, cut at 80 characters. */
+export function seenText(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  let text: string;
+  if (typeof value === 'number' || typeof value === 'bigint') text = String(value);
+  else text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}

@@ -1,0 +1,63 @@
+import { keyText } from './problems.js';
+import { CONFIG_SCHEMA } from './schema.js';
+import { RESERVED_VARIABLES, variables } from './sources.js';
+import type { AnyLeaf, Node } from './spec.js';
+
+const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ').replaceAll('<', '&lt;');
+
+function defaultText(leaf: AnyLeaf): string {
+  if (leaf.presence === 'required') return '*required*';
+  if (leaf.presence === 'optional') return '*not set*';
+  return `\`${JSON.stringify(leaf.show(leaf.fallback))}\``;
+}
+
+interface Row {
+  readonly key: string;
+  readonly cells: readonly string[];
+}
+
+/** The reference of all options as Markdown, made from the schema. */
+export function configReference(): string {
+  const env = new Map([...variables(CONFIG_SCHEMA)].map(([name, { path }]) => [path.join('.'), name]));
+  const parts: string[] = [];
+  for (const [key, node] of Object.entries(CONFIG_SCHEMA.fields)) {
+    const rows: Row[] = [];
+    collect(node, [key], rows, env);
+    parts.push(`## \`${key}\``, '', node.doc, '');
+    parts.push('| Key | Type | Default | Meaning | Environment |', '| --- | --- | --- | --- | --- |');
+    for (const row of rows) parts.push(`| \`${row.key.replaceAll('|', '\\|')}\` | ${row.cells.join(' | ')} |`);
+    parts.push('');
+  }
+  return parts.join('\n');
+}
+
+function collect(node: Node, at: readonly string[], rows: Row[], env: ReadonlyMap<string, string>): void {
+  const key = at.map((part) => (part.startsWith('<') ? part : keyText([part]))).join('.');
+  const variable = env.get(at.join('.'));
+  const row = (type: string, fallback: string, doc: string) =>
+    rows.push({ key, cells: [cell(type), cell(fallback), cell(doc), variable === undefined ? '' : `\`${variable}\``] });
+  switch (node.node) {
+    case 'section':
+      for (const [name, child] of Object.entries(node.fields)) collect(child, [...at, name], rows, env);
+      return;
+    case 'map':
+      row(node.listKey === undefined ? 'map' : 'map or list', '`{}`', `${node.doc} A key is ${node.keyExpected}.`);
+      collect(node.value, [...at, `<${node.keyName}>`], rows, env);
+      return;
+    case 'free':
+      row('object', '`{}`', node.doc);
+      return;
+    case 'leaf':
+      row(
+        node.type,
+        defaultText(node),
+        `${node.doc}${node.sensitive ? ' Sensitive.' : ''} Takes ${node.expected.replace(/, as text with a unit.*$/, '')}.`,
+      );
+      return;
+    default:
+      node satisfies never;
+  }
+}
+
+/** Names of variables that are read but are no options. */
+export const reservedVariables: readonly string[] = RESERVED_VARIABLES;

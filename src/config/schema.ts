@@ -1,0 +1,211 @@
+import { PLUGIN_ENTRY_SCHEMA } from './plugin-schema.js';
+import {
+  asPath,
+  bool,
+  type Compiled,
+  choice,
+  duration,
+  int,
+  list,
+  mapOf,
+  optional,
+  real,
+  section,
+  sensitive,
+  size,
+  text,
+  withDefault,
+} from './spec.js';
+
+const SHORT = { min: '0ms', max: '1h' };
+const LONG = { min: '0ms', max: '30d' };
+
+const host = (doc: string, fallback: string) =>
+  withDefault(text(doc, 'an IP address or host name', /^[A-Za-z0-9._:%-]{1,255}$/), fallback);
+const port = (doc: string, fallback: number) => withDefault(int(`${doc} 0 takes a free one.`, 0, 65_535), fallback);
+const span = (doc: string, fallback: string, range: { min: string; max: string } = LONG) =>
+  withDefault(duration(doc, range), fallback);
+const count = (doc: string, fallback: number, max = 10_000_000, min = 1) => withDefault(int(doc, min, max), fallback);
+const share = (doc: string, fallback: number) => withDefault(real(doc, 0, 1), fallback);
+
+/** A secret and the option that reads it from a file; at most one of the two may be set. */
+const secret = (doc: string, min: number) =>
+  sensitive(optional(text(doc, `${min} to 4096 visible ASCII characters`, new RegExp(`^[\\x21-\\x7e]{${min},4096}$`))));
+const secretFile = (of: string) =>
+  optional(asPath(text(`File that holds ${of}; blanks and line ends around it are dropped.`)));
+
+const grpc = section('The gRPC server that engines call.', {
+  host: host('Address to listen on. The default serves a sidecar, which shares loopback with its engine.', '127.0.0.1'),
+  port: port('Port to listen on.', 8000),
+  maxReceiveMessageBytes: withDefault(
+    size('Largest request; inputs come inline.', { min: '64KiB', max: '1GiB' }),
+    '64MiB',
+  ),
+  maxSendMessageBytes: withDefault(
+    size('Largest answer. Flyte’s own client accepts 4 MiB.', { min: '64KiB', max: '1GiB' }),
+    '64MiB',
+  ),
+  maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
+  maxConnections: count('Open connections; further ones are refused.', 1000, 1_000_000),
+  maxWatchStreams: count('Open Watch streams; further ones are refused.', 100, 100_000),
+  reflection: withDefault(bool('Whether server reflection is offered.'), true),
+  defaultDeadline: span('Deadline of a call whose caller set none.', '10s', { min: '100ms', max: '1h' }),
+  maxDeadline: span('Longest deadline that is honoured; a longer one is taken for this.', '10m', {
+    min: '100ms',
+    max: '24h',
+  }),
+  keepalive: section('Keeping connections alive, and ending old ones.', {
+    time: span('Ping a silent connection after this time.', '30s', { min: '1s', max: '24h' }),
+    timeout: span('Close a connection whose ping is not answered within this time.', '10s', { min: '1s', max: '1h' }),
+    permitWithoutCalls: withDefault(bool('Ping connections that carry no call, too.'), true),
+    maxConnectionIdle: optional(duration('Close a connection idle for this time.', { min: '1s', max: '30d' })),
+    maxConnectionAge: optional(duration('Ask a connection to move on after this time.', { min: '1s', max: '30d' })),
+    maxConnectionAgeGrace: optional(
+      duration('Close it this long after it was asked to move on.', { min: '1s', max: '24h' }),
+    ),
+  }),
+});
+
+const admin = section('HTTP server for metrics, health and the operator’s view.', {
+  host: host('Address to listen on.', '0.0.0.0'),
+  port: port('Port to listen on.', 9090),
+  maxConnections: count('Open connections; further ones are refused.', 100, 10_000),
+  token: secret('Bearer token of the operator’s view (/v1/…); without one that view is closed.', 16),
+  tokenFile: secretFile('the token'),
+});
+
+const log = section('The daemon’s log, on standard output.', {
+  level: withDefault(
+    choice('Least severe level that is written.', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    'info',
+  ),
+  format: withDefault(choice('One JSON object a line, or one plain line for people.', ['json', 'text']), 'json'),
+  redact: withDefault(
+    list('Further field names whose values are never logged, at any depth.', 'field names', /^[A-Za-z0-9_.-]{1,100}$/),
+    [],
+  ),
+});
+
+const store = section('What is held in memory.', {
+  maxTasks: count('Live tasks of all plugins together; further creates wait in line.', 100_000, 5_000_000),
+  waitingLine: section('Creates that wait for quota, capacity, limits or a recovering remote.', {
+    max: count('Tasks in line; further creates are refused with STORE_FULL.', 20_000, 5_000_000, 0),
+    maxBytes: withDefault(size('Memory of the requests in line.', { min: '1MiB', max: '64GiB' }), '256MiB'),
+  }),
+  finished: section('Finished tasks, kept so that engines can still ask.', {
+    maxCount: count('Finished tasks kept.', 50_000),
+    maxBytes: withDefault(
+      size('Memory for finished tasks, outputs included.', { min: '1MiB', max: '64GiB' }),
+      '256MiB',
+    ),
+    ttl: span('How long a finished task is kept.', '24h', { min: '1s', max: '30d' }),
+  }),
+  watchRing: section('Changes kept for Watch streams that resume.', {
+    size: count('Changes kept.', 10_000, 1_000_000),
+    streamBuffer: count('Changes one slow reader may lag behind before it is told that it lagged.', 1_000, 100_000),
+  }),
+});
+
+const tasks = section('Rules of a task’s life.', {
+  createBudget: span('Time within which a create that fails transiently is repeated.', '10m', {
+    min: '1s',
+    max: '7d',
+  }),
+  acceptShare: share('Share of the caller’s deadline that Create may spend on starting the task itself.', 0.33),
+  visibilityGrace: span('Time after creation in which “not found” may mean “not visible yet”.', '60s', SHORT),
+  orphanGrace: span('Time after which a create whose answer visibly never arrived is deleted remotely.', '10m'),
+  minFailingTime: span('Reads must fail for this long before maxSystemFailures may end a task.', '2m'),
+  outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),
+  tombstoneTtl: span('How long a deleted attempt is remembered.', '24h', { min: '1m', max: '30d' }),
+  doReplayTtl: span('How long a Do answers its first result again.', '10m', { min: '0ms', max: '24h' }),
+  getFreshness: span(
+    'A state older than this is read again when an engine asks and the read limit has room.',
+    '10s',
+    SHORT,
+  ),
+  connectionTtl: span('How long secrets that came with a call stay in memory.', '1h', { min: '1m', max: '7d' }),
+});
+
+const refresh = section('The poll schedule.', {
+  pollShare: share('Share of the read limit that polling beyond what resyncInterval asks for may spend.', 0.5),
+  minInterval: span('Shortest time between two reads of one task.', '1s', { min: '10ms', max: '1h' }),
+  jitter: share('Share of an interval that is random.', 0.1),
+  idleAfter: span('A task that no engine asked about for this long is polled ever less.', '10m', {
+    min: '1s',
+    max: '30d',
+  }),
+  idleMaxInterval: span('Longest interval of a task that nobody asks about.', '30m', { min: '1s', max: '7d' }),
+  failureBackoff: section('Interval of a task whose reads fail, doubling from failure to failure.', {
+    initial: span('First delay.', '2s', { min: '10ms', max: '1h' }),
+    max: span('Longest delay.', '2m', { min: '10ms', max: '24h' }),
+  }),
+  remoteDown: section('When reads fail across tasks, the remote is taken to be down.', {
+    afterFailures: count('Failed reads in a row, of any tasks of the plugin, that make the remote down.', 5, 1000),
+    minTasks: count('Different tasks among them; one where no more are live.', 3, 1000),
+    probeInterval: span('Time between probing reads while it is down.', '5s', { min: '100ms', max: '1h' }),
+  }),
+});
+
+const dataStore = section('Where inputs and outputs may be read and written.', {
+  localRoots: withDefault(
+    asPath(list('Folders that file:// and plain paths may reach; none by default.', 'paths of folders')),
+    [],
+  ),
+  maxObjectBytes: withDefault(size('Largest object read or written.', { min: '1KiB', max: '16GiB' }), '256MiB'),
+  s3: section('S3 or a store that speaks its protocol. Without keys the usual AWS sources are used.', {
+    enabled: withDefault(bool('Whether s3:// is served.'), false),
+    endpoint: optional(text('URL of a store other than AWS.', 'an http or https URL', /^https?:\/\/\S{1,2000}$/)),
+    region: withDefault(text('Region.', 'a region name', /^[a-z0-9-]{1,64}$/), 'us-east-1'),
+    accessKeyId: optional(text('Access key; goes with secretAccessKey.')),
+    secretAccessKey: secret('Secret of the access key.', 1),
+    secretAccessKeyFile: secretFile('the secret access key'),
+    forcePathStyle: withDefault(
+      bool('Bucket in the path instead of the host name; most stores other than AWS need it.'),
+      false,
+    ),
+  }),
+});
+
+const secrets = section('Where plugins’ secrets are looked up: first the environment, then files.', {
+  envPrefixes: withDefault(
+    list('Prefixes of <prefix><GROUP>_<KEY>, tried in order.', 'prefixes', /^[A-Za-z_][A-Za-z0-9_]*$/),
+    ['_FSEC_', 'FLYTE_SECRET_'],
+  ),
+  dir: withDefault(asPath(text('Folder with <group>/<key> files.')), '/etc/secrets'),
+});
+
+const shutdown = section('How the daemon stops. See docs/operations.md for the sequence.', {
+  drainDelay: span('Time between becoming unready and turning calls away, so that endpoints update.', '5s', SHORT),
+  grace: span('Time for plugin calls and answers in flight to end.', '20s', SHORT),
+  forceAfter: span('Whole time after which the stop is forced.', '60s', { min: '1s', max: '2h' }),
+});
+
+/** Every option of the daemon. docs/config.md and config.default.json are generated from it. */
+export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
+  grpc,
+  admin,
+  log,
+  plugins: mapOf(
+    'The plugins, by id. Instead of a map a list may be given, each element with its id.',
+    {
+      name: 'id',
+      pattern: /^[a-z][a-z0-9-]{0,39}$/,
+      expected: 'a plugin id: lower-case letters, digits and dashes, starting with a letter, at most 40 characters',
+      listKey: 'id',
+    },
+    PLUGIN_ENTRY_SCHEMA,
+  ),
+  defaultForTaskTypes: mapOf(
+    'Which plugin serves a task type that several of them serve.',
+    { name: 'task type' },
+    text('Id of the plugin.', 'a plugin id', /^[a-z][a-z0-9-]{0,39}$/),
+  ),
+  store,
+  tasks,
+  refresh,
+  dataStore,
+  secrets,
+  shutdown,
+});
+
+export type Config = Compiled<typeof CONFIG_SCHEMA>;

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  CONFIG_SCHEMA,
+  compilePluginEntry,
+  configReference,
+  defaultTree,
+  effectiveOptions,
+  effectiveTree,
+  loadConfig,
+} from '../../src/config/index.js';
+import type { PluginConfigInput } from '../../src/plugin-api/config.js';
+import { load, problemsOf } from './support.js';
+
+const TOKEN = 'a-token-of-some-length';
+
+describe('config rules', () => {
+  it('refuses values that contradict each other, naming both places', () => {
+    const cases: [string, string][] = [
+      ['shutdown: {forceAfter: 10s, grace: 9s}', 'shutdown.forceAfter, shutdown.drainDelay, shutdown.grace'],
+      ['refresh: {failureBackoff: {initial: 5m}}', 'refresh.failureBackoff.initial, refresh.failureBackoff.max'],
+      ['refresh: {minInterval: 1h}', 'refresh.minInterval, refresh.idleMaxInterval'],
+      ['tasks: {orphanGrace: 30s}', 'tasks.orphanGrace, tasks.visibilityGrace'],
+      ['grpc: {defaultDeadline: 30m}', 'grpc.defaultDeadline, grpc.maxDeadline'],
+      ['grpc: {port: 9090}', 'grpc.port, admin.port'],
+      ['dataStore: {s3: {accessKeyId: x}}', 'dataStore.s3.accessKeyId, dataStore.s3.secretAccessKey'],
+      ['dataStore: {s3: {secretAccessKey: x}}', 'dataStore.s3.accessKeyId, dataStore.s3.secretAccessKey'],
+      ['plugins: {a: {source: p, required: true, enabled: false}}', 'plugins.a.required, plugins.a.enabled'],
+      [
+        'plugins: {a: {source: p, isolation: worker, nodeOptions: [--x]}}',
+        'plugins.a.nodeOptions, plugins.a.isolation',
+      ],
+      [
+        'plugins: {a: {source: p, environment: {pass: [X], set: {X: y}}}}',
+        'plugins.a.environment.pass, plugins.a.environment.set.X',
+      ],
+      ['defaultForTaskTypes: {sleep: nobody}', 'defaultForTaskTypes.sleep'],
+    ];
+    for (const [text, key] of cases) {
+      const problems = problemsOf({ 'a.yaml': text });
+      assert.deepEqual(
+        problems.map((problem) => [problem.code, problem.key]),
+        [['CONFIG_CONFLICT', key]],
+        text,
+      );
+      assert.match(problems[0]?.message ?? '', /file a\.yaml:1/);
+    }
+    load({ 'a.yaml': 'grpc: {port: 0, host: 0.0.0.0}\nadmin: {port: 0}' });
+    load({ 'a.yaml': 'grpc: {port: 9090, host: 10.0.0.1}\nadmin: {host: 10.0.0.2}' });
+  });
+
+  it('reads a secret from its file, trimmed, and not both ways', () => {
+    const loaded = load(
+      { 'a.yaml': 'admin: {tokenFile: /run/token}', '/run/token': `${TOKEN}\n` },
+      { files: ['a.yaml'] },
+    );
+    assert.equal(loaded.config.admin.token, TOKEN);
+    assert.deepEqual(
+      problemsOf({ 'a.yaml': `admin: {tokenFile: /run/token, token: ${TOKEN}}` }).map(({ code }) => code),
+      ['CONFIG_CONFLICT'],
+    );
+    assert.equal(problemsOf({ 'a.yaml': 'admin: {tokenFile: /nowhere}' })[0]?.code, 'CONFIG_FILE_UNREADABLE');
+    const [short] = problemsOf({ 'a.yaml': 'admin: {tokenFile: /t}', '/t': 'hunter2' }, { files: ['a.yaml'] });
+    assert.equal(short?.code, 'CONFIG_VALUE_INVALID');
+    assert.doesNotMatch(short?.message ?? '', /hunter2/);
+  });
+
+  it('prints what is in force without a secret in it', () => {
+    const secret = 'hunter2-hunter2-hunter2';
+    const loaded = load(
+      {
+        'a.yaml': [
+          'plugins:',
+          '  a:',
+          '    source: p',
+          `    environment: {set: {TOKEN: ${secret}}}`,
+          `    settings: {apiKey: ${secret}, nested: {password: ${secret}, list: [{auth_token: ${secret}}]},`,
+          `      url: "https://user:${secret}@host/", credentials: {user: me, other: ${secret}}, plain: shown}`,
+          `dataStore: {s3: {accessKeyId: id, secretAccessKey: ${secret}}}`,
+        ].join('\n'),
+      },
+      { env: { PLUGIN_HOST_ADMIN_TOKEN: secret } },
+    );
+    const printed = JSON.stringify([effectiveOptions(loaded.effective), effectiveTree(loaded.effective)]);
+    assert.doesNotMatch(printed, /hunter2/);
+    assert.match(printed, /"plain":"shown"/);
+    assert.equal(loaded.config.plugins.a?.environment.set.TOKEN, secret);
+  });
+
+  it('does not show a sensitive value that is wrong', () => {
+    const secrets = ['short', 'with blanks in it that are long', ['hunter2-hunter2-hunter2']];
+    for (const token of secrets) {
+      const problems = problemsOf({ 'a.json': JSON.stringify({ admin: { token } }) });
+      assert.doesNotMatch(JSON.stringify(problems), /short|blanks|hunter2/);
+    }
+  });
+
+  it('loads what it printed to the same configuration', () => {
+    const first = load({
+      'a.yaml':
+        'plugins: {a: {source: p, settings: {x: [1, {y: 2}]}, config: {caching: {resyncInterval: 90s}}}}\ngrpc: {port: 7}',
+    });
+    const second = load({ 'b.json': JSON.stringify(effectiveTree(first.effective)) });
+    assert.deepEqual(second.config, first.config);
+    assert.deepEqual(load({ 'c.json': JSON.stringify(defaultTree()) }).config, loadConfig({ cwd: '/' }).config);
+  });
+
+  it('compiles a plugin entry with only what the operator set', () => {
+    const { config } = load({
+      'a.yaml': [
+        'plugins:',
+        '  one: {source: p}',
+        '  two:',
+        '    source: ./q.mjs',
+        '    memoryLimit: 1GiB',
+        '    isolation: shared:team',
+        '    config: {caching: {resyncInterval: 10s, workers: 3}, writeRateLimiter: {qps: 0.5}, resourceQuotas: {gpu: 4}}',
+      ].join('\n'),
+    });
+    const one = compilePluginEntry('one', config.plugins.one!);
+    assert.deepEqual(one.config, { resourceQuotas: {}, readRateLimiter: {}, writeRateLimiter: {}, caching: {} });
+    assert.deepEqual([one.memoryLimitMb, one.isolation, one.loadTimeoutMs], [512, 'process', 30_000]);
+    const two = compilePluginEntry('two', config.plugins.two!);
+    const expected: PluginConfigInput = {
+      resourceQuotas: { gpu: 4 },
+      readRateLimiter: {},
+      writeRateLimiter: { qps: 0.5 },
+      caching: { workers: 3, resyncInterval: 10_000 },
+    };
+    assert.deepEqual(two.config, expected);
+    assert.deepEqual([two.source, two.memoryLimitMb, two.isolation], ['/cwd/q.mjs', 1024, 'shared:team']);
+    assert.equal(problemsOf({ 'a.yaml': 'plugins: {a: {source: p, memoryLimit: 100000001B}}' }).length, 1);
+    assert.equal(problemsOf({ 'a.yaml': 'plugins: {a: {source: p, isolation: shared}}' }).length, 1);
+  });
+
+  it('documents every option', () => {
+    const reference = configReference();
+    for (const { key } of effectiveOptions(new Map())) assert.ok(reference.includes(`\`${key}\``), key);
+    assert.ok(reference.includes('`plugins.<id>.config.readRateLimiter.qps`'));
+    const undocumented: string[] = [];
+    const visit = (node: { doc?: string; fields?: object; value?: object }, at: string): void => {
+      if (!node.doc || node.doc.length < 5) undocumented.push(at);
+      for (const [key, child] of Object.entries(node.fields ?? {})) visit(child, `${at}.${key}`);
+      if (node.value !== undefined) visit(node.value, `${at}.*`);
+    };
+    visit(CONFIG_SCHEMA, '');
+    assert.deepEqual(undocumented, []);
+  });
+});
