@@ -56,6 +56,11 @@ export interface GateCallOptions {
   readonly signal?: AbortSignal | undefined;
   /** `fail-fast`: fails at once when it is certain that the call cannot be sent before its deadline. */
   readonly admission: 'wait' | 'fail-fast';
+  /**
+   * Called once, synchronously, when the call is about to be handed to the channel: from here on it may have reached the
+   * remote, before it certainly has not.
+   */
+  readonly onSent?: (() => void) | undefined;
 }
 
 /** What the refresher looks at before it reads, and the load report shows. */

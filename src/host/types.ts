@@ -113,6 +113,8 @@ export interface HostedPlugin {
   readonly inFlight: number;
   /** False while the channel to the process is saturated; a call then settles as `not_admitted`. */
   readonly writable: boolean;
+  /** Names of the environment variables its process was given, declared and configured ones, sorted. */
+  readonly environment: readonly string[];
   /** Resolves when the channel can take calls again, or the process is gone. */
   drained(): Promise<void>;
   /**

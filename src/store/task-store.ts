@@ -280,6 +280,28 @@ export class TaskStore {
     if (entry.stage !== 'over') this.#write(entry, state);
   }
 
+  /**
+   * Starts the next incarnation in place of a task whose key turned out to be taken at the remote. The engine keeps the
+   * handle it was given, which now names the new record.
+   */
+  nextIncarnation(task: TaskRecord): TaskRecord {
+    const { identity, answeredHandle, state, outputPrefix, payload, node, connection, connectionUntilMs } = task;
+    this.tombstones.set(identity.key, identity.incarnation);
+    this.#unfinished.delete(task.id);
+    this.#unlink(task as Entry);
+    return this.insert({
+      identity: { ...identity, incarnation: identity.incarnation + 1 },
+      stage: 'accepted',
+      state,
+      outputPrefix,
+      node,
+      connection,
+      connectionUntilMs,
+      ...(payload === undefined ? {} : { payload }),
+      ...(answeredHandle === undefined ? {} : { answeredHandle }),
+    });
+  }
+
   /** Forgets a task that was deleted and remembers its incarnation. */
   remove(task: TaskRecord): void {
     const entry = task as Entry;

@@ -127,6 +127,17 @@ export interface Tasks {
     hints: HandleHints,
     scope: CallScope,
   ): Promise<readonly MetricSeries[]>;
+  /**
+   * Makes bytes that are no handle of this daemon known as one, if the plugin of the task type takes over resource metas
+   * of another service. Does nothing for our own handles.
+   */
+  adoptForeign(
+    handle: Buffer,
+    taskType: string,
+    taskTypeVersion: number,
+    hints: HandleHints,
+    scope: CallScope,
+  ): Promise<void>;
   /** Whether the remote of this plugin is taken to be down; part of every TaskStatus. */
   remoteDown(plugin: string): boolean;
   /** Whether `do` serves this task type (a sync plugin). */

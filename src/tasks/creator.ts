@@ -1,0 +1,312 @@
+import { backoffMs } from '../lib/backoff.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { META_WARN_BYTES } from '../model/handle.js';
+import { type PhaseState, phaseState } from '../model/phase-state.js';
+import type { CreateAnswer, CreateArgs, PluginFailure } from '../model/plugin-call.js';
+import type { TaskRecord } from '../model/task-record.js';
+import { isTerminal } from '../plugin-api/phase.js';
+import type { ResourceRequirements } from '../plugin-api/plugin.js';
+import type { TasksDeps } from './deps.js';
+import { failureState } from './failures.js';
+import type { PluginRuntime } from './runtime.js';
+import { settledBefore, sleep } from './wait.js';
+
+/** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
+export type CreateEnd =
+  | { readonly kind: 'created'; readonly meta: Buffer }
+  /** A sync plugin ran the task to its end. */
+  | { readonly kind: 'ran' }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'cancelled' }
+  | { readonly kind: 'stopped' }
+  /** The plugin found a finished job of an earlier life of this key; the next incarnation is to be tried. */
+  | { readonly kind: 'taken' };
+
+/** What a run needs that other use cases own. */
+export interface CreatorHooks {
+  /** Resolves when the attempts before this one are cancelled (rule 9). */
+  predecessorsGone(task: TaskRecord): Promise<void>;
+  /** The task is live: start to poll it. `state` is what create itself told. */
+  created(runtime: PluginRuntime, task: TaskRecord, state: PhaseState | undefined): void;
+  /** A sync plugin answered the final state. */
+  ran(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): void;
+  /** The task ended without a job. */
+  refused(runtime: PluginRuntime, task: TaskRecord): void;
+}
+
+const NO_REQUIREMENTS: ResourceRequirements = { namespace: 'default' };
+
+/**
+ * One create on its way from accepted to live or over: requirements, token, then the call, repeated within the budget.
+ *
+ * A Delete that comes meanwhile cancels it. Before the plugin was called that is simple. After, the remote may hold a job
+ * whose meta is unknown here; then the run goes on until it has the meta, so that the job can be cancelled.
+ */
+export class CreateRun {
+  readonly #deps: TasksDeps;
+  readonly #hooks: CreatorHooks;
+  readonly #runtime: PluginRuntime;
+  readonly #task: TaskRecord;
+  /** Aborted when the run should stop to wait. */
+  readonly #waiting = new AbortController();
+  /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
+  #queued: AbortController | undefined;
+  readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
+  #cancelled = false;
+  #stopping = false;
+  /** A create call was sent whose outcome does not exclude that the remote has the job. */
+  #mayExist: boolean;
+
+  /** `resumed`: a create call of an earlier life of the daemon may have made the job. */
+  constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, resumed = false) {
+    this.#mayExist = resumed;
+    this.#deps = deps;
+    this.#hooks = hooks;
+    this.#runtime = runtime;
+    this.#task = task;
+  }
+
+  /** Resolves when the run has ended, however it did. Never rejects. */
+  get ended(): Promise<CreateEnd> {
+    return this.#end.promise;
+  }
+
+  start(): void {
+    this.#run().then(
+      (end) => this.#end.resolve(end),
+      (error: unknown) => {
+        this.#deps.events.fault?.('create', error);
+        this.#refuse('INTERNAL', 'the daemon failed while it created the task; its log says more', 'SYSTEM', true);
+        this.#end.resolve({ kind: 'refused' });
+      },
+    );
+  }
+
+  /** The engine deleted the task. What has not reached the plugin never will. */
+  cancel(): void {
+    this.#cancelled = true;
+    this.#leaveLines();
+  }
+
+  /** The daemon stops: nothing new is sent. The record stays as it is, for the journal to take up. */
+  stop(): void {
+    this.#stopping = true;
+    this.#leaveLines();
+  }
+
+  #leaveLines(): void {
+    this.#runtime.quotas.cancel(this.#task.id);
+    this.#waiting.abort();
+    this.#queued?.abort();
+  }
+
+  async #run(): Promise<CreateEnd> {
+    const { store } = this.#deps;
+    const task = this.#task;
+    await this.#predecessors();
+    if (this.#over()) return this.#stopped();
+    if (!(await this.#requirements())) return this.#over() ? this.#stopped() : { kind: 'refused' };
+    if (!(await this.#token())) return this.#over() ? this.#stopped() : { kind: 'refused' };
+    const firstTryMs = this.#deps.clock.now();
+    for (let attempt = 1; ; attempt++) {
+      await this.#remoteUp();
+      if (this.#over()) return this.#stopped();
+      store.setWaiting(task, 'creating', waiting('the create waits for its turn within the write limit'));
+      const outcome = await this.#call();
+      if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
+      const { failure } = outcome;
+      if (failure.kind === 'cancelled' && this.#over()) return this.#stopped();
+      if (failure.kind === 'permanent' || (failure.kind === 'invalid' && failure.code.startsWith('RESOURCE_META'))) {
+        this.#refuse(failure.code, failure.message, failure.faultKind, true);
+        return { kind: 'refused' };
+      }
+      if (!(await this.#mayRetry(failure, attempt, firstTryMs)))
+        return this.#over() ? this.#stopped() : { kind: 'refused' };
+    }
+  }
+
+  /** Whether the run must not go on. A cancelled run whose job may exist goes on to find it. */
+  #over(): boolean {
+    return this.#stopping || (this.#cancelled && !this.#mayExist);
+  }
+
+  #stopped(): CreateEnd {
+    return this.#stopping ? { kind: 'stopped' } : { kind: 'cancelled' };
+  }
+
+  async #predecessors(): Promise<void> {
+    const gone = this.#hooks.predecessorsGone(this.#task);
+    const { clock, options, store } = this.#deps;
+    const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
+    if (quick || this.#over()) return;
+    store.setWaiting(this.#task, 'accepted', waiting('an earlier attempt of this node is being cancelled first'));
+    await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
+  }
+
+  async #requirements(): Promise<boolean> {
+    const { clock, options, store } = this.#deps;
+    const { plugin, gate } = this.#runtime;
+    let requirements = NO_REQUIREMENTS;
+    const payload = this.#task.payload;
+    if (plugin.features.resourceRequirements && payload !== undefined) {
+      const startMs = clock.now();
+      for (let attempt = 1; ; attempt++) {
+        const args = { template: payload.template, metadata: payload.metadata };
+        const outcome = await gate.call('resourceRequirements', args, {
+          admission: 'wait',
+          signal: this.#waiting.signal,
+        });
+        if (this.#over()) return false;
+        if (outcome.ok) {
+          requirements = outcome.value;
+          break;
+        }
+        const { failure } = outcome;
+        if (failure.kind === 'permanent' || clock.now() - startMs > options.createBudgetMs) {
+          this.#refuse(
+            failure.code,
+            `resourceRequirements: ${failure.message}`,
+            failure.faultKind,
+            failure.kind === 'permanent',
+          );
+          return false;
+        }
+        await this.#pause(failure, attempt);
+        if (this.#over()) return false;
+      }
+    }
+    store.setRequirements(this.#task, requirements, requirements.namespace);
+    return true;
+  }
+
+  async #token(): Promise<boolean> {
+    const { store } = this.#deps;
+    const { identity, requirements } = this.#task;
+    const answer = this.#runtime.quotas.acquire({
+      taskId: this.#task.id,
+      quotaNamespace: identity.quotaNamespace,
+      project: identity.project,
+      namespace: identity.namespace,
+      ...(requirements?.constraints === undefined ? {} : { constraints: requirements.constraints }),
+    });
+    if (answer.status === 'granted') return true;
+    if (answer.status === 'full') {
+      this.#refuse('STORE_FULL', `the waiting line of plugin "${identity.plugin}" is full`, 'SYSTEM', false);
+      return false;
+    }
+    const scope = {
+      capacity: 'room in the cache (caching.size)',
+      quota: `quota namespace "${identity.quotaNamespace}"`,
+    };
+    const constrained = `its ${answer.lacks} constraint in quota namespace "${identity.quotaNamespace}"`;
+    const what = answer.lacks === 'capacity' || answer.lacks === 'quota' ? scope[answer.lacks] : constrained;
+    store.setWaiting(this.#task, 'accepted', waiting(`waits for ${what}`));
+    return answer.granted;
+  }
+
+  /** While the remote is taken to be down nothing new is sent to it; the probing read tells when it is back. */
+  async #remoteUp(): Promise<void> {
+    const { refresher, recovered } = this.#runtime;
+    while (refresher.stats().remote === 'down' && refresher.stats().tracked > 0 && !this.#over()) {
+      this.#deps.store.setWaiting(
+        this.#task,
+        this.#task.stage === 'creating' ? 'creating' : 'accepted',
+        waiting('the remote is down; the task starts when it has recovered'),
+      );
+      await recovered(this.#waiting.signal);
+    }
+  }
+
+  async #call() {
+    const payload = this.#task.payload;
+    if (payload === undefined) throw new Error(`task ${this.#task.id} has no payload`);
+    const args: CreateArgs = {
+      template: payload.template,
+      inputs: payload.inputs,
+      inputPrefix: payload.inputPrefix,
+      outputPrefix: this.#task.outputPrefix,
+      metadata: payload.metadata,
+      maxDatasetSizeBytes: payload.maxDatasetSizeBytes,
+      idempotencyKey: this.#task.id,
+      connection: this.#task.connection,
+    };
+    let sent = false;
+    const queued = new AbortController();
+    // A cancelled run that looks for its job waits its turn like any other.
+    if (!this.#cancelled) this.#queued = queued;
+    const sync = this.#runtime.plugin.kind === 'sync';
+    const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
+      admission: 'wait',
+      signal: queued.signal,
+      onSent: () => {
+        sent = true;
+        // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
+        if (!sync) this.#queued = undefined;
+        this.#deps.journal
+          .append({ kind: 'creating', id: this.#task.id })
+          .catch((error: unknown) => this.#deps.events.fault?.('journal', error));
+      },
+    });
+    this.#queued = undefined;
+    if (sent && !sync && !outcome.ok) {
+      const { kind } = outcome.failure;
+      if (kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') this.#mayExist = true;
+    }
+    return outcome;
+  }
+
+  async #mayRetry(failure: PluginFailure, attempt: number, firstTryMs: number): Promise<boolean> {
+    const { clock, options, store } = this.#deps;
+    const counted = failure.kind !== 'throttled' && failure.kind !== 'not_admitted' && failure.kind !== 'cancelled';
+    if (counted && clock.now() - firstTryMs >= options.createBudgetMs) {
+      const spent = `creating was tried for ${Math.round((clock.now() - firstTryMs) / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
+      this.#refuse('CREATE_BUDGET_SPENT', spent, 'SYSTEM', false);
+      return false;
+    }
+    const why = failure.kind === 'throttled' ? 'the remote throttles' : `creating failed and is repeated`;
+    store.setWaiting(this.#task, 'creating', waiting(`${why}: ${failure.message}`));
+    await this.#pause(failure, attempt);
+    return !this.#over();
+  }
+
+  async #pause(failure: PluginFailure, attempt: number): Promise<void> {
+    const { clock, options, random, events } = this.#deps;
+    const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+    const delay = Math.max(failure.retryAfterMs ?? 0, backoffMs(attempt, backoff, random));
+    events.createRetried?.(this.#task, failure.code, failure.message, delay);
+    // A cancelled run that looks for its job must not spin on the aborted signal.
+    const signal = this.#cancelled && !this.#stopping ? new AbortController().signal : this.#waiting.signal;
+    await sleep(clock, delay, signal);
+  }
+
+  #ran(state: PhaseState): CreateEnd {
+    if (!this.#cancelled) this.#hooks.ran(this.#runtime, this.#task, state);
+    return { kind: 'ran' };
+  }
+
+  #created(answer: CreateAnswer): CreateEnd {
+    const { store } = this.#deps;
+    const first = !this.#mayExist;
+    if (answer.existing && first && answer.state !== undefined && isTerminal(answer.state.phase)) {
+      return { kind: 'taken' };
+    }
+    if (answer.meta.length > META_WARN_BYTES) {
+      this.#deps.events.metaLarge?.(this.#task, answer.meta.length);
+    }
+    if (this.#cancelled) return { kind: 'created', meta: answer.meta };
+    store.setCreated(this.#task, answer.meta);
+    this.#hooks.created(this.#runtime, this.#task, answer.state);
+    return { kind: 'created', meta: answer.meta };
+  }
+
+  #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', permanent: boolean): void {
+    const phase = permanent ? 'PERMANENT_FAILURE' : 'RETRYABLE_FAILURE';
+    this.#runtime.quotas.release(this.#task.id);
+    if (!this.#cancelled) this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
+    this.#hooks.refused(this.#runtime, this.#task);
+  }
+}
+
+function waiting(reason: string): PhaseState {
+  return phaseState('WAITING_FOR_RESOURCES', { reason });
+}

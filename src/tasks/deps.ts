@@ -1,0 +1,76 @@
+import type { PluginHost } from '../host/types.js';
+import type { Journal } from '../journal/journal.js';
+import type { Clock } from '../lib/clock.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { ReplayCache } from '../store/replay-cache.js';
+import type { TaskStore } from '../store/task-store.js';
+import type { Runtimes } from './runtime.js';
+
+/** Times and bounds of the use cases. Milliseconds throughout. */
+export interface TasksOptions {
+  /** Share of a create's deadline after which it is answered as accepted. */
+  readonly acceptShare: number;
+  /** How long a create is repeated after its first failure before the task ends. */
+  readonly createBudgetMs: number;
+  /** First and longest delay between two tries of a create or a delete. */
+  readonly retryInitialMs: number;
+  readonly retryMaxMs: number;
+  /** After this, a create whose answer never arrived and that nobody confirmed is deleted (rule 9). */
+  readonly orphanGraceMs: number;
+  /** How long secrets that came with a call are kept for the task. */
+  readonly connectionTtlMs: number;
+  /** Status of an adopted task answers this long before the caller's deadline at the latest. */
+  readonly answerMarginMs: number;
+  /** Outputs above this go to the output prefix: an engine's client refuses larger answers. Bytes. */
+  readonly maxInlineOutputBytes: number;
+  /** Bound of the payloads (template and inputs) that waiting creates hold together. Bytes. */
+  readonly maxWaitingBytes: number;
+  /** Owed deletes that are carried out at a time. */
+  readonly deleteConcurrency: number;
+}
+
+export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
+  acceptShare: 1 / 3,
+  createBudgetMs: 600_000,
+  retryInitialMs: 1_000,
+  retryMaxMs: 60_000,
+  orphanGraceMs: 600_000,
+  connectionTtlMs: 3_600_000,
+  answerMarginMs: 250,
+  maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
+  maxWaitingBytes: 512 * 1024 * 1024,
+  deleteConcurrency: 64,
+};
+
+/** What logs and metrics learn of tasks; all optional, none may throw. */
+export interface TaskEvents {
+  accepted?(task: TaskRecord): void;
+  created?(task: TaskRecord): void;
+  ended?(task: TaskRecord): void;
+  adopted?(task: TaskRecord): void;
+  /** The resource meta is larger than an engine should have to store. */
+  metaLarge?(task: TaskRecord, bytes: number): void;
+  createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  deleteOwed?(id: string, plugin: string, reason: string): void;
+  deleteFailed?(id: string, plugin: string, code: string, message: string, attempts: number): void;
+  deleteDone?(id: string, plugin: string, attempts: number): void;
+  orphanDeleted?(task: TaskRecord): void;
+  outputsDropped?(task: TaskRecord, names: readonly string[]): void;
+  /** A fault of the daemon itself in work that nobody awaits. */
+  fault?(where: string, error: unknown): void;
+}
+
+/** What every use case is built from. */
+export interface TasksDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly store: TaskStore;
+  readonly journal: Journal;
+  readonly host: PluginHost;
+  readonly runtimes: Runtimes;
+  readonly replays: ReplayCache;
+  readonly options: TasksOptions;
+  readonly events: TaskEvents;
+  /** Writes a LiteralMap as outputs.pb under the prefix. Absent where no data store is configured. */
+  readonly writeOutputs: ((outputPrefix: string, literalMap: Buffer) => Promise<void>) | undefined;
+}

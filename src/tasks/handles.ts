@@ -1,0 +1,210 @@
+import { createHash } from 'node:crypto';
+import { HostError } from '../errors/index.js';
+import { taskIdOf } from '../model/attempt-key.js';
+import { decodeHandle, encodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
+import { phaseState } from '../model/phase-state.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { CreateTask } from './create.js';
+import type { TasksDeps } from './deps.js';
+import { failureState } from './failures.js';
+import { runtimeOf } from './runtime.js';
+import type { CallScope, HandleHints } from './types.js';
+import { settledBefore } from './wait.js';
+
+/** What a handle turned out to be. */
+export type Found =
+  | { readonly kind: 'held'; readonly task: TaskRecord }
+  /** Its incarnation was deleted; `task` is a record outside the store that says so. */
+  | { readonly kind: 'deleted' }
+  | { readonly kind: 'unknown'; readonly handle: Handle };
+
+/** Finds tasks by handle and takes up those that memory does not hold (rule 7). */
+export class Handles {
+  readonly #deps: TasksDeps;
+  readonly #creates: CreateTask;
+
+  constructor(deps: TasksDeps, creates: CreateTask) {
+    this.#deps = deps;
+    this.#creates = creates;
+  }
+
+  /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
+  find(bytes: Buffer, hints: HandleHints): Found {
+    const { store, clock, options } = this.#deps;
+    const byBytes = store.byHandle(bytes);
+    const handle = byBytes === undefined ? decodeHandle(bytes) : undefined;
+    const task = byBytes ?? (handle === undefined ? undefined : this.#byIdentity(handle));
+    if (task !== undefined) {
+      store.asked(task);
+      store.enrich(task, hints.outputPrefix, hints.connection, clock.now() + options.connectionTtlMs);
+      if (task.stage === 'live') this.#deps.runtimes.get(task.identity.plugin)?.refresher.asked(task.id);
+      return { kind: 'held', task };
+    }
+    if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');
+    runtimeOf(this.#deps.runtimes, handle.identity.plugin);
+    const ended = store.tombstones.last(handle.identity.key) ?? 0;
+    const current = store.current(handle.identity.key)?.identity.incarnation ?? 0;
+    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current) return { kind: 'deleted' };
+    return { kind: 'unknown', handle };
+  }
+
+  #byIdentity(handle: Handle): TaskRecord | undefined {
+    const { store } = this.#deps;
+    const { key, incarnation } = handle.identity;
+    return store.byId(taskIdOf(key, incarnation));
+  }
+
+  /**
+   * A record for a handle that memory does not hold. An accepted one whose record is lost ends as CREATE_LOST; a created
+   * one is polled, RUNNING until its first read says more, since nothing is known but that it was created.
+   */
+  adopt(bytes: Buffer, handle: Handle, hints: HandleHints): TaskRecord {
+    const { store, clock, options, events } = this.#deps;
+    const runtime = runtimeOf(this.#deps.runtimes, handle.identity.plugin);
+    const base = {
+      identity: handle.identity,
+      outputPrefix: hints.outputPrefix,
+      connection: hints.connection,
+      connectionUntilMs: clock.now() + options.connectionTtlMs,
+      answeredHandle: bytes,
+      adopted: true,
+    };
+    if (handle.meta === undefined) {
+      const lost =
+        'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
+      return store.insert({
+        ...base,
+        stage: 'over',
+        state: failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM'),
+      });
+    }
+    const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
+    const task = store.insert({ ...base, stage: 'live', state, meta: handle.meta });
+    events.adopted?.(task);
+    this.#creates.adopt(runtime, task);
+    return task;
+  }
+
+  /**
+   * The task of a handle. One that memory did not hold is read first, within the caller's deadline; if that fails the
+   * answer is RUNNING, and the schedule goes on.
+   */
+  async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+    const found = this.find(bytes, hints);
+    if (found.kind === 'held') {
+      if (found.task.adopted && found.task.observedAtMs === undefined) await this.#firstRead(found.task, scope);
+      return found.task;
+    }
+    if (found.kind === 'deleted') return this.#deleted(bytes);
+    const task = this.adopt(bytes, found.handle, hints);
+    await this.#firstRead(task, scope);
+    return task;
+  }
+
+  /**
+   * Takes up a resource meta that another service made, if a plugin of the task type knows it. Its handle is the foreign
+   * bytes themselves. Throws HANDLE_MALFORMED where no plugin does.
+   */
+  async adoptForeign(
+    bytes: Buffer,
+    taskType: string,
+    version: number,
+    hints: HandleHints,
+    scope: CallScope,
+  ): Promise<void> {
+    const { store, host, clock } = this.#deps;
+    if (looksLikeHandle(bytes) || store.byHandle(bytes) !== undefined) return;
+    const plugin = host.route(taskType, version);
+    const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
+    const key = foreignKey(bytes, taskType);
+    if (plugin.features.adoptMeta && store.tombstones.last(key) === undefined) {
+      const outcome = await runtime.gate.call(
+        'adoptMeta',
+        { foreign: bytes, taskType },
+        { admission: 'fail-fast', deadlineMs: scope.deadlineMs, signal: scope.signal },
+      );
+      if (!outcome.ok)
+        throw new HostError(
+          'PLUGIN_PROCESS_DIED',
+          `plugin "${plugin.id}" could not look at a foreign resource meta: ${outcome.failure.message}`,
+        );
+      if (outcome.value.meta !== undefined) {
+        if (store.byHandle(bytes) !== undefined) return;
+        const identity = {
+          plugin: plugin.id,
+          taskType,
+          taskTypeVersion: version,
+          key,
+          incarnation: 1,
+          project: '',
+          domain: '',
+          namespace: '',
+          quotaNamespace: '',
+          createdAtMs: Math.round(clock.now()),
+          outputNames: undefined,
+        };
+        this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);
+        return;
+      }
+    }
+    if (store.tombstones.last(key) !== undefined) return;
+    throw new HostError(
+      'HANDLE_MALFORMED',
+      `not a handle of this daemon, and plugin "${plugin.id}" does not take over resource metas of another service like this one (${bytes.length} bytes); send the bytes that Create answered`,
+    );
+  }
+
+  async #firstRead(task: TaskRecord, scope: CallScope): Promise<void> {
+    if (task.stage !== 'live') return;
+    const { clock, options } = this.#deps;
+    const { refresher } = runtimeOf(this.#deps.runtimes, task.identity.plugin);
+    const until = scope.deadlineMs - options.answerMarginMs;
+    const read = refresher.readNow(task.id, until, scope.signal);
+    await settledBefore(clock, read, until, scope.signal);
+  }
+
+  /** A record for an answer only: the incarnation of this handle was deleted. */
+  #deleted(bytes: Buffer): TaskRecord {
+    const { identity } = decodeHandle(bytes);
+    const error = { code: 'TASK_DELETED', message: 'the task was deleted', kind: 'USER' as const };
+    return deletedRecord(bytes, identity, phaseState('ABORTED', { reason: error.message, error }));
+  }
+}
+
+function deletedRecord(bytes: Buffer, identity: Handle['identity'], state: TaskRecord['state']): TaskRecord {
+  return {
+    id: taskIdOf(identity.key, identity.incarnation),
+    identity,
+    stage: 'over',
+    meta: undefined,
+    outputPrefix: '',
+    payload: undefined,
+    node: undefined,
+    requirements: undefined,
+    connection: undefined,
+    connectionUntilMs: 0,
+    state,
+    phaseVersion: 0,
+    observedAtMs: undefined,
+    consecutiveFailures: 0,
+    lastFailure: undefined,
+    answeredHandle: bytes,
+    createdAtMs: identity.createdAtMs,
+    liveSinceMs: identity.createdAtMs,
+    lastAskedAtMs: identity.createdAtMs,
+    confirmed: true,
+    undeliveredAtMs: undefined,
+    adopted: false,
+    encoded: [],
+  };
+}
+
+/** Foreign metas have no attempt key; what identifies the task is the meta itself, with its task type. */
+export function foreignKey(bytes: Buffer, taskType: string): string {
+  return createHash('sha256').update(`foreign\n${taskType}\n`).update(bytes).digest('hex').slice(0, 32);
+}
+
+/** The handle that names a record when it was created here. */
+export function handleOf(task: TaskRecord): Buffer {
+  return task.answeredHandle ?? encodeHandle({ identity: task.identity, meta: task.meta });
+}

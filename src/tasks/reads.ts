@@ -1,0 +1,122 @@
+import { messageOf } from '../errors/index.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { ConnectionInfo } from '../plugin-api/contexts.js';
+import { isTerminal } from '../plugin-api/phase.js';
+import type { ReadDecision, ReadReport } from '../refresh/types.js';
+import type { DeleteList } from './delete-list.js';
+import type { TasksDeps } from './deps.js';
+import { failureState } from './failures.js';
+import { checkOutputs, type OutputTarget, writeLargeOutputs } from './outputs.js';
+import type { PluginRuntime } from './runtime.js';
+
+/**
+ * Where what was read about a task goes: outputs checked, phase into the store, token freed when the task is known over,
+ * an owed delete when the daemon ends a task whose remote may still run (rule 6).
+ */
+export class ReadSink {
+  readonly #deps: TasksDeps;
+  readonly #deletes: DeleteList;
+  /** Tasks whose large outputs are being written; they are not polled meanwhile. */
+  readonly #writing = new Map<string, Promise<void>>();
+
+  constructor(deps: TasksDeps, deletes: DeleteList) {
+    this.#deps = deps;
+    this.#deletes = deletes;
+  }
+
+  /** One finished read, from the refresher. */
+  report(runtime: PluginRuntime, report: ReadReport): ReadDecision {
+    const { store } = this.#deps;
+    const task = store.byId(report.id);
+    if (task === undefined || task.stage === 'over') return { terminal: true };
+    if (report.outcome.ok) return this.state(runtime, task, report.outcome.value);
+    const failure = report.lastFailure ?? report.outcome.failure;
+    store.readFailed(task, { code: failure.code, message: failure.message }, report.failures);
+    const { verdict } = report;
+    if (verdict === undefined) return { terminal: false };
+    this.end(
+      runtime,
+      task,
+      failureState(verdict.phase, verdict.code, verdict.message, verdict.faultKind),
+      verdict.oweDelete ? `the daemon ended the task: ${verdict.message}` : undefined,
+    );
+    return { terminal: true };
+  }
+
+  /** A state that the plugin told, by a read or already by create. */
+  state(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): ReadDecision {
+    const { store, options, events } = this.#deps;
+    const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
+    const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
+    if (checked.kind === 'write') {
+      this.#write(runtime, task, checked);
+      return { terminal: true };
+    }
+    this.#settle(runtime, task, checked.state, checked.unusable);
+    if (isTerminal(checked.state.phase)) return { terminal: true };
+    return { terminal: store.byId(task.id)?.stage === 'over', nextPollAfterMs: state.nextPollAfterMs };
+  }
+
+  /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
+  end(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, deleteReason: string | undefined): void {
+    const { connection } = task;
+    this.#deps.store.end(task, state);
+    this.#ended(runtime, task, connection, deleteReason);
+  }
+
+  /** Resolves when the outputs of this task, if they had to be written, are. */
+  async settled(id: string): Promise<void> {
+    await this.#writing.get(id);
+  }
+
+  /** Resolves when no outputs are being written. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#writing.values()]);
+  }
+
+  #settle(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, unusable: boolean): void {
+    const { connection } = task;
+    if (this.#deps.store.observed(task, state)) {
+      // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
+      this.#ended(runtime, task, connection, unusable ? `the daemon ended the task: ${state.reason}` : undefined);
+    }
+  }
+
+  #ended(
+    runtime: PluginRuntime,
+    task: TaskRecord,
+    connection: ConnectionInfo | undefined,
+    deleteReason: string | undefined,
+  ): void {
+    runtime.refresher.untrack(task.id);
+    this.#deps.events.ended?.(task);
+    if (deleteReason === undefined || task.meta === undefined) {
+      runtime.quotas.release(task.id);
+      return;
+    }
+    this.#deletes
+      .owe({
+        id: task.id,
+        identity: task.identity,
+        meta: task.meta,
+        outputPrefix: task.outputPrefix,
+        connection,
+        reason: deleteReason,
+        readFirst: false,
+      })
+      .catch((error: unknown) => this.#deps.events.fault?.('delete', error));
+  }
+
+  #write(runtime: PluginRuntime, task: TaskRecord, checked: { literalMap: Buffer; state: PhaseState }): void {
+    const writing = writeLargeOutputs(this.#deps, targetOf(task), checked)
+      .then(({ state, unusable }) => this.#settle(runtime, task, state, unusable))
+      .catch((error: unknown) => this.#deps.events.fault?.(`outputs: ${messageOf(error)}`, error))
+      .finally(() => this.#writing.delete(task.id));
+    this.#writing.set(task.id, writing);
+  }
+}
+
+function targetOf(task: TaskRecord): OutputTarget {
+  return { outputNames: task.identity.outputNames, outputPrefix: task.outputPrefix };
+}

@@ -1,0 +1,99 @@
+import type { HostedPlugin, LoadReport } from '../host/types.js';
+import type { QuotaNamespaceSnapshot } from '../limits/types.js';
+import type { TaskStore } from '../store/task-store.js';
+import type { PluginRuntime, Runtimes } from './runtime.js';
+import type { PluginReport, PluginReportState } from './types.js';
+
+/** The load report, from memory (design 1a, ListPlugins): every configured plugin, those that never got an id included. */
+export function reportPlugins(
+  plugins: readonly HostedPlugin[],
+  loaded: LoadReport | undefined,
+  runtimes: Runtimes,
+  store: TaskStore,
+): PluginReport[] {
+  const known = new Set(plugins.map((plugin) => plugin.id));
+  const nameless = (loaded?.results ?? []).filter(({ pluginId }) => pluginId === undefined || !known.has(pluginId));
+  return [
+    ...plugins.map((plugin) => reportOne(plugin, runtimes.get(plugin.id), store)),
+    ...nameless.map(
+      (result): PluginReport => ({
+        ...EMPTY,
+        id: result.label,
+        state: result.outcome === 'skipped' ? 'SKIPPED' : 'FAILED',
+        stateReason: result.error?.message ?? '',
+        stateCode: result.error?.code ?? '',
+        source: result.source,
+      }),
+    ),
+  ];
+}
+
+const EMPTY = {
+  version: '',
+  kind: undefined,
+  taskTypes: [],
+  isDefault: false,
+  config: undefined,
+  quotas: [],
+  liveTasks: 0,
+  waitingTasks: 0,
+  pid: 0,
+  restarts: 0,
+  rssBytes: 0,
+  environment: [],
+} as const;
+
+function reportOne(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStore): PluginReport {
+  const counts = store.counts(plugin.id);
+  const { state, reason } = stateOf(plugin, runtime);
+  const loaded = plugin.state !== 'failed' && plugin.state !== 'skipped';
+  return {
+    id: plugin.id,
+    version: plugin.version,
+    kind: loaded ? plugin.kind : undefined,
+    taskTypes: plugin.taskTypes.map(({ name, versions }) => ({ name, versions: versions ?? [] })),
+    isDefault: plugin.isDefault,
+    state,
+    stateReason: reason,
+    stateCode: plugin.stateCode ?? '',
+    source: plugin.source,
+    config: loaded ? plugin.config : undefined,
+    quotas: (runtime?.quotas.snapshot() ?? []).map(quotaOf),
+    liveTasks: counts.live,
+    waitingTasks: counts.accepted + counts.creating,
+    pid: plugin.pid ?? 0,
+    restarts: plugin.restarts,
+    rssBytes: plugin.rssBytes,
+    environment: plugin.environment,
+  };
+}
+
+const STATES: Readonly<Record<HostedPlugin['state'], PluginReportState>> = {
+  starting: 'STARTING',
+  serving: 'SERVING',
+  restarting: 'RESTARTING',
+  quarantined: 'QUARANTINED',
+  failed: 'FAILED',
+  skipped: 'SKIPPED',
+  stopped: 'STOPPED',
+};
+
+function stateOf(
+  plugin: HostedPlugin,
+  runtime: PluginRuntime | undefined,
+): { state: PluginReportState; reason: string } {
+  const state = STATES[plugin.state];
+  if (state !== 'SERVING' || runtime === undefined) return { state, reason: plugin.stateReason };
+  if (runtime.gate.paused) return { state: 'PAUSED', reason: 'paused by an operator' };
+  const stats = runtime.refresher.stats();
+  if (stats.remote === 'down') {
+    const since = new Date(stats.remoteDownSinceMs ?? 0).toISOString();
+    return { state: 'REMOTE_DOWN', reason: `the remote is taken to be down since ${since}` };
+  }
+  return { state, reason: plugin.stateReason };
+}
+
+function quotaOf(quota: QuotaNamespaceSnapshot): PluginReport['quotas'][number] {
+  const { quotaNamespace, total, used, waiting } = quota;
+  return { namespace: quotaNamespace, total: total ?? 0, used, waiting };
+}

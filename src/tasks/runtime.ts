@@ -1,0 +1,44 @@
+import type { Gate } from '../calls/types.js';
+import { HostError } from '../errors/index.js';
+import type { HostedPlugin } from '../host/types.js';
+import type { QuotaLedger } from '../limits/quota-ledger.js';
+import type { ResourceArgs } from '../model/plugin-call.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { Refresher } from '../refresh/types.js';
+
+/** Everything that runs for one plugin. */
+export interface PluginRuntime {
+  readonly plugin: HostedPlugin;
+  readonly gate: Gate;
+  readonly refresher: Refresher;
+  readonly quotas: QuotaLedger;
+  /** Resolves when the remote may be up again, at most one probe interval later. */
+  readonly recovered: (signal: AbortSignal) => Promise<void>;
+}
+
+/** The runtimes by plugin id. */
+export interface Runtimes {
+  get(pluginId: string): PluginRuntime | undefined;
+  all(): Iterable<PluginRuntime>;
+}
+
+/** The runtime that a handle's plugin has. Throws PLUGIN_NOT_SERVING if that plugin is not configured here. */
+export function runtimeOf(runtimes: Runtimes, pluginId: string): PluginRuntime {
+  const runtime = runtimes.get(pluginId);
+  if (runtime !== undefined) return runtime;
+  throw new HostError(
+    'PLUGIN_NOT_SERVING',
+    `the handle belongs to plugin "${pluginId}", which this daemon does not host; configure it, or call the daemon that made the handle`,
+    { details: { plugin: pluginId } },
+  );
+}
+
+/** The arguments of a call about an existing resource. */
+export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
+  return {
+    meta: task.meta ?? Buffer.alloc(0),
+    outputPrefix: task.outputPrefix,
+    idempotencyKey: task.id,
+    connection: task.connectionUntilMs > nowMs ? task.connection : undefined,
+  };
+}

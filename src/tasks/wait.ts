@@ -1,0 +1,40 @@
+import { HostError } from '../errors/index.js';
+import type { Clock } from '../lib/clock.js';
+import { createDeferred } from '../lib/deferred.js';
+
+/** Resolves to true when `promise` settles first, to false at `atMs` or when the signal is aborted. Never rejects. */
+export async function settledBefore(
+  clock: Clock,
+  promise: Promise<unknown>,
+  atMs: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const late = createDeferred<boolean>();
+  const giveUp = () => late.resolve(false);
+  const timer = clock.setTimer(atMs - clock.now(), giveUp);
+  signal?.addEventListener('abort', giveUp, { once: true });
+  if (signal?.aborted === true) giveUp();
+  try {
+    return await Promise.race([
+      promise.then(
+        () => true,
+        () => true,
+      ),
+      late.promise,
+    ]);
+  } finally {
+    timer.cancel();
+    signal?.removeEventListener('abort', giveUp);
+  }
+}
+
+/** Resolves after `delayMs`, or at once when the signal is aborted. */
+export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  const never = createDeferred<void>();
+  await settledBefore(clock, never.promise, clock.now() + delayMs, signal);
+}
+
+/** Throws CALL_CANCELLED once the caller has gone. */
+export function assertWanted(signal: AbortSignal): void {
+  if (signal.aborted) throw new HostError('CALL_CANCELLED', 'the caller cancelled the call');
+}
