@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors/index.js';
 import type { BucketSnapshot } from '../limits/types.js';
 import type { FailureKind, PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
@@ -10,22 +11,19 @@ export interface ChannelCallOptions {
   /** Milliseconds since the epoch. The channel settles the call at this time at the latest. */
   readonly deadlineMs: number;
   /** Aborted when nobody wants the answer any more; the channel then settles the call as `cancelled`. */
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** What the gate needs of a plugin process; `host/` hands in its channel behind this. */
+/** What the gate needs of a plugin process; `gatePlugin` in hosted.ts makes one from what `host/` serves. */
 export interface GatePlugin {
   readonly id: string;
-  /** Whether a call made now is sent now. While false nothing takes a token; `onWritable` tells when to look again. */
+  /** Whether a call made now is sent now. While false nothing takes a token. */
   readonly writable: boolean;
-  /** Registers the one listener that is called whenever `writable` may have become true. */
-  onWritable(listener: () => void): void;
-  /**
-   * Until when calls are known to be impossible (restart back-off, quarantine), in milliseconds since the epoch;
-   * undefined when it is up or nobody knows. Calls that may not wait that long fail at once.
-   */
-  readonly unavailableUntilMs?: number | undefined;
-  /** Sends one call. Settles with an outcome and never rejects (a rejection is taken as `unknown`). */
+  /** Resolves when `writable` may have become true. */
+  awaitWritable(): Promise<void>;
+  /** Set while the plugin is known not to serve for a while (quarantine, failed load): whoever cannot wait fails at once. */
+  readonly refusal: { readonly code: ErrorCode; readonly message: string } | undefined;
+  /** Sends one call. Settles with an outcome, at its deadline at the latest; a rejection is taken as `unknown`. */
   call<M extends PluginMethod>(
     method: M,
     args: PluginMethods[M]['args'],

@@ -1,5 +1,6 @@
 import type { Deferred } from '../lib/deferred.js';
 import { getOrMake } from '../lib/get-or-make.js';
+import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import type { QuotaRequest, QuotaScope } from './types.js';
 
 /** A task in the waiting line. */
@@ -18,8 +19,7 @@ interface Group {
   readonly quotaNamespace: string;
   readonly project: string;
   readonly namespace: string;
-  /** By task id, in order of arrival. */
-  readonly waiters: Map<string, Waiter>;
+  readonly waiters: LinkedQueue<Waiter>;
 }
 
 type ByNamespace = Map<string, Group>;
@@ -33,7 +33,7 @@ type ByProject = Map<string, ByNamespace>;
 export class QuotaLine {
   readonly #tree = new Map<string, ByProject>();
   readonly #groups = new Set<Group>();
-  readonly #byTask = new Map<string, { waiter: Waiter; group: Group }>();
+  readonly #byTask = new Map<string, { waiter: Waiter; group: Group; place: QueueNode<Waiter> }>();
 
   get size(): number {
     return this.#byTask.size;
@@ -45,8 +45,7 @@ export class QuotaLine {
 
   add(waiter: Waiter): void {
     const group = this.#groupOf(waiter.request);
-    group.waiters.set(waiter.request.taskId, waiter);
-    this.#byTask.set(waiter.request.taskId, { waiter, group });
+    this.#byTask.set(waiter.request.taskId, { waiter, group, place: group.waiters.push(waiter) });
   }
 
   remove(taskId: string): Waiter | undefined {
@@ -54,7 +53,7 @@ export class QuotaLine {
     if (entry === undefined) return undefined;
     this.#byTask.delete(taskId);
     const { group } = entry;
-    group.waiters.delete(taskId);
+    group.waiters.remove(entry.place);
     if (group.waiters.size === 0) this.#drop(group);
     return entry.waiter;
   }
@@ -66,11 +65,9 @@ export class QuotaLine {
   /** The first of each group, in order of arrival. */
   heads(): Waiter[] {
     const heads: Waiter[] = [];
-    for (const group of this.#groups) {
-      for (const first of group.waiters.values()) {
-        heads.push(first);
-        break;
-      }
+    for (const { waiters } of this.#groups) {
+      const first = waiters.peek();
+      if (first !== undefined) heads.push(first);
     }
     return heads.sort((a, b) => a.sequence - b.sequence);
   }
@@ -78,7 +75,7 @@ export class QuotaLine {
   /** The waiter that follows this group's first once that one is removed. */
   headOfGroup(request: QuotaRequest): Waiter | undefined {
     const group = this.#tree.get(request.quotaNamespace)?.get(request.project)?.get(request.namespace);
-    return group?.waiters.values().next().value;
+    return group?.waiters.peek();
   }
 
   /** Waiters by quota namespace, project and engine namespace, for the load report. */
@@ -92,7 +89,7 @@ export class QuotaLine {
     const projects = getOrMake(this.#tree, quotaNamespace, (): ByProject => new Map());
     const namespaces = getOrMake(projects, project, (): ByNamespace => new Map());
     return getOrMake(namespaces, namespace, () => {
-      const group: Group = { quotaNamespace, project, namespace, waiters: new Map() };
+      const group: Group = { quotaNamespace, project, namespace, waiters: new LinkedQueue() };
       this.#groups.add(group);
       return group;
     });

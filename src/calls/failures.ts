@@ -1,0 +1,35 @@
+import { type ErrorCode, messageOf } from '../errors/index.js';
+import type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+
+/** A failure that the daemon saw or decided itself, as an outcome. */
+export function failed(
+  kind: FailureKind,
+  code: ErrorCode,
+  message: string,
+  retryAfterMs?: number,
+): { readonly ok: false; readonly failure: PluginFailure } {
+  return { ok: false, failure: { kind, code, message, faultKind: 'SYSTEM', retryAfterMs } };
+}
+
+/** The channel broke its promise not to reject. */
+export function channelThrew(thrown: unknown): { readonly ok: false; readonly failure: PluginFailure } {
+  return failed('unknown', 'PLUGIN_THREW_UNKNOWN', `the channel to the plugin failed: ${messageOf(thrown)}`);
+}
+
+/**
+ * Whether the remote throttled a call, and for how long it asked; the longest of a batch. `retryAfterMs` is undefined
+ * where it gave no usable time.
+ */
+export function throttleOf(outcome: PluginOutcome<unknown>): { retryAfterMs: number | undefined } | undefined {
+  const failures = outcome.ok ? failuresOfItems(outcome.value) : [outcome.failure];
+  const throttles = failures.filter((failure) => failure.kind === 'throttled');
+  if (throttles.length === 0) return undefined;
+  const hints = throttles.map((failure) => failure.retryAfterMs ?? 0).filter((ms) => ms > 0 && Number.isFinite(ms));
+  return { retryAfterMs: hints.length === 0 ? undefined : Math.max(...hints) };
+}
+
+function failuresOfItems(value: unknown): PluginFailure[] {
+  if (!Array.isArray(value)) return [];
+  const items = value as readonly PluginOutcome<unknown>[];
+  return items.flatMap((item) => (item.ok ? [] : [item.failure]));
+}

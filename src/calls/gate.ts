@@ -1,0 +1,251 @@
+import type { Clock } from '../lib/clock.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import { channelThrew, failed } from './failures.js';
+import { type Blocked, CallLane, type LaneCall, type LaneLimits } from './lane.js';
+import { batchSize, methodTraits, timeoutMs } from './methods.js';
+import type {
+  Gate,
+  GateCallOptions,
+  GateConfig,
+  GateEvents,
+  GatePlugin,
+  GateSnapshot,
+  Lane,
+  LaneCapacity,
+} from './types.js';
+
+export interface GateOptions {
+  readonly plugin: GatePlugin;
+  readonly config: GateConfig;
+  readonly clock: Clock;
+  /** In [0, 1); for the jitter of the throttle back-off. */
+  readonly random: () => number;
+  readonly events?: GateEvents;
+  /** Bucket levels of the last clean stop; without them both start empty. */
+  readonly snapshot?: GateSnapshot | undefined;
+}
+
+/** Between two looks at a channel that said it was writable and is not. Milliseconds. */
+const RECHECK_MS = 20;
+
+type Outcome<M extends PluginMethod> = PluginOutcome<PluginMethods[M]['answer']>;
+
+export function createGate(options: GateOptions): Gate {
+  return new PluginGate(options);
+}
+
+/**
+ * The one way to a plugin: slot → token → writable channel → send → classified outcome → metric.
+ *
+ * States: open; paused by the operator (nothing is sent, deletes included, what waits keeps its place); closed (what
+ * waits is failed, nothing new is taken). Methods that stay inside the plugin's process pass by the lanes.
+ */
+class PluginGate implements Gate {
+  readonly #plugin: GatePlugin;
+  readonly #clock: Clock;
+  readonly #events: GateEvents;
+  readonly #lanes: Readonly<Record<Lane, CallLane>>;
+  readonly #readListeners: (() => void)[] = [];
+  #config: GateConfig;
+  #paused = false;
+  #closed: Deferred<void> | undefined;
+  #passing = 0;
+  #awaitsWritable = false;
+
+  constructor(options: GateOptions) {
+    this.#plugin = options.plugin;
+    this.#clock = options.clock;
+    this.#events = options.events ?? {};
+    this.#config = options.config;
+    const lane = (name: Lane) =>
+      new CallLane({
+        limits: laneLimits(name, options.config),
+        snapshot: options.snapshot?.[name],
+        clock: options.clock,
+        random: options.random,
+        blocked: () => this.#blocked(),
+        throttled: (pauseMs) => this.#events.throttled?.({ plugin: this.#plugin.id, lane: name, pauseMs }),
+        changed: () => this.#changed(name),
+      });
+    this.#lanes = { read: lane('read'), write: lane('write') };
+  }
+
+  get pluginId(): string {
+    return this.#plugin.id;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: GateCallOptions,
+  ): Promise<Outcome<M>> {
+    if (this.#closed !== undefined) return Promise.resolve(this.#refuse(method, draining()));
+    const { lane, first } = methodTraits(method);
+    if (lane === undefined) return this.#pass(method, args, options);
+    const askedAtMs = this.#clock.now();
+    const answer = createDeferred<Outcome<M>>();
+    const call: LaneCall = {
+      first,
+      failFast: options.admission === 'fail-fast',
+      deadlineMs: options.deadlineMs ?? askedAtMs + this.#config.maxWaitMs,
+      signal: options.signal,
+      send: () => this.#send(method, args, options),
+      refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),
+      finished: (outcome, sentAtMs) => {
+        this.#finished(method, args, outcome, { askedAtMs, sentAtMs });
+        answer.resolve(outcome as Outcome<M>);
+      },
+    };
+    this.#lanes[lane].submit(call);
+    return answer.promise;
+  }
+
+  capacity(lane: Lane = 'read'): LaneCapacity {
+    return this.#lanes[lane].capacity();
+  }
+
+  onReadCapacity(listener: () => void): void {
+    this.#readListeners.push(listener);
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    const failure = failed('not_admitted', 'PLUGIN_PAUSED', this.#pausedMessage()).failure;
+    for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#pumpAll();
+  }
+
+  reconfigure(config: GateConfig): void {
+    this.#config = config;
+    for (const name of ['read', 'write'] as const) this.#lanes[name].reconfigure(laneLimits(name, config));
+  }
+
+  snapshot(): GateSnapshot {
+    return { read: this.#lanes.read.snapshot(), write: this.#lanes.write.snapshot() };
+  }
+
+  close(): Promise<void> {
+    if (this.#closed === undefined) {
+      this.#closed = createDeferred<void>();
+      for (const lane of Object.values(this.#lanes)) lane.expel(() => draining().failure);
+      this.#settleClose();
+    }
+    return this.#closed.promise;
+  }
+
+  #send<M extends PluginMethod>(method: M, args: PluginMethods[M]['args'], options: GateCallOptions) {
+    const boundMs = Math.min(
+      options.deadlineMs ?? Number.POSITIVE_INFINITY,
+      this.#clock.now() + timeoutMs(method, this.#config),
+    );
+    return { outcome: this.#plugin.call(method, args, { deadlineMs: boundMs, signal: options.signal }), boundMs };
+  }
+
+  /** A method without slot and token: bounded by its deadline alone. */
+  async #pass<M extends PluginMethod>(method: M, args: PluginMethods[M]['args'], options: GateCallOptions) {
+    const sentAtMs = this.#clock.now();
+    this.#passing += 1;
+    try {
+      const outcome = await this.#send(method, args, options).outcome.catch(channelThrew);
+      this.#finished(method, args, outcome, { askedAtMs: sentAtMs, sentAtMs });
+      return outcome;
+    } catch (thrown) {
+      return channelThrew(thrown);
+    } finally {
+      this.#passing -= 1;
+      this.#settleClose();
+    }
+  }
+
+  #finished<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    outcome: PluginOutcome<unknown>,
+    { askedAtMs, sentAtMs }: { askedAtMs: number; sentAtMs: number },
+  ): void {
+    this.#events.callFinished?.({
+      plugin: this.#plugin.id,
+      method,
+      outcome: outcome.ok ? 'ok' : outcome.failure.kind,
+      waitMs: sentAtMs - askedAtMs,
+      durationMs: this.#clock.now() - sentAtMs,
+      batchSize: batchSize(method, args),
+    });
+  }
+
+  #refuse(method: PluginMethod, outcome: ReturnType<typeof failed>): ReturnType<typeof failed> {
+    const { kind, code } = outcome.failure;
+    if (kind === 'not_admitted') this.#events.rejected?.({ plugin: this.#plugin.id, method, code });
+    return outcome;
+  }
+
+  #blocked(): Blocked | undefined {
+    if (this.#paused) return { code: 'PLUGIN_PAUSED', message: this.#pausedMessage(), failFast: true };
+    if (this.#plugin.writable) return undefined;
+    this.#watchWritable();
+    const { refusal } = this.#plugin;
+    if (refusal !== undefined) return { ...refusal, failFast: true };
+    const message = `the channel to plugin ${this.#plugin.id} takes no calls now`;
+    return { code: 'PLUGIN_CHANNEL_OVERLOADED', message, failFast: false };
+  }
+
+  /** At most one wait on the channel at a time, however many calls it holds up. */
+  #watchWritable(): void {
+    if (this.#awaitsWritable) return;
+    this.#awaitsWritable = true;
+    const look = () => {
+      const { refusal, writable } = this.#plugin;
+      if (refusal !== undefined) {
+        const failure = failed('not_admitted', refusal.code, refusal.message).failure;
+        for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
+      }
+      // Told too early (a state that passed by): look again a little later rather than at once and for ever.
+      if (!writable) this.#clock.setTimer(RECHECK_MS, again);
+      else again();
+    };
+    const again = () => {
+      this.#awaitsWritable = false;
+      this.#pumpAll();
+    };
+    this.#plugin.awaitWritable().then(look, look);
+  }
+
+  #pumpAll(): void {
+    for (const lane of Object.values(this.#lanes)) lane.pump();
+    this.#changed('read');
+  }
+
+  #changed(lane: Lane): void {
+    this.#settleClose();
+    if (lane === 'read') for (const listener of this.#readListeners) listener();
+  }
+
+  #settleClose(): void {
+    if (this.#passing + this.#lanes.read.inFlight + this.#lanes.write.inFlight === 0) this.#closed?.resolve();
+  }
+
+  #pausedMessage(): string {
+    return `an operator paused plugin ${this.#plugin.id}; resume it, or ask Status, which answers meanwhile`;
+  }
+}
+
+function draining() {
+  return failed('cancelled', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further calls');
+}
+
+function laneLimits(lane: Lane, config: GateConfig): LaneLimits {
+  return lane === 'read'
+    ? { rate: config.readRateLimiter, concurrency: config.readConcurrency, maxQueue: config.maxQueue }
+    : { rate: config.writeRateLimiter, concurrency: config.writeConcurrency, maxQueue: config.maxQueue };
+}

@@ -1,0 +1,285 @@
+import type { ErrorCode } from '../errors/index.js';
+import type { Clock, Timer } from '../lib/clock.js';
+import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
+import { TokenBucket } from '../limits/token-bucket.js';
+import type { BucketSnapshot } from '../limits/types.js';
+import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import type { RateLimiterConfig } from '../plugin-api/config.js';
+import { channelThrew, failed, throttleOf } from './failures.js';
+import { ThrottleBackoff } from './throttle.js';
+import type { LaneCapacity } from './types.js';
+
+/** The channel settles a call at its deadline; where it fails to, the slot is freed this much later. Milliseconds. */
+const GUARD_MS = 1_000;
+
+/** One call on its way through a lane. */
+export interface LaneCall {
+  /** Goes before calls that are not. */
+  readonly first: boolean;
+  readonly failFast: boolean;
+  /** Latest time of the send, in milliseconds since the epoch. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal | undefined;
+  /** Sends the call; called at most once, synchronously with the taking of slot and token. `boundMs` is its deadline. */
+  send(): { readonly outcome: Promise<PluginOutcome<unknown>>; readonly boundMs: number };
+  /** Told once that the call failed before it was sent. */
+  refused(failure: PluginFailure): void;
+  /** Told once the outcome of a call that was sent. */
+  finished(outcome: PluginOutcome<unknown>, sentAtMs: number): void;
+}
+
+export interface LaneLimits {
+  readonly rate: RateLimiterConfig;
+  readonly concurrency: number;
+  readonly maxQueue: number;
+}
+
+export interface LaneOptions {
+  readonly limits: LaneLimits;
+  readonly snapshot: BucketSnapshot | undefined;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Why nothing may be sent now, apart from slot and token; the owner calls `pump` when that has passed. */
+  blocked(): Blocked | undefined;
+  /** The remote throttled; the lane rests. */
+  throttled(pauseMs: number): void;
+  /** A slot was freed or the limits changed. */
+  changed(): void;
+}
+
+export interface Blocked {
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Whether a call that may not wait fails at once. */
+  readonly failFast: boolean;
+}
+
+interface Waiting {
+  readonly call: LaneCall;
+  place: QueueNode<Waiting> | undefined;
+  timer: Timer | undefined;
+  onAbort: (() => void) | undefined;
+}
+
+/**
+ * Reads or writes of one plugin: slot → token → send, first come, first served, deletes first (rule 1).
+ *
+ * Invariants: slot, writable channel and token are taken in one synchronous step with the send, so nothing ever queues
+ * behind a token; every call is told exactly once how it ended; a slot is freed exactly once per send. What waits
+ * leaves the line at its deadline or when its signal is aborted.
+ */
+export class CallLane {
+  readonly #clock: Clock;
+  readonly #options: LaneOptions;
+  readonly #bucket: TokenBucket;
+  readonly #throttle: ThrottleBackoff;
+  readonly #urgent = new LinkedQueue<Waiting>();
+  readonly #normal = new LinkedQueue<Waiting>();
+  #limits: LaneLimits;
+  #inFlight = 0;
+  #timer: Timer | undefined;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#limits = options.limits;
+    this.#bucket = new TokenBucket({ config: options.limits.rate, clock: options.clock, snapshot: options.snapshot });
+    this.#throttle = new ThrottleBackoff(options.random);
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get queued(): number {
+    return this.#urgent.size + this.#normal.size;
+  }
+
+  submit(call: LaneCall): void {
+    if (call.signal?.aborted === true) {
+      call.refused(cancelled());
+      return;
+    }
+    const ahead = call.first ? this.#urgent.size : this.queued;
+    if (ahead === 0 && this.#trySend(call)) return;
+    const refusal = this.#refusal(call, ahead);
+    if (refusal !== undefined) call.refused(refusal);
+    else this.#enqueue(call);
+  }
+
+  capacity(): LaneCapacity {
+    const queued = this.queued;
+    const slotsFree = Math.max(0, this.#limits.concurrency - this.#inFlight);
+    const tokensNow = Math.max(0, this.#bucket.available() - queued);
+    return {
+      slotsFree,
+      tokensNow,
+      msUntilToken: this.#bucket.msUntil(queued + 1),
+      pausedUntilMs: this.#bucket.pausedUntilMs(),
+      queued,
+      inFlight: this.#inFlight,
+      open: slotsFree > 0 && tokensNow > 0 && queued === 0 && this.#options.blocked() === undefined,
+    };
+  }
+
+  snapshot(): BucketSnapshot {
+    return this.#bucket.snapshot();
+  }
+
+  reconfigure(limits: LaneLimits): void {
+    this.#limits = limits;
+    this.#bucket.reconfigure(limits.rate);
+    this.pump();
+    this.#options.changed();
+  }
+
+  /** Sends what may be sent now and arms a timer for the next token. Called after every change that may allow a send. */
+  pump(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    for (;;) {
+      const head = this.#urgent.peek() ?? this.#normal.peek();
+      if (head === undefined) return;
+      if (!this.#trySend(head.call)) break;
+      this.#leave(head);
+    }
+    // A freed slot and a writable channel bring their own call of pump; only a token comes with time alone.
+    const waitMs = this.#bucket.msUntil(1);
+    if (waitMs > 0) this.#timer = this.#clock.setTimer(waitMs, () => this.pump());
+  }
+
+  /** Fails every waiting call for which `why` gives a reason. */
+  expel(why: (call: LaneCall) => PluginFailure | undefined): void {
+    for (const queue of [this.#urgent, this.#normal]) {
+      for (const waiting of queue) {
+        const failure = why(waiting.call);
+        if (failure === undefined) continue;
+        this.#leave(waiting);
+        waiting.call.refused(failure);
+      }
+    }
+    this.pump();
+  }
+
+  /** The certain reasons for which a call would not be sent in time; undefined lets it wait. */
+  #refusal(call: LaneCall, ahead: number): PluginFailure | undefined {
+    const now = this.#clock.now();
+    if (call.deadlineMs <= now) return notAdmitted('ADMISSION_DEADLINE', 'its deadline had passed already');
+    if (call.failFast) {
+      const blocked = this.#options.blocked();
+      if (blocked?.failFast === true) return notAdmitted(blocked.code, blocked.message);
+      const waitMs = this.#bucket.msUntil(ahead + 1);
+      if (now + waitMs >= call.deadlineMs) return this.#tooLate(waitMs, call.deadlineMs);
+    }
+    if (this.queued < this.#limits.maxQueue) return undefined;
+    const message = `${this.queued} calls wait already, which is the bound; retry later`;
+    return notAdmitted('ADMISSION_DEADLINE', message, this.#bucket.msUntil(this.queued + 1));
+  }
+
+  #tooLate(waitMs: number, deadlineMs: number): PluginFailure {
+    const wait = `the next free place is ${Math.ceil(waitMs)} ms away`;
+    if ((this.#bucket.pausedUntilMs() ?? 0) >= deadlineMs) {
+      return notAdmitted('RATE_LIMIT_THROTTLED', `the remote asked for a pause: ${wait}, after the deadline`, waitMs);
+    }
+    return notAdmitted('ADMISSION_DEADLINE', `the rate limit is spent: ${wait}, after the deadline`, waitMs);
+  }
+
+  #enqueue(call: LaneCall): void {
+    const waiting: Waiting = { call, place: undefined, timer: undefined, onAbort: undefined };
+    waiting.place = (call.first ? this.#urgent : this.#normal).push(waiting);
+    waiting.timer = this.#clock.setTimer(call.deadlineMs - this.#clock.now(), () => this.#expired(waiting));
+    waiting.onAbort = () => {
+      this.#leave(waiting);
+      call.refused(cancelled());
+    };
+    call.signal?.addEventListener('abort', waiting.onAbort, { once: true });
+    if (this.#timer === undefined) this.pump();
+  }
+
+  #expired(waiting: Waiting): void {
+    if (this.#clock.now() < waiting.call.deadlineMs) {
+      waiting.timer = this.#clock.setTimer(waiting.call.deadlineMs - this.#clock.now(), () => this.#expired(waiting));
+      return;
+    }
+    const blocked = this.#options.blocked();
+    const paused = this.#bucket.pausedUntilMs() !== undefined;
+    const retryAfterMs = Math.max(1, this.#bucket.msUntil(1));
+    this.#leave(waiting);
+    waiting.call.refused(
+      blocked !== undefined
+        ? notAdmitted(blocked.code, `${blocked.message}; the deadline passed while the call waited`)
+        : notAdmitted(
+            paused ? 'RATE_LIMIT_THROTTLED' : 'ADMISSION_DEADLINE',
+            'the deadline passed while the call waited for its turn',
+            retryAfterMs,
+          ),
+    );
+    this.pump();
+  }
+
+  #leave(waiting: Waiting): void {
+    const queue = waiting.call.first ? this.#urgent : this.#normal;
+    if (waiting.place !== undefined) queue.remove(waiting.place);
+    waiting.timer?.cancel();
+    if (waiting.onAbort !== undefined) waiting.call.signal?.removeEventListener('abort', waiting.onAbort);
+  }
+
+  /** Slot, channel, token and send in one step; false leaves everything as it was. */
+  #trySend(call: LaneCall): boolean {
+    const sentAtMs = this.#clock.now();
+    if (call.deadlineMs <= sentAtMs) return false;
+    if (this.#inFlight >= this.#limits.concurrency || this.#options.blocked() !== undefined) return false;
+    if (!this.#bucket.tryTake()) return false;
+    this.#inFlight += 1;
+    const mark = this.#throttle.mark;
+    let done = false;
+    const finish = (outcome: PluginOutcome<unknown>) => {
+      if (done) return;
+      done = true;
+      guard?.cancel();
+      this.#inFlight -= 1;
+      this.#learn(outcome, mark);
+      call.finished(outcome, sentAtMs);
+      this.pump();
+      this.#options.changed();
+    };
+    const { outcome, boundMs } = sendSafely(call, sentAtMs);
+    const guard = this.#clock.setTimer(boundMs - sentAtMs + GUARD_MS, () =>
+      finish(failed('deadline', 'PLUGIN_DEADLINE', 'the plugin did not answer within the deadline of its call')),
+    );
+    outcome.then(finish, (thrown: unknown) => finish(channelThrew(thrown)));
+    return true;
+  }
+
+  /** A throttle rests the lane, whoever was throttled; calls that cannot outlast the rest fail at once. */
+  #learn(outcome: PluginOutcome<unknown>, mark: number): void {
+    const throttle = throttleOf(outcome);
+    if (throttle === undefined) {
+      if (outcome.ok) this.#throttle.accepted(mark);
+      return;
+    }
+    const restMs = this.#throttle.restMs(mark, throttle.retryAfterMs);
+    this.#bucket.pause(this.#clock.now() + restMs);
+    this.#options.throttled(restMs);
+    const until = this.#bucket.pausedUntilMs() ?? 0;
+    this.expel((call) =>
+      call.failFast && call.deadlineMs <= until ? this.#tooLate(until - this.#clock.now(), call.deadlineMs) : undefined,
+    );
+  }
+}
+
+function sendSafely(call: LaneCall, nowMs: number): ReturnType<LaneCall['send']> {
+  try {
+    return call.send();
+  } catch (thrown) {
+    return { outcome: Promise.reject(thrown), boundMs: nowMs };
+  }
+}
+
+function notAdmitted(code: ErrorCode, message: string, retryAfterMs?: number): PluginFailure {
+  return failed('not_admitted', code, message, retryAfterMs).failure;
+}
+
+function cancelled(): PluginFailure {
+  return failed('cancelled', 'CALL_CANCELLED', 'the caller gave the call up before it was sent').failure;
+}

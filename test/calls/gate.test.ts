@@ -1,0 +1,334 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createGate } from '../../src/calls/gate.js';
+import type { Gate, GateCallOptions, GateConfig } from '../../src/calls/types.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import type { PluginMethod, PluginOutcome } from '../../src/model/plugin-call.js';
+import { FakePlugin, fails, failure, resource, running, wideConfig } from './fake-plugin.js';
+
+const full = (atMs: number) => ({ read: { level: 10, atMs }, write: { level: 10, atMs } });
+
+function setUp(config: Partial<GateConfig> = {}, tokens: 'full' | 'none' = 'full') {
+  const clock = new ManualClock();
+  const plugin = new FakePlugin(() => clock.now());
+  const events: string[] = [];
+  const gate = createGate({
+    plugin,
+    config: { ...wideConfig, ...config },
+    clock,
+    random: () => 0.5,
+    snapshot: tokens === 'full' ? full(clock.now()) : undefined,
+    events: {
+      callFinished: (e) =>
+        events.push(`${e.method} ${e.outcome} waited ${e.waitMs} ran ${e.durationMs} x${e.batchSize}`),
+      throttled: (e) => events.push(`${e.lane} throttled ${e.pauseMs}`),
+      rejected: (e) => events.push(`${e.method} rejected ${e.code}`),
+    },
+  });
+  return { clock, plugin, gate, events };
+}
+
+function ask(gate: Gate, method: PluginMethod, options: Partial<GateCallOptions> = {}) {
+  const log: PluginOutcome<unknown>[] = [];
+  const args = method === 'getMany' ? { items: [resource, resource, resource] } : resource;
+  const promise = (gate.call as (m: string, a: unknown, o: GateCallOptions) => Promise<PluginOutcome<unknown>>)(
+    method,
+    args,
+    { admission: 'wait', ...options },
+  );
+  void promise.then((outcome) => log.push(outcome));
+  return { log, promise };
+}
+
+function codeOf(outcome: PluginOutcome<unknown> | undefined): string {
+  return outcome === undefined ? 'pending' : outcome.ok ? 'ok' : `${outcome.failure.kind} ${outcome.failure.code}`;
+}
+
+test('a free slot comes before the token: a call that waits for a slot has taken none', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  ask(gate, 'get');
+  assert.equal(plugin.sent.length, 1);
+  assert.equal(gate.snapshot().read.level, 9);
+  plugin.settle(0, running);
+  await clock.advance(0);
+  assert.equal(plugin.sent.length, 2);
+  assert.equal(gate.snapshot().read.level, 8);
+});
+
+test('a channel that is not writable takes no token, and the call goes out when it is', async () => {
+  const { clock, plugin, gate } = setUp();
+  plugin.writable = false;
+  const call = ask(gate, 'get');
+  await clock.advance(1_000);
+  assert.equal(plugin.sent.length, 0);
+  assert.equal(gate.capacity().open, false);
+  assert.equal(gate.snapshot().read.level, 10);
+  plugin.nudge(); // told too early: looks again later, and neither spins nor gives up
+  await clock.advance(100);
+  assert.equal(plugin.sent.length, 0);
+  plugin.writable = true;
+  await clock.advance(0);
+  assert.equal(plugin.sent.length, 1);
+  plugin.settle(0, running);
+  assert.equal(codeOf(await call.promise), 'ok');
+});
+
+test('a gate of unknown level starts empty and sends at its rate', async () => {
+  const { clock, plugin, gate } = setUp({}, 'none');
+  for (let i = 0; i < 3; i++) ask(gate, 'get');
+  assert.equal(plugin.sent.length, 0);
+  await clock.advance(99);
+  assert.equal(plugin.sent.length, 0);
+  await clock.advance(1);
+  assert.equal(plugin.sent.length, 1);
+  await clock.advance(100);
+  assert.equal(plugin.sent.length, 2);
+});
+
+test('reads and writes have limits, slots and queues of their own; pure methods need none', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  ask(gate, 'getLogs');
+  ask(gate, 'create');
+  ask(gate, 'do');
+  ask(gate, 'resourceRequirements');
+  ask(gate, 'batchKeys');
+  await clock.advance(0);
+  assert.deepEqual(
+    plugin.sent.map((c) => c.method),
+    ['get', 'create', 'do', 'resourceRequirements', 'batchKeys'],
+  );
+  assert.deepEqual([gate.snapshot().read.level, gate.snapshot().write.level], [9, 8]);
+});
+
+test('a batch is one call to slot and limit', async () => {
+  const { plugin, gate, events } = setUp();
+  const batch = ask(gate, 'getMany');
+  assert.equal(gate.snapshot().read.level, 9);
+  assert.equal(gate.capacity().inFlight, 1);
+  plugin.settle(0, { ok: true, value: [running, running, running] });
+  await batch.promise;
+  assert.deepEqual(events, ['getMany ok waited 0 ran 0 x3']);
+});
+
+test('deletes go before creates and each is first come, first served', async () => {
+  const { clock, plugin, gate } = setUp({ writeConcurrency: 1 });
+  const order = ['create', 'create', 'delete', 'do', 'delete'] as const;
+  for (const method of order) ask(gate, method);
+  while (plugin.open.length > 0) {
+    plugin.settle(0, running);
+    await clock.advance(0);
+  }
+  assert.deepEqual(
+    plugin.sent.map((c) => c.method),
+    ['create', 'delete', 'delete', 'create', 'do'],
+  );
+});
+
+test('a call that cannot have its token before its deadline fails at once with the time to wait', async () => {
+  const { clock, plugin, gate, events } = setUp({}, 'none');
+  const soon = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 150 });
+  const late = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 150 });
+  await clock.advance(0);
+  assert.equal(codeOf(soon.log[0]), 'pending');
+  assert.equal(codeOf(late.log[0]), 'not_admitted ADMISSION_DEADLINE');
+  assert.equal(late.log[0]?.ok === false && late.log[0].failure.retryAfterMs, 200);
+  await clock.advance(100);
+  assert.equal(plugin.sent.length, 1);
+  assert.deepEqual(events, ['get rejected ADMISSION_DEADLINE']);
+});
+
+test('the same call waits when it may, and leaves the queue at its deadline without a token', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const waiting = ask(gate, 'get', { deadlineMs: clock.now() + 500 });
+  const behind = ask(gate, 'get');
+  await clock.advance(499);
+  assert.equal(codeOf(waiting.log[0]), 'pending');
+  await clock.advance(1);
+  assert.equal(codeOf(waiting.log[0]), 'not_admitted ADMISSION_DEADLINE');
+  plugin.settle(0, running);
+  await clock.advance(0);
+  plugin.settle(0, running);
+  assert.equal(codeOf(await behind.promise), 'ok');
+  assert.equal(plugin.sent.length, 2);
+  assert.equal(gate.snapshot().read.level, 9, 'the first was refilled, the second is spent, the third took none');
+});
+
+test('a call without a deadline waits no longer than maxWaitMs and runs no longer than its own bound', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1, maxWaitMs: 70_000 });
+  const first = ask(gate, 'get');
+  const second = ask(gate, 'get');
+  assert.equal(plugin.sent[0]?.deadlineMs, clock.now() + 30_000);
+  await clock.advance(31_000); // the channel never settles: the guard frees the slot a second after the deadline
+  assert.equal(codeOf(first.log[0]), 'deadline PLUGIN_DEADLINE');
+  assert.equal(plugin.sent.length, 2);
+  plugin.settle(0, running);
+  await clock.advance(0);
+  assert.equal(gate.capacity().inFlight, 1, 'the late answer of the first call frees no second slot');
+  plugin.settle(0, running);
+  assert.equal(codeOf(await second.promise), 'ok');
+});
+
+test('cancelling a call that waits takes it out of the queue; one that came cancelled is never sent', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const stop = new AbortController();
+  const waiting = ask(gate, 'get', { signal: stop.signal });
+  stop.abort();
+  assert.equal(codeOf(await waiting.promise), 'cancelled CALL_CANCELLED');
+  assert.equal(gate.capacity().queued, 0);
+  plugin.settle(0, running);
+  await clock.advance(0);
+  const dead = ask(gate, 'get', { signal: stop.signal });
+  assert.equal(codeOf(await dead.promise), 'cancelled CALL_CANCELLED');
+  assert.equal(plugin.sent.length, 1);
+});
+
+test('a throttle rests its lane for as long as it asks, fails what cannot outlast it, and leaves the other lane alone', async () => {
+  const { clock, plugin, gate, events } = setUp({ readConcurrency: 1 });
+  const throttled = ask(gate, 'get');
+  const hopeless = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 4_000 });
+  const patient = ask(gate, 'get');
+  plugin.settle(0, fails('throttled', 5_000));
+  assert.equal(codeOf(await throttled.promise), 'throttled X');
+  assert.equal(codeOf(await hopeless.promise), 'not_admitted RATE_LIMIT_THROTTLED');
+  const early = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 1_000 });
+  assert.equal(codeOf(await early.promise), 'not_admitted RATE_LIMIT_THROTTLED');
+  ask(gate, 'create');
+  await clock.advance(4_999);
+  assert.deepEqual(
+    plugin.sent.map((c) => c.method),
+    ['get', 'create'],
+  );
+  assert.equal(gate.capacity().pausedUntilMs, clock.now() + 1);
+  await clock.advance(1);
+  assert.equal(plugin.sent.length, 3);
+  assert.equal(codeOf(patient.log[0]), 'pending');
+  assert.ok(events.includes('read throttled 5000'));
+});
+
+test('a throttle without a time rests ever longer, once for all calls that were under way, until a call is taken', async () => {
+  const { clock, plugin, gate, events } = setUp({ readConcurrency: 3 });
+  const round = async (n: number, outcome: PluginOutcome<unknown>) => {
+    for (let i = 0; i < n; i++) ask(gate, 'get');
+    await clock.advance(0);
+    while (plugin.open.length > 0) plugin.settle(0, outcome);
+    await clock.advance(200_000);
+  };
+  await round(3, fails('throttled'));
+  await round(1, fails('throttled', 0));
+  await round(1, fails('throttled'));
+  await round(1, running);
+  await round(1, fails('throttled'));
+  assert.deepEqual(
+    events.filter((e) => e.includes('lane') || e.includes('read throttled')),
+    ['1000', '1000', '1000', '2000', '4000', '1000'].map((ms) => `read throttled ${ms}`),
+  );
+});
+
+test('one throttled item of a batch rests the lane', async () => {
+  const { plugin, gate } = setUp();
+  const batch = ask(gate, 'getMany');
+  plugin.settle(0, { ok: true, value: [running, fails('throttled', 3_000), fails('throttled', 2_000)] });
+  assert.equal(codeOf(await batch.promise), 'ok');
+  assert.equal(gate.capacity().msUntilToken, 3_000);
+});
+
+test('an operator pause sends nothing, deletes included; what waits goes out on resume, deletes first', async () => {
+  const { clock, plugin, gate } = setUp();
+  gate.pause();
+  gate.pause();
+  ask(gate, 'create');
+  ask(gate, 'delete');
+  const read = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 10_000 });
+  assert.equal(codeOf(await read.promise), 'not_admitted PLUGIN_PAUSED');
+  const waited = ask(gate, 'create', { deadlineMs: clock.now() + 5_000 });
+  await clock.advance(10_000);
+  assert.equal(codeOf(waited.log[0]), 'not_admitted PLUGIN_PAUSED');
+  assert.equal(plugin.sent.length, 0);
+  gate.resume();
+  assert.deepEqual(
+    plugin.sent.map((c) => c.method),
+    ['delete', 'create'],
+  );
+});
+
+test('a quarantined plugin fails at once whoever cannot wait, also those who waited already', async () => {
+  const { clock, plugin, gate } = setUp();
+  plugin.writable = false;
+  const early = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 9_000 });
+  plugin.refusal = { code: 'PLUGIN_QUARANTINED', message: 'plugin demo is quarantined' };
+  plugin.nudge();
+  assert.equal(codeOf(await early.promise), 'not_admitted PLUGIN_QUARANTINED');
+  const late = ask(gate, 'do', { admission: 'fail-fast', deadlineMs: clock.now() + 9_000 });
+  assert.equal(codeOf(await late.promise), 'not_admitted PLUGIN_QUARANTINED');
+  const patient = ask(gate, 'create');
+  plugin.refusal = undefined;
+  plugin.writable = true;
+  await clock.advance(50);
+  plugin.settle(0, running);
+  assert.equal(codeOf(await patient.promise), 'ok');
+});
+
+test('the queue is bounded and says so', async () => {
+  const { gate } = setUp({ readConcurrency: 1, maxQueue: 1 });
+  ask(gate, 'get');
+  ask(gate, 'get');
+  const third = ask(gate, 'get');
+  const outcome = await third.promise;
+  assert.equal(codeOf(outcome), 'not_admitted ADMISSION_DEADLINE');
+  assert.match(outcome.ok ? '' : outcome.failure.message, /1 calls wait already/);
+});
+
+test('a channel that throws or rejects costs the call and not the slot', async () => {
+  const { plugin, gate } = setUp({ readConcurrency: 1 });
+  plugin.throwsOnSend = true;
+  assert.equal(codeOf(await ask(gate, 'get').promise), 'unknown PLUGIN_THREW_UNKNOWN');
+  assert.equal(codeOf(await ask(gate, 'batchKeys').promise), 'unknown PLUGIN_THREW_UNKNOWN');
+  plugin.throwsOnSend = false;
+  const rejected = ask(gate, 'get');
+  plugin.open[0]?.settle.reject(new Error('pipe'));
+  assert.equal(codeOf(await rejected.promise), 'unknown PLUGIN_THREW_UNKNOWN');
+  assert.equal(gate.capacity().slotsFree, 1);
+});
+
+test('a reload changes rate, burst and slots in place and keeps the level', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  let told = 0;
+  gate.onReadCapacity(() => told++);
+  for (let i = 0; i < 4; i++) ask(gate, 'get');
+  gate.reconfigure({ ...wideConfig, readConcurrency: 3, readRateLimiter: { qps: 1, burst: 50 } });
+  assert.equal(plugin.sent.length, 3);
+  assert.equal(gate.snapshot().read.level, 7);
+  assert.ok(told > 0);
+  gate.reconfigure({ ...wideConfig, readConcurrency: 1 });
+  plugin.settle(0, running);
+  await clock.advance(0);
+  assert.equal(plugin.sent.length, 3, 'calls in flight over the new bound are left to finish');
+});
+
+test('closing fails what waits, lets calls in flight finish, and leaves no timer behind', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  const running1 = ask(gate, 'get');
+  const waiting = ask(gate, 'get');
+  let closed = false;
+  const closing = gate.close().then(() => (closed = true));
+  assert.equal(codeOf(await waiting.promise), 'cancelled DAEMON_DRAINING');
+  assert.equal(codeOf(await ask(gate, 'create').promise), 'cancelled DAEMON_DRAINING');
+  assert.equal(closed, false);
+  plugin.settle(0, running);
+  assert.equal(codeOf(await running1.promise), 'ok');
+  await closing;
+  await gate.close();
+  assert.equal(clock.pending, 0);
+});
+
+test('the failure of a plugin reaches the caller as it is', async () => {
+  const { plugin, gate, events } = setUp();
+  const call = ask(gate, 'create');
+  plugin.settle(0, fails('permanent'));
+  assert.deepEqual(await call.promise, { ok: false, failure: failure('permanent') });
+  assert.deepEqual(events, ['create permanent waited 0 ran 0 x1']);
+});
