@@ -65,6 +65,7 @@ export const vendorHomes = {
   '@grpc/grpc-js': ['rpc', 'client'],
   '@grpc/proto-loader': ['idl'],
   '@grpc/reflection': ['rpc'],
+  '@msgpack/msgpack': ['data'],
   '@standard-schema/spec': ['plugin-api', 'host'],
   'classic-level': ['journal'],
   'cli-table3': ['cli'],

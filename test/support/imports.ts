@@ -9,7 +9,7 @@ export interface FoundImport {
  * Blanks comments and the insides of template literals, keeping line breaks, so that text which only mentions an import
  * is not taken for one. Strings stay, since specifiers are strings.
  */
-function withoutCommentsAndTemplates(source: string): string {
+export function withoutCommentsAndTemplates(source: string): string {
   const token = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g;
   return source.replace(token, (text) => (/^['"]/.test(text) ? text : text.replace(/[^\n]/g, ' ')));
 }

@@ -38,5 +38,7 @@ export function findLongWithoutReason(text: string): boolean {
   const lines = text.trimEnd().split('\n');
   if (lines.length <= 300) return false;
   const comments = lines.slice(0, 60).filter((line) => /^\s*(?:\/\/|\/?\*)/.test(line));
-  return !/\b(?:more than|over) 300 lines\b/i.test(comments.join('\n').replace(/\n\s*(?:\/\/|\*)\s*/g, ' '));
+  return !/\b(?:more than|over|above|beyond|longer than) 300 lines\b/i.test(
+    comments.join('\n').replace(/\n\s*(?:\/\/|\*)\s*/g, ' '),
+  );
 }

@@ -1,0 +1,130 @@
+// The services under test: our daemon, and the Python connector service. Both serve the interop jobs over one remote.
+import { spawn } from 'node:child_process';
+import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { ensurePython, freePort, interop, requireBuild } from './tools.mjs';
+
+/** The limit the daemon is given for the main plugin, and the remote's calls are checked against. */
+export const LIMITS = { read: { qps: 40, burst: 40 }, write: { qps: 30, burst: 60 } };
+
+class Service {
+  #child;
+
+  constructor(directory, port) {
+    this.directory = directory;
+    this.port = port;
+    this.log = path.join(directory, 'service.log');
+  }
+
+  /** A target for gRPC clients, as an operator would configure it. */
+  get endpoint() {
+    return `dns:///127.0.0.1:${this.port}`;
+  }
+
+  async start() {
+    const { command, args, env } = this.commandLine();
+    const log = openSync(this.log, 'a');
+    const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+    this.#child = child;
+    const ended = new Promise((_, reject) => {
+      child.once('error', reject);
+      child.once('exit', (code, signal) => reject(new Error(`the service ended (${code ?? signal}), see ${this.log}`)));
+    });
+    ended.catch(() => {});
+    await Promise.race([ended, this.#listening()]);
+  }
+
+  async #listening() {
+    for (let tries = 0; tries < 600; tries += 1) {
+      const open = await new Promise((resolve) => {
+        const socket = connect(this.port, '127.0.0.1', () => resolve(true));
+        socket.once('error', () => resolve(false));
+        socket.once('connect', () => socket.destroy());
+      });
+      if (open) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`nothing listens on port ${this.port} after 60 s, see ${this.log}`);
+  }
+
+  async #end(signal) {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    const hard = setTimeout(() => child.kill('SIGKILL'), 20_000);
+    await gone;
+    clearTimeout(hard);
+  }
+
+  /** Kills the process, wipes what it kept, and starts it at the same address. */
+  async restart({ empty }) {
+    await this.#end('SIGKILL');
+    if (empty) this.wipe();
+    await this.start();
+  }
+
+  async stop() {
+    await this.#end('SIGTERM');
+  }
+
+  wipe() {}
+}
+
+export class PythonService extends Service {
+  static async make(directory, remote) {
+    const service = new PythonService(directory, await freePort());
+    service.remote = remote;
+    service.python = ensurePython();
+    return service;
+  }
+
+  commandLine() {
+    const script = path.join(interop, 'python', 'connector_service.py');
+    return { command: this.python, args: [script, '--port', String(this.port), '--remote', this.remote], env: {} };
+  }
+}
+
+export class DaemonService extends Service {
+  static async make(directory, remote) {
+    const service = new DaemonService(directory, await freePort());
+    service.main = requireBuild();
+    service.adminPort = await freePort();
+    service.configFile = path.join(directory, 'config.json');
+    service.stateDirectory = path.join(directory, 'state');
+    mkdirSync(service.stateDirectory, { recursive: true });
+    writeFileSync(service.configFile, JSON.stringify(service.config(remote), null, 2));
+    return service;
+  }
+
+  config(remote) {
+    const plugin = (file, more = {}) => ({
+      source: path.join(interop, 'plugin', file),
+      settings: { url: remote },
+      ...more,
+    });
+    return {
+      grpc: { host: '127.0.0.1', port: this.port },
+      admin: { host: '127.0.0.1', port: this.adminPort },
+      plugins: {
+        interop: plugin('interop.mjs', {
+          config: { readRateLimiter: LIMITS.read, writeRateLimiter: LIMITS.write },
+        }),
+        'interop-other': plugin('other.mjs'),
+        'interop-quota': plugin('quota.mjs'),
+        'interop-spin': plugin('spin.mjs'),
+        'interop-sync': plugin('sync.mjs'),
+      },
+    };
+  }
+
+  commandLine() {
+    return { command: process.execPath, args: [this.main, 'serve', '--config', this.configFile], env: {} };
+  }
+
+  wipe() {
+    rmSync(this.stateDirectory, { recursive: true, force: true });
+    mkdirSync(this.stateDirectory, { recursive: true });
+  }
+}

@@ -1,0 +1,105 @@
+// What the interop scripts need from the machine, each missing thing a plain failure and never a skip.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const root = path.dirname(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
+export const interop = path.join(root, 'test', 'interop');
+const cache = process.env.INTEROP_CACHE ?? path.join(os.homedir(), '.cache', 'webapi-plugin-host-interop');
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { stdio: 'inherit', ...options });
+  if (result.error?.code === 'ENOENT') throw new Error(`${command} is not installed; this suite needs it`);
+  if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${result.status ?? result.signal}`);
+}
+
+/** Throws unless the daemon is built. */
+export function requireBuild() {
+  const main = path.join(root, 'dist', 'src', 'main.js');
+  if (!existsSync(main)) throw new Error(`${main} is missing; run npm run build first`);
+  return main;
+}
+
+/** Compiles a Go module under test/interop and answers the program's path. Go's own cache makes repeats cheap. */
+export function buildGo(name) {
+  const found = spawnSync('go', ['version'], { encoding: 'utf8' });
+  if (found.status !== 0) throw new Error('Go (1.26.5 or newer) is not installed; this suite compiles engine code');
+  mkdirSync(cache, { recursive: true });
+  const program = path.join(cache, name);
+  console.log(`compiling test/interop/${name} (${found.stdout.trim()})`);
+  run('go', ['build', '-o', program, '.'], { cwd: path.join(interop, name) });
+  return program;
+}
+
+/** A virtual environment with the pinned SDKs, made anew when the requirements changed; answers its interpreter. */
+export function ensurePython() {
+  const wanted = readFileSync(path.join(interop, 'python', 'requirements.txt'), 'utf8');
+  const home = path.join(cache, `venv-${createHash('sha256').update(wanted).digest('hex').slice(0, 12)}`);
+  const python = path.join(home, 'bin', 'python');
+  const done = path.join(home, 'complete');
+  if (existsSync(done)) return python;
+  rmSync(home, { recursive: true, force: true });
+  mkdirSync(cache, { recursive: true });
+  console.log(`installing the Python SDKs into ${home}`);
+  run('python3', ['-m', 'venv', home]);
+  run(python, ['-m', 'pip', 'install', '--quiet', '-r', path.join(interop, 'python', 'requirements.txt')]);
+  writeFileSync(done, '');
+  return python;
+}
+
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Runs a program that prints one JSON line a case; answers the parsed lines and prints each as it comes. */
+export async function runCases(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], ...options });
+  const results = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    let result;
+    try {
+      result = JSON.parse(line);
+    } catch {
+      console.log(line);
+      continue;
+    }
+    results.push(result);
+    const seconds = (result.ms / 1000).toFixed(1);
+    console.log(`${result.ok ? 'ok  ' : 'FAIL'} ${result.case} (${seconds} s) ${result.detail}`);
+  }
+  const code = child.exitCode ?? (await new Promise((resolve) => child.once('exit', resolve)));
+  if (code !== 0 && code !== 1)
+    results.push({ case: 'the client itself', ok: false, detail: `ended with ${code}`, ms: 0 });
+  return results;
+}
+
+/** Prints the sum and answers the exit code. */
+export function summary(results) {
+  const failed = results.filter((result) => !result.ok);
+  for (const result of failed) console.log(`failed: ${result.case}: ${result.detail}`);
+  console.log(`${results.length - failed.length} passed, ${failed.length} failed`);
+  return results.length > 0 && failed.length === 0 ? 0 : 1;
+}
+
+/** `--name value` and `--name` of the command line, as an object. */
+export function options(argv = process.argv.slice(2)) {
+  const found = {};
+  for (let i = 0; i < argv.length; i += 1) {
+    if (!argv[i].startsWith('--')) throw new Error(`unexpected argument ${argv[i]}`);
+    const next = argv[i + 1];
+    found[argv[i].slice(2)] = next === undefined || next.startsWith('--') ? true : argv[++i];
+  }
+  return found;
+}
