@@ -307,6 +307,8 @@ export class TaskStore {
     const entry = task as Entry;
     this.tombstones.set(entry.identity.key, entry.identity.incarnation);
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+    // The ring refers to the record for a while yet; its outputs may be megabytes, and nobody may ask for them any more.
+    entry.state = { ...entry.state, outputs: { kind: 'none' } };
     const wasOver = entry.stage === 'over';
     if (!this.#finished.delete(entry.id)) {
       if (!this.#unfinished.delete(entry.id)) return;

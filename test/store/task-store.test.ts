@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import { memoryJournal } from '../../src/journal/journal.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import type { TaskIdentity } from '../../src/model/handle.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import type { WatchEvent, WatchFilter } from '../../src/model/watch.js';
+import { TaskStore, type TaskStoreOptions } from '../../src/store/task-store.js';
+
+const ALL: WatchFilter = { plugins: [], handles: [], resumeToken: '', includeCurrent: false };
+
+function makeStore(overrides: Partial<TaskStoreOptions> = {}) {
+  const clock = new ManualClock();
+  const store = new TaskStore({
+    clock,
+    journal: memoryJournal,
+    maxTasks: 100,
+    finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
+    tombstones: { max: 100, ttlMs: 60_000 },
+    watchRing: 8,
+    ...overrides,
+  });
+  return { clock, store };
+}
+
+function identity(key: string, incarnation = 1, plugin = 'demo'): TaskIdentity {
+  return {
+    plugin,
+    taskType: 't',
+    taskTypeVersion: 0,
+    key,
+    incarnation,
+    project: 'p',
+    domain: 'd',
+    namespace: 'n',
+    quotaNamespace: 'default',
+    createdAtMs: 1,
+    outputNames: [],
+  };
+}
+
+function addLive(store: TaskStore, key: string, plugin = 'demo') {
+  const task = store.insert({
+    identity: identity(key, 1, plugin),
+    stage: 'accepted',
+    state: phaseState('WAITING_FOR_RESOURCES'),
+    outputPrefix: '',
+  });
+  store.answered(task, Buffer.from(`handle-${key}`));
+  store.setCreated(task, Buffer.from('{}'));
+  store.observed(task, phaseState('QUEUED'));
+  return task;
+}
+
+async function nextEvents(store: TaskStore, filter: WatchFilter, count: number): Promise<WatchEvent[]> {
+  const reader = store.watch(filter);
+  const events: WatchEvent[] = [];
+  for (let i = 0; i < count; i++) {
+    const event = await reader.next();
+    if (event !== undefined) events.push(event);
+  }
+  reader.close();
+  return events;
+}
+
+test('the version rises with every visible change and not without one', () => {
+  const { store } = makeStore();
+  const task = addLive(store, 'a');
+  const before = task.phaseVersion;
+  store.observed(task, phaseState('RUNNING', { reason: 'x' }));
+  assert.equal(task.phaseVersion, before + 1);
+  store.observed(task, phaseState('RUNNING', { reason: 'x' }));
+  assert.equal(task.phaseVersion, before + 1);
+  store.observed(task, phaseState('RUNNING', { reason: 'y' }));
+  assert.equal(task.phaseVersion, before + 2);
+});
+
+test('a cached encoding is dropped by every read, since how fresh the phase is can be seen too', () => {
+  const { store } = makeStore();
+  const task = addLive(store, 'a');
+  task.encoded[0] = Buffer.from('old');
+  store.observed(task, phaseState('QUEUED'));
+  assert.equal(task.encoded[0], undefined);
+  task.encoded[0] = Buffer.from('old');
+  store.readFailed(task, { code: 'X', message: 'm' }, 1);
+  assert.equal(task.encoded[0], undefined);
+});
+
+test('failures are counted and forgotten on success, and the phase stays', () => {
+  const { store } = makeStore();
+  const task = addLive(store, 'a');
+  store.readFailed(task, { code: 'X', message: 'refused' }, 3);
+  assert.equal(task.state.phase, 'QUEUED');
+  assert.equal(task.consecutiveFailures, 3);
+  assert.equal(task.lastFailure?.code, 'X');
+  store.observed(task, phaseState('QUEUED'));
+  assert.equal(task.consecutiveFailures, 0);
+  assert.equal(task.lastFailure, undefined);
+});
+
+test('a task that is over drops its payload and secrets and never changes again', () => {
+  const { store } = makeStore();
+  const task = store.insert({
+    identity: identity('a'),
+    stage: 'accepted',
+    state: phaseState('WAITING_FOR_RESOURCES'),
+    outputPrefix: '',
+    connection: { secrets: { token: 's3cret' }, configs: {} },
+  });
+  store.end(task, phaseState('PERMANENT_FAILURE'));
+  assert.equal(task.stage, 'over');
+  assert.equal(task.connection, undefined);
+  const version = task.phaseVersion;
+  store.observed(task, phaseState('RUNNING'));
+  store.end(task, phaseState('SUCCESS'));
+  assert.equal(task.state.phase, 'PERMANENT_FAILURE');
+  assert.equal(task.phaseVersion, version);
+  assert.throws(() => store.end(task, phaseState('RUNNING')), /cannot end/);
+});
+
+test('only finished tasks are evicted, and an evicted one leaves no trace in the indexes', () => {
+  const { store } = makeStore({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
+  const live = addLive(store, 'live');
+  const finished = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  for (const task of finished) store.observed(task, phaseState('SUCCESS'));
+  assert.equal(store.finished, 2);
+  assert.equal(store.byId(live.id), live);
+  assert.equal(store.byHandle(Buffer.from('handle-a')), undefined);
+  assert.equal(store.current('a'), undefined);
+  assert.notEqual(store.byHandle(Buffer.from('handle-c')), undefined);
+  assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 1, over: 2 });
+});
+
+test('a finished task larger than the whole bound is not held, and not half held', () => {
+  const { store } = makeStore({ finished: { maxCount: 10, maxBytes: 4_000, ttlMs: 60_000 } });
+  const task = addLive(store, 'a');
+  store.observed(
+    task,
+    phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.alloc(10_000), names: [] } }),
+  );
+  assert.equal(store.finished, 0);
+  assert.equal(store.byHandle(Buffer.from('handle-a')), undefined);
+  assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 0, over: 0 });
+});
+
+test('room is refused at the bound of unfinished tasks, and there is room again when one is over', () => {
+  const { store } = makeStore({ maxTasks: 1 });
+  const task = addLive(store, 'a');
+  assert.throws(
+    () => store.assertRoom(),
+    (error) => HostError.is(error) && error.code === 'STORE_FULL',
+  );
+  store.observed(task, phaseState('SUCCESS'));
+  store.assertRoom();
+});
+
+test('a deleted incarnation is remembered for its time only', async () => {
+  const { store, clock } = makeStore();
+  const task = addLive(store, 'a');
+  store.remove(task);
+  assert.equal(store.tombstones.last('a'), 1);
+  assert.equal(store.byId(task.id), undefined);
+  assert.equal(store.byHandle(Buffer.from('handle-a')), undefined);
+  await clock.advance(60_001);
+  assert.equal(store.tombstones.last('a'), undefined);
+});
+
+test('the next incarnation takes the place and the handle of one whose key was taken', () => {
+  const { store } = makeStore();
+  const task = store.insert({
+    identity: identity('a'),
+    stage: 'accepted',
+    state: phaseState('WAITING_FOR_RESOURCES'),
+    outputPrefix: 'x',
+  });
+  store.answered(task, Buffer.from('h'));
+  const next = store.nextIncarnation(task);
+  assert.equal(next.identity.incarnation, 2);
+  assert.equal(store.byHandle(Buffer.from('h')), next);
+  assert.equal(store.current('a'), next);
+  assert.equal(store.unfinished, 1);
+  assert.equal(store.tombstones.last('a'), 1);
+});
+
+test('a watcher sees changes from now on, filtered, and resumes where it stopped', async () => {
+  const { store } = makeStore();
+  const a = addLive(store, 'a');
+  const reader = store.watch({ ...ALL, plugins: ['demo'] });
+  store.observed(a, phaseState('RUNNING'));
+  addLive(store, 'other', 'another-plugin');
+  const first = await reader.next();
+  assert.ok(first?.kind === 'change' && first.change.task === a);
+  const waiting = reader.next();
+  store.observed(a, phaseState('SUCCESS'));
+  const second = await waiting;
+  assert.ok(second?.kind === 'change' && second.change.task.state.phase === 'SUCCESS');
+  reader.close();
+  assert.equal(await reader.next(), undefined);
+  const [again] = await nextEvents(store, { ...ALL, resumeToken: first.resumeToken, plugins: ['demo'] }, 1);
+  assert.ok(again?.kind === 'change' && again.change.task.state.phase === 'SUCCESS');
+  assert.equal(store.watchers, 0);
+});
+
+test('a reader that fell out of the ring is told how much it missed, and holds nothing meanwhile', async () => {
+  const { store } = makeStore();
+  const reader = store.watch(ALL);
+  const tasks = Array.from({ length: 20 }, (_, i) => addLive(store, `t${i}`));
+  const event = await reader.next();
+  assert.ok(event?.kind === 'lagged');
+  assert.equal(event.dropped, 12);
+  const seen = new Set<string>();
+  for (let i = 0; i < 8; i++) {
+    const change = await reader.next();
+    if (change?.kind === 'change') seen.add(change.change.task.id);
+  }
+  assert.equal(seen.size, 8);
+  assert.ok(seen.has(tasks.at(-1)?.id ?? ''));
+});
+
+test('a token of an earlier run lags and gets the current state; one that nobody made is refused', async () => {
+  const { store } = makeStore();
+  addLive(store, 'a');
+  const events = await nextEvents(store, { ...ALL, resumeToken: '0123456789ab.5', includeCurrent: true }, 2);
+  assert.deepEqual(
+    events.map((event) => event.kind),
+    ['lagged', 'change'],
+  );
+  assert.throws(
+    () => store.watch({ ...ALL, resumeToken: 'nonsense' }),
+    (error) => HostError.is(error) && error.code === 'RESUME_TOKEN_INVALID',
+  );
+});
+
+test('a drained ring ends every reader with a bookmark to come back with, after what it has not seen', async () => {
+  const { store } = makeStore();
+  const reader = store.watch(ALL);
+  const task = addLive(store, 'a');
+  store.drainWatchers();
+  const events = [await reader.next(), await reader.next(), await reader.next()];
+  assert.ok(events[0]?.kind === 'change' && events[0].change.task === task);
+  assert.ok(events[1]?.kind === 'bookmark' && events[1].draining);
+  assert.equal(events[2], undefined);
+});
+
+test('an evicted task is let go by the ring, and a reader behind it is told', async () => {
+  const { store } = makeStore({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
+  const reader = store.watch(ALL);
+  for (const key of ['a', 'b']) store.observed(addLive(store, key), phaseState('SUCCESS'));
+  const first = await reader.next();
+  assert.ok(first?.kind === 'lagged' && first.dropped === 1);
+  const second = await reader.next();
+  assert.ok(second?.kind === 'change' && second.change.task.identity.key === 'b');
+});
