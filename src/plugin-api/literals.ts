@@ -1,7 +1,7 @@
 import type { JsonObject, JsonValue } from '../lib/json.js';
 
 /**
- * The values of tasks as plugin code sees them.
+ * The values of tasks as plugin code sees them. Above 300 lines: one short constructor for each kind of literal.
  *
  * | literal of the engine | read as | given as |
  * | --- | --- | --- |
