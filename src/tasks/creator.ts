@@ -1,3 +1,4 @@
+// Above 300 lines: one create from its place in the waiting line to its outcome, whose steps share one state.
 import { backoffMs } from '../lib/backoff.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { META_WARN_BYTES } from '../model/handle.js';

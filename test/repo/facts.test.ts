@@ -3,13 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ownFiles } from '../support/files.js';
 import { fromRoot } from '../support/paths.js';
-import {
-  findLongWithoutReason,
-  findMachineTraces,
-  findUnknownScripts,
-  nodeMajorOfDockerfile,
-  scriptsMentioned,
-} from '../support/repo-facts.js';
+import { findLongWithoutReason, findMachineTraces, nodeMajorOfDockerfile } from '../support/repo-facts.js';
 
 const manifest = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8'));
 const engines: string = manifest.engines.node;
@@ -33,18 +27,6 @@ test("the Dockerfile's default Node is within engines", () => {
   assert.ok(nodeMajorOfDockerfile(read('Dockerfile')) >= lowestNode);
   assert.equal(nodeMajorOfDockerfile('ARG BASE_IMAGE=node:18-slim\nFROM $BASE_IMAGE\n'), 18);
   assert.throws(() => nodeMajorOfDockerfile('FROM debian:bookworm\n'), /no ARG/);
-});
-
-test('every npm script that a document names exists', () => {
-  const documents = files.filter((file) => file.endsWith('.md') && !file.startsWith('test/fixtures/'));
-  assert.ok(documents.includes('CONTRIBUTING.md'));
-  const mentioned = documents.flatMap((file) => scriptsMentioned(read(file)));
-  assert.ok(mentioned.length >= 5, `only ${mentioned.length} mentions of scripts in ${documents.join(', ')}`);
-  for (const file of documents) assert.deepEqual(findUnknownScripts(read(file), manifest.scripts), [], file);
-  assert.deepEqual(
-    findUnknownScripts('run `npm run e2e:nowhere`, `npm test` or `npm start`', { test: '', start: '' }),
-    ['e2e:nowhere'],
-  );
 });
 
 test('every path that a script of the manifest runs exists', () => {

@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { ownFiles } from '../support/files.js';
+import { fromRoot } from '../support/paths.js';
+import { findUnknownScripts, scriptsMentioned } from '../support/repo-facts.js';
+
+const manifest = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8'));
+const files = ownFiles();
+const read = (file: string): string => readFileSync(fromRoot(file), 'utf8');
+
+test('every npm script that a document names exists', () => {
+  const documents = files.filter((file) => file.endsWith('.md') && !file.startsWith('test/fixtures/'));
+  assert.ok(documents.includes('CONTRIBUTING.md'));
+  const mentioned = documents.flatMap((file) => scriptsMentioned(read(file)));
+  assert.ok(mentioned.length >= 5, `only ${mentioned.length} mentions of scripts in ${documents.join(', ')}`);
+  for (const file of documents) assert.deepEqual(findUnknownScripts(read(file), manifest.scripts), [], file);
+  assert.deepEqual(
+    findUnknownScripts('run `npm run e2e:nowhere`, `npm test` or `npm start`', { test: '', start: '' }),
+    ['e2e:nowhere'],
+  );
+});
