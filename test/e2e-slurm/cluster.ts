@@ -1,0 +1,283 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { JOB_USER, REST_USER } from './packages.js';
+import { Child, freePorts, pidsWithEnvironment, until } from './processes.js';
+
+const run = promisify(execFile);
+const PREFIX = 'wph-slurm-';
+
+/** What squeue and scontrol show of a job, as far as the checks need it. */
+export interface QueuedJob {
+  readonly jobId: number;
+  readonly name: string;
+  readonly state: string;
+}
+
+interface Ids {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function idsOf(user: string): Promise<Ids> {
+  const [uid, gid] = await Promise.all([run('id', ['-u', user]), run('id', ['-g', user])]);
+  return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
+}
+
+/**
+ * A Slurm of one node on loopback, in a state directory of its own: munged, slurmctld, slurmd, slurmrestd.
+ *
+ * `start` brings all four up and returns when a job could run; `stop` ends them, whatever jobs still run, and removes
+ * the directory. slurmrestd alone can be stopped and started in between, at the same address. Several clusters can live
+ * side by side: every process of one carries its SLURM_CONF, which is how left-overs are found and nothing else touched.
+ */
+export class SlurmCluster {
+  readonly #children = new Map<string, Child>();
+
+  private constructor(
+    readonly stateDir: string,
+    readonly restPort: number,
+    readonly jobIds: Ids,
+    private readonly ports: { readonly ctld: number; readonly slurmd: number },
+  ) {}
+
+  get confFile(): string {
+    return path.join(this.stateDir, 'etc', 'slurm.conf');
+  }
+
+  get restUrl(): string {
+    return `http://127.0.0.1:${this.restPort}`;
+  }
+
+  /** A directory that the job user may write to and every process here may read. */
+  get dataDir(): string {
+    return path.join(this.stateDir, 'data');
+  }
+
+  static async start(log: (line: string) => void): Promise<SlurmCluster> {
+    removeLeftovers(log);
+    const [ctld, slurmd, rest] = (await freePorts(3)) as [number, number, number];
+    const stateDir = mkdtempSync(path.join(tmpdir(), PREFIX));
+    const cluster = new SlurmCluster(stateDir, rest, await idsOf(JOB_USER), { ctld, slurmd });
+    try {
+      await cluster.#prepare();
+      await cluster.#startMunge();
+      cluster.#spawn('slurmctld', '/usr/sbin/slurmctld', ['-D', '-f', cluster.confFile]);
+      cluster.#spawn('slurmd', '/usr/sbin/slurmd', ['-D', '-f', cluster.confFile]);
+      await until('the node to be idle', 60_000, async () => {
+        cluster.#assertRunning();
+        return (await cluster.tool('sinfo', ['-h', '-o', '%T'])).trim() === 'idle';
+      });
+      await cluster.startRestd();
+    } catch (error) {
+      const logs = [...cluster.#children.values()].map((child) => `--- ${child.options.name}\n${child.tail()}`);
+      await cluster.stop();
+      throw new Error(`the cluster did not come up: ${(error as Error).message}\n${logs.join('\n')}`, { cause: error });
+    }
+    log(`Slurm is up: ${cluster.restUrl}, state in ${stateDir}`);
+    return cluster;
+  }
+
+  async #prepare(): Promise<void> {
+    chmodSync(this.stateDir, 0o755);
+    writeFileSync(path.join(this.stateDir, 'owner.pid'), String(process.pid));
+    for (const dir of ['etc', 'ctld', 'slurmd', 'log', 'munge', 'data']) {
+      mkdirSync(path.join(this.stateDir, dir), { mode: 0o755 });
+    }
+    chownSync(this.dataDir, this.jobIds.uid, this.jobIds.gid);
+    const munge = await idsOf('munge');
+    const mungeDir = path.join(this.stateDir, 'munge');
+    const mungeKey = path.join(mungeDir, 'munge.key');
+    writeFileSync(mungeKey, randomBytes(128), { mode: 0o600 });
+    chownSync(mungeKey, munge.uid, munge.gid);
+    chownSync(mungeDir, munge.uid, munge.gid);
+    writeFileSync(path.join(this.stateDir, 'etc', 'jwt.key'), randomBytes(32), { mode: 0o600 });
+    writeFileSync(this.confFile, this.#conf(), { mode: 0o644 });
+  }
+
+  /** Settings for one node run by root without cgroups; more CPUs than there are, so that many jobs run side by side. */
+  #conf(): string {
+    const host = hostname().split('.')[0] ?? 'localhost';
+    const at = (...parts: string[]) => path.join(this.stateDir, ...parts);
+    return [
+      'ClusterName=e2e',
+      `SlurmctldHost=${host}(127.0.0.1)`,
+      `SlurmctldPort=${this.ports.ctld}`,
+      `SlurmdPort=${this.ports.slurmd}`,
+      'SlurmUser=root',
+      'SlurmdUser=root',
+      'AuthType=auth/munge',
+      `AuthInfo=socket=${at('munge', 'socket')}`,
+      'CredType=cred/munge',
+      'AuthAltTypes=auth/jwt',
+      `AuthAltParameters=jwt_key=${at('etc', 'jwt.key')}`,
+      `StateSaveLocation=${at('ctld')}`,
+      `SlurmdSpoolDir=${at('slurmd')}`,
+      `SlurmctldPidFile=${at('ctld', 'pid')}`,
+      `SlurmdPidFile=${at('slurmd', 'pid')}`,
+      'ProctrackType=proctrack/linuxproc',
+      'TaskPlugin=task/none',
+      'JobAcctGatherType=jobacct_gather/none',
+      'AccountingStorageType=accounting_storage/none',
+      'MpiDefault=none',
+      'SelectType=select/cons_tres',
+      'SelectTypeParameters=CR_CPU',
+      'SchedulerType=sched/backfill',
+      'SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2',
+      'SlurmdParameters=config_overrides',
+      'ReturnToService=2',
+      'KillWait=2',
+      'MinJobAge=1800',
+      'MaxArraySize=100',
+      `NodeName=${host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000 State=UNKNOWN`,
+      `PartitionName=main Nodes=${host} Default=YES MaxTime=60 OverSubscribe=FORCE:4 State=UP`,
+      `PartitionName=spare Nodes=${host} Default=NO MaxTime=60 OverSubscribe=FORCE:4 State=UP`,
+      '',
+    ].join('\n');
+  }
+
+  async #startMunge(): Promise<void> {
+    const dir = path.join(this.stateDir, 'munge');
+    const at = (name: string) => path.join(dir, name);
+    const args = ['-F', '--key-file', at('munge.key'), '--socket', at('socket'), '--pid-file', at('pid')];
+    args.push('--log-file', at('log'), '--seed-file', at('seed'), '--num-threads', '4');
+    this.#spawnAs('munge', 'munged', '/usr/sbin/munged', args);
+    await until('munged to answer', 20_000, async () => {
+      this.#assertRunning();
+      await run('munge', ['-n', '-S', at('socket')]);
+      return true;
+    });
+  }
+
+  #environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+    return { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', SLURM_CONF: this.confFile, ...extra };
+  }
+
+  #spawn(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
+    const logFile = path.join(this.stateDir, 'log', `${name}.log`);
+    this.#children.set(name, new Child({ name, command, args, env: this.#environment(env), logFile, cwd: this.stateDir }));
+  }
+
+  #spawnAs(user: string, name: string, command: string, args: string[], env: Record<string, string> = {}): void {
+    const drop = ['--reuid', user, '--regid', user, '--clear-groups', '--', command];
+    this.#spawn(name, '/usr/bin/setpriv', [...drop, ...args], env);
+  }
+
+  #assertRunning(): void {
+    for (const child of this.#children.values()) {
+      if (!child.running) throw new Error(`${child.options.name} ended by itself:\n${child.tail()}`);
+    }
+  }
+
+  /** Starts slurmrestd (again, after `stopRestd`) and returns when it answers. */
+  async startRestd(): Promise<void> {
+    const args = ['-f', this.confFile, '-a', 'rest_auth/jwt', '-s', 'openapi/v0.0.38', `127.0.0.1:${this.restPort}`];
+    this.#spawnAs(REST_USER, 'slurmrestd', '/usr/sbin/slurmrestd', args, { SLURM_JWT: 'daemon' });
+    const token = await this.token(60);
+    await until('slurmrestd to answer', 30_000, async () => {
+      this.#assertRunning();
+      const response = await fetch(`${this.restUrl}/slurm/v0.0.38/ping`, {
+        headers: { 'X-SLURM-USER-NAME': JOB_USER, 'X-SLURM-USER-TOKEN': token },
+      });
+      return response.ok;
+    });
+  }
+
+  async stopRestd(): Promise<void> {
+    const child = this.#children.get('slurmrestd');
+    this.#children.delete('slurmrestd');
+    // slurmrestd may take its time over connections that are kept alive; an outage does not wait for that
+    await child?.stop('SIGTERM', 3_000);
+  }
+
+  /** Runs one of Slurm's command line tools against this cluster as root and answers its output. */
+  async tool(name: 'scontrol' | 'squeue' | 'scancel' | 'sinfo' | 'sbatch', args: readonly string[]): Promise<string> {
+    const { stdout } = await run(name, [...args], { env: this.#environment(), maxBuffer: 64 << 20 });
+    return stdout;
+  }
+
+  /** A token of the job user, valid for `lifespanSeconds`. */
+  async token(lifespanSeconds: number, user: string = JOB_USER): Promise<string> {
+    const answer = await this.tool('scontrol', ['token', `username=${user}`, `lifespan=${lifespanSeconds}`]);
+    const token = /SLURM_JWT=(\S+)/.exec(answer)?.[1];
+    if (token === undefined) throw new Error(`scontrol token answered ${JSON.stringify(answer)}`);
+    return token;
+  }
+
+  /** Every job the controller remembers, finished ones included; an array counts one a task. */
+  async jobs(): Promise<QueuedJob[]> {
+    const lines = (await this.tool('squeue', ['-h', '-a', '-r', '-t', 'all', '-o', '%A|%T|%j'])).split('\n');
+    return lines
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [jobId = '', state = '', ...name] = line.split('|');
+        return { jobId: Number(jobId), state, name: name.join('|') };
+      });
+  }
+
+  /** Cancels what runs, ends the daemons in reverse order and whatever else carries this SLURM_CONF, removes the state. */
+  async stop(): Promise<void> {
+    if (this.#children.has('slurmctld')) {
+      await this.tool('scancel', ['--user', JOB_USER]).catch(() => undefined);
+      await until('jobs to end', 15_000, async () => {
+        const alive = await this.tool('squeue', ['-h']);
+        return alive.trim() === '';
+      }).catch(() => undefined);
+    }
+    const ordered = ['slurmrestd', 'slurmd', 'slurmctld', 'munged'];
+    for (const name of ordered) {
+      await this.#children.get(name)?.stop('SIGTERM', 10_000);
+      this.#children.delete(name);
+    }
+    killByConf(this.confFile);
+    rmSync(this.stateDir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+function killByConf(confFile: string): void {
+  for (const pid of pidsWithEnvironment('SLURM_CONF', confFile)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // gone by itself in between
+    }
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A run that was killed leaves its daemons behind: those whose owner is gone are ended, running ones are left alone. */
+function removeLeftovers(log: (line: string) => void): void {
+  for (const entry of readdirSync(tmpdir()).filter((name) => name.startsWith(PREFIX))) {
+    const stateDir = path.join(tmpdir(), entry);
+    let owner: number;
+    try {
+      owner = Number(readFileSync(path.join(stateDir, 'owner.pid'), 'utf8'));
+    } catch {
+      continue; // just being set up by somebody else
+    }
+    if (alive(owner)) continue;
+    log(`removing what an earlier run left in ${stateDir}`);
+    killByConf(path.join(stateDir, 'etc', 'slurm.conf'));
+    rmSync(stateDir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
