@@ -167,7 +167,10 @@ export class SlurmCluster {
 
   #spawn(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
     const logFile = path.join(this.stateDir, 'log', `${name}.log`);
-    this.#children.set(name, new Child({ name, command, args, env: this.#environment(env), logFile, cwd: this.stateDir }));
+    this.#children.set(
+      name,
+      new Child({ name, command, args, env: this.#environment(env), logFile, cwd: this.stateDir }),
+    );
   }
 
   #spawnAs(user: string, name: string, command: string, args: string[], env: Record<string, string> = {}): void {

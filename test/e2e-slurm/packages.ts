@@ -30,8 +30,8 @@ function run(command: string, args: readonly string[]): void {
 }
 
 function installed(name: string): boolean {
-  const result = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' });
-  return result.status === 0 && result.stdout.includes('install ok installed');
+  const result = spawnSync('dpkg', ['-s', name], { encoding: 'utf8' });
+  return result.status === 0 && result.stdout.includes('Status: install ok installed');
 }
 
 function userExists(name: string): boolean {
@@ -46,7 +46,8 @@ export function ensureSlurmInstalled(log: (line: string) => void): void {
   if (process.getuid?.() !== 0) {
     throw new Error('a real Slurm needs root (slurmd starts jobs as other users, munged has a user of its own)');
   }
-  if (!existsSync('/usr/bin/apt-get')) throw new Error('apt-get not found: the harness takes Slurm from Debian packages');
+  if (!existsSync('/usr/bin/apt-get'))
+    throw new Error('apt-get not found: the harness takes Slurm from Debian packages');
   const missing = PACKAGES.filter((name) => !installed(name));
   if (missing.length > 0) {
     log(`installing ${missing.join(', ')}`);
