@@ -1,5 +1,6 @@
 import type * as protobuf from 'protobufjs';
 import { HostError, messageOf } from '../errors/index.js';
+import { messageFromJson } from './proto-json.js';
 import { CheckedReader } from './reader.js';
 import { assertRequired } from './required.js';
 import type { StrictEncoder } from './strict-encoder.js';
@@ -38,6 +39,11 @@ export interface Codec<T extends object = Message> {
   encode(message: T): Buffer;
   /** `encode`, after asserting that these fields are set; see `assertRequired` for the form of the paths. */
   encodeStrict(message: T, required: readonly string[]): Buffer;
+  /**
+   * Encodes the JSON form of a message (see `proto-json.ts`). Throws REQUEST_FIELD_INVALID for unknown fields and wrong
+   * forms, ENCODE_INVALID for values outside their type.
+   */
+  encodeJson(json: unknown): Buffer;
 }
 
 const DECODED_FORM: protobuf.IConversionOptions = {
@@ -92,5 +98,6 @@ export function makeCodec<T extends object>(type: protobuf.Type, encoder: Strict
       assertRequired(type.name, message, required);
       return encoder.encode(type, message);
     },
+    encodeJson: (json) => encoder.encode(type, messageFromJson(type, json)),
   };
 }

@@ -1,0 +1,193 @@
+import {
+  type ChannelOptions,
+  type ClientReadableStream,
+  credentials,
+  Client as GrpcClient,
+  Metadata,
+} from '@grpc/grpc-js';
+import type { Codec, Message } from '../idl/codec.js';
+import type { Idl, RpcMethod } from '../idl/idl.js';
+import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../idl/load.js';
+import { AnswerReader, connectionMessage, reportOf, taskMessage } from './convert.js';
+import { clientError, PluginHostError } from './error.js';
+import type {
+  CallOptions,
+  CreateResult,
+  HandleOptions,
+  PhaseInfo,
+  PluginReport,
+  TaskInput,
+  TaskStatus,
+  WaitOptions,
+  WatchFilter,
+  WatchUpdate,
+} from './types.js';
+import { waitForEnd } from './wait.js';
+import { watchUpdates } from './watch.js';
+
+export interface ClientOptions {
+  /** `host:port`, or any target of grpc-js, such as `dns:///plugin-host:8000`. */
+  readonly address: string;
+  /** Deadline of calls that set none, in milliseconds; 10,000 unless given. */
+  readonly deadlineMs?: number;
+  /** Largest answer taken, in bytes; 64 MiB unless given. */
+  readonly maxReceiveBytes?: number;
+  /** Further options of the grpc-js channel. */
+  readonly channelOptions?: ChannelOptions;
+  /** Descriptors of pluginhost.v1, to share them between clients; loaded anew unless given, which takes some 60 ms. */
+  readonly idl?: Idl;
+}
+
+/** A client of the native API. Every failure is a PluginHostError. */
+export interface Client {
+  /** Starts a task, or finds the one that its attempt key started before. */
+  create(task: TaskInput, options?: CallOptions): Promise<CreateResult>;
+  /** The phase from the daemon's memory. */
+  status(handle: Uint8Array, options?: HandleOptions): Promise<TaskStatus>;
+  /** The phase as the remote has it now. */
+  get(handle: Uint8Array, options?: HandleOptions): Promise<TaskStatus>;
+  delete(
+    handle: Uint8Array,
+    options?: CallOptions & { readonly reason?: string; readonly connection?: HandleOptions['connection'] },
+  ): Promise<void>;
+  /** Runs a task of a sync plugin to its end. */
+  do(task: TaskInput, options?: CallOptions): Promise<PhaseInfo>;
+  /**
+   * Changes as they come. The stream is resumed by itself after the daemon stopped or the connection broke; leave the
+   * loop, or abort the signal, to end it. Throws what cannot be cured by resuming.
+   */
+  watch(filter?: WatchFilter, options?: { readonly signal?: AbortSignal }): AsyncIterable<WatchUpdate>;
+  listPlugins(options?: CallOptions): Promise<PluginReport[]>;
+  /**
+   * Resolves with the last state once the task is over. Throws TASK_DELETED when somebody deletes it meanwhile, and
+   * DEADLINE_EXCEEDED after `timeoutMs`.
+   */
+  waitForEnd(handle: Uint8Array, options?: WaitOptions): Promise<TaskStatus>;
+  close(): void;
+}
+
+const MiB = 1024 * 1024;
+const STATUS_FIELD = 1;
+const PHASE_INFO_FIELD = 1;
+
+class NativeClient implements Client {
+  readonly #grpc: GrpcClient;
+  readonly #idl: Idl;
+  readonly #methods: Readonly<Record<string, RpcMethod>>;
+  readonly #reader: AnswerReader;
+  readonly #deadlineMs: number;
+
+  constructor(options: ClientOptions) {
+    this.#idl = options.idl ?? loadPluginHost();
+    this.#methods = this.#idl.rawService(PLUGIN_HOST_SERVICE);
+    this.#reader = new AnswerReader(this.#idl);
+    this.#deadlineMs = options.deadlineMs ?? 10_000;
+    this.#grpc = new GrpcClient(options.address, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': options.maxReceiveBytes ?? 64 * MiB,
+      'grpc.max_send_message_length': -1,
+      ...options.channelOptions,
+    });
+  }
+
+  async create(task: TaskInput, options: CallOptions = {}): Promise<CreateResult> {
+    const bytes = await this.#call('Create', { task: taskMessage(this.#idl, task) }, options);
+    const { handle, status } = this.#codec('CreateResponse').decode(bytes, { raw: ['status'] });
+    return { handle, status: this.#reader.taskStatus(status ?? Buffer.alloc(0)) };
+  }
+
+  async status(handle: Uint8Array, options: HandleOptions = {}): Promise<TaskStatus> {
+    const bytes = await this.#call('Status', handleMessage(handle, options), options);
+    return this.#reader.taskStatus(this.#reader.part(bytes, STATUS_FIELD));
+  }
+
+  async get(handle: Uint8Array, options: HandleOptions = {}): Promise<TaskStatus> {
+    const bytes = await this.#call('Get', handleMessage(handle, options), options);
+    return this.#reader.taskStatus(this.#reader.part(bytes, STATUS_FIELD));
+  }
+
+  async delete(handle: Uint8Array, options: HandleOptions & { readonly reason?: string } = {}): Promise<void> {
+    const { reason = '', connection } = options;
+    await this.#call('Delete', { handle, reason, connection: connectionMessage(connection) }, options);
+  }
+
+  async do(task: TaskInput, options: CallOptions = {}): Promise<PhaseInfo> {
+    const bytes = await this.#call('Do', { task: taskMessage(this.#idl, task) }, options);
+    return this.#reader.phaseInfo(this.#reader.part(bytes, PHASE_INFO_FIELD));
+  }
+
+  watch(filter: WatchFilter = {}, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<WatchUpdate> {
+    return watchUpdates({
+      filter,
+      signal: options.signal,
+      open: (request) => this.#openWatch(request),
+      decode: (bytes) => this.#codec('WatchResponse').decode(bytes, { raw: ['change'] }),
+      decodeChange: (bytes) => this.#codec('TaskChange').decode(bytes, { raw: ['status'] }),
+      taskStatus: (bytes) => this.#reader.taskStatus(bytes),
+      random: Math.random,
+    });
+  }
+
+  async listPlugins(options: CallOptions = {}): Promise<PluginReport[]> {
+    const bytes = await this.#call('ListPlugins', {}, options);
+    return (this.#codec('ListPluginsResponse').decode(bytes).plugins as Message[]).map(reportOf);
+  }
+
+  waitForEnd(handle: Uint8Array, options: WaitOptions = {}): Promise<TaskStatus> {
+    return waitForEnd(this, handle, options);
+  }
+
+  close(): void {
+    this.#grpc.close();
+  }
+
+  #codec(name: string): Codec {
+    return this.#idl.codec(`pluginhost.v1.${name}`);
+  }
+
+  #method(name: string): RpcMethod {
+    return this.#methods[name]!;
+  }
+
+  #openWatch(request: Message): ClientReadableStream<Buffer> {
+    const { path, requestSerialize, responseDeserialize } = this.#method('Watch');
+    const bytes = this.#codec('WatchRequest').encode(request);
+    return this.#grpc.makeServerStreamRequest(path, requestSerialize, responseDeserialize, bytes, new Metadata());
+  }
+
+  #call(name: string, message: Message, options: CallOptions): Promise<Buffer> {
+    const { path, requestType, requestSerialize, responseDeserialize } = this.#method(name);
+    const request = this.#idl.codec(requestType).encode(message);
+    const deadline = Date.now() + (options.deadlineMs ?? this.#deadlineMs);
+    const { signal } = options;
+    if (signal?.aborted) {
+      return Promise.reject(new PluginHostError('the call was given up before it was sent', 'CANCELLED'));
+    }
+    return new Promise((resolve, reject) => {
+      const cancel = () => call.cancel();
+      const call = this.#grpc.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        new Metadata(),
+        { deadline },
+        (error, answer?: Buffer) => {
+          signal?.removeEventListener('abort', cancel);
+          if (error) reject(clientError(error));
+          else resolve(answer ?? Buffer.alloc(0));
+        },
+      );
+      signal?.addEventListener('abort', cancel);
+    });
+  }
+}
+
+function handleMessage(handle: Uint8Array, options: HandleOptions): Message {
+  const { outputPrefix = '', connection } = options;
+  return { handle, outputPrefix, connection: connectionMessage(connection) };
+}
+
+/** Connects at the first call. Close it when done, else it keeps its process alive. */
+export function createClient(options: ClientOptions): Client {
+  return new NativeClient(options);
+}

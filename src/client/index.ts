@@ -1,0 +1,20 @@
+/** The typed client of the native API, for engines, tools and tests. */
+export { type Client, type ClientOptions, createClient } from './client.js';
+export { PluginHostError } from './error.js';
+export type {
+  CallOptions,
+  Connection,
+  CreateResult,
+  ExternalResource,
+  HandleOptions,
+  MessageInput,
+  PhaseInfo,
+  PluginLimits,
+  PluginReport,
+  PluginState,
+  TaskInput,
+  TaskStatus,
+  WaitOptions,
+  WatchFilter,
+  WatchUpdate,
+} from './types.js';

@@ -1,0 +1,159 @@
+import type { JsonObject } from '../lib/json.js';
+import type { Outputs } from '../model/phase-state.js';
+import type { ExecutionError, Phase, TaskLog } from '../plugin-api/phase.js';
+
+/** An encoded protobuf message, or its JSON form (field names in camelCase or as in the .proto file). */
+export type MessageInput = Uint8Array | JsonObject;
+
+export interface Connection {
+  readonly secrets?: Readonly<Record<string, string>>;
+  readonly configs?: Readonly<Record<string, string>>;
+}
+
+/** A task to start; see `TaskSpec` in plugin_host.proto. */
+export interface TaskInput {
+  /** Unique to the attempt. May be left out if `outputPrefix` and `metadata.taskExecutionId` identify it. */
+  readonly generatedName?: string;
+  /** flyteidl.core.TaskTemplate. */
+  readonly template: MessageInput;
+  /** flyteidl.core.LiteralMap. */
+  readonly inputs?: MessageInput;
+  readonly inputPrefix?: string;
+  readonly outputPrefix?: string;
+  /** flyteidl.admin.TaskExecutionMetadata. */
+  readonly metadata?: MessageInput;
+  readonly maxDatasetSizeBytes?: number;
+  readonly connection?: Connection;
+}
+
+export interface CallOptions {
+  /** How long to wait for the answer, in milliseconds; the client's default unless given. */
+  readonly deadlineMs?: number;
+  /** Gives the call up. */
+  readonly signal?: AbortSignal;
+}
+
+/** What calls about an existing task may bring along; see `StatusRequest`. */
+export interface HandleOptions extends CallOptions {
+  readonly outputPrefix?: string;
+  readonly connection?: Connection;
+}
+
+export interface ExternalResource {
+  readonly externalId: string;
+  readonly index: number;
+  readonly retryAttempt: number;
+  readonly phase: Phase;
+  readonly logs: readonly TaskLog[];
+  readonly customInfo: JsonObject | undefined;
+}
+
+export interface PhaseInfo {
+  readonly phase: Phase;
+  readonly version: number;
+  readonly reason: string;
+  readonly error: ExecutionError | undefined;
+  readonly logs: readonly TaskLog[];
+  readonly customInfo: JsonObject | undefined;
+  readonly externalResources: readonly ExternalResource[];
+  /** Inline outputs are an encoded flyteidl.core.LiteralMap, with the names in it. */
+  readonly outputs: Outputs;
+  readonly remotePhase: string;
+}
+
+export interface TaskStatus {
+  readonly phaseInfo: PhaseInfo;
+  /** When the remote last confirmed the phase, epoch milliseconds; undefined if it never did. */
+  readonly observedAtMs: number | undefined;
+  readonly consecutiveFailures: number;
+  readonly lastError: string;
+  readonly lastErrorCode: string;
+  readonly remoteDown: boolean;
+}
+
+export interface CreateResult {
+  /** Store it, and send it back. */
+  readonly handle: Buffer;
+  readonly status: TaskStatus;
+}
+
+export interface WatchFilter {
+  /** Only tasks of these plugins. */
+  readonly plugins?: readonly string[];
+  /** Only these tasks. */
+  readonly handles?: readonly Uint8Array[];
+  /** Continue after the update that carried this token. */
+  readonly resumeToken?: string;
+  /** Send the current state of every matching task first. */
+  readonly includeCurrent?: boolean;
+}
+
+/**
+ * What Watch yields. `lagged` says that changes were missed: read Status of what matters. `bookmark` is a sign of life
+ * that moves the token; with `draining` the daemon is about to stop, and the client resumes by itself.
+ */
+export type WatchUpdate =
+  | {
+      readonly kind: 'change';
+      readonly resumeToken: string;
+      readonly handle: Buffer;
+      readonly plugin: string;
+      readonly taskType: string;
+      readonly status: TaskStatus;
+      readonly deleted: boolean;
+    }
+  | { readonly kind: 'lagged'; readonly resumeToken: string; readonly dropped: number }
+  | { readonly kind: 'bookmark'; readonly resumeToken: string; readonly draining: boolean };
+
+export type PluginState =
+  | 'STARTING'
+  | 'SERVING'
+  | 'FAILED'
+  | 'SKIPPED'
+  | 'RESTARTING'
+  | 'QUARANTINED'
+  | 'PAUSED'
+  | 'REMOTE_DOWN'
+  | 'STOPPED';
+
+export interface PluginReport {
+  readonly id: string;
+  readonly version: string;
+  readonly kind: 'async' | 'sync' | undefined;
+  readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] }[];
+  readonly isDefault: boolean;
+  readonly state: PluginState;
+  readonly stateReason: string;
+  readonly stateCode: string;
+  readonly source: string;
+  readonly config: PluginLimits | undefined;
+  readonly quotas: readonly {
+    readonly namespace: string;
+    readonly total: number;
+    readonly used: number;
+    readonly waiting: number;
+  }[];
+  readonly liveTasks: number;
+  readonly waitingTasks: number;
+  readonly pid: number;
+  readonly restarts: number;
+  readonly rssBytes: number;
+  readonly environment: readonly string[];
+}
+
+export interface PluginLimits {
+  readonly resourceQuotas: Readonly<Record<string, number>>;
+  readonly readRateLimiter: { readonly qps: number; readonly burst: number };
+  readonly writeRateLimiter: { readonly qps: number; readonly burst: number };
+  readonly cacheSize: number;
+  readonly resyncIntervalMs: number;
+  readonly workers: number;
+  readonly maxSystemFailures: number;
+}
+
+export interface WaitOptions extends HandleOptions {
+  /** Gives up after so many milliseconds with DEADLINE_EXCEEDED; waits for ever unless given. */
+  readonly timeoutMs?: number;
+  /** Called with every state seen, the first and the last included. */
+  readonly onStatus?: (status: TaskStatus) => void;
+}

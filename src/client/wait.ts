@@ -1,0 +1,46 @@
+import { isTerminal } from '../plugin-api/phase.js';
+import type { Client } from './client.js';
+import { PluginHostError } from './error.js';
+import type { TaskStatus, WaitOptions } from './types.js';
+
+function deleted(): PluginHostError {
+  return new PluginHostError('the task was deleted while it was waited for', 'CANCELLED', {
+    errorInfo: { reason: 'TASK_DELETED', domain: 'pluginhost', metadata: {} },
+  });
+}
+
+/**
+ * Follows one task to its end. Status is read first (it also makes the daemon adopt a task that it does not hold), and
+ * again whenever Watch cannot vouch for having shown everything.
+ */
+export async function waitForEnd(client: Client, handle: Uint8Array, options: WaitOptions): Promise<TaskStatus> {
+  const { timeoutMs, signal, onStatus, ...hints } = options;
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const timer = timeoutMs === undefined ? undefined : setTimeout(abort, timeoutMs);
+  signal?.addEventListener('abort', abort);
+  if (signal?.aborted) abort();
+  const seen = (status: TaskStatus): boolean => {
+    onStatus?.(status);
+    return isTerminal(status.phaseInfo.phase);
+  };
+  const read = () => client.status(handle, { ...hints, signal: stop.signal });
+  try {
+    const first = await read();
+    if (seen(first)) return first;
+    const updates = client.watch({ handles: [handle], includeCurrent: true }, { signal: stop.signal });
+    for await (const update of updates) {
+      if (update.kind === 'change' && update.deleted) throw deleted();
+      const status = update.kind === 'change' ? update.status : await read();
+      if (seen(status)) return status;
+    }
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+    stop.abort();
+  }
+  if (signal?.aborted) throw new PluginHostError('waiting for the task was given up', 'CANCELLED');
+  throw new PluginHostError(`the task was not over within ${timeoutMs} ms`, 'DEADLINE_EXCEEDED');
+}

@@ -1,0 +1,221 @@
+import {
+  type handleBidiStreamingCall,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { HostError } from '../errors/index.js';
+import { type DeadlineBounds, RpcCall } from './call.js';
+import { http2StreamOf } from './grpc-internals.js';
+import type { RpcLog, RpcMethodHandler, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
+import { statusOf } from './status.js';
+import { RpcDuplex, RpcStream } from './stream.js';
+
+/** What all calls of a server share. */
+export interface DispatchContext {
+  readonly bounds: DeadlineBounds;
+  readonly maxStreams: number;
+  readonly log: RpcLog;
+  readonly metrics: RpcMetrics | undefined;
+  /** Aborted when the server drains. */
+  readonly draining: AbortSignal;
+  /** Open streams that count against the bound. */
+  openStreams: number;
+  /** Calls whose handler has not ended. */
+  inFlight: number;
+}
+
+type Unary = Extract<RpcMethodHandler, { kind: 'unary' }>;
+type Streaming = Exclude<RpcMethodHandler, { kind: 'unary' }>;
+
+/** Handlers of one method, ready for grpc-js. They call the method's handler with bytes; no interceptor is involved. */
+class MethodDispatch {
+  readonly #path: string;
+  readonly #context: DispatchContext;
+  readonly #observer: RpcMethodObserver;
+
+  constructor(path: string, context: DispatchContext, observer: RpcMethodObserver) {
+    this.#path = path;
+    this.#context = context;
+    this.#observer = observer;
+  }
+
+  unary(handler: Unary): handleUnaryCall<Buffer, Buffer> {
+    const { bounds } = this.#context;
+    return (surface, callback) => {
+      const startedAt = performance.now();
+      this.#observer.started();
+      this.#observer.received();
+      const call = new RpcCall(surface, bounds);
+      try {
+        const answer = handler.handle(surface.request, call);
+        if (Buffer.isBuffer(answer)) this.#answer(surface, callback, call, answer, startedAt);
+        else void this.#later(surface, callback, call, answer, startedAt);
+      } catch (thrown) {
+        this.#fail(callback, call, thrown, startedAt);
+      }
+    };
+  }
+
+  /** Answers when the promise settles, or at the deadline; what settles later reaches nobody. */
+  async #later(
+    surface: ServerUnaryCall<Buffer, Buffer>,
+    callback: sendUnaryData<Buffer>,
+    call: RpcCall,
+    answer: Promise<Buffer>,
+    startedAt: number,
+  ): Promise<void> {
+    this.#context.inFlight += 1;
+    let late = false;
+    call.armDeadline((error) => {
+      late = true;
+      this.#fail(callback, call, error, startedAt);
+    });
+    try {
+      const bytes = await answer;
+      if (late) call.undelivered();
+      else this.#answer(surface, callback, call, bytes, startedAt);
+    } catch (thrown) {
+      if (late) this.#report(thrown);
+      else this.#fail(callback, call, thrown, startedAt);
+    } finally {
+      this.#context.inFlight -= 1;
+    }
+  }
+
+  #answer(
+    surface: ServerUnaryCall<Buffer, Buffer>,
+    callback: sendUnaryData<Buffer>,
+    call: RpcCall,
+    bytes: Buffer,
+    startedAt: number,
+  ): void {
+    call.close();
+    if (surface.cancelled) {
+      // The transport answers nothing any more: the caller left, or its deadline passed.
+      const late = Date.now() >= Number(surface.getDeadline());
+      this.#handled(late ? status.DEADLINE_EXCEEDED : status.CANCELLED, startedAt);
+      call.undelivered();
+      return;
+    }
+    this.#observer.sent();
+    callback(null, bytes);
+    this.#handled(status.OK, startedAt);
+    if (call.watchesDelivery) watchDelivery(surface, call);
+  }
+
+  #fail(callback: sendUnaryData<Buffer>, call: RpcCall, thrown: unknown, startedAt: number): void {
+    call.close();
+    this.#report(thrown);
+    const end = statusOf(thrown);
+    callback(end);
+    this.#handled(end.code, startedAt);
+  }
+
+  serverStream(handler: Streaming & { kind: 'serverStream' }): handleServerStreamingCall<Buffer, Buffer> {
+    return (surface) => {
+      this.#observer.received();
+      const stream = new RpcStream(surface, this.#context.bounds, this.#observer, this.#context.draining);
+      void this.#stream(surface, stream, handler.bounded, () => handler.handle(surface.request, stream));
+    };
+  }
+
+  bidi(handler: Streaming & { kind: 'bidi' }): handleBidiStreamingCall<Buffer, Buffer> {
+    return (surface) => {
+      const stream = new RpcDuplex(surface, this.#context.bounds, this.#observer, this.#context.draining);
+      void this.#stream(surface, stream, false, () => handler.handle(stream));
+    };
+  }
+
+  async #stream(
+    surface: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
+    stream: RpcStream,
+    bounded: boolean,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    const context = this.#context;
+    const startedAt = performance.now();
+    this.#observer.started();
+    context.inFlight += 1;
+    let counted = false;
+    try {
+      if (bounded) {
+        if (context.openStreams >= context.maxStreams) throw tooManyStreams(context.maxStreams);
+        context.openStreams += 1;
+        counted = true;
+      }
+      await run();
+      surface.end();
+      this.#handled(surface.cancelled ? status.CANCELLED : status.OK, startedAt);
+    } catch (thrown) {
+      this.#report(thrown);
+      const end = statusOf(thrown);
+      surface.emit('error', end);
+      this.#handled(end.code, startedAt);
+    } finally {
+      stream.call.close();
+      context.inFlight -= 1;
+      if (counted) context.openStreams -= 1;
+    }
+  }
+
+  #handled(code: status, startedAt: number): void {
+    this.#observer.handled(status[code] ?? 'UNKNOWN', (performance.now() - startedAt) / 1000);
+  }
+
+  #report(thrown: unknown): void {
+    if (!HostError.is(thrown)) this.#context.log.fault({ method: this.#path, error: thrown });
+  }
+}
+
+function tooManyStreams(bound: number): HostError {
+  return new HostError(
+    'TOO_MANY_STREAMS',
+    `${bound} streams are open, which is the bound; end one or raise maxStreams`,
+    {
+      retryAfterMs: 5000,
+    },
+  );
+}
+
+/** An answer that was handed over and did not leave as a whole (reset, broken connection) counts as undelivered. */
+function watchDelivery(surface: ServerUnaryCall<Buffer, Buffer>, call: RpcCall): void {
+  const stream = http2StreamOf(surface);
+  if (stream === undefined) return;
+  const judge = () => {
+    if (stream.rstCode !== 0 || !stream.writableFinished) call.undelivered();
+  };
+  if (stream.closed || stream.destroyed) judge();
+  else stream.once('close', judge);
+}
+
+const NO_OBSERVER: RpcMethodObserver = { started() {}, handled() {}, received() {}, sent() {} };
+
+const TYPES = { unary: 'unary', serverStream: 'server_stream', bidi: 'bidi_stream' } as const;
+
+/** The implementation of a service for grpc-js. Throws DAEMON_STATE when a method has no handler or a needless one. */
+export function implementationOf(service: RpcServiceModule, context: DispatchContext): UntypedServiceImplementation {
+  const implementation: UntypedServiceImplementation = {};
+  const surplus = Object.keys(service.handlers).filter((name) => !Object.hasOwn(service.definition, name));
+  if (surplus.length > 0) {
+    throw new HostError('DAEMON_STATE', `service ${service.name} has handlers for no method: ${surplus.join(', ')}`);
+  }
+  for (const [name, method] of Object.entries(service.definition)) {
+    const handler = service.handlers[name];
+    const kind = method.requestStream ? 'bidi' : method.responseStream ? 'serverStream' : 'unary';
+    if (handler?.kind !== kind) {
+      throw new HostError('DAEMON_STATE', `${method.path} needs a ${kind} handler, got ${handler?.kind ?? 'none'}`);
+    }
+    const observer = context.metrics?.({ service: service.name, method: name, type: TYPES[kind] }) ?? NO_OBSERVER;
+    const dispatch = new MethodDispatch(method.path, context, observer);
+    if (handler.kind === 'unary') implementation[name] = dispatch.unary(handler);
+    else if (handler.kind === 'serverStream') implementation[name] = dispatch.serverStream(handler);
+    else implementation[name] = dispatch.bidi(handler);
+  }
+  return implementation;
+}

@@ -1,0 +1,104 @@
+import { HostError } from '../errors/index.js';
+import type { Idl } from '../idl/idl.js';
+import { readLiteralNames } from '../idl/literal-map.js';
+import { takeMessages } from '../idl/wire.js';
+
+/** Bounds on single fields of a request, in bytes. What a plugin or an engine keeps of them is kept a million times. */
+export interface FieldLimits {
+  readonly nameBytes: number;
+  /** TaskTemplate.custom. */
+  readonly customBytes: number;
+  /** A URI, such as the output prefix. */
+  readonly uriBytes: number;
+  /** TaskExecutionMetadata as a whole: labels, annotations, environment. */
+  readonly metadataBytes: number;
+  readonly handleBytes: number;
+  /** The reason of a Delete. */
+  readonly reasonBytes: number;
+  /** Handles, and plugins, that one Watch may name. */
+  readonly watchEntries: number;
+}
+
+export const DEFAULT_FIELD_LIMITS: FieldLimits = Object.freeze({
+  nameBytes: 1024,
+  customBytes: 256 * 1024,
+  uriBytes: 4096,
+  metadataBytes: 256 * 1024,
+  handleBytes: 32 * 1024,
+  reasonBytes: 4096,
+  watchEntries: 10_000,
+});
+
+/** `problem` says what was seen and what was expected. */
+export function fieldInvalid(field: string, problem: string): HostError {
+  return new HostError('REQUEST_FIELD_INVALID', `${field}: ${problem}`, { details: { field } });
+}
+
+/** Throws REQUEST_TOO_LARGE. */
+export function assertSize(field: string, bytes: number, max: number): void {
+  if (bytes <= max) return;
+  throw new HostError('REQUEST_TOO_LARGE', `${field}: ${bytes} bytes, at most ${max} are taken`, {
+    details: { field },
+  });
+}
+
+export function assertText(field: string, value: string, max: number): string {
+  assertSize(field, Buffer.byteLength(value), max);
+  return value;
+}
+
+/** A handle as sent, of plausible size; whether it is ours is seen later. */
+export function assertHandle(field: string, handle: unknown, limits: FieldLimits): Buffer {
+  if (!Buffer.isBuffer(handle) || handle.length === 0) {
+    throw fieldInvalid(field, 'is not set; send the bytes that Create answered');
+  }
+  assertSize(field, handle.length, limits.handleBytes);
+  return handle;
+}
+
+/** What routing and the checks of outputs need of a template. */
+export interface TemplateFacts {
+  readonly taskType: string;
+  readonly taskTypeVersion: number;
+  /** Declared outputs in their order on the wire; undefined without an interface. */
+  readonly outputNames: readonly string[] | undefined;
+}
+
+const INTERFACE = 4;
+const CUSTOM = 5;
+const INTERFACE_OUTPUTS = 2;
+
+/**
+ * Checks a flyteidl.core.TaskTemplate (or, with its idl, a Flyte 2 one of the same field numbers) and reads what is
+ * needed of it. The bytes go on as they came. Throws REQUEST_FIELD_INVALID, REQUEST_TOO_LARGE, REQUEST_UNDECODABLE.
+ */
+export function readTemplate(
+  idl: Idl,
+  bytes: Buffer | null,
+  field: string,
+  limits: FieldLimits,
+  typeName = 'flyteidl.core.TaskTemplate',
+): TemplateFacts {
+  if (bytes === null) throw fieldInvalid(field, 'is not set; send the task template');
+  const { values } = takeMessages(bytes, [INTERFACE, CUSTOM]);
+  assertSize(`${field}.custom`, values.get(CUSTOM)?.length ?? 0, limits.customBytes);
+  const template = idl.codec(typeName).decode(bytes);
+  if (template.type === '') throw fieldInvalid(`${field}.type`, 'is empty; it selects the plugin');
+  assertText(`${field}.type`, template.type, limits.nameBytes);
+  const version = Number(template.taskTypeVersion);
+  if (version < 0) throw fieldInvalid(`${field}.task_type_version`, `${version} is negative`);
+  return { taskType: template.type, taskTypeVersion: version, outputNames: outputNamesOf(values.get(INTERFACE)) };
+}
+
+function outputNamesOf(typedInterface: Buffer | undefined): readonly string[] | undefined {
+  if (typedInterface === undefined) return undefined;
+  const outputs = takeMessages(typedInterface, [INTERFACE_OUTPUTS]).values.get(INTERFACE_OUTPUTS);
+  return outputs === undefined ? [] : readLiteralNames(outputs);
+}
+
+/** A decoded int64 that must be a non-negative number of bytes. */
+export function nonNegative(field: string, value: unknown): number {
+  const number = Number(value ?? 0);
+  if (number < 0) throw fieldInvalid(field, `${number} is negative; 0 means no bound`);
+  return number;
+}

@@ -1,0 +1,28 @@
+import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+
+/**
+ * Two facts that grpc-js knows and has no API for. Both answer "unknown" where a later grpc-js is built otherwise; the
+ * tests of Create's delivery and of the drain fail then.
+ */
+
+/**
+ * The HTTP/2 stream of a call: whether an answer left as a whole is seen only there ('cancelled' comes after every call).
+ */
+export function http2StreamOf(call: unknown): ServerHttp2Stream | undefined {
+  const stream = (call as { call?: { stream?: unknown } }).call?.stream;
+  return typeof stream === 'object' && stream !== null && 'rstCode' in stream
+    ? (stream as ServerHttp2Stream)
+    : undefined;
+}
+
+/** The open sessions of a server: a GOAWAY that still lets calls under way in can be sent only there. */
+export function sessionsOf(server: Server): ServerHttp2Session[] {
+  const servers = (server as unknown as { http2Servers?: unknown }).http2Servers;
+  if (!(servers instanceof Map)) return [];
+  const sessions: ServerHttp2Session[] = [];
+  for (const { sessions: open } of servers.values() as Iterable<{ sessions?: Iterable<ServerHttp2Session> }>) {
+    sessions.push(...(open ?? []));
+  }
+  return sessions;
+}

@@ -1,0 +1,50 @@
+import type { RpcService } from '../idl/idl.js';
+import type { RpcCall } from './call.js';
+import type { RpcDuplex, RpcStream } from './stream.js';
+
+/**
+ * One RPC, over bytes. What it throws becomes the status of the call (`status.ts`).
+ *
+ * - `unary`: an answer that is there at once is given without a promise; that is the hot path.
+ * - `serverStream`: the call ends when the promise does. `bounded` ones count against the bound of open streams.
+ * - `bidi`: the same, with requests to iterate over.
+ */
+export type RpcMethodHandler =
+  | { readonly kind: 'unary'; handle(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> }
+  | {
+      readonly kind: 'serverStream';
+      readonly bounded: boolean;
+      handle(request: Buffer, stream: RpcStream): Promise<void>;
+    }
+  | { readonly kind: 'bidi'; handle(stream: RpcDuplex): Promise<void> };
+
+/** A service to serve: its definition over Buffers (`Idl.rawService`) and a handler for each of its methods. */
+export interface RpcServiceModule {
+  /** Full name, such as `pluginhost.v1.PluginHost`. */
+  readonly name: string;
+  readonly definition: RpcService;
+  readonly handlers: Readonly<Record<string, RpcMethodHandler>>;
+}
+
+/** Observes the calls of one method. Made once a method, so that a call costs no lookup. */
+export interface RpcMethodObserver {
+  started(): void;
+  /** `code` is the status name, such as `OK` or `INVALID_ARGUMENT`. */
+  handled(code: string, seconds: number): void;
+  received(): void;
+  sent(): void;
+}
+
+export type RpcMethodType = 'unary' | 'server_stream' | 'bidi_stream';
+
+/** Makes the observer of a method; the names are those of the standard gRPC metrics. */
+export type RpcMetrics = (method: {
+  readonly service: string;
+  readonly method: string;
+  readonly type: RpcMethodType;
+}) => RpcMethodObserver;
+
+export interface RpcLog {
+  /** A fault of the daemon itself: a throw that is no HostError. */
+  fault(event: { readonly method: string; readonly error: unknown }): void;
+}

@@ -1,0 +1,142 @@
+import type { Idl } from '../../idl/idl.js';
+import { PLUGIN_HOST_SERVICE } from '../../idl/load.js';
+import { lenField } from '../../idl/wire.js';
+import type { HandleHints, Tasks } from '../../tasks/types.js';
+import type { RpcCall } from '../call.js';
+import { assertHandle, assertText, DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
+import type { RpcServiceModule } from '../methods.js';
+import { encodeReports } from './plugin-reports.js';
+import { peekHandle, StatusEncoder } from './status-bytes.js';
+import { connectionOf, TaskSpecReader } from './task-spec.js';
+import { serveWatch } from './watch.js';
+
+export interface NativeServiceOptions {
+  readonly tasks: Tasks;
+  /** With the descriptors of pluginhost.v1 (`loadPluginHost`). */
+  readonly idl: Idl;
+  readonly limits?: Partial<FieldLimits>;
+  /** A Watch stream on which nothing was sent for so long gets a bookmark. 30,000 unless given. */
+  readonly bookmarkIntervalMs?: number;
+}
+
+const HANDLE = 1;
+const STATUS = 2;
+const PHASE_INFO = 1;
+const EMPTY = Buffer.alloc(0);
+
+/** What Status and Get send besides each other's answers. */
+interface HandleRequest {
+  readonly handle: Buffer;
+  readonly hints: HandleHints;
+}
+
+/** The native API: a translation to the use cases and back, with no rule of its own. */
+class NativeService {
+  readonly #tasks: Tasks;
+  readonly #idl: Idl;
+  readonly #limits: FieldLimits;
+  readonly #specs: TaskSpecReader;
+  readonly #encoder: StatusEncoder;
+  readonly #bookmarkIntervalMs: number;
+
+  constructor(options: NativeServiceOptions) {
+    this.#tasks = options.tasks;
+    this.#idl = options.idl;
+    this.#limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
+    this.#specs = new TaskSpecReader(options.idl, this.#limits);
+    this.#encoder = new StatusEncoder(options.idl);
+    this.#bookmarkIntervalMs = options.bookmarkIntervalMs ?? 30_000;
+  }
+
+  module(): RpcServiceModule {
+    const watch = {
+      tasks: this.#tasks,
+      request: this.#idl.codec('pluginhost.v1.WatchRequest'),
+      response: this.#idl.codec('pluginhost.v1.WatchResponse'),
+      encoder: this.#encoder,
+      limits: this.#limits,
+      bookmarkIntervalMs: this.#bookmarkIntervalMs,
+    };
+    return {
+      name: PLUGIN_HOST_SERVICE,
+      definition: this.#idl.rawService(PLUGIN_HOST_SERVICE),
+      handlers: {
+        Create: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
+        Status: { kind: 'unary', handle: (request, call) => this.#status(request, call) },
+        Get: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
+        Delete: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
+        Do: { kind: 'unary', handle: (request, call) => this.#do(request, call) },
+        Watch: {
+          kind: 'serverStream',
+          bounded: true,
+          handle: (request, stream) => serveWatch(watch, request, stream),
+        },
+        ListPlugins: { kind: 'unary', handle: (request) => this.#listPlugins(request) },
+      },
+    };
+  }
+
+  async #create(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { task } = this.#idl.codec('pluginhost.v1.CreateRequest').decode(request, { raw: ['task'] });
+    const answer = await this.#tasks.create(this.#specs.read(task), call);
+    call.onUndelivered(() => answer.undelivered());
+    const remoteDown = this.#tasks.remoteDown(answer.task.identity.plugin);
+    return Buffer.concat([
+      lenField(HANDLE, answer.handle),
+      lenField(STATUS, this.#encoder.taskStatus(answer.task, remoteDown)),
+    ]);
+  }
+
+  /** The hot path: a task in memory is answered from its encoded bytes, without a promise and without decoding. */
+  #status(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
+    const handle = peekHandle(request);
+    const task = handle && this.#tasks.peek(handle);
+    if (task === undefined) return this.#adopted(request, call);
+    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+  }
+
+  async #adopted(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { handle, hints } = this.#handleRequest('pluginhost.v1.StatusRequest', request);
+    const task = this.#tasks.peek(handle) ?? (await this.#tasks.status(handle, hints, call));
+    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+  }
+
+  async #get(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { handle, hints } = this.#handleRequest('pluginhost.v1.GetRequest', request);
+    const task = await this.#tasks.get(handle, hints, call);
+    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+  }
+
+  async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const message = this.#idl.codec('pluginhost.v1.DeleteRequest').decode(request);
+    const handle = assertHandle('handle', message.handle, this.#limits);
+    const reason = assertText('reason', message.reason, this.#limits.reasonBytes);
+    await this.#tasks.delete(handle, reason, { outputPrefix: '', connection: connectionOf(message.connection) }, call);
+    return EMPTY;
+  }
+
+  async #do(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { task } = this.#idl.codec('pluginhost.v1.DoRequest').decode(request, { raw: ['task'] });
+    const state = await this.#tasks.do(this.#specs.read(task), call);
+    return lenField(PHASE_INFO, this.#encoder.phaseInfo(state, state.version));
+  }
+
+  #listPlugins(request: Buffer): Buffer {
+    this.#idl.codec('pluginhost.v1.ListPluginsRequest').decode(request);
+    return encodeReports(this.#idl.codec('pluginhost.v1.ListPluginsResponse'), this.#tasks.listPlugins());
+  }
+
+  #handleRequest(typeName: string, request: Buffer): HandleRequest {
+    const message = this.#idl.codec(typeName).decode(request);
+    const outputPrefix = assertText('output_prefix', message.outputPrefix, this.#limits.uriBytes);
+    return {
+      handle: assertHandle('handle', message.handle, this.#limits),
+      hints: { outputPrefix, connection: connectionOf(message.connection) },
+    };
+  }
+}
+
+/** The service module of pluginhost.v1.PluginHost, for `createRpcServer`. */
+export function createNativeService(options: NativeServiceOptions): RpcServiceModule {
+  return new NativeService(options).module();
+}

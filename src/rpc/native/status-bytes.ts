@@ -1,0 +1,154 @@
+import { HostError } from '../../errors/index.js';
+import type { Codec, Message } from '../../idl/codec.js';
+import type { Idl } from '../../idl/idl.js';
+import { structFromJson } from '../../idl/struct.js';
+import { lenField } from '../../idl/wire.js';
+import type { Outputs, PhaseState } from '../../model/phase-state.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import type { ExternalResource, TaskLog } from '../../plugin-api/phase.js';
+
+/** This transport's slot of `TaskRecord.encoded`. Flyte's have others. */
+export const NATIVE_SLOT = 0;
+
+const STATUS_FIELD = 1;
+/** TaskStatus.remote_down = true: appended, it is merged into the status as protobuf has it. */
+const REMOTE_DOWN = Buffer.from([0x30, 0x01]);
+/** StatusResponse.status with nothing but that. */
+const REMOTE_DOWN_RESPONSE = Buffer.concat([Buffer.from([0x0a, REMOTE_DOWN.length]), REMOTE_DOWN]);
+
+/** Epoch milliseconds as google.protobuf.Timestamp. */
+export function timestamp(epochMs: number): Message {
+  const ms = Math.round(epochMs);
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanos: (ms - seconds * 1000) * 1_000_000 };
+}
+
+/** Milliseconds as google.protobuf.Duration. */
+export function duration(ms: number): Message {
+  const whole = Math.round(ms);
+  const seconds = Math.trunc(whole / 1000);
+  return { seconds, nanos: (whole - seconds * 1000) * 1_000_000 };
+}
+
+/** A flyteidl.core.TaskLog. */
+export function logMessage(log: TaskLog): Message {
+  return {
+    uri: log.uri,
+    name: log.name ?? '',
+    messageFormat: log.messageFormat ?? 'UNKNOWN',
+    ttl: log.ttlMs === undefined ? undefined : duration(log.ttlMs),
+    ShowWhilePending: log.showWhilePending ?? false,
+    HideOnceFinished: log.hideOnceFinished ?? false,
+  };
+}
+
+function externalResourceMessage(part: ExternalResource): Message {
+  return {
+    externalId: part.externalId,
+    index: part.index ?? 0,
+    retryAttempt: part.retryAttempt ?? 0,
+    phase: part.phase ?? 'UNDEFINED',
+    logs: (part.logs ?? []).map(logMessage),
+    customInfo: part.customInfo && structFromJson(part.customInfo),
+  };
+}
+
+function outputsMessage(outputs: Outputs): Message {
+  switch (outputs.kind) {
+    case 'none':
+      return {};
+    case 'inline':
+      return { outputValues: outputs.literalMap };
+    case 'prefix':
+      return { outputsAtPrefix: true };
+    default:
+      return outputs satisfies never;
+  }
+}
+
+/** Encodes what the native API says about a task. Strict: what the .proto does not know throws ENCODE_INVALID. */
+export class StatusEncoder {
+  readonly #phaseInfo: Codec;
+  readonly #taskStatus: Codec;
+
+  constructor(idl: Idl) {
+    this.#phaseInfo = idl.codec('pluginhost.v1.PhaseInfo');
+    this.#taskStatus = idl.codec('pluginhost.v1.TaskStatus');
+  }
+
+  /** pluginhost.v1.PhaseInfo. UNDEFINED is never answered (rule 7); it throws. */
+  phaseInfo(state: PhaseState, version: number): Buffer {
+    const { phase, reason, error, logs, customInfo, externalResources, outputs, remotePhase } = state;
+    if (phase === 'UNDEFINED') throw new HostError('ENCODE_INVALID', 'the phase UNDEFINED is never answered');
+    return this.#phaseInfo.encode({
+      phase,
+      version,
+      reason,
+      error,
+      logs: logs.map(logMessage),
+      customInfo: customInfo && structFromJson(customInfo),
+      externalResources: externalResources.map(externalResourceMessage),
+      remotePhase,
+      ...outputsMessage(outputs),
+    });
+  }
+
+  /** StatusResponse (and GetResponse, which is the same on the wire), encoded once a visible change. */
+  response(task: TaskRecord, remoteDown: boolean): Buffer {
+    let bytes = task.encoded[NATIVE_SLOT];
+    if (bytes === undefined) {
+      bytes = lenField(STATUS_FIELD, this.#status(task));
+      task.encoded[NATIVE_SLOT] = bytes;
+    }
+    return remoteDown ? Buffer.concat([bytes, REMOTE_DOWN_RESPONSE]) : bytes;
+  }
+
+  /** TaskStatus alone, for messages that hold it beside other fields. */
+  taskStatus(task: TaskRecord, remoteDown: boolean): Buffer {
+    const response = this.response(task, false);
+    // Tag, length, status: what follows the length is the status.
+    let start = 1;
+    while (response[start]! >= 0x80) start += 1;
+    const status = response.subarray(start + 1);
+    return remoteDown ? Buffer.concat([status, REMOTE_DOWN]) : status;
+  }
+
+  #status(task: TaskRecord): Buffer {
+    return this.#taskStatus.encode({
+      phaseInfo: this.phaseInfo(task.state, task.phaseVersion),
+      observedAt: task.observedAtMs === undefined ? undefined : timestamp(task.observedAtMs),
+      consecutiveFailures: task.consecutiveFailures,
+      lastError: task.lastFailure?.message ?? '',
+      lastErrorCode: task.lastFailure?.code ?? '',
+    });
+  }
+}
+
+/** Offset after the varint at `at`, or -1 where it is not whole. */
+function varintEnd(bytes: Buffer, at: number): number {
+  for (let offset = at; offset < bytes.length && offset < at + 5; offset++)
+    if (bytes[offset]! < 0x80) return offset + 1;
+  return -1;
+}
+
+function lengthAt(bytes: Buffer, at: number, end: number): number {
+  let value = 0;
+  for (let offset = at, factor = 1; offset < end; offset++, factor *= 128) value += (bytes[offset]! & 0x7f) * factor;
+  return value;
+}
+
+/**
+ * The handle of a StatusRequest as engines send it: a handle, then an output prefix or nothing. No copy, no decoding;
+ * undefined for any other layout, which the codec then reads.
+ */
+export function peekHandle(request: Buffer): Buffer | undefined {
+  if (request[0] !== 0x0a) return undefined;
+  const start = varintEnd(request, 1);
+  if (start < 0) return undefined;
+  const end = start + lengthAt(request, 1, start);
+  if (end === request.length) return request.subarray(start, end);
+  if (request[end] !== 0x12) return undefined;
+  const prefixStart = varintEnd(request, end + 1);
+  if (prefixStart < 0 || prefixStart + lengthAt(request, end + 1, prefixStart) !== request.length) return undefined;
+  return request.subarray(start, end);
+}

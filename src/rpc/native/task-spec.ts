@@ -1,0 +1,73 @@
+import type { Codec, Message } from '../../idl/codec.js';
+import type { Idl } from '../../idl/idl.js';
+import { readLiteralNames } from '../../idl/literal-map.js';
+import type { AttemptIdentity } from '../../model/attempt-key.js';
+import type { ConnectionInfo } from '../../plugin-api/contexts.js';
+import type { TaskSpec } from '../../tasks/types.js';
+import { assertSize, assertText, type FieldLimits, fieldInvalid, nonNegative, readTemplate } from '../fields.js';
+import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
+
+/** A decoded pluginhost.v1.Connection. */
+export function connectionOf(connection: Message | null | undefined): ConnectionInfo | undefined {
+  if (connection === null || connection === undefined) return undefined;
+  return { secrets: connection.secrets, configs: connection.configs };
+}
+
+/** Translates pluginhost.v1.TaskSpec. Template and inputs stay the bytes they came as. */
+export class TaskSpecReader {
+  readonly #idl: Idl;
+  readonly #limits: FieldLimits;
+  readonly #codec: Codec;
+  readonly #metadata: Codec;
+
+  constructor(idl: Idl, limits: FieldLimits) {
+    this.#idl = idl;
+    this.#limits = limits;
+    this.#codec = idl.codec('pluginhost.v1.TaskSpec');
+    this.#metadata = idl.codec('flyteidl.admin.TaskExecutionMetadata');
+  }
+
+  /** Throws REQUEST_UNDECODABLE, REQUEST_FIELD_INVALID or REQUEST_TOO_LARGE. */
+  read(bytes: Buffer | null): TaskSpec {
+    if (bytes === null) throw fieldInvalid('task', 'is not set; send the task to start');
+    const spec = this.#codec.decode(bytes, { raw: ['template', 'inputs', 'metadata'] });
+    const facts = readTemplate(this.#idl, spec.template, 'task.template', this.#limits);
+    assertText('task.generated_name', spec.generatedName, this.#limits.nameBytes);
+    assertText('task.output_prefix', spec.outputPrefix, this.#limits.uriBytes);
+    assertText('task.input_prefix', spec.inputPrefix, this.#limits.uriBytes);
+    const inputs = (spec.inputs as Buffer | null) ?? undefined;
+    // Megabytes of literals are not decoded here; that they are a map of names is seen without.
+    if (inputs !== undefined) readLiteralNames(inputs);
+    assertSize('task.metadata', (spec.metadata as Buffer | null)?.length ?? 0, this.#limits.metadataBytes);
+    const metadata = spec.metadata === null ? null : this.#metadata.decode(spec.metadata);
+    const attempt = attemptOf(spec, metadata);
+    return {
+      ...facts,
+      attempt,
+      node: nodeOf(spec, metadata),
+      template: spec.template,
+      inputs,
+      inputPrefix: spec.inputPrefix,
+      outputPrefix: spec.outputPrefix,
+      metadata: executionMetadataOf(metadata, spec.generatedName, attempt),
+      maxDatasetSizeBytes: nonNegative('task.max_dataset_size_bytes', spec.maxDatasetSizeBytes),
+      connection: connectionOf(spec.connection),
+    };
+  }
+}
+
+function attemptOf(spec: Message, metadata: Message | null): AttemptIdentity {
+  if (spec.generatedName !== '') return { name: spec.generatedName, executionId: '' };
+  const id = metadata?.taskExecutionId as Message | null | undefined;
+  if (spec.outputPrefix !== '' && id) return flyteAttempt(spec.outputPrefix, taskExecutionIdOf(id));
+  throw fieldInvalid(
+    'task.generated_name',
+    'nothing identifies the attempt; set generated_name, or output_prefix together with metadata.task_execution_id',
+  );
+}
+
+/** Only an attempt identified the Flyte way is known to lie below its node's prefix. */
+function nodeOf(spec: Message, metadata: Message | null): TaskSpec['node'] {
+  if (spec.generatedName !== '' || !metadata?.taskExecutionId) return undefined;
+  return flyteNode(spec.outputPrefix, taskExecutionIdOf(metadata.taskExecutionId));
+}

@@ -1,0 +1,116 @@
+import type { Codec } from '../../idl/codec.js';
+import type { Tasks, WatchEvent, WatchFilter, WatchReader } from '../../tasks/types.js';
+import { assertHandle, assertText, type FieldLimits, fieldInvalid } from '../fields.js';
+import type { RpcStream } from '../stream.js';
+import type { StatusEncoder } from './status-bytes.js';
+
+export interface WatchOptions {
+  readonly tasks: Pick<Tasks, 'watch' | 'remoteDown'>;
+  readonly request: Codec;
+  readonly response: Codec;
+  readonly encoder: StatusEncoder;
+  readonly limits: FieldLimits;
+  /** A stream on which nothing was sent for so long gets a bookmark, in milliseconds. */
+  readonly bookmarkIntervalMs: number;
+}
+
+function filterOf(options: WatchOptions, bytes: Buffer): WatchFilter {
+  const { limits } = options;
+  const request = options.request.decode(bytes);
+  for (const name of ['plugins', 'handles'] as const) {
+    const count = request[name].length as number;
+    if (count > limits.watchEntries) {
+      throw fieldInvalid(name, `${count} entries, at most ${limits.watchEntries} are taken; leave it empty for all`);
+    }
+  }
+  return {
+    plugins: (request.plugins as string[]).map((id, i) => assertText(`plugins[${i}]`, id, limits.nameBytes)),
+    handles: (request.handles as Buffer[]).map((handle, i) => assertHandle(`handles[${i}]`, handle, limits)),
+    resumeToken: assertText('resume_token', request.resumeToken, limits.nameBytes),
+    includeCurrent: request.includeCurrent,
+  };
+}
+
+function encodeEvent(options: WatchOptions, event: WatchEvent): Buffer {
+  const { resumeToken } = event;
+  switch (event.kind) {
+    case 'change': {
+      const { handle, task, deleted } = event.change;
+      const status = options.encoder.taskStatus(task, options.tasks.remoteDown(task.identity.plugin));
+      const { plugin, taskType } = task.identity;
+      return options.response.encode({ resumeToken, change: { handle, plugin, taskType, status, deleted } });
+    }
+    case 'lagged':
+      return options.response.encode({ resumeToken, lagged: { dropped: event.dropped } });
+    case 'bookmark':
+      return options.response.encode({ resumeToken, bookmark: { draining: event.draining } });
+    default:
+      return event satisfies never;
+  }
+}
+
+/**
+ * One Watch stream. Events are pulled: the next one is asked for when the stream took the one before, so a slow reader
+ * costs a position in the ring and nothing else. When the server drains, the last message is a bookmark that says so.
+ */
+export async function serveWatch(options: WatchOptions, request: Buffer, stream: RpcStream): Promise<void> {
+  const reader = options.tasks.watch(filterOf(options, request));
+  const { signal } = stream.call;
+  const close = () => reader.close();
+  signal.addEventListener('abort', close);
+  try {
+    // The first message carries a token, so that a stream on which nothing happened can be resumed as well.
+    if (!(await stream.write(encodeEvent(options, reader.bookmark())))) return;
+    await pump(options, reader, stream);
+  } finally {
+    signal.removeEventListener('abort', close);
+    reader.close();
+  }
+}
+
+async function pump(options: WatchOptions, reader: WatchReader, stream: RpcStream): Promise<void> {
+  const { signal } = stream.call;
+  let pending = reader.next();
+  // It is waited for below unless the stream ends first; then its end is of no interest.
+  pending.catch(() => {});
+  while (!signal.aborted) {
+    const event = await nextOr(pending, options.bookmarkIntervalMs, stream.draining);
+    if (event === 'quiet') {
+      if (!(await stream.write(encodeEvent(options, reader.bookmark())))) return;
+      continue;
+    }
+    if (event === 'draining') {
+      await stream.write(encodeEvent(options, { ...reader.bookmark(), kind: 'bookmark', draining: true }));
+      return;
+    }
+    if (event === undefined) return;
+    if (!(await stream.write(encodeEvent(options, event)))) return;
+    if (event.kind === 'bookmark' && event.draining) return;
+    pending = reader.next();
+    pending.catch(() => {});
+  }
+}
+
+/** The event, or what came first instead of it: the drain, or `quietMs` without one. */
+async function nextOr(
+  pending: Promise<WatchEvent | undefined>,
+  quietMs: number,
+  draining: AbortSignal,
+): Promise<WatchEvent | undefined | 'quiet' | 'draining'> {
+  if (draining.aborted) return 'draining';
+  let timer: NodeJS.Timeout | undefined;
+  let onDrain: (() => void) | undefined;
+  try {
+    return await Promise.race([
+      pending,
+      new Promise<'quiet' | 'draining'>((resolve) => {
+        timer = setTimeout(() => resolve('quiet'), quietMs);
+        onDrain = () => resolve('draining');
+        draining.addEventListener('abort', onDrain);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+    if (onDrain !== undefined) draining.removeEventListener('abort', onDrain);
+  }
+}

@@ -1,0 +1,41 @@
+/** Bounds of the transport. */
+export interface RpcLimits {
+  /** Largest message taken, in bytes; inputs come inline (FIELD 13). */
+  readonly maxReceiveBytes: number;
+  /** Largest message sent, in bytes. */
+  readonly maxSendBytes: number;
+  /** Calls at a time on one connection. */
+  readonly maxConcurrentStreams: number;
+  /** Connections at a time; further ones are dropped. */
+  readonly maxConnections: number;
+  /** Open Watch streams at a time, and as many of health; further ones get TOO_MANY_STREAMS. */
+  readonly maxStreams: number;
+  /** A connection silent for so long gets a ping. */
+  readonly keepaliveTimeMs: number;
+  /** A ping not answered for so long ends its connection. */
+  readonly keepaliveTimeoutMs: number;
+  /** A connection without calls for so long is closed. */
+  readonly maxConnectionIdleMs: number;
+  /** A connection on which nothing came for so long after it was opened is closed. */
+  readonly handshakeTimeoutMs: number;
+  /** Deadline of a call whose caller set none. */
+  readonly defaultDeadlineMs: number;
+  /** Longest deadline that is kept; longer ones are cut. */
+  readonly maxDeadlineMs: number;
+}
+
+const MiB = 1024 * 1024;
+
+export const DEFAULT_RPC_OPTIONS: RpcLimits = Object.freeze({
+  maxReceiveBytes: 64 * MiB,
+  maxSendBytes: 64 * MiB,
+  maxConcurrentStreams: 10_000,
+  maxConnections: 1000,
+  maxStreams: 1000,
+  keepaliveTimeMs: 60_000,
+  keepaliveTimeoutMs: 20_000,
+  maxConnectionIdleMs: 30 * 60_000,
+  handshakeTimeoutMs: 10_000,
+  defaultDeadlineMs: 10_000,
+  maxDeadlineMs: 10 * 60_000,
+});

@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { HostError } from '../errors/index.js';
+import type { Idl } from '../idl/idl.js';
+import { type DispatchContext, implementationOf } from './dispatch.js';
+import { sessionsOf } from './grpc-internals.js';
+import { Health, type HealthSource } from './health.js';
+import { Listener } from './listener.js';
+import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
+import { DEFAULT_RPC_OPTIONS, type RpcLimits } from './options.js';
+import { Reflection } from './reflection.js';
+
+export interface RpcServerOptions extends Partial<RpcLimits> {
+  /** Address to listen on; a host name is resolved once. */
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly services: readonly RpcServiceModule[];
+  readonly health: HealthSource;
+  /** Descriptors behind server reflection; undefined switches reflection off. */
+  readonly reflection: readonly Idl[] | undefined;
+  readonly metrics?: RpcMetrics;
+  readonly log: RpcLog;
+}
+
+/**
+ * - `created`: nothing is bound.
+ * - `listening`: serves.
+ * - `unready`: serves everything; health says NOT_SERVING, so that endpoints move on.
+ * - `draining`: peers were sent GOAWAY, long streams are ended; what still arrives is served.
+ * - `stopping`: accepts nothing; calls under way may finish.
+ * - `stopped`: every socket is closed.
+ *
+ * created → listening → unready → draining → stopping → stopped; steps may be skipped, none is gone back.
+ */
+export type RpcServerState = 'created' | 'listening' | 'unready' | 'draining' | 'stopping' | 'stopped';
+
+const ORDER: readonly RpcServerState[] = ['created', 'listening', 'unready', 'draining', 'stopping', 'stopped'];
+
+/** The largest stream id: a GOAWAY with it announces the end and refuses nothing. */
+const ANY_STREAM = 2 ** 31 - 1;
+
+/** One gRPC port with any number of services, health and reflection. */
+export class RpcServer {
+  readonly #server: Server;
+  readonly #listener: Listener;
+  readonly #injector: ConnectionInjector;
+  readonly #health: Health;
+  readonly #reflection: Reflection | undefined;
+  readonly #context: DispatchContext;
+  readonly #drain = new AbortController();
+  #state: RpcServerState = 'created';
+  #stopped: Promise<boolean> | undefined;
+
+  constructor(given: RpcServerOptions) {
+    const options = { ...DEFAULT_RPC_OPTIONS, ...given };
+    const names = options.services.map((service) => service.name);
+    this.#context = {
+      bounds: options,
+      maxStreams: options.maxStreams,
+      log: options.log,
+      metrics: options.metrics,
+      draining: this.#drain.signal,
+      openStreams: 0,
+      inFlight: 0,
+    };
+    this.#server = new Server(channelOptions(options));
+    for (const service of options.services) {
+      this.#server.addService(service.definition as ServiceDefinition, implementationOf(service, this.#context));
+    }
+    this.#health = new Health({ source: options.health, services: names, maxStreams: options.maxStreams });
+    this.#health.addToServer(this.#server);
+    this.#reflection = options.reflection && new Reflection(options.reflection, [...names, Health.SERVICE]);
+    this.#reflection?.addToServer(this.#server);
+    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#listener = new Listener(options, (socket) => this.#injector.injectConnection(socket));
+  }
+
+  get state(): RpcServerState {
+    return this.#state;
+  }
+
+  /** Calls whose handler has not ended; health and reflection are not among them. */
+  get inFlight(): number {
+    return this.#context.inFlight;
+  }
+
+  get openStreams(): number {
+    return this.#context.openStreams;
+  }
+
+  get connections(): number {
+    return this.#listener.connections;
+  }
+
+  /** Binds. Throws LISTEN_FAILED with the address and the reason; then nothing is held. */
+  async listen(): Promise<{ readonly host: string; readonly port: number }> {
+    if (this.#state !== 'created') throw illegal('listen', this.#state);
+    this.#to('listening');
+    try {
+      const { address, port } = await this.#listener.listen();
+      return { host: address, port };
+    } catch (error) {
+      await this.forceStop();
+      throw error;
+    }
+  }
+
+  /** Readiness off: health says NOT_SERVING, everything is served. Callable in any state before. */
+  beginUnready(): void {
+    if (this.#to('unready')) this.#health.drain();
+  }
+
+  /**
+   * Sends GOAWAY, so that engines move on, and ends Watch, health and reflection streams. What still arrives, on new
+   * connections or on old ones before their peers have seen the GOAWAY, is served.
+   */
+  beginDrain(): void {
+    this.beginUnready();
+    if (!this.#to('draining')) return;
+    this.#drain.abort();
+    this.#health.end();
+    this.#reflection?.end();
+    for (const session of sessionsOf(this.#server)) {
+      if (!session.closed && !session.destroyed) session.goaway(0, ANY_STREAM);
+    }
+  }
+
+  /**
+   * Accepts nothing more and lets calls under way finish, for `graceMs` at most; then cuts what is left. Resolves with
+   * whether everything finished by itself. A repeat answers the same.
+   */
+  stop(graceMs: number): Promise<boolean> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  async #stop(graceMs: number): Promise<boolean> {
+    this.beginDrain();
+    if (!this.#to('stopping')) return true;
+    this.#listener.close();
+    const abort = new AbortController();
+    // tryShutdown waits for every stream and so never returns while a peer holds one open: the grace bounds it.
+    const finished = new Promise<boolean>((resolve) => this.#server.tryShutdown(() => resolve(true)));
+    const grace = sleep(graceMs, false, { signal: abort.signal }).catch(() => false);
+    const clean = await Promise.race([finished, grace]);
+    abort.abort();
+    await this.forceStop();
+    return clean;
+  }
+
+  /** Cuts every connection now. Callable in any state, and twice. */
+  async forceStop(): Promise<void> {
+    this.#to('stopping');
+    this.#drain.abort();
+    this.#health.end();
+    this.#reflection?.end();
+    this.#listener.close();
+    this.#injector.destroy();
+    this.#server.forceShutdown();
+    this.#listener.destroyConnections();
+    await this.#listener.closed();
+    this.#to('stopped');
+  }
+
+  /** Moves on to a later state; false when it is there already, or past it. */
+  #to(state: RpcServerState): boolean {
+    if (ORDER.indexOf(state) <= ORDER.indexOf(this.#state)) return false;
+    this.#state = state;
+    return true;
+  }
+}
+
+function illegal(what: string, state: RpcServerState): HostError {
+  return new HostError('DAEMON_STATE', `${what} is not allowed in state ${state} of the gRPC server`);
+}
+
+function channelOptions(limits: RpcLimits): Record<string, number> {
+  return {
+    'grpc.max_receive_message_length': limits.maxReceiveBytes,
+    'grpc.max_send_message_length': limits.maxSendBytes,
+    'grpc.max_concurrent_streams': limits.maxConcurrentStreams,
+    'grpc.keepalive_time_ms': limits.keepaliveTimeMs,
+    'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
+    'grpc.max_connection_idle_ms': limits.maxConnectionIdleMs,
+    // Nobody reads its records, and they cost on every call.
+    'grpc.enable_channelz': 0,
+  };
+}
+
+/** Builds the server; nothing is bound before `listen`. Throws DAEMON_STATE for a service without all its handlers. */
+export function createRpcServer(options: RpcServerOptions): RpcServer {
+  return new RpcServer(options);
+}

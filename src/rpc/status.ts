@@ -1,0 +1,72 @@
+import { Metadata, type MetadataValue, status } from '@grpc/grpc-js';
+import { type ErrorKind, HostError } from '../errors/index.js';
+import { encodeRpcStatus } from '../idl/rpc-status.js';
+
+/** The domain of every google.rpc.ErrorInfo that the daemon sends. */
+export const ERROR_DOMAIN = 'pluginhost';
+
+/** Kind of error → gRPC status: the only place where the two meet. */
+export const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
+  invalid: status.INVALID_ARGUMENT,
+  not_found: status.NOT_FOUND,
+  conflict: status.ALREADY_EXISTS,
+  exhausted: status.RESOURCE_EXHAUSTED,
+  unavailable: status.UNAVAILABLE,
+  deadline: status.DEADLINE_EXCEEDED,
+  cancelled: status.CANCELLED,
+  precondition: status.FAILED_PRECONDITION,
+  unimplemented: status.UNIMPLEMENTED,
+  denied: status.PERMISSION_DENIED,
+  internal: status.INTERNAL,
+};
+
+/** What grpc-js takes as the end of a call. */
+export interface CallStatus {
+  readonly code: status;
+  readonly details: string;
+  readonly metadata: Metadata;
+}
+
+/** Clients bound the size of the trailers they take, often at 8 KiB, and non-ASCII text grows threefold in them. */
+const MAX_MESSAGE = 1200;
+const MAX_DETAIL = 300;
+const MAX_DETAILS = 8;
+
+/** Half a surrogate pair, as slicing a text may leave it, makes the transport's encodeURI throw. */
+function bounded(text: string, max: number): string {
+  const cut = text.length > max ? `${text.slice(0, max)}…` : text;
+  return cut.replace(/\p{Surrogate}/gu, '\ufffd');
+}
+
+const UNKNOWN_FAULT = new HostError(
+  'INTERNAL',
+  'The daemon failed to answer the call by a fault of its own; its log has the details.',
+);
+
+/**
+ * Any throw as the end of a call: the status of its kind, and the trailer `grpc-status-details-bin` with a
+ * google.rpc.Status that holds ErrorInfo (reason: the code), RetryInfo where a delay is known, and BadRequest where
+ * `details.field` names the field at fault. Whatever is not a HostError says nothing about its inside.
+ */
+export function statusOf(thrown: unknown): CallStatus {
+  const error = HostError.is(thrown) ? thrown : UNKNOWN_FAULT;
+  const code = STATUS_OF_KIND[error.kind];
+  const message = bounded(error.message, MAX_MESSAGE);
+  const metadata = Object.fromEntries(
+    Object.entries(error.details)
+      .slice(0, MAX_DETAILS)
+      .map(([key, value]) => [bounded(key, 60), bounded(value, MAX_DETAIL)]),
+  );
+  const field = error.details.field;
+  const trailer = new Metadata();
+  const details: MetadataValue = encodeRpcStatus({
+    code,
+    message,
+    errorInfo: { reason: error.code, domain: ERROR_DOMAIN, metadata },
+    retryAfterMs: error.retryAfterMs,
+    violations:
+      field === undefined ? [] : [{ field: bounded(field, MAX_DETAIL), description: bounded(message, MAX_DETAIL) }],
+  });
+  trailer.set('grpc-status-details-bin', details);
+  return { code, details: message, metadata: trailer };
+}

@@ -1,0 +1,70 @@
+import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import { HostError } from '../errors/index.js';
+import { type DeadlineBounds, RpcCall } from './call.js';
+import type { RpcMethodObserver } from './methods.js';
+
+type Writable = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
+
+/** The answering side of a streaming call. */
+export class RpcStream {
+  readonly call: RpcCall;
+  /** Aborted when the server drains: end soon, saying how to continue. */
+  readonly draining: AbortSignal;
+  readonly #surface: Writable;
+  readonly #observer: RpcMethodObserver;
+
+  constructor(surface: Writable, bounds: DeadlineBounds, observer: RpcMethodObserver, draining: AbortSignal) {
+    this.#surface = surface;
+    this.#observer = observer;
+    this.draining = draining;
+    this.call = new RpcCall(surface, bounds);
+  }
+
+  /**
+   * Sends one message. Resolves when the stream can take another one, so that a slow reader holds up its handler and
+   * nothing is queued; false when the caller is gone, and the handler should end.
+   */
+  async write(message: Buffer): Promise<boolean> {
+    const surface = this.#surface;
+    if (surface.cancelled || surface.destroyed) return false;
+    this.#observer.sent();
+    if (surface.write(message)) return true;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        surface.off('drain', done);
+        surface.off('cancelled', done);
+        resolve();
+      };
+      surface.once('drain', done);
+      surface.once('cancelled', done);
+    });
+    return !surface.cancelled;
+  }
+}
+
+/** A call with messages both ways. */
+export class RpcDuplex extends RpcStream {
+  readonly #duplex: ServerDuplexStream<Buffer, Buffer>;
+
+  constructor(
+    surface: ServerDuplexStream<Buffer, Buffer>,
+    bounds: DeadlineBounds,
+    observer: RpcMethodObserver,
+    draining: AbortSignal,
+  ) {
+    super(surface, bounds, observer, draining);
+    this.#duplex = surface;
+  }
+
+  /** The caller's messages, read only as fast as they are asked for. Throws CALL_CANCELLED when the caller goes. */
+  async *messages(): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      for await (const message of this.#duplex) yield message as Buffer;
+    } catch (cause) {
+      if (this.#duplex.cancelled) {
+        throw new HostError('CALL_CANCELLED', 'the caller went away within its stream', { cause });
+      }
+      throw cause;
+    }
+  }
+}
