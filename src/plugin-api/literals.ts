@@ -1,4 +1,7 @@
 import type { JsonObject, JsonValue } from '../lib/json.js';
+import type { LiteralType, SchemaColumn } from './literal-type.js';
+
+export type { LiteralType, SchemaColumn, SimpleType } from './literal-type.js';
 
 /**
  * The values of tasks as plugin code sees them. Above 300 lines: one short constructor for each kind of literal.
@@ -90,11 +93,6 @@ export interface BlobLiteral extends Tagged<'blob'> {
   readonly dimensionality: 'SINGLE' | 'MULTIPART';
 }
 
-export interface SchemaColumn {
-  readonly name: string;
-  readonly type: 'INTEGER' | 'FLOAT' | 'STRING' | 'BOOLEAN' | 'DATETIME' | 'DURATION';
-}
-
 export interface SchemaLiteral extends Tagged<'schema'> {
   readonly uri: string;
   readonly columns: readonly SchemaColumn[];
@@ -173,39 +171,6 @@ export type LiteralValue =
   | TaggedLiteral
   | LiteralValue[]
   | { [key: string]: LiteralValue };
-
-export type SimpleType =
-  | 'NONE'
-  | 'INTEGER'
-  | 'FLOAT'
-  | 'STRING'
-  | 'BOOLEAN'
-  | 'DATETIME'
-  | 'DURATION'
-  | 'BINARY'
-  | 'ERROR'
-  | 'STRUCT';
-
-/**
- * flyteidl.core.LiteralType, decoded: exactly one of the members is set. Types that were read hold further keys
- * (metadata, annotation, structure) which are passed on.
- */
-export interface LiteralType {
-  readonly simple?: SimpleType;
-  readonly collectionType?: LiteralType;
-  readonly mapValueType?: LiteralType;
-  readonly unionType?: { readonly variants: readonly LiteralType[] };
-  readonly enumType?: { readonly values: readonly string[] };
-  readonly blob?: { readonly format?: string; readonly dimensionality?: 'SINGLE' | 'MULTIPART' };
-  readonly schema?: { readonly columns?: readonly SchemaColumn[] };
-  readonly structuredDatasetType?: {
-    readonly columns?: readonly { readonly name: string; readonly literalType: LiteralType }[];
-    readonly format?: string;
-    readonly externalSchemaType?: string;
-    readonly externalSchemaBytes?: Uint8Array;
-  };
-  readonly [further: string]: unknown;
-}
 
 /** A Date that also knows the nanoseconds below its millisecond. */
 export class PreciseDate extends Date {
