@@ -129,6 +129,13 @@ export const ERROR_CATALOGUE = {
   CONFIG_KEY_UNKNOWN: entry('invalid', false, 'A config key does not exist.'),
   CONFIG_VALUE_INVALID: entry('invalid', false, 'A config value has the wrong type, unit or range.'),
   CONFIG_CONFLICT: entry('invalid', false, 'Two config values contradict each other.'),
+  ADMIN_TOKEN_UNSET: entry(
+    'denied',
+    false,
+    'The operator’s view is closed until admin.token or admin.tokenFile is set.',
+  ),
+  ADMIN_TOKEN_WRONG: entry('denied', false, 'The request carries no bearer token, or not the configured one.'),
+  ADMIN_ROUTE_UNKNOWN: entry('not_found', false, 'The admin server has no such path, or not for this method.'),
   LISTEN_FAILED: entry('unavailable', false, 'An address could not be bound.'),
   SHUTDOWN_FORCED: entry('internal', false, 'The stop was forced while something was still running.'),
 
