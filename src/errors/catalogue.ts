@@ -37,6 +37,7 @@ export const ERROR_CATALOGUE = {
   TASK_TYPE_UNKNOWN: entry('not_found', false, 'No plugin serves the task type (and none is the default).'),
   TASK_TYPE_VERSION_UNKNOWN: entry('not_found', false, 'The task type is served, but not in this version.'),
   TASK_UNKNOWN: entry('not_found', false, 'The daemon holds no such task.'),
+  PLUGIN_UNKNOWN: entry('not_found', false, 'No plugin (agent, connector) of this name is configured and loaded.'),
   PLUGIN_KIND_MISMATCH: entry(
     'invalid',
     false,
