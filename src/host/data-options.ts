@@ -1,7 +1,10 @@
-import type { JsonObject } from '../lib/json.js';
+import type { SecretOptions } from '../data/secrets.js';
+import type { DataStoreOptions } from '../data/stores/data-store.js';
 
 /** Options of the data store and of the secrets, as plain data: they travel to the plugin processes. */
 export interface DataOptions {
-  readonly dataStore?: JsonObject;
-  readonly secrets?: JsonObject;
+  readonly dataStore: DataStoreOptions;
+  readonly secrets: SecretOptions;
+  /** Largest `outputs.pb` that a plugin may write, in bytes. */
+  readonly maxOutputBytes: number;
 }

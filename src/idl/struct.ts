@@ -4,28 +4,18 @@ import type { Message } from './codec.js';
 
 /**
  * google.protobuf.Struct, as the codecs of this room take and give it, from and to plain JSON. Numbers are doubles, as
- * the type has it. What is not JSON (also from callers without types) throws ENCODE_INVALID with its path; members that
- * are undefined are left out, as JSON.stringify does.
+ * the type has it.
  */
-export function structFromJson(object: JsonObject, path = 'Struct'): Message {
-  const prototype = typeof object === 'object' && object !== null ? Object.getPrototypeOf(object) : undefined;
-  if (prototype !== Object.prototype && prototype !== null) {
-    throw notJson(path, Array.isArray(object) ? 'an array' : Object.prototype.toString.call(object));
-  }
-  const members = Object.entries(object).filter(([, value]) => value !== undefined);
+export function structFromJson(object: JsonObject): Message {
   // Built as entries: an assignment to the name `__proto__` would be lost.
-  return { fields: Object.fromEntries(members.map(([key, value]) => [key, valueFromJson(value, `${path}.${key}`)])) };
+  return { fields: Object.fromEntries(Object.entries(object).map(([key, value]) => [key, valueFromJson(value)])) };
 }
 
-function notJson(path: string, seen: string): HostError {
-  return new HostError('ENCODE_INVALID', `${path}: expected JSON, got ${seen}`);
-}
-
-export function valueFromJson(value: JsonValue, path = 'Value'): Message {
+export function valueFromJson(value: JsonValue): Message {
   if (value === null) return { nullValue: 'NULL_VALUE' };
   switch (typeof value) {
     case 'number':
-      if (!Number.isFinite(value)) throw notJson(path, `the number ${value}`);
+      if (!Number.isFinite(value)) throw new HostError('ENCODE_INVALID', `${value} is not a JSON number`);
       return { numberValue: value };
     case 'string':
       return { stringValue: value };
@@ -33,10 +23,10 @@ export function valueFromJson(value: JsonValue, path = 'Value'): Message {
       return { boolValue: value };
     case 'object':
       return Array.isArray(value)
-        ? { listValue: { values: value.map((item, index) => valueFromJson(item, `${path}[${index}]`)) } }
-        : { structValue: structFromJson(value, path) };
+        ? { listValue: { values: value.map(valueFromJson) } }
+        : { structValue: structFromJson(value) };
     default:
-      throw notJson(path, `a value of type ${typeof value}`);
+      throw new HostError('ENCODE_INVALID', `a value of type ${typeof value} is not JSON`);
   }
 }
 

@@ -69,14 +69,13 @@ export class Child {
 
 /**
  * Asks until the answer is neither undefined nor false.
- * @throws Error naming what was waited for, once `timeoutMs` have passed or there is no hope left
+ * @throws Error naming what was waited for, once `timeoutMs` have passed
  */
 export async function until<T>(
   what: string,
   timeoutMs: number,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
   everyMs = 100,
-  isHopeless: () => boolean = () => false,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   let last: unknown;
@@ -88,7 +87,7 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > end || isHopeless()) {
+    if (Date.now() > end) {
       throw new Error(`waited ${timeoutMs / 1000} s for ${what}${last instanceof Error ? `: ${last.message}` : ''}`, {
         cause: last,
       });

@@ -1,2 +1,0 @@
-export { AdminServer, type AdminServerOptions } from './server.js';
-export type { AdminSource, Liveness, Page, PageQuery, Readiness, TaskQuery } from './source.js';

@@ -1,0 +1,121 @@
+import { ChannelError } from './channel-error.js';
+
+/**
+ * Plain data with bytes in it as JSON text and attachments. A Uint8Array becomes `{"$b":[offset,length]}`, where the
+ * offset counts from the first attachment of the message; an object of the data that has one of our two marks as a key
+ * is wrapped as `{"$o":{…}}`, so that nothing a plugin writes can be mistaken for bytes. Keys with value undefined are
+ * left out.
+ */
+export interface Packed {
+  readonly json: string;
+  readonly attachments: readonly Uint8Array[];
+  readonly attachmentBytes: number;
+}
+
+const BYTES = '$b';
+const ESCAPED = '$o';
+/** Deeper data is refused in both directions, so that no recursion here can exhaust the stack. */
+export const MAX_DEPTH = 200;
+
+/** Throws ChannelError UNSENDABLE for what is not plain data (functions, bigint, non-finite numbers, cycles). */
+export function pack(value: unknown): Packed {
+  const attachments: Uint8Array[] = [];
+  let attachmentBytes = 0;
+
+  function visit(node: unknown, depth: number): unknown {
+    if (depth > MAX_DEPTH) throw unsendable(`data nested deeper than ${MAX_DEPTH} levels`);
+    switch (typeof node) {
+      case 'string':
+      case 'boolean':
+      case 'undefined':
+        return node;
+      case 'number':
+        if (!Number.isFinite(node)) throw unsendable(`the number ${node}`);
+        return node;
+      case 'object':
+        break;
+      default:
+        throw unsendable(`a ${typeof node}`);
+    }
+    if (node === null) return null;
+    if (node instanceof Uint8Array) {
+      const reference = { [BYTES]: [attachmentBytes, node.byteLength] };
+      attachments.push(node);
+      attachmentBytes += node.byteLength;
+      return reference;
+    }
+    if (Array.isArray(node)) return node.map((item) => visit(item, depth + 1) ?? null);
+    return visitObject(node, depth);
+  }
+
+  function visitObject(node: object, depth: number): unknown {
+    const prototype: unknown = Object.getPrototypeOf(node);
+    if (prototype !== Object.prototype && prototype !== null) {
+      throw unsendable(`an object of class ${node.constructor?.name ?? 'unknown'}`);
+    }
+    const out = Object.create(null) as Record<string, unknown>;
+    for (const [key, item] of Object.entries(node)) out[key] = visit(item, depth + 1);
+    return BYTES in out || ESCAPED in out ? { [ESCAPED]: out } : out;
+  }
+
+  return { json: JSON.stringify(visit(value, 0) ?? null), attachments, attachmentBytes };
+}
+
+/** The reverse of `pack`. Throws ChannelError GARBAGE for text or references that `pack` cannot have made. */
+export function unpack(json: string, attachments: Buffer): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw new ChannelError('GARBAGE', 'a message is not JSON');
+  }
+  return restore(value, attachments, 0);
+}
+
+function restore(node: unknown, attachments: Buffer, depth: number): unknown {
+  if (typeof node !== 'object' || node === null) return node;
+  if (depth > MAX_DEPTH * 2) throw new ChannelError('GARBAGE', 'a message is nested too deeply');
+  if (Array.isArray(node)) {
+    for (let i = 0; i < node.length; i++) {
+      const item: unknown = node[i];
+      if (typeof item === 'object' && item !== null) node[i] = restore(item, attachments, depth + 1);
+    }
+    return node;
+  }
+  const record = node as Record<string, unknown>;
+  if (Object.hasOwn(record, BYTES)) return bytesOf(record[BYTES], attachments);
+  if (Object.hasOwn(record, ESCAPED)) {
+    const inner = record[ESCAPED];
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) {
+      throw new ChannelError('GARBAGE', 'a message holds a broken escape');
+    }
+    return restoreFields(inner as Record<string, unknown>, attachments, depth);
+  }
+  return restoreFields(record, attachments, depth);
+}
+
+/** In place: an own key such as `__proto__`, which JSON.parse makes, stays an own key. */
+function restoreFields(record: Record<string, unknown>, attachments: Buffer, depth: number): unknown {
+  for (const key of Object.keys(record)) {
+    const item = record[key];
+    if (typeof item === 'object' && item !== null) record[key] = restore(item, attachments, depth + 1);
+  }
+  return record;
+}
+
+/** A copy, since a view would keep the whole frame in memory for as long as a small meta lives. */
+function bytesOf(reference: unknown, attachments: Buffer): Buffer {
+  const [offset, length] = Array.isArray(reference) ? (reference as unknown[]) : [];
+  if (!isIndex(offset) || !isIndex(length) || offset + length > attachments.length) {
+    throw new ChannelError('GARBAGE', 'a message refers to bytes that it does not carry');
+  }
+  return Buffer.from(attachments.subarray(offset, offset + length));
+}
+
+function isIndex(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function unsendable(what: string): ChannelError {
+  return new ChannelError('UNSENDABLE', `${what} cannot be sent; only plain data can`);
+}

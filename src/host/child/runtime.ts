@@ -1,0 +1,155 @@
+import { HostError, messageOf } from '../../errors/index.js';
+import type { JsonObject } from '../../lib/json.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
+import type { PluginConfig } from '../../plugin-api/config.js';
+import { isPluginError } from '../../plugin-api/errors.js';
+import type { PluginDefinition } from '../../plugin-api/plugin.js';
+import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
+import { checkDefinition } from '../load/definition.js';
+import { checkPlugin } from '../load/plugin-shape.js';
+import { watchSecrets } from './contexts.js';
+import type { DataKit } from './data-kit.js';
+import { isSurprise, toFailure } from './failures.js';
+import { type LoadedPlugin, METHODS } from './methods.js';
+import { bounded } from './plain-fields.js';
+import { Redactor } from './redactor.js';
+import { checkSettings } from './settings.js';
+import { ChildLogger, ChildMetrics, type TelemetrySink } from './telemetry.js';
+
+export interface LoadOptions {
+  readonly pluginId: string;
+  readonly settings: JsonObject;
+  readonly config: PluginConfig;
+  readonly kit: DataKit;
+  readonly signal: AbortSignal;
+  readonly logLinesPerSecond: number;
+}
+
+const MAX_STACK = 8_192;
+
+/**
+ * One plugin in the process that runs it: imported, checked, loaded, called. Knows nothing of processes or channels,
+ * so the kit for plugin authors runs the same code in-process.
+ *
+ * States: empty → `define` → defined → `load` → loaded. A step out of order throws.
+ */
+export class PluginRuntime {
+  readonly #sink: TelemetrySink;
+  readonly redactor: Redactor;
+  #definition: PluginDefinition<unknown, unknown, unknown> | undefined;
+  #label = '';
+  #loaded: { plugin: LoadedPlugin['plugin']; kit: DataKit; logger: ChildLogger; metrics: ChildMetrics } | undefined;
+
+  constructor(sink: TelemetrySink, redactor = new Redactor()) {
+    this.#sink = sink;
+    this.redactor = redactor;
+  }
+
+  /** Takes a module's default export. Throws PLUGIN_SHAPE_INVALID or PLUGIN_API_VERSION_UNKNOWN. */
+  define(exported: unknown, label: string): DefinitionFacts {
+    const facts = checkDefinition(exported, label);
+    this.#definition = exported as PluginDefinition<unknown, unknown, unknown>;
+    this.#label = label;
+    return facts;
+  }
+
+  /**
+   * Validates the settings, runs load() and checks what it gives. Throws PLUGIN_SETTINGS_INVALID, PLUGIN_SKIPPED,
+   * PLUGIN_LOAD_FAILED or PLUGIN_SHAPE_INVALID.
+   */
+  async load(options: LoadOptions): Promise<PluginFacts> {
+    const definition = this.#definition;
+    if (definition === undefined) throw new HostError('INTERNAL', 'load before define');
+    const logger = new ChildLogger(this.#sink, this.redactor, options.logLinesPerSecond);
+    const metrics = new ChildMetrics(this.#sink, logger);
+    const settings = await this.#settings(definition, options.settings);
+    let plugin: unknown;
+    try {
+      plugin = await definition.load({
+        pluginId: options.pluginId,
+        settings,
+        config: options.config,
+        secretManager: watchSecrets(options.kit.secretManager(undefined), this.redactor),
+        logger,
+        metrics,
+        signal: options.signal,
+      });
+    } catch (thrown) {
+      throw this.#loadError(thrown);
+    }
+    const facts = checkPlugin(plugin, this.#label);
+    this.#loaded = { plugin: plugin as LoadedPlugin['plugin'], kit: options.kit, logger, metrics };
+    return facts;
+  }
+
+  async #settings(definition: PluginDefinition<unknown, unknown, unknown>, raw: JsonObject): Promise<unknown> {
+    this.redactor.addEnvironment(textFields(raw));
+    try {
+      return await checkSettings(definition.settings, raw, this.#label);
+    } catch (thrown) {
+      if (HostError.is(thrown)) throw thrown;
+      throw new HostError('PLUGIN_SETTINGS_INVALID', `${this.#label}: the settings schema threw: ${messageOf(thrown)}`);
+    }
+  }
+
+  #loadError(thrown: unknown): HostError {
+    const message = this.redactor.redact(bounded(messageOf(thrown), 4_096));
+    if (isPluginError(thrown) && (thrown.kind as unknown) === 'skip') {
+      return new HostError('PLUGIN_SKIPPED', `${this.#label}: ${message}`);
+    }
+    this.logThrown('load() threw', thrown);
+    return new HostError('PLUGIN_LOAD_FAILED', `${this.#label}: load() threw: ${message}`);
+  }
+
+  /** Logs a stack trace, so that the author finds the line. */
+  logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
+    const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown);
+    this.#sink.log('error', what, { ...fields, stack: this.redactor.redact(bounded(stack, MAX_STACK)) });
+  }
+
+  /** Never rejects. */
+  async call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: { readonly signal: AbortSignal; readonly deadlineMs: number },
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
+    const redact = (text: string): string => this.redactor.redact(text);
+    try {
+      const loaded = this.#loaded;
+      if (loaded === undefined) throw new HostError('INTERNAL', 'call before load');
+      const { plugin, kit, logger, metrics } = loaded;
+      const value = await METHODS[method](plugin, args, { ...options, kit, logger, metrics, redactor: this.redactor });
+      return { ok: true, value };
+    } catch (thrown) {
+      if (isSurprise(thrown) && !options.signal.aborted) this.logThrown(`${method}() threw`, thrown, { method });
+      return { ok: false, failure: toFailure(thrown, redact) };
+    }
+  }
+
+  flushMetrics(): void {
+    this.#loaded?.metrics.flush();
+  }
+
+  /** Runs the plugin's close(), if there is one. Never rejects. */
+  async close(): Promise<void> {
+    const loaded = this.#loaded;
+    this.#loaded = undefined;
+    try {
+      await loaded?.plugin.close?.();
+    } catch (thrown) {
+      this.logThrown('close() threw', thrown);
+    }
+    loaded?.metrics.flush();
+  }
+}
+
+/** The text values of settings by key, at every depth, for those whose key says that they are secret. */
+function textFields(value: unknown, out: Record<string, string> = {}): Record<string, string> {
+  if (typeof value !== 'object' || value === null) return out;
+  for (const [key, item] of Object.entries(value)) {
+    // Equal keys at different places must not hide each other.
+    if (typeof item === 'string') out[`${key}#${Object.keys(out).length}`] = item;
+    else textFields(item, out);
+  }
+  return out;
+}

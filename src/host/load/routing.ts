@@ -1,0 +1,149 @@
+import { HostError } from '../../errors/index.js';
+import type { ServedTaskType } from '../types.js';
+
+/** What routing needs to know of a plugin. */
+export interface Routable {
+  readonly id: string;
+  readonly taskTypes: readonly ServedTaskType[];
+  readonly isDefault: boolean;
+}
+
+/** Plugins that serve one task type: one for every version, or one per version. */
+interface TypeRoutes {
+  every: string | undefined;
+  readonly byVersion: Map<number, string>;
+}
+
+export interface Routes {
+  /** The id of the plugin that serves this. Throws TASK_TYPE_UNKNOWN or TASK_TYPE_VERSION_UNKNOWN. */
+  lookup(taskType: string, version: number): string;
+}
+
+/** Names listed in a message; more are counted. */
+const SHOWN = 20;
+
+/**
+ * Who serves which task type. Several plugins may share a type if their versions differ; where they overlap,
+ * `defaultForTaskTypes` decides, else it is a conflict. Answers every conflict at once; with conflicts the routes hold
+ * what is undisputed.
+ */
+export function buildRoutes(
+  plugins: readonly Routable[],
+  defaultForTaskTypes: Readonly<Record<string, string>>,
+): { routes: Routes; errors: readonly HostError[] } {
+  const errors: HostError[] = [];
+  const types = new Map<string, TypeRoutes>();
+  for (const [name, claims] of claimsByType(plugins)) {
+    types.set(
+      name,
+      settle(name, claims, Object.hasOwn(defaultForTaskTypes, name) ? defaultForTaskTypes[name] : undefined, errors),
+    );
+  }
+  for (const [name, id] of Object.entries(defaultForTaskTypes)) {
+    const plugin = plugins.find((candidate) => candidate.id === id);
+    if (plugin?.taskTypes.some((type) => type.name === name) === true) continue;
+    const known = plugins.map((candidate) => candidate.id);
+    const why =
+      plugin === undefined ? `there is no plugin ${id} (there are: ${list(known)})` : `plugin ${id} does not serve it`;
+    errors.push(
+      new HostError(
+        'ROUTE_TARGET_UNKNOWN',
+        `defaultForTaskTypes.${name}: ${why}; name a plugin that lists the task type`,
+      ),
+    );
+  }
+  const defaults = plugins.filter((plugin) => plugin.isDefault).map((plugin) => plugin.id);
+  if (defaults.length > 1) {
+    errors.push(
+      new HostError(
+        'ROUTE_CONFLICT',
+        `several plugins claim to be the default for unknown task types: ${list(defaults)}; keep one`,
+      ),
+    );
+  }
+  const fallback = defaults.length === 1 ? defaults[0] : undefined;
+  return { routes: { lookup: (taskType, version) => lookup(types, fallback, taskType, version) }, errors };
+}
+
+interface Claim {
+  readonly id: string;
+  readonly versions: readonly number[] | undefined;
+}
+
+function claimsByType(plugins: readonly Routable[]): Map<string, Claim[]> {
+  const claims = new Map<string, Claim[]>();
+  for (const plugin of plugins) {
+    for (const { name, versions } of plugin.taskTypes) {
+      claims.set(name, [...(claims.get(name) ?? []), { id: plugin.id, versions }]);
+    }
+  }
+  return claims;
+}
+
+function settle(
+  name: string,
+  claims: readonly Claim[],
+  preferred: string | undefined,
+  errors: HostError[],
+): TypeRoutes {
+  const routes: TypeRoutes = { every: undefined, byVersion: new Map() };
+  // The preferred one first: it keeps all it claims, and the others get what is left.
+  const ordered = [...claims].sort((a, b) => Number(b.id === preferred) - Number(a.id === preferred));
+  for (const claim of ordered) {
+    const rivals = overlapping(routes, claim).filter((id) => id !== claim.id);
+    const disputed = rivals.filter((id) => id !== preferred);
+    if (disputed.length > 0) {
+      errors.push(
+        new HostError(
+          'ROUTE_CONFLICT',
+          `task type ${name} is claimed by ${list([...new Set([...disputed, claim.id])])} in the same versions; say which one in defaultForTaskTypes`,
+        ),
+      );
+      continue;
+    }
+    if (claim.versions === undefined) routes.every ??= claim.id;
+    else
+      for (const version of claim.versions)
+        if (!taken(routes, version, preferred)) routes.byVersion.set(version, claim.id);
+  }
+  return routes;
+}
+
+/** Ids that already hold a version which this claim wants. */
+function overlapping(routes: TypeRoutes, claim: Claim): string[] {
+  const holders =
+    claim.versions === undefined ? [...routes.byVersion.values()] : claim.versions.map((v) => routes.byVersion.get(v));
+  return [...holders, routes.every].filter((id) => id !== undefined);
+}
+
+function taken(routes: TypeRoutes, version: number, preferred: string | undefined): boolean {
+  return routes.byVersion.has(version) || (routes.every !== undefined && routes.every === preferred);
+}
+
+function lookup(
+  types: ReadonlyMap<string, TypeRoutes>,
+  fallback: string | undefined,
+  taskType: string,
+  version: number,
+): string {
+  const routes = types.get(taskType);
+  const id = routes === undefined ? fallback : (routes.byVersion.get(version) ?? routes.every);
+  if (id !== undefined) return id;
+  if (routes === undefined) {
+    throw new HostError(
+      'TASK_TYPE_UNKNOWN',
+      `no plugin serves task type ${JSON.stringify(taskType.slice(0, 128))}; served are: ${list([...types.keys()].sort())}`,
+    );
+  }
+  const versions = [...routes.byVersion.keys()].sort((a, b) => a - b);
+  throw new HostError(
+    'TASK_TYPE_VERSION_UNKNOWN',
+    `no plugin serves version ${version} of task type ${taskType}; served versions are: ${list(versions.map(String))}`,
+  );
+}
+
+function list(names: readonly string[]): string {
+  if (names.length === 0) return 'none';
+  const shown = names.slice(0, SHOWN).join(', ');
+  return names.length > SHOWN ? `${shown} and ${names.length - SHOWN} more` : shown;
+}

@@ -1,0 +1,241 @@
+import path from 'node:path';
+import { HostError } from '../errors/index.js';
+import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
+import type { DefinitionFacts } from './channel/messages.js';
+import { DEFAULT_HOST_LIMITS } from './limits.js';
+import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
+import { pickVariables } from './load/environment.js';
+import { mergePluginConfig } from './load/plugin-config.js';
+import { buildRoutes, type Routes } from './load/routing.js';
+import type { Group } from './process/group.js';
+import { drain, GroupMaker } from './process/group-maker.js';
+import { PluginSlot } from './slot.js';
+import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions } from './types.js';
+
+/** For the calls in flight of the old process after a reload. */
+const DRAIN_MS = 30_000;
+
+/** See PluginHost. Starts nothing by itself. */
+export function createPluginHost(options: PluginHostOptions): PluginHost {
+  return new Host(options);
+}
+
+/**
+ * States: created → `start` → started → `stop` → stopped. `start` goes through the entries in fixed steps: find the
+ * module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
+ */
+class Host implements PluginHost {
+  readonly #options: PluginHostOptions;
+  readonly #limits: HostLimits;
+  readonly #baseDir: string;
+  readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #groups: GroupMaker;
+  #state: 'created' | 'started' | 'stopped' = 'created';
+  #candidates: Candidate[] = [];
+  #routes: Routes | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: PluginHostOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_HOST_LIMITS, ...options.limits };
+    this.#baseDir = path.resolve(options.baseDir ?? '.');
+    this.#env = options.env ?? process.env;
+    this.#groups = new GroupMaker({ ...options, limits: this.#limits, baseDir: this.#baseDir, env: this.#env });
+  }
+
+  async start(): Promise<LoadReport> {
+    if (this.#state !== 'created') throw new HostError('DAEMON_STATE', `start of a plugin host that is ${this.#state}`);
+    this.#state = 'started';
+    this.#candidates = this.#options.entries.map((entry) => resolveCandidate(entry, this.#baseDir));
+    const groups = this.#groups.make(this.#candidates);
+    await this.#concurrently(groups, (group) => group.importAll());
+    for (const candidate of this.#candidates) this.#admit(candidate);
+    await this.#concurrently(groups, (group) => group.loadAll());
+    for (const candidate of this.#candidates) this.#conclude(candidate);
+    if (this.#isStopped()) return reportOf(this.#candidates, []);
+    for (const group of groups) group.serve();
+    const { routes, errors } = this.#buildRoutes();
+    this.#routes = routes;
+    return reportOf(this.#candidates, errors);
+  }
+
+  #isStopped(): boolean {
+    return this.#state === 'stopped';
+  }
+
+  /** Gives an imported plugin its id and its limits; in the order of the entries, so that the first one keeps an id. */
+  #admit(candidate: Candidate): void {
+    const { resolved, member } = candidate;
+    const id = resolved?.id ?? candidate.entry.id ?? member?.definition?.id;
+    const taken = this.#candidates.find((other) => other.slot !== undefined && other.slot.id === id);
+    if (taken !== undefined) {
+      candidate.error ??= new HostError(
+        'PLUGIN_ID_TAKEN',
+        `plugin ${candidate.label}: the id ${id} is taken by ${taken.label}; give one of them another id in its entry`,
+      );
+      if (member !== undefined) member.error ??= candidate.error;
+      return;
+    }
+    if (id === undefined) return;
+    const entry = resolved ?? {
+      ...normalizeEntry({ source: candidate.entry.source }),
+      required: candidate.entry.required ?? false,
+    };
+    const slot = new PluginSlot({ id, entry, events: this.#options.events, clock: this.#options.clock });
+    candidate.slot = slot;
+    if (member?.definition === undefined || resolved === undefined) return;
+    try {
+      const config = mergePluginConfig(`plugin ${id}`, member.definition.config, resolved.config);
+      slot.describe(resolved, member.definition, config, this.#environmentOf(resolved, member.definition));
+      member.admitted = { slot, config };
+    } catch (error) {
+      member.error = asHostError(error);
+    }
+  }
+
+  /** Names of the variables that the plugin's process gets. */
+  #environmentOf(entry: ResolvedEntry, definition: DefinitionFacts): readonly string[] {
+    const passed = pickVariables([...entry.pass, ...definition.environment], this.#env);
+    return [...new Set([...Object.keys(passed), ...Object.keys(entry.set)])].sort();
+  }
+
+  /** Tells the slot of a plugin that is out. */
+  #conclude(candidate: Candidate): void {
+    candidate.error ??= candidate.member?.error;
+    const { error, slot } = candidate;
+    if (error === undefined) return;
+    const skipped = error.code === 'PLUGIN_SKIPPED';
+    slot?.unbind(skipped ? 'skipped' : 'failed', error.message, error);
+    this.#options.events.log({
+      pluginId: slot?.id ?? candidate.label,
+      level: skipped ? 'info' : 'error',
+      message: error.message,
+      fields: { code: error.code },
+      source: 'host',
+    });
+  }
+
+  #buildRoutes(): { routes: Routes; errors: readonly HostError[] } {
+    // A plugin that failed keeps its claim, so that its task types are told as not serving rather than unknown.
+    const routable = this.#candidates.flatMap(({ slot, error }) =>
+      slot === undefined || error?.code === 'PLUGIN_SKIPPED' ? [] : [slot],
+    );
+    return buildRoutes(routable, this.#options.defaultForTaskTypes ?? {});
+  }
+
+  plugins(): readonly HostedPlugin[] {
+    return this.#candidates.flatMap(({ slot }) => (slot === undefined ? [] : [slot]));
+  }
+
+  plugin(id: string): HostedPlugin | undefined {
+    return this.#candidates.find(({ slot }) => slot?.id === id)?.slot;
+  }
+
+  route(taskType: string, version: number): HostedPlugin {
+    const routes = this.#routes;
+    if (routes === undefined) throw new HostError('DAEMON_STATE', 'route before the plugin host was started');
+    return this.plugin(routes.lookup(taskType, version))!;
+  }
+
+  /** All entries that share the process are loaded anew together; the switch happens when every one of them is up. */
+  async reload(id: string): Promise<void> {
+    const target = this.#candidates.find(({ slot }) => slot?.id === id);
+    if (target === undefined || this.#state !== 'started') {
+      throw new HostError(
+        'PLUGIN_NOT_SERVING',
+        `reload: there is no plugin ${id} to reload; see ListPlugins for the ids`,
+      );
+    }
+    const old = target.group;
+    const affected = old === undefined ? [target] : this.#candidates.filter((candidate) => candidate.group === old);
+    const fresh = affected.map(({ entry }) => resolveCandidate(entry, this.#baseDir));
+    const [group] = this.#groups.make(fresh);
+    try {
+      await group?.importAll();
+      const configs = fresh.map((candidate, i) => this.#readmit(affected[i]!, candidate));
+      await group?.loadAll();
+      for (const { member } of fresh) if (member?.error !== undefined) throw member.error;
+      this.#switch(affected, fresh, configs);
+    } catch (error) {
+      await group?.stop();
+      throw asHostError(error);
+    }
+    group?.serve();
+    if (old !== undefined) await drain([old], DRAIN_MS, this.#options.clock);
+    await old?.stop();
+  }
+
+  /** The new plugin takes the slot of the old one. Answers the limits in force. Throws HostError. */
+  #readmit(old: Candidate, fresh: Candidate): ReturnType<typeof mergePluginConfig> {
+    const error = fresh.error ?? fresh.member?.error;
+    if (error !== undefined) throw error;
+    const { member, resolved } = fresh;
+    const slot = old.slot;
+    if (slot === undefined || member?.definition === undefined || resolved === undefined) {
+      throw new HostError('PLUGIN_NOT_SERVING', `reload: ${old.label} has no id yet; restart the daemon`);
+    }
+    if ((resolved.id ?? member.definition.id) !== slot.id) {
+      throw new HostError(
+        'PLUGIN_ID_TAKEN',
+        `reload: ${old.label} now has the id ${member.definition.id} instead of ${slot.id}; restart the daemon for that`,
+      );
+    }
+    const config = mergePluginConfig(`plugin ${slot.id}`, member.definition.config, resolved.config);
+    member.admitted = { slot, config };
+    return config;
+  }
+
+  /** All or nothing: with conflicting routes the old plugins stay. */
+  #switch(
+    affected: readonly Candidate[],
+    fresh: readonly Candidate[],
+    configs: readonly ReturnType<typeof mergePluginConfig>[],
+  ): void {
+    const before = this.#candidates;
+    const routable = before.flatMap((candidate) => {
+      const index = affected.indexOf(candidate);
+      const slot = candidate.slot;
+      const definition = fresh[index]?.member?.definition;
+      if (slot === undefined || (index < 0 && candidate.error?.code === 'PLUGIN_SKIPPED')) return [];
+      return [definition === undefined ? slot : { ...definition, id: slot.id }];
+    });
+    const { routes, errors } = buildRoutes(routable, this.#options.defaultForTaskTypes ?? {});
+    if (errors[0] !== undefined) throw errors[0];
+    for (const [i, candidate] of fresh.entries()) {
+      const slot = affected[i]!.slot!;
+      candidate.slot = slot;
+      const { resolved, member } = candidate;
+      slot.describe(resolved!, member!.definition!, configs[i]!, this.#environmentOf(resolved!, member!.definition!));
+    }
+    this.#candidates = before.map((candidate) => fresh[affected.indexOf(candidate)] ?? candidate);
+    this.#routes = routes;
+  }
+
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs);
+    return this.#stopping;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#state = 'stopped';
+    const groups = [
+      ...new Set(this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]))),
+    ].reverse();
+    await drain(groups, graceMs, this.#options.clock);
+    for (const { slot } of this.#candidates) {
+      if (slot !== undefined && slot.state !== 'failed' && slot.state !== 'skipped') {
+        slot.unbind('stopped', 'the plugin host was stopped');
+      }
+    }
+    for (const group of groups) await group.stop();
+  }
+
+  /** Runs `work` on all, a few at a time: each starts a process, which costs a core for a moment. */
+  async #concurrently(groups: readonly Group[], work: (group: Group) => Promise<void>): Promise<void> {
+    const waiting = [...groups];
+    const worker = async (): Promise<void> => {
+      for (let group = waiting.shift(); group !== undefined; group = waiting.shift()) await work(group);
+    };
+    await Promise.all(Array.from({ length: this.#limits.startConcurrency }, worker));
+  }
+}

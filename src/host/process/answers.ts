@@ -1,0 +1,135 @@
+import { type Outputs, type PhaseState, phaseState } from '../../model/phase-state.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
+import type { ExecutionError } from '../../plugin-api/phase.js';
+import { PHASES, type Phase } from '../../plugin-api/phase.js';
+import { isPluginFailure } from '../channel/messages.js';
+
+/**
+ * Answers of a plugin process, checked by shape. The process has checked them in detail (child/phase-answer.ts); here
+ * is made sure that code which shares that process cannot hand the daemon something else. All throw Error.
+ */
+
+type Fields = Record<string, unknown>;
+
+function object(value: unknown, what: string): Fields {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value) && !Buffer.isBuffer(value)) {
+    return value as Fields;
+  }
+  throw new Error(`${what} is not an object`);
+}
+
+function text(value: unknown, what: string): string {
+  if (typeof value !== 'string') throw new Error(`${what} is not a text`);
+  return value;
+}
+
+function list(value: unknown, what: string): unknown[] {
+  if (!Array.isArray(value)) throw new Error(`${what} is not a list`);
+  return value;
+}
+
+function bytes(value: unknown, what: string): Buffer {
+  if (!Buffer.isBuffer(value)) throw new Error(`${what} is not bytes`);
+  return value;
+}
+
+function number(value: unknown, what: string): number {
+  if (typeof value !== 'number') throw new Error(`${what} is not a number`);
+  return value;
+}
+
+function stateOf(value: unknown): PhaseState {
+  const state = object(value, 'the state');
+  const phase = state.phase as Phase;
+  if (!PHASES.includes(phase) || phase === 'UNDEFINED') throw new Error('the state has no known phase');
+  for (const log of list(state.logs, 'logs')) text(object(log, 'a log').uri, 'the uri of a log');
+  for (const item of list(state.externalResources, 'externalResources')) {
+    text(object(item, 'an external resource').externalId, 'the id of an external resource');
+  }
+  return phaseState(phase, {
+    reason: text(state.reason, 'reason'),
+    error: state.error === undefined ? undefined : errorOf(object(state.error, 'error')),
+    logs: state.logs as PhaseState['logs'],
+    customInfo: state.customInfo === undefined ? undefined : (object(state.customInfo, 'customInfo') as never),
+    externalResources: state.externalResources as PhaseState['externalResources'],
+    outputs: outputsOf(object(state.outputs, 'outputs'), phase),
+    remotePhase: text(state.remotePhase, 'remotePhase'),
+    version: number(state.version, 'version'),
+    nextPollAfterMs: state.nextPollAfterMs === undefined ? undefined : number(state.nextPollAfterMs, 'nextPollAfterMs'),
+  });
+}
+
+function errorOf(error: Fields): ExecutionError {
+  if (error.kind !== 'USER' && error.kind !== 'SYSTEM') throw new Error('error.kind is not known');
+  return { code: text(error.code, 'error.code'), message: text(error.message, 'error.message'), kind: error.kind };
+}
+
+function outputsOf(outputs: Fields, phase: Phase): Outputs {
+  if (outputs.kind === 'none') return { kind: 'none' };
+  if (phase !== 'SUCCESS') throw new Error(`outputs in phase ${phase}`);
+  if (outputs.kind === 'prefix') return { kind: 'prefix' };
+  if (outputs.kind !== 'inline') throw new Error('outputs are of no known kind');
+  const names = list(outputs.names, 'names of outputs').map((name) => text(name, 'the name of an output'));
+  return { kind: 'inline', literalMap: bytes(outputs.literalMap, 'outputs'), names };
+}
+
+function outcomeOf(value: unknown): PluginOutcome<PhaseState> {
+  const outcome = object(value, 'an outcome');
+  if (outcome.ok === true) return { ok: true, value: stateOf(outcome.value) };
+  if (!isPluginFailure(outcome.failure)) throw new Error('an outcome has no known failure');
+  return { ok: false, failure: { ...outcome.failure, retryAfterMs: outcome.failure.retryAfterMs } };
+}
+
+const CHECKS: { readonly [M in PluginMethod]: (value: unknown, args: never) => PluginMethods[M]['answer'] } = {
+  resourceRequirements: (value) => {
+    const { namespace, constraints } = object(value, 'the answer');
+    const checked = { namespace: text(namespace, 'namespace') };
+    return constraints === undefined ? checked : { ...checked, constraints: object(constraints, 'constraints') };
+  },
+  create: (value) => {
+    const { meta, state, existing } = object(value, 'the answer');
+    return {
+      meta: bytes(meta, 'meta'),
+      state: state === undefined ? undefined : stateOf(state),
+      existing: existing === true,
+    };
+  },
+  get: stateOf,
+  do: stateOf,
+  getMany: (value, args: PluginMethods['getMany']['args']) => {
+    const outcomes = list(value, 'the answer');
+    if (outcomes.length !== args.items.length) {
+      throw new Error(`${outcomes.length} outcomes for ${args.items.length} items`);
+    }
+    return outcomes.map(outcomeOf);
+  },
+  delete: () => ({}),
+  getLogs: (value) => {
+    const { lines, token } = object(value, 'the answer');
+    for (const line of list(lines, 'lines')) text(object(line, 'a line').message, 'the message of a line');
+    return { lines: lines as PluginMethods['getLogs']['answer']['lines'], token: text(token, 'token') };
+  },
+  getMetrics: (value) => {
+    const { series } = object(value, 'the answer');
+    for (const one of list(series, 'series')) list(object(one, 'a series').points, 'points');
+    return { series: series as PluginMethods['getMetrics']['answer']['series'] };
+  },
+  adoptMeta: (value) => {
+    const { meta } = object(value, 'the answer');
+    return { meta: meta === undefined ? undefined : bytes(meta, 'meta') };
+  },
+  batchKeys: (value, args: PluginMethods['batchKeys']['args']) => {
+    const keys = list(object(value, 'the answer').keys, 'keys').map((key) => text(key, 'a key'));
+    if (keys.length !== args.metas.length) throw new Error(`${keys.length} keys for ${args.metas.length} metas`);
+    return { keys };
+  },
+};
+
+/** The answer of a method as the daemon's types have it. Throws Error, saying what is wrong. */
+export function checkAnswer<M extends PluginMethod>(
+  method: M,
+  value: unknown,
+  args: unknown,
+): PluginMethods[M]['answer'] {
+  return CHECKS[method](value, args as never);
+}

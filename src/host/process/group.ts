@@ -1,0 +1,245 @@
+import { HostError } from '../../errors/index.js';
+import { backoffMs } from '../../lib/backoff.js';
+import type { Timer } from '../../lib/clock.js';
+import type { PluginConfig } from '../../plugin-api/config.js';
+import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
+import type { DataOptions } from '../data-options.js';
+import type { ResolvedEntry } from '../load/entry.js';
+import { pickVariables } from '../load/environment.js';
+import type { PluginSlot } from '../slot.js';
+import type { PluginProcess } from './plugin-process.js';
+
+/** A configured plugin within its group. */
+export class Member {
+  readonly entry: ResolvedEntry;
+  /** The number within the process. */
+  readonly p: number;
+  /** From the first import on. */
+  definition: DefinitionFacts | undefined;
+  /** From admission on: the plugin has an id of its own and valid limits. */
+  admitted: { readonly slot: PluginSlot; readonly config: PluginConfig } | undefined;
+  facts: PluginFacts | undefined;
+  /** Set once the plugin is out: it failed or skipped itself. */
+  error: HostError | undefined;
+  importedIn: PluginProcess | undefined;
+  loadedIn: PluginProcess | undefined;
+
+  constructor(entry: ResolvedEntry, p: number) {
+    this.entry = entry;
+    this.p = p;
+  }
+}
+
+export interface GroupOptions {
+  readonly name: string;
+  readonly members: readonly Member[];
+  /** Starts a process for the group; it tells the group's plugins apart by their numbers. */
+  readonly launch: () => PluginProcess;
+  readonly data: DataOptions;
+  /** Where declared variables are taken from. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly supervision: Supervision;
+}
+
+export interface Supervision {
+  readonly clock: { now(): number; setTimer(delayMs: number, fn: () => void): Timer };
+  readonly random: () => number;
+  readonly restartInitialMs: number;
+  readonly restartMaxMs: number;
+  readonly maxCrashes: number;
+  readonly crashWindowMs: number;
+  readonly quarantineMs: number;
+  readonly logLinesPerSecond: number;
+}
+
+/**
+ * The plugins of one process, and the supervisor of that process.
+ *
+ * States: idle → `importAll` → `loadAll` → `serve` → supervised → `stop` → stopped. While supervised, the end of the
+ * process is a crash: its plugins are `restarting` and a new process is started after a back-off; `maxCrashes` within
+ * `crashWindowMs` make them `quarantined` for a time, after which one more start is tried. A stopped group starts
+ * nothing again.
+ */
+export class Group {
+  readonly #options: GroupOptions;
+  #process: PluginProcess | undefined;
+  #crashes: number[] = [];
+  #timer: Timer | undefined;
+  #supervised = false;
+  #stopped = false;
+
+  constructor(options: GroupOptions) {
+    this.#options = options;
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+  get members(): readonly Member[] {
+    return this.#options.members;
+  }
+  get inFlight(): number {
+    return this.#process?.inFlight ?? 0;
+  }
+
+  /** Imports every member; who fails has its `error` set. */
+  async importAll(): Promise<void> {
+    await this.#each(
+      (member, process) => member.importedIn === process,
+      async (member, process) => void (await this.#import(member, process)),
+    );
+  }
+
+  /** Loads every admitted member; who fails has its `error` set. Members fallen out do not disturb the others. */
+  async loadAll(): Promise<void> {
+    await this.#each(
+      (member, process) => member.loadedIn === process,
+      async (member, process) => {
+        const spent = await this.#import(member, process);
+        await this.#load(member, process, spent);
+      },
+    );
+    if (this.#live.length === 0) await this.#discard();
+  }
+
+  /** Members that are still in. */
+  get #live(): Member[] {
+    return this.members.filter((member) => member.error === undefined);
+  }
+
+  /**
+   * One step for every live member in a process that is up. A member whose step ends the process is out, and the others
+   * take the step again in the next process; each round puts one member out or is the last.
+   */
+  async #each(
+    done: (member: Member, process: PluginProcess) => boolean,
+    step: (member: Member, process: PluginProcess) => Promise<void>,
+  ): Promise<void> {
+    for (;;) {
+      if (this.#stopped || this.#live.length === 0) return;
+      const process = this.#running();
+      const member = this.#live.find((candidate) => !done(candidate, process));
+      if (member === undefined) return;
+      try {
+        await step(member, process);
+      } catch (error) {
+        member.error = HostError.is(error) ? error : new HostError('INTERNAL', String(error), { cause: error });
+      }
+    }
+  }
+
+  #running(): PluginProcess {
+    if (this.#process === undefined || this.#process.over) this.#process = this.#options.launch();
+    return this.#process;
+  }
+
+  /** Answers the milliseconds it took: import and load() share one deadline. */
+  async #import(member: Member, process: PluginProcess): Promise<number> {
+    if (member.importedIn === process) return 0;
+    const { clock } = this.#options.supervision;
+    const { entry, p } = member;
+    const started = clock.now();
+    const facts = await process.import(p, entry.resolved.url, `plugin ${entry.label}`, entry.loadTimeoutMs);
+    if (member.definition !== undefined && !sameRoutes(member.definition, facts)) {
+      throw new HostError(
+        'PLUGIN_SHAPE_INVALID',
+        `plugin ${entry.label}: its id, task types or isDefault changed on disk since it was loaded; reload it`,
+      );
+    }
+    member.definition ??= facts;
+    member.importedIn = process;
+    return clock.now() - started;
+  }
+
+  async #load(member: Member, process: PluginProcess, spentMs: number): Promise<void> {
+    const { admitted, definition, entry, p } = member;
+    if (admitted === undefined || definition === undefined) throw new HostError('INTERNAL', 'load before admission');
+    member.facts = await process.load({
+      t: 'load',
+      p,
+      pluginId: admitted.slot.id,
+      environment: pickVariables(definition.environment, this.#options.env),
+      settings: entry.settings,
+      config: admitted.config,
+      data: this.#options.data,
+      timeoutMs: Math.max(1, entry.loadTimeoutMs - spentMs),
+      logLinesPerSecond: this.#options.supervision.logLinesPerSecond,
+    });
+    member.loadedIn = process;
+  }
+
+  /** Binds the loaded members to their slots and keeps them up from now on. */
+  serve(): void {
+    const process = this.#process;
+    if (process === undefined) return;
+    for (const member of this.#live) {
+      if (member.admitted !== undefined && member.facts !== undefined && member.loadedIn === process) {
+        member.admitted.slot.bind({ process, p: member.p }, member.facts);
+      }
+    }
+    this.#supervised = true;
+    void process.ended.then((why) => this.#onEnd(process, why));
+  }
+
+  #onEnd(process: PluginProcess, why: string): void {
+    if (this.#stopped || process !== this.#process) return;
+    const { clock, crashWindowMs, maxCrashes, quarantineMs, random } = this.#options.supervision;
+    const now = clock.now();
+    this.#crashes = [...this.#crashes.filter((at) => now - at < crashWindowMs), now];
+    const quarantine = this.#crashes.length >= maxCrashes;
+    const { restartInitialMs: initialMs, restartMaxMs: maxMs } = this.#options.supervision;
+    const delay = quarantine ? quarantineMs : backoffMs(this.#crashes.length, { initialMs, maxMs }, random);
+    const reason = quarantine
+      ? `its process crashed ${this.#crashes.length} times in ${Math.round(crashWindowMs / 1000)} s; the last time it ${why}`
+      : `its process ${why}`;
+    for (const slot of this.#slots()) slot.unbind(quarantine ? 'quarantined' : 'restarting', reason);
+    this.#timer = clock.setTimer(delay, () => void this.#restart());
+  }
+
+  #slots(): PluginSlot[] {
+    return this.#live.flatMap((member) => (member.admitted === undefined ? [] : [member.admitted.slot]));
+  }
+
+  /**
+   * A member that no longer loads while others do is out until somebody reloads it. When none loads, that is one more
+   * crash: what load() needs may be back later.
+   */
+  async #restart(): Promise<void> {
+    const before = this.#live;
+    for (const slot of this.#slots()) slot.restarts++;
+    await this.loadAll();
+    if (this.#stopped) return;
+    if (this.#live.length > 0) {
+      for (const member of before) {
+        if (member.error !== undefined) member.admitted?.slot.unbind('failed', member.error.message, member.error);
+      }
+      this.serve();
+      return;
+    }
+    const why = before.map((member) => member.error?.message).join('; ');
+    for (const member of before) member.error = undefined;
+    const process = this.#process;
+    if (process !== undefined) this.#onEnd(process, `did not come up again: ${why}`);
+  }
+
+  /** A process that serves nobody is not kept. */
+  async #discard(): Promise<void> {
+    await this.#process?.stop();
+  }
+
+  /** Ends the process in order and starts none again. Callable twice. Slots are told by the caller. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#supervised = false;
+    this.#timer?.cancel();
+    if (this.#process !== undefined && !this.#process.over) await this.#process.stop();
+  }
+
+  get supervised(): boolean {
+    return this.#supervised;
+  }
+}
+
+function sameRoutes(a: DefinitionFacts, b: DefinitionFacts): boolean {
+  return a.id === b.id && a.isDefault === b.isDefault && JSON.stringify(a.taskTypes) === JSON.stringify(b.taskTypes);
+}

@@ -1,0 +1,116 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Duplex, Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { PortStream } from '../channel/port-stream.js';
+
+const CHILD_MAIN = new URL('../child/main.js', import.meta.url);
+/** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
+const HEAP_SHARE = 0.75;
+const CHANNEL_FD = 3;
+
+export interface LaunchOptions {
+  readonly isolation: 'process' | 'worker';
+  /** The whole environment of the process. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly memoryLimitMb: number;
+  readonly nodeOptions: readonly string[];
+  readonly bounds: { readonly maxInBytes: number; readonly maxOutBytes: number; readonly highWaterBytes: number };
+  readonly cwd: string;
+}
+
+/** A process or thread that was started. */
+export interface Launched {
+  /** Undefined for a thread, and where the process could not be started. */
+  readonly pid: number | undefined;
+  readonly stream: Duplex;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** How it ended, for a person. Never rejects. */
+  readonly exited: Promise<string>;
+  terminate(): void;
+  kill(): void;
+}
+
+export function launch(options: LaunchOptions): Launched {
+  return options.isolation === 'worker' ? launchWorker(options) : launchProcess(options);
+}
+
+function heapMb(options: LaunchOptions): number {
+  return Math.floor(options.memoryLimitMb * HEAP_SHARE);
+}
+
+/**
+ * In a process group of its own, so that Ctrl-C in the daemon's terminal does not end plugins before their calls are
+ * done, and so that what a plugin started ends with it.
+ */
+function launchProcess(options: LaunchOptions): Launched {
+  const child = spawn(
+    process.execPath,
+    [
+      `--max-old-space-size=${heapMb(options)}`,
+      // Experimental type stripping and require(esm) are announced on some Node versions; authors cannot act on it.
+      '--disable-warning=ExperimentalWarning',
+      ...options.nodeOptions,
+      fileURLToPath(CHILD_MAIN),
+      JSON.stringify(options.bounds),
+    ],
+    { cwd: options.cwd, env: { ...options.env }, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
+  );
+  const exited = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(`could not be started: ${error.message}`));
+    child.once('exit', (code, signal) => {
+      killGroup(child, 'SIGKILL');
+      resolve(signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`);
+    });
+  });
+  return {
+    pid: child.pid,
+    stream: child.stdio[CHANNEL_FD] as Duplex,
+    stdout: child.stdout as Readable,
+    stderr: child.stderr as Readable,
+    exited,
+    terminate: () => void child.kill('SIGTERM'),
+    kill: () => killGroup(child, 'SIGKILL'),
+  };
+}
+
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Nobody is left in the group, or the platform has none.
+    child.kill(signal);
+  }
+}
+
+function launchWorker(options: LaunchOptions): Launched {
+  const { port1, port2 } = new MessageChannel();
+  const worker = new Worker(CHILD_MAIN, {
+    workerData: { port: port2, bounds: options.bounds },
+    transferList: [port2],
+    env: { ...options.env },
+    stdout: true,
+    stderr: true,
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: heapMb(options) },
+  });
+  const exited = new Promise<string>((resolve) => {
+    let problem = '';
+    worker.once('error', (error) => {
+      problem = `: ${error instanceof Error ? error.message : String(error)}`;
+    });
+    worker.once('exit', (code) => resolve(`ended with exit code ${code}${problem}`));
+  });
+  const end = () => void worker.terminate().catch(() => undefined);
+  return {
+    pid: undefined,
+    stream: new PortStream(port1),
+    stdout: worker.stdout,
+    stderr: worker.stderr,
+    exited,
+    terminate: end,
+    kill: end,
+  };
+}

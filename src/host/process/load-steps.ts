@@ -1,0 +1,74 @@
+import { HostError } from '../../errors/index.js';
+import type { Clock } from '../../lib/clock.js';
+import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import type { ChildMessage, DefinitionFacts, HostMessage, PluginFacts } from '../channel/messages.js';
+
+export type ImportMessage = Extract<HostMessage, { t: 'import' }>;
+export type LoadMessage = Extract<HostMessage, { t: 'load' }>;
+/** What a process says about loading. */
+export type LoadAnswer = Extract<ChildMessage, { t: 'ready' | 'imported' | 'loaded' | 'failed' }>;
+
+export interface LoadStepsOptions {
+  readonly clock: Clock;
+  /** Resolves with why when the process is gone. */
+  readonly ended: Promise<string>;
+  readonly send: (message: HostMessage) => void;
+  readonly kill: (why: string) => void;
+}
+
+/**
+ * Imports and load() calls in one process, each with its deadline. A step that takes too long ends the process: its
+ * code can be stopped in no other way.
+ */
+export class LoadSteps {
+  readonly #options: LoadStepsOptions;
+  readonly #ready = createDeferred<void>();
+  readonly #steps = new Map<number, Deferred<LoadAnswer>>();
+
+  constructor(options: LoadStepsOptions) {
+    this.#options = options;
+  }
+
+  receive(message: LoadAnswer): void {
+    if (message.t === 'ready') this.#ready.resolve();
+    else if (message.t !== 'failed') this.#steps.get(message.p)?.resolve(message);
+    else this.#steps.get(message.p)?.reject(new HostError(message.failure.code, message.failure.message));
+  }
+
+  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, or PLUGIN_IMPORT_FAILED when it ended. */
+  async import(message: ImportMessage, timeoutMs: number): Promise<DefinitionFacts> {
+    const answer = await this.#step(message, message.label, timeoutMs);
+    if (answer.t === 'imported') return answer.facts;
+    throw new HostError('INTERNAL', `${message.label}: a message "${answer.t}" instead of "imported"`);
+  }
+
+  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, or PLUGIN_LOAD_FAILED when it ended. */
+  async load(message: LoadMessage): Promise<PluginFacts> {
+    const answer = await this.#step(message, `plugin ${message.pluginId}`, message.timeoutMs);
+    if (answer.t === 'loaded') return answer.facts;
+    throw new HostError('INTERNAL', `plugin ${message.pluginId}: a message "${answer.t}" instead of "loaded"`);
+  }
+
+  async #step(message: ImportMessage | LoadMessage, label: string, timeoutMs: number): Promise<LoadAnswer> {
+    const doing = message.t === 'import' ? 'importing it' : 'load()';
+    const step = createDeferred<LoadAnswer>();
+    this.#steps.set(message.p, step);
+    const timer = this.#options.clock.setTimer(timeoutMs, () => {
+      const text = `${label}: ${doing} took longer than ${Math.round(timeoutMs)} ms (loadTimeoutMs)`;
+      step.reject(new HostError('PLUGIN_IMPORT_TIMEOUT', text));
+      this.#options.kill(`was killed: ${doing} took too long`);
+    });
+    const diedCode = message.t === 'import' ? 'PLUGIN_IMPORT_FAILED' : 'PLUGIN_LOAD_FAILED';
+    const died = this.#options.ended.then((why): never => {
+      throw new HostError(diedCode, `${label}: ${doing} failed: its process ${why}`);
+    });
+    try {
+      await Promise.race([this.#ready.promise, died, step.promise]);
+      this.#options.send(message);
+      return await Promise.race([step.promise, died]);
+    } finally {
+      timer.cancel();
+      this.#steps.delete(message.p);
+    }
+  }
+}

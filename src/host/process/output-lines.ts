@@ -1,0 +1,79 @@
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import type { Clock, Timer } from '../../lib/clock.js';
+
+export interface OutputLinesOptions {
+  readonly clock: Clock;
+  readonly linesPerSecond: number;
+  readonly onLine: (line: string) => void;
+  /** Called once a second with the number of lines that were left out, if any. */
+  readonly onDropped: (lines: number) => void;
+}
+
+const MAX_LINE = 8_192;
+/** Read in a second; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
+const BYTES_PER_SECOND = 4 * 1024 * 1024;
+const SECOND_MS = 1_000;
+
+/** The lines that a plugin process prints, bounded in length and number. Ends with the stream. */
+export class OutputLines {
+  readonly #stream: Readable;
+  readonly #options: OutputLinesOptions;
+  readonly #decoder = new StringDecoder('utf8');
+  #rest = '';
+  #lines = 0;
+  #bytes = 0;
+  #dropped = 0;
+  #window: Timer | undefined;
+  /** The last line that looks like an error: says why a process ended. */
+  lastError = '';
+
+  constructor(stream: Readable, options: OutputLinesOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    stream.on('end', () => this.#finish());
+    stream.on('error', () => undefined);
+  }
+
+  #take(chunk: Buffer): void {
+    this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.#nextWindow());
+    this.#bytes += chunk.length;
+    const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
+    this.#rest = lines.pop() ?? '';
+    if (this.#rest.length > MAX_LINE) {
+      lines.push(this.#rest);
+      this.#rest = '';
+    }
+    for (const line of lines) this.#emit(line);
+    if (this.#bytes > BYTES_PER_SECOND) this.#stream.pause();
+  }
+
+  #emit(raw: string): void {
+    const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
+    if (line.trim() === '') return;
+    if (/Error\b|FATAL/.test(line)) this.lastError = line.slice(0, 300);
+    if (this.#lines >= this.#options.linesPerSecond) {
+      this.#dropped++;
+      return;
+    }
+    this.#lines++;
+    this.#options.onLine(line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line);
+  }
+
+  #nextWindow(): void {
+    this.#window = undefined;
+    this.#lines = 0;
+    this.#bytes = 0;
+    if (this.#dropped > 0) this.#options.onDropped(this.#dropped);
+    this.#dropped = 0;
+    if (this.#stream.isPaused()) this.#stream.resume();
+  }
+
+  #finish(): void {
+    this.#window?.cancel();
+    if (this.#rest !== '') this.#emit(this.#rest);
+    this.#rest = '';
+    if (this.#dropped > 0) this.#options.onDropped(this.#dropped);
+  }
+}

@@ -1,0 +1,267 @@
+import { messageOf } from '../../errors/index.js';
+import type { Clock } from '../../lib/clock.js';
+import { createDeferred } from '../../lib/deferred.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
+import { Channel } from '../channel/channel.js';
+import { ChannelError } from '../channel/channel-error.js';
+import {
+  type ChildMessage,
+  type DefinitionFacts,
+  type HostMessage,
+  type PluginFacts,
+  parseChildMessage,
+} from '../channel/messages.js';
+import type { CallOptions, HostLimits, LogLevel, PluginLogEvent, PluginMetricEvent } from '../types.js';
+import { CallTable } from './call-table.js';
+import { HealthWatch } from './health-watch.js';
+import { type Launched, type LaunchOptions, launch } from './launcher.js';
+import { type LoadMessage, LoadSteps } from './load-steps.js';
+import { failed } from './outcomes.js';
+import { OutputLines } from './output-lines.js';
+
+export interface PluginProcessOptions {
+  readonly launch: LaunchOptions;
+  readonly limits: HostLimits;
+  readonly clock: Clock;
+  /** A line of plugin number `p`; undefined where the process as a whole speaks. */
+  readonly onLog: (p: number | undefined, event: Omit<PluginLogEvent, 'pluginId'>) => void;
+  readonly onMetric: (p: number, event: Omit<PluginMetricEvent, 'pluginId'>) => void;
+}
+
+/** How long the last words of an ended process are awaited. */
+const LAST_WORDS_MS = 1_000;
+
+/**
+ * One run of one plugin process (or worker thread), from its start to its end.
+ *
+ * States: running → ended, once. While running it takes imports, loads and calls; entering ended settles every call
+ * as `process_died` and every load as failed, and `ended` resolves with why. Nothing here restarts (group.ts does).
+ */
+export class PluginProcess {
+  readonly #options: PluginProcessOptions;
+  readonly #launched: Launched;
+  readonly #channel: Channel;
+  readonly #calls: CallTable;
+  readonly #health: HealthWatch;
+  readonly #stderr: OutputLines;
+  readonly #steps: LoadSteps;
+  readonly #ended = createDeferred<string>();
+  readonly #closed = createDeferred<void>();
+  #verdict: string | undefined;
+  #over = false;
+
+  constructor(options: PluginProcessOptions) {
+    const { limits, clock } = options;
+    this.#options = options;
+    this.#launched = launch(options.launch);
+    this.#calls = new CallTable({ clock, cancel: (id) => this.#send({ t: 'cancel', id }) });
+    this.#channel = new Channel(this.#launched.stream, {
+      maxInBytes: limits.maxAnswerBytes,
+      maxOutBytes: limits.maxRequestBytes,
+      highWaterBytes: limits.highWaterBytes,
+      onMessage: (message) => this.#receive(parseChildMessage(message)),
+      onClose: (error) => this.#onChannelClose(error),
+    });
+    this.#steps = new LoadSteps({
+      clock,
+      ended: this.ended,
+      send: (message) => this.#send(message),
+      kill: (why) => this.kill(why),
+    });
+    this.#captureLines('stdout', 'info');
+    this.#stderr = this.#captureLines('stderr', 'warn');
+    this.#health = new HealthWatch({
+      ...limits,
+      clock,
+      memoryLimitMb: options.launch.memoryLimitMb,
+      pid: this.#launched.pid,
+      ping: () => this.#send({ t: 'ping' }),
+      expiredCalls: () => this.#calls.expired,
+      clearExpired: () => {
+        this.#calls.expired = 0;
+      },
+      condemn: (why) => this.kill(why),
+    });
+    void this.#watchExit();
+  }
+
+  get pid(): number | undefined {
+    return this.#over ? undefined : this.#launched.pid;
+  }
+  get rssBytes(): number {
+    return this.#over ? 0 : this.#health.rssBytes;
+  }
+  get over(): boolean {
+    return this.#over;
+  }
+  get writable(): boolean {
+    return this.#channel.writable;
+  }
+  /** Calls in flight of all plugins in this process. */
+  get inFlight(): number {
+    return this.#calls.size;
+  }
+  /** Resolves when the process is gone, with why, for a person. Never rejects. */
+  get ended(): Promise<string> {
+    return this.#ended.promise;
+  }
+
+  drained(): Promise<void> {
+    return this.#channel.drained();
+  }
+
+  /** Imports a module as plugin number `p`. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */
+  async import(p: number, url: string, label: string, timeoutMs: number): Promise<DefinitionFacts> {
+    return this.#steps.import({ t: 'import', p, url, label }, timeoutMs);
+  }
+
+  /** Runs load() of an imported plugin. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */
+  async load(message: LoadMessage): Promise<PluginFacts> {
+    return this.#steps.load(message);
+  }
+
+  /** Never rejects. */
+  async call<M extends PluginMethod>(
+    p: number,
+    method: M,
+    args: PluginMethods[M]['args'],
+    { deadlineMs, signal }: CallOptions & { readonly deadlineMs: number },
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
+    if (this.#over || this.#channel.closed) {
+      return failed('process_died', 'PLUGIN_NOT_SERVING', `${method}: the plugin's process is gone`);
+    }
+    if (signal?.aborted === true)
+      return failed('cancelled', 'CALL_CANCELLED', `${method}: cancelled before it was sent`);
+    const left = deadlineMs - this.#options.clock.now();
+    if (left <= 0) return failed('deadline', 'PLUGIN_DEADLINE', `${method}: the deadline passed before it was sent`);
+    if (this.#channel.queuedBytes > this.#options.limits.maxQueuedBytes) {
+      const queued = this.#channel.queuedBytes;
+      return failed('not_admitted', 'PLUGIN_CHANNEL_OVERLOADED', `${method}: ${queued} bytes wait to be sent already`);
+    }
+    try {
+      return await this.#calls.add(method, args, left, signal, (id) =>
+        this.#channel.send({ t: 'call', p, id, m: method, a: args, left }),
+      );
+    } catch (error) {
+      const tooLarge = error instanceof ChannelError && error.code === 'TOO_LARGE';
+      return failed('not_admitted', tooLarge ? 'REQUEST_TOO_LARGE' : 'INTERNAL', `${method}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Ends the process at once; `why` becomes the reason of its end. */
+  kill(why: string): void {
+    if (this.#over) return;
+    this.#verdict ??= why;
+    this.#launched.kill();
+  }
+
+  /** Orderly: the plugins' close(), then the end of the channel, then SIGTERM, then SIGKILL, a step of time each. */
+  async stop(): Promise<void> {
+    const step = this.#options.limits.stopStepMs;
+    this.#verdict ??= 'was stopped';
+    this.#send({ t: 'close' });
+    await this.#atMost(Promise.race([this.#closed.promise, this.ended]), step);
+    this.#channel.end();
+    if (await this.#atMost(this.ended, step)) return;
+    this.#launched.terminate();
+    if (await this.#atMost(this.ended, step)) return;
+    this.#launched.kill();
+    await this.ended;
+  }
+
+  async #atMost(awaited: Promise<unknown>, ms: number): Promise<boolean> {
+    const late = createDeferred<false>();
+    const timer = this.#options.clock.setTimer(ms, () => late.resolve(false));
+    const result = await Promise.race([awaited.then(() => true), late.promise]);
+    timer.cancel();
+    return result;
+  }
+
+  #send(message: HostMessage): void {
+    if (!this.#channel.closed) this.#channel.send(message);
+  }
+
+  #receive(message: ChildMessage): void {
+    switch (message.t) {
+      case 'ready':
+      case 'imported':
+      case 'loaded':
+      case 'failed':
+        this.#steps.receive(message);
+        return;
+      case 'answer':
+        this.#calls.answer(message.id, message.v);
+        return;
+      case 'error':
+        this.#calls.fail(message.id, message.f);
+        return;
+      case 'log': {
+        const { level, msg, fields } = message;
+        this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
+        return;
+      }
+      case 'metric':
+        for (const value of message.values) {
+          this.#options.onMetric(message.p, { kind: message.kind, name: message.name, value });
+        }
+        return;
+      case 'pong':
+        this.#health.pong(message.rss, message.abandoned);
+        return;
+      case 'closed':
+        this.#closed.resolve();
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #captureLines(source: 'stdout' | 'stderr', level: LogLevel): OutputLines {
+    const { clock, limits, onLog } = this.#options;
+    return new OutputLines(this.#launched[source], {
+      clock,
+      linesPerSecond: limits.logLinesPerSecond,
+      onLine: (line) => onLog(undefined, { level, message: line, fields: {}, source }),
+      onDropped: (lines) =>
+        onLog(undefined, {
+          level: 'warn',
+          message: `lines of ${source} were left out`,
+          fields: { lines },
+          source: 'host',
+        }),
+    });
+  }
+
+  /** A process whose channel is gone is of no use, whatever it still does. */
+  #onChannelClose(error: Error | undefined): void {
+    if (this.#over) return;
+    if (error instanceof ChannelError) this.#verdict ??= `was killed: it broke the channel: ${error.message}`;
+    if (error !== undefined || this.#verdict === undefined)
+      this.#options.clock.setTimer(0, () => this.#launched.kill());
+  }
+
+  async #watchExit(): Promise<void> {
+    const how = await this.#launched.exited;
+    await this.#lastWords();
+    this.#over = true;
+    this.#health.stop();
+    this.#channel.destroy();
+    const hint = this.#verdict === undefined && this.#stderr.lastError !== '' ? ` (${this.#stderr.lastError})` : '';
+    const why = this.#verdict ?? `${how}${hint}`;
+    this.#calls.end(why);
+    this.#ended.resolve(why);
+  }
+
+  /** Answers and lines that the process wrote before it ended may still be on their way. */
+  async #lastWords(): Promise<void> {
+    const { stream, stderr, stdout } = this.#launched;
+    const done = [stream, stderr, stdout].map(
+      (one) =>
+        new Promise<void>((resolve) => {
+          if (one.destroyed || one.readableEnded) resolve();
+          else for (const event of ['end', 'close', 'error']) one.once(event, () => resolve());
+        }),
+    );
+    await this.#atMost(Promise.all(done), LAST_WORDS_MS);
+  }
+}

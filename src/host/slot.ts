@@ -1,0 +1,206 @@
+import type { ErrorCode, HostError } from '../errors/index.js';
+import type { Clock } from '../lib/clock.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../plugin-api/config.js';
+import type { DefinitionFacts, PluginFacts } from './channel/messages.js';
+import type { NormalEntry } from './load/entry.js';
+import { failed } from './process/outcomes.js';
+import type { PluginProcess } from './process/plugin-process.js';
+import type {
+  CallOptions,
+  HostEvents,
+  HostedPlugin,
+  PluginFeatures,
+  PluginIsolation,
+  PluginState,
+  ServedTaskType,
+  StateChange,
+} from './types.js';
+
+const NO_FEATURES: PluginFeatures = {
+  getMany: undefined,
+  getLogs: false,
+  getMetrics: false,
+  resourceRequirements: false,
+  adoptMeta: false,
+};
+
+/** What serves a plugin now. */
+export interface Binding {
+  readonly process: PluginProcess;
+  /** The plugin's number in that process. */
+  readonly p: number;
+}
+
+export interface SlotOptions {
+  readonly id: string;
+  readonly entry: NormalEntry;
+  readonly events: HostEvents;
+  readonly clock: Clock;
+}
+
+/** Which feature a method needs. */
+const NEEDS: { readonly [M in PluginMethod]?: (features: PluginFeatures) => boolean } = {
+  getMany: (features) => features.getMany !== undefined,
+  batchKeys: (features) => features.getMany?.batchKeys === true,
+  getLogs: (features) => features.getLogs,
+  getMetrics: (features) => features.getMetrics,
+  adoptMeta: (features) => features.adoptMeta,
+};
+
+/**
+ * A plugin as the daemon sees it, over all the processes that serve it one after the other. `setState` is the one
+ * setter of its state; the states are told at PluginState. Serving means that a process is bound.
+ */
+export class PluginSlot implements HostedPlugin {
+  readonly id: string;
+  readonly #options: SlotOptions;
+  readonly #listeners = new Set<(change: StateChange) => void>();
+  #state: PluginState = 'starting';
+  #reason = 'it is being loaded';
+  #code: ErrorCode | undefined;
+  #entry: NormalEntry;
+  #definition: DefinitionFacts | undefined;
+  #facts: PluginFacts | undefined;
+  #config: PluginConfig = DEFAULT_PLUGIN_CONFIG;
+  #bound: Binding | undefined;
+  #inFlight = 0;
+  #environment: readonly string[] = [];
+  restarts = 0;
+
+  constructor(options: SlotOptions) {
+    this.id = options.id;
+    this.#options = options;
+    this.#entry = options.entry;
+  }
+
+  get kind(): 'async' | 'sync' {
+    return this.#facts?.kind ?? 'async';
+  }
+  get state(): PluginState {
+    return this.#state;
+  }
+  get stateReason(): string {
+    return this.#reason;
+  }
+  get stateCode(): ErrorCode | undefined {
+    return this.#code;
+  }
+  get version(): string {
+    return this.#definition?.version ?? '';
+  }
+  get source(): string {
+    return this.#entry.label;
+  }
+  get isolation(): PluginIsolation {
+    return this.#entry.isolation;
+  }
+  get taskTypes(): readonly ServedTaskType[] {
+    return this.#definition?.taskTypes ?? [];
+  }
+  get isDefault(): boolean {
+    return this.#definition?.isDefault ?? false;
+  }
+  get required(): boolean {
+    return this.#entry.required;
+  }
+  get config(): PluginConfig {
+    return this.#config;
+  }
+  get features(): PluginFeatures {
+    return this.#facts?.features ?? NO_FEATURES;
+  }
+  get pid(): number | undefined {
+    return this.#bound?.process.pid;
+  }
+  get rssBytes(): number {
+    return this.#bound?.process.rssBytes ?? 0;
+  }
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+  get environment(): readonly string[] {
+    return this.#environment;
+  }
+  get writable(): boolean {
+    return this.#bound?.process.writable ?? false;
+  }
+
+  drained(): Promise<void> {
+    return this.#bound?.process.drained() ?? Promise.resolve();
+  }
+
+  async call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: CallOptions,
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
+    if (method === 'resourceRequirements' && !this.features.resourceRequirements) {
+      return { ok: true, value: { namespace: 'default' } as PluginMethods[M]['answer'] };
+    }
+    const bound = this.#bound;
+    if (bound === undefined) {
+      const code = this.#state === 'quarantined' ? 'PLUGIN_QUARANTINED' : 'PLUGIN_NOT_SERVING';
+      return failed('process_died', code, `plugin ${this.id} is ${this.#state}: ${this.#reason}`);
+    }
+    if (NEEDS[method]?.(this.features) === false) {
+      return failed('invalid', 'PLUGIN_METHOD_MISSING', `plugin ${this.id} does not offer ${method}`);
+    }
+    const deadlineMs = options.deadlineMs ?? this.#options.clock.now() + this.#entry.callTimeoutMs;
+    this.#inFlight++;
+    try {
+      return await bound.process.call(bound.p, method, args, { deadlineMs, signal: options.signal });
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  onStateChange(listener: (change: StateChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** What the definition says and the limits in force; before the plugin serves for the first time, and at a reload. */
+  describe(
+    entry: NormalEntry,
+    definition: DefinitionFacts,
+    config: PluginConfig,
+    environment: readonly string[],
+  ): void {
+    this.#entry = entry;
+    this.#environment = environment;
+    this.#definition = definition;
+    this.#config = config;
+  }
+
+  /** From now on this process serves the plugin. */
+  bind(binding: Binding, facts: PluginFacts): void {
+    this.#bound = binding;
+    this.#facts = facts;
+    this.#setState('serving', '', undefined);
+  }
+
+  /** The process is gone, or must get no more calls. */
+  unbind(state: Exclude<PluginState, 'serving'>, reason: string, error?: HostError): void {
+    this.#bound = undefined;
+    this.#setState(state, reason, error?.code);
+  }
+
+  #setState(state: PluginState, reason: string, code: ErrorCode | undefined): void {
+    const previous = this.#state;
+    this.#state = state;
+    this.#reason = reason;
+    this.#code = code;
+    const change: StateChange = {
+      pluginId: this.id,
+      state,
+      previous,
+      reason,
+      code,
+      pid: this.pid,
+      restarts: this.restarts,
+    };
+    this.#options.events.lifecycle(change);
+    for (const listener of [...this.#listeners]) listener(change);
+  }
+}
