@@ -9,20 +9,19 @@ COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=secret,id=npmrc \
   NPM_CONFIG_USERCONFIG=/run/secrets/npmrc npm ci --ignore-scripts --no-update-notifier
 COPY . .
-RUN npm run -s build \
-  && find dist -name '*.map' -delete \
-  && rm -rf dist/test dist/bench dist/.tsbuildinfo
+RUN npm run -s build && rm -rf dist/test dist/bench dist/.tsbuildinfo
 # Production dependencies only, and of those only what runs: no types, source maps or sources.
-RUN npm prune --omit=dev --ignore-scripts --no-update-notifier \
-  && find node_modules -type f \
-    \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) ! -iname 'license*' -delete
+RUN npm prune --omit=dev --ignore-scripts --no-update-notifier && rm -rf node_modules/@types \
+  && find dist node_modules -type f \
+    \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) ! -iname 'license*' -delete \
+  && find dist node_modules -type d -empty -delete
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="webapi-plugin-host" \
   org.opencontainers.image.description="Hosts WebAPI plugins for workflow engines" \
   org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /app
-COPY --from=build /build/package.json /build/LICENSE ./
+COPY --from=build /build/package.json /build/LICENSE /build/config.default.json ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/proto ./proto
 COPY --from=build /build/dist ./dist

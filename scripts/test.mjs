@@ -20,7 +20,13 @@ if (files.length === 0) {
   console.error(`no test file matches ${wanted.join(', ') || '*.test.js'} under dist/test; is the build there?`);
   process.exit(1);
 }
-const options = ['--test', '--test-concurrency=2', `--test-reporter=${values.quiet ? 'dot' : 'spec'}`];
+// A test that hangs is named after five minutes instead of holding up the run.
+const options = [
+  '--test',
+  '--test-concurrency=2',
+  '--test-timeout=300000',
+  `--test-reporter=${values.quiet ? 'dot' : 'spec'}`,
+];
 const result = spawnSync(process.execPath, [...options, ...files], {
   stdio: 'inherit',
   cwd: root,

@@ -59,7 +59,7 @@ export class JobLookup {
   async #list(keys: ReadonlySet<string>): Promise<ReadonlyMap<string, SlurmJob[]>> {
     const signal = AbortSignal.timeout(this.timeoutMs);
     const jobs = await this.client
-      .listJobs((raw) => keys.has(raw.comment), signal)
+      .listJobs((raw) => keys.has(raw.comment), signal, 'create')
       .catch((error: unknown) => {
         if (isPluginError(error)) throw error;
         throw new TransientError(`list jobs: no answer within ${this.timeoutMs} ms`, { cause: error });

@@ -145,7 +145,9 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   async delete(ctx: ResourceContext<SlurmMeta>): Promise<void> {
     const meta = ctx.resourceMeta;
     const { client } = this.#cluster(meta.cluster);
-    const jobs = (await client.getJob(meta.jobId, ctx.signal)).filter((job) => isOurs(job, ctx.idempotencyKey, meta));
+    const jobs = (await client.getJob(meta.jobId, ctx.signal, 'delete')).filter((job) =>
+      isOurs(job, ctx.idempotencyKey, meta),
+    );
     if (jobs.length === 0) throw new NotFoundError(`Slurm job ${meta.jobId} is not the one of this task any more`);
     if (isOver(meta, { jobs, leftExits: {}, logs: [] })) return;
     await client.cancel(meta.jobId, ctx.signal);

@@ -20,7 +20,11 @@ interface Call {
   readonly path: string;
   readonly body?: unknown;
   readonly signal: AbortSignal;
+  readonly purpose: Purpose;
 }
+
+/** What a request is for; it stands in the User-Agent, so that an operator finds it in slurmrestd's or a proxy's log. */
+export type Purpose = 'create' | 'read' | 'delete';
 
 interface Answer {
   readonly status: number;
@@ -38,8 +42,12 @@ export class RestClient {
   constructor(private readonly options: RestClientOptions) {}
 
   /** Every job the controller remembers that `wanted` picks; complete, or an error. */
-  async listJobs(wanted: Parameters<typeof parseJobs>[1], signal: AbortSignal): Promise<SlurmJob[]> {
-    const answer = await this.#call({ what: 'list jobs', method: 'GET', path: 'jobs', signal });
+  async listJobs(
+    wanted: Parameters<typeof parseJobs>[1],
+    signal: AbortSignal,
+    purpose: Purpose = 'read',
+  ): Promise<SlurmJob[]> {
+    const answer = await this.#call({ what: 'list jobs', method: 'GET', path: 'jobs', signal, purpose });
     return this.#jobs('list jobs', answer, wanted);
   }
 
@@ -47,15 +55,22 @@ export class RestClient {
    * The job's records: one, or one an element for an array.
    * @throws NotFoundError when the controller does not know it (any more)
    */
-  async getJob(jobId: number, signal: AbortSignal): Promise<SlurmJob[]> {
+  async getJob(jobId: number, signal: AbortSignal, purpose: Purpose = 'read'): Promise<SlurmJob[]> {
     const what = `read job ${jobId}`;
-    const answer = await this.#call({ what, method: 'GET', path: `job/${jobId}`, signal });
+    const answer = await this.#call({ what, method: 'GET', path: `job/${jobId}`, signal, purpose });
     return this.#jobs(what, answer, () => true);
   }
 
   /** Answers the new job's id. `warning` is what Slurm had to say about a job it took all the same. */
   async submit(body: unknown, signal: AbortSignal): Promise<{ jobId: number; warning: string }> {
-    const answer = await this.#call({ what: 'submit job', method: 'POST', path: 'job/submit', body, signal });
+    const answer = await this.#call({
+      what: 'submit job',
+      method: 'POST',
+      path: 'job/submit',
+      body,
+      signal,
+      purpose: 'create',
+    });
     const json = answer.json as {
       job_id?: unknown;
       result?: { job_id?: unknown };
@@ -74,7 +89,13 @@ export class RestClient {
 
   /** Cancels a job, or all elements of an array; one that is over already is a success. */
   async cancel(jobId: number, signal: AbortSignal): Promise<void> {
-    await this.#call({ what: `cancel job ${jobId}`, method: 'DELETE', path: `job/${jobId}`, signal });
+    await this.#call({
+      what: `cancel job ${jobId}`,
+      method: 'DELETE',
+      path: `job/${jobId}`,
+      signal,
+      purpose: 'delete',
+    });
   }
 
   #jobs(what: string, answer: Answer, wanted: Parameters<typeof parseJobs>[1]): SlurmJob[] {
@@ -106,6 +127,7 @@ export class RestClient {
     const address = `${url}/slurm/${apiVersion}/${call.path}`;
     const headers: Record<string, string> = {
       accept: 'application/json',
+      'user-agent': `webapi-plugin-host-slurm (${call.purpose})`,
       'x-slurm-user-name': user,
       'x-slurm-user-token': token,
     };

@@ -1,5 +1,5 @@
 import type { Message } from '../idl/codec.js';
-import { structToJson } from '../idl/well-known.js';
+import { structToJson } from '../idl/struct.js';
 import {
   type BinaryLiteral,
   type LiteralValue,

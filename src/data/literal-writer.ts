@@ -1,6 +1,7 @@
 import { HostError } from '../errors/index.js';
 import type { Message } from '../idl/codec.js';
-import { jsonToStruct } from '../idl/well-known.js';
+import { structFromJson } from '../idl/struct.js';
+import type { JsonObject } from '../lib/json.js';
 import { isTaggedLiteral, type LiteralInput, type PreciseDate, type TaggedLiteral } from '../plugin-api/literals.js';
 import { encodeMsgpack, MSGPACK_TAG } from './msgpack.js';
 
@@ -62,7 +63,7 @@ export function durationLiteral(seconds: number, nanos: number, path: string): M
 
 export function structLiteral(value: unknown, path: string): Message {
   try {
-    return scalar({ generic: jsonToStruct(value, path) });
+    return scalar({ generic: structFromJson(value as JsonObject, path) });
   } catch (thrown) {
     throw unconvertible(path, HostError.is(thrown) ? thrown.message : 'not JSON', thrown);
   }

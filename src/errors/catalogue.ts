@@ -37,6 +37,7 @@ export const ERROR_CATALOGUE = {
   TASK_TYPE_UNKNOWN: entry('not_found', false, 'No plugin serves the task type (and none is the default).'),
   TASK_TYPE_VERSION_UNKNOWN: entry('not_found', false, 'The task type is served, but not in this version.'),
   TASK_UNKNOWN: entry('not_found', false, 'The daemon holds no such task.'),
+  PLUGIN_UNKNOWN: entry('not_found', false, 'No plugin (agent, connector) of this name is configured and loaded.'),
   PLUGIN_KIND_MISMATCH: entry(
     'invalid',
     false,
@@ -129,6 +130,13 @@ export const ERROR_CATALOGUE = {
   CONFIG_KEY_UNKNOWN: entry('invalid', false, 'A config key does not exist.'),
   CONFIG_VALUE_INVALID: entry('invalid', false, 'A config value has the wrong type, unit or range.'),
   CONFIG_CONFLICT: entry('invalid', false, 'Two config values contradict each other.'),
+  ADMIN_TOKEN_UNSET: entry(
+    'denied',
+    false,
+    'The operator’s view is closed until admin.token or admin.tokenFile is set.',
+  ),
+  ADMIN_TOKEN_WRONG: entry('denied', false, 'The request carries no bearer token, or not the configured one.'),
+  ADMIN_ROUTE_UNKNOWN: entry('not_found', false, 'The admin server has no such path, or not for this method.'),
   LISTEN_FAILED: entry('unavailable', false, 'An address could not be bound.'),
   SHUTDOWN_FORCED: entry('internal', false, 'The stop was forced while something was still running.'),
 

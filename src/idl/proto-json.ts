@@ -37,7 +37,7 @@ function timestampFrom(json: unknown, path: string): Message {
 const WELL_KNOWN: Readonly<Record<string, (json: JsonValue, path: string) => Message>> = {
   '.google.protobuf.Struct': (json, path) => structFromJson(objectAt(json, path)),
   '.google.protobuf.Value': (json) => valueFromJson(json),
-  '.google.protobuf.ListValue': (json, path) => ({ values: arrayAt(json, path).map(valueFromJson) }),
+  '.google.protobuf.ListValue': (json, path) => ({ values: arrayAt(json, path).map((item) => valueFromJson(item)) }),
   '.google.protobuf.Duration': durationFrom,
   '.google.protobuf.Timestamp': timestampFrom,
 };

@@ -1,10 +1,29 @@
 import type { Server } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
+import { protoPath as healthProto } from 'grpc-health-check';
 import type { Idl } from '../idl/idl.js';
+import { loadProtoFiles } from '../idl/load.js';
 
 interface ReflectionCall {
   end(): void;
   once(event: 'cancelled', listener: () => void): unknown;
+}
+
+type Definition = ConstructorParameters<typeof ReflectionService>[0];
+
+/**
+ * The files behind the definitions, each once. Every entry of a package definition lists all files of its package, and
+ * the library would decode each of them for each entry, which takes seconds.
+ */
+function filesOf(idls: readonly Idl[]): Definition {
+  const files = new Set<Buffer>();
+  for (const idl of idls) {
+    for (const entry of Object.values(idl.packageDefinition())) {
+      if (!('fileDescriptorProtos' in entry)) continue;
+      for (const file of entry.fileDescriptorProtos as Buffer[]) files.add(file);
+    }
+  }
+  return { files: { fileDescriptorProtos: [...files] } } as unknown as Definition;
 }
 
 type Implementation = Parameters<Server['addService']>[1];
@@ -19,8 +38,8 @@ export class Reflection {
   #ended = false;
 
   constructor(idls: readonly Idl[], services: readonly string[]) {
-    const definitions = idls.map((idl) => idl.packageDefinition());
-    this.#service = new ReflectionService(Object.assign({}, ...definitions), { services: [...services] });
+    const files = filesOf([...idls, loadProtoFiles([healthProto])]);
+    this.#service = new ReflectionService(files, { services: [...services] });
   }
 
   addToServer(server: Pick<Server, 'addService'>): void {

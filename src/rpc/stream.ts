@@ -59,7 +59,8 @@ export class RpcDuplex extends RpcStream {
   /** The caller's messages, read only as fast as they are asked for. Throws CALL_CANCELLED when the caller goes. */
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
     try {
-      for await (const message of this.#duplex) yield message as Buffer;
+      // The default iterator destroys the stream at the caller's end, and with it the side that is yet to answer.
+      for await (const message of this.#duplex.iterator({ destroyOnReturn: false })) yield message as Buffer;
     } catch (cause) {
       if (this.#duplex.cancelled) {
         throw new HostError('CALL_CANCELLED', 'the caller went away within its stream', { cause });

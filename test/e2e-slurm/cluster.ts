@@ -19,10 +19,12 @@ import { Child, freePorts, pidsWithEnvironment, until } from './processes.js';
 const run = promisify(execFile);
 const PREFIX = 'wph-slurm-';
 
-/** What squeue and scontrol show of a job, as far as the checks need it. */
+/** What squeue shows of a job, as far as the checks need it. */
 export interface QueuedJob {
-  readonly jobId: number;
+  /** Of the array, for its elements: one submission has one. */
+  readonly submission: number;
   readonly name: string;
+  readonly comment: string;
   readonly state: string;
 }
 
@@ -143,7 +145,8 @@ export class SlurmCluster {
       'MaxArraySize=100',
       `NodeName=${host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000 State=UNKNOWN`,
       `PartitionName=main Nodes=${host} Default=YES MaxTime=60 OverSubscribe=FORCE:4 State=UP`,
-      `PartitionName=spare Nodes=${host} Default=NO MaxTime=60 OverSubscribe=FORCE:4 State=UP`,
+      // takes jobs and never starts them
+      `PartitionName=parked Nodes=${host} Default=NO MaxTime=60 State=DOWN`,
       '',
     ].join('\n');
   }
@@ -219,14 +222,14 @@ export class SlurmCluster {
     return token;
   }
 
-  /** Every job the controller remembers, finished ones included; an array counts one a task. */
+  /** Every job the controller remembers, finished ones included; elements of an array one by one. */
   async jobs(): Promise<QueuedJob[]> {
-    const lines = (await this.tool('squeue', ['-h', '-a', '-r', '-t', 'all', '-o', '%A|%T|%j'])).split('\n');
+    const lines = (await this.tool('squeue', ['-h', '-a', '-r', '-t', 'all', '-o', '%F|%T|%j|%k'])).split('\n');
     return lines
       .filter((line) => line !== '')
       .map((line) => {
-        const [jobId = '', state = '', ...name] = line.split('|');
-        return { jobId: Number(jobId), state, name: name.join('|') };
+        const [submission = '', state = '', name = '', comment = ''] = line.split('|');
+        return { submission: Number(submission), state, name, comment };
       });
   }
 
@@ -244,6 +247,11 @@ export class SlurmCluster {
       await this.#children.get(name)?.stop('SIGTERM', 10_000);
       this.#children.delete(name);
     }
+    this.kill();
+  }
+
+  /** Ends every process of this cluster at once and removes the state; for a run that is being killed itself. */
+  kill(): void {
     killByConf(this.confFile);
     rmSync(this.stateDir, { recursive: true, force: true, maxRetries: 5 });
   }

@@ -69,13 +69,14 @@ export class Child {
 
 /**
  * Asks until the answer is neither undefined nor false.
- * @throws Error naming what was waited for, once `timeoutMs` have passed
+ * @throws Error naming what was waited for, once `timeoutMs` have passed or there is no hope left
  */
 export async function until<T>(
   what: string,
   timeoutMs: number,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
   everyMs = 100,
+  isHopeless: () => boolean = () => false,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   let last: unknown;
@@ -87,7 +88,7 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > end) {
+    if (Date.now() > end || isHopeless()) {
       throw new Error(`waited ${timeoutMs / 1000} s for ${what}${last instanceof Error ? `: ${last.message}` : ''}`, {
         cause: last,
       });

@@ -1,3 +1,4 @@
+import http2 from 'node:http2';
 import type { TestContext } from 'node:test';
 import { type ClientOptions as ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { createClient, type Client as NativeClient } from '../../src/client/index.js';
@@ -74,6 +75,30 @@ export function rawCall(client: Client, path: string, request: Buffer, deadlineM
       resolve({ error: error ?? undefined, details, bytes: answer ?? Buffer.alloc(0) });
     });
   });
+}
+
+/** One call over plain HTTP/2, whose connection a test can break or leave unread. */
+export function http2Call(
+  t: TestContext,
+  port: number,
+  method: string,
+  request: Buffer,
+  settings: http2.Settings = {},
+): { session: http2.ClientHttp2Session; stream: http2.ClientHttp2Stream } {
+  const session = http2.connect(`http://127.0.0.1:${port}`, { settings });
+  session.on('error', () => {});
+  t.after(() => session.destroy());
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': `${SERVICE}/${method}`,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
+  stream.on('error', () => {});
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(request.length, 1);
+  stream.end(Buffer.concat([head, request]));
+  return { session, stream };
 }
 
 /** A server with a fake below, on a free port; everything ends with the test. */

@@ -1,7 +1,7 @@
 import type { Codec, Message } from '../../idl/codec.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
 import type { PluginReport } from '../../tasks/types.js';
-import { duration } from './status-bytes.js';
+import { duration } from '../task-log.js';
 
 const KINDS = { async: 'ASYNC', sync: 'SYNC' } as const;
 

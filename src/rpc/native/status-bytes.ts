@@ -5,7 +5,8 @@ import { structFromJson } from '../../idl/struct.js';
 import { lenField } from '../../idl/wire.js';
 import type { Outputs, PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import type { ExternalResource, TaskLog } from '../../plugin-api/phase.js';
+import type { ExternalResource } from '../../plugin-api/phase.js';
+import { logMessage, timestamp } from '../task-log.js';
 
 /** This transport's slot of `TaskRecord.encoded`. Flyte's have others. */
 export const NATIVE_SLOT = 0;
@@ -15,32 +16,6 @@ const STATUS_FIELD = 1;
 const REMOTE_DOWN = Buffer.from([0x30, 0x01]);
 /** StatusResponse.status with nothing but that. */
 const REMOTE_DOWN_RESPONSE = Buffer.concat([Buffer.from([0x0a, REMOTE_DOWN.length]), REMOTE_DOWN]);
-
-/** Epoch milliseconds as google.protobuf.Timestamp. */
-export function timestamp(epochMs: number): Message {
-  const ms = Math.round(epochMs);
-  const seconds = Math.floor(ms / 1000);
-  return { seconds, nanos: (ms - seconds * 1000) * 1_000_000 };
-}
-
-/** Milliseconds as google.protobuf.Duration. */
-export function duration(ms: number): Message {
-  const whole = Math.round(ms);
-  const seconds = Math.trunc(whole / 1000);
-  return { seconds, nanos: (whole - seconds * 1000) * 1_000_000 };
-}
-
-/** A flyteidl.core.TaskLog. */
-export function logMessage(log: TaskLog): Message {
-  return {
-    uri: log.uri,
-    name: log.name ?? '',
-    messageFormat: log.messageFormat ?? 'UNKNOWN',
-    ttl: log.ttlMs === undefined ? undefined : duration(log.ttlMs),
-    ShowWhilePending: log.showWhilePending ?? false,
-    HideOnceFinished: log.hideOnceFinished ?? false,
-  };
-}
 
 function externalResourceMessage(part: ExternalResource): Message {
   return {

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs a command as a container engine would run it in an image's root file system, with util-linux alone: own mount,
+# process, network and host-name namespaces, a read-only root, an unprivileged user who can gain nothing, process 1.
+#   container-run.sh ROOTFS UID:GID WORKDIR [NAME=VALUE …] -- COMMAND…
+# Writable are /tmp alone (in memory) and what CONTAINER_VOLUME=HOST_FOLDER:FOLDER binds. Signals go to process 1, the only child of
+# the `unshare` that this script becomes, whose exit code is the command's.
+set -euo pipefail
+
+if [ "${1:-}" != --inside ]; then
+  exec unshare --mount --pid --net --uts --ipc --fork --kill-child=SIGKILL -- "${BASH_SOURCE[0]}" --inside "$@"
+fi
+shift
+root=$(realpath "$1") user=$2 workdir=$3
+shift 3
+environment=()
+while [ "$1" != -- ]; do
+  environment+=("$1")
+  shift
+done
+shift
+
+ip link set lo up
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=1777,size=64m,nosuid,nodev tmpfs "$root/tmp"
+mount -t tmpfs -o mode=755,size=64k tmpfs "$root/dev"
+for device in null zero full random urandom; do
+  touch "$root/dev/$device"
+  mount --bind "/dev/$device" "$root/dev/$device"
+done
+if [ -n "${CONTAINER_VOLUME:-}" ]; then
+  mount --bind "${CONTAINER_VOLUME%%:*}" "$root${CONTAINER_VOLUME#*:}"
+fi
+mount -o remount,bind,ro "$root"
+cd "$root"
+exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" \
+  /usr/bin/env -i -C "$workdir" "${environment[@]}" "$@"

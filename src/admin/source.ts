@@ -1,0 +1,58 @@
+import type { JsonObject } from '../lib/json.js';
+
+/** Which page of a listing is wanted. */
+export interface PageQuery {
+  /** Rows at most, 1 to 1,000. */
+  readonly limit: number;
+  /** The id of the last row of the page before; empty for the first page. */
+  readonly after: string;
+}
+
+export interface TaskQuery extends PageQuery {
+  /** Undefined: any. */
+  readonly plugin: string | undefined;
+  readonly phase: string | undefined;
+  readonly stage: string | undefined;
+  readonly project: string | undefined;
+}
+
+/** One page of a listing, as plain JSON. */
+export interface Page {
+  readonly rows: readonly JsonObject[];
+  /** To be sent as `after` for the next page; undefined on the last. */
+  readonly next: string | undefined;
+}
+
+export interface Liveness {
+  readonly ok: boolean;
+  /** What the verdict was taken from, such as the age of the last schedule tick. */
+  readonly detail: JsonObject;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly state: string;
+  /** What is not ready, and why; also things that do not keep the daemon from being ready (a plugin that is not required). */
+  readonly unready: readonly { readonly what: string; readonly why: string; readonly fatal: boolean }[];
+}
+
+/** Everything the admin server shows or does, handed in. Listings answer from memory. */
+export interface AdminSource {
+  metrics(): Promise<{ readonly text: string; readonly contentType: string }>;
+  /** Whether the daemon itself makes progress; never depends on a remote or a plugin. */
+  liveness(): Liveness;
+  readiness(): Readiness;
+  /** The load report, one object a plugin. */
+  plugins(): readonly JsonObject[];
+  tasks(query: TaskQuery): Page;
+  /** Deletes that are owed. */
+  deletes(query: PageQuery): Page;
+  /** Tasks whose create answer was not confirmed. */
+  orphans(query: PageQuery): Page;
+  /** The effective configuration, masked. */
+  config(): JsonObject;
+  /** All three throw HostError for an unknown plugin. */
+  pause(pluginId: string): void;
+  resume(pluginId: string): void;
+  reload(pluginId: string): Promise<void>;
+}

@@ -1,0 +1,151 @@
+import type { Message } from '../../idl/codec.js';
+import { lenField } from '../../idl/wire.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import type { CallScope, HandleHints, Tasks } from '../../tasks/types.js';
+import type { RpcCall } from '../call.js';
+import { assertHandle, assertText, type FieldLimits } from '../fields.js';
+import type { RpcServiceModule } from '../methods.js';
+import type { RpcStream } from '../stream.js';
+import type { Dialect } from './dialect.js';
+import { encodeMetrics, LOG_LINES_MAX, logMessages, metricsRequest } from './logs-metrics.js';
+import { peekResourceMeta } from './request-fields.js';
+import type { ResourceEncoder } from './resource.js';
+import { CreateReader, connectionOf, RAW_CREATE_FIELDS } from './task-spec.js';
+
+export interface AsyncServiceOptions {
+  readonly tasks: Tasks;
+  readonly dialect: Dialect;
+  readonly encoder: ResourceEncoder;
+  readonly limits: FieldLimits;
+  /** A live task not read for longer is read for the GetTask that asks for it, where the limit has room. 0 never. */
+  readonly maxStalenessMs: number;
+  readonly now: () => number;
+}
+
+const RESOURCE_META = 1;
+const EMPTY = Buffer.alloc(0);
+/** The part of a deadline that a stale GetTask may spend on a read. */
+const READ_SHARE = 1 / 3;
+
+/** What an engine sends about an existing task. */
+interface AboutTask {
+  readonly handle: Buffer;
+  readonly hints: HandleHints;
+  readonly taskType: string;
+  readonly taskTypeVersion: number;
+  readonly message: Message;
+}
+
+/**
+ * AsyncAgentService of Flyte 1 and AsyncConnectorService of Flyte 2: a translation to the use cases and back, with no
+ * rule of its own. The resource meta that engines keep is our handle.
+ */
+class AsyncService {
+  readonly #options: AsyncServiceOptions;
+  readonly #tasks: Tasks;
+  readonly #dialect: Dialect;
+  readonly #specs: CreateReader;
+
+  constructor(options: AsyncServiceOptions) {
+    this.#options = options;
+    this.#tasks = options.tasks;
+    this.#dialect = options.dialect;
+    this.#specs = new CreateReader(options.dialect, options.limits);
+  }
+
+  module(): RpcServiceModule {
+    const { asyncService, idl } = this.#dialect;
+    return {
+      name: asyncService,
+      definition: idl.rawService(asyncService),
+      handlers: {
+        CreateTask: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
+        GetTask: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
+        DeleteTask: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
+        GetTaskMetrics: { kind: 'unary', handle: (request, call) => this.#metrics(request, call) },
+        GetTaskLogs: { kind: 'serverStream', bounded: false, handle: (request, stream) => this.#logs(request, stream) },
+      },
+    };
+  }
+
+  async #create(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const fields = this.#dialect.codec('CreateTaskRequest').decode(request, { raw: [...RAW_CREATE_FIELDS, 'inputs'] });
+    const spec = this.#specs.read(fields as never, fields.inputs ?? undefined);
+    const answer = await this.#tasks.create(spec, call);
+    call.onUndelivered(() => answer.undelivered());
+    return lenField(RESOURCE_META, answer.handle);
+  }
+
+  /** The hot path: a task in memory is answered from its encoded bytes, without a promise and without decoding. */
+  #get(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
+    const handle = peekResourceMeta(request);
+    const task = handle && this.#tasks.peek(handle);
+    if (task === undefined || this.#isStale(task)) return this.#fetch(request, call);
+    return this.#options.encoder.getTask(task);
+  }
+
+  async #fetch(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const about = await this.#about('GetTaskRequest', request, call);
+    const { handle, hints } = about;
+    const task = await this.#tasks.status(handle, hints, call);
+    if (!this.#isStale(task)) return this.#options.encoder.getTask(task);
+    const now = this.#options.now();
+    const scope: CallScope = {
+      deadlineMs: now + Math.max(0, call.deadlineMs - now) * READ_SHARE,
+      signal: call.signal,
+    };
+    // The last known state is a good answer; six failed calls and the engine never asks again (FIELD 8).
+    const read = await this.#tasks.get(handle, hints, scope).catch(() => task);
+    return this.#options.encoder.getTask(read);
+  }
+
+  #isStale(task: TaskRecord): boolean {
+    const { maxStalenessMs, now } = this.#options;
+    if (maxStalenessMs === 0 || task.stage !== 'live') return false;
+    if (now() - (task.observedAtMs ?? task.liveSinceMs) <= maxStalenessMs) return false;
+    return !this.#tasks.remoteDown(task.identity.plugin);
+  }
+
+  async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { handle, hints } = await this.#about('DeleteTaskRequest', request, call);
+    await this.#tasks.delete(handle, 'the engine deleted the task', hints, call);
+    return EMPTY;
+  }
+
+  async #metrics(request: Buffer, call: RpcCall): Promise<Buffer> {
+    const { handle, hints, message } = await this.#about('GetTaskMetricsRequest', request, call);
+    const series = await this.#tasks.getMetrics(handle, metricsRequest(message), hints, call);
+    return encodeMetrics(this.#dialect, series);
+  }
+
+  async #logs(request: Buffer, stream: RpcStream): Promise<void> {
+    const { handle, hints, message } = await this.#about('GetTaskLogsRequest', request, stream.call);
+    const wanted = {
+      lines: Math.min(Number(message.lines), LOG_LINES_MAX),
+      token: assertText('token', message.token, this.#options.limits.nameBytes),
+    };
+    const page = await this.#tasks.getLogs(handle, wanted, hints, stream.call);
+    for (const part of logMessages(this.#dialect, page)) if (!(await stream.write(part))) return;
+  }
+
+  /** Decodes a request about a task; a foreign resource meta is taken over where its plugin knows how. */
+  async #about(name: string, request: Buffer, call: CallScope): Promise<AboutTask> {
+    const { limits } = this.#options;
+    const message = this.#dialect.codec(name).decode(request);
+    const handle = assertHandle('resource_meta', message.resourceMeta, limits);
+    const outputPrefix = assertText('output_prefix', message.outputPrefix ?? '', limits.uriBytes);
+    const hints = { outputPrefix, connection: connectionOf(message.connection) };
+    const taskType = assertText(
+      'task_category.name',
+      message.taskCategory?.name || message.taskType || '',
+      limits.nameBytes,
+    );
+    const taskTypeVersion = Number(message.taskCategory?.version ?? 0);
+    await this.#tasks.adoptForeign(handle, taskType, taskTypeVersion, hints, call);
+    return { handle, hints, taskType, taskTypeVersion, message };
+  }
+}
+
+export function createAsyncService(options: AsyncServiceOptions): RpcServiceModule {
+  return new AsyncService(options).module();
+}

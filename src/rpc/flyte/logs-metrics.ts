@@ -1,0 +1,77 @@
+import type { Codec, Message } from '../../idl/codec.js';
+import { structFromJson } from '../../idl/struct.js';
+import { lenField } from '../../idl/wire.js';
+import type { LogLine, MetricSeries } from '../../plugin-api/plugin.js';
+import type { MetricsRequest } from '../../tasks/types.js';
+import { timestamp } from '../task-log.js';
+import type { Dialect } from './dialect.js';
+
+/** Lines that one page may hold, whatever was asked for. */
+export const LOG_LINES_MAX = 10_000;
+/** A message of a page is closed above this; engines take 4 MiB. */
+const BODY_BYTES = 1024 * 1024;
+
+/** Field of the lines with their time and origin. */
+const STRUCTURED: Readonly<Record<1 | 2, string>> = { 1: 'structuredLines', 2: 'lines' };
+
+/** The messages of one page: a header with the next page's token, then the lines. */
+export function* logMessages(
+  dialect: Dialect,
+  page: { readonly lines: readonly LogLine[]; readonly token: string },
+): Generator<Buffer> {
+  const codec = dialect.codec('GetTaskLogsResponse');
+  yield codec.encode({ header: { token: page.token } });
+  let lines: LogLine[] = [];
+  let bytes = 0;
+  for (const line of page.lines) {
+    lines.push(line);
+    bytes += 2 * Buffer.byteLength(line.message) + 32;
+    if (bytes < BODY_BYTES) continue;
+    yield bodyOf(dialect, codec, lines);
+    lines = [];
+    bytes = 0;
+  }
+  if (lines.length > 0) yield bodyOf(dialect, codec, lines);
+}
+
+/** Both forms are sent: the plain one is deprecated, and the only one that older engines read. */
+function bodyOf(dialect: Dialect, codec: Codec, lines: readonly LogLine[]): Buffer {
+  const structured = lines.map((line) => ({
+    message: line.message.endsWith('\n') ? line.message : `${line.message}\n`,
+    timestamp: line.timestampMs === undefined ? undefined : timestamp(line.timestampMs),
+    originator: line.originator ?? 'UNKNOWN',
+  }));
+  return codec.encode({
+    body: { results: lines.map((line) => line.message), [STRUCTURED[dialect.version]]: structured },
+  });
+}
+
+const milliseconds = (time: Message | null | undefined): number | undefined =>
+  time ? Number(time.seconds ?? 0) * 1000 + Number(time.nanos ?? 0) / 1e6 : undefined;
+
+export function metricsRequest(message: Message): MetricsRequest {
+  return {
+    queries: message.queries as string[],
+    startTimeMs: milliseconds(message.startTime),
+    endTimeMs: milliseconds(message.endTime),
+    stepMs: milliseconds(message.step),
+  };
+}
+
+const RESULTS = 1;
+const METRIC = 1;
+const DATA = 2;
+
+/** GetTaskMetricsResponse; each series in the form of a Prometheus range query's result, as the .proto asks for. */
+export function encodeMetrics(dialect: Dialect, series: readonly MetricSeries[]): Buffer {
+  return Buffer.concat(
+    series.map(({ metric, points }) => {
+      const values = points.map((point) => [point.timestampMs / 1000, String(point.value)]);
+      const data = { resultType: 'matrix', result: [{ metric: { __name__: metric }, values }] };
+      return lenField(
+        RESULTS,
+        Buffer.concat([lenField(METRIC, metric), lenField(DATA, dialect.struct.encode(structFromJson(data)))]),
+      );
+    }),
+  );
+}

@@ -1,0 +1,40 @@
+import { WIRE_LEN, WIRE_VARINT } from '../../idl/wire.js';
+
+/** `resource_meta` has this number in every request of both protocols. */
+const RESOURCE_META = 2;
+/** `connection`, in Flyte 2 only. */
+const CONNECTION = 5;
+
+/**
+ * The resource meta of a GetTaskRequest, found without decoding the rest: the hot path. Undefined where the bytes are
+ * not as engines send them (or bring a connection, which has to be kept); the codec then reads them and complains.
+ */
+export function peekResourceMeta(request: Buffer): Buffer | undefined {
+  let found: Buffer | undefined;
+  let at = 0;
+  while (at < request.length) {
+    const tag = request[at]!;
+    const wire = tag & 7;
+    const number = tag >> 3;
+    // Field numbers above 15 take two bytes; there is none in these messages.
+    if (tag >= 0x80 || number === 0 || number === CONNECTION || (wire !== WIRE_LEN && wire !== WIRE_VARINT)) {
+      return undefined;
+    }
+    let value = 0;
+    let factor = 1;
+    let byte = 0x80;
+    for (at += 1; byte >= 0x80; at += 1, factor *= 128) {
+      if (at >= request.length || factor > 0x1000_0000) return undefined;
+      byte = request[at]!;
+      value += (byte & 0x7f) * factor;
+    }
+    if (wire === WIRE_VARINT) continue;
+    if (at + value > request.length) return undefined;
+    if (number === RESOURCE_META) {
+      if (found !== undefined) return undefined;
+      found = request.subarray(at, at + value);
+    }
+    at += value;
+  }
+  return found === undefined || found.length === 0 ? undefined : found;
+}

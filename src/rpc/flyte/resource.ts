@@ -1,0 +1,63 @@
+import type { Codec, Message } from '../../idl/codec.js';
+import { structFromJson } from '../../idl/struct.js';
+import { lenField } from '../../idl/wire.js';
+import type { PhaseState } from '../../model/phase-state.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import type { TaskLog } from '../../plugin-api/phase.js';
+import { logMessage } from '../task-log.js';
+import type { Dialect } from './dialect.js';
+import { deprecatedState, type WirePhase, wireMessage, wirePhase } from './phases.js';
+
+const RESOURCE = 1;
+
+/** Encodes what Flyte calls a Resource: the phase with its message, outputs and links. Strict. */
+export class ResourceEncoder {
+  readonly #dialect: Dialect;
+  readonly #resource: Codec;
+
+  constructor(dialect: Dialect) {
+    this.#dialect = dialect;
+    this.#resource = dialect.codec('Resource');
+  }
+
+  /** GetTaskResponse, encoded once a visible change. */
+  getTask(task: TaskRecord): Buffer {
+    const { slot } = this.#dialect;
+    let bytes = task.encoded[slot];
+    if (bytes === undefined) {
+      bytes = lenField(RESOURCE, this.resource(task.state));
+      task.encoded[slot] = bytes;
+    }
+    return bytes;
+  }
+
+  /** Outputs are set only where they travel inline: unset says that they lie at the output prefix (FIELD 12). */
+  resource(state: PhaseState): Buffer {
+    const phase = wirePhase(state.phase);
+    return this.#resource.encode({
+      phase,
+      message: wireMessage(state),
+      logLinks: state.logs.map((log) => this.#link(log)),
+      customInfo: state.customInfo && this.#dialect.struct.encode(structFromJson(state.customInfo)),
+      outputs: state.outputs.kind === 'inline' ? state.outputs.literalMap : undefined,
+      ...(this.#dialect.version === 1 ? flyte1Only(state, phase) : {}),
+    });
+  }
+
+  /** Flyte 2 tells links apart that can be followed already; a plugin gives no others. */
+  #link(log: TaskLog): Message {
+    return this.#dialect.version === 1 ? logMessage(log) : { ...logMessage(log), ready: true };
+  }
+}
+
+function flyte1Only(state: PhaseState, phase: WirePhase): Message {
+  const { error } = state;
+  return {
+    state: deprecatedState(phase),
+    agentError: error && {
+      code: error.code,
+      kind: phase === 'RETRYABLE_FAILED' ? 'RECOVERABLE' : 'NON_RECOVERABLE',
+      origin: error.kind,
+    },
+  };
+}

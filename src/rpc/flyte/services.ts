@@ -1,0 +1,36 @@
+import { loadFlyteidl, loadFlyteidl2 } from '../../idl/load.js';
+import type { Tasks } from '../../tasks/types.js';
+import { DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
+import type { RpcServiceModule } from '../methods.js';
+import { createAsyncService } from './async-service.js';
+import { flyte1, flyte2 } from './dialect.js';
+import { createMetadataService } from './metadata-service.js';
+import { ResourceEncoder } from './resource.js';
+import { createSyncService } from './sync-service.js';
+
+export interface FlyteServicesOptions {
+  readonly tasks: Tasks;
+  readonly limits?: Partial<FieldLimits>;
+  /** See `AsyncServiceOptions`. 60,000 unless given. */
+  readonly maxStalenessMs?: number;
+  readonly now?: () => number;
+}
+
+/** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. Loads both sets of descriptors. */
+export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
+  const { tasks, maxStalenessMs = 60_000, now = Date.now } = options;
+  const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
+  const idl1 = loadFlyteidl();
+  // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
+  const struct = idl1.codec('google.protobuf.Struct');
+  const one = flyte1(idl1, struct);
+  const two = flyte2(loadFlyteidl2(), struct);
+  const encoder1 = new ResourceEncoder(one);
+  return [
+    createAsyncService({ tasks, dialect: one, encoder: encoder1, limits, maxStalenessMs, now }),
+    createSyncService({ tasks, dialect: one, encoder: encoder1, limits }),
+    createMetadataService(tasks, one, limits),
+    createAsyncService({ tasks, dialect: two, encoder: new ResourceEncoder(two), limits, maxStalenessMs, now }),
+    createMetadataService(tasks, two, limits),
+  ];
+}

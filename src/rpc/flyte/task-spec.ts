@@ -1,0 +1,73 @@
+import type { Codec, Message } from '../../idl/codec.js';
+import { readLiteralNames } from '../../idl/literal-map.js';
+import type { ConnectionInfo } from '../../plugin-api/contexts.js';
+import type { TaskSpec } from '../../tasks/types.js';
+import { assertSize, assertText, type FieldLimits, fieldInvalid, nonNegative, readTemplate } from '../fields.js';
+import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
+import { type Dialect, mapOf } from './dialect.js';
+
+/** What CreateTaskRequest and CreateRequestHeader have in common, with the embedded messages still encoded. */
+export interface CreateFields {
+  readonly template: Buffer | null;
+  readonly taskExecutionMetadata: Buffer | null;
+  readonly outputPrefix: string;
+  readonly maxDatasetSizeBytes?: string;
+  readonly connection?: Message | null;
+}
+
+/** The embedded messages of a create request that are left encoded. */
+export const RAW_CREATE_FIELDS = ['template', 'taskExecutionMetadata'] as const;
+
+/** A decoded flyteidl2.core.Connection; Flyte 1 has none. */
+export function connectionOf(connection: Message | null | undefined): ConnectionInfo | undefined {
+  if (connection === null || connection === undefined) return undefined;
+  return { secrets: mapOf(connection.secrets), configs: mapOf(connection.configs) };
+}
+
+/** Translates what an engine sends to start a task. Template and inputs stay the bytes they came as. */
+export class CreateReader {
+  readonly #dialect: Dialect;
+  readonly #limits: FieldLimits;
+  readonly #metadata: Codec;
+
+  constructor(dialect: Dialect, limits: FieldLimits) {
+    this.#dialect = dialect;
+    this.#limits = limits;
+    this.#metadata = dialect.codec('TaskExecutionMetadata');
+  }
+
+  /** Throws REQUEST_UNDECODABLE, REQUEST_FIELD_INVALID or REQUEST_TOO_LARGE. */
+  read(fields: CreateFields, inputs: Buffer | undefined): TaskSpec {
+    const { template, outputPrefix } = fields;
+    const facts = readTemplate(this.#dialect.idl, template, 'template', this.#limits, this.#dialect.templateType);
+    assertText('output_prefix', outputPrefix, this.#limits.uriBytes);
+    if (outputPrefix === '') {
+      throw fieldInvalid('output_prefix', 'is empty; it identifies the attempt, together with the task execution id');
+    }
+    // Megabytes of literals are not decoded here; that they are a map of names is seen without.
+    if (inputs !== undefined) readLiteralNames(inputs);
+    const metadata = this.#readMetadata(fields.taskExecutionMetadata);
+    const id = taskExecutionIdOf(metadata?.taskExecutionId);
+    const attempt = flyteAttempt(outputPrefix, id);
+    return {
+      ...facts,
+      attempt,
+      node: flyteNode(outputPrefix, id),
+      template: template!,
+      inputs,
+      inputPrefix: '',
+      outputPrefix,
+      metadata: executionMetadataOf(metadata, '', attempt),
+      maxDatasetSizeBytes: nonNegative('max_dataset_size_bytes', fields.maxDatasetSizeBytes),
+      connection: connectionOf(fields.connection),
+    };
+  }
+
+  #readMetadata(bytes: Buffer | null): Message | null {
+    if (bytes === null) return null;
+    assertSize('task_execution_metadata', bytes.length, this.#limits.metadataBytes);
+    const metadata = this.#metadata.decode(bytes);
+    for (const name of ['labels', 'annotations', 'environmentVariables']) metadata[name] = mapOf(metadata[name]);
+    return metadata;
+  }
+}

@@ -1,0 +1,191 @@
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+
+export interface LogEventEntry {
+  readonly level: LogLevel;
+  /** What has happened, in words; also the line's message. */
+  readonly message: string;
+  /** Field -> what it holds. */
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+const event = <const F extends Readonly<Record<string, string>>>(level: LogLevel, message: string, fields: F) => ({
+  level,
+  message,
+  fields,
+});
+
+const PLUGIN = 'id of the plugin';
+const TASK = 'id of the task: attempt key and incarnation';
+const ERROR = 'what went wrong, in words';
+const CODE = 'code of the error catalogue';
+
+/**
+ * Every line that the daemon logs, with its level, which is decided here and nowhere else. docs/log-events.md is
+ * generated from this table.
+ */
+export const LOG_EVENTS = {
+  'daemon.state': event('info', 'the daemon changed its state', { state: 'the new state', previous: 'the one before' }),
+  'daemon.ready': event('info', 'the daemon serves', {
+    grpc: 'address of the gRPC server',
+    admin: 'address of the admin server',
+    plugins: 'number of plugins that serve',
+    startMs: 'time the start took, in milliseconds',
+  }),
+  'daemon.signal': event('info', 'a signal arrived', { signal: 'its name', action: 'what it leads to' }),
+  'daemon.failed': event('fatal', 'the daemon could not start', { code: CODE, error: ERROR }),
+  'daemon.stop_step': event('debug', 'a step of the stop is done', { step: 'the step', tookMs: 'milliseconds' }),
+  'daemon.stop_failed': event('error', 'a step of the stop failed; the rest goes on', {
+    step: 'the step',
+    error: ERROR,
+  }),
+  'daemon.stop_forced': event('error', 'the stop was forced', { running: 'what was still running' }),
+  'daemon.fault': event('error', 'a fault of the daemon itself, in work that nobody awaits', {
+    where: 'which work',
+    error: ERROR,
+    stack: 'stack trace',
+  }),
+  'config.loaded': event('info', 'the configuration is read', {
+    files: 'config files, in order',
+    set: 'number of options that are not at their default',
+  }),
+  'config.warning': event('warn', 'the configuration is allowed, but probably not meant', {
+    warning: 'what is odd and what to do',
+  }),
+  'rpc.fault': event('error', 'a call failed by a fault of the daemon itself', {
+    method: 'the RPC',
+    error: ERROR,
+    stack: 'stack trace',
+  }),
+  'journal.failed': event('error', 'the journal could not take an entry', { error: ERROR }),
+
+  'plugin.loaded': event('info', 'a plugin is loaded', { plugin: PLUGIN, source: 'where it was loaded from' }),
+  'plugin.skipped': event('info', 'a plugin decided not to serve here', { plugin: PLUGIN, error: 'its reason' }),
+  'plugin.load_failed': event('error', 'a plugin could not be loaded', {
+    plugin: PLUGIN,
+    source: 'where it was to be loaded from',
+    required: 'whether that ends the start of the daemon',
+    code: CODE,
+    error: ERROR,
+  }),
+  'plugin.state': event('info', 'a plugin changed its state', {
+    plugin: PLUGIN,
+    state: 'the new state',
+    previous: 'the one before',
+    reason: 'why it did',
+    code: CODE,
+    pid: 'its process',
+    restarts: 'starts after a crash so far',
+  }),
+  'plugin.trouble': event('warn', 'a plugin fell out of service', {
+    plugin: PLUGIN,
+    state: 'restarting, quarantined or failed',
+    previous: 'the state before',
+    reason: 'why it did',
+    code: CODE,
+    pid: 'its process',
+    restarts: 'starts after a crash so far',
+  }),
+  'plugin.log.debug': event('debug', 'a plugin wrote a line', pluginLine()),
+  'plugin.log.info': event('info', 'a plugin wrote a line', pluginLine()),
+  'plugin.log.warn': event('warn', 'a plugin wrote a line', pluginLine()),
+  'plugin.log.error': event('error', 'a plugin wrote a line', pluginLine()),
+
+  'remote.down': event('warn', 'a remote is taken to be down; its tasks go on', {
+    plugin: PLUGIN,
+    code: CODE,
+    error: ERROR,
+  }),
+  'remote.up': event('info', 'a remote is up again', {
+    plugin: PLUGIN,
+    downMs: 'how long it was down, in milliseconds',
+  }),
+  'call.throttled': event('info', 'a remote throttled; its calls rest', {
+    plugin: PLUGIN,
+    lane: 'read or write',
+    pauseMs: 'for how long, in milliseconds',
+  }),
+  'call.rejected': event('debug', 'a call failed without being sent', {
+    plugin: PLUGIN,
+    method: 'its method',
+    code: CODE,
+  }),
+  'call.failed': event('debug', 'a call of a plugin failed', {
+    plugin: PLUGIN,
+    method: 'its method',
+    outcome: 'how it failed',
+    tookMs: 'milliseconds from the send to the outcome',
+  }),
+
+  'task.accepted': event('debug', 'a task was accepted', taskFields()),
+  'task.created': event('debug', 'a task was created at its remote', taskFields()),
+  'task.adopted': event('info', 'a task was taken up from its handle', taskFields()),
+  'task.ended': event('info', 'a task is over', {
+    ...taskFields(),
+    phase: 'its terminal phase',
+    code: 'code of its error',
+  }),
+  'task.meta_large': event('warn', 'a resource meta is larger than engines should store', {
+    ...taskFields(),
+    bytes: 'its size',
+  }),
+  'task.create_retried': event('info', 'a create failed transiently and is repeated', {
+    ...taskFields(),
+    code: CODE,
+    error: ERROR,
+    delayMs: 'milliseconds until the next try',
+  }),
+  'task.orphan_deleted': event('warn', 'a job whose engine never got the handle was deleted', taskFields()),
+  'task.outputs_dropped': event('warn', 'outputs that the task does not declare were dropped', {
+    ...taskFields(),
+    names: 'their names',
+  }),
+  'delete.owed': event('info', 'a delete was accepted and is to be carried out', {
+    task: TASK,
+    plugin: PLUGIN,
+    reason: 'why the task is deleted',
+  }),
+  'delete.failed': event('warn', 'a try of an owed delete failed; it is repeated', {
+    task: TASK,
+    plugin: PLUGIN,
+    code: CODE,
+    error: ERROR,
+    attempts: 'tries so far',
+  }),
+  'delete.done': event('info', 'an owed delete was carried out', {
+    task: TASK,
+    plugin: PLUGIN,
+    attempts: 'tries it took',
+  }),
+
+  'admin.action': event('info', 'an operator acted', {
+    action: 'pause, resume or reload',
+    plugin: PLUGIN,
+    remote: 'address',
+  }),
+  'admin.denied': event('warn', 'a request for the operator’s view had a wrong token', {
+    path: 'what was asked',
+    remote: 'address',
+  }),
+  'admin.fault': event('error', 'a request to the admin server failed', {
+    path: 'what was asked',
+    code: CODE,
+    error: ERROR,
+  }),
+} as const satisfies Record<string, LogEventEntry>;
+
+function pluginLine() {
+  return {
+    plugin: PLUGIN,
+    line: 'what it wrote',
+    source: 'plugin (its logger), stdout, stderr, or host (the host about it)',
+    data: 'its fields',
+  } as const;
+}
+
+function taskFields() {
+  return { task: TASK, plugin: PLUGIN, taskType: 'its task type' } as const;
+}
+
+export type LogEventName = keyof typeof LOG_EVENTS;
+/** The fields an event may carry; those that are undefined are left out of the line. */
+export type LogFields<E extends LogEventName> = { readonly [F in keyof (typeof LOG_EVENTS)[E]['fields']]?: unknown };

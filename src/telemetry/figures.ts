@@ -1,0 +1,181 @@
+import type { MetricSet } from './metric-set.js';
+import { setAll } from './metric-set.js';
+
+/** What the daemon measures when somebody asks, by value; handed in as a function and called at each scrape. */
+export interface DaemonFigures {
+  /** The state the daemon is in, and all there are. */
+  readonly state: string;
+  readonly states: readonly string[];
+  readonly finishedTasks: number;
+  /** Finished tasks dropped for room since the start. */
+  readonly evictions: number;
+  readonly watchers: number;
+  /** Times a Watch stream was told that it lagged, since the start. */
+  readonly lagged: number;
+  readonly deletesOwed: number;
+  readonly plugins: readonly PluginFigures[];
+}
+
+export interface LaneFigures {
+  readonly tokensNow: number;
+  readonly queued: number;
+  readonly inFlight: number;
+  readonly qps: number;
+  readonly burst: number;
+}
+
+/** Of one registered plugin; what it does not have (a plugin that failed to load has no lanes) is left out. */
+export interface PluginFigures {
+  readonly id: string;
+  readonly state: string;
+  readonly paused: boolean;
+  readonly restarts: number;
+  readonly rssBytes: number;
+  /** Tasks that are not over, by stage. */
+  readonly stages?: Readonly<Record<string, number>>;
+  readonly lanes?: { readonly read: LaneFigures; readonly write: LaneFigures };
+  readonly schedule?: {
+    readonly tracked: number;
+    readonly inFlight: number;
+    readonly due: number;
+    readonly oldestOverdueMs: number;
+    readonly longestIntervalMs: number;
+    readonly remote: 'up' | 'down';
+  };
+  readonly quotas?: readonly {
+    readonly quotaNamespace: string;
+    /** undefined: unlimited. */
+    readonly total: number | undefined;
+    readonly used: number;
+    readonly waiting: number;
+  }[];
+}
+
+/** States that a plugin can be in, for the one-of gauge. */
+const PLUGIN_STATES = ['starting', 'serving', 'restarting', 'quarantined', 'failed', 'skipped', 'stopped'] as const;
+
+/** Sets every gauge that is measured at scrape. */
+export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
+  const { plugins } = figures;
+  setAll<'pluginhost_daemon_state'>(
+    set.gauge('pluginhost_daemon_state'),
+    figures.states.map((state) => [{ state }, state === figures.state ? 1 : 0]),
+  );
+  set.gauge('pluginhost_finished_tasks').set(figures.finishedTasks);
+  set.gauge('pluginhost_watch_subscribers').set(figures.watchers);
+  set.gauge('pluginhost_deletes_owed').set(figures.deletesOwed);
+  setAll<'pluginhost_tasks'>(
+    set.gauge('pluginhost_tasks'),
+    plugins.flatMap(({ id, stages = {} }) =>
+      Object.entries(stages).map(([stage, count]) => [{ plugin: id, stage }, count] as const),
+    ),
+  );
+  writeProcesses(set, plugins);
+  writeSchedules(set, plugins);
+  writeLanes(set, plugins);
+  writeQuotas(set, plugins);
+}
+
+function writeProcesses(set: MetricSet, plugins: readonly PluginFigures[]): void {
+  setAll<'pluginhost_plugin_state'>(
+    set.gauge('pluginhost_plugin_state'),
+    plugins.flatMap(({ id, state }) =>
+      PLUGIN_STATES.map((name) => [{ plugin: id, state: name }, name === state ? 1 : 0] as const),
+    ),
+  );
+  setAll<'pluginhost_plugin_paused'>(
+    set.gauge('pluginhost_plugin_paused'),
+    plugins.map(({ id, paused }) => [{ plugin: id }, paused ? 1 : 0]),
+  );
+  setAll<'pluginhost_plugin_resident_memory_bytes'>(
+    set.gauge('pluginhost_plugin_resident_memory_bytes'),
+    plugins.map(({ id, rssBytes }) => [{ plugin: id }, rssBytes]),
+  );
+}
+
+function writeSchedules(set: MetricSet, plugins: readonly PluginFigures[]): void {
+  const values = <T>(value: (schedule: NonNullable<PluginFigures['schedule']>) => T) =>
+    plugins.flatMap(({ id, schedule }) => (schedule === undefined ? [] : [[{ plugin: id }, value(schedule)] as const]));
+  setAll<'pluginhost_schedule_tracked'>(
+    set.gauge('pluginhost_schedule_tracked'),
+    values((s) => s.tracked),
+  );
+  setAll<'pluginhost_schedule_in_flight'>(
+    set.gauge('pluginhost_schedule_in_flight'),
+    values((s) => s.inFlight),
+  );
+  setAll<'pluginhost_schedule_due'>(
+    set.gauge('pluginhost_schedule_due'),
+    values((s) => s.due),
+  );
+  setAll<'pluginhost_schedule_oldest_overdue_seconds'>(
+    set.gauge('pluginhost_schedule_oldest_overdue_seconds'),
+    values((s) => Math.max(0, s.oldestOverdueMs) / 1000),
+  );
+  setAll<'pluginhost_schedule_longest_interval_seconds'>(
+    set.gauge('pluginhost_schedule_longest_interval_seconds'),
+    values((s) => s.longestIntervalMs / 1000),
+  );
+  setAll<'pluginhost_remote_down'>(
+    set.gauge('pluginhost_remote_down'),
+    values((s) => (s.remote === 'down' ? 1 : 0)),
+  );
+}
+
+function writeLanes(set: MetricSet, plugins: readonly PluginFigures[]): void {
+  const values = (value: (lane: LaneFigures) => number) =>
+    plugins.flatMap(({ id, lanes }) =>
+      lanes === undefined
+        ? []
+        : (['read', 'write'] as const).map((lane) => [{ plugin: id, lane }, value(lanes[lane])] as const),
+    );
+  setAll<'pluginhost_limit_tokens'>(
+    set.gauge('pluginhost_limit_tokens'),
+    values((lane) => lane.tokensNow),
+  );
+  setAll<'pluginhost_limit_queued'>(
+    set.gauge('pluginhost_limit_queued'),
+    values((lane) => lane.queued),
+  );
+  setAll<'pluginhost_limit_in_flight'>(
+    set.gauge('pluginhost_limit_in_flight'),
+    values((lane) => lane.inFlight),
+  );
+  setAll<'pluginhost_limit_qps'>(
+    set.gauge('pluginhost_limit_qps'),
+    values((lane) => lane.qps),
+  );
+  setAll<'pluginhost_limit_burst'>(
+    set.gauge('pluginhost_limit_burst'),
+    values((lane) => lane.burst),
+  );
+}
+
+/**
+ * A plugin derives quota namespaces from the task, so only those of its config are labels of their own; the unlimited
+ * ones are summed as `other`.
+ */
+function writeQuotas(set: MetricSet, plugins: readonly PluginFigures[]): void {
+  const rows = plugins.flatMap(({ id, quotas = [] }) => {
+    const limited = quotas.filter(({ total }) => total !== undefined);
+    const rest = quotas.filter(({ total }) => total === undefined);
+    const sum = (key: 'used' | 'waiting') => rest.reduce((total, row) => total + row[key], 0);
+    const other = { quotaNamespace: 'other', total: undefined, used: sum('used'), waiting: sum('waiting') };
+    return [...limited, ...(rest.length > 0 ? [other] : [])].map((row) => ({
+      labels: { plugin: id, quota_namespace: row.quotaNamespace },
+      ...row,
+    }));
+  });
+  setAll<'pluginhost_quota_tokens'>(
+    set.gauge('pluginhost_quota_tokens'),
+    rows.flatMap(({ labels, total }) => (total === undefined ? [] : [[labels, total] as const])),
+  );
+  setAll<'pluginhost_quota_tokens_used'>(
+    set.gauge('pluginhost_quota_tokens_used'),
+    rows.map(({ labels, used }) => [labels, used]),
+  );
+  setAll<'pluginhost_quota_waiting'>(
+    set.gauge('pluginhost_quota_waiting'),
+    rows.map(({ labels, waiting }) => [labels, waiting]),
+  );
+}

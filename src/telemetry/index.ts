@@ -1,0 +1,6 @@
+export { faultFields, logLoadReport } from './adapters.js';
+export { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
+export type { DaemonFigures, LaneFigures, PluginFigures } from './figures.js';
+export { createLog, type Log, type LogOptions } from './logger.js';
+export { METRICS } from './metric-catalogue.js';
+export { Telemetry, type TelemetryOptions } from './telemetry.js';

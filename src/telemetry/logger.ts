@@ -1,0 +1,92 @@
+import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
+import { createRedactor } from './redact.js';
+
+export interface LogOptions {
+  /** Least severe level that is written. Default info. */
+  readonly level?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+  /** `json`: one object a line. `text`: one plain line for people. Default json. */
+  readonly format?: 'json' | 'text';
+  /** Further field names whose values are never written. */
+  readonly redactNames?: readonly string[];
+  /** Values that must never be written, wherever they stand. */
+  readonly secrets?: readonly string[];
+  /** Where lines go; standard output unless given. */
+  readonly sink?: DestinationStream;
+}
+
+/** The daemon's log. Lines come from the catalogue of events only. */
+export interface Log {
+  /** Writes one line, unless the event's level is below the configured one. Never throws. */
+  emit<E extends LogEventName>(event: E, fields: LogFields<E>): void;
+  /** Whether `emit` would write; for events whose fields cost something. */
+  enabled(event: LogEventName): boolean;
+  /** A log whose lines carry these fields too. */
+  child(fields: Readonly<Record<string, unknown>>): Log;
+  /** Writes out what is buffered; for the end of the process. */
+  flush(): void;
+}
+
+/** Bytes that may wait for a slow reader of standard output; beyond it lines are dropped, since memory is bounded. */
+const MAX_BUFFER = 16 * 1024 * 1024;
+
+export function createLog(options: LogOptions = {}): Log {
+  const { level = 'info', format = 'json' } = options;
+  let flush = () => {};
+  let sink = options.sink;
+  if (sink === undefined) {
+    const stdout = destination({ dest: 1, sync: false, maxLength: MAX_BUFFER });
+    // A reader that went away (EPIPE) must not end the daemon.
+    stdout.on('error', () => {});
+    flush = () => {
+      try {
+        stdout.flushSync();
+      } catch {
+        // Not open yet, or closed: nothing can be written any more.
+      }
+    };
+    sink = stdout;
+  }
+  const logger = pino(
+    {
+      level,
+      base: { pid: process.pid },
+      messageKey: 'message',
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    format === 'json' ? sink : textSink(sink),
+  );
+  const redact = createRedactor({ names: options.redactNames ?? [], values: options.secrets ?? [] });
+  return wrap(logger, redact, flush);
+}
+
+function wrap(logger: Logger, redact: (value: unknown) => unknown, flush: () => void): Log {
+  return {
+    emit(event, fields) {
+      const { level, message } = LOG_EVENTS[event];
+      if (!logger.isLevelEnabled(level)) return;
+      const safe = redact(fields);
+      logger[level]({ event, ...(typeof safe === 'object' ? safe : { fields: safe }) }, message);
+    },
+    enabled: (event) => logger.isLevelEnabled(LOG_EVENTS[event].level),
+    child: (fields) => wrap(logger.child(redact(fields) as Record<string, unknown>), redact, flush),
+    flush,
+  };
+}
+
+/** Turns each JSON line into a plain one: time, level, message, then the fields. */
+function textSink(sink: DestinationStream): DestinationStream {
+  return {
+    write(line: string) {
+      const { time, level, message, event, pid: _pid, ...fields } = JSON.parse(line) as Record<string, unknown>;
+      const rest = Object.entries(fields).map(([key, value]) => `${key}=${fieldText(value)}`);
+      sink.write(`${time} ${String(level).toUpperCase().padEnd(5)} ${[event, message, ...rest].join(' ')}\n`);
+    },
+  };
+}
+
+function fieldText(value: unknown): string {
+  if (typeof value === 'string' && /^[\w./:@-]+$/.test(value)) return value;
+  return JSON.stringify(value);
+}

@@ -1,0 +1,108 @@
+/**
+ * Every metric of the daemon, besides those of the process that prom-client brings. docs/metrics.md is generated from
+ * this table. Labels take their values from registered plugins and from fixed lists, never from a request.
+ */
+export interface MetricEntry {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly labels: readonly string[];
+  readonly buckets?: readonly number[];
+}
+
+const counter = <const L extends readonly string[]>(help: string, labels: L) =>
+  ({ type: 'counter', help, labels }) as const;
+const gauge = <const L extends readonly string[]>(help: string, labels: L) =>
+  ({ type: 'gauge', help, labels }) as const;
+const histogram = <const L extends readonly string[]>(help: string, labels: L, buckets: readonly number[]) =>
+  ({ type: 'histogram', help, labels, buckets }) as const;
+
+/** Seconds: answers from memory. */
+const FAST = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+/** Seconds: calls to a remote, and waits for them. */
+const REMOTE = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+/** Seconds: waits for a turn, which may take hours. */
+const WAIT = [0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400];
+
+const RPC = ['grpc_type', 'grpc_service', 'grpc_method'] as const;
+
+export const METRICS = {
+  // The names that gRPC middlewares share.
+  grpc_server_started_total: counter('RPCs started on the server.', RPC),
+  grpc_server_handled_total: counter('RPCs completed on the server, by status code.', [...RPC, 'grpc_code']),
+  grpc_server_msg_received_total: counter('Messages received on the server.', RPC),
+  grpc_server_msg_sent_total: counter('Messages sent by the server.', RPC),
+  grpc_server_handling_seconds: histogram('Time from the start of an RPC to its end.', RPC, FAST),
+
+  pluginhost_build_info: gauge('Always 1; the labels tell the version.', ['version', 'node_version']),
+  pluginhost_daemon_state: gauge('1 for the state the daemon is in, 0 for the others.', ['state']),
+
+  pluginhost_tasks: gauge('Tasks that are not over, by stage.', ['plugin', 'stage']),
+  pluginhost_finished_tasks: gauge('Finished tasks that are still held in memory.', []),
+  pluginhost_tasks_accepted_total: counter('Tasks accepted from engines.', ['plugin']),
+  pluginhost_tasks_created_total: counter('Tasks created at their remote.', ['plugin']),
+  pluginhost_tasks_adopted_total: counter('Tasks taken up from a handle that this process did not make.', ['plugin']),
+  pluginhost_tasks_ended_total: counter('Tasks that reached a terminal phase here.', ['plugin', 'phase']),
+  pluginhost_create_retries_total: counter('Creates that failed transiently and were scheduled again.', ['plugin']),
+  pluginhost_orphans_deleted_total: counter('Jobs deleted because their engine visibly never got the handle.', [
+    'plugin',
+  ]),
+  pluginhost_outputs_dropped_total: counter('Tasks whose undeclared outputs were dropped.', ['plugin']),
+  pluginhost_deletes_owed: gauge('Deletes that are accepted and not carried out yet.', []),
+  pluginhost_deletes_done_total: counter('Owed deletes carried out.', ['plugin']),
+  pluginhost_delete_failures_total: counter('Tries of an owed delete that failed.', ['plugin']),
+  pluginhost_watch_subscribers: gauge('Open Watch streams.', []),
+  pluginhost_watch_lagged_total: counter('Times a Watch stream was told that it had missed changes.', []),
+  pluginhost_store_evictions_total: counter('Finished tasks dropped before their time to live, for room.', []),
+
+  pluginhost_schedule_tracked: gauge('Tasks in the poll schedule.', ['plugin']),
+  pluginhost_schedule_in_flight: gauge('Reads in flight.', ['plugin']),
+  pluginhost_schedule_due: gauge('Tasks whose next read is due and not in flight.', ['plugin']),
+  pluginhost_schedule_oldest_overdue_seconds: gauge('How long the most overdue task has been due.', ['plugin']),
+  pluginhost_schedule_longest_interval_seconds: gauge('Longest poll interval in force.', ['plugin']),
+  pluginhost_schedule_lag_seconds: histogram('How late reads start after they were due.', ['plugin'], REMOTE),
+  pluginhost_reads_started_total: counter('Reads started, by what they are for.', ['plugin', 'purpose']),
+  pluginhost_remote_down: gauge('1 while the remote is taken to be down.', ['plugin']),
+  pluginhost_remote_outages_total: counter('Times the remote went down.', ['plugin']),
+
+  pluginhost_limit_wait_seconds: histogram('Time a call waited for its slot and token.', ['plugin', 'lane'], REMOTE),
+  pluginhost_limit_rejections_total: counter('Calls that failed without being sent.', ['plugin', 'method', 'code']),
+  pluginhost_throttles_total: counter('Times the remote throttled a call.', ['plugin', 'lane']),
+  pluginhost_throttle_pause_seconds_total: counter('Pauses that throttles imposed, summed.', ['plugin', 'lane']),
+  pluginhost_limit_tokens: gauge('Calls the limiter would admit now.', ['plugin', 'lane']),
+  pluginhost_limit_queued: gauge('Calls that wait for admission.', ['plugin', 'lane']),
+  pluginhost_limit_in_flight: gauge('Calls sent and not answered.', ['plugin', 'lane']),
+  pluginhost_limit_qps: gauge('Calls a second that the limit allows.', ['plugin', 'lane']),
+  pluginhost_limit_burst: gauge('Calls that may come at once after a pause.', ['plugin', 'lane']),
+
+  pluginhost_quota_tokens: gauge('Tokens of a quota namespace.', ['plugin', 'quota_namespace']),
+  pluginhost_quota_tokens_used: gauge('Tokens held by tasks.', ['plugin', 'quota_namespace']),
+  pluginhost_quota_waiting: gauge('Tasks that wait for a token.', ['plugin', 'quota_namespace']),
+  pluginhost_quota_wait_seconds: histogram('Time a task waited for its token.', ['plugin'], WAIT),
+
+  pluginhost_plugin_calls_total: counter('Calls of plugin methods, by outcome.', ['plugin', 'method', 'outcome']),
+  pluginhost_plugin_call_seconds: histogram(
+    'Time from the send of a call to its outcome.',
+    ['plugin', 'method'],
+    REMOTE,
+  ),
+  pluginhost_plugin_batch_items: histogram(
+    'Tasks read by one batch call.',
+    ['plugin'],
+    [1, 2, 5, 10, 25, 50, 100, 250, 1000],
+  ),
+  pluginhost_plugin_state: gauge('1 for the state the plugin is in, 0 for the others.', ['plugin', 'state']),
+  pluginhost_plugin_paused: gauge('1 while an operator holds the plugin back.', ['plugin']),
+  pluginhost_plugin_restarts_total: counter('Starts of the plugin’s process after a crash.', ['plugin']),
+  pluginhost_plugin_resident_memory_bytes: gauge('Resident memory of the plugin’s process.', ['plugin']),
+  pluginhost_plugin_custom_dropped_total: counter(
+    'Measurements of plugins that were dropped: bad or too many names, or values that are no numbers.',
+    ['plugin'],
+  ),
+} as const satisfies Record<string, MetricEntry>;
+
+export type MetricName = keyof typeof METRICS;
+export type NamesOf<T extends MetricEntry['type']> = {
+  [N in MetricName]: (typeof METRICS)[N]['type'] extends T ? N : never;
+}[MetricName];
+export type LabelOf<N extends MetricName> = (typeof METRICS)[N]['labels'][number];
+export type Labels<N extends MetricName> = { readonly [L in LabelOf<N>]: string };

@@ -1,0 +1,100 @@
+import { METRICS } from './metric-catalogue.js';
+import type { MetricSet, Sample } from './metric-set.js';
+
+/** Which RPC an observer is for; the transport's own words. */
+export interface RpcMethodName {
+  readonly service: string;
+  readonly method: string;
+  readonly type: 'unary' | 'server_stream' | 'bidi_stream';
+}
+
+const BUCKETS = METRICS.grpc_server_handling_seconds.buckets;
+
+/** The numbers of one RPC; every method is a few additions, since Status and GetTask go through it. */
+class RpcMethodStats {
+  readonly labels: Readonly<Record<string, string>>;
+  startedCount = 0;
+  receivedCount = 0;
+  sentCount = 0;
+  sumSeconds = 0;
+  /** Not cumulative; one more for what is longer than the last bound. */
+  readonly buckets = new Float64Array(BUCKETS.length + 1);
+  readonly codes = new Map<string, { count: number }>();
+  readonly #ok = { count: 0 };
+
+  constructor({ service, method, type }: RpcMethodName) {
+    this.labels = { grpc_type: type, grpc_service: service, grpc_method: method };
+    this.codes.set('OK', this.#ok);
+  }
+
+  started(): void {
+    this.startedCount++;
+  }
+
+  received(): void {
+    this.receivedCount++;
+  }
+
+  sent(): void {
+    this.sentCount++;
+  }
+
+  handled(code: string, seconds: number): void {
+    if (code === 'OK') this.#ok.count++;
+    else {
+      const entry = this.codes.get(code);
+      if (entry === undefined) this.codes.set(code, { count: 1 });
+      else entry.count++;
+    }
+    this.sumSeconds += seconds;
+    let index = 0;
+    while (index < BUCKETS.length && seconds > BUCKETS[index]!) index++;
+    this.buckets[index]!++;
+  }
+}
+
+/**
+ * The standard gRPC server metrics. Answers a function that makes the observer of one RPC; call it once for each, at
+ * registration, with names from the served descriptors.
+ */
+export function createRpcMetrics(set: MetricSet): (method: RpcMethodName) => RpcMethodStats {
+  const all: RpcMethodStats[] = [];
+  const each = (value: (stats: RpcMethodStats) => number) => () =>
+    all.map((stats): Sample => ({ labels: stats.labels, value: value(stats) }));
+  set.collected(
+    'grpc_server_started_total',
+    each((stats) => stats.startedCount),
+  );
+  set.collected(
+    'grpc_server_msg_received_total',
+    each((stats) => stats.receivedCount),
+  );
+  set.collected(
+    'grpc_server_msg_sent_total',
+    each((stats) => stats.sentCount),
+  );
+  set.collected('grpc_server_handled_total', () =>
+    all.flatMap((stats) =>
+      [...stats.codes].map(([code, { count }]) => ({ labels: { ...stats.labels, grpc_code: code }, value: count })),
+    ),
+  );
+  set.collected('grpc_server_handling_seconds', () => all.flatMap(histogramSamples));
+  return (method) => {
+    const stats = new RpcMethodStats(method);
+    all.push(stats);
+    return stats;
+  };
+}
+
+function histogramSamples(stats: RpcMethodStats): Sample[] {
+  const name = 'grpc_server_handling_seconds';
+  let total = 0;
+  const samples: Sample[] = [...stats.buckets].map((count, index) => {
+    total += count;
+    const le = index < BUCKETS.length ? String(BUCKETS[index]) : '+Inf';
+    return { metricName: `${name}_bucket`, labels: { ...stats.labels, le }, value: total };
+  });
+  samples.push({ metricName: `${name}_sum`, labels: stats.labels, value: stats.sumSeconds });
+  samples.push({ metricName: `${name}_count`, labels: stats.labels, value: total });
+  return samples;
+}

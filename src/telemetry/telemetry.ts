@@ -1,0 +1,98 @@
+import {
+  type AdapterParts,
+  gateAdapter,
+  hostAdapter,
+  quotaAdapter,
+  refreshAdapter,
+  rpcLogAdapter,
+  taskAdapter,
+} from './adapters.js';
+import { CustomMetrics } from './custom-metrics.js';
+import { type DaemonFigures, type PluginFigures, writeFigures } from './figures.js';
+import type { Log } from './logger.js';
+import { MetricSet } from './metric-set.js';
+import { createRpcMetrics } from './rpc-metrics.js';
+
+export interface TelemetryOptions {
+  readonly log: Log;
+  /** The daemon's version. */
+  readonly version: string;
+  /** Ids of the configured plugins; no other id becomes a label. */
+  readonly plugins: readonly string[];
+  /** Whether CPU, memory, event-loop delay and the like of the process are measured; once a process. Default true. */
+  readonly processMetrics?: boolean;
+}
+
+/** All that one daemon measures and logs. Nothing here is shared between daemons. */
+export class Telemetry {
+  readonly log: Log;
+  readonly metrics = new MetricSet();
+  /** Makes the observer of one RPC; see rpc/'s RpcMetrics. */
+  readonly rpcMetrics: ReturnType<typeof createRpcMetrics>;
+  readonly gateEvents: ReturnType<typeof gateAdapter>;
+  readonly hostEvents: ReturnType<typeof hostAdapter>;
+  readonly taskEvents: ReturnType<typeof taskAdapter>;
+  readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
+  readonly #parts: AdapterParts;
+  #source: (() => DaemonFigures) | undefined;
+  #figures: DaemonFigures | undefined;
+
+  constructor(options: TelemetryOptions) {
+    this.log = options.log;
+    const known = new Set(options.plugins);
+    const label = (plugin: string) => (known.has(plugin) ? plugin : 'unregistered');
+    const set = this.metrics;
+    const dropped = set.counter('pluginhost_plugin_custom_dropped_total');
+    const custom = new CustomMetrics(set, (plugin) => dropped.inc({ plugin }));
+    this.#parts = { set, log: options.log, custom, label };
+    if (options.processMetrics ?? true) set.addProcessMetrics();
+    const version = options.version;
+    set.gauge('pluginhost_build_info').set({ version, node_version: process.version }, 1);
+    this.rpcMetrics = createRpcMetrics(set);
+    this.gateEvents = gateAdapter(this.#parts);
+    this.hostEvents = hostAdapter(this.#parts);
+    this.taskEvents = taskAdapter(this.#parts);
+    this.rpcLog = rpcLogAdapter(this.#parts);
+    this.#collectTotals();
+  }
+
+  refreshEvents(pluginId: string): ReturnType<typeof refreshAdapter> {
+    return refreshAdapter(this.#parts, pluginId);
+  }
+
+  quotaEvents(pluginId: string): ReturnType<typeof quotaAdapter> {
+    return quotaAdapter(this.#parts, pluginId);
+  }
+
+  /** Says where the figures come from; asked at each scrape, synchronously. */
+  measure(source: () => DaemonFigures): void {
+    this.#source = source;
+  }
+
+  /** The metrics as Prometheus text. */
+  async scrape(): Promise<{ readonly text: string; readonly contentType: string }> {
+    this.#figures = this.#source?.();
+    if (this.#figures !== undefined) writeFigures(this.metrics, this.#figures);
+    return { text: await this.metrics.text(), contentType: this.metrics.contentType };
+  }
+
+  /** Counters that others keep. */
+  #collectTotals(): void {
+    const total = (value: (figures: DaemonFigures) => number) => () =>
+      this.#figures === undefined ? [] : [{ labels: {}, value: value(this.#figures) }];
+    this.metrics.collected(
+      'pluginhost_store_evictions_total',
+      total((figures) => figures.evictions),
+    );
+    this.metrics.collected(
+      'pluginhost_watch_lagged_total',
+      total((figures) => figures.lagged),
+    );
+    this.metrics.collected('pluginhost_plugin_restarts_total', () =>
+      (this.#figures?.plugins ?? []).map(({ id, restarts }: PluginFigures) => ({
+        labels: { plugin: id },
+        value: restarts,
+      })),
+    );
+  }
+}

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { describe, it } from 'node:test';
+import { AdminServer } from '../../src/admin/index.js';
+import { HostError } from '../../src/errors/index.js';
+import { createDeferred } from '../../src/lib/deferred.js';
+import { captureLog } from '../telemetry/support.js';
+import { makeSource, serveAdmin, TOKEN } from './support.js';
+
+const GUARDED: [string, string][] = [
+  ['GET', '/v1/plugins'],
+  ['GET', '/v1/tasks'],
+  ['GET', '/v1/deletes'],
+  ['GET', '/v1/orphans'],
+  ['GET', '/v1/config'],
+  ['POST', '/v1/plugins/slurm/pause'],
+  ['POST', '/v1/plugins/slurm/resume'],
+  ['POST', '/v1/plugins/slurm/reload'],
+];
+
+describe('admin server', () => {
+  it('serves metrics and health without a token', async (t) => {
+    const { call } = await serveAdmin(t, { token: undefined });
+    const metrics = await call('/metrics');
+    assert.equal(metrics.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    assert.match(await metrics.text(), /pluginhost_build_info\{version="1\.2\.3"/);
+    assert.deepEqual(await (await call('/healthz')).json(), { status: 'ok', tickAgeMs: 12 });
+    assert.deepEqual(await (await call('/readyz')).json(), { status: 'ready', state: 'ready', unready: [] });
+    const head = await call('/healthz', { method: 'HEAD' });
+    assert.equal(head.status, 200);
+    assert.equal(await head.text(), '');
+  });
+
+  it('answers 503 while it makes no progress, or is not ready, naming what is not', async (t) => {
+    const unready = [{ what: 'plugin slurm', why: 'failed to load', fatal: true }];
+    const { call } = await serveAdmin(t, {
+      source: makeSource({
+        liveness: () => ({ ok: false, detail: { tickAgeMs: 99_000 } }),
+        readiness: () => ({ ready: false, state: 'starting', unready }),
+      }),
+    });
+    const health = await call('/healthz');
+    assert.deepEqual([health.status, await health.json()], [503, { status: 'stuck', tickAgeMs: 99_000 }]);
+    const ready = await call('/readyz');
+    assert.deepEqual([ready.status, await ready.json()], [503, { status: 'not ready', state: 'starting', unready }]);
+  });
+
+  it('shows and does nothing without the token, and says how it is sent', async (t) => {
+    const source = makeSource();
+    const { call, lines } = await serveAdmin(t, { source });
+    for (const [method, path] of GUARDED) {
+      for (const authorization of [undefined, 'Bearer wrong', `Basic ${TOKEN}`, `Bearer ${TOKEN}x`, 'Bearer ', TOKEN]) {
+        const response = await call(path, { method, headers: authorization === undefined ? {} : { authorization } });
+        assert.equal(response.status, 401, `${method} ${path} ${authorization}`);
+        assert.match(response.headers.get('www-authenticate') ?? '', /^Bearer/);
+        const body = (await response.json()) as { code: string; message: string };
+        assert.equal(body.code, 'ADMIN_TOKEN_WRONG');
+        assert.doesNotMatch(body.message, new RegExp(TOKEN));
+      }
+    }
+    assert.deepEqual(source.done, []);
+    assert.equal(lines.filter(({ event }) => event === 'admin.denied').length, 1, 'a flood of denials is one line');
+  });
+
+  it('keeps the operator’s view closed where no token is configured, whatever is sent', async (t) => {
+    const { call } = await serveAdmin(t, { token: undefined });
+    for (const [method, path] of GUARDED) {
+      for (const authorization of ['Bearer x', 'Bearer undefined', 'Bearer ']) {
+        const response = await call(path, { method, headers: { authorization } });
+        assert.equal(response.status, 403);
+        const body = (await response.json()) as { code: string; message: string };
+        assert.equal(body.code, 'ADMIN_TOKEN_UNSET');
+        assert.match(body.message, /admin\.token/);
+      }
+    }
+  });
+
+  it('answers the operator’s view and passes filters and pages on', async (t) => {
+    const { operator } = await serveAdmin(t);
+    assert.deepEqual(await (await operator('/v1/plugins')).json(), { plugins: [{ id: 'slurm' }] });
+    assert.deepEqual(await (await operator('/v1/config')).json(), { config: { admin: { token: '********' } } });
+    assert.deepEqual(await (await operator('/v1/deletes')).json(), { deletes: [], next: null });
+    assert.deepEqual(await (await operator('/v1/orphans?limit=5')).json(), { orphans: [], next: null });
+    const page = await (
+      await operator('/v1/tasks?limit=7&after=k-1&plugin=slurm&phase=RUNNING&stage=live&project=p')
+    ).json();
+    assert.deepEqual(page, {
+      tasks: [{ limit: 7, after: 'k-1', plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p' }],
+      next: 'k-2',
+    });
+    assert.deepEqual(((await (await operator('/v1/tasks')).json()) as { tasks: unknown }).tasks, [
+      { limit: 100, after: '' },
+    ]);
+  });
+
+  it('pauses, resumes and reloads, logging who did it', async (t) => {
+    const source = makeSource();
+    const { operator, lines } = await serveAdmin(t, { source });
+    for (const action of ['pause', 'resume', 'reload']) {
+      const response = await operator(`/v1/plugins/slurm/${action}`, { method: 'POST' });
+      assert.deepEqual([response.status, await response.json()], [200, { plugin: 'slurm', done: action }]);
+    }
+    assert.deepEqual(source.done, ['pause slurm', 'resume slurm', 'reload slurm']);
+    const noted = lines.filter(({ event }) => event === 'admin.action');
+    assert.deepEqual(
+      noted.map(({ action, plugin }) => [action, plugin]),
+      [
+        ['pause', 'slurm'],
+        ['resume', 'slurm'],
+        ['reload', 'slurm'],
+      ],
+    );
+    const unknown = await operator('/v1/plugins/nobody/pause', { method: 'POST' });
+    assert.equal(unknown.status, 503);
+    assert.equal(((await unknown.json()) as { code: string }).code, 'PLUGIN_NOT_SERVING');
+  });
+
+  it('refuses bad requests with a code: paths, methods, queries, bodies', async (t) => {
+    const { operator } = await serveAdmin(t);
+    const cases: [string, RequestInit, number, string][] = [
+      ['/', {}, 404, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/metrics/', {}, 404, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/v1/plugins/../config', {}, 200, ''],
+      ['/v1/plugins/Bad%20Id/pause', { method: 'POST' }, 404, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/v1/plugins/slurm/pause', {}, 405, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/metrics', { method: 'POST' }, 405, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/v1/tasks', { method: 'DELETE' }, 405, 'ADMIN_ROUTE_UNKNOWN'],
+      ['/v1/tasks?limit=0', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?limit=1001', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?limit=ten', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?limit=5&limit=6', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?colour=red', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?__proto__=x', {}, 400, 'REQUEST_FIELD_INVALID'],
+      [`/v1/tasks?plugin=${'x'.repeat(501)}`, {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/plugins?x=1', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/plugins/slurm/pause', { method: 'POST', body: 'x'.repeat(5000) }, 413, 'REQUEST_TOO_LARGE'],
+    ];
+    for (const [path, init, status, code] of cases) {
+      const response = await operator(path, init);
+      assert.equal(response.status, status, `${init.method ?? 'GET'} ${path}`);
+      const body = (await response.json()) as { code?: string };
+      if (code !== '') assert.equal(body.code, code);
+      if (status === 405) assert.ok(response.headers.get('allow'));
+    }
+  });
+
+  it('answers 500 without details for a fault of its own, and logs it', async (t) => {
+    const { call, lines } = await serveAdmin(t, {
+      source: makeSource({ metrics: () => Promise.reject(new TypeError('hidden detail')) }),
+    });
+    const response = await call('/metrics');
+    assert.equal(response.status, 500);
+    assert.doesNotMatch(await response.text(), /hidden/);
+    assert.equal(lines.find(({ event }) => event === 'admin.fault')?.error, 'hidden detail');
+    assert.equal((await call('/healthz')).status, 200);
+  });
+
+  it('drops connections beyond its bound and serves again when one is free', async (t) => {
+    const { server, call } = await serveAdmin(t, { maxConnections: 2 });
+    const { port } = new URL(`http://${server.address}`);
+    const open = [net.connect(Number(port), '127.0.0.1'), net.connect(Number(port), '127.0.0.1')];
+    await Promise.all(open.map((socket) => once(socket, 'connect')));
+    const third = net.connect(Number(port), '127.0.0.1').on('error', () => {});
+    await once(third, 'close');
+    const closed = open.map((socket) => once(socket, 'close'));
+    for (const socket of open) socket.end();
+    await Promise.all(closed);
+    assert.equal((await call('/healthz')).status, 200);
+  });
+
+  it('stops cleanly: lets an answer in flight end, ends idle connections, may be called twice', async (t) => {
+    const entered = createDeferred<void>();
+    const release = createDeferred<void>();
+    const { server, call, url } = await serveAdmin(t, {
+      source: makeSource({
+        async metrics() {
+          entered.resolve();
+          await release.promise;
+          return { text: 'late', contentType: 'text/plain' };
+        },
+      }),
+    });
+    await (await call('/healthz')).text();
+    const pending = call('/metrics');
+    await entered.promise;
+    const stopped = server.stop(60_000);
+    release.resolve();
+    assert.equal(await (await pending).text(), 'late');
+    await stopped;
+    await server.stop();
+    await assert.rejects(fetch(`${url}/healthz`));
+  });
+
+  it('ends what is still running when its grace is over', async (t) => {
+    const entered = createDeferred<void>();
+    const { server, call } = await serveAdmin(t, {
+      source: makeSource({
+        metrics() {
+          entered.resolve();
+          return new Promise(() => {});
+        },
+      }),
+    });
+    const pending = assert.rejects(call('/metrics'));
+    await entered.promise;
+    await server.stop(0);
+    await pending;
+  });
+
+  it('says which address it cannot listen on', async (t) => {
+    const { server } = await serveAdmin(t);
+    const port = Number(server.address.split(':').at(-1));
+    const { log } = captureLog();
+    const second = new AdminServer({
+      host: '127.0.0.1',
+      port,
+      maxConnections: 1,
+      token: undefined,
+      source: makeSource(),
+      log,
+    });
+    await assert.rejects(second.start(), (error) => {
+      assert.ok(HostError.is(error));
+      assert.equal(error.code, 'LISTEN_FAILED');
+      assert.match(error.message, new RegExp(`127\\.0\\.0\\.1:${port}`));
+      return true;
+    });
+    await second.stop();
+  });
+});

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createClient, PluginHostError, type WatchUpdate } from '../../src/client/index.js';
+import { HostError } from '../../src/errors/index.js';
+import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
+import { type Fixture, idl, startServer } from '../rpc/support.js';
+
+/** Changes a task as the store would, and tells Watch. */
+function move(fixture: Fixture, handle: Buffer, state: PhaseState): void {
+  const record = fixture.tasks.peek(handle)!;
+  record.state = state;
+  record.phaseVersion += 1;
+  record.encoded.length = 0;
+  fixture.tasks.ring.append(record);
+}
+
+const until = async (condition: () => boolean): Promise<void> => {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test('an error of the daemon arrives with code, status, delay, details and field', async (t) => {
+  const fixture = await startServer(t);
+  fixture.tasks.before = () => {
+    throw new HostError('STORE_FULL', 'full', { retryAfterMs: 1500, details: { field: 'task', held: '5' } });
+  };
+  await assert.rejects(
+    fixture.client().create({ generatedName: 'a', template: { type: 'demo' } }),
+    (error: PluginHostError) => {
+      assert.ok(error instanceof PluginHostError);
+      assert.deepEqual(
+        [error.code, error.status, error.message, error.retryAfterMs],
+        ['STORE_FULL', 'RESOURCE_EXHAUSTED', 'full', 1500],
+      );
+      assert.deepEqual({ ...error.details }, { field: 'task', held: '5' });
+      assert.deepEqual(error.violations, [{ field: 'task', description: 'full' }]);
+      return true;
+    },
+  );
+});
+
+test('an error of the transport has the name of its status as code', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  await fixture.server.forceStop();
+  await assert.rejects(client.listPlugins({ deadlineMs: 5000 }), { code: 'UNAVAILABLE', status: 'UNAVAILABLE' });
+});
+
+test('a bad template or input is refused before anything is sent', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  await assert.rejects(client.create({ generatedName: 'a', template: { typ: 'demo' } }), {
+    code: 'REQUEST_FIELD_INVALID',
+    message: /TaskTemplate has no field typ/,
+  });
+  await assert.rejects(client.create({ generatedName: 'a', template: { type: 'demo' }, inputs: { literals: 5 } }), {
+    message: /LiteralMap\.literals/,
+  });
+  assert.equal(fixture.tasks.specs.length, 0);
+});
+
+test('a call can be given up, before and while it runs', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const stop = new AbortController();
+  fixture.tasks.before = () => {
+    stop.abort();
+    return new Promise(() => {});
+  };
+  const options = { signal: stop.signal };
+  await assert.rejects(client.create({ generatedName: 'a', template: { type: 'demo' } }, options), {
+    code: 'CANCELLED',
+  });
+  await assert.rejects(client.listPlugins(options), { code: 'CANCELLED', message: /before it was sent/ });
+});
+
+test('Watch goes on by itself after the daemon drained and another one took its place, with nothing lost or doubled', async (t) => {
+  const first = await startServer(t);
+  const client = createClient({ address: first.address, idl });
+  t.after(() => client.close());
+  const { handle } = await client.create({ generatedName: 'a', template: { type: 'demo' } });
+  const stop = new AbortController();
+  const updates: WatchUpdate[] = [];
+  const reading = (async () => {
+    for await (const update of client.watch({ plugins: ['demo'] }, { signal: stop.signal })) updates.push(update);
+  })();
+  await until(() => updates.length === 1);
+  move(first, handle, phaseState('RUNNING'));
+  await until(() => updates.length === 2);
+  assert.equal(await first.server.stop(60_000), true);
+  await until(() => updates.at(-1)!.kind === 'bookmark');
+  // The next daemon, on the same address, holds what happened meanwhile.
+  const second = await startServer(t, { port: first.port });
+  second.tasks.ring.events.push(...first.tasks.ring.events);
+  second.tasks.records.set(handle.toString('latin1'), first.tasks.peek(handle)!);
+  move(second, handle, phaseState('SUCCESS'));
+  await until(() => updates.some((update) => update.kind === 'change' && update.resumeToken === '2'));
+  stop.abort();
+  await reading;
+  const changes = updates.filter((update) => update.kind === 'change');
+  assert.deepEqual(
+    changes.map((change) => change.resumeToken),
+    ['1', '2'],
+  );
+  assert.deepEqual(second.tasks.ring.filters[0], {
+    plugins: ['demo'],
+    handles: [],
+    resumeToken: '1',
+    includeCurrent: false,
+  });
+});
+
+test('Watch throws what resuming cannot cure, and tells that it lagged', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const bad = client.watch({ resumeToken: 'foreign' })[Symbol.asyncIterator]();
+  await assert.rejects(bad.next(), { code: 'RESUME_TOKEN_INVALID', status: 'INVALID_ARGUMENT' });
+  const stream = client.watch()[Symbol.asyncIterator]();
+  await stream.next();
+  fixture.tasks.ring.push({ kind: 'lagged', resumeToken: '9', dropped: 3 });
+  assert.deepEqual((await stream.next()).value, { kind: 'lagged', resumeToken: '9', dropped: 3 });
+  await stream.return!();
+  await until(() => fixture.server.openStreams === 0);
+});
+
+test('waitForEnd answers the terminal state and shows each on the way', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const { handle } = await client.create({ generatedName: 'a', template: { type: 'demo' } });
+  const seen: string[] = [];
+  const waiting = client.waitForEnd(handle, { onStatus: ({ phaseInfo }) => seen.push(phaseInfo.phase) });
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  move(fixture, handle, phaseState('RUNNING'));
+  await until(() => seen.includes('RUNNING'));
+  move(fixture, handle, phaseState('PERMANENT_FAILURE', { error: { code: 'c', message: 'm', kind: 'USER' } }));
+  const end = await waiting;
+  assert.deepEqual(
+    [end.phaseInfo.phase, end.phaseInfo.error],
+    ['PERMANENT_FAILURE', { code: 'c', message: 'm', kind: 'USER' }],
+  );
+  assert.deepEqual([...new Set(seen)], ['QUEUED', 'RUNNING', 'PERMANENT_FAILURE']);
+  assert.equal(
+    (await client.waitForEnd(handle)).phaseInfo.phase,
+    'PERMANENT_FAILURE',
+    'a task that is over answers at once',
+  );
+  await until(() => fixture.tasks.ring.readers.size === 0);
+});
+
+test('waitForEnd reads Status again when Watch lagged', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const { handle } = await client.create({ generatedName: 'a', template: { type: 'demo' } });
+  const waiting = client.waitForEnd(handle);
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  const record = fixture.tasks.peek(handle)!;
+  record.state = phaseState('SUCCESS');
+  record.encoded.length = 0;
+  fixture.tasks.ring.push({ kind: 'lagged', resumeToken: '5', dropped: 0 });
+  assert.equal((await waiting).phaseInfo.phase, 'SUCCESS');
+});
+
+test('waitForEnd ends when the task is deleted, the time is up, or the caller gives up', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const { handle } = await client.create({ generatedName: 'a', template: { type: 'demo' } });
+  await assert.rejects(client.waitForEnd(handle, { timeoutMs: 30 }), {
+    code: 'DEADLINE_EXCEEDED',
+    message: /within 30 ms/,
+  });
+  const stop = new AbortController();
+  const given = client.waitForEnd(handle, { signal: stop.signal });
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  stop.abort();
+  await assert.rejects(given, { code: 'CANCELLED' });
+  await until(() => fixture.tasks.ring.readers.size === 0);
+  const deleted = client.waitForEnd(handle);
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  fixture.tasks.ring.append(fixture.tasks.peek(handle)!, true);
+  await assert.rejects(deleted, { code: 'TASK_DELETED' });
+});

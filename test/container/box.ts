@@ -1,0 +1,110 @@
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fromRoot } from '../support/paths.js';
+
+/** What an image tells a container engine, as far as it matters here. */
+export interface ImageConfig {
+  readonly User: string;
+  readonly WorkingDir: string;
+  readonly Env: readonly string[];
+  readonly Entrypoint: readonly string[];
+  readonly Cmd: readonly string[];
+  readonly Healthcheck: { readonly Test: readonly string[] };
+  readonly Labels: Readonly<Record<string, string>>;
+}
+
+/** An image that scripts/container-image.sh built into a folder. */
+export interface Image {
+  readonly folder: string;
+  readonly rootfs: string;
+  readonly config: ImageConfig;
+}
+
+/** Builds the image; takes a minute or two. Throws with the build's own words. */
+export function buildImage(folder: string): Image {
+  const built = spawnSync(fromRoot('scripts', 'container-image.sh'), [folder], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (built.status !== 0) throw new Error(`the image was not built (${built.status ?? built.signal})`);
+  const described = JSON.parse(readFileSync(path.join(folder, 'image.json'), 'utf8'));
+  return { folder, rootfs: built.stdout.trim(), config: described.Docker.config };
+}
+
+export function removeImage(folder: string): void {
+  spawnSync(fromRoot('scripts', 'container-image.sh'), ['--remove', folder], { stdio: 'inherit' });
+}
+
+export interface BoxOptions {
+  /** Instead of the image's own command. */
+  readonly command?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Host folder -> folder in the container. */
+  readonly volume?: readonly [string, string];
+}
+
+/** A running container: what it printed, ways in, its end. */
+export interface Box {
+  /** Process 1 of the container, as the host numbers it. */
+  pid(): number;
+  /** Runs a command inside, as the image's user, and waits for it. */
+  exec(command: readonly string[]): SpawnSyncReturns<string>;
+  output(): string;
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+}
+
+/** Starts the image as an engine would: its user, folder, environment and command, with a read-only root. */
+export function startBox(image: Image, options: BoxOptions = {}): Box {
+  const { config, rootfs } = image;
+  const env = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
+  const command = options.command ?? [...config.Entrypoint, ...config.Cmd];
+  const child = spawn(
+    fromRoot('scripts', 'container-run.sh'),
+    [rootfs, config.User, config.WorkingDir, ...env, '--', ...command],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...(options.volume ? { CONTAINER_VOLUME: options.volume.join(':') } : {}) },
+    },
+  );
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+    });
+  }
+  const pid = (): number => {
+    const outer = child.pid;
+    const children = readFileSync(`/proc/${outer}/task/${outer}/children`, 'utf8').trim().split(/\s+/);
+    const first = Number(children[0]);
+    if (!first) throw new Error(`the container has no process 1; it printed:\n${text}`);
+    return first;
+  };
+  return {
+    pid,
+    exec(inside) {
+      const [uid, gid] = config.User.split(':') as [string, string];
+      const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--root', '--wd'];
+      return spawnSync(
+        'nsenter',
+        [
+          '--target',
+          String(pid()),
+          ...namespaces,
+          '--setgid',
+          gid,
+          '--setuid',
+          uid,
+          '/usr/bin/env',
+          '-i',
+          ...env,
+          ...inside,
+        ],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+    },
+    output: () => text,
+    ended: once(child, 'close').then(([code, signal]) => ({ code, signal })),
+  };
+}

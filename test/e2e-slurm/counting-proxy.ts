@@ -1,0 +1,111 @@
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+
+/** One request that reached the proxy, whether or not slurmrestd was there to answer it. */
+export interface CountedRequest {
+  readonly atMs: number;
+  readonly method: string;
+  readonly path: string;
+  /** What the plugin made it for, from its User-Agent. */
+  readonly purpose: string;
+  readonly token: string;
+  /** 0 while slurmrestd is away. */
+  status: number;
+}
+
+/** Stands between the daemon and slurmrestd and writes down every request. A slurmrestd that is away shows as a broken connection. */
+export class CountingProxy {
+  readonly requests: CountedRequest[] = [];
+  readonly #server: Server;
+
+  private constructor(private readonly upstream: URL) {
+    this.#server = createServer((request, response) => this.#forward(request, response));
+  }
+
+  static async start(upstream: string): Promise<CountingProxy> {
+    const proxy = new CountingProxy(new URL(upstream));
+    await new Promise<void>((resolve, reject) => {
+      proxy.#server.once('error', reject);
+      proxy.#server.listen(0, '127.0.0.1', resolve);
+    });
+    return proxy;
+  }
+
+  get url(): string {
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new Error('the proxy is not listening');
+    return `http://127.0.0.1:${address.port}`;
+  }
+
+  #forward(request: IncomingMessage, response: ServerResponse): void {
+    const counted: CountedRequest = {
+      atMs: performance.now(),
+      method: request.method ?? '',
+      path: request.url ?? '',
+      purpose: /\((\w+)\)$/.exec(request.headers['user-agent'] ?? '')?.[1] ?? '',
+      token: String(request.headers['x-slurm-user-token'] ?? ''),
+      status: 0,
+    };
+    this.requests.push(counted);
+    const outgoing = httpRequest(
+      {
+        host: this.upstream.hostname,
+        port: this.upstream.port,
+        method: request.method,
+        path: request.url,
+        headers: request.headers,
+        agent: false,
+      },
+      (answer) => {
+        counted.status = answer.statusCode ?? 0;
+        response.writeHead(counted.status, answer.headers);
+        answer.pipe(response);
+        answer.on('error', () => response.destroy());
+      },
+    );
+    outgoing.on('error', () => response.destroy());
+    response.on('close', () => outgoing.destroy());
+    request.pipe(outgoing);
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+export interface WindowVerdict {
+  readonly requests: number;
+  /** Most that came in any second. */
+  readonly mostInOneSecond: number;
+  /** By how many requests the fullest window was over `burst + qps * W`; at most 0 when none was. */
+  readonly excess: number;
+}
+
+/**
+ * Looks at every window that begins and ends with a request: in W seconds at most `burst + qps * W`. `slackSeconds` is
+ * added to W, since requests are counted when they arrive and not when the limit let them go.
+ */
+export function checkWindows(
+  timesMs: readonly number[],
+  limit: { readonly qps: number; readonly burst: number },
+  slackSeconds: number,
+): WindowVerdict {
+  const sorted = [...timesMs].sort((a, b) => a - b);
+  let excess = Number.NEGATIVE_INFINITY;
+  let most = 0;
+  for (let first = 0; first < sorted.length; first++) {
+    for (let last = first; last < sorted.length; last++) {
+      const seconds = ((sorted[last] as number) - (sorted[first] as number)) / 1000;
+      const count = last - first + 1;
+      if (seconds <= 1) most = Math.max(most, count);
+      excess = Math.max(excess, count - (limit.burst + limit.qps * (seconds + slackSeconds)));
+    }
+  }
+  return { requests: sorted.length, mostInOneSecond: most, excess };
+}

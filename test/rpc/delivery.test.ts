@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { Metadata, status } from '@grpc/grpc-js';
+import { createDeferred } from '../../src/lib/deferred.js';
+import { createRequest, type Fixture, http2Call, SERVICE, startServer } from './support.js';
+
+/** Holds up Create until released; `entered` resolves when the use case was reached. */
+function holdCreate(fixture: Fixture) {
+  const entered = createDeferred<void>();
+  const release = createDeferred<void>();
+  const undelivered = createDeferred<void>();
+  fixture.tasks.before = async () => {
+    entered.resolve();
+    await release.promise;
+  };
+  fixture.tasks.onUndelivered = () => undelivered.resolve();
+  return { entered: entered.promise, release: () => release.resolve(), undelivered: undelivered.promise };
+}
+
+test('a Create that was answered as a whole is not undelivered', async (t) => {
+  const fixture = await startServer(t);
+  assert.equal((await fixture.call('Create', createRequest())).error, undefined);
+  // A later call on the same connection: by now the first one is closed on the server.
+  await fixture.call('ListPlugins', Buffer.alloc(0));
+  assert.equal(fixture.tasks.undeliveredCount, 0);
+});
+
+test('a Create whose caller cancels is undelivered, once, and its signal is aborted', async (t) => {
+  const fixture = await startServer(t);
+  const held = holdCreate(fixture);
+  const client = fixture.raw();
+  const pass = (bytes: Buffer) => bytes;
+  const ended = createDeferred<number>();
+  const call = client.makeUnaryRequest(`${SERVICE}/Create`, pass, pass, createRequest(), new Metadata(), {}, (error) =>
+    ended.resolve(error?.code ?? 0),
+  );
+  await held.entered;
+  const { signal } = fixture.tasks.scopes[0]!;
+  const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+  call.cancel();
+  assert.equal(await ended.promise, status.CANCELLED);
+  await aborted;
+  assert.equal(signal.reason.code, 'CALL_CANCELLED');
+  held.release();
+  await held.undelivered;
+  assert.equal(fixture.tasks.undeliveredCount, 1);
+});
+
+test("a Create past its caller's deadline is undelivered, and its signal says which", async (t) => {
+  const fixture = await startServer(t);
+  const held = holdCreate(fixture);
+  const reply = fixture.call('Create', createRequest(), { deadlineMs: 150 });
+  await held.entered;
+  const { signal, deadlineMs } = fixture.tasks.scopes[0]!;
+  assert.ok(deadlineMs <= Date.now() + 150);
+  const aborted = signal.aborted ? undefined : new Promise((resolve) => signal.addEventListener('abort', resolve));
+  assert.equal((await reply).error!.code, status.DEADLINE_EXCEEDED);
+  await aborted;
+  held.release();
+  await held.undelivered;
+  assert.equal(fixture.tasks.undeliveredCount, 1);
+});
+
+test('a Create whose connection breaks before the answer is undelivered', async (t) => {
+  const fixture = await startServer(t);
+  const held = holdCreate(fixture);
+  const { session } = http2Call(t, fixture.port, 'Create', createRequest());
+  await held.entered;
+  session.destroy();
+  await new Promise((resolve) => fixture.tasks.scopes[0]!.signal.addEventListener('abort', resolve));
+  held.release();
+  await held.undelivered;
+  assert.equal(fixture.tasks.undeliveredCount, 1);
+});
+
+test('a Create whose answer was handed over and could not leave is undelivered', async (t) => {
+  const fixture = await startServer(t);
+  const undelivered = createDeferred<void>();
+  fixture.tasks.onUndelivered = () => undelivered.resolve();
+  // With a window of 0 bytes the answer waits in the server.
+  const window = { initialWindowSize: 0 };
+  const { session, stream } = http2Call(t, fixture.port, 'Create', createRequest(), window);
+  await once(stream, 'response');
+  assert.equal(fixture.tasks.undeliveredCount, 0);
+  session.destroy();
+  await undelivered.promise;
+  assert.equal(fixture.tasks.undeliveredCount, 1);
+});
+
+test('a call without a deadline gets the default one and is answered at it; what settles later is undelivered', async (t) => {
+  const fixture = await startServer(t, { defaultDeadlineMs: 100 });
+  const held = holdCreate(fixture);
+  const before = Date.now();
+  const reply = fixture.call('Create', createRequest(), { deadlineMs: Number.POSITIVE_INFINITY });
+  await held.entered;
+  const { deadlineMs, signal } = fixture.tasks.scopes[0]!;
+  assert.ok(deadlineMs >= before + 100 && deadlineMs <= Date.now() + 100);
+  const { error, details } = await reply;
+  assert.equal(error!.code, status.DEADLINE_EXCEEDED);
+  assert.equal(details!.errorInfo!.reason, 'DEADLINE_EXCEEDED');
+  assert.equal(signal.aborted, true);
+  held.release();
+  await held.undelivered;
+});
+
+test('a longer deadline than the maximum is cut to it', async (t) => {
+  const fixture = await startServer(t, { maxDeadlineMs: 120 });
+  const held = holdCreate(fixture);
+  const reply = fixture.call('Create', createRequest(), { deadlineMs: 600_000 });
+  await held.entered;
+  assert.ok(fixture.tasks.scopes[0]!.deadlineMs <= Date.now() + 120);
+  const { error, details } = await reply;
+  assert.equal(error!.code, status.DEADLINE_EXCEEDED);
+  assert.match(details!.message, /no answer within the deadline/);
+  held.release();
+  await held.undelivered;
+});
+
+test('an answered call is not aborted afterwards', async (t) => {
+  const fixture = await startServer(t);
+  fixture.tasks.before = (_method, scope) => assert.equal(scope.signal.aborted, false);
+  await fixture.call('Create', createRequest());
+  await fixture.call('ListPlugins', Buffer.alloc(0));
+  assert.equal(fixture.tasks.scopes[0]!.signal.aborted, false);
+});

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { HostError } from '../../../src/errors/index.js';
+import { createRequest, FLYTE2, mapField, PROTOCOLS, startFlyte, template } from './support.js';
+
+for (const protocol of PROTOCOLS) {
+  const name = `Flyte ${protocol.version}`;
+
+  test(`${name}: CreateTask hands template and inputs on as the bytes they came as`, async (t) => {
+    const flyte = await startFlyte(t);
+    // Field 99 of the template, and field 98 of a literal, are known to no descriptor here.
+    const unknown = Buffer.concat([template(protocol), Buffer.from([0x9a, 0x06, 1, 7])]);
+    const inputs = Buffer.from('0a0a0a01781205920602080112', 'hex').subarray(0, 12);
+    await flyte.created(protocol, { template: unknown, inputs });
+    const [spec] = flyte.tasks.specs;
+    assert.deepEqual(spec!.template, unknown);
+    assert.deepEqual(spec!.inputs, inputs);
+    assert.deepEqual([spec!.taskType, spec!.taskTypeVersion, spec!.outputPrefix], ['demo', 1, 's3://b/e1/n0/data/0']);
+  });
+
+  test(`${name}: the attempt is the output prefix with the execution id, the node is known, labels arrive`, async (t) => {
+    const flyte = await startFlyte(t);
+    await flyte.created(protocol);
+    await flyte.created(protocol, { outputPrefix: 's3://b/e1/other/data/0' });
+    const [first, twin] = flyte.tasks.specs;
+    assert.equal(first!.attempt.name, 's3://b/e1/n0/data/0');
+    assert.equal(first!.attempt.executionId, twin!.attempt.executionId);
+    assert.notEqual(first!.node!.nodeKey, twin!.node!.nodeKey);
+    assert.deepEqual(first!.metadata.labels, { team: 'ml' });
+    assert.deepEqual(first!.metadata.environmentVariables, { A: 'b' });
+    assert.equal(first!.metadata.taskExecutionId.execution, 'e1');
+    assert.equal(first!.metadata.serviceAccount, 'robot');
+  });
+
+  test(`${name}: a repeat of one attempt answers the same resource meta`, async (t) => {
+    const flyte = await startFlyte(t);
+    assert.deepEqual(await flyte.created(protocol), await flyte.created(protocol));
+  });
+
+  test(`${name}: declared outputs are read from the template, whichever way their map is encoded`, async (t) => {
+    const flyte = await startFlyte(t);
+    const variables =
+      protocol.version === 1
+        ? { b: {}, a: {} }
+        : [
+            { key: 'b', value: {} },
+            { key: 'a', value: {} },
+          ];
+    await flyte.created(protocol, { template: template(protocol, { interface: { outputs: { variables } } }) });
+    assert.deepEqual(flyte.tasks.specs[0]!.outputNames, ['b', 'a']);
+  });
+
+  test(`${name}: a missing template, type or output prefix is INVALID_ARGUMENT that names the field`, async (t) => {
+    const flyte = await startFlyte(t);
+    for (const [parts, field] of [
+      [{ template: undefined }, 'template'],
+      [{ template: template(protocol, { type: '' }) }, 'template.type'],
+      [{ outputPrefix: '' }, 'output_prefix'],
+    ] as const) {
+      const { error } = await flyte.async(protocol, 'CreateTask', createRequest(protocol, parts));
+      assert.equal(error?.code, status.INVALID_ARGUMENT, field);
+      assert.ok(error?.details.startsWith(field), error?.details);
+    }
+    assert.equal(flyte.tasks.specs.length, 0);
+  });
+
+  test(`${name}: an unknown task type is NOT_FOUND, a full store RESOURCE_EXHAUSTED`, async (t) => {
+    const flyte = await startFlyte(t);
+    for (const [code, wanted] of [
+      ['TASK_TYPE_UNKNOWN', status.NOT_FOUND],
+      ['STORE_FULL', status.RESOURCE_EXHAUSTED],
+    ] as const) {
+      flyte.tasks.before = () => {
+        throw new HostError(code, 'no');
+      };
+      const { error } = await flyte.async(protocol, 'CreateTask', createRequest(protocol));
+      assert.equal(error?.code, wanted);
+    }
+  });
+
+  test(`${name}: a create whose caller is gone is reported as undelivered`, async (t) => {
+    const flyte = await startFlyte(t);
+    const undelivered = new Promise<void>((resolve) => {
+      flyte.tasks.onUndelivered = resolve;
+    });
+    let finish = () => {};
+    flyte.tasks.before = () => new Promise<void>((resolve) => (finish = resolve));
+    const { error } = await flyte.async(protocol, 'CreateTask', createRequest(protocol), 50);
+    assert.equal(error?.code, status.DEADLINE_EXCEEDED);
+    finish();
+    await undelivered;
+    assert.equal(flyte.tasks.undeliveredCount, 1);
+  });
+}
+
+test("Flyte 2: a Connection's secrets and configs reach the use case", async (t) => {
+  const flyte = await startFlyte(t);
+  const connection = {
+    taskType: 'demo',
+    secrets: mapField(FLYTE2, { token: 's3cret' }),
+    configs: mapField(FLYTE2, { region: 'eu' }),
+  };
+  await flyte.created(FLYTE2, { connection });
+  assert.deepEqual(flyte.tasks.specs[0]!.connection, { secrets: { token: 's3cret' }, configs: { region: 'eu' } });
+});

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { decode, encode, PROTOCOLS, type Protocol, serverStream, startFlyte } from './support.js';
+
+const structured = (protocol: Protocol) => (protocol.version === 1 ? 'structuredLines' : 'lines');
+
+for (const protocol of PROTOCOLS) {
+  const name = `Flyte ${protocol.version}`;
+  const path = `/${protocol.asyncService}/GetTaskLogs`;
+
+  test(`${name}: a page of logs is a header with the next token, then the lines in both forms`, async (t) => {
+    const flyte = await startFlyte(t);
+    const resourceMeta = await flyte.created(protocol);
+    flyte.tasks.logPage = {
+      token: 'next',
+      lines: [{ message: 'one', timestampMs: 1500, originator: 'USER' }, { message: 'two\r\n' }],
+    };
+    const request = encode(protocol, 'GetTaskLogsRequest', { resourceMeta, lines: 2, token: 'from' });
+    const { messages, code } = await serverStream(flyte.raw(), path, request);
+    assert.equal(code, undefined);
+    assert.deepEqual(flyte.tasks.logRequests, [{ lines: 2, token: 'from' }]);
+    const [head, body] = messages.map((bytes) => decode(protocol, 'GetTaskLogsResponse', bytes));
+    assert.equal(head.header.token, 'next');
+    assert.deepEqual(body.body.results, ['one', 'two\r\n']);
+    const lines = body.body[structured(protocol)];
+    assert.deepEqual(lines[0].timestamp, { seconds: '1', nanos: 500_000_000 });
+    assert.deepEqual(
+      lines.map((line: { message: string; originator: string }) => [line.message, line.originator]),
+      [
+        ['one\n', 'USER'],
+        ['two\r\n', 'UNKNOWN'],
+      ],
+    );
+  });
+
+  test(`${name}: a large page is cut into messages that an engine takes`, async (t) => {
+    const flyte = await startFlyte(t);
+    const resourceMeta = await flyte.created(protocol);
+    const line = 'x'.repeat(200_000);
+    flyte.tasks.logPage = { token: '', lines: Array.from({ length: 30 }, () => ({ message: line })) };
+    const { messages } = await serverStream(
+      flyte.raw(),
+      path,
+      encode(protocol, 'GetTaskLogsRequest', { resourceMeta }),
+    );
+    assert.ok(messages.length > 4);
+    assert.ok(messages.every((message) => message.length < 2 * 1024 * 1024));
+    const bodies = messages.slice(1).map((bytes) => decode(protocol, 'GetTaskLogsResponse', bytes).body);
+    assert.equal(bodies.flatMap((body) => body.results).length, 30);
+  });
+
+  test(`${name}: logs of a foreign meta that nobody knows are INVALID_ARGUMENT`, async (t) => {
+    const flyte = await startFlyte(t);
+    const request = encode(protocol, 'GetTaskLogsRequest', { resourceMeta: Buffer.from('{}') });
+    const { code } = await serverStream(flyte.raw(), path, request);
+    assert.equal(code, status.INVALID_ARGUMENT);
+  });
+
+  test(`${name}: metrics come as a Prometheus range result`, async (t) => {
+    const flyte = await startFlyte(t);
+    const resourceMeta = await flyte.created(protocol);
+    flyte.tasks.series = [{ metric: 'cpu', points: [{ timestampMs: 2500, value: 0.5 }] }];
+    const request = encode(protocol, 'GetTaskMetricsRequest', {
+      resourceMeta,
+      queries: ['cpu'],
+      startTime: { seconds: 1, nanos: 500_000_000 },
+      step: { seconds: 30 },
+    });
+    const { bytes, error } = await flyte.async(protocol, 'GetTaskMetrics', request);
+    assert.equal(error, undefined);
+    assert.deepEqual(flyte.tasks.metricRequests, [
+      { queries: ['cpu'], startTimeMs: 1500, endTimeMs: undefined, stepMs: 30_000 },
+    ]);
+    const [result] = decode(protocol, 'GetTaskMetricsResponse', bytes).results;
+    assert.equal(result.metric, 'cpu');
+    assert.match(JSON.stringify(result.data), /matrix.*2\.5/s);
+  });
+}

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { type ClientReadableStream, Metadata, status } from '@grpc/grpc-js';
+import { service as healthDefinition } from 'grpc-health-check';
+import { type Fixture, rawCall, startServer } from './support.js';
+
+const check = healthDefinition.Check!;
+const SERVICE = '/grpc.health.v1.Health';
+
+async function statusOf(fixture: Fixture, service: string): Promise<string> {
+  const reply = await rawCall(fixture.raw(), `${SERVICE}/Check`, check.requestSerialize({ service }));
+  if (reply.error !== undefined) return status[reply.error.code]!;
+  return (check.responseDeserialize(reply.bytes) as { status: string }).status;
+}
+
+function watch(fixture: Fixture, service: string): ClientReadableStream<{ status: string }> {
+  return fixture
+    .raw()
+    .makeServerStreamRequest(
+      `${SERVICE}/Watch`,
+      check.requestSerialize,
+      check.responseDeserialize as (bytes: Buffer) => { status: string },
+      { service },
+      new Metadata(),
+      {},
+    );
+}
+
+test('health answers for the daemon, its services and each plugin; a name that is none is NOT_FOUND', async (t) => {
+  const fixture = await startServer(t);
+  assert.equal(await statusOf(fixture, ''), 'SERVING');
+  assert.equal(await statusOf(fixture, 'pluginhost.v1.PluginHost'), 'SERVING');
+  assert.equal(await statusOf(fixture, 'demo'), 'SERVING');
+  assert.equal(await statusOf(fixture, 'nobody'), 'NOT_FOUND');
+  fixture.health.entries = [{ id: 'other', serving: true }];
+  fixture.health.changed();
+  assert.equal(await statusOf(fixture, 'demo'), 'NOT_SERVING', 'a plugin that is gone does not serve');
+  assert.equal(await statusOf(fixture, 'other'), 'SERVING');
+  fixture.health.isReady = false;
+  fixture.health.changed();
+  assert.equal(await statusOf(fixture, ''), 'NOT_SERVING');
+  assert.equal(await statusOf(fixture, 'pluginhost.v1.PluginHost'), 'NOT_SERVING');
+  assert.equal(await statusOf(fixture, 'other'), 'SERVING', 'a plugin serves though another one holds up readiness');
+});
+
+test('health Watch tells changes, NOT_SERVING once unready, and ends at the drain', async (t) => {
+  const fixture = await startServer(t);
+  const stream = watch(fixture, 'demo');
+  const seen: string[] = [];
+  stream.on('data', (message: { status: string }) => seen.push(message.status));
+  await once(stream, 'data');
+  fixture.health.entries = [{ id: 'demo', serving: false }];
+  fixture.health.changed();
+  await once(stream, 'data');
+  fixture.health.changed();
+  fixture.health.entries = [{ id: 'demo', serving: true }];
+  fixture.health.changed();
+  await once(stream, 'data');
+  fixture.server.beginUnready();
+  await once(stream, 'data');
+  assert.equal(await statusOf(fixture, ''), 'NOT_SERVING');
+  const ended = once(stream, 'end');
+  fixture.server.beginDrain();
+  await ended;
+  assert.deepEqual(seen, ['SERVING', 'NOT_SERVING', 'SERVING', 'NOT_SERVING']);
+  fixture.health.changed();
+  assert.equal(
+    await statusOf(fixture, 'demo'),
+    'NOT_SERVING',
+    'a plugin that comes up while draining is not announced',
+  );
+  const late = watch(fixture, '');
+  const lateSeen: string[] = [];
+  late.on('data', (message: { status: string }) => lateSeen.push(message.status));
+  await once(late, 'end');
+  assert.deepEqual(lateSeen, ['NOT_SERVING']);
+});
+
+test('health streams are bounded, and one that is left makes room', async (t) => {
+  const fixture = await startServer(t, { maxStreams: 1 });
+  const first = watch(fixture, '');
+  first.on('error', () => {});
+  await once(first, 'data');
+  const second = watch(fixture, '');
+  second.resume();
+  const [error] = await once(second, 'error');
+  assert.equal(error.code, status.RESOURCE_EXHAUSTED);
+  first.cancel();
+  for (;;) {
+    const next = watch(fixture, '');
+    const got = await Promise.race([once(next, 'data'), once(next, 'error').catch(() => undefined)]);
+    if ((got as { status?: string }[])[0]?.status === 'SERVING') break;
+  }
+});

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Metadata, status } from '@grpc/grpc-js';
+import protoLoader from '@grpc/proto-loader';
+import protobuf from 'protobufjs';
+import descriptor from 'protobufjs/ext/descriptor/index.js';
+import { loadFlyteidl2 } from '../../src/idl/load.js';
+import { lenField } from '../../src/idl/wire.js';
+import { type Fixture, idl, startServer } from './support.js';
+
+const require = createRequire(import.meta.url);
+const folder = path.join(path.dirname(require.resolve('@grpc/reflection/package.json')), 'build', 'proto');
+const definitions = protoLoader.loadSync(
+  ['grpc/reflection/v1/reflection.proto', 'grpc/reflection/v1alpha/reflection.proto'],
+  { includeDirs: [folder], oneofs: true },
+);
+
+// biome-ignore lint/suspicious/noExplicitAny: messages of the reflection protocol, decoded by proto-loader
+type Any = any;
+
+const { FileDescriptorSet } = descriptor as Any;
+
+async function ask(fixture: Fixture, version: string, request: object): Promise<Any> {
+  const method = (definitions[`grpc.reflection.${version}.ServerReflection`] as Any).ServerReflectionInfo;
+  const stream = fixture
+    .raw()
+    .makeBidiStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, new Metadata(), {});
+  stream.write(request);
+  stream.on('error', () => {});
+  const [answer] = await once(stream, 'data');
+  stream.end();
+  stream.resume();
+  return answer;
+}
+
+for (const version of ['v1', 'v1alpha']) {
+  test(`reflection ${version} lists the services served, and no others`, async (t) => {
+    const fixture = await startServer(t, { reflection: [idl, loadFlyteidl2()] });
+    const { listServicesResponse } = await ask(fixture, version, { listServices: '*' });
+    assert.deepEqual(listServicesResponse.service.map((service: Any) => service.name).sort(), [
+      'grpc.health.v1.Health',
+      'pluginhost.v1.PluginHost',
+    ]);
+  });
+}
+
+test('the descriptors of the native API resolve as a whole, with the field names of the .proto file', async (t) => {
+  const fixture = await startServer(t, { reflection: [idl] });
+  for (const symbol of ['pluginhost.v1.PluginHost', 'grpc.health.v1.Health', 'flyteidl.core.TaskTemplate']) {
+    const { fileDescriptorResponse } = await ask(fixture, 'v1', { fileContainingSymbol: symbol });
+    const set = FileDescriptorSet.decode(
+      Buffer.concat(fileDescriptorResponse.fileDescriptorProto.map((bytes: Buffer) => lenField(1, bytes))),
+    );
+    const root = (protobuf.Root as Any).fromDescriptor(set).resolveAll();
+    assert.ok(root.lookup(symbol), symbol);
+  }
+  const unknown = await ask(fixture, 'v1', { fileContainingSymbol: 'no.Such' });
+  assert.equal(unknown.errorResponse.errorCode, status.NOT_FOUND);
+});
+
+test('reflection can be left out', async (t) => {
+  const fixture = await startServer(t, { reflection: undefined });
+  const method = (definitions['grpc.reflection.v1.ServerReflection'] as Any).ServerReflectionInfo;
+  const stream = fixture
+    .raw()
+    .makeBidiStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, new Metadata(), {});
+  stream.resume();
+  const [error] = await once(stream, 'error');
+  assert.equal(error.code, status.UNIMPLEMENTED);
+});
