@@ -93,6 +93,8 @@ export interface RefreshEvents {
   readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
   remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
   remoteUp?(event: { readonly downMs: number }): void;
+  /** The host's `onOutcome` threw; the task stays in the schedule. */
+  fault?(thrown: unknown): void;
 }
 
 export interface RefreshConfig {

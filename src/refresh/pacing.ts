@@ -1,0 +1,158 @@
+import type { RefreshConfig } from './types.js';
+
+/**
+ * Ages fall into classes of half an octave, so that all tasks of a class may share one interval and a class is ordered
+ * by the last read alone: a changed interval moves no task.
+ */
+const CLASSES_PER_OCTAVE = 2;
+const FIRST_CLASS_MS = 1_000;
+/** 2^24 s is more than half a year; older tasks share the last class. */
+export const AGE_CLASSES = 24 * CLASSES_PER_OCTAVE;
+
+export function ageClassOf(ageMs: number): number {
+  if (ageMs <= FIRST_CLASS_MS) return 0;
+  return Math.min(AGE_CLASSES - 1, Math.floor(Math.log2(ageMs / FIRST_CLASS_MS) * CLASSES_PER_OCTAVE));
+}
+
+/** The age that stands for a class, in milliseconds. */
+export function ageOfClass(ageClass: number): number {
+  return FIRST_CLASS_MS * 2 ** ((ageClass + 0.5) / CLASSES_PER_OCTAVE);
+}
+
+/** Part of an interval by which a read may come early, so that tasks of one moment do not stay together. */
+export const JITTER = 0.2;
+/** How much more often than once an interval a task is read because of the jitter. */
+const JITTER_RATE = 1 / (1 - JITTER / 2);
+
+/** Below this factor nothing is gained: a task of one minute is read every 2 s, one of an hour every 15 s. In ms^½. */
+const LEAST_FACTOR = 0.25 * Math.sqrt(1_000);
+
+/** Number of tasks in each age class, and in each class of tasks nobody asks for. */
+export interface Population {
+  readonly byAge: readonly number[];
+  /** Tasks that no engine asks for, by how many times their interval has doubled (1 is the first). */
+  readonly unasked: ReadonlyMap<number, number>;
+}
+
+/** What reads have cost lately. */
+export interface Throughput {
+  /** Tasks that one call reads, on average. */
+  readonly tasksPerCall: number;
+  /** Milliseconds that one call takes, on average. */
+  readonly callMs: number;
+}
+
+/**
+ * The interval of every class, from the number of tasks, the limit and what reads cost (rule 5):
+ *
+ * - While the read limit can bear it, no asked task waits longer than `resyncInterval`.
+ * - What `pollShare` of the limit leaves beyond that goes to young tasks: interval c·√age, with c solved such that all
+ *   reads together make up the share.
+ * - Past capacity all intervals are stretched by the same factor.
+ */
+export class Pacing {
+  #config: RefreshConfig;
+  #stretch = 1;
+  #ageFactor = Number.POSITIVE_INFINITY;
+  readonly #intervals: number[] = new Array<number>(AGE_CLASSES).fill(0);
+
+  constructor(config: RefreshConfig) {
+    this.#config = config;
+    this.#fill();
+  }
+
+  /** Takes new settings; `solve` applies them. */
+  reconfigure(config: RefreshConfig): void {
+    this.#config = config;
+  }
+
+  get ageFactor(): number {
+    return this.#ageFactor;
+  }
+
+  /** The longest interval of an asked task. */
+  get longestMs(): number {
+    return this.#config.resyncIntervalMs * this.#stretch;
+  }
+
+  intervalMs(ageClass: number): number {
+    return this.#intervals[ageClass] ?? this.longestMs;
+  }
+
+  /** The interval of a task nobody asks for; `doublings` from 1. Never shorter than an asked task's. */
+  unaskedIntervalMs(doublings: number): number {
+    const { resyncIntervalMs, maxIntervalMs } = this.#config;
+    return Math.max(this.longestMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings) * this.#stretch);
+  }
+
+  /** Computes the intervals anew; true when one changed by more than a twentieth. */
+  solve(population: Population, throughput: Throughput): boolean {
+    const before = [...this.#intervals];
+    const stretchBefore = this.#stretch;
+    const { resyncIntervalMs, pollShare } = this.#config;
+    const capacity = this.#capacityPerMs(throughput);
+    const asked = population.byAge.reduce((sum, n) => sum + n, 0);
+    const unaskedRate = this.#unaskedRate(population);
+    const base = (asked / resyncIntervalMs) * JITTER_RATE + unaskedRate;
+    this.#stretch = Math.max(1, base / capacity);
+    const budget = pollShare * capacity - unaskedRate;
+    this.#ageFactor = base >= pollShare * capacity ? Number.POSITIVE_INFINITY : this.#factorFor(population, budget);
+    this.#fill();
+    return (
+      differs(stretchBefore, this.#stretch) ||
+      this.#intervals.some((ms, ageClass) => differs(before[ageClass] ?? 0, ms))
+    );
+  }
+
+  /** Tasks that can be read a millisecond: by the limit, or by the slots where reads are slow. */
+  #capacityPerMs({ tasksPerCall, callMs }: Throughput): number {
+    const byLimit = this.#config.readQps / 1_000;
+    const bySlots = this.#config.readConcurrency / Math.max(1, callMs);
+    return Math.min(byLimit, bySlots) * Math.max(1, tasksPerCall);
+  }
+
+  #unaskedRate({ unasked }: Population): number {
+    const { resyncIntervalMs, maxIntervalMs } = this.#config;
+    let rate = 0;
+    for (const [doublings, n] of unasked) {
+      rate +=
+        (n / Math.max(resyncIntervalMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings))) * JITTER_RATE;
+    }
+    return rate;
+  }
+
+  /** The c with which the reads of all asked tasks make up `budget` (tasks a millisecond), by bisection. */
+  #factorFor({ byAge }: Population, budget: number): number {
+    const rate = (factor: number) =>
+      byAge.reduce(
+        (sum, n, ageClass) => (n === 0 ? sum : sum + (n / this.#interval(ageClass, factor)) * JITTER_RATE),
+        0,
+      );
+    if (rate(LEAST_FACTOR) <= budget) return LEAST_FACTOR;
+    let low = LEAST_FACTOR;
+    let high = this.#config.resyncIntervalMs; // at an age of 1 ms already the resync interval
+    for (let i = 0; i < 40; i++) {
+      const middle = (low + high) / 2;
+      if (rate(middle) > budget) low = middle;
+      else high = middle;
+    }
+    return high;
+  }
+
+  #interval(ageClass: number, factor: number): number {
+    const { minIntervalMs, resyncIntervalMs } = this.#config;
+    const least = Math.min(minIntervalMs, resyncIntervalMs);
+    return Math.min(resyncIntervalMs, Math.max(least, factor * Math.sqrt(ageOfClass(ageClass))));
+  }
+
+  #fill(): void {
+    for (let ageClass = 0; ageClass < AGE_CLASSES; ageClass++) {
+      this.#intervals[ageClass] =
+        this.#ageFactor === Number.POSITIVE_INFINITY ? this.longestMs : this.#interval(ageClass, this.#ageFactor);
+    }
+  }
+}
+
+function differs(before: number, after: number): boolean {
+  return Math.abs(after - before) > 0.05 * Math.max(before, Number.MIN_VALUE);
+}

@@ -1,0 +1,94 @@
+import { getOrMake } from '../lib/get-or-make.js';
+import { type HeapMember, IndexedHeap } from './heap.js';
+import type { Item } from './item.js';
+
+/** Items with one interval. Their keys are times of the last read, and an item is due at key + interval. */
+export interface Bin {
+  readonly name: string;
+  /** Zero for items with a due time of their own. */
+  intervalMs(): number;
+  readonly items: IndexedHeap<Item>;
+}
+
+/** How far before its time an item may fill up a batch that is sent anyway, as a part of its interval. */
+const EARLY = 0.5;
+
+/** All items that may share a batch. `key` is the due time of the first of them, as of the last `refresh`. */
+export class Pool implements HeapMember {
+  key = Number.POSITIVE_INFINITY;
+  heapIndex = -1;
+  readonly batchKey: string;
+  readonly #bins = new Map<string, Bin>();
+
+  constructor(batchKey: string) {
+    this.batchKey = batchKey;
+  }
+
+  get empty(): boolean {
+    return this.#bins.size === 0;
+  }
+
+  add(item: Item, name: string, intervalMs: () => number): void {
+    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<Item>() }));
+    bin.items.push(item);
+    item.bin = bin;
+    item.pool = this;
+  }
+
+  remove(item: Item): void {
+    const { bin } = item;
+    if (bin === undefined) return;
+    bin.items.remove(item);
+    if (bin.items.size === 0) this.#bins.delete(bin.name);
+    item.bin = undefined;
+    item.pool = undefined;
+  }
+
+  /** Computes the due time of the first item anew. */
+  refresh(): void {
+    this.key = this.#first()?.dueMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes the first item out, due or not. */
+  takeFirst(): Item | undefined {
+    const first = this.#first();
+    if (first === undefined) return undefined;
+    this.remove(first.item);
+    return first.item;
+  }
+
+  /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon. */
+  takeBatch(nowMs: number, maxBatch: number): Item[] {
+    const batch: Item[] = [];
+    let limit = maxBatch;
+    while (batch.length < limit) {
+      const first = this.#first();
+      if (first === undefined) break;
+      const { item, dueMs, intervalMs } = first;
+      if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * intervalMs) break;
+      if (batch.length > 0 && item.batchLimit <= batch.length) break;
+      limit = Math.min(limit, item.batchLimit);
+      this.remove(item);
+      batch.push(item);
+    }
+    return batch;
+  }
+
+  countDue(nowMs: number): number {
+    let count = 0;
+    for (const bin of this.#bins.values()) count += bin.items.countUpTo(nowMs - bin.intervalMs());
+    return count;
+  }
+
+  #first(): { item: Item; dueMs: number; intervalMs: number } | undefined {
+    let best: { item: Item; dueMs: number; intervalMs: number } | undefined;
+    for (const bin of this.#bins.values()) {
+      const item = bin.items.peek();
+      if (item === undefined) continue;
+      const intervalMs = bin.intervalMs();
+      const dueMs = item.key + intervalMs;
+      if (best === undefined || dueMs < best.dueMs) best = { item, dueMs, intervalMs };
+    }
+    return best;
+  }
+}

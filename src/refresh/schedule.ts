@@ -1,0 +1,278 @@
+import { backoffMs } from '../lib/backoff.js';
+import { getOrMake } from '../lib/get-or-make.js';
+import type { TaskId } from '../model/attempt-key.js';
+import { IndexedHeap } from './heap.js';
+import { correctItem, createItem, type Item } from './item.js';
+import { AGE_CLASSES, ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
+import { Pool } from './pool.js';
+import type { RefreshConfig, TrackedFacts } from './types.js';
+
+export interface ScheduleOptions {
+  readonly config: RefreshConfig;
+  /** In [0, 1). */
+  readonly random: () => number;
+  /** Whether a create waits for a token of this quota namespace. */
+  readonly tokenWanted: (quotaNamespace: string) => boolean;
+}
+
+/** Between two computations of the intervals; grows with the number of pools, which each of them walks. */
+const SOLVE_EVERY_MS = 1_000;
+const POOLS_PER_MS = 100;
+/** A failing task is retried no later than this many longest intervals on. */
+const BACKOFF_INTERVALS = 4;
+const BACKOFF_INITIAL_MS = 2_000;
+
+/** When a task is to be read next, as its last read says. */
+export type Again =
+  /** In its interval, or as `nextPollAfterMs` of the item says. */
+  | { readonly kind: 'interval' }
+  /** After the back-off of the item's `retries`. */
+  | { readonly kind: 'backoff' }
+  /** After a fixed time. */
+  | { readonly kind: 'after'; readonly ms: number };
+
+/**
+ * Which task is to be read next (rule 5). Pure: time is handed in, nothing here waits or calls.
+ *
+ * Items of one batch key form a pool; within it, items of one age class form a bin with one interval, ordered by last
+ * read. So a change of all intervals costs the number of pools and bins, not of tasks, and taking the most overdue item
+ * costs the logarithm of their number. Always taking the most overdue one keeps anything from starving: whatever is due
+ * at a time is read before what becomes due later.
+ */
+export class Schedule {
+  readonly #options: ScheduleOptions;
+  readonly #items = new Map<TaskId, Item>();
+  readonly #pools = new Map<string, Pool>();
+  readonly #order = new IndexedHeap<Pool>();
+  readonly #byAge: number[] = new Array<number>(AGE_CLASSES).fill(0);
+  readonly #unasked = new Map<number, number>();
+  /** Quota namespaces with unasked tasks -> whether somebody waits for a token of theirs. */
+  readonly #wanted = new Map<string, boolean>();
+  readonly #pacing: Pacing;
+  #config: RefreshConfig;
+  #solvedAtMs = Number.NEGATIVE_INFINITY;
+  #solvedSize = 0;
+
+  constructor(options: ScheduleOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#pacing = new Pacing(options.config);
+  }
+
+  get size(): number {
+    return this.#items.size;
+  }
+
+  get pacing(): Pacing {
+    return this.#pacing;
+  }
+
+  get(id: TaskId): Item | undefined {
+    return this.#items.get(id);
+  }
+
+  reconfigure(config: RefreshConfig): void {
+    this.#config = config;
+    this.#pacing.reconfigure(config);
+    this.#solvedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Takes a task on, or corrects it. `inFlight`: a read of it is under way, so it is not queued before `again`. */
+  track(facts: TrackedFacts, nowMs: number, inFlight: boolean): Item {
+    const known = this.#items.get(facts.id);
+    if (known !== undefined) {
+      correctItem(known, facts);
+      if (known.bin !== undefined) this.#place(known, nowMs);
+      return known;
+    }
+    const item = createItem(facts, nowMs);
+    this.#items.set(item.id, item);
+    this.#count(item, 1);
+    if (!inFlight) this.#place(item, nowMs);
+    return item;
+  }
+
+  untrack(id: TaskId): void {
+    const item = this.#items.get(id);
+    if (item === undefined) return;
+    this.take(item);
+    this.#count(item, -1);
+    this.#items.delete(id);
+  }
+
+  /** Notes that an engine asked; true when the task may be due earlier for it. */
+  asked(id: TaskId, nowMs: number): boolean {
+    const item = this.#items.get(id);
+    if (item === undefined) return false;
+    item.lastAskedAtMs = nowMs;
+    if (item.doublings === 0 || item.bin === undefined) return false;
+    this.#place(item, nowMs);
+    return true;
+  }
+
+  /** Takes the task out of the queue, for a read of its own. */
+  take(item: Item): void {
+    const { pool } = item;
+    if (pool === undefined) return;
+    pool.remove(item);
+    this.#reorder(pool);
+  }
+
+  /** The due time of the most overdue task; undefined when nothing is queued. */
+  nextDueMs(): number | undefined {
+    const first = this.#order.peek();
+    return first === undefined || first.key === Number.POSITIVE_INFINITY ? undefined : first.key;
+  }
+
+  /** The most overdue task and those that go with it in one call; empty when nothing is due. */
+  takeDue(nowMs: number): Item[] {
+    const pool = this.#order.peek();
+    if (pool === undefined || pool.key > nowMs) return [];
+    const batch = pool.takeBatch(nowMs, this.#config.maxBatch);
+    this.#reorder(pool);
+    return batch;
+  }
+
+  /** The most overdue task, or else the next one. */
+  takeFirst(): Item | undefined {
+    const pool = this.#order.peek();
+    const item = pool?.takeFirst();
+    if (pool !== undefined) this.#reorder(pool);
+    return item;
+  }
+
+  /** Queues a task again after a read. */
+  again(item: Item, nowMs: number, again: Again): void {
+    if (again.kind === 'interval') this.#place(item, nowMs);
+    else {
+      this.#classify(item, nowMs);
+      // A read that was not made brings the next one no nearer than it was.
+      const dueMs = again.kind === 'after' ? Math.max(item.dueMs, nowMs + again.ms) : nowMs + this.#backoffMs(item);
+      this.#fixed(item, dueMs);
+    }
+  }
+
+  /** Computes the intervals anew if it is time, or if the number of tasks changed by a tenth. */
+  pace(nowMs: number, throughput: Throughput): void {
+    const every = Math.max(SOLVE_EVERY_MS, this.#pools.size / POOLS_PER_MS);
+    const jumped = Math.abs(this.#items.size - this.#solvedSize) > Math.max(10, this.#solvedSize / 10);
+    if (nowMs - this.#solvedAtMs < (jumped ? every / 10 : every)) return;
+    this.#solvedAtMs = nowMs;
+    this.#solvedSize = this.#items.size;
+    if (this.#unasked.size === 0) this.#wanted.clear();
+    let changed = this.#pacing.solve({ byAge: this.#byAge, unasked: this.#unasked }, throughput);
+    for (const [namespace, before] of this.#wanted) {
+      const wanted = this.#options.tokenWanted(namespace);
+      if (wanted !== before) changed = true;
+      this.#wanted.set(namespace, wanted);
+    }
+    if (!changed) return;
+    for (const pool of this.#order) pool.refresh();
+    this.#order.rebuild();
+  }
+
+  /** Number of queued tasks that are due. */
+  countDue(nowMs: number): number {
+    let count = 0;
+    for (const pool of this.#order) count += pool.countDue(nowMs);
+    return count;
+  }
+
+  /** Queues by the interval of the item's class, its own wish, or as a task that was never read. */
+  #place(item: Item, nowMs: number): void {
+    this.take(item);
+    this.#classify(item, nowMs);
+    const { lastReadAtMs, nextPollAfterMs } = item;
+    if (lastReadAtMs === undefined) {
+      this.#fixed(item, Math.max(nowMs, item.createdAtMs + this.#config.minIntervalMs));
+      return;
+    }
+    if (item.retries > 0) {
+      this.#fixed(item, lastReadAtMs + this.#backoffMs(item));
+      return;
+    }
+    if (nextPollAfterMs !== undefined) {
+      const { minIntervalMs, maxIntervalMs } = this.#config;
+      const wish = Math.min(maxIntervalMs, Math.max(minIntervalMs, nextPollAfterMs));
+      const spread = 1 + (JITTER / 2) * this.#options.random();
+      this.#fixed(item, lastReadAtMs + Math.max(wish * spread, item.doublings > 0 ? this.#intervalMs(item) : 0));
+      return;
+    }
+    const early = JITTER * this.#options.random() * this.#intervalMs(item);
+    if (item.doublings > 0) {
+      const { doublings, quotaNamespace } = item;
+      this.#enqueue(item, lastReadAtMs - early, `u${doublings}/${quotaNamespace}`, () =>
+        this.#unaskedMs(doublings, quotaNamespace),
+      );
+    } else {
+      const { ageClass } = item;
+      this.#enqueue(item, lastReadAtMs - early, `a${ageClass}`, () => this.#pacing.intervalMs(ageClass));
+    }
+  }
+
+  #fixed(item: Item, dueMs: number): void {
+    this.#enqueue(item, dueMs, 'fixed', () => 0);
+  }
+
+  #enqueue(item: Item, key: number, bin: string, intervalMs: () => number): void {
+    item.key = key;
+    item.dueMs = key + intervalMs();
+    const pool = getOrMake(this.#pools, item.batchKey, () => {
+      const made = new Pool(item.batchKey);
+      this.#order.push(made);
+      return made;
+    });
+    pool.add(item, bin, intervalMs);
+    this.#reorder(pool);
+  }
+
+  #reorder(pool: Pool): void {
+    if (pool.empty) {
+      this.#order.remove(pool);
+      this.#pools.delete(pool.batchKey);
+      return;
+    }
+    pool.refresh();
+    this.#order.moved(pool);
+  }
+
+  #intervalMs(item: Item): number {
+    return item.doublings > 0
+      ? this.#unaskedMs(item.doublings, item.quotaNamespace)
+      : this.#pacing.intervalMs(item.ageClass);
+  }
+
+  #unaskedMs(doublings: number, quotaNamespace: string): number {
+    return this.#wanted.get(quotaNamespace) === true
+      ? this.#pacing.longestMs
+      : this.#pacing.unaskedIntervalMs(doublings);
+  }
+
+  /** Never sooner than an interval, so that failing tasks take no more of the limit than others. */
+  #backoffMs(item: Item): number {
+    const maxMs = BACKOFF_INTERVALS * this.#pacing.longestMs;
+    const backoff = backoffMs(item.retries, { initialMs: BACKOFF_INITIAL_MS, maxMs }, this.#options.random);
+    return Math.max(backoff, Math.min(this.#pacing.intervalMs(item.ageClass), this.#pacing.longestMs));
+  }
+
+  /** Assigns the age class, or how often the interval has doubled since engines ceased to ask. */
+  #classify(item: Item, nowMs: number): void {
+    this.#count(item, -1);
+    item.ageClass = ageClassOf(nowMs - item.createdAtMs);
+    const unaskedFor = (nowMs - item.lastAskedAtMs) / this.#config.unaskedAfterMs;
+    item.doublings = unaskedFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(unaskedFor)));
+    if (item.doublings > 0 && !this.#wanted.has(item.quotaNamespace)) {
+      this.#wanted.set(item.quotaNamespace, this.#options.tokenWanted(item.quotaNamespace));
+    }
+    this.#count(item, 1);
+  }
+
+  #count(item: Item, by: number): void {
+    if (item.doublings === 0) this.#byAge[item.ageClass] = (this.#byAge[item.ageClass] ?? 0) + by;
+    else {
+      const count = (this.#unasked.get(item.doublings) ?? 0) + by;
+      if (count === 0) this.#unasked.delete(item.doublings);
+      else this.#unasked.set(item.doublings, count);
+    }
+  }
+}

@@ -1,0 +1,517 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock } from '../../src/lib/clock.js';
+import { createRefresher } from '../../src/refresh/refresher.js';
+import type { RefreshConfig } from '../../src/refresh/types.js';
+import { configOf, FakeHost, fails, open, running } from './fake-host.js';
+
+function setUp(parts: Partial<RefreshConfig> = {}) {
+  const clock = new ManualClock();
+  const host = new FakeHost(() => clock.now());
+  const events: string[] = [];
+  const refresher = createRefresher({
+    host,
+    config: configOf(parts),
+    clock,
+    random: () => 0.5,
+    events: {
+      remoteDown: () => events.push('down'),
+      remoteUp: ({ downMs }) => events.push(`up after ${downMs}`),
+      fault: () => events.push('fault'),
+    },
+  });
+  const track = (id: string, more: object = {}) => refresher.track({ id, createdAtMs: clock.now(), ...more });
+  return { clock, host, refresher, events, track, start: clock.now() };
+}
+
+const minute = 60_000;
+const hour = 60 * minute;
+
+test('an adopted task is read at once, a new one after the least interval, and both again and again', async () => {
+  const { clock, host, refresher, track } = setUp();
+  track('adopted', { createdAtMs: clock.now() - hour });
+  track('new');
+  await clock.advance(0);
+  assert.deepEqual(
+    host.reads.map((r) => r.ids),
+    [['adopted']],
+  );
+  await clock.advance(1_000);
+  assert.deepEqual(
+    host.reads.map((r) => r.ids),
+    [['adopted'], ['new']],
+  );
+  await clock.advance(10 * minute);
+  assert.ok(host.readsOf('new').length > 20);
+  await refresher.stop();
+  assert.equal(clock.pending, 0);
+});
+
+test('no asked task waits longer than the resync interval, and young ones are read more often', async () => {
+  const { clock, host, track } = setUp();
+  for (let i = 0; i < 50; i++) track(`old-${i}`, { createdAtMs: clock.now() - 48 * hour, lastReadAtMs: clock.now() });
+  track('young');
+  for (let m = 0; m < 9; m++) {
+    await clock.advance(minute);
+  }
+  for (let i = 0; i < 50; i++) {
+    const times = [clock.now() - 9 * minute, ...host.readsOf(`old-${i}`).map((r) => r.atMs), clock.now()];
+    for (let j = 1; j < times.length; j++) assert.ok(times[j]! - times[j - 1]! <= 30_001);
+  }
+  assert.ok(host.readsOf('young').length > 2 * host.readsOf('old-0').length);
+});
+
+test('at most one read of a resource is in flight: a Get shares the poll that is under way', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  track('a', { createdAtMs: 0 });
+  await clock.advance(0);
+  const gets = [refresher.readNow('a', clock.now() + 5_000), refresher.readNow('a', clock.now() + 5_000)];
+  await clock.advance(10);
+  assert.equal(host.reads.length, 1);
+  host.settle(host.pending[0], [running]);
+  for (const get of gets) assert.equal(await get, running);
+  assert.equal(host.reports.length, 1, 'one read is reported once');
+});
+
+test('a poll does not start while a Get reads, and Gets of one resource share one call', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  track('a');
+  const first = refresher.readNow('a', clock.now() + 9_000);
+  const second = refresher.readNow('a', clock.now() + 5_000);
+  await clock.advance(4_000);
+  assert.deepEqual(
+    host.reads.map((r) => r.purpose),
+    ['get'],
+  );
+  await clock.advance(1_000);
+  const late = await second;
+  assert.equal(!late.ok && late.failure.kind, 'deadline');
+  assert.equal(host.pending.length, 1, 'the read goes on for the one who still waits');
+  host.settle(host.pending[0], [running]);
+  assert.equal(await first, running);
+});
+
+test('a Get whose last caller leaves is given up, and neither counts nor keeps the task from being polled', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = (_id, request) => (request.purpose === 'get' ? undefined : running);
+  track('a');
+  const stop = new AbortController();
+  const get = refresher.readNow('a', clock.now() + 9_000, stop.signal);
+  stop.abort();
+  const outcome = await get;
+  assert.equal(!outcome.ok && outcome.failure.kind, 'cancelled');
+  assert.equal(host.pending[0]?.signal.aborted, true);
+  host.settle(host.pending[0], [fails('cancelled')]);
+  await clock.advance(2_000);
+  assert.equal(host.last('a')?.outcome, running);
+  assert.equal(host.reports[0]?.failures, 0);
+});
+
+test("a Get that joined a read which another caller's deadline ended reads for itself", async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  track('a');
+  void refresher.readNow('a', clock.now() + 1_000);
+  const patient = refresher.readNow('a', clock.now() + 9_000);
+  await clock.advance(500);
+  host.settle(host.pending[0], [fails('not_admitted')]);
+  await clock.advance(1);
+  host.settle(host.pending[0], [running]);
+  assert.equal(await patient, running);
+  assert.deepEqual(
+    host.reads.map((r) => r.deadlineMs),
+    [clock.now() + 499, clock.now() + 8_499],
+  );
+});
+
+test('a Get of a task that is not polled, or after the stop, is not made', async () => {
+  const { clock, host, refresher, track } = setUp();
+  const stranger = await refresher.readNow('x', clock.now() + 1_000);
+  assert.equal(!stranger.ok && stranger.failure.code, 'TASK_UNKNOWN');
+  track('a');
+  const late = await refresher.readNow('a', clock.now());
+  assert.equal(!late.ok && late.failure.kind, 'deadline');
+  await refresher.stop();
+  const stopped = await refresher.readNow('a', clock.now() + 1_000);
+  assert.equal(!stopped.ok && stopped.failure.code, 'DAEMON_DRAINING');
+  assert.equal(host.reads.length, 0);
+});
+
+test('stopping waits for the reads in flight, reports them, and starts no more', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  track('a', { createdAtMs: 0 });
+  track('b');
+  await clock.advance(0);
+  let stopped = false;
+  const stopping = refresher.stop().then(() => (stopped = true));
+  await clock.advance(10_000);
+  assert.equal(stopped, false);
+  host.settle(host.pending[0], [running]);
+  await stopping;
+  assert.deepEqual(
+    host.reports.map((r) => r.id),
+    ['a'],
+  );
+  assert.equal(host.reads.length, 1);
+  assert.equal(clock.pending, 0);
+});
+
+test('failures count in a row, reset on success, and end the task only past the count and the least time', async () => {
+  const { clock, host, refresher, track } = setUp({ maxSystemFailures: 2, minFailingMs: 120_000 });
+  track('healthy');
+  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  track('sick');
+  await clock.advance(minute);
+  assert.ok((host.last('sick')?.failures ?? 0) > 2);
+  assert.equal(host.last('sick')?.verdict, undefined, 'the count alone does not end it');
+  host.respond = () => running;
+  await clock.advance(3 * minute);
+  assert.equal(host.last('sick')?.failures, 0);
+  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  await clock.advance(10 * minute);
+  const end = host.last('sick');
+  assert.equal(end?.verdict?.code, 'READS_FAILING');
+  assert.equal(end?.verdict?.phase, 'RETRYABLE_FAILURE');
+  assert.equal(end?.verdict?.oweDelete, true);
+  assert.match(end?.verdict?.message ?? '', /\[X\] unknown/);
+  assert.ok((end?.finishedAtMs ?? 0) - (end?.failingSinceMs ?? 0) >= 120_000);
+  assert.equal(refresher.stats().tracked, 1);
+  const readsOfSick = host.readsOf('sick').length;
+  await clock.advance(minute);
+  assert.equal(host.readsOf('sick').length, readsOfSick, 'what ended is read no more');
+});
+
+test('a failing task is read ever less often', async () => {
+  const { clock, host, track } = setUp({ minFailingMs: 10 * hour, outageGraceMs: 10 * hour });
+  track('healthy');
+  track('sick');
+  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  await clock.advance(10 * minute);
+  const times = host.readsOf('sick').map((r) => r.atMs);
+  const gaps = times.slice(1).map((t, i) => t - times[i]!);
+  assert.ok(gaps.every((gap, i) => i === 0 || gap >= gaps[i - 1]! - 1));
+  assert.deepEqual(gaps.slice(0, 5), [2_000, 4_000, 8_000, 16_000, 32_000]);
+  assert.ok(Math.max(...gaps) <= 120_000);
+});
+
+test('throttles, reads that were not admitted, and cancelled ones move no count, however many', async () => {
+  const { clock, host, track } = setUp({ maxSystemFailures: 0, minFailingMs: 0, outageGraceMs: minute });
+  track('a');
+  for (const kind of ['throttled', 'not_admitted', 'cancelled'] as const) {
+    host.respond = () => fails(kind);
+    await clock.advance(3 * minute);
+    assert.ok(host.reports.length > 10);
+    assert.ok(host.reports.every((r) => r.failures === 0 && r.verdict === undefined && r.failingSinceMs === undefined));
+  }
+});
+
+test('a crash of the plugin moves no count, and ends a task only when nothing else came for the outage grace', async () => {
+  const { clock, host, track } = setUp({ maxSystemFailures: 0, minFailingMs: 0 });
+  track('a');
+  track('b');
+  host.respond = () => fails('process_died');
+  await clock.advance(50 * minute);
+  assert.ok(host.reports.every((r) => r.failures === 0 && r.verdict === undefined));
+  await clock.advance(20 * minute);
+  assert.equal(host.last('a')?.verdict?.code, 'READS_FAILING');
+});
+
+test('not found is awaited within the visibility grace and afterwards means that the job is lost', async () => {
+  const { clock, host, track } = setUp();
+  host.respond = () => fails('not_found');
+  track('new');
+  track('old', { createdAtMs: clock.now() - 2 * minute });
+  await clock.advance(10_000);
+  assert.deepEqual(
+    [host.last('old')?.verdict?.code, host.last('old')?.verdict?.phase, host.last('old')?.verdict?.oweDelete],
+    ['RESOURCE_LOST', 'RETRYABLE_FAILURE', false],
+  );
+  assert.ok(host.readsOf('new').length > 1);
+  assert.equal(host.last('new')?.verdict, undefined);
+  assert.equal(host.last('new')?.failures, 0);
+  await clock.advance(3 * minute);
+  assert.equal(host.last('new')?.verdict?.code, 'RESOURCE_LOST');
+  assert.ok(host.last('new')!.startedAtMs - clock.now() + 3 * minute + 10_000 >= minute);
+});
+
+test("a permanent refusal ends the task with the plugin's code and owes a delete", async () => {
+  const { clock, host, track } = setUp();
+  host.respond = () => ({
+    ok: false,
+    failure: { kind: 'permanent', code: 'Gone', message: 'no', faultKind: 'USER', retryAfterMs: undefined },
+  });
+  track('a');
+  await clock.advance(2_000);
+  assert.deepEqual(host.last('a')?.verdict, {
+    phase: 'PERMANENT_FAILURE',
+    code: 'Gone',
+    message: 'no',
+    faultKind: 'USER',
+    oweDelete: true,
+  });
+});
+
+test('an outage ends no task: one probe at a time, counts stand still, and all is read again when it is over', async () => {
+  const { clock, host, refresher, events, track } = setUp({ maxSystemFailures: 3, minFailingMs: 5_000 });
+  for (let i = 0; i < 100; i++) track(`t${i}`);
+  await clock.advance(minute);
+  host.respond = () => fails('transient');
+  await clock.advance(10_000);
+  assert.deepEqual(events, ['down']);
+  assert.equal(refresher.stats().remote, 'down');
+  const counts = new Map(host.reports.map((r) => [r.id, r.failures]));
+  const before = host.reads.length;
+  await clock.advance(50 * minute);
+  const probes = host.reads.slice(before);
+  assert.ok(probes.every((r) => r.purpose === 'probe' && r.ids.length === 1));
+  assert.ok(probes.length >= 50 && probes.length <= 200, `${probes.length} probes in 50 min`);
+  assert.ok(new Set(probes.map((r) => r.ids[0])).size >= 50, 'the probes go round, no task speaks for all');
+  for (const report of host.reports) assert.equal(report.verdict, undefined);
+  for (const [id, failures] of counts) assert.equal(host.last(id)?.failures, failures);
+  host.respond = () => running;
+  await clock.advance(2 * minute);
+  assert.match(events[1] ?? '', /^up after/);
+  assert.equal(refresher.stats().remote, 'up');
+  for (let i = 0; i < 100; i++) assert.equal(host.last(`t${i}`)?.outcome, running);
+});
+
+test('while the remote is down one probe is in flight, whether the schedule or a Get made it', async () => {
+  const { clock, host, refresher, track } = setUp();
+  for (let i = 0; i < 5; i++) track(`t${i}`);
+  host.respond = () => fails('transient');
+  await clock.advance(4_000);
+  assert.equal(refresher.stats().remote, 'down');
+  host.respond = () => undefined;
+  const get = refresher.readNow('t0', clock.now() + 20_000);
+  const other = await refresher.readNow('t1', clock.now() + 20_000);
+  assert.equal(!other.ok && other.failure.code, 'REMOTE_OUTAGE');
+  assert.ok(!other.ok && (other.failure.retryAfterMs ?? 0) > 0);
+  await clock.advance(10_000);
+  assert.equal(host.pending.length, 1);
+  host.settle(host.pending[0], [running]);
+  assert.equal(await get, running);
+});
+
+test('an answer that only a living remote gives ends the outage', async () => {
+  for (const kind of ['not_found', 'permanent'] as const) {
+    const { clock, host, refresher, track } = setUp();
+    for (let i = 0; i < 5; i++) track(`t${i}`);
+    host.respond = () => fails('transient');
+    await clock.advance(4_000);
+    assert.equal(refresher.stats().remote, 'down');
+    host.respond = () => fails('throttled');
+    await clock.advance(minute);
+    assert.equal(refresher.stats().remote, 'down', 'a throttle proves nothing');
+    host.respond = () => fails(kind);
+    await clock.advance(minute);
+    assert.equal(refresher.stats().remote, 'up');
+    await refresher.stop();
+  }
+});
+
+test('one sick task among healthy ones is no outage', async () => {
+  const { clock, host, events, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  for (let i = 0; i < 3; i++) track(`t${i}`);
+  host.respond = (id) => (id === 't0' ? fails('transient') : running);
+  await clock.advance(10 * minute);
+  assert.equal(host.last('t0')?.verdict?.code, 'READS_FAILING');
+  assert.deepEqual(events, []);
+});
+
+test('the outage of a plugin with a single task is told from a fault of the plugin by the kind of failure', async () => {
+  const outage = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  outage.host.respond = () => fails('transient');
+  outage.track('a');
+  await outage.clock.advance(50 * minute);
+  assert.equal(outage.host.last('a')?.verdict, undefined);
+  await outage.clock.advance(30 * minute);
+  assert.equal(outage.host.last('a')?.verdict?.code, 'REMOTE_OUTAGE');
+  const fault = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  fault.host.respond = () => fails('unknown');
+  fault.track('a');
+  await fault.clock.advance(5 * minute);
+  assert.equal(fault.host.last('a')?.verdict?.code, 'READS_FAILING');
+});
+
+test('after the outage grace counts move on and tasks that still fail end, with the reason', async () => {
+  const { clock, host, refresher, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  for (let i = 0; i < 20; i++) track(`t${i}`);
+  host.respond = () => fails('transient');
+  await clock.advance(hour - minute);
+  assert.equal(refresher.stats().tracked, 20);
+  await clock.advance(30 * minute);
+  assert.equal(refresher.stats().tracked, 0);
+  for (let i = 0; i < 20; i++) assert.equal(host.last(`t${i}`)?.verdict?.code, 'REMOTE_OUTAGE');
+});
+
+test('nextPollAfter paces a task, within the floor and the ceiling', async () => {
+  const { clock, host, track, start } = setUp();
+  host.decide = ({ id }) => ({
+    terminal: false,
+    nextPollAfterMs: { slow: 10 * minute, never: 1e15, eager: 1 }[id] ?? undefined,
+  });
+  for (const id of ['slow', 'never', 'eager']) track(id, { lastAskedAtMs: start + 10 * hour });
+  await clock.advance(2 * hour);
+  const gapsOf = (id: string) => {
+    const times = host.readsOf(id).map((r) => r.atMs);
+    return times.slice(1).map((t, i) => t - times[i]!);
+  };
+  assert.ok(gapsOf('slow').every((gap) => gap >= 10 * minute && gap <= 12 * minute));
+  assert.equal(host.readsOf('never').length, 2);
+  assert.ok(gapsOf('eager').every((gap) => gap >= 1_000));
+});
+
+test('a task nobody asks for is polled ever less, again as usual when asked, and while its token is wanted', async () => {
+  const { clock, host, refresher, track } = setUp();
+  track('forgotten', { createdAtMs: clock.now() - 48 * hour, quotaNamespace: 'gpu' });
+  const readsIn = async (ms: number, ask = false) => {
+    const before = host.reads.length;
+    for (let passed = 0; passed < ms; passed += minute) {
+      if (ask) refresher.asked('forgotten');
+      await clock.advance(minute);
+    }
+    return host.reads.length - before;
+  };
+  const early = await readsIn(10 * minute);
+  const later = await readsIn(hour);
+  assert.ok(early >= 19 && later < 40 && later > 5, `${early} in 10 min, then ${later} in an hour`);
+  await readsIn(8 * hour);
+  const rare = await readsIn(2 * hour);
+  assert.ok(rare <= 5, `${rare} in 2 hours`);
+  host.wanted.add('gpu');
+  assert.ok((await readsIn(10 * minute)) >= 19, 'somebody waits for its token');
+  host.wanted.clear();
+  assert.ok((await readsIn(hour)) <= 3);
+  assert.ok((await readsIn(10 * minute, true)) >= 19, 'an engine asks again');
+});
+
+test('a batch holds one batch key only, up to its size, and takes along what is due soon', async () => {
+  const { clock, host, track, start } = setUp({ maxBatch: 10 });
+  for (let i = 0; i < 25; i++) track(`a${i}`, { createdAtMs: start - hour, batchKey: 'A' });
+  for (let i = 0; i < 3; i++) track(`b${i}`, { createdAtMs: start - hour, batchKey: 'B' });
+  await clock.advance(0);
+  assert.deepEqual(
+    host.reads.map((r) => r.ids.length).sort((x, y) => x - y),
+    [3, 5, 10, 10],
+  );
+  await clock.advance(10 * minute);
+  for (const { ids } of host.reads) {
+    assert.equal(new Set(ids.map((id) => id[0])).size, 1);
+    assert.equal(new Set(ids).size, ids.length);
+    assert.ok(ids.length <= 10);
+  }
+  const rest = host.reads.slice(4).filter((r) => r.ids[0]?.startsWith('a'));
+  assert.ok(rest.reduce((sum, r) => sum + r.ids.length, 0) / rest.length > 5, 'batches stay filled over time');
+});
+
+test('items of a batch are judged one by one', async () => {
+  const { clock, host, track, start } = setUp({ maxBatch: 3 });
+  for (const id of ['ok', 'gone', 'sick']) track(id, { createdAtMs: start - hour });
+  host.respond = (id) => ({ ok: running, gone: fails('not_found'), sick: fails('transient') })[id];
+  await clock.advance(0);
+  assert.deepEqual(host.reports.map((r) => [r.id, r.failures, r.verdict?.code]).sort(), [
+    ['gone', 0, 'RESOURCE_LOST'],
+    ['ok', 0, undefined],
+    ['sick', 1, undefined],
+  ]);
+});
+
+test('an item that takes whole batches down is found by halving them, and the others recover', async () => {
+  const { clock, host, refresher, track, start } = setUp({ maxBatch: 16, minFailingMs: 5 * minute });
+  for (let i = 0; i < 16; i++) track(`t${i}`, { createdAtMs: start - hour });
+  host.respond = (_id, { ids }) => (ids.includes('t3') ? fails('process_died') : running);
+  await clock.advance(10 * minute);
+  for (let i = 0; i < 16; i++) if (i !== 3) assert.equal(host.last(`t${i}`)?.outcome, running, `t${i}`);
+  assert.equal(refresher.stats().tracked, 16);
+});
+
+test('a batch with the wrong number of outcomes, and a read that rejects, fail every item and lose none', async () => {
+  const { clock, host, refresher, track, start } = setUp({ maxBatch: 3 });
+  for (const id of ['a', 'b', 'c']) track(id, { createdAtMs: start - hour });
+  host.respond = () => undefined;
+  await clock.advance(0);
+  host.settle(host.pending[0], [running]);
+  await clock.advance(0);
+  assert.deepEqual(
+    host.reports.map((r) => !r.outcome.ok && r.outcome.failure.kind),
+    ['invalid', 'invalid', 'invalid'],
+  );
+  await clock.advance(30_000);
+  const pending = host.pending[0];
+  pending?.answer.reject(new Error('broken'));
+  await clock.advance(0);
+  const outcome = host.reports.at(-1)?.outcome;
+  assert.equal(outcome?.ok === false && outcome.failure.kind, 'unknown');
+  assert.equal(refresher.stats().tracked, 3);
+});
+
+test('nothing is read that the gate would not send now, and waking reads at once', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  host.gate = { ...open, open: false, slotsFree: 0 };
+  for (let i = 0; i < 5; i++) track(`t${i}`, { createdAtMs: 0 });
+  await clock.advance(2 * minute);
+  assert.equal(host.reads.length, 0);
+  assert.equal(refresher.stats().due, 5);
+  assert.equal(refresher.stats().oldestOverdueMs, 2 * minute);
+  host.gate = { ...open, slotsFree: 3, tokensNow: 2 };
+  refresher.wake();
+  await clock.advance(0);
+  assert.equal(host.reads.length, 2);
+});
+
+test('a task untracked while it is read is not reported; tracked anew it is not read twice at a time', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => undefined;
+  track('a', { createdAtMs: 0 });
+  await clock.advance(0);
+  refresher.untrack('a');
+  refresher.untrack('a');
+  host.settle(host.pending[0], [running]);
+  await clock.advance(minute);
+  assert.equal(host.reports.length, 0);
+  track('b', { createdAtMs: 0 });
+  await clock.advance(0);
+  refresher.untrack('b');
+  track('b', { createdAtMs: 0 });
+  await clock.advance(minute);
+  assert.equal(host.readsOf('b').length, 1);
+  host.settle(host.pending[0], [running]);
+  await clock.advance(minute);
+  assert.ok(host.readsOf('b').length > 1);
+});
+
+test('a host whose report throws keeps its task in the schedule and is told', async () => {
+  const { clock, host, events, track } = setUp();
+  host.decide = () => {
+    throw new Error('store');
+  };
+  track('a');
+  await clock.advance(10_000);
+  assert.ok(events.length > 1 && events.every((e) => e === 'fault'));
+});
+
+test('correcting a tracked task moves it to its batch key and keeps its counts', async () => {
+  const { clock, host, track, start } = setUp({ maxBatch: 5 });
+  host.respond = () => fails('invalid');
+  track('a', { createdAtMs: start - hour, batchKey: 'single:a' });
+  track('b', { createdAtMs: start - hour, batchKey: 'K' });
+  await clock.advance(0);
+  track('a', { createdAtMs: start - hour, batchKey: 'K' });
+  await clock.advance(minute);
+  assert.ok(host.reads.some((r) => r.ids.length === 2));
+  assert.ok((host.last('a')?.failures ?? 0) >= 2);
+});
+
+test('a change of the limit takes effect in place', async () => {
+  const { clock, refresher, track } = setUp({ readQps: 30 });
+  for (let i = 0; i < 300; i++) track(`t${i}`, { createdAtMs: 0, lastReadAtMs: clock.now() });
+  await clock.advance(1_000);
+  assert.equal(refresher.stats().longestIntervalMs, 30_000);
+  refresher.reconfigure(configOf({ readQps: 1 }));
+  await clock.advance(1_000);
+  assert.ok(refresher.stats().longestIntervalMs >= 300_000);
+});
