@@ -1,9 +1,9 @@
-import type { ErrorCode } from '../errors/index.js';
+import { type ErrorCode, messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { FailureKind, PluginOutcome } from '../model/plugin-call.js';
-import type { ReadPurpose } from './types.js';
+import type { ReadPurpose, RefreshHost } from './types.js';
 
 export type ReadOutcome = PluginOutcome<PhaseState>;
 
@@ -17,6 +17,48 @@ export interface Flight {
   readonly done: Promise<ReadonlyMap<TaskId, ReadOutcome>>;
   /** Engine calls that wait for it. */
   waiting: number;
+}
+
+/** The reads under way: at most one flight for each task. */
+export class Flights {
+  readonly #byTask = new Map<TaskId, Flight>();
+  readonly #calls = new Set<Flight>();
+
+  /** Tasks that are being read. */
+  get tasks(): number {
+    return this.#byTask.size;
+  }
+
+  get calls(): number {
+    return this.#calls.size;
+  }
+
+  has(id: TaskId): boolean {
+    return this.#byTask.has(id);
+  }
+
+  get(id: TaskId): Flight | undefined {
+    return this.#byTask.get(id);
+  }
+
+  add(flight: Flight): void {
+    for (const id of flight.ids) this.#byTask.set(id, flight);
+    this.#calls.add(flight);
+  }
+
+  delete(flight: Flight): void {
+    for (const id of flight.ids) this.#byTask.delete(id);
+    this.#calls.delete(flight);
+  }
+
+  startedSince(ms: number): boolean {
+    for (const flight of this.#calls) if (flight.startedAtMs >= ms) return true;
+    return false;
+  }
+}
+
+export function isFlight(value: Flight | ReadOutcome): value is Flight {
+  return 'ids' in value;
 }
 
 export function failedRead(kind: FailureKind, code: ErrorCode, message: string, retryAfterMs?: number): ReadOutcome {
@@ -44,4 +86,29 @@ export function awaitFlight(
       () => end(undefined),
     );
   });
+}
+
+/** Makes the read. One outcome for each id, or a single one that is that of the call as a whole. Never rejects. */
+export async function readOnce(
+  host: RefreshHost,
+  { ids, purpose, stop }: Flight,
+  deadlineMs: number | undefined,
+): Promise<readonly ReadOutcome[]> {
+  try {
+    const outcomes = await host.read({ ids, purpose, deadlineMs, signal: stop.signal });
+    if (outcomes.length === ids.length) return outcomes;
+    const seen = `the plugin answered ${outcomes.length} outcomes for a batch of ${ids.length}`;
+    return [failedRead('invalid', 'PLUGIN_ANSWER_INVALID', `${seen}; expected one for each, in order`)];
+  } catch (thrown) {
+    return [failedRead('unknown', 'PLUGIN_THREW_UNKNOWN', `reading failed: ${messageOf(thrown)}`)];
+  }
+}
+
+/** Failures by which one item can take the whole batch down. */
+export function spoilsBatch(outcome: ReadOutcome): boolean {
+  return !outcome.ok && ['process_died', 'deadline', 'invalid', 'unknown'].includes(outcome.failure.kind);
+}
+
+export function tooLate(): ReadOutcome {
+  return failedRead('deadline', 'DEADLINE_EXCEEDED', 'the deadline passed before the read was answered');
 }

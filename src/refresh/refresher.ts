@@ -1,16 +1,22 @@
-import { messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
-import { awaitFlight, type Flight, failedRead, type ReadOutcome } from './flights.js';
+import {
+  awaitFlight,
+  type Flight,
+  Flights,
+  failedRead,
+  isFlight,
+  type ReadOutcome,
+  readOnce,
+  tooLate,
+} from './flights.js';
+import { Intake } from './intake.js';
 import type { Item } from './item.js';
-import { judge } from './judge.js';
 import { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
 import type {
-  ReadDecision,
   ReadPurpose,
-  ReadReport,
   RefreshConfig,
   RefreshEvents,
   Refresher,
@@ -54,8 +60,8 @@ class PollRefresher implements Refresher {
   readonly #events: RefreshEvents;
   readonly #schedule: Schedule;
   readonly #remote: RemoteState;
-  readonly #flights = new Map<TaskId, Flight>();
-  readonly #calls = new Set<Flight>();
+  readonly #intake: Intake;
+  readonly #flights = new Flights();
   #config: RefreshConfig;
   #timer: Timer | undefined;
   #timerAtMs = 0;
@@ -75,6 +81,8 @@ class PollRefresher implements Refresher {
       tokenWanted: (namespace) => this.#host.tokenWanted?.(namespace) ?? false,
     });
     this.#remote = new RemoteState(this.#remoteOptions());
+    const { host } = options;
+    this.#intake = new Intake({ host, schedule: this.#schedule, remote: this.#remote, events: this.#events });
   }
 
   track(facts: TrackedFacts): void {
@@ -128,7 +136,7 @@ class PollRefresher implements Refresher {
     const { pacing } = this.#schedule;
     return {
       tracked: this.#schedule.size,
-      inFlight: this.#flights.size,
+      inFlight: this.#flights.tasks,
       due: this.#schedule.countDue(now),
       oldestOverdueMs: Math.max(0, now - (this.#schedule.nextDueMs() ?? now)),
       remote: this.#remote.downSinceMs === undefined ? 'up' : 'down',
@@ -143,7 +151,7 @@ class PollRefresher implements Refresher {
       this.#stopped = createDeferred<void>();
       this.#timer?.cancel();
       this.#timer = undefined;
-      if (this.#calls.size === 0) this.#stopped.resolve();
+      if (this.#flights.calls === 0) this.#stopped.resolve();
     }
     return this.#stopped.promise;
   }
@@ -201,11 +209,8 @@ class PollRefresher implements Refresher {
     if (item !== undefined) this.#start([item], 'probe', undefined, new AbortController());
   }
 
-  /** Whether a read is under way that was started since the remote is down. */
   #probing(): boolean {
-    const since = this.#remote.downSinceMs ?? 0;
-    for (const flight of this.#calls) if (flight.purpose === 'probe' || flight.startedAtMs >= since) return true;
-    return false;
+    return this.#flights.startedSince(this.#remote.downSinceMs ?? 0);
   }
 
   #startGet(id: TaskId, deadlineMs: number): Flight | ReadOutcome {
@@ -230,81 +235,22 @@ class PollRefresher implements Refresher {
     this.#events.readStarted?.({ purpose, lagMs: this.#lagMs(items, startedAtMs), batchSize: ids.length });
     const done = createDeferred<ReadonlyMap<TaskId, ReadOutcome>>();
     const flight: Flight = { ids, purpose, startedAtMs, stop, done: done.promise, waiting: 0 };
-    for (const id of ids) this.#flights.set(id, flight);
-    this.#calls.add(flight);
-    this.#read(flight, deadlineMs).then(
-      (outcomes) => done.resolve(this.#finish(flight, outcomes)),
-      (thrown: unknown) => done.resolve(this.#finish(flight, [unknown(thrown)])),
-    );
+    this.#flights.add(flight);
+    readOnce(this.#host, flight, deadlineMs)
+      .then((outcomes) => done.resolve(this.#finish(flight, outcomes)))
+      .catch((thrown: unknown) => this.#events.fault?.(thrown));
     return flight;
   }
 
-  async #read({ ids, purpose, stop }: Flight, deadlineMs: number | undefined): Promise<readonly ReadOutcome[]> {
-    const outcomes = await this.#host.read({ ids, purpose, deadlineMs, signal: stop.signal });
-    if (outcomes.length === ids.length) return outcomes;
-    const seen = `the plugin answered ${outcomes.length} outcomes for a batch of ${ids.length}`;
-    return [failedRead('invalid', 'PLUGIN_ANSWER_INVALID', `${seen}; expected one for each, in order`)];
-  }
-
-  /** Reports every outcome and queues its task again. A single outcome for several ids is that of the call as a whole. */
+  /** Has every outcome reported and its task queued again. */
   #finish(flight: Flight, outcomes: readonly ReadOutcome[]): ReadonlyMap<TaskId, ReadOutcome> {
     const now = this.#clock.now();
     this.#callMs += NEWEST * (now - flight.startedAtMs - this.#callMs);
-    this.#calls.delete(flight);
-    const results = flight.ids.map((id, i) => ({ id, outcome: outcomes[i] ?? (outcomes[0] as ReadOutcome) }));
-    for (const id of flight.ids) this.#flights.delete(id);
-    this.#learn(flight, results, now);
-    const spoilt = flight.ids.length > 1 && results.every(({ outcome }) => !outcome.ok && spoilsBatch(outcome));
-    for (const { id, outcome } of results) {
-      const item = this.#schedule.get(id);
-      if (item === undefined) continue;
-      if (spoilt) item.batchLimit = Math.ceil(flight.ids.length / 2);
-      this.#settle(item, flight, outcome, now);
-    }
-    if (this.#calls.size === 0) this.#stopped?.resolve();
+    this.#flights.delete(flight);
+    const results = this.#intake.take(flight, outcomes, now, this.#config);
+    if (this.#flights.calls === 0) this.#stopped?.resolve();
     this.#arm(0);
-    return new Map(results.map(({ id, outcome }) => [id, outcome]));
-  }
-
-  #learn(flight: Flight, results: readonly { id: TaskId; outcome: ReadOutcome }[], now: number): void {
-    const downSinceMs = this.#remote.downSinceMs;
-    const entered = this.#remote.learn(results, this.#schedule.size, now);
-    if (entered === 'up') this.#events.remoteUp?.({ downMs: now - (downSinceMs ?? now) });
-    const { failure } = this.#remote;
-    if (entered === 'down' && failure !== undefined) this.#events.remoteDown?.({ sinceMs: now, failure });
-    if (flight.purpose === 'probe' && this.#remote.downSinceMs !== undefined) this.#remote.probeFailed(now);
-  }
-
-  #settle(item: Item, flight: Flight, outcome: ReadOutcome, now: number): void {
-    const place = flight.ids.length > 1 ? 'getManyItem' : 'get';
-    const read = { outcome, place, startedAtMs: flight.startedAtMs, nowMs: now } as const;
-    const { verdict, again } = judge(item, read, this.#remote, this.#config);
-    const decision = this.#report({
-      id: item.id,
-      outcome,
-      startedAtMs: flight.startedAtMs,
-      finishedAtMs: now,
-      failures: item.failures,
-      failingSinceMs: item.failingSinceMs,
-      lastFailure: item.lastFailure,
-      verdict,
-    });
-    if (decision.terminal) {
-      this.#schedule.untrack(item.id);
-      return;
-    }
-    if (outcome.ok) item.nextPollAfterMs = decision.nextPollAfterMs;
-    // The report may have untracked the task or, by another track, queued it already.
-    if (this.#schedule.get(item.id) === item && item.bin === undefined) this.#schedule.again(item, now, again);
-  }
-
-  #report(report: ReadReport): ReadDecision {
-    try {
-      return this.#host.onOutcome(report);
-    } catch (thrown) {
-      this.#events.fault?.(thrown);
-      return { terminal: false };
-    }
+    return results;
   }
 
   #lagMs(items: readonly Item[], now: number): number {
@@ -330,21 +276,4 @@ class PollRefresher implements Refresher {
     const { outageGraceMs, resyncIntervalMs } = this.#config;
     return { random: this.#random, outageGraceMs, probeMaxMs: Math.min(60_000, Math.max(1_000, resyncIntervalMs)) };
   }
-}
-
-/** Failures by which one item can take the whole batch down. */
-function spoilsBatch(outcome: ReadOutcome): boolean {
-  return !outcome.ok && ['process_died', 'deadline', 'invalid', 'unknown'].includes(outcome.failure.kind);
-}
-
-function isFlight(value: Flight | ReadOutcome): value is Flight {
-  return 'ids' in value;
-}
-
-function unknown(thrown: unknown): ReadOutcome {
-  return failedRead('unknown', 'PLUGIN_THREW_UNKNOWN', `reading failed: ${messageOf(thrown)}`);
-}
-
-function tooLate(): ReadOutcome {
-  return failedRead('deadline', 'DEADLINE_EXCEEDED', 'the deadline passed before the read was answered');
 }

@@ -1,0 +1,89 @@
+import type { TaskId } from '../model/attempt-key.js';
+import { type Flight, type ReadOutcome, spoilsBatch } from './flights.js';
+import type { Item } from './item.js';
+import { judge } from './judge.js';
+import type { RemoteState } from './remote-state.js';
+import type { Schedule } from './schedule.js';
+import type { ReadDecision, ReadReport, RefreshConfig, RefreshEvents, RefreshHost } from './types.js';
+
+export interface IntakeParts {
+  readonly host: RefreshHost;
+  readonly schedule: Schedule;
+  readonly remote: RemoteState;
+  readonly events: RefreshEvents;
+}
+
+/** What is done with the outcomes of a finished read: the remote's state, the task's counts, the report, the next due time. */
+export class Intake {
+  readonly #parts: IntakeParts;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Reports every outcome and queues its task again. A single outcome for several ids is that of the call as a whole.
+   * The remote's state learns of the call before any task is judged by it.
+   */
+  take(
+    flight: Flight,
+    outcomes: readonly ReadOutcome[],
+    nowMs: number,
+    config: RefreshConfig,
+  ): ReadonlyMap<TaskId, ReadOutcome> {
+    const results = new Map(flight.ids.map((id, i) => [id, outcomes[i] ?? (outcomes[0] as ReadOutcome)]));
+    this.#learn(flight, results, nowMs);
+    const spoilt = flight.ids.length > 1 && [...results.values()].every(spoilsBatch);
+    for (const [id, outcome] of results) {
+      const item = this.#parts.schedule.get(id);
+      if (item === undefined) continue;
+      if (spoilt) item.batchLimit = Math.ceil(flight.ids.length / 2);
+      this.#settle(item, flight, outcome, nowMs, config);
+    }
+    return results;
+  }
+
+  #learn(flight: Flight, results: ReadonlyMap<TaskId, ReadOutcome>, nowMs: number): void {
+    const { remote, schedule, events } = this.#parts;
+    const { downSinceMs } = remote;
+    const evidence = [...results].map(([id, outcome]) => ({ id, outcome }));
+    const entered = remote.learn(evidence, schedule.size, nowMs);
+    const { failure } = remote;
+    if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });
+    if (entered === 'down' && failure !== undefined) events.remoteDown?.({ sinceMs: nowMs, failure });
+    if (flight.purpose === 'probe' && remote.downSinceMs !== undefined) remote.probeFailed(nowMs);
+  }
+
+  #settle(item: Item, flight: Flight, outcome: ReadOutcome, nowMs: number, config: RefreshConfig): void {
+    const { schedule, remote } = this.#parts;
+    const place = flight.ids.length > 1 ? 'getManyItem' : 'get';
+    const read = { outcome, place, startedAtMs: flight.startedAtMs, nowMs } as const;
+    const { verdict, again } = judge(item, read, remote, config);
+    const decision = this.#report({
+      id: item.id,
+      outcome,
+      startedAtMs: flight.startedAtMs,
+      finishedAtMs: nowMs,
+      failures: item.failures,
+      failingSinceMs: item.failingSinceMs,
+      lastFailure: item.lastFailure,
+      verdict,
+    });
+    if (decision.terminal) {
+      schedule.untrack(item.id);
+      return;
+    }
+    if (outcome.ok) item.nextPollAfterMs = decision.nextPollAfterMs;
+    // The report may have untracked the task or, by another track, queued it already.
+    if (schedule.get(item.id) === item && item.bin === undefined) schedule.again(item, nowMs, again);
+  }
+
+  #report(report: ReadReport): ReadDecision {
+    try {
+      return this.#parts.host.onOutcome(report);
+    } catch (thrown) {
+      this.#parts.events.fault?.(thrown);
+      return { terminal: false };
+    }
+  }
+}
