@@ -56,10 +56,11 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     }
   }
 
-  /** One quota namespace a cluster, named like it. */
+  /** One quota namespace a cluster, named like it. An unknown cluster is refused by create; it names no namespace. */
   resourceRequirements(ctx: Parameters<NonNullable<AsyncPlugin['resourceRequirements']>>[0]): { namespace: string } {
     const { cluster } = ctx.taskReader.read().custom;
-    return { namespace: typeof cluster === 'string' && cluster !== '' ? cluster : defaultClusterOf(this.#settings) };
+    const known = typeof cluster === 'string' && this.#clusters.has(cluster);
+    return { namespace: known ? cluster : defaultClusterOf(this.#settings) };
   }
 
   async create(ctx: CreateContext): Promise<CreateResult<SlurmMeta, SlurmResource>> {

@@ -310,10 +310,9 @@ test("a refusal of Slurm is the user's and permanent, a wrong key names itself",
   assert.equal(fake.requests.length, before, 'nothing reached Slurm');
 });
 
-test('one quota namespace a cluster', async (t) => {
+test('one quota namespace a cluster, and none by the word of a task', async (t) => {
   const { plugin, createContext } = await setUp(t);
-  assert.deepEqual(plugin.resourceRequirements(createContext('a', SCRIPT)), { namespace: 'main' });
-  assert.deepEqual(plugin.resourceRequirements(createContext('a', templateFor({ cluster: 'gpu' }))), {
-    namespace: 'gpu',
-  });
+  for (const custom of [{}, { cluster: 'main' }, { cluster: 'made-up' }, { cluster: 7 }]) {
+    assert.deepEqual(plugin.resourceRequirements(createContext('a', templateFor(custom))), { namespace: 'main' });
+  }
 });
