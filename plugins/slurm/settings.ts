@@ -23,7 +23,7 @@ const clusterSchema = z.strictObject({
   /** Root of slurmrestd, such as `http://slurm.example:6820`. */
   url: z
     .url({ protocol: /^https?$/ })
-    .refine((value) => new URL(value).username === '', 'no credentials in the URL; use `token`')
+    .refine((value) => !URL.canParse(value) || new URL(value).username === '', 'no credentials in the URL; use `token`')
     .transform((value) => value.replace(/\/+$/, '')),
   /** The data-parser version in the paths of slurmrestd. */
   apiVersion: z

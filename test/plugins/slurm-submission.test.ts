@@ -229,6 +229,7 @@ test('settings: wrong ones are refused by path', () => {
   assert.deepEqual(paths({ clusters: { a: { ...cluster, workDir: 'relative' } } }), ['clusters.a.workDir']);
   assert.deepEqual(paths({ clusters: { a: { ...cluster, workDir: '/a%b' } } }), ['clusters.a.workDir']);
   assert.deepEqual(paths({ clusters: { a: { ...cluster, url: 'ftp://h' } } }), ['clusters.a.url']);
+  assert.deepEqual(paths({ clusters: { a: { ...cluster, url: 'nowhere' } } }), ['clusters.a.url']);
   assert.deepEqual(paths({ clusters: { a: { ...cluster, url: 'http://u:p@h' } } }), ['clusters.a.url']);
   assert.deepEqual(paths({ clusters: { a: { ...cluster, apiVersion: '38' } } }), ['clusters.a.apiVersion']);
   assert.equal(parse({ clusters: { a: { ...cluster, tokn: 1 } } }).success, false);
