@@ -1,4 +1,4 @@
-import { HostError } from '../errors/index.js';
+import { HostError, messageOf } from '../errors/index.js';
 import type { Message } from '../idl/codec.js';
 import { structFromJson } from '../idl/struct.js';
 import type { JsonObject } from '../lib/json.js';
@@ -77,7 +77,7 @@ function msgpackLiteral(literal: Extract<TaggedLiteral, { literalKind: 'msgpack'
   try {
     return scalar({ binary: { tag: MSGPACK_TAG, value: literal.bytes ?? encodeMsgpack(literal.value) } });
   } catch (thrown) {
-    throw unconvertible(path, 'the value cannot become MessagePack', thrown);
+    throw unconvertible(path, `the value cannot become MessagePack (${messageOf(thrown)})`, thrown);
   }
 }
 

@@ -182,6 +182,25 @@ test('msgpack literals made here are encoded, read ones keep their bytes, undeco
     assert.deepEqual(roundTrip(literals.binary(bytes, 'msgpack')), literals.binary(bytes, 'msgpack'));
   }
   refused(literals.msgpack({ f: () => 1 } as never), undefined, /cannot become MessagePack/);
+  refused(literals.msgpack(2n ** 64n), undefined, /cannot become MessagePack \(18446744073709551616 does not fit/);
+});
+
+test('msgpack keeps whole numbers whole, also beyond 32 bits, where other readers tell integers from floats', () => {
+  const bytesOf = (value: number | bigint) =>
+    literal.decode(codec.write(literals.msgpack(value))).scalar.binary.value.toString('hex');
+  assert.equal(bytesOf(2 ** 40), 'cf0000010000000000'); // uint 64
+  assert.equal(bytesOf(-(2 ** 40)), 'd3ffffff0000000000'); // int 64
+  assert.equal(bytesOf(Number.MAX_SAFE_INTEGER), 'cf001fffffffffffff');
+  assert.equal(bytesOf(2n ** 64n - 1n), 'cfffffffffffffffff');
+  assert.equal(bytesOf(0.5), 'cb3fe0000000000000'); // float 64
+  const everything = fc.oneof(fc.maxSafeInteger(), fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }), fc.double());
+  fc.assert(
+    fc.property(everything, (value) => {
+      const back = roundTrip(literals.msgpack([value]));
+      assert.ok(isTaggedLiteral(back) && back.literalKind === 'msgpack');
+      assert.deepEqual(back.value, [Object.is(value, -0) ? 0 : value]);
+    }),
+  );
 });
 
 test('hash and metadata stay on tagged literals', () => {

@@ -173,7 +173,11 @@ export class S3Store implements DataStore {
     send: (loaded: Loaded, abort: { abortSignal?: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     throwIfAborted(signal, shown(uri));
-    this.loaded ??= load(this.options);
+    this.loaded ??= load(this.options).catch((thrown: unknown) => {
+      // Asked again at the next call rather than failing for ever.
+      this.loaded = undefined;
+      throw thrown;
+    });
     try {
       return await send(await this.loaded, signal === undefined ? {} : { abortSignal: signal });
     } catch (thrown) {
