@@ -1,6 +1,6 @@
 // npm run interop:flyte1 -- [--service daemon|python] [--plugin connector-service|agent-service] [--cases a,b] [--keep]
 // Drives the daemon with the plugin code of the Flyte 1 engine. Needs Go; --service python needs Python as well.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LIMITS } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
@@ -14,9 +14,7 @@ const results = [];
 
 for (const plugin of plugins) {
   console.log(`# ${plugin} against the ${service}`);
-  await onStage(service, wanted.keep, async ({ directory, remote, urls, service: running }) => {
-    const data = path.join(directory, 'data');
-    mkdirSync(data);
+  await onStage(service, wanted.keep, async ({ data, remote, urls, service: running }) => {
     const found = await runCases(program, [
       ...['--plugin', plugin, '--endpoint', running.endpoint, '--control', urls.control],
       ...['--fixtures', path.join(interop, 'fixtures', 'flyte1'), '--data', data],

@@ -1,5 +1,5 @@
 // One run of a client against a service: remote, service, client, and what the remote saw.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { limitExcess, Remote } from '../../test/interop/remote/remote.mjs';
@@ -13,6 +13,8 @@ const SERVICES = { daemon: DaemonService, python: PythonService };
  */
 export async function onStage(kind, keep, work) {
   const directory = mkdtempSync(path.join(os.tmpdir(), `interop-${kind}-`));
+  const data = path.join(directory, 'data');
+  mkdirSync(data);
   const remote = new Remote();
   const urls = await remote.start();
   let service;
@@ -20,7 +22,7 @@ export async function onStage(kind, keep, work) {
     service = await SERVICES[kind].make(directory, urls.url);
     remote.routes.set('restart', (wanted) => service.restart(wanted));
     await service.start();
-    return await work({ directory, remote, urls, service });
+    return await work({ data, remote, urls, service });
   } finally {
     await service?.stop();
     await remote.stop();

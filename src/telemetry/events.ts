@@ -31,6 +31,8 @@ export const LOG_EVENTS = {
     plugins: 'number of plugins that serve',
     startMs: 'time the start took, in milliseconds',
   }),
+  'flyte.note': event('info', 'what an operator of a Flyte has to configure', { note: 'in plain words' }),
+  'flyte.warning': event('warn', 'what an operator of a Flyte has to mind', { note: 'in plain words' }),
   'daemon.signal': event('info', 'a signal arrived', { signal: 'its name', action: 'what it leads to' }),
   'daemon.failed': event('fatal', 'the daemon could not start', { code: CODE, error: ERROR }),
   'daemon.stop_step': event('debug', 'a step of the stop is done', { step: 'the step', tookMs: 'milliseconds' }),

@@ -1,4 +1,4 @@
-import { loadFlyteidl, loadFlyteidl2 } from '../../idl/load.js';
+import type { Idl } from '../../idl/idl.js';
 import type { Tasks } from '../../tasks/types.js';
 import { DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
@@ -10,21 +10,24 @@ import { createSyncService } from './sync-service.js';
 
 export interface FlyteServicesOptions {
   readonly tasks: Tasks;
+  /** With the descriptors of flyteidl (`loadFlyteidl`, or `loadPluginHost`, which has them too). */
+  readonly flyteidl: Idl;
+  /** With those of flyteidl2 (`loadFlyteidl2`). */
+  readonly flyteidl2: Idl;
   readonly limits?: Partial<FieldLimits>;
   /** See `AsyncServiceOptions`. 60,000 unless given. */
   readonly maxStalenessMs?: number;
   readonly now?: () => number;
 }
 
-/** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. Loads both sets of descriptors. */
+/** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. */
 export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
   const { tasks, maxStalenessMs = 60_000, now = Date.now } = options;
   const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
-  const idl1 = loadFlyteidl();
   // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
-  const struct = idl1.codec('google.protobuf.Struct');
-  const one = flyte1(idl1, struct);
-  const two = flyte2(loadFlyteidl2(), struct);
+  const struct = options.flyteidl.codec('google.protobuf.Struct');
+  const one = flyte1(options.flyteidl, struct);
+  const two = flyte2(options.flyteidl2, struct);
   const encoder1 = new ResourceEncoder(one);
   return [
     createAsyncService({ tasks, dialect: one, encoder: encoder1, limits, maxStalenessMs, now }),

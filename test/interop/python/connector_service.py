@@ -15,6 +15,7 @@ import httpx
 from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2
 from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
+from flyteidl.core.metrics_pb2 import ExecutionMetricResult
 from flyteidl.service.agent_pb2_grpc import (
     add_AgentMetadataServiceServicer_to_server,
     add_AsyncAgentServiceServicer_to_server,
@@ -33,6 +34,7 @@ from flytekit.extend.backend.connector_service import (
     SyncConnectorService,
 )
 from flytekit.models.literals import LiteralMap
+from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -136,7 +138,9 @@ class JobConnector(AsyncConnectorBase):
         return agent_pb2.GetTaskLogsResponse(body=agent_pb2.GetTaskLogsResponseBody(results=page["lines"]))
 
     async def get_metrics(self, resource_meta, **kwargs):
-        return agent_pb2.GetTaskMetricsResponse(results=[])
+        data = Struct()
+        data.update({"resultType": "matrix", "result": []})
+        return agent_pb2.GetTaskMetricsResponse(results=[ExecutionMetricResult(metric="cpu", data=data)])
 
 
 class RunConnector(SyncConnectorBase):

@@ -145,7 +145,13 @@ export async function startFlyte(t: TestContext, maxStalenessMs = 0): Promise<Fl
   const faults: unknown[] = [];
   const clock = { now: NOW };
   const { raw } = await startServer(t, {
-    services: createFlyteServices({ tasks, maxStalenessMs, now: () => clock.now }),
+    services: createFlyteServices({
+      tasks,
+      flyteidl: FLYTE1.idl,
+      flyteidl2: FLYTE2.idl,
+      maxStalenessMs,
+      now: () => clock.now,
+    }),
     log: { fault: (event) => faults.push(event) },
   });
   const client = raw();

@@ -1,0 +1,27 @@
+// npm run interop:flyte2 -- [--cases a,b] [--keep] [--json FILE]
+// Drives the daemon over the Flyte 2 protocol with the stock stubs, in the rounds of its engine. Needs Python.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { LIMITS } from './services.mjs';
+import { limitResult, onStage } from './stage.mjs';
+import { ensurePython, interop, options, runCases, summary } from './tools.mjs';
+
+const wanted = options();
+const python = ensurePython();
+
+const results = await onStage('daemon', wanted.keep, async ({ data, remote, urls, service }) => {
+  const found = await runCases(python, [
+    path.join(interop, 'python', 'flyte2_client.py'),
+    ...['--endpoint', service.endpoint, '--control', urls.control, '--data', data],
+    ...['--fixtures', path.join(interop, 'fixtures', 'flyte2')],
+    ...(wanted.cases === undefined ? [] : ['--cases', wanted.cases]),
+  ]);
+  if (wanted.cases === undefined) {
+    found.push(limitResult(remote, 'read', LIMITS.read), limitResult(remote, 'write', LIMITS.write));
+  }
+  return found;
+});
+
+const named = results.map((result) => ({ ...result, client: 'flyte2' }));
+if (typeof wanted.json === 'string') writeFileSync(wanted.json, `${JSON.stringify(named, null, 1)}\n`);
+process.exit(summary(results));

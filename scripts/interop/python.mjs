@@ -1,0 +1,23 @@
+// npm run interop:python -- [--service daemon|python] [--cases a,b] [--keep] [--json FILE]
+// Calls every RPC of the Flyte 1 services with the stock Python stubs. Needs Python.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { onStage } from './stage.mjs';
+import { ensurePython, interop, options, runCases, summary } from './tools.mjs';
+
+const wanted = options();
+const service = wanted.service ?? 'daemon';
+const python = ensurePython();
+
+const results = await onStage(service, wanted.keep, ({ data, urls, service: running }) =>
+  runCases(python, [
+    path.join(interop, 'python', 'flyte1_client.py'),
+    ...['--endpoint', running.endpoint, '--control', urls.control, '--data', data],
+    ...['--fixtures', path.join(interop, 'fixtures', 'flyte1')],
+    ...(wanted.cases === undefined ? [] : ['--cases', wanted.cases]),
+  ]),
+);
+
+const named = results.map((result) => ({ ...result, client: 'python' }));
+if (typeof wanted.json === 'string') writeFileSync(wanted.json, `${JSON.stringify(named, null, 1)}\n`);
+process.exit(summary(results));
