@@ -84,7 +84,12 @@ export async function startHost(
       },
     },
   });
-  t.after(() => host.stop(0));
+  // The host's own timers keep no process alive, and between two plugin processes there is nothing else.
+  const alive = setInterval(() => undefined, 1_000);
+  t.after(async () => {
+    await host.stop(0);
+    clearInterval(alive);
+  });
   const report = await host.start();
   return {
     host,

@@ -30,7 +30,7 @@ type ImportMessage = Extract<HostMessage, { t: 'import' }>;
 type LoadMessage = Extract<HostMessage, { t: 'load' }>;
 type CallMessage = Extract<HostMessage, { t: 'call' }>;
 
-const METRICS_MS = 1_000;
+const FLUSH_MS = 1_000;
 
 /** The plugin process's end of the channel: runs what the daemon asks for, for one plugin or a group. */
 export class ChildHost {
@@ -52,8 +52,8 @@ export class ChildHost {
       onClose: () => options.onGone(),
     });
     setInterval(() => {
-      for (const runtime of this.#runtimes.values()) runtime.flushMetrics();
-    }, METRICS_MS).unref();
+      for (const runtime of this.#runtimes.values()) runtime.flush();
+    }, FLUSH_MS).unref();
     this.#send({ t: 'ready' });
   }
 
@@ -113,7 +113,7 @@ export class ChildHost {
     try {
       if (runtime === undefined) throw new HostError('INTERNAL', `load of plugin ${p}, which was not imported`);
       const kit = this.#options.makeKit(message.data);
-      const signal = AbortSignal.timeout(timeoutMs);
+      const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
       const { logLinesPerSecond } = message;
       this.#send({
         t: 'loaded',

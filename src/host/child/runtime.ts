@@ -126,8 +126,10 @@ export class PluginRuntime {
     }
   }
 
-  flushMetrics(): void {
+  /** Sends what was gathered; to be called once a second. */
+  flush(): void {
     this.#loaded?.metrics.flush();
+    this.#loaded?.logger.flush();
   }
 
   /** Runs the plugin's close(), if there is one. Never rejects. */

@@ -58,6 +58,12 @@ export class ChildLogger implements PluginLogger {
     this.#sink.log(level, redact(bounded(String(message), MAX_MESSAGE)), plainFields(fields, redact));
   }
 
+  /** Says what was dropped in a second that is over, also when no further line comes. */
+  flush(): void {
+    const now = this.#now();
+    if (now - this.#windowStart >= SECOND_MS) this.#nextWindow(now);
+  }
+
   #nextWindow(now: number): void {
     const dropped = this.#dropped;
     this.#windowStart = now;

@@ -162,7 +162,7 @@ export class Group {
       settings: entry.settings,
       config: admitted.config,
       data: this.#options.data,
-      timeoutMs: Math.max(1, entry.loadTimeoutMs - spentMs),
+      timeoutMs: Math.max(1, Math.floor(entry.loadTimeoutMs - spentMs)),
       logLinesPerSecond: this.#options.supervision.logLinesPerSecond,
     });
     member.loadedIn = process;
