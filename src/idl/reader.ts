@@ -10,9 +10,13 @@ export class CheckedReader extends pb.BufferReader {
     const length = this.uint32();
     const end = this.pos + length;
     if (end > this.len) throw new RangeError(`text of ${length} bytes at offset ${this.pos} exceeds its message`);
-    const text = (this.buf as Buffer).subarray(this.pos, end);
-    if (!isUtf8(text)) throw new RangeError(`text at offset ${this.pos} is not UTF-8`);
+    const start = this.pos;
+    const text = (this.buf as Buffer).toString('utf8', start, end);
+    // A replacement character is in the text where bytes were wrong, or where it was sent as such.
+    if (text.includes('\ufffd') && !isUtf8(this.buf.subarray(start, end))) {
+      throw new RangeError(`text at offset ${start} is not UTF-8`);
+    }
     this.pos = end;
-    return text.toString('utf8');
+    return text;
   }
 }

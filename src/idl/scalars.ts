@@ -97,10 +97,13 @@ function to32(type: ScalarType, value: unknown, path: string): number {
   return number;
 }
 
+/** Since ES2024, and in every Node from 20 on; the compiler's library is that of ES2023. */
+type WellFormedString = string & { isWellFormed(): boolean };
+
 /** A lone surrogate has no UTF-8; a Buffer would quietly write U+FFFD for it. */
 function toText(value: unknown, path: string): string {
   if (typeof value !== 'string') throw wrong(path, 'a string', value);
-  if (/\p{Surrogate}/u.test(value)) {
+  if (!(value as WellFormedString).isWellFormed()) {
     throw wrong(path, 'well-formed text without lone surrogates', 'ill-formed text');
   }
   return value;
@@ -137,11 +140,11 @@ export function encodeScalar(writer: protobuf.Writer, type: ScalarType, value: u
   }
 }
 
-/** Whether the value is what proto3 leaves out. -0 is not: it has bits of its own. Checks the type on the way. */
-export function isDefault(type: ScalarType, value: unknown, path: string): boolean {
+/** Whether the value is what proto3 leaves out. -0 is not: it has bits of its own. A value of another type is none. */
+export function isDefault(type: ScalarType, value: unknown): boolean {
   switch (type) {
     case 'string':
-      return toText(value, path) === '';
+      return value === '';
     case 'bytes':
       return value instanceof Uint8Array && value.length === 0;
     case 'bool':

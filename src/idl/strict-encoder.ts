@@ -210,7 +210,7 @@ export class StrictEncoder {
 
   private isZero(field: FieldPlan, value: unknown, path: string): boolean {
     if (field.enumType !== undefined) return this.enumNumber(field.enumType, value, path) === 0;
-    return isDefault(field.scalar, value, path);
+    return isDefault(field.scalar, value);
   }
 
   private enumNumber(type: protobuf.Enum, value: unknown, path: string): number {

@@ -203,6 +203,7 @@ test('truncated and foreign bytes are REQUEST_UNDECODABLE at every length', () =
   // A text inside an embedded message that reaches past the end of that message, and one that is not UTF-8.
   assert.throws(() => resource.decode(Buffer.from([0x3a, 3, 0x0a, 9, 0x41, 0x18, 1])), /exceeds its message/);
   assert.throws(() => resource.decode(Buffer.from([0x1a, 2, 0xc3, 0x28])), /not UTF-8/);
+  assert.equal(resource.decode(resource.encode({ message: 'a real \ufffd' })).message, 'a real \ufffd');
   assert.throws(() => resource.decode(Buffer.from('not protobuf at all')), /not a flyteidl\.admin\.Resource/);
 });
 
