@@ -149,6 +149,7 @@ class PluginGate implements Gate {
       options.deadlineMs ?? Number.POSITIVE_INFINITY,
       this.#clock.now() + timeoutMs(method, this.#config),
     );
+    options.onSent?.();
     return { outcome: this.#plugin.call(method, args, { deadlineMs: boundMs, signal: options.signal }), boundMs };
   }
 

@@ -25,6 +25,8 @@ export class ChangeRing {
   readonly #lastOf = new WeakMap<TaskRecord, number>();
   readonly #options: ChangeRingOptions;
   #next = 1;
+  /** How often a reader was told that it lagged. */
+  lagged = 0;
   #draining = false;
   #waiting = new Set<Deferred<void>>();
   readonly #readers = new Set<WatchReader>();
@@ -203,6 +205,7 @@ class RingReader implements WatchReader {
     }
     if (this.#lag === undefined) return undefined;
     const dropped = this.#lag;
+    this.#ring.lagged += 1;
     this.#lag = undefined;
     return { kind: 'lagged', resumeToken: this.#ring.token(this.#after), dropped };
   }

@@ -74,6 +74,7 @@ export class TaskStore {
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
   readonly tombstones: Tombstones;
+  #evictions = 0;
 
   constructor(options: TaskStoreOptions, events: TaskStoreEvents = {}) {
     this.#options = options;
@@ -91,7 +92,9 @@ export class TaskStore {
       dispose: (entry, _id, reason) => {
         if (reason === 'set') return;
         this.#unlink(entry);
-        if (reason !== 'delete') this.#ring.evict(entry);
+        if (reason === 'delete') return;
+        this.#evictions += 1;
+        this.#ring.evict(entry);
       },
     });
   }
@@ -102,6 +105,16 @@ export class TaskStore {
 
   get finished(): number {
     return this.#finished.size;
+  }
+
+  /** Finished tasks dropped since the start, by room or by age. */
+  get evictions(): number {
+    return this.#evictions;
+  }
+
+  /** How often a reader of the ring was told that it lagged. */
+  get watchersLagged(): number {
+    return this.#ring.lagged;
   }
 
   get watchers(): number {

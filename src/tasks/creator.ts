@@ -2,6 +2,7 @@
 import { backoffMs } from '../lib/backoff.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { META_WARN_BYTES } from '../model/handle.js';
+import { type OutcomeEnd, outcomeRule } from '../model/outcomes.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { CreateAnswer, CreateArgs, PluginFailure } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -77,7 +78,12 @@ export class CreateRun {
       (end) => this.#end.resolve(end),
       (error: unknown) => {
         this.#deps.events.fault?.('create', error);
-        this.#refuse('INTERNAL', 'the daemon failed while it created the task; its log says more', 'SYSTEM', true);
+        this.#refuse(
+          'INTERNAL',
+          'the daemon failed while it created the task; its log says more',
+          'SYSTEM',
+          'PERMANENT_FAILURE',
+        );
         this.#end.resolve({ kind: 'refused' });
       },
     );
@@ -117,8 +123,9 @@ export class CreateRun {
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
       const { failure } = outcome;
       if (failure.kind === 'cancelled' && this.#over()) return this.#stopped();
-      if (failure.kind === 'permanent' || (failure.kind === 'invalid' && failure.code.startsWith('RESOURCE_META'))) {
-        this.#refuse(failure.code, failure.message, failure.faultKind, true);
+      const ends = endOf(failure);
+      if (ends !== undefined) {
+        this.#refuse(codeOf(ends, failure), failure.message, failure.faultKind, ends.phase);
         return { kind: 'refused' };
       }
       if (!(await this.#mayRetry(failure, attempt, firstTryMs)))
@@ -168,7 +175,7 @@ export class CreateRun {
             failure.code,
             `resourceRequirements: ${failure.message}`,
             failure.faultKind,
-            failure.kind === 'permanent',
+            failure.kind === 'permanent' ? 'PERMANENT_FAILURE' : 'RETRYABLE_FAILURE',
           );
           return false;
         }
@@ -192,7 +199,12 @@ export class CreateRun {
     });
     if (answer.status === 'granted') return true;
     if (answer.status === 'full') {
-      this.#refuse('STORE_FULL', `the waiting line of plugin "${identity.plugin}" is full`, 'SYSTEM', false);
+      this.#refuse(
+        'STORE_FULL',
+        `the waiting line of plugin "${identity.plugin}" is full`,
+        'SYSTEM',
+        'RETRYABLE_FAILURE',
+      );
       return false;
     }
     const scope = {
@@ -258,10 +270,10 @@ export class CreateRun {
 
   async #mayRetry(failure: PluginFailure, attempt: number, firstTryMs: number): Promise<boolean> {
     const { clock, options, store } = this.#deps;
-    const counted = failure.kind !== 'throttled' && failure.kind !== 'not_admitted' && failure.kind !== 'cancelled';
-    if (counted && clock.now() - firstTryMs >= options.createBudgetMs) {
+    const { counted, endsPastBound } = outcomeRule('create', failure.kind);
+    if (counted === 'yes' && endsPastBound !== undefined && clock.now() - firstTryMs >= options.createBudgetMs) {
       const spent = `creating was tried for ${Math.round((clock.now() - firstTryMs) / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
-      this.#refuse('CREATE_BUDGET_SPENT', spent, 'SYSTEM', false);
+      this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);
       return false;
     }
     const why = failure.kind === 'throttled' ? 'the remote throttles' : `creating failed and is repeated`;
@@ -300,8 +312,7 @@ export class CreateRun {
     return { kind: 'created', meta: answer.meta };
   }
 
-  #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', permanent: boolean): void {
-    const phase = permanent ? 'PERMANENT_FAILURE' : 'RETRYABLE_FAILURE';
+  #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
     this.#runtime.quotas.release(this.#task.id);
     if (!this.#cancelled) this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
     this.#hooks.refused(this.#runtime, this.#task);
@@ -310,4 +321,14 @@ export class CreateRun {
 
 function waiting(reason: string): PhaseState {
   return phaseState('WAITING_FOR_RESOURCES', { reason });
+}
+
+/** Whether, and how, a failed create ends the task at once. */
+function endOf(failure: PluginFailure): OutcomeEnd | undefined {
+  const { ends, endsWhen } = outcomeRule('create', failure.kind);
+  return endsWhen === 'meta' && !failure.code.startsWith('RESOURCE_META') ? undefined : ends;
+}
+
+function codeOf(end: OutcomeEnd, failure: PluginFailure): string {
+  return end.code === 'plugin' ? failure.code : end.code;
 }

@@ -4,6 +4,7 @@ import type { Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
+import { outcomeRule } from '../model/outcomes.js';
 import type { DeleteArgs } from '../model/plugin-call.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
@@ -148,7 +149,7 @@ export class DeleteList {
     };
     if (entry.readFirst && (await this.#isOver(runtime, args))) return this.#finish(runtime, entry);
     const outcome = await runtime.gate.call('delete', args, { admission: 'wait' });
-    if (outcome.ok || outcome.failure.kind === 'not_found') return this.#finish(runtime, entry);
+    if (outcome.ok || outcomeRule('delete', outcome.failure.kind).retry === 'no') return this.#finish(runtime, entry);
     this.#retry(entry, outcome.failure.code, outcome.failure.message, outcome.failure.retryAfterMs);
   }
 

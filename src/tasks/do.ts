@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import { type AttemptKey, attemptKeyOf, idempotencyKeyOf } from '../model/attempt-key.js';
+import { outcomeRule } from '../model/outcomes.js';
 import type { PhaseState } from '../model/phase-state.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { TasksDeps } from './deps.js';
@@ -68,25 +69,11 @@ export class DoTask {
     const outcome = await gate.call('do', args, { admission: 'fail-fast', deadlineMs });
     if (outcome.ok) return this.#keep(key, await this.#checked(spec, outcome.value));
     const { failure } = outcome;
-    switch (failure.kind) {
-      case 'throttled':
-      case 'not_admitted':
-      case 'cancelled':
-        throw errorOf(failure, plugin.id, 'the task');
-      case 'permanent':
-        return this.#keep(key, failureState('PERMANENT_FAILURE', failure.code, failure.message, failure.faultKind));
-      case 'invalid':
-        return this.#keep(key, failureState('PERMANENT_FAILURE', failure.code, failure.message, 'SYSTEM'));
-      case 'transient':
-      case 'not_found':
-      case 'unknown':
-      case 'deadline':
-      case 'process_died':
-        // Not kept: a repeat of the attempt may well succeed.
-        return failureState('RETRYABLE_FAILURE', failure.code, failure.message, 'SYSTEM');
-      default:
-        return failure.kind satisfies never;
-    }
+    const { ends, retry } = outcomeRule('do', failure.kind);
+    if (ends === undefined) throw errorOf(failure, plugin.id, 'the task');
+    const state = failureState(ends.phase, failure.code, failure.message, failure.faultKind);
+    // Where a repeat of the attempt may well succeed, nothing is kept.
+    return retry === 'no' ? this.#keep(key, state) : state;
   }
 
   async #checked(spec: TaskSpec, state: PhaseState): Promise<PhaseState> {

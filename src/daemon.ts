@@ -1,0 +1,286 @@
+import { randomInt } from 'node:crypto';
+import { AdminServer } from './admin/index.js';
+import type { Config, LoadedConfig } from './config/index.js';
+import { adminSource } from './daemon/admin-source.js';
+import { figuresOf } from './daemon/figures.js';
+import { type DaemonState, Lifecycle, Releasers } from './daemon/lifecycle.js';
+import { LivenessProbe } from './daemon/liveness.js';
+import { dataOptions, pluginEntries, tasksOptions } from './daemon/options.js';
+import { outputsWriter } from './daemon/outputs.js';
+import { buildRpcServer } from './daemon/rpc-server.js';
+import { RuntimeRegistry } from './daemon/runtimes.js';
+import { HostError } from './errors/index.js';
+import { createPluginHost } from './host/plugin-host.js';
+import type { LoadReport, PluginHost } from './host/types.js';
+import { memoryJournal } from './journal/journal.js';
+import { type Clock, systemClock } from './lib/clock.js';
+import { flyteNotes } from './rpc/flyte/notes.js';
+import type { RpcServer } from './rpc/server.js';
+import { ReplayCache } from './store/replay-cache.js';
+import { TaskStore } from './store/task-store.js';
+import { createTasks, type TasksControl } from './tasks/tasks.js';
+import { type Log, logLoadReport, Telemetry } from './telemetry/index.js';
+
+export interface DaemonOptions {
+  readonly config: LoadedConfig;
+  readonly version: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** Where relative plugin sources and package names start from. */
+  readonly baseDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** CPU, memory and event-loop metrics of the process; off for a second daemon in one process. */
+  readonly processMetrics?: boolean;
+}
+
+/** Addresses that were bound. */
+export interface DaemonAddresses {
+  readonly grpc: string;
+  readonly admin: string;
+}
+
+/** The daemon: one composition root that builds, connects, starts and stops; no rule lives here. */
+export interface Daemon {
+  readonly state: DaemonState;
+  readonly loadReport: LoadReport | undefined;
+  /** Resolves when it serves. Throws the first thing that was fatal, after everything that was started is closed. */
+  start(): Promise<DaemonAddresses>;
+  /**
+   * The orderly stop (docs/operations.md has the same numbers): 1 readiness off, 2 drain delay, 3 GOAWAY and the end of
+   * streams, 4 polling stops, 5 plugin calls in flight finish, 6 gRPC shuts down, 7 plugin processes stop, 8 the journal
+   * closes. Resolves when all is closed. Callable during the start, which it ends, and more than once.
+   */
+  stop(): Promise<void>;
+  /** What a forced end would cut off now, in words; empty when nothing runs. */
+  running(): string;
+}
+
+export function createDaemon(options: DaemonOptions): Daemon {
+  return new ComposedDaemon(options);
+}
+
+class ComposedDaemon implements Daemon {
+  readonly #options: DaemonOptions;
+  readonly #config: Config;
+  readonly #clock: Clock;
+  readonly #lifecycle: Lifecycle;
+  readonly #releasers: Releasers;
+  readonly #stopRequested = new AbortController();
+  readonly #telemetry: Telemetry;
+  readonly #host: PluginHost;
+  readonly #store: TaskStore;
+  readonly #runtimes: RuntimeRegistry;
+  readonly #tasks: TasksControl;
+  #rpc: RpcServer | undefined;
+  #starting: Promise<DaemonAddresses> | undefined;
+  #stopping: Promise<void> | undefined;
+  loadReport: LoadReport | undefined;
+
+  constructor(options: DaemonOptions) {
+    const { config } = options.config;
+    const clock = options.clock ?? systemClock;
+    const random = () => randomInt(2 ** 32) / 2 ** 32;
+    const data = dataOptions(config);
+    const journal = memoryJournal;
+    this.#options = options;
+    this.#config = config;
+    this.#clock = clock;
+    this.#lifecycle = new Lifecycle(options.log);
+    this.#releasers = new Releasers(clock, options.log);
+    const entries = pluginEntries(config);
+    this.#telemetry = new Telemetry({
+      log: options.log,
+      version: options.version,
+      plugins: entries.map(({ id, source }) => id ?? String(source)),
+      processMetrics: options.processMetrics ?? true,
+    });
+    const { baseDir, env } = options;
+    const { defaultForTaskTypes } = config;
+    const events = this.#telemetry.hostEvents;
+    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env });
+    const { finished, maxTasks, watchRing } = config.store;
+    const tombstones = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
+    this.#store = new TaskStore(
+      { clock, journal, maxTasks, finished, tombstones, watchRing: watchRing.size },
+      { journalFailed: (error) => this.#telemetry.taskEvents.fault('journal', error) },
+    );
+    this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });
+    this.#tasks = createTasks({
+      clock,
+      random,
+      store: this.#store,
+      journal,
+      host: this.#host,
+      runtimes: this.#runtimes,
+      replays: new ReplayCache({ clock, ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 }),
+      options: tasksOptions(config),
+      events: this.#telemetry.taskEvents,
+      writeOutputs: outputsWriter(data.dataStore, this.#releasers),
+    });
+    const sources = { host: this.#host, runtimes: this.#runtimes, store: this.#store, tasks: this.#tasks };
+    this.#telemetry.measure(() => figuresOf({ state: () => this.state, ...sources }));
+  }
+
+  get state(): DaemonState {
+    return this.#lifecycle.state;
+  }
+
+  start(): Promise<DaemonAddresses> {
+    this.#lifecycle.to('starting');
+    this.#starting = this.#start();
+    return this.#starting;
+  }
+
+  stop(): Promise<void> {
+    this.#stopRequested.abort();
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  running(): string {
+    const parts: string[] = [];
+    if (this.#releasers.current !== '') parts.push(`step "${this.#releasers.current}" of the stop`);
+    if ((this.#rpc?.inFlight ?? 0) > 0) parts.push(`${this.#rpc?.inFlight} RPCs`);
+    for (const { plugin } of this.#runtimes.all()) {
+      if (plugin.inFlight > 0) parts.push(`${plugin.inFlight} calls of plugin ${plugin.id}`);
+    }
+    if (this.#tasks.owedDeletes.size > 0) parts.push(`${this.#tasks.owedDeletes.size} owed deletes`);
+    return parts.join(', ');
+  }
+
+  async #start(): Promise<DaemonAddresses> {
+    const startMs = this.#clock.now();
+    try {
+      const admin = await this.#startAdmin();
+      await this.#startPlugins();
+      this.#assertWanted();
+      const grpc = await this.#startRpc();
+      this.#assertWanted();
+      this.#lifecycle.to('ready');
+      const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
+      const tookMs = Math.round(this.#clock.now() - startMs);
+      for (const { level, message } of flyteNotes(this.#tasks.listPlugins())) {
+        this.#options.log.emit(level === 'warn' ? 'flyte.warning' : 'flyte.note', { note: message });
+      }
+      this.#options.log.emit('daemon.ready', { grpc, admin, plugins, startMs: tookMs });
+      return { grpc, admin };
+    } catch (error) {
+      await this.#releasers.unwind().catch(() => undefined);
+      this.#lifecycle.to('failed');
+      throw error;
+    }
+  }
+
+  /** The admin port comes first and goes last, so that a slow start and a long drain can be watched. */
+  async #startAdmin(): Promise<string> {
+    const { host, port, maxConnections, token } = this.#config.admin;
+    const liveness = new LivenessProbe(this.#clock, this.#runtimes);
+    this.#releasers.push('liveness probe', () => liveness.stop());
+    const source = adminSource({
+      config: this.#options.config,
+      state: () => this.state,
+      host: this.#host,
+      runtimes: this.#runtimes,
+      store: this.#store,
+      tasks: this.#tasks,
+      telemetry: this.#telemetry,
+      liveness,
+      onPluginsChanged: () => this.#lifecycle.changed(),
+    });
+    const server = new AdminServer({ host, port, maxConnections, token, source, log: this.#options.log });
+    const address = await server.start();
+    this.#releasers.push('admin server', () => server.stop());
+    return address;
+  }
+
+  async #startPlugins(): Promise<void> {
+    this.#releasers.push('plugin processes', () => this.#host.stop(this.#config.shutdown.graceMs));
+    const report = await this.#unlessStopped(this.#host.start());
+    this.loadReport = report;
+    this.#tasks.loaded(report);
+    logLoadReport(this.#options.log, report.results);
+    const [fatal] = report.fatal;
+    if (fatal !== undefined) throw fatal;
+    this.#runtimes.build(this.#host, this.#tasks);
+    for (const plugin of this.#host.plugins()) {
+      this.#releasers.push(
+        `listener of plugin ${plugin.id}`,
+        plugin.onStateChange(() => this.#lifecycle.changed()),
+      );
+    }
+  }
+
+  async #startRpc(): Promise<string> {
+    const rpc = buildRpcServer({
+      config: this.#config,
+      clock: this.#clock,
+      tasks: this.#tasks,
+      host: this.#host,
+      telemetry: this.#telemetry,
+      lifecycle: this.#lifecycle,
+    });
+    this.#rpc = rpc;
+    const { host, port } = await rpc.listen();
+    this.#releasers.push('gRPC server', () => rpc.stop(this.#config.shutdown.graceMs));
+    return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.state === 'created') {
+      this.#lifecycle.to('stopped');
+      return;
+    }
+    // A start under way notices the request at its next step and unwinds what it has.
+    await this.#starting?.catch(() => undefined);
+    if (this.state !== 'ready') return;
+    const { drainDelayMs, graceMs } = this.#config.shutdown;
+    this.#lifecycle.to('draining'); // 1: readiness off
+    this.#rpc?.beginUnready();
+    await this.#pause(drainDelayMs); // 2
+    this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
+    this.#rpc?.beginDrain();
+    await this.#within(graceMs, this.#finishCalls()); // 4, 5
+    await this.#releasers.unwind(); // 6, 7, 8
+    this.#lifecycle.to('stopped');
+  }
+
+  async #finishCalls(): Promise<void> {
+    await Promise.all([this.#runtimes.stopPolling(), this.#tasks.stop()]);
+    await this.#runtimes.close();
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      setTimeout(resolve, ms);
+    });
+  }
+
+  async #within(ms: number, work: Promise<unknown>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([work, late]);
+    clearTimeout(timer);
+  }
+
+  /** Loading may take long; a stop does not wait for it, since what was loaded is unwound anyway. */
+  async #unlessStopped<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this.#stopRequested;
+    const stopped = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(stoppedEarly()), { once: true });
+    });
+    stopped.catch(() => undefined);
+    work.catch(() => undefined);
+    this.#assertWanted();
+    return Promise.race([work, stopped]);
+  }
+
+  #assertWanted(): void {
+    if (this.#stopRequested.signal.aborted) throw stoppedEarly();
+  }
+}
+
+function stoppedEarly(): HostError {
+  return new HostError('DAEMON_STATE', 'the daemon was asked to stop while it started');
+}

@@ -1,0 +1,148 @@
+import type { AdminSource, Page, PageQuery, Readiness } from '../admin/index.js';
+import { effectiveTree, type LoadedConfig } from '../config/index.js';
+import { HostError } from '../errors/index.js';
+import type { PluginHost } from '../host/types.js';
+import type { JsonObject } from '../lib/json.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { TaskStore } from '../store/task-store.js';
+import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';
+import type { TasksControl } from '../tasks/tasks.js';
+import type { Telemetry } from '../telemetry/index.js';
+import type { DaemonState } from './lifecycle.js';
+import type { LivenessProbe } from './liveness.js';
+
+export interface AdminParts {
+  readonly config: LoadedConfig;
+  readonly state: () => DaemonState;
+  readonly host: PluginHost;
+  readonly runtimes: Runtimes;
+  readonly store: TaskStore;
+  readonly tasks: TasksControl;
+  readonly telemetry: Telemetry;
+  readonly liveness: LivenessProbe;
+  readonly onPluginsChanged: () => void;
+}
+
+/** What the admin port shows and does. */
+export function adminSource(parts: AdminParts): AdminSource {
+  const { host, runtimes, store, tasks, telemetry } = parts;
+  const runtime = (id: string): PluginRuntime => {
+    const found = runtimes.get(id);
+    if (found !== undefined) return found;
+    throw new HostError('PLUGIN_NOT_SERVING', `no plugin "${id}" is configured; see /v1/plugins`);
+  };
+  return {
+    metrics: () => telemetry.scrape(),
+    liveness: () => parts.liveness.check(),
+    readiness: () => readinessOf(parts.state(), host),
+    plugins: () => tasks.listPlugins().map((report) => plain(report)),
+    tasks: ({ plugin, phase, stage, project, ...page }) =>
+      pageOf(store.allTasks(), page, (task) => {
+        const { identity, state } = task;
+        const wanted: readonly (readonly [string | undefined, string])[] = [
+          [plugin, identity.plugin],
+          [phase, state.phase],
+          [stage, task.stage],
+          [project, identity.project],
+        ];
+        return wanted.every(([want, seen]) => want === undefined || want === seen) ? taskRow(task) : undefined;
+      }),
+    deletes: (page) =>
+      pageOf(
+        tasks.owedDeletes.list(),
+        page,
+        ({ id, identity, reason, sinceMs, attempts, nextAttemptMs, lastError }) => ({
+          id,
+          plugin: identity.plugin,
+          reason,
+          since: iso(sinceMs),
+          attempts,
+          nextAttempt: nextAttemptMs === undefined ? null : iso(nextAttemptMs),
+          lastError: lastError === undefined ? null : { ...lastError },
+        }),
+      ),
+    orphans: (page) => pageOf(tasks.orphans.list(), page, taskRow),
+    config: () => effectiveTree(parts.config.effective),
+    pause: (id) => {
+      runtime(id).gate.pause();
+      parts.onPluginsChanged();
+    },
+    resume: (id) => {
+      runtime(id).gate.resume();
+      parts.onPluginsChanged();
+    },
+    reload: async (id) => {
+      await host.reload(id);
+      parts.onPluginsChanged();
+    },
+  };
+}
+
+/** Ready means: serving, and every required plugin serves. What else is not well is named all the same. */
+export function readinessOf(state: DaemonState, host: PluginHost): Readiness {
+  const unready = host
+    .plugins()
+    .filter((plugin) => plugin.state !== 'serving' && plugin.state !== 'skipped')
+    .map(({ id, state: now, stateReason, required }) => ({
+      what: `plugin ${id}`,
+      why: stateReason === '' ? now : `${now}: ${stateReason}`,
+      fatal: required,
+    }));
+  const own = state === 'ready' ? [] : [{ what: 'daemon', why: `it is ${state}`, fatal: true }];
+  const all = [...own, ...unready];
+  return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
+}
+
+function taskRow(task: TaskRecord): JsonObject & { id: string } {
+  const { identity, state } = task;
+  return {
+    id: task.id,
+    plugin: identity.plugin,
+    taskType: identity.taskType,
+    project: identity.project,
+    domain: identity.domain,
+    stage: task.stage,
+    phase: state.phase,
+    phaseVersion: task.phaseVersion,
+    reason: state.reason,
+    error: state.error === undefined ? null : { ...state.error },
+    remotePhase: state.remotePhase,
+    created: iso(task.createdAtMs),
+    observed: task.observedAtMs === undefined ? null : iso(task.observedAtMs),
+    consecutiveFailures: task.consecutiveFailures,
+    lastFailure: task.lastFailure === undefined ? null : { ...task.lastFailure },
+    confirmed: task.confirmed,
+    undelivered: task.undeliveredAtMs === undefined ? null : iso(task.undeliveredAtMs),
+    adopted: task.adopted,
+    handle: task.answeredHandle === undefined ? null : task.answeredHandle.toString('base64'),
+  };
+}
+
+/** A page in the order of the source, which holds until its rows go; `after` of a row that went starts over. */
+function pageOf<T extends { readonly id: string }>(
+  rows: Iterable<T>,
+  { limit, after }: PageQuery,
+  show: (row: T) => JsonObject | undefined,
+): Page {
+  const shown: JsonObject[] = [];
+  let last: string | undefined;
+  let skipping = after !== '';
+  for (const row of rows) {
+    if (skipping) {
+      skipping = row.id !== after;
+      continue;
+    }
+    const line = show(row);
+    if (line === undefined) continue;
+    if (shown.length === limit) return { rows: shown, next: last };
+    shown.push(line);
+    last = row.id;
+  }
+  return { rows: shown, next: undefined };
+}
+
+function plain(value: object): JsonObject {
+  return JSON.parse(JSON.stringify(value)) as JsonObject;
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();

@@ -1,0 +1,48 @@
+import type { Config, PluginEntryConfig } from '../config/index.js';
+import { compilePluginEntry } from '../config/index.js';
+import type { DataOptions } from '../host/data-options.js';
+import type { PluginEntry } from '../host/types.js';
+import { DEFAULT_TASKS_OPTIONS, type TasksOptions } from '../tasks/deps.js';
+
+/** The enabled entries of the config, as the plugin host takes them. */
+export function pluginEntries(config: Config): PluginEntry[] {
+  return Object.entries(config.plugins)
+    .filter(([, entry]) => entry.enabled)
+    .map(([id, entry]) => compilePluginEntry(id, entry));
+}
+
+export function pluginEntryConfig(config: Config, id: string): PluginEntryConfig | undefined {
+  return config.plugins[id];
+}
+
+/** Data store and secrets, for the plugin processes and for outputs that the daemon writes itself. */
+export function dataOptions(config: Config): DataOptions {
+  const { localRoots, maxObjectBytes, s3 } = config.dataStore;
+  return {
+    dataStore: {
+      localRoots,
+      maxObjectBytes,
+      s3: {
+        enabled: s3.enabled,
+        region: s3.region,
+        forcePathStyle: s3.forcePathStyle,
+        ...(s3.endpoint === undefined ? {} : { endpoint: s3.endpoint }),
+        ...(s3.accessKeyId === undefined ? {} : { accessKeyId: s3.accessKeyId }),
+        ...(s3.secretAccessKey === undefined ? {} : { secretAccessKey: s3.secretAccessKey }),
+      },
+    },
+    secrets: { envPrefixes: config.secrets.envPrefixes, dir: config.secrets.dir },
+    maxOutputBytes: maxObjectBytes,
+  };
+}
+
+export function tasksOptions(config: Config): TasksOptions {
+  return {
+    ...DEFAULT_TASKS_OPTIONS,
+    acceptShare: config.tasks.acceptShare,
+    createBudgetMs: config.tasks.createBudgetMs,
+    orphanGraceMs: config.tasks.orphanGraceMs,
+    connectionTtlMs: config.tasks.connectionTtlMs,
+    maxWaitingBytes: config.store.waitingLine.maxBytes,
+  };
+}

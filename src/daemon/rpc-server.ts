@@ -1,0 +1,56 @@
+import type { Config } from '../config/index.js';
+import type { PluginHost } from '../host/types.js';
+import { loadFlyteidl, loadFlyteidl2, loadPluginHost } from '../idl/load.js';
+import type { Clock } from '../lib/clock.js';
+import { createFlyteServices } from '../rpc/flyte/services.js';
+import { createNativeService } from '../rpc/native/service.js';
+import { createRpcServer, type RpcServer } from '../rpc/server.js';
+import type { TasksControl } from '../tasks/tasks.js';
+import type { Telemetry } from '../telemetry/index.js';
+import { readinessOf } from './admin-source.js';
+import type { Lifecycle } from './lifecycle.js';
+
+export interface RpcParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly tasks: TasksControl;
+  readonly host: PluginHost;
+  readonly telemetry: Telemetry;
+  readonly lifecycle: Lifecycle;
+}
+
+/** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
+export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
+  const { grpc } = config;
+  const { timeMs, timeoutMs, maxConnectionIdleMs } = grpc.keepalive;
+  const native = loadPluginHost();
+  const flyteidl = loadFlyteidl();
+  const flyteidl2 = loadFlyteidl2();
+  const maxStalenessMs = config.tasks.getFreshnessMs;
+  return createRpcServer({
+    host: grpc.host,
+    port: grpc.port,
+    maxReceiveBytes: grpc.maxReceiveMessageBytes,
+    maxSendBytes: grpc.maxSendMessageBytes,
+    maxConcurrentStreams: grpc.maxConcurrentStreams,
+    maxConnections: grpc.maxConnections,
+    maxStreams: grpc.maxWatchStreams,
+    keepaliveTimeMs: timeMs,
+    keepaliveTimeoutMs: timeoutMs,
+    ...(maxConnectionIdleMs === undefined ? {} : { maxConnectionIdleMs }),
+    defaultDeadlineMs: grpc.defaultDeadlineMs,
+    maxDeadlineMs: grpc.maxDeadlineMs,
+    services: [
+      createNativeService({ tasks, idl: native }),
+      ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() }),
+    ],
+    health: {
+      ready: () => readinessOf(lifecycle.state, host).ready,
+      plugins: () => host.plugins().map(({ id, state }) => ({ id, serving: state === 'serving' })),
+      onChange: (listener) => lifecycle.onChange(listener),
+    },
+    reflection: grpc.reflection ? [native, flyteidl, flyteidl2] : undefined,
+    metrics: telemetry.rpcMetrics,
+    log: telemetry.rpcLog,
+  });
+}

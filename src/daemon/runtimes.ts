@@ -1,0 +1,81 @@
+import type { Config } from '../config/index.js';
+import type { HostedPlugin, PluginHost } from '../host/types.js';
+import type { Clock } from '../lib/clock.js';
+import type { TaskStore } from '../store/task-store.js';
+import { buildRuntime } from '../tasks/build-runtime.js';
+import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';
+import type { TasksControl } from '../tasks/tasks.js';
+import type { Telemetry } from '../telemetry/index.js';
+
+type OwnedRuntime = PluginRuntime & { stop(): Promise<void> };
+
+export interface RuntimeParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly store: TaskStore;
+  readonly telemetry: Telemetry;
+}
+
+/** The runtimes of all plugins, made once the plugins are loaded. */
+export class RuntimeRegistry implements Runtimes {
+  readonly #parts: RuntimeParts;
+  readonly #runtimes = new Map<string, OwnedRuntime>();
+
+  constructor(parts: RuntimeParts) {
+    this.#parts = parts;
+  }
+
+  get(pluginId: string): PluginRuntime | undefined {
+    return this.#runtimes.get(pluginId);
+  }
+
+  all(): Iterable<PluginRuntime> {
+    return this.#runtimes.values();
+  }
+
+  /** A plugin that failed to load gets one as well: a reload may bring it to life. */
+  build(host: PluginHost, tasks: TasksControl): void {
+    for (const plugin of host.plugins()) {
+      if (plugin.state !== 'skipped') this.#runtimes.set(plugin.id, this.#make(plugin, tasks));
+    }
+  }
+
+  /** Starts no further poll; resolves when no read is in flight. */
+  async stopPolling(): Promise<void> {
+    await Promise.all([...this.#runtimes.values()].map(({ refresher }) => refresher.stop()));
+  }
+
+  /** Starts no further call; resolves when none is in flight. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#runtimes.values()].map((runtime) => runtime.stop()));
+  }
+
+  #make(plugin: HostedPlugin, tasks: TasksControl): OwnedRuntime {
+    const { config, clock, random, store, telemetry } = this.#parts;
+    const entry = config.plugins[plugin.id];
+    return buildRuntime({
+      plugin,
+      clock,
+      random,
+      store,
+      gate: {
+        readConcurrency: entry?.readConcurrency ?? plugin.config.caching.workers,
+        writeConcurrency: entry?.writeConcurrency ?? plugin.config.caching.workers,
+        ...(entry === undefined ? {} : { callTimeoutMs: entry.callTimeoutMs }),
+      },
+      refresh: {
+        pollShare: config.refresh.pollShare,
+        minIntervalMs: config.refresh.minIntervalMs,
+        unaskedAfterMs: config.refresh.idleAfterMs,
+        maxIntervalMs: config.refresh.idleMaxIntervalMs,
+        minFailingMs: config.tasks.minFailingTimeMs,
+        visibilityGraceMs: config.tasks.visibilityGraceMs,
+        outageGraceMs: config.tasks.outageGraceMs,
+      },
+      maxWaiting: config.store.waitingLine.max,
+      events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
+      report: (runtime, report) => tasks.reads.report(runtime, report),
+    });
+  }
+}

@@ -1,0 +1,136 @@
+import { type GateTuning, gateConfig } from '../calls/config.js';
+import { createGate } from '../calls/gate.js';
+import { gatePlugin } from '../calls/hosted.js';
+import type { GateEvents, GateSnapshot } from '../calls/types.js';
+import type { HostedPlugin } from '../host/types.js';
+import type { Clock } from '../lib/clock.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { QuotaLedger } from '../limits/quota-ledger.js';
+import type { QuotaEvents } from '../limits/types.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { PluginOutcome } from '../model/plugin-call.js';
+import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
+import { createRefresher } from '../refresh/refresher.js';
+import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
+import type { TaskStore } from '../store/task-store.js';
+import { type PluginRuntime, resourceArgs } from './runtime.js';
+import { settledBefore } from './wait.js';
+
+export interface RuntimeOptions {
+  readonly plugin: HostedPlugin;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly store: TaskStore;
+  readonly gate: Partial<GateTuning>;
+  readonly refresh: Partial<RefreshTuning>;
+  /** Creates that may wait for a token of this plugin. */
+  readonly maxWaiting: number;
+  readonly events: GateEvents & RefreshEvents & QuotaEvents;
+  /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
+  readonly snapshot?: GateSnapshot | undefined;
+  /** Where finished reads go. */
+  readonly report: (runtime: PluginRuntime, report: ReadReport) => ReadDecision;
+}
+
+/** A create that waits for a remote to recover looks again after this time at the latest. Milliseconds. */
+const RECOVERY_LOOK_MS = 5_000;
+
+/** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
+export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop(): Promise<void> } {
+  const { plugin, clock, random, store, events } = options;
+  const gate = createGate({
+    plugin: gatePlugin(plugin),
+    config: gateConfig(plugin.config, options.gate),
+    clock,
+    random,
+    events,
+    snapshot: options.snapshot,
+  });
+  const quotas = new QuotaLedger({
+    clock,
+    quotas: plugin.config.resourceQuotas,
+    capacity: plugin.config.caching.size,
+    maxWaiting: options.maxWaiting,
+    events,
+  });
+  const waiters = new Set<Deferred<void>>();
+  const maxBatch = plugin.features.getMany?.maxBatch ?? 1;
+  const refresher = createRefresher({
+    clock,
+    random,
+    config: refreshConfig(plugin.config, maxBatch, options.refresh),
+    events: {
+      ...events,
+      remoteUp(event) {
+        events.remoteUp?.(event);
+        for (const waiter of waiters) waiter.resolve();
+        waiters.clear();
+      },
+    },
+    host: {
+      read: (request) => read(request),
+      capacity: () => gate.capacity('read'),
+      onOutcome: (report) => options.report(runtime, report),
+      tokenWanted: (quotaNamespace) => quotas.hasWaiters(quotaNamespace),
+    },
+  });
+  gate.onReadCapacity(() => refresher.wake());
+
+  async function read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]> {
+    const now = clock.now();
+    const items = request.ids.map((id) => {
+      const task = store.byId(id);
+      return task === undefined ? undefined : resourceArgs(task, now);
+    });
+    const call = { admission: 'fail-fast', deadlineMs: request.deadlineMs, signal: request.signal } as const;
+    const present = items.filter((item) => item !== undefined);
+    const only = present[0];
+    if (only === undefined) return items.map(() => GONE);
+    const outcomes = present.length === 1 ? [await gate.call('get', only, call)] : await readMany(present, call);
+    let next = 0;
+    return items.map((item) => (item === undefined ? GONE : (outcomes[next++] ?? GONE)));
+  }
+
+  async function readMany(items: ReturnType<typeof resourceArgs>[], call: Parameters<typeof gate.call>[2]) {
+    const outcome = await gate.call('getMany', { items }, call);
+    return outcome.ok ? outcome.value : items.map(() => outcome);
+  }
+
+  const unlisten = plugin.onStateChange(() => {
+    // A reload may have brought other limits; the buckets keep their level.
+    gate.reconfigure(gateConfig(plugin.config, options.gate));
+    refresher.reconfigure(refreshConfig(plugin.config, plugin.features.getMany?.maxBatch ?? 1, options.refresh));
+    quotas.reconfigure({ quotas: plugin.config.resourceQuotas, capacity: plugin.config.caching.size });
+  });
+
+  const runtime: PluginRuntime & { stop(): Promise<void> } = {
+    plugin,
+    gate,
+    refresher,
+    quotas,
+    async recovered(signal) {
+      const waiter = createDeferred<void>();
+      waiters.add(waiter);
+      await settledBefore(clock, waiter.promise, clock.now() + RECOVERY_LOOK_MS, signal);
+      waiters.delete(waiter);
+    },
+    async stop() {
+      unlisten();
+      await refresher.stop();
+      await gate.close();
+    },
+  };
+  return runtime;
+}
+
+/** The task left memory between the decision to read it and the read. */
+const GONE: PluginOutcome<PhaseState> = {
+  ok: false,
+  failure: {
+    kind: 'cancelled',
+    message: 'the task is gone',
+    code: 'CALL_CANCELLED',
+    faultKind: 'SYSTEM',
+    retryAfterMs: undefined,
+  },
+};

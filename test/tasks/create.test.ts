@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import { decodeHandle } from '../../src/model/handle.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import type { CreateArgs } from '../../src/model/plugin-call.js';
+import { created, fail, HINTS, held, makeHarness, ok, running, settle, success } from './harness.js';
+
+test('a create that succeeds at once answers a created handle, and a repeat the same bytes without a second create', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(first.task.stage, 'live');
+  assert.deepEqual(decodeHandle(first.handle).meta, Buffer.from('{"job":1}'));
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual(again.handle, first.handle);
+  assert.equal(h.plugin.count('create'), 1);
+  assert.equal((h.plugin.calls[0]!.args as CreateArgs).idempotencyKey, first.task.id);
+  await h.stop();
+  assert.deepEqual(h.faults, []);
+});
+
+test('concurrent creates of one key share one create and one answer', async () => {
+  const h = await makeHarness();
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  h.plugin.on.get = () => running();
+  const both = Promise.all([h.tasks.create(h.spec('a'), h.scope()), h.tasks.create(h.spec('a'), h.scope())]);
+  await h.clock.advance(10);
+  answer.release(created());
+  const [one, two] = await settle(h.clock, both);
+  assert.deepEqual(one.handle, two.handle);
+  assert.equal(h.plugin.count('create'), 1);
+  await h.stop();
+});
+
+test('a slow create is answered as accepted after a third of the deadline, and stays known by those bytes', async () => {
+  const h = await makeHarness();
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  h.plugin.on.get = () => running();
+  const start = h.clock.now();
+  const pending = h.tasks.create(h.spec('a'), h.scope(9_000));
+  await h.clock.advance(2_999);
+  let answered = false;
+  pending.then(
+    () => {
+      answered = true;
+    },
+    () => undefined,
+  );
+  await h.clock.advance(0);
+  assert.equal(answered, false);
+  await h.clock.advance(2);
+  const accepted = await pending;
+  assert.ok(h.clock.now() - start < 3_100);
+  assert.equal(decodeHandle(accepted.handle).meta, undefined);
+  assert.equal(accepted.task.state.phase, 'WAITING_FOR_RESOURCES');
+  answer.release(created());
+  await h.clock.advance(10);
+  assert.equal(h.tasks.peek(accepted.handle)?.stage, 'live');
+  const repeat = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual(repeat.handle, accepted.handle);
+  await h.stop();
+});
+
+test('without quota the task is accepted with the reason, and starts when its turn comes, in order', async () => {
+  const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
+  const order: string[] = [];
+  h.plugin.on.create = (args) => {
+    order.push(args.metadata.generatedName);
+    return created(`{"job":"${args.metadata.generatedName}"}`);
+  };
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  const second = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+  const third = await settle(h.clock, h.tasks.create(h.spec('c'), h.scope()));
+  assert.equal(second.task.state.phase, 'WAITING_FOR_RESOURCES');
+  assert.match(second.task.state.reason, /quota namespace "default"/);
+  await settle(h.clock, h.tasks.delete(first.handle, 'done with it', HINTS, h.scope()));
+  await h.clock.advance(1_000);
+  assert.equal(second.task.stage, 'live');
+  assert.equal(third.task.stage, 'accepted');
+  assert.deepEqual(order, ['a', 'b']);
+  await h.stop();
+});
+
+test('a waiting task that is deleted leaves the line: the plugin never hears of it, and the next one moves up', async () => {
+  const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
+  h.plugin.on.create = (args) => created(`{"job":"${args.metadata.generatedName}"}`);
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  const second = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+  const third = await settle(h.clock, h.tasks.create(h.spec('c'), h.scope()));
+  await settle(h.clock, h.tasks.delete(second.handle, 'no longer wanted', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(first.handle, 'done', HINTS, h.scope()));
+  await h.clock.advance(1_000);
+  assert.equal(third.task.stage, 'live');
+  assert.equal(h.plugin.count('create'), 2);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.deepEqual(
+    h.runtime.quotas.snapshot().map(({ used, waiting }) => ({ used, waiting })),
+    [{ used: 1, waiting: 0 }],
+  );
+  await h.stop();
+});
+
+test('a permanent refusal is a handle in PERMANENT_FAILURE with code and kind kept, and frees the token', async () => {
+  const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
+  h.plugin.on.create = () =>
+    fail('permanent', { code: 'BadPartition', message: 'no such partition', faultKind: 'USER' });
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.state.phase, 'PERMANENT_FAILURE');
+  assert.deepEqual(task.state.error, { code: 'BadPartition', message: 'no such partition', kind: 'USER' });
+  assert.equal(h.runtime.quotas.holds(task.id), false);
+  await h.stop();
+});
+
+test('transient failures are repeated with one idempotency key until the budget is spent, then the attempt ends retryable', async () => {
+  const h = await makeHarness({ options: { createBudgetMs: 60_000 } });
+  h.plugin.on.create = () => fail('transient', { code: 'ECONNREFUSED', message: 'refused' });
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.state.phase, 'WAITING_FOR_RESOURCES');
+  assert.match(task.state.reason, /refused/);
+  await h.clock.advance(180_000);
+  assert.equal(task.state.phase, 'RETRYABLE_FAILURE');
+  assert.equal(task.state.error?.code, 'CREATE_BUDGET_SPENT');
+  assert.match(task.state.error?.message ?? '', /refused/);
+  const keys = new Set(h.plugin.calls.map(({ args }) => (args as CreateArgs).idempotencyKey));
+  assert.equal(keys.size, 1);
+  assert.ok(h.plugin.count('create') >= 5, `${h.plugin.count('create')} tries`);
+  assert.equal(h.runtime.quotas.holds(task.id), false);
+  await h.stop();
+});
+
+test('throttling does not spend the create budget', async () => {
+  const h = await makeHarness({ options: { createBudgetMs: 10_000 } });
+  let left = 6;
+  h.plugin.on.create = () => (left-- > 0 ? fail('throttled', { retryAfterMs: 20_000 }) : created());
+  h.plugin.on.get = () => running();
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(600_000);
+  assert.equal(task.stage, 'live');
+  await h.stop();
+});
+
+test('a state that create tells is used at once, also when the task is over by it', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created('{}', phaseState('SUCCESS'));
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.state.phase, 'SUCCESS');
+  assert.equal(h.plugin.count('get'), 0);
+  assert.equal(h.runtime.quotas.holds(task.id), false);
+  await h.stop();
+});
+
+test('a key found taken by a finished job starts the next incarnation under the handle that was answered', async () => {
+  const h = await makeHarness();
+  const keys: string[] = [];
+  h.plugin.on.create = (args) => {
+    keys.push(args.idempotencyKey);
+    return keys.length === 1 ? created('{"old":1}', phaseState('ABORTED'), true) : created('{"new":1}');
+  };
+  h.plugin.on.get = () => running();
+  const { task, handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.identity.incarnation, 2);
+  assert.deepEqual(task.meta, Buffer.from('{"new":1}'));
+  assert.equal(new Set(keys).size, 2);
+  assert.equal(h.tasks.peek(handle), task);
+  await h.stop();
+});
+
+test('a job found running under the key is taken over, not created again', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created('{"old":1}', phaseState('RUNNING'), true);
+  h.plugin.on.get = () => running();
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.identity.incarnation, 1);
+  assert.equal(task.state.phase, 'RUNNING');
+  await h.stop();
+});
+
+test('delete ends the incarnation: the key runs anew, and a late delete by the old handle touches nothing', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = (args) => created(JSON.stringify({ key: args.idempotencyKey }));
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS, h.scope()));
+  const second = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(second.task.identity.incarnation, 2);
+  assert.notEqual(second.task.id, first.task.id);
+  await settle(h.clock, h.tasks.delete(first.handle, 'late', HINTS, h.scope()));
+  await h.clock.advance(60_000);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.equal(h.tasks.peek(second.handle)?.stage, 'live');
+  const status = await settle(h.clock, h.tasks.status(first.handle, HINTS, h.scope()));
+  assert.equal(status.state.phase, 'ABORTED');
+  assert.equal(status.state.error?.code, 'TASK_DELETED');
+  await h.stop();
+});
+
+test('a delete during the create call waits for the job and cancels it', async () => {
+  const h = await makeHarness();
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  h.plugin.on.delete = () => ok({});
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  assert.equal(h.plugin.count('delete'), 0);
+  answer.release(created('{"job":9}'));
+  await h.clock.advance(5_000);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.deepEqual((h.plugin.calls.at(-1)!.args as { meta: Buffer }).meta, Buffer.from('{"job":9}'));
+  assert.equal(
+    h.runtime.quotas.snapshot().reduce((sum, { used }) => sum + used, 0),
+    0,
+  );
+  await h.stop();
+});
+
+test('a delete after a create whose outcome is unknown finds the job first, then cancels it', async () => {
+  const h = await makeHarness();
+  let calls = 0;
+  h.plugin.on.create = () => (++calls === 1 ? fail('process_died') : created('{"job":7}', undefined, true));
+  h.plugin.on.delete = () => ok({});
+  const pending = h.tasks.create(h.spec('a'), h.scope(300));
+  await h.clock.advance(150);
+  const { handle } = await pending;
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await h.clock.advance(120_000);
+  assert.equal(calls, 2);
+  assert.equal(h.plugin.count('delete'), 1);
+  await h.stop();
+});
+
+test('a full store refuses new tasks and still answers for those it has', async () => {
+  const h = await makeHarness({ maxTasks: 1 });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await assert.rejects(
+    settle(h.clock, h.tasks.create(h.spec('b'), h.scope())),
+    (error) => HostError.is(error) && error.code === 'STORE_FULL',
+  );
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual(again.handle, first.handle);
+  await h.stop();
+});
+
+test('while draining without a journal new tasks are refused, known ones answered', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  h.tasks.drain();
+  await assert.rejects(
+    h.tasks.create(h.spec('b'), h.scope()),
+    (error) => HostError.is(error) && error.code === 'DAEMON_DRAINING',
+  );
+  assert.deepEqual((await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()))).handle, first.handle);
+  await h.stop();
+});
+
+test('a create that never reached the engine is deleted after the grace, a confirmed one never', async () => {
+  const h = await makeHarness({ options: { orphanGraceMs: 60_000 } });
+  h.plugin.on.create = (args) => created(JSON.stringify({ key: args.idempotencyKey }));
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const lost = await settle(h.clock, h.tasks.create(h.spec('lost'), h.scope()));
+  lost.undelivered();
+  const confirmed = await settle(h.clock, h.tasks.create(h.spec('confirmed'), h.scope()));
+  confirmed.undelivered();
+  h.tasks.peek(confirmed.handle);
+  const silent = await settle(h.clock, h.tasks.create(h.spec('silent'), h.scope()));
+  assert.equal(h.tasks.orphans.size, 2);
+  await h.clock.advance(3_600_000);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.equal(h.store.byId(lost.task.id), undefined);
+  assert.equal(h.store.byId(confirmed.task.id)?.stage, 'live');
+  assert.equal(h.store.byId(silent.task.id)?.stage, 'live');
+  assert.deepEqual(
+    [...h.tasks.orphans.list()].map(({ id }) => id),
+    [silent.task.id],
+  );
+  await h.stop();
+});
+
+test('a later attempt of the node deletes the orphaned one first, then starts', async () => {
+  const h = await makeHarness();
+  const order: string[] = [];
+  h.plugin.on.create = (args) => {
+    order.push(`create ${args.metadata.generatedName}`);
+    return created(JSON.stringify({ name: args.metadata.generatedName }));
+  };
+  h.plugin.on.get = () => running();
+  const deleting = held<ReturnType<typeof ok<Record<string, never>>>>();
+  h.plugin.on.delete = (args) => {
+    order.push(`delete ${args.meta.toString()}`);
+    return deleting.promise;
+  };
+  const lost = await settle(h.clock, h.tasks.create(h.spec('n/0', { node: { nodeKey: 'n', attempt: 0 } }), h.scope()));
+  lost.undelivered();
+  const next = await settle(h.clock, h.tasks.create(h.spec('n/1', { node: { nodeKey: 'n', attempt: 1 } }), h.scope()));
+  assert.match(next.task.state.reason, /earlier attempt/);
+  deleting.release(ok({}));
+  await h.clock.advance(5_000);
+  assert.deepEqual(order, ['create n/0', 'delete {"name":"n/0"}', 'create n/1']);
+  assert.equal(next.task.stage, 'live');
+  await h.stop();
+});
+
+test('a task of a sync plugin is run in the background and ends with its result', async () => {
+  const h = await makeHarness({
+    plugin: (plugin) => {
+      plugin.kind = 'sync';
+    },
+  });
+  h.plugin.on.do = () => success();
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.state.phase, 'SUCCESS');
+  h.plugin.on.do = () => running();
+  const wrong = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+  assert.equal(wrong.task.state.error?.code, 'PLUGIN_ANSWER_INVALID');
+  await h.stop();
+});

@@ -1,0 +1,249 @@
+import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
+import { buildLiteralMap } from '../../src/idl/literal-map.js';
+import { memoryJournal } from '../../src/journal/journal.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
+import type {
+  FailureKind,
+  PluginFailure,
+  PluginMethod,
+  PluginMethods,
+  PluginOutcome,
+} from '../../src/model/plugin-call.js';
+import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../../src/plugin-api/config.js';
+import { ReplayCache } from '../../src/store/replay-cache.js';
+import { TaskStore } from '../../src/store/task-store.js';
+import { buildRuntime } from '../../src/tasks/build-runtime.js';
+import { DEFAULT_TASKS_OPTIONS, type TaskEvents, type TasksDeps, type TasksOptions } from '../../src/tasks/deps.js';
+import type { PluginRuntime } from '../../src/tasks/runtime.js';
+import { createTasks, type TasksControl } from '../../src/tasks/tasks.js';
+import type { CallScope, TaskSpec } from '../../src/tasks/types.js';
+
+type Answer<M extends PluginMethod> = PluginOutcome<PluginMethods[M]['answer']>;
+type Handler<M extends PluginMethod> = (
+  args: PluginMethods[M]['args'],
+  call: CallOptions,
+) => Answer<M> | Promise<Answer<M>>;
+
+export const ok = <T>(value: T): PluginOutcome<T> => ({ ok: true, value });
+
+export function fail(kind: FailureKind, parts: Partial<PluginFailure> = {}): PluginOutcome<never> {
+  const failure = {
+    kind,
+    message: `${kind} happened`,
+    code: kind.toUpperCase(),
+    faultKind: 'SYSTEM',
+    retryAfterMs: undefined,
+  } as const;
+  return { ok: false, failure: { ...failure, ...parts } };
+}
+
+export const created = (meta = '{"job":1}', state?: PhaseState, existing = false) =>
+  ok({ meta: Buffer.from(meta), state, existing });
+
+export function literals(...names: string[]): PhaseState['outputs'] {
+  const literalMap = buildLiteralMap(names.map((name) => ({ name, value: Buffer.from([0x0a, 0x00]) })));
+  return { kind: 'inline', literalMap, names };
+}
+
+/** A plugin whose answers the test decides; it records every call. */
+export class FakePlugin implements HostedPlugin {
+  readonly id = 'fake';
+  kind: 'async' | 'sync' = 'async';
+  state = 'serving' as const;
+  stateReason = '';
+  stateCode = undefined;
+  version = '1';
+  source = 'fake';
+  isolation = 'process' as const;
+  taskTypes = [{ name: 't', versions: undefined }];
+  isDefault = false;
+  required = false;
+  config: PluginConfig = DEFAULT_PLUGIN_CONFIG;
+  features = {
+    getMany: undefined as { maxBatch: number; batchKeys: boolean } | undefined,
+    getLogs: false,
+    getMetrics: false,
+    resourceRequirements: false,
+    adoptMeta: false,
+  };
+  pid = 1;
+  restarts = 0;
+  rssBytes = 0;
+  inFlight = 0;
+  writable = true;
+  environment: readonly string[] = [];
+  readonly calls: { method: PluginMethod; args: unknown }[] = [];
+  readonly on: { [M in PluginMethod]?: Handler<M> } = {};
+  readonly listeners = new Set<(change: StateChange) => void>();
+
+  drained(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: CallOptions,
+  ): Promise<Answer<M>> {
+    this.calls.push({ method, args });
+    const handler = this.on[method] as Handler<M> | undefined;
+    return handler === undefined ? fail('unknown', { message: `no handler for ${method}` }) : handler(args, options);
+  }
+
+  onStateChange(listener: (change: StateChange) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  count(method: PluginMethod): number {
+    return this.calls.filter((call) => call.method === method).length;
+  }
+}
+
+export interface Harness {
+  readonly clock: ManualClock;
+  readonly plugin: FakePlugin;
+  readonly store: TaskStore;
+  readonly tasks: TasksControl;
+  readonly runtime: PluginRuntime;
+  readonly faults: unknown[];
+  readonly written: { prefix: string; bytes: Buffer }[];
+  spec(name: string, parts?: Partial<TaskSpec>): TaskSpec;
+  scope(ms?: number): CallScope;
+  stop(): Promise<void>;
+}
+
+export interface HarnessOptions {
+  readonly config?: Partial<PluginConfig>;
+  readonly options?: Partial<TasksOptions>;
+  readonly plugin?: (plugin: FakePlugin) => void;
+  readonly events?: TaskEvents;
+  readonly maxTasks?: number;
+  readonly dataStore?: 'none' | 'works' | 'fails';
+}
+
+/** The use cases over a fake plugin, with real gate, quotas, schedule and store, on a clock that the test moves. */
+export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> {
+  const clock = new ManualClock();
+  const plugin = new FakePlugin();
+  plugin.config = { ...DEFAULT_PLUGIN_CONFIG, ...given.config };
+  given.plugin?.(plugin);
+  const store = new TaskStore({
+    clock,
+    journal: memoryJournal,
+    maxTasks: given.maxTasks ?? 1000,
+    finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000 },
+    tombstones: { max: 1000, ttlMs: 86_400_000 },
+    watchRing: 100,
+  });
+  const runtimes = new Map<string, PluginRuntime>();
+  const host = {
+    plugins: () => [plugin],
+    plugin: (id: string) => (id === plugin.id ? plugin : undefined),
+    route: () => plugin,
+  } as unknown as PluginHost;
+  const faults: unknown[] = [];
+  const written: { prefix: string; bytes: Buffer }[] = [];
+  const writeOutputs = async (prefix: string, bytes: Buffer) => {
+    if (given.dataStore === 'fails') throw new Error('disk full');
+    written.push({ prefix, bytes });
+  };
+  const deps: TasksDeps = {
+    clock,
+    random: () => 0.5,
+    store,
+    journal: memoryJournal,
+    host,
+    runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
+    replays: new ReplayCache({ clock, ttlMs: 600_000, max: 100, maxBytes: 1e7 }),
+    options: { ...DEFAULT_TASKS_OPTIONS, ...given.options },
+    events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
+    writeOutputs: given.dataStore === 'none' ? undefined : writeOutputs,
+  };
+  const tasks = createTasks(deps);
+  const runtime = buildRuntime({
+    plugin,
+    clock,
+    random: () => 0.5,
+    store,
+    gate: {},
+    refresh: {},
+    maxWaiting: 1000,
+    events: {},
+    report: (one, report) => tasks.reads.report(one, report),
+  });
+  runtimes.set(plugin.id, runtime);
+  // Buckets start empty; let them fill, so that a test sees limits only where it asks for them.
+  await clock.advance(60_000);
+  return {
+    clock,
+    plugin,
+    store,
+    tasks,
+    runtime,
+    faults,
+    written,
+    spec: (name, parts = {}) => ({
+      taskType: 't',
+      taskTypeVersion: 0,
+      attempt: { name, executionId: '' },
+      node: undefined,
+      template: Buffer.from('template'),
+      outputNames: undefined,
+      inputs: undefined,
+      inputPrefix: '',
+      outputPrefix: `s3://bucket/${name}`,
+      metadata: {
+        generatedName: name,
+        taskExecutionId: {
+          task: { project: 'p', domain: 'd', name: 'n', version: 'v' },
+          project: 'p',
+          domain: 'd',
+          execution: 'e',
+          nodeId: 'n0',
+          retryAttempt: 0,
+        },
+        namespace: 'ns',
+        labels: {},
+        annotations: {},
+        serviceAccount: '',
+        environmentVariables: {},
+        maxAttempts: 0,
+        interruptible: false,
+      },
+      maxDatasetSizeBytes: 0,
+      connection: undefined,
+      ...parts,
+    }),
+    scope: (ms = 9_000) => ({ deadlineMs: clock.now() + ms, signal: new AbortController().signal }),
+    async stop() {
+      const stopping = Promise.all([tasks.stop(), runtime.stop()]);
+      await clock.advance(1);
+      await stopping;
+    },
+  };
+}
+
+/** A handler that answers when the test says so. */
+export function held<T>(): { readonly promise: Promise<T>; release(value: T): void } {
+  const deferred: Deferred<T> = createDeferred<T>();
+  return { promise: deferred.promise, release: (value) => deferred.resolve(value) };
+}
+
+/** Moves the clock until the promise has settled, at most `maxMs`. */
+export async function settle<T>(clock: ManualClock, promise: Promise<T>, maxMs = 3_600_000): Promise<T> {
+  let settled = false;
+  const done = promise.finally(() => {
+    settled = true;
+  });
+  done.catch(() => undefined);
+  for (let passed = 0; passed < maxMs && !settled; passed += 250) await clock.advance(250);
+  return done;
+}
+
+export const HINTS = { outputPrefix: '', connection: undefined };
+export const running = (reason = 'runs') => ok(phaseState('RUNNING', { reason }));
+export const success = (outputs?: PhaseState['outputs']) =>
+  ok(phaseState('SUCCESS', outputs === undefined ? {} : { outputs }));
