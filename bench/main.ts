@@ -1,0 +1,51 @@
+import { parseArgs } from 'node:util';
+import type { Bench, BenchOptions } from './lib/bench.js';
+
+/** Name → bench, loaded when asked for. A new bench is a file with a `bench` export, and a line here. */
+const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
+  status: () => import('./status/bench.js'),
+};
+
+class UsageError extends Error {}
+
+function optionsOf(bench: Bench, given: Readonly<Record<string, string | boolean | undefined>>): BenchOptions {
+  const options: Record<string, number> = { ...bench.defaults };
+  for (const name of Object.keys(bench.defaults)) {
+    const text = given[name];
+    if (text === undefined) continue;
+    const value = Number(text);
+    if (!(value > 0) || !Number.isFinite(value)) throw new UsageError(`--${name} ${text}: expected a number above 0`);
+    options[name] = value;
+  }
+  return options;
+}
+
+async function usage(): Promise<string> {
+  const lines = ['usage: npm run bench -- NAME [--json] [--option number …]', ''];
+  for (const [name, load] of Object.entries(BENCHES)) {
+    const { bench } = await load();
+    const options = Object.entries(bench.defaults).map(([key, value]) => `--${key} ${value}`);
+    lines.push(`  ${name}  ${bench.summary}`, `      ${options.join(' ')}`);
+  }
+  return lines.join('\n');
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const [name = '', ...rest] = args;
+  const load = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+  if (load === undefined) throw new UsageError(name === '' ? 'no bench named' : `no bench ${name}`);
+  const { bench } = await load();
+  const numbers = Object.fromEntries(Object.keys(bench.defaults).map((key) => [key, { type: 'string' as const }]));
+  const { values } = parseArgs({ args: rest, options: { ...numbers, json: { type: 'boolean' } } });
+  const given = values as Record<string, string | boolean | undefined>;
+  const result = await bench.run(optionsOf(bench, given), (line) => console.error(line));
+  console.log(given.json === true ? JSON.stringify(result, undefined, 2) : bench.describe(result));
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const badUse = error instanceof UsageError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+  console.error(badUse ? `${(error as Error).message}\n\n${await usage()}` : error);
+  process.exitCode = badUse ? 2 : 1;
+}
