@@ -7,7 +7,7 @@ import { cpuSeconds, serve } from '../lib/processes.js';
 import type { ServerRequest, ServerStarted } from './messages.js';
 import { benchMetrics, makeTasks } from './tasks.js';
 
-/** The daemon's own server, native service, use cases, store and metrics, with tasks in memory. */
+/** The daemon's own server, native service, use cases, store, schedule and metrics, with tasks in memory. */
 async function start(count: number): Promise<ServerStarted> {
   const idl = loadPluginHost();
   const { tasks, records } = makeTasks(count);

@@ -1,29 +1,26 @@
-import type { TaskId } from '../../src/model/attempt-key.js';
+import { systemClock } from '../../src/lib/clock.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { refreshConfig } from '../../src/refresh/config.js';
+import { createRefresher } from '../../src/refresh/refresher.js';
 import type { Refresher } from '../../src/refresh/types.js';
 
-/** A schedule that polls nothing and remembers, as the real one does, when each task was last asked for. */
-export function benchRefresher(): Refresher {
-  const asked = new Map<TaskId, { atMs: number }>();
-  return {
-    track: ({ id }) => void asked.set(id, { atMs: 0 }),
-    untrack: (id) => void asked.delete(id),
-    asked(id) {
-      const item = asked.get(id);
-      if (item !== undefined) item.atMs = Date.now();
+/** The daemon's schedule behind a gate that is closed: it keeps track of every task and reads none. */
+export function closedRefresher(): Refresher {
+  return createRefresher({
+    host: {
+      read: () => Promise.reject(new Error('the bench reads nothing')),
+      capacity: () => ({
+        slotsFree: 0,
+        tokensNow: 0,
+        msUntilToken: 1000,
+        pausedUntilMs: undefined,
+        queued: 0,
+        open: false,
+      }),
+      onOutcome: () => ({ terminal: false }),
     },
-    readNow: () => Promise.reject(new Error('the bench reads nothing')),
-    wake() {},
-    reconfigure() {},
-    stats: () => ({
-      tracked: asked.size,
-      inFlight: 0,
-      due: 0,
-      oldestOverdueMs: 0,
-      remote: 'up',
-      remoteDownSinceMs: undefined,
-      longestIntervalMs: 0,
-      ageFactor: 0,
-    }),
-    stop: () => Promise.resolve(),
-  };
+    config: refreshConfig(DEFAULT_PLUGIN_CONFIG, 1),
+    clock: systemClock,
+    random: Math.random,
+  });
 }

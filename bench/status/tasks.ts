@@ -12,7 +12,7 @@ import type { PluginRuntime } from '../../src/tasks/runtime.js';
 import { createTasks } from '../../src/tasks/tasks.js';
 import type { Tasks } from '../../src/tasks/types.js';
 import { MetricSet } from '../../src/telemetry/metric-set.js';
-import { benchRefresher } from './refresher.js';
+import { closedRefresher } from './refresher.js';
 
 const PLUGIN = 'demo';
 
@@ -45,7 +45,7 @@ export function makeTasks(count: number): { tasks: Tasks; records: TaskRecord[] 
     tombstones: { max: 1000, ttlMs: 3_600_000 },
     watchRing: 10_000,
   });
-  const refresher = benchRefresher();
+  const refresher = closedRefresher();
   const records = Array.from({ length: count }, (_, index) => {
     const identity = identityOf(index);
     const meta = Buffer.from(JSON.stringify({ jobId: `job-${index}`, cluster: 'main' }));

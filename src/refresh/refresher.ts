@@ -131,6 +131,10 @@ class PollRefresher implements Refresher {
     this.wake();
   }
 
+  get remoteDown(): boolean {
+    return this.#remote.downSinceMs !== undefined;
+  }
+
   stats(): RefreshStats {
     const now = this.#clock.now();
     const { pacing } = this.#schedule;

@@ -154,6 +154,9 @@ export interface Refresher {
   /** Something may have changed that allows a read: the gate's `onReadCapacity` calls this. */
   wake(): void;
   reconfigure(config: RefreshConfig): void;
+  /** Whether the remote is taken to be down. O(1): every Status asks. */
+  readonly remoteDown: boolean;
+  /** Takes time in proportion to the tasks that are due. */
   stats(): RefreshStats;
   /** Stops polling and resolves when no read is in flight. May be called twice. */
   stop(): Promise<void>;

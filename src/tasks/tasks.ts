@@ -144,7 +144,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
       return outcome.value.series;
     },
 
-    remoteDown: (plugin) => deps.runtimes.get(plugin)?.refresher.stats().remote === 'down',
+    remoteDown: (plugin) => deps.runtimes.get(plugin)?.refresher.remoteDown === true,
     kindOf: (taskType, version) => deps.host.route(taskType, version).kind,
     adoptForeign: (bytes, taskType, version, hints, scope) =>
       handles.adoptForeign(bytes, taskType, version, hints, scope),

@@ -261,6 +261,7 @@ test('an outage ends no task: one probe at a time, counts stand still, and all i
   host.respond = () => fails('transient');
   await clock.advance(10_000);
   assert.deepEqual(events, ['down']);
+  assert.equal(refresher.remoteDown, true);
   assert.equal(refresher.stats().remote, 'down');
   const counts = new Map(host.reports.map((r) => [r.id, r.failures]));
   const before = host.reads.length;
@@ -274,6 +275,7 @@ test('an outage ends no task: one probe at a time, counts stand still, and all i
   host.respond = () => running;
   await clock.advance(2 * minute);
   assert.match(events[1] ?? '', /^up after/);
+  assert.equal(refresher.remoteDown, false);
   assert.equal(refresher.stats().remote, 'up');
   for (let i = 0; i < 100; i++) assert.equal(host.last(`t${i}`)?.outcome, running);
 });

@@ -7,8 +7,11 @@ import { Metadata, status } from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
 import descriptor from 'protobufjs/ext/descriptor/index.js';
-import { loadFlyteidl2 } from '../../src/idl/load.js';
+import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
 import { lenField } from '../../src/idl/wire.js';
+import { createFlyteServices } from '../../src/rpc/flyte/services.js';
+import { createNativeService } from '../../src/rpc/native/service.js';
+import { FakeTasks } from './fake-tasks.js';
 import { type Fixture, idl, startServer } from './support.js';
 
 const require = createRequire(import.meta.url);
@@ -36,6 +39,12 @@ async function ask(fixture: Fixture, version: string, request: object): Promise<
   return answer;
 }
 
+/** The types of an answer; throws where one refers to another that is not there. */
+function rootOf(files: readonly Buffer[]): protobuf.Root {
+  const set = FileDescriptorSet.decode(Buffer.concat(files.map((bytes) => lenField(1, bytes))));
+  return (protobuf.Root as Any).fromDescriptor(set).resolveAll();
+}
+
 for (const version of ['v1', 'v1alpha']) {
   test(`reflection ${version} lists the services served, and no others`, async (t) => {
     const fixture = await startServer(t, { reflection: [idl, loadFlyteidl2()] });
@@ -51,14 +60,33 @@ test('the descriptors of the native API resolve as a whole, with the field names
   const fixture = await startServer(t, { reflection: [idl] });
   for (const symbol of ['pluginhost.v1.PluginHost', 'grpc.health.v1.Health', 'flyteidl.core.TaskTemplate']) {
     const { fileDescriptorResponse } = await ask(fixture, 'v1', { fileContainingSymbol: symbol });
-    const set = FileDescriptorSet.decode(
-      Buffer.concat(fileDescriptorResponse.fileDescriptorProto.map((bytes: Buffer) => lenField(1, bytes))),
-    );
-    const root = (protobuf.Root as Any).fromDescriptor(set).resolveAll();
+    const root = rootOf(fileDescriptorResponse.fileDescriptorProto);
     assert.ok(root.lookup(symbol), symbol);
   }
   const unknown = await ask(fixture, 'v1', { fileContainingSymbol: 'no.Such' });
   assert.equal(unknown.errorResponse.errorCode, status.NOT_FOUND);
+});
+
+test('beside both generations of Flyte every service resolves as a whole', async (t) => {
+  const flyteidl = loadFlyteidl();
+  const flyteidl2 = loadFlyteidl2();
+  const tasks = new FakeTasks();
+  const services = [
+    createNativeService({ tasks, idl }),
+    ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs: 0, now: () => 0 }),
+  ];
+  const fixture = await startServer(t, { services, reflection: [idl, flyteidl, flyteidl2] });
+  const { listServicesResponse } = await ask(fixture, 'v1', { listServices: '*' });
+  const names = listServicesResponse.service.map((service: Any) => service.name) as string[];
+  assert.deepEqual(names.sort(), [...services.map(({ name }) => name), 'grpc.health.v1.Health'].sort());
+  for (const name of names) {
+    const { fileDescriptorResponse } = await ask(fixture, 'v1', { fileContainingSymbol: name });
+    const root = rootOf(fileDescriptorResponse.fileDescriptorProto);
+    for (const method of root.lookupService(name).methodsArray) {
+      method.resolve();
+      assert.ok(method.resolvedRequestType && method.resolvedResponseType, method.fullName);
+    }
+  }
 });
 
 test('reflection can be left out', async (t) => {
