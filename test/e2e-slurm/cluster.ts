@@ -208,6 +208,21 @@ export class SlurmCluster {
     await child?.stop('SIGTERM', 3_000);
   }
 
+  /** Stops the controller in its tracks: it takes connections, and answers none until `resumeController`. */
+  pauseController(): void {
+    this.#signalController('SIGSTOP');
+  }
+
+  resumeController(): void {
+    this.#signalController('SIGCONT');
+  }
+
+  #signalController(signal: NodeJS.Signals): void {
+    const child = this.#children.get('slurmctld');
+    if (child === undefined || !child.running) throw new Error('slurmctld is not running');
+    process.kill(child.pid, signal);
+  }
+
   /** Runs one of Slurm's command line tools against this cluster as root and answers its output. */
   async tool(name: 'scontrol' | 'squeue' | 'scancel' | 'sinfo' | 'sbatch', args: readonly string[]): Promise<string> {
     const { stdout } = await run(name, [...args], { env: this.#environment(), maxBuffer: 64 << 20 });

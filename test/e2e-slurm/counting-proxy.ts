@@ -18,9 +18,15 @@ export interface CountedRequest {
   status: number;
 }
 
-/** Stands between the daemon and slurmrestd and writes down every request. A slurmrestd that is away shows as a broken connection. */
+/**
+ * Stands between the daemon and slurmrestd and writes down every request. A slurmrestd that is away shows as a broken
+ * connection; on demand the answers of submissions get lost after Slurm has taken the job.
+ */
 export class CountingProxy {
   readonly requests: CountedRequest[] = [];
+  /** Submissions whose answer was lost so far. */
+  lostAnswers = 0;
+  #answersToLose = 0;
   readonly #server: Server;
 
   private constructor(private readonly upstream: URL) {
@@ -40,6 +46,11 @@ export class CountingProxy {
     const address = this.#server.address();
     if (address === null || typeof address === 'string') throw new Error('the proxy is not listening');
     return `http://127.0.0.1:${address.port}`;
+  }
+
+  /** Loses the answers of the next `count` submissions that Slurm accepts. */
+  loseAnswers(count: number): void {
+    this.#answersToLose = count;
   }
 
   #forward(request: IncomingMessage, response: ServerResponse): void {
@@ -63,6 +74,13 @@ export class CountingProxy {
       },
       (answer) => {
         counted.status = answer.statusCode ?? 0;
+        if (counted.method === 'POST' && counted.status === 200 && this.#answersToLose > 0) {
+          this.#answersToLose--;
+          this.lostAnswers++;
+          response.destroy();
+          answer.resume();
+          return;
+        }
         response.writeHead(counted.status, answer.headers);
         answer.pipe(response);
         answer.on('error', () => response.destroy());
@@ -83,29 +101,25 @@ export interface WindowVerdict {
   readonly requests: number;
   /** Most that came in any second. */
   readonly mostInOneSecond: number;
-  /** By how many requests the fullest window was over `burst + qps * W`; at most 0 when none was. */
-  readonly excess: number;
+  /** By how much the fullest window would have to be longer for `burst + qps * W`, in seconds; 0 when none is over. */
+  readonly overSeconds: number;
 }
 
-/**
- * Looks at every window that begins and ends with a request: in W seconds at most `burst + qps * W`. `slackSeconds` is
- * added to W, since requests are counted when they arrive and not when the limit let them go.
- */
+/** Looks at every window that begins and ends with a request: in W seconds at most `burst + qps * W`. */
 export function checkWindows(
   timesMs: readonly number[],
   limit: { readonly qps: number; readonly burst: number },
-  slackSeconds: number,
 ): WindowVerdict {
   const sorted = [...timesMs].sort((a, b) => a - b);
-  let excess = Number.NEGATIVE_INFINITY;
+  let overSeconds = 0;
   let most = 0;
   for (let first = 0; first < sorted.length; first++) {
     for (let last = first; last < sorted.length; last++) {
       const seconds = ((sorted[last] as number) - (sorted[first] as number)) / 1000;
       const count = last - first + 1;
       if (seconds <= 1) most = Math.max(most, count);
-      excess = Math.max(excess, count - (limit.burst + limit.qps * (seconds + slackSeconds)));
+      overSeconds = Math.max(overSeconds, (count - limit.burst) / limit.qps - seconds);
     }
   }
-  return { requests: sorted.length, mostInOneSecond: most, excess };
+  return { requests: sorted.length, mostInOneSecond: most, overSeconds };
 }

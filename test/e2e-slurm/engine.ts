@@ -4,6 +4,7 @@ import { type Client, createClient, PluginHostError, type TaskStatus } from 'web
 import { type LiteralCodec, makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { loadPluginHost } from '../../src/idl/load.js';
 import { PHASES } from '../../src/plugin-api/phase.js';
+import { until } from './processes.js';
 import type { PlannedTask } from './tasks.js';
 
 /** One incarnation of a task, as an engine sees it. */
@@ -45,6 +46,11 @@ export class Engine {
 
   get client(): Client {
     return this.#client;
+  }
+
+  /** Resolves when calls reach the daemon again; after a refused connection grpc waits a while before the next try. */
+  async connected(): Promise<void> {
+    await until('the engine to reach the daemon', 20_000, async () => (await this.#client.listPlugins()).length > 0);
   }
 
   async create(task: PlannedTask): Promise<Incarnation> {

@@ -17,7 +17,11 @@ export const WRITE_LIMIT = { qps: 5, burst: 10 };
 export const QUOTA = 28;
 const TOKEN_LIFE_SECONDS = 60;
 const ROTATE_EVERY_MS = 20_000;
+/** Submissions that Slurm takes and the daemon hears nothing of. */
+export const LOST_ANSWERS = 3;
 const OUTAGE_MS = 12_000;
+/** Longer than the ten seconds (MessageTimeout) that slurmrestd waits for the controller. */
+const HANG_MS = 14_000;
 
 /** All that a run leaves to be checked. */
 export interface Outcome {
@@ -151,10 +155,14 @@ export class Scenario {
     this.#exitCodes.push(await this.#daemon.stop());
     await delay(2_000);
     await this.#daemon.start();
+    await engine.connected();
     this.#log('the daemon is back');
 
     const second = planSecondHalf(plan);
-    const { doubled, cancelledWaiting, ...rest } = second;
+    const { doubled, cancelledWaiting, duringHang, ...rest } = second;
+    this.#proxy.loseAnswers(LOST_ANSWERS);
+    // slurmrestd goes away while these are being submitted
+    const outageOver = delay(1_500).then(() => this.#outage());
     await create(Object.values(rest).flat());
     await create(cancelledWaiting);
     const waitedForQuota = engine.incarnations.filter((one) => /quota/.test(one.last.phaseInfo.reason)).length;
@@ -166,9 +174,10 @@ export class Scenario {
       ),
     );
     await Promise.all(first.cancelledAfter.map((task) => engine.delete(of(task.name), 'cancelled after the restart')));
-    this.#log(`${plan.tasks.length} tasks created, ${waitedForQuota} of them wait for a token`);
-    await delay(2_000);
-    const outage = await this.#outage();
+    this.#log(`${plan.tasks.length - duringHang.length} tasks created, ${waitedForQuota} of them wait for a token`);
+    const outage = await outageOver;
+    await this.#allCreated();
+    await this.#hang(() => create(duringHang));
 
     await this.#allOver();
     this.#log('all tasks are over');
@@ -236,6 +245,21 @@ export class Scenario {
     await this.#cluster.startRestd();
     this.#log('slurmrestd is back');
     return { failed: this.#proxy.requests.slice(before).filter((request) => request.status === 0).length, sawFailures };
+  }
+
+  /**
+   * The controller hangs for longer than slurmrestd waits: submissions end in an error, and are carried out afterwards
+   * all the same. Whoever then submits again without looking has two jobs.
+   */
+  async #hang(create: () => Promise<void>): Promise<void> {
+    this.#log(`Slurm's controller hangs for ${HANG_MS / 1000} s`);
+    this.#cluster.pauseController();
+    try {
+      await Promise.all([create(), delay(HANG_MS)]);
+    } finally {
+      this.#cluster.resumeController();
+    }
+    this.#log('the controller goes on');
   }
 
   #allOver(): Promise<unknown> {

@@ -147,7 +147,8 @@ export function planSecondHalf(plan: TaskPlan) {
   const range = (count: number) => Array.from({ length: count }, (_, i) => i);
   const exit = (name: string, script: string, expect: Expectation) => plan.add(name, { custom: { script }, expect });
   return {
-    quick: range(16).map((i) => doubling(i % 4)(plan, `quick-${i}`, i)),
+    quick: range(10).map((i) => doubling(i % 4)(plan, `quick-${i}`, i)),
+    duringHang: range(6).map((i) => doubling(i % 3)(plan, `during-hang-${i}`, i)),
     containers: range(4).map((i) =>
       plan.add(`container-${i}`, {
         container: {
