@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import demo from '../../plugins/demo/index.js';
+import { createDemoRemote } from '../../plugins/demo/remote.js';
+import demoSync from '../../plugins/demo/sync.js';
+import { definePlugin, phases, ThrottledError } from '../../src/index.js';
+import { assertPlugin, PluginBench, readLiteralMap, startPluginFile, testPlugin } from '../../src/testing/index.js';
+
+const STEADY = fileURLToPath(new URL('../../../test/fixtures/plugins/steady.mjs', import.meta.url));
+
+/** A plugin with jobs in a map; the parts replace its methods. */
+function tiny(parts: object = {}) {
+  const reads = new Map<string, number>();
+  return definePlugin<Record<string, never>, { job: string }>({
+    id: 'tiny',
+    apiVersion: 1,
+    taskTypes: ['tiny'],
+    load: () => ({
+      create: async (ctx) => ({ resourceMeta: { job: ctx.idempotencyKey } }),
+      get: async ({ resourceMeta: { job } }) => {
+        reads.set(job, (reads.get(job) ?? 0) + 1);
+        return (reads.get(job) ?? 0) < 3 ? phases.running() : phases.success({ answer: 42 });
+      },
+      delete: async () => undefined,
+      ...parts,
+    }),
+  });
+}
+
+const task = { type: 'tiny', outputs: { answer: 'INTEGER' } };
+
+test('a plugin that keeps the contract passes every check, and its states can be looked at', async () => {
+  const report = await assertPlugin(tiny(), { task });
+  assert.deepEqual(
+    report.states.map(({ phase }) => phase),
+    ['RUNNING', 'RUNNING', 'SUCCESS'],
+  );
+  const { outputs } = report.states.at(-1)!;
+  assert.deepEqual(outputs.kind === 'inline' && readLiteralMap(outputs.literalMap), { answer: 42 });
+});
+
+let made = 0;
+const BROKEN: Record<string, { parts: object; says: RegExp }> = {
+  'makes a second job': {
+    parts: { create: async () => ({ resourceMeta: { job: `job-${made++}` } }) },
+    says: /same idempotency key finds its job: it answered another meta/,
+  },
+  'has a meta that JSON loses': {
+    parts: { create: async () => ({ resourceMeta: { since: new Date(0) } }) },
+    says: /RESOURCE_META_INVALID: .*resourceMeta\.since does not survive JSON/,
+  },
+  'goes back': {
+    parts: { get: async () => (made++ % 2 === 0 ? phases.running() : phases.queued()) },
+    says: /RUNNING was followed by QUEUED/,
+  },
+  'never ends': { parts: { get: async () => phases.running() }, says: /after 5 reads it is RUNNING/ },
+  'answers too few of a batch': {
+    parts: { getMany: { maxBatch: 10, read: async () => [] } },
+    says: /getMany.*an empty list; expected a list of 2 settled outcomes/,
+  },
+  'cannot delete twice': {
+    parts: {
+      delete: async () => {
+        throw new Error('it is over');
+      },
+    },
+    says: /delete\(\) may be repeated: unknown PLUGIN_THREW_UNKNOWN: it is over/,
+  },
+};
+
+for (const [what, { parts, says }] of Object.entries(BROKEN)) {
+  test(`a plugin that ${what} fails the check that is about it`, async () => {
+    await assert.rejects(assertPlugin(tiny(parts), { task, maxReads: 5, readEveryMs: 1 }), { message: says });
+  });
+}
+
+test('what is no plugin is a report, not an exception', async () => {
+  const report = await testPlugin({ id: 'x' }, { task });
+  assert.equal(report.ok, false);
+  assert.match(report.checks[0]!.detail, /apiVersion is missing/);
+});
+
+test('the bench gives contexts with inputs, secrets, a data store, logs and metrics', async () => {
+  const plugin = tiny({
+    create: async (ctx: Parameters<Parameters<typeof definePlugin>[0]['load']>[0] & Record<string, never>) => {
+      const { inputReader, secretManager, outputWriter, logger, metrics, taskReader } = ctx as never as {
+        inputReader: { get(): Promise<{ n: number }> };
+        secretManager: { get(group: string, key: string): Promise<string> };
+        outputWriter: { put(values: object): Promise<void> };
+        logger: { info(message: string): void };
+        metrics: { count(name: string): void };
+        taskReader: { read(): { custom: { script: string }; outputNames: string[] } };
+      };
+      const { n } = await inputReader.get();
+      const secret = await secretManager.get('vault', 'key');
+      logger.info(`${taskReader.read().custom.script} with ${secret}`);
+      metrics.count('creates');
+      await outputWriter.put({ answer: n });
+      return { resourceMeta: {}, resource: phases.success() };
+    },
+  });
+  const bench = await PluginBench.load(plugin, { secrets: { 'vault/key': 'swordfish' } });
+  const outcome = await bench.create({ ...task, custom: { script: 'run' }, inputs: { n: 5 } });
+  assert.equal(outcome.ok && outcome.value.state?.outputs.kind, 'prefix');
+  assert.deepEqual(readLiteralMap(bench.store.objects.get('s3://test/outputs/outputs.pb')!), { answer: 5 });
+  assert.deepEqual(bench.logs, [{ level: 'info', message: 'run with [redacted]', fields: {} }]);
+  assert.equal(bench.metrics.get('creates'), 1);
+  await bench.close();
+});
+
+test('what a plugin throws is an outcome of the bench, by its brand and not its class', async () => {
+  const bench = await PluginBench.load(
+    tiny({
+      get: async () => {
+        throw new ThrottledError('slow', { retryAfterMs: 5 });
+      },
+    }),
+  );
+  const outcome = await bench.get(Buffer.from('{}'));
+  assert.deepEqual(!outcome.ok && [outcome.failure.kind, outcome.failure.retryAfterMs], ['throttled', 5]);
+});
+
+test('a plugin file runs in a process of its own', async (t) => {
+  const started = await startPluginFile({ source: STEADY }, { env: {} });
+  t.after(() => started.stop());
+  assert.notEqual(started.plugin.pid, process.pid);
+  assert.equal(started.plugin.state, 'serving');
+  await assert.rejects(startPluginFile({ source: './not-there.mjs' }), { code: 'PLUGIN_SOURCE_NOT_FOUND' });
+});
+
+test('the demo plugins keep the contract', async (t) => {
+  const remote = createDemoRemote();
+  const url = await remote.start();
+  t.after(() => remote.stop());
+  const settings = { url };
+  const inputs = { answer: 1 };
+  await assertPlugin(demo, { settings, task: { ...task, type: 'demo_sleep', custom: { seconds: 0.05 }, inputs } });
+  await assertPlugin(demoSync, { settings, task: { ...task, type: 'demo_sync', inputs } });
+  assert.equal(remote.created, 1);
+});
