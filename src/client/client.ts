@@ -5,9 +5,11 @@ import {
   Client as GrpcClient,
   Metadata,
 } from '@grpc/grpc-js';
+import { makeLiteralCodec } from '../data/literal-codec.js';
 import type { Codec, Message } from '../idl/codec.js';
 import type { Idl, RpcMethod } from '../idl/idl.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../idl/load.js';
+import type { LiteralValue } from '../plugin-api/literals.js';
 import { AnswerReader, connectionMessage, reportOf, taskMessage } from './convert.js';
 import { clientError, PluginHostError } from './error.js';
 import type {
@@ -38,7 +40,10 @@ export interface ClientOptions {
   readonly idl?: Idl;
 }
 
-/** A client of the native API. Every failure is a PluginHostError. */
+/**
+ * A client of the native API. A call that fails throws a PluginHostError; a template or input that cannot be encoded throws
+ * a HostError before anything is sent. Both have a `code`.
+ */
 export interface Client {
   /** Starts a task, or finds the one that its attempt key started before. */
   create(task: TaskInput, options?: CallOptions): Promise<CreateResult>;
@@ -63,6 +68,8 @@ export interface Client {
    * DEADLINE_EXCEEDED after `timeoutMs`.
    */
   waitForEnd(handle: Uint8Array, options?: WaitOptions): Promise<TaskStatus>;
+  /** Inline outputs as values; undefined where there are none, or where they lie at the output prefix. */
+  outputValues(info: PhaseInfo): Record<string, LiteralValue> | undefined;
   close(): void;
 }
 
@@ -134,6 +141,10 @@ class NativeClient implements Client {
 
   waitForEnd(handle: Uint8Array, options: WaitOptions = {}): Promise<TaskStatus> {
     return waitForEnd(this, handle, options);
+  }
+
+  outputValues({ outputs }: PhaseInfo): Record<string, LiteralValue> | undefined {
+    return outputs.kind === 'inline' ? makeLiteralCodec(this.#idl).readMap(outputs.literalMap) : undefined;
   }
 
   close(): void {

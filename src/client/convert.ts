@@ -1,3 +1,6 @@
+import { makeLiteralCodec } from '../data/literal-codec.js';
+import { readTaskInterface } from '../data/task-interface.js';
+import { HostError } from '../errors/index.js';
 import type { Codec, Message } from '../idl/codec.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
@@ -25,12 +28,23 @@ export function connectionMessage(connection: Connection | undefined): Message |
   return connection && { secrets: connection.secrets ?? {}, configs: connection.configs ?? {} };
 }
 
+function encodedInputs(idl: Idl, task: TaskInput, template: Uint8Array): Uint8Array | undefined {
+  const { inputs, inputValues } = task;
+  if (inputValues === undefined) return encoded(idl.codec('flyteidl.core.LiteralMap'), inputs);
+  if (inputs !== undefined) {
+    throw new HostError('REQUEST_FIELD_INVALID', 'inputs and inputValues are both set; give one of them');
+  }
+  const literals = makeLiteralCodec(idl);
+  return literals.writeMap(inputValues, readTaskInterface(literals, template).inputs);
+}
+
 /** A pluginhost.v1.TaskSpec; template, inputs and metadata go into it as bytes. */
 export function taskMessage(idl: Idl, task: TaskInput): Message {
+  const template = encoded(idl.codec('flyteidl.core.TaskTemplate'), task.template) ?? Buffer.alloc(0);
   return {
     generatedName: task.generatedName ?? '',
-    template: encoded(idl.codec('flyteidl.core.TaskTemplate'), task.template),
-    inputs: encoded(idl.codec('flyteidl.core.LiteralMap'), task.inputs),
+    template,
+    inputs: encodedInputs(idl, task, template),
     inputPrefix: task.inputPrefix ?? '',
     outputPrefix: task.outputPrefix ?? '',
     metadata: encoded(idl.codec('flyteidl.admin.TaskExecutionMetadata'), task.metadata),

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../lib/json.js';
 import type { Outputs } from '../model/phase-state.js';
+import type { LiteralInput } from '../plugin-api/literals.js';
 import type { ExecutionError, Phase, TaskLog } from '../plugin-api/phase.js';
 
 /** An encoded protobuf message, or its JSON form (field names in camelCase or as in the .proto file). */
@@ -18,6 +19,8 @@ export interface TaskInput {
   readonly template: MessageInput;
   /** flyteidl.core.LiteralMap. */
   readonly inputs?: MessageInput;
+  /** The inputs as values instead, written as the template's interface declares them. */
+  readonly inputValues?: Readonly<Record<string, LiteralInput>>;
   readonly inputPrefix?: string;
   readonly outputPrefix?: string;
   /** flyteidl.admin.TaskExecutionMetadata. */

@@ -115,6 +115,8 @@ class MethodDispatch {
     const end = statusOf(thrown);
     callback(end);
     this.#handled(end.code, startedAt);
+    // Something may have been done before it failed, such as a create whose answer could not be encoded.
+    call.undelivered();
   }
 
   serverStream(handler: Streaming & { kind: 'serverStream' }): handleServerStreamingCall<Buffer, Buffer> {

@@ -58,6 +58,31 @@ test('a bad template or input is refused before anything is sent', async (t) => 
   assert.equal(fixture.tasks.specs.length, 0);
 });
 
+test('inputs given as values are written as the template declares them, and outputs are read as values', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const variable = (simple: string) => ({ type: { simple } });
+  const template = {
+    type: 'demo',
+    interface: { inputs: { variables: { ratio: variable('FLOAT'), count: variable('INTEGER') } } },
+  };
+  await client.create({ generatedName: 'a', template, inputValues: { ratio: 1, count: 2 } });
+  const { literals } = idl.codec('flyteidl.core.LiteralMap').decode(fixture.tasks.specs[0]!.inputs!);
+  assert.deepEqual([literals.ratio.scalar.primitive.floatValue, literals.count.scalar.primitive.integer], [1, '2']);
+  await assert.rejects(client.create({ generatedName: 'a', template, inputValues: { count: 'two' } }), {
+    code: 'LITERAL_UNCONVERTIBLE',
+  });
+  await assert.rejects(
+    client.create({ generatedName: 'a', template, inputs: {}, inputValues: {} }),
+    /give one of them/,
+  );
+  const literalMap = fixture.tasks.specs[0]!.inputs!;
+  fixture.tasks.doState = phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap, names: ['ratio', 'count'] } });
+  const done = await client.do({ generatedName: 'b', template });
+  assert.deepEqual({ ...client.outputValues(done) }, { ratio: 1, count: 2 });
+  assert.equal(client.outputValues({ ...done, outputs: { kind: 'prefix' } }), undefined);
+});
+
 test('a call can be given up, before and while it runs', async (t) => {
   const fixture = await startServer(t);
   const client = fixture.client();

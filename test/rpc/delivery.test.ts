@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createDeferred } from '../../src/lib/deferred.js';
+import { phaseState } from '../../src/model/phase-state.js';
 import { createRequest, type Fixture, http2Call, SERVICE, startServer } from './support.js';
 
 /** Holds up Create until released; `entered` resolves when the use case was reached. */
@@ -115,6 +116,14 @@ test('a longer deadline than the maximum is cut to it', async (t) => {
   assert.match(details!.message, /no answer within the deadline/);
   held.release();
   await held.undelivered;
+});
+
+test('a Create whose answer cannot be encoded is an error to the caller, and undelivered', async (t) => {
+  const fixture = await startServer(t);
+  fixture.tasks.createState = phaseState('UNDEFINED');
+  const { details } = await fixture.call('Create', createRequest());
+  assert.equal(details!.errorInfo!.reason, 'ENCODE_INVALID');
+  assert.equal(fixture.tasks.undeliveredCount, 1);
 });
 
 test('an answered call is not aborted afterwards', async (t) => {

@@ -68,6 +68,7 @@ export class FakeTasks implements Tasks {
   reports: PluginReport[] = [];
   /** Set to hold up, or to fail, the named use case. */
   before: (method: string, scope: CallScope) => Promise<void> | void = () => {};
+  createState: PhaseState = phaseState('QUEUED', { reason: 'submitted' });
   doState: PhaseState = phaseState('SUCCESS');
   peeks = 0;
 
@@ -91,7 +92,7 @@ export class FakeTasks implements Tasks {
       },
       meta: Buffer.from('{"job":1}'),
     };
-    const task = makeRecord(handle, phaseState('QUEUED', { reason: 'submitted' }));
+    const task = makeRecord(handle, this.createState);
     const bytes = task.answeredHandle!;
     this.records.set(bytes.toString('latin1'), task);
     return {
