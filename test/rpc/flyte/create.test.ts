@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
-import { status } from '@grpc/grpc-js';
+import { type ServiceError, status } from '@grpc/grpc-js';
 import { HostError } from '../../../src/errors/index.js';
+import { createDeferred } from '../../../src/lib/deferred.js';
 import { createRequest, FLYTE2, mapField, PROTOCOLS, startFlyte, template } from './support.js';
 
 for (const protocol of PROTOCOLS) {
@@ -84,11 +86,21 @@ for (const protocol of PROTOCOLS) {
     const undelivered = new Promise<void>((resolve) => {
       flyte.tasks.onUndelivered = resolve;
     });
-    let finish = () => {};
-    flyte.tasks.before = () => new Promise<void>((resolve) => (finish = resolve));
-    const { error } = await flyte.async(protocol, 'CreateTask', createRequest(protocol), 50);
-    assert.equal(error?.code, status.DEADLINE_EXCEEDED);
-    finish();
+    const answered = createDeferred<ServiceError | null>();
+    const call = flyte.raw().makeUnaryRequest(
+      `/${protocol.asyncService}/CreateTask`,
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
+      createRequest(protocol),
+      (error) => answered.resolve(error),
+    );
+    // The caller goes once its call is being worked on, and the work goes on once the server knows.
+    flyte.tasks.before = async (_method, { signal }) => {
+      const gone = once(signal, 'abort');
+      call.cancel();
+      await gone;
+    };
+    assert.equal((await answered.promise)?.code, status.CANCELLED);
     await undelivered;
     assert.equal(flyte.tasks.undeliveredCount, 1);
   });
