@@ -36,7 +36,8 @@ export default definePlugin<DemoSettings, DemoMeta, JobView>({
       },
 
       async create(ctx) {
-        const body = { token: ctx.idempotencyKey, ...(await requestOf(ctx)) };
+        const name = ctx.taskExecutionMetadata.generatedName;
+        const body = { token: ctx.idempotencyKey, name, ...(await requestOf(ctx)) };
         const answer = (await callRemote(settings.url, 'POST', '/v1/jobs', ctx.signal, body)) as {
           job: JobView;
           existing: boolean;

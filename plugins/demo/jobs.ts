@@ -36,6 +36,8 @@ export interface JobView {
 export interface Job {
   readonly id: string;
   readonly token: string;
+  /** What the task is called, so that calls can be told apart by task. */
+  readonly name: string;
   readonly spec: JobSpec;
   readonly attempt: number;
   readonly outputs: Readonly<Record<string, unknown>>;

@@ -11,6 +11,8 @@ export interface RemoteCall {
   status: number;
   /** Jobs that a readMany asked for; 1 otherwise. */
   readonly items: number;
+  /** Names of the tasks the call was about, where they are known. */
+  names: readonly string[];
 }
 
 export interface DemoRemoteOptions {
@@ -47,6 +49,14 @@ const WELL_BEHAVED: Misbehaviour = {
 
 const MAX_BODY = 4 * 1024 * 1024;
 const MAX_CALLS_KEPT = 1_000_000;
+
+interface CreateBody {
+  readonly token?: unknown;
+  readonly name?: string;
+  readonly spec?: JobSpec;
+  readonly attempt?: number;
+  readonly outputs?: Job['outputs'];
+}
 
 interface Answer {
   readonly status: number;
@@ -98,6 +108,11 @@ export class DemoRemote {
     return job === undefined ? undefined : viewOf(job, this.#now());
   }
 
+  /** How many calls were about the task of this name; a readMany counts for each of its jobs. */
+  callsFor(name: string): number {
+    return this.calls.filter((call) => call.names.includes(name)).length;
+  }
+
   callsOf(kind: RemoteCall['kind']): RemoteCall[] {
     return this.calls.filter((call) => call.kind === kind);
   }
@@ -138,11 +153,12 @@ export class DemoRemote {
     const url = new URL(request.url ?? '/', 'http://remote');
     const ids = url.searchParams.get('ids')?.split(',') ?? [];
     const kind = kindOf(request.method ?? '', url);
-    const call: RemoteCall = { kind, atMs: this.#now(), status: 0, items: Math.max(1, ids.length) };
+    const call: RemoteCall = { kind, atMs: this.#now(), status: 0, items: Math.max(1, ids.length), names: [] };
     if (kind !== 'admin' && this.calls.length < MAX_CALLS_KEPT) this.calls.push(call);
     let answer: Answer;
     try {
       const body = await readBody(request);
+      call.names = this.#namesOf(url, ids, body);
       if (this.control.delayMs > 0 && kind !== 'admin') {
         await new Promise((resolve) => setTimeout(resolve, this.control.delayMs));
       }
@@ -158,6 +174,13 @@ export class DemoRemote {
     call.status = answer.status;
     response.writeHead(answer.status, { 'content-type': 'application/json', ...answer.headers });
     response.end(answer.body === undefined ? '' : JSON.stringify(answer.body));
+  }
+
+  #namesOf(url: URL, ids: readonly string[], body: unknown): string[] {
+    const { name } = (body ?? {}) as { name?: unknown };
+    if (typeof name === 'string') return [name];
+    const subjects = ids.length > 0 ? ids : [url.pathname.split('/')[3] ?? ''];
+    return subjects.map((id) => this.#jobs.get(id)?.name ?? '').filter((known) => known !== '');
   }
 
   #misbehave(kind: RemoteCall['kind']): Answer | undefined {
@@ -180,7 +203,7 @@ export class DemoRemote {
     const id = url.pathname.split('/')[3] ?? '';
     switch (kind) {
       case 'create':
-        return this.#create(body as { token?: unknown; spec?: JobSpec; attempt?: number; outputs?: Job['outputs'] });
+        return this.#create(body as CreateBody);
       case 'readMany':
         return { status: 200, body: { jobs: ids.map((one) => this.#view(one) ?? null) } };
       case 'read':
@@ -200,23 +223,13 @@ export class DemoRemote {
     }
   }
 
-  #create({
-    token,
-    spec = {},
-    attempt = 0,
-    outputs = {},
-  }: {
-    token?: unknown;
-    spec?: JobSpec;
-    attempt?: number;
-    outputs?: Job['outputs'];
-  }): Answer {
+  #create({ token, name = '', spec = {}, attempt = 0, outputs = {} }: CreateBody): Answer {
     if (this.control.rejectCreates !== '') return { status: 400, body: { error: this.control.rejectCreates } };
     if (typeof token !== 'string' || token === '') return { status: 400, body: { error: 'token is missing' } };
     const known = this.#byToken.get(token);
     if (known !== undefined) return { status: 200, body: { job: viewOf(known, this.#now()), existing: true } };
     const id = `job-${++this.#created}`;
-    const job: Job = { id, token, spec, attempt, outputs, createdAtMs: this.#now(), cancelledAtMs: undefined };
+    const job: Job = { id, token, name, spec, attempt, outputs, createdAtMs: this.#now(), cancelledAtMs: undefined };
     this.#jobs.set(id, job);
     this.#byToken.set(token, job);
     return { status: 201, body: { job: viewOf(job, this.#now()), existing: false } };

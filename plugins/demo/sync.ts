@@ -16,6 +16,7 @@ export default definePlugin<DemoSettings>({
       const outputs = Object.fromEntries(template.outputNames.map((name) => [name, inputs[name] as LiteralInput]));
       const { ok, message } = (await callRemote(settings.url, 'POST', '/v1/run', ctx.signal, {
         spec: template.custom,
+        name: ctx.taskExecutionMetadata.generatedName,
       })) as { ok: boolean; message: string };
       return ok ? phases.success(outputs) : phases.permanentFailure(message, { code: 'DemoFailure' });
     },
