@@ -16,8 +16,11 @@ import colors from 'picocolors';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const dist = (file) => pathToFileURL(path.join(root, 'dist', file)).href;
 const { createClient } = await import(dist('src/client/index.js'));
+const { makeLiteralCodec } = await import(dist('src/data/literal-codec.js'));
+const { loadFlyteidlCore } = await import(dist('src/idl/load.js'));
 const { createDemoRemote } = await import(dist('plugins/demo/remote.js'));
 
+const literals = makeLiteralCodec(loadFlyteidlCore());
 const startMs = Date.now();
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 const live = process.stdout.isTTY === true;
@@ -80,7 +83,7 @@ const tasks = [
     code: 'Preempted',
     message: 'the machine was taken away',
   }),
-  task('no-output', 'PERMANENT_FAILURE', {}, { type: 'demo_sleep', echo: undefined }),
+  task('no-output', 'PERMANENT_FAILURE', {}),
   task('through-outage', 'SUCCESS', { seconds: 14 }),
   task('to-cancel', 'DELETED', {}, { type: 'demo_hang' }),
   task('sync-1', 'SUCCESS', {}, { type: 'demo_sync', echo: 7 }),
@@ -103,7 +106,7 @@ async function startDaemon(remoteUrl, folder) {
         settings: { url: remoteUrl },
         config: {
           resourceQuotas: { small: 2 },
-          readRateLimiter: { qps: 5, burst: 10 },
+          readRateLimiter: { qps: 20, burst: 20 },
           writeRateLimiter: { qps: 10, burst: 10 },
           caching: { resyncInterval: '5s' },
         },
@@ -146,6 +149,7 @@ function parse(line) {
 
 // --- the run -------------------------------------------------------------------------------------------------------
 
+const ENDS = new Set(['SUCCESS', 'RETRYABLE_FAILURE', 'PERMANENT_FAILURE', 'ABORTED']);
 const running = new Map();
 const results = [];
 
@@ -158,7 +162,7 @@ function progress() {
 }
 
 function seen(one, phase) {
-  if (running.get(one.name) === phase) return;
+  if (running.get(one.name) === phase || ENDS.has(phase)) return;
   running.set(one.name, phase);
   if (!live) say(`${one.name.padEnd(16)} ${phase}`);
   progress();
@@ -171,6 +175,13 @@ function done(one, phase, detail, durationMs, key) {
   progress();
 }
 
+function shown(result) {
+  if (result.kind !== 'inline') return '';
+  return Object.entries(literals.readMap(result.literalMap))
+    .map(([name, value]) => `${name} = ${value}`)
+    .join(', ');
+}
+
 function paint(phase) {
   if (phase === 'SUCCESS') return colors.green(phase);
   return phase === 'DELETED' ? colors.yellow(phase) : colors.red(phase);
@@ -179,7 +190,7 @@ function paint(phase) {
 async function runOne(client, one) {
   const from = Date.now();
   const end = (info) => {
-    const detail = info.error === undefined ? '' : `[${info.error.code}] ${info.error.message}`;
+    const detail = info.error === undefined ? shown(info.outputs) : `[${info.error.code}] ${info.error.message}`;
     done(one, info.phase, detail, Date.now() - from, one.input.generatedName);
   };
   if (one.type === 'demo_sync') return end(await client.do(one.input, { deadlineMs: 60_000 }));
@@ -211,7 +222,8 @@ async function trouble(remote) {
 
 function printTable(remote) {
   const table = new Table({
-    head: ['task', 'type', 'phase', 'duration', 'remote calls', 'why'],
+    head: ['task', 'type', 'phase', 'duration', 'remote calls', 'outputs, or why'],
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     style: { head: [], border: [] },
     colAligns: ['left', 'left', 'left', 'right', 'right', 'left'],
   });

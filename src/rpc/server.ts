@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
@@ -64,6 +65,8 @@ export class RpcServer {
       openStreams: 0,
       inFlight: 0,
     };
+    // One listener an open stream; their number is bounded by maxStreams, not by the warning's ten.
+    setMaxListeners(0, this.#drain.signal);
     this.#server = new Server(channelOptions(options));
     for (const service of options.services) {
       this.#server.addService(service.definition as ServiceDefinition, implementationOf(service, this.#context));
