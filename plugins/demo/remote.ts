@@ -1,19 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pathToFileURL } from 'node:url';
+import { kindOf, type Misbehaviour, type RemoteCall, readBody, WELL_BEHAVED } from './behaviour.js';
 import { type Job, type JobSpec, type JobView, viewOf } from './jobs.js';
 
-/** One call that reached the remote. */
-export interface RemoteCall {
-  readonly kind: 'create' | 'read' | 'readMany' | 'cancel' | 'logs' | 'run' | 'admin' | 'unknown';
-  readonly atMs: number;
-  /** What was answered; 0 where the connection was dropped. */
-  status: number;
-  /** Jobs that a readMany asked for; 1 otherwise. */
-  readonly items: number;
-  /** Names of the tasks the call was about, where they are known. */
-  names: readonly string[];
-}
+export type { Misbehaviour, RemoteCall };
 
 export interface DemoRemoteOptions {
   /** Default: the system's clock. */
@@ -22,32 +13,6 @@ export interface DemoRemoteOptions {
   readonly port?: number;
 }
 
-/** How the remote misbehaves; each knob stays until it is turned back, or is used up where it counts. */
-export interface Misbehaviour {
-  /** Calls that are answered 429 with this Retry-After in seconds. */
-  throttle: { calls: number; retryAfterSeconds: number };
-  /** Answers 503 to everything but admin calls. */
-  down: boolean;
-  /** Refuses creates with 400 and this message; empty accepts them. */
-  rejectCreates: string;
-  /** Waits before each answer, in milliseconds. */
-  delayMs: number;
-  /** Does what is asked for but drops the connection instead of answering, this many times. */
-  dropAnswers: number;
-  /** Answers 500, this many times. */
-  failCalls: number;
-}
-
-const WELL_BEHAVED: Misbehaviour = {
-  throttle: { calls: 0, retryAfterSeconds: 1 },
-  down: false,
-  rejectCreates: '',
-  delayMs: 0,
-  dropAnswers: 0,
-  failCalls: 0,
-};
-
-const MAX_BODY = 4 * 1024 * 1024;
 const MAX_CALLS_KEPT = 1_000_000;
 
 interface CreateBody {
@@ -271,30 +236,6 @@ export class DemoRemote {
 
 export function createDemoRemote(options: DemoRemoteOptions = {}): DemoRemote {
   return new DemoRemote(options);
-}
-
-function kindOf(method: string, url: URL): RemoteCall['kind'] {
-  const [, root, rest, id, part] = url.pathname.split('/');
-  if (root === 'admin') return 'admin';
-  if (root !== 'v1') return 'unknown';
-  if (method === 'POST' && rest === 'run') return 'run';
-  if (rest !== 'jobs') return 'unknown';
-  if (method === 'POST' && id === undefined) return 'create';
-  if (method === 'GET' && id === undefined) return 'readMany';
-  if (method === 'GET' && part === 'logs') return 'logs';
-  if (method === 'GET' && part === undefined) return 'read';
-  return method === 'DELETE' ? 'cancel' : 'unknown';
-}
-
-async function readBody(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY) throw new Error(`the body is larger than ${MAX_BODY} bytes`);
-    chunks.push(chunk);
-  }
-  return size === 0 ? undefined : (JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown);
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
