@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import { createDeferred } from '../../src/lib/deferred.js';
@@ -10,6 +10,9 @@ import { createRpcServer } from '../../src/rpc/server.js';
 import { createRequest, FakeHealth, http2Call, idl, rawCall, SERVICE, startServer } from './support.js';
 
 const quiet = { health: new FakeHealth(), reflection: undefined, log: { fault: () => {} } };
+
+/** Resolves when the socket is closed, also by an error. */
+const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once('close', () => resolve()));
 
 test('an address that is taken, or is none, is LISTEN_FAILED with address and reason', async (t) => {
   const { port } = await startServer(t);
@@ -50,7 +53,7 @@ test('connections beyond the bound are dropped, and one that closes makes room',
   for (const socket of sockets) await once(socket, 'data');
   const third = connect(port, '127.0.0.1');
   third.on('error', () => {});
-  await once(third, 'close');
+  await closed(third);
   assert.equal(server.connections, 2);
   sockets[0]!.destroy();
   while (server.connections === 2) await new Promise((resolve) => setImmediate(resolve));
@@ -64,7 +67,7 @@ test('a connection on which nothing comes is closed', async (t) => {
   const socket = connect(port, '127.0.0.1');
   socket.resume();
   socket.on('error', () => {});
-  await once(socket, 'close');
+  await closed(socket);
   while (server.connections > 0) await new Promise((resolve) => setImmediate(resolve));
 });
 
@@ -206,7 +209,7 @@ test('every call is observed with its method, status and messages', async (t) =>
 });
 
 test('a peer that answers no ping loses its connection, one that does keeps it', async (t) => {
-  const { server, port } = await startServer(t, { keepaliveTimeMs: 20, keepaliveTimeoutMs: 30 });
+  const { server, port } = await startServer(t, { keepaliveTimeMs: 20, keepaliveTimeoutMs: 1000 });
   const mute = connect(port, '127.0.0.1');
   mute.on('error', () => {});
   // A preface and empty SETTINGS, and then silence; pings go unanswered.
@@ -220,7 +223,7 @@ test('a peer that answers no ping loses its connection, one that does keeps it',
   session.on('ping', () => {
     pings += 1;
   });
-  await once(mute, 'close');
+  await closed(mute);
   while (pings < 3) await once(session, 'ping');
   assert.equal(session.destroyed, false);
   assert.equal(server.connections, 1);
