@@ -1,0 +1,98 @@
+import type { Command } from 'commander';
+import { dataOptions, pluginEntries } from '../../daemon/options.js';
+import type { HostError } from '../../errors/index.js';
+import { createPluginHost } from '../../host/plugin-host.js';
+import type { HostedPlugin, LoadReport, PluginHost, PluginLogEvent } from '../../host/types.js';
+import { systemClock } from '../../lib/clock.js';
+import type { ExitCode } from '../exit-codes.js';
+import { type CliIo, note, print, printable } from '../io.js';
+import { loadTable } from '../load-table.js';
+import { addConfigOptions, type ConfigOptions, configFrom } from '../options.js';
+
+interface Options extends ConfigOptions {
+  readonly json?: boolean;
+}
+
+/** Time for plugin processes to end after the check. */
+const STOP_GRACE_MS = 5_000;
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  addConfigOptions(command)
+    .option('--json', 'the result as JSON')
+    .addHelpText('after', '\nLoads every plugin as serve would, reports each, and stops. Nothing listens.')
+    .action((options: Options) => run((io) => check(options, io)));
+}
+
+async function check(options: Options, io: CliIo): Promise<ExitCode> {
+  const { config } = configFrom(options, io);
+  const trouble: PluginLogEvent[] = [];
+  const host = createPluginHost({
+    entries: pluginEntries(config),
+    events: {
+      log: (event) => {
+        if (event.level === 'warn' || event.level === 'error') trouble.push(event);
+      },
+      metric: () => {},
+      lifecycle: () => {},
+    },
+    clock: systemClock,
+    random: Math.random,
+    data: dataOptions(config),
+    defaultForTaskTypes: config.defaultForTaskTypes,
+    baseDir: io.cwd,
+    env: io.env,
+  });
+  const interrupted = new Promise<'interrupted'>((resolve) => {
+    io.signals.listen(() => resolve('interrupted'));
+  });
+  try {
+    const report = await Promise.race([host.start(), interrupted]);
+    if (report === 'interrupted') return 130;
+    show(options, io, report, host);
+    for (const { pluginId, source, message } of trouble.slice(0, 50)) {
+      note(io, printable(`${pluginId} (${source}): ${message}`));
+    }
+    return report.fatal.length > 0 || report.results.some(({ outcome }) => outcome === 'failed') ? 4 : 0;
+  } finally {
+    await host.stop(STOP_GRACE_MS);
+  }
+}
+
+function show(options: Options, io: CliIo, report: LoadReport, host: PluginHost): void {
+  if (options.json === true) {
+    const results = report.results.map(({ error, ...rest }) => ({ ...rest, error: errorJson(error) }));
+    print(io, JSON.stringify({ results, fatal: report.fatal.map(errorJson) }, null, 2));
+    return;
+  }
+  print(io, 'The configuration is valid.', loadTable(host.plugins().map(rowOf), io));
+  const known = new Set(host.plugins().map(({ id }) => id));
+  for (const { label, pluginId, error } of report.results) {
+    if (error !== undefined && !(pluginId !== undefined && known.has(pluginId))) {
+      print(io, `${printable(label)}: ${error.code}: ${printable(error.message)}`);
+    }
+  }
+  for (const error of report.fatal) print(io, `fatal: ${error.code}: ${printable(error.message)}`);
+}
+
+function errorJson(error: HostError | undefined): { code: string; message: string } | undefined {
+  return error === undefined ? undefined : { code: error.code, message: error.message };
+}
+
+/** A hosted plugin as the table shows it; nothing runs yet, so there are no tasks. */
+function rowOf(plugin: HostedPlugin): Parameters<typeof loadTable>[0][number] {
+  const { id, version, kind, isDefault, restarts, config } = plugin;
+  return {
+    id,
+    version,
+    kind,
+    isDefault,
+    restarts,
+    state: plugin.state.toUpperCase() as Uppercase<typeof plugin.state>,
+    stateReason: plugin.stateReason,
+    stateCode: plugin.stateCode ?? '',
+    taskTypes: plugin.taskTypes.map(({ name, versions }) => ({ name, versions: versions ?? [] })),
+    config: { ...config, cacheSize: config.caching.size, ...config.caching },
+    liveTasks: 0,
+    waitingTasks: 0,
+  };
+}

@@ -1,0 +1,29 @@
+import type { Command } from 'commander';
+import { createClient } from '../../client/index.js';
+import type { ExitCode } from '../exit-codes.js';
+import { parseHandle } from '../follow-task.js';
+import { type CliIo, print } from '../io.js';
+import { addAddressOption, addressFrom, type ClientCommandOptions } from '../options.js';
+
+interface Options extends ClientCommandOptions {
+  readonly reason: string;
+}
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  addAddressOption(command)
+    .argument('<handle>', 'the handle that run printed')
+    .option('--reason <text>', 'why, handed to the plugin', 'asked for on the command line')
+    .action((handle: string, options: Options) => run((io) => deleteTask(handle, options, io)));
+}
+
+async function deleteTask(text: string, options: Options, io: CliIo): Promise<ExitCode> {
+  const handle = parseHandle(text);
+  const client = createClient({ address: addressFrom(options, io) });
+  try {
+    await client.delete(handle, { reason: options.reason });
+    print(io, 'The delete is accepted; the daemon carries it out.');
+    return 0;
+  } finally {
+    client.close();
+  }
+}

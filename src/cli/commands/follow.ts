@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { createClient } from '../../client/index.js';
+import { parseDuration } from '../../config/units.js';
+import { loadPluginHost } from '../../idl/load.js';
+import type { ExitCode } from '../exit-codes.js';
+import { followTask, parseHandle } from '../follow-task.js';
+import type { CliIo } from '../io.js';
+import { addAddressOption, addressFrom, type ClientCommandOptions, durationOption } from '../options.js';
+import { createProgress } from '../progress.js';
+import { SignalQueue } from '../signals.js';
+
+interface Options extends ClientCommandOptions {
+  readonly outputPrefix?: string;
+  readonly timeout?: number;
+  readonly json?: boolean;
+  readonly deleteOnInterrupt?: boolean;
+}
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  addAddressOption(command)
+    .argument('<handle>', 'the handle that run printed')
+    .option('--output-prefix <uri>', 'the output prefix of the task; a restarted daemon knows it from here only')
+    .addOption(durationOption('--timeout <duration>', 'stop following after this time, such as 10m', parseDuration))
+    .option('--json', 'one JSON object a line on standard output')
+    .option('--delete-on-interrupt', 'delete the task at Ctrl-C or SIGTERM, without asking')
+    .action((handle: string, options: Options) => run((io) => follow(handle, options, io)));
+}
+
+async function follow(text: string, options: Options, io: CliIo): Promise<ExitCode> {
+  const handle = parseHandle(text);
+  const idl = loadPluginHost();
+  const client = createClient({ address: addressFrom(options, io), idl });
+  const json = options.json === true;
+  const signals = new SignalQueue(io.signals);
+  const progress = createProgress(io, json, Date.now);
+  try {
+    return await followTask({
+      client,
+      idl,
+      io,
+      progress,
+      signals,
+      handle,
+      json,
+      outputPrefix: options.outputPrefix ?? '',
+      timeoutMs: options.timeout,
+      deleteOnInterrupt: options.deleteOnInterrupt === true,
+    });
+  } finally {
+    progress.stop();
+    signals.close();
+    client.close();
+  }
+}

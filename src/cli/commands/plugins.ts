@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import { createClient } from '../../client/index.js';
+import type { ExitCode } from '../exit-codes.js';
+import { type CliIo, print } from '../io.js';
+import { loadTable } from '../load-table.js';
+import { addAddressOption, addressFrom, type ClientCommandOptions } from '../options.js';
+
+interface Options extends ClientCommandOptions {
+  readonly json?: boolean;
+}
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  addAddressOption(command)
+    .option('--json', 'the whole report as JSON')
+    .action((options: Options) => run((io) => show(options, io)));
+}
+
+async function show(options: Options, io: CliIo): Promise<ExitCode> {
+  const client = createClient({ address: addressFrom(options, io) });
+  try {
+    const plugins = await client.listPlugins();
+    print(io, options.json === true ? JSON.stringify({ plugins }, null, 2) : loadTable(plugins, io));
+    return 0;
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,103 @@
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { type Client, createClient, type TaskInput } from '../../client/index.js';
+import { parseDuration } from '../../config/units.js';
+import { loadPluginHost } from '../../idl/load.js';
+import type { ExitCode } from '../exit-codes.js';
+import { followTask, handleText } from '../follow-task.js';
+import { type CliIo, note } from '../io.js';
+import { addAddressOption, addressFrom, type ClientCommandOptions, durationOption } from '../options.js';
+import { createProgress, type Progress } from '../progress.js';
+import { SignalQueue } from '../signals.js';
+import { readInputs, readTemplate } from '../task-files.js';
+
+interface Options extends ClientCommandOptions {
+  readonly inputs?: string;
+  readonly input: readonly string[];
+  readonly inputPrefix?: string;
+  readonly outputPrefix?: string;
+  readonly name?: string;
+  readonly timeout?: number;
+  readonly json?: boolean;
+  readonly deleteOnInterrupt?: boolean;
+}
+
+/** Deadline of the create call; the daemon answers within a third of it. */
+const CREATE_DEADLINE_MS = 30_000;
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  const collect = (value: string, before: readonly string[]) => [...before, value];
+  addAddressOption(command)
+    .argument('<template>', 'task template: .json or .yaml (the JSON form of flyteidl.core.TaskTemplate), or .pb')
+    .option('--inputs <file>', 'inputs by name in .json or .yaml, a LiteralMap in .pb, or - for standard input')
+    .option('-i, --input <name=value>', 'one input, its value in YAML; may be given several times', collect, [])
+    .option('--input-prefix <uri>', 'where inputs.pb lies, instead of inputs')
+    .option('--output-prefix <uri>', 'where outputs belong')
+    .option('--name <name>', 'name of the attempt; the same name finds the same task again (default: a new one)')
+    .addOption(durationOption('--timeout <duration>', 'stop following after this time, such as 10m', parseDuration))
+    .option('--json', 'one JSON object a line on standard output')
+    .option('--delete-on-interrupt', 'delete the task at Ctrl-C or SIGTERM, without asking')
+    .addHelpText('after', '\nWithout --delete-on-interrupt Ctrl-C asks on a terminal, and leaves the task elsewhere.')
+    .action((template: string, options: Options) => run((io) => runTask(template, options, io)));
+}
+
+async function runTask(file: string, options: Options, io: CliIo): Promise<ExitCode> {
+  const idl = loadPluginHost();
+  const template = readTemplate(idl, file, io.cwd);
+  const inputs = readInputs(idl, template, { file: options.inputs, pairs: options.input }, io.cwd);
+  const outputPrefix = options.outputPrefix ?? '';
+  const task: TaskInput = {
+    generatedName: options.name ?? `cli-${randomUUID()}`,
+    template,
+    outputPrefix,
+    ...(inputs === undefined ? {} : { inputs }),
+    ...(options.inputPrefix === undefined ? {} : { inputPrefix: options.inputPrefix }),
+  };
+  const json = options.json === true;
+  const client = createClient({ address: addressFrom(options, io), idl });
+  const signals = new SignalQueue(io.signals);
+  const progress = createProgress(io, json, Date.now);
+  try {
+    const handle = await submit(task, client, progress, signals, io);
+    if (!Buffer.isBuffer(handle)) return handle;
+    return await followTask({
+      client,
+      idl,
+      io,
+      progress,
+      signals,
+      outputPrefix,
+      json,
+      handle,
+      timeoutMs: options.timeout,
+      deleteOnInterrupt: options.deleteOnInterrupt === true,
+    });
+  } finally {
+    progress.stop();
+    signals.close();
+    client.close();
+  }
+}
+
+/** Creates the task and answers its handle, or the exit code after an interruption. */
+async function submit(
+  task: TaskInput,
+  client: Client,
+  progress: Progress,
+  signals: SignalQueue,
+  io: CliIo,
+): Promise<Buffer | ExitCode> {
+  const stop = new AbortController();
+  const creating = client.create(task, { deadlineMs: CREATE_DEADLINE_MS, signal: stop.signal });
+  const created = await Promise.race([creating, signals.arrived()]);
+  if (created === undefined) {
+    stop.abort();
+    creating.catch(() => undefined);
+    progress.stop();
+    note(io, 'Interrupted while submitting. A task that was accepted all the same is deleted by the daemon.');
+    return signals.take() === 'SIGTERM' ? 143 : 130;
+  }
+  progress.submitted(handleText(created.handle));
+  progress.status(created.status);
+  return created.handle;
+}

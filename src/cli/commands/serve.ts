@@ -1,0 +1,111 @@
+import type { Command } from 'commander';
+import { type LoadedConfig, secretValues } from '../../config/index.js';
+import { createDaemon, type Daemon } from '../../daemon.js';
+import { HostError, messageOf } from '../../errors/index.js';
+import { createLog, type Log } from '../../telemetry/index.js';
+import type { ExitCode } from '../exit-codes.js';
+import { CliError } from '../exit-codes.js';
+import type { CliIo } from '../io.js';
+import { addConfigOptions, type ConfigOptions, configFrom } from '../options.js';
+import type { StopSignal } from '../signals.js';
+import { packageVersion } from '../version.js';
+
+export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
+  addConfigOptions(command)
+    .addHelpText(
+      'after',
+      '\nSIGTERM or SIGINT drains and stops; a second one ends it at once. docs/operations.md has the sequence.',
+    )
+    .action((options: ConfigOptions) => run((io) => serve(options, io)));
+}
+
+/** Runs the daemon until a signal has stopped it. */
+export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode> {
+  const loaded = configFrom(options, io);
+  const { config, effective, files } = loaded;
+  const log = createLog({
+    level: config.log.level,
+    format: config.log.format,
+    redactNames: config.log.redact,
+    secrets: secretValues(effective),
+  });
+  log.emit('config.loaded', { files, set: effective.size });
+  const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });
+  try {
+    return await runUntilStopped(daemon, loaded, log, io);
+  } finally {
+    log.flush();
+  }
+}
+
+async function runUntilStopped(daemon: Daemon, { config }: LoadedConfig, log: Log, io: CliIo): Promise<ExitCode> {
+  const stop = new StopRequest(config.shutdown.forceAfterMs);
+  const release = io.signals.listen((signal, count) => {
+    log.emit('daemon.signal', { signal, action: count === 1 ? 'drain and stop' : 'stop at once' });
+    stop.signalled(signal, count);
+  });
+  try {
+    const started = daemon.start();
+    const startedOrStopped = await Promise.race([
+      started.then(
+        () => 'started',
+        (error) => error,
+      ),
+      stop.requested,
+    ]);
+    if (startedOrStopped !== 'started' && startedOrStopped !== 'stop') throw startFailure(startedOrStopped, log);
+    await stop.requested;
+    const outcome = await Promise.race([daemon.stop().then(() => 'stopped' as const), stop.forced]);
+    // A start that was cut short rejects; that is what was asked for.
+    started.catch(() => undefined);
+    if (outcome === 'stopped') return 0;
+    const running = daemon.running() || 'nothing that could be named';
+    log.emit('daemon.stop_forced', { running });
+    throw new HostError('SHUTDOWN_FORCED', `the stop was forced (${outcome}); still running: ${running}`);
+  } finally {
+    stop.dispose();
+    release();
+  }
+}
+
+/** Which exit code a failed start has: plugins and configuration have their own, everything else is 5. */
+function startFailure(error: unknown, log: Log): Error {
+  const code = HostError.is(error) ? error.code : undefined;
+  log.emit('daemon.failed', { code: code ?? 'INTERNAL', error: messageOf(error) });
+  if (HostError.is(error) && /^(PLUGIN|ROUTE|CONFIG)_/.test(error.code)) return error as HostError & Error;
+  return new CliError(5, messageOf(error), { ...(code === undefined ? {} : { code }), cause: error });
+}
+
+/** What the signals ask for: the first an orderly stop, the second (or the time) its forced end. */
+class StopRequest {
+  readonly requested: Promise<'stop'>;
+  readonly forced: Promise<string>;
+  readonly #forceAfterMs: number;
+  #request!: (value: 'stop') => void;
+  #force!: (why: string) => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(forceAfterMs: number) {
+    this.#forceAfterMs = forceAfterMs;
+    this.requested = new Promise((resolve) => {
+      this.#request = resolve;
+    });
+    this.forced = new Promise((resolve) => {
+      this.#force = resolve;
+    });
+  }
+
+  signalled(signal: StopSignal, count: number): void {
+    if (count > 1) {
+      this.#force(`a second signal, ${signal}`);
+      return;
+    }
+    const late = () => this.#force(`shutdown.forceAfter, ${this.#forceAfterMs} ms, is over`);
+    this.#timer = setTimeout(late, this.#forceAfterMs);
+    this.#request('stop');
+  }
+
+  dispose(): void {
+    clearTimeout(this.#timer);
+  }
+}

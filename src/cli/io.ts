@@ -1,0 +1,37 @@
+import type { Readable, Writable } from 'node:stream';
+import type { SignalSource } from './signals.js';
+
+/** What a command sees of its process; main.ts hands in the real one. */
+export interface CliIo {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly stdin: Readable & { readonly isTTY?: boolean | undefined };
+  readonly stdout: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
+  readonly stderr: Writable & { readonly isTTY?: boolean | undefined };
+  readonly signals: SignalSource;
+}
+
+/** Writes lines to standard output: what the command was asked for. */
+export function print(io: CliIo, ...lines: readonly string[]): void {
+  for (const line of lines) io.stdout.write(`${line}\n`);
+}
+
+/** Writes lines to standard error: what goes on beside. */
+export function note(io: CliIo, ...lines: readonly string[]): void {
+  for (const line of lines) io.stderr.write(`${line}\n`);
+}
+
+/** Whether colours and moving lines are welcome. */
+export function isTerminal(io: CliIo): boolean {
+  return io.stderr.isTTY === true && io.env.TERM !== 'dumb' && io.env.CI === undefined;
+}
+
+/**
+ * Text from elsewhere (reasons, outputs, plugin names), safe to show on a terminal: control characters are replaced,
+ * line ends kept only where asked for.
+ */
+export function printable(text: string, keepLines = false): string {
+  const lines = keepLines ? text : text.replace(/\s*\r?\n\s*/g, ' ');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
+  return lines.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '�').replaceAll('\t', '  ');
+}

@@ -1,0 +1,152 @@
+import ora, { type Ora } from 'ora';
+import type { TaskStatus } from '../client/types.js';
+import { isTerminal as isTerminalPhase } from '../plugin-api/phase.js';
+import { type CliIo, isTerminal, note, print, printable } from './io.js';
+
+/** Shows how a task is doing while it is followed. */
+export interface Progress {
+  /** The task is known to the daemon under this handle. */
+  submitted(handle: string): void;
+  /** A state was seen; called for each, also if nothing visible changed. How the task ended is said by whoever follows it. */
+  status(status: TaskStatus): void;
+  /** Something that does not come from the task. */
+  say(line: string): void;
+  /** Gives the terminal back for a question; `status` goes on showing afterwards. */
+  pause(): void;
+  stop(): void;
+}
+
+export function createProgress(io: CliIo, json: boolean, nowMs: () => number): Progress {
+  if (json) return new JsonProgress(io);
+  return isTerminal(io) ? new TerminalProgress(io, nowMs) : new PlainProgress(io, nowMs);
+}
+
+/** One line about a state: phase, reason, and what is wrong with reading it. */
+export function statusLine(status: TaskStatus): string {
+  const { phase, reason, remotePhase } = status.phaseInfo;
+  const parts: string[] = [phase];
+  if (remotePhase !== '') parts.push(`[${remotePhase}]`);
+  if (reason !== '') parts.push(`- ${reason}`);
+  if (status.remoteDown) parts.push('(the remote is down)');
+  else if (status.consecutiveFailures > 0)
+    parts.push(`(${status.consecutiveFailures} reads failed: ${status.lastError})`);
+  return printable(parts.join(' '));
+}
+
+/** Lines to standard error, one for each visible change. */
+class PlainProgress implements Progress {
+  readonly #io: CliIo;
+  readonly #nowMs: () => number;
+  #last = '';
+
+  constructor(io: CliIo, nowMs: () => number) {
+    this.#io = io;
+    this.#nowMs = nowMs;
+  }
+
+  submitted(handle: string): void {
+    this.say(`submitted, handle ${handle}`);
+  }
+
+  status(status: TaskStatus): void {
+    if (isTerminalPhase(status.phaseInfo.phase)) return;
+    const line = statusLine(status);
+    if (line === this.#last) return;
+    this.#last = line;
+    this.say(line);
+    for (const { name, uri } of status.phaseInfo.logs) this.say(printable(`log ${name || 'of the task'}: ${uri}`));
+  }
+
+  say(line: string): void {
+    note(this.#io, `${new Date(this.#nowMs()).toISOString()} ${line}`);
+  }
+
+  pause(): void {}
+  stop(): void {}
+}
+
+/** A line that moves, with the phases passed standing above it. */
+class TerminalProgress implements Progress {
+  readonly #io: CliIo;
+  readonly #nowMs: () => number;
+  readonly #spinner: Ora;
+  readonly #startMs: number;
+  readonly #timer: NodeJS.Timeout;
+  #line = 'submitting';
+  #phase = '';
+
+  constructor(io: CliIo, nowMs: () => number) {
+    this.#io = io;
+    this.#nowMs = nowMs;
+    this.#startMs = nowMs();
+    // Ctrl-C has to arrive as a signal: stdin stays as it is.
+    this.#spinner = ora({ text: this.#line, stream: io.stderr as NodeJS.WriteStream, discardStdin: false }).start();
+    this.#timer = setInterval(() => this.#show(), 1_000);
+    this.#timer.unref();
+  }
+
+  submitted(handle: string): void {
+    this.say(`handle ${handle}`);
+  }
+
+  status(status: TaskStatus): void {
+    const { phase, logs } = status.phaseInfo;
+    if (isTerminalPhase(phase)) return;
+    if (phase !== this.#phase && this.#phase !== '') this.say(this.#line);
+    if (phase !== this.#phase)
+      for (const { name, uri } of logs) this.say(printable(`log ${name || 'of the task'}: ${uri}`));
+    this.#phase = phase;
+    this.#line = statusLine(status);
+    this.#spinner.start();
+    this.#show();
+  }
+
+  say(line: string): void {
+    const spinning = this.#spinner.isSpinning;
+    this.#spinner.stop();
+    note(this.#io, line);
+    if (spinning) this.#spinner.start();
+  }
+
+  pause(): void {
+    this.#spinner.stop();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#spinner.stop();
+  }
+
+  #show(): void {
+    const seconds = Math.round((this.#nowMs() - this.#startMs) / 1000);
+    if (this.#spinner.isSpinning) this.#spinner.text = `${this.#line} (${seconds} s)`;
+  }
+}
+
+/** One JSON object a line, on standard output, for each change. */
+class JsonProgress implements Progress {
+  readonly #io: CliIo;
+  #last = '';
+
+  constructor(io: CliIo) {
+    this.#io = io;
+  }
+
+  submitted(handle: string): void {
+    print(this.#io, JSON.stringify({ event: 'submitted', handle }));
+  }
+
+  status(status: TaskStatus): void {
+    const { outputs: _outputs, ...phaseInfo } = status.phaseInfo;
+    const line = JSON.stringify({ event: 'status', ...status, phaseInfo });
+    if (line !== this.#last) print(this.#io, line);
+    this.#last = line;
+  }
+
+  say(line: string): void {
+    note(this.#io, line);
+  }
+
+  pause(): void {}
+  stop(): void {}
+}
