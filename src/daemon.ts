@@ -159,7 +159,7 @@ class ComposedDaemon implements Daemon {
       this.#lifecycle.to('ready');
       const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
       const tookMs = Math.round(this.#clock.now() - startMs);
-      for (const { level, message } of flyteNotes(this.#tasks.listPlugins())) {
+      for (const { level, message } of this.#config.flyte.enabled ? flyteNotes(this.#tasks.listPlugins()) : []) {
         this.#options.log.emit(level === 'warn' ? 'flyte.warning' : 'flyte.note', { note: message });
       }
       this.#options.log.emit('daemon.ready', { grpc, admin, plugins, startMs: tookMs });

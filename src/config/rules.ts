@@ -36,15 +36,6 @@ function lifecycleConflicts({ shutdown, refresh, tasks }: Config, conflict: Conf
       'the stop would be forced before drainDelay and grace are over; forceAfter must be at least their sum',
     );
   }
-  if (refresh.failureBackoff.initialMs > refresh.failureBackoff.maxMs) {
-    conflict(
-      [
-        ['refresh', 'failureBackoff', 'initial'],
-        ['refresh', 'failureBackoff', 'max'],
-      ],
-      'the first delay is longer than the longest',
-    );
-  }
   if (refresh.minIntervalMs > refresh.idleMaxIntervalMs) {
     conflict(
       [

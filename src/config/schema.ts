@@ -57,12 +57,7 @@ const grpc = section('The gRPC server that engines call.', {
   keepalive: section('Keeping connections alive, and ending old ones.', {
     time: span('Ping a silent connection after this time.', '30s', { min: '1s', max: '24h' }),
     timeout: span('Close a connection whose ping is not answered within this time.', '10s', { min: '1s', max: '1h' }),
-    permitWithoutCalls: withDefault(bool('Ping connections that carry no call, too.'), true),
     maxConnectionIdle: optional(duration('Close a connection idle for this time.', { min: '1s', max: '30d' })),
-    maxConnectionAge: optional(duration('Ask a connection to move on after this time.', { min: '1s', max: '30d' })),
-    maxConnectionAgeGrace: optional(
-      duration('Close it this long after it was asked to move on.', { min: '1s', max: '24h' }),
-    ),
   }),
 });
 
@@ -87,7 +82,11 @@ const log = section('The daemon’s log, on standard output.', {
 });
 
 const store = section('What is held in memory.', {
-  maxTasks: count('Live tasks of all plugins together; further creates wait in line.', 100_000, 5_000_000),
+  maxTasks: count(
+    'Tasks of all plugins together that are not over, waiting ones included; further creates are refused with STORE_FULL. What one plugin may hold live is its caching.size.',
+    200_000,
+    5_000_000,
+  ),
   waitingLine: section('Creates that wait for quota, capacity, limits or a recovering remote.', {
     max: count('Tasks in line; further creates are refused with STORE_FULL.', 20_000, 5_000_000, 0),
     maxBytes: withDefault(size('Memory of the requests in line.', { min: '1MiB', max: '64GiB' }), '256MiB'),
@@ -102,7 +101,6 @@ const store = section('What is held in memory.', {
   }),
   watchRing: section('Changes kept for Watch streams that resume.', {
     size: count('Changes kept.', 10_000, 1_000_000),
-    streamBuffer: count('Changes one slow reader may lag behind before it is told that it lagged.', 1_000, 100_000),
   }),
 });
 
@@ -118,32 +116,17 @@ const tasks = section('Rules of a task’s life.', {
   outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),
   tombstoneTtl: span('How long a deleted attempt is remembered.', '24h', { min: '1m', max: '30d' }),
   doReplayTtl: span('How long a Do answers its first result again.', '10m', { min: '0ms', max: '24h' }),
-  getFreshness: span(
-    'A state older than this is read again when an engine asks and the read limit has room.',
-    '10s',
-    SHORT,
-  ),
   connectionTtl: span('How long secrets that came with a call stay in memory.', '1h', { min: '1m', max: '7d' }),
 });
 
 const refresh = section('The poll schedule.', {
   pollShare: share('Share of the read limit that polling beyond what resyncInterval asks for may spend.', 0.5),
   minInterval: span('Shortest time between two reads of one task.', '1s', { min: '10ms', max: '1h' }),
-  jitter: share('Share of an interval that is random.', 0.1),
   idleAfter: span('A task that no engine asked about for this long is polled ever less.', '10m', {
     min: '1s',
     max: '30d',
   }),
   idleMaxInterval: span('Longest interval of a task that nobody asks about.', '30m', { min: '1s', max: '7d' }),
-  failureBackoff: section('Interval of a task whose reads fail, doubling from failure to failure.', {
-    initial: span('First delay.', '2s', { min: '10ms', max: '1h' }),
-    max: span('Longest delay.', '2m', { min: '10ms', max: '24h' }),
-  }),
-  remoteDown: section('When reads fail across tasks, the remote is taken to be down.', {
-    afterFailures: count('Failed reads in a row, of any tasks of the plugin, that make the remote down.', 5, 1000),
-    minTasks: count('Different tasks among them; one where no more are live.', 3, 1000),
-    probeInterval: span('Time between probing reads while it is down.', '5s', { min: '100ms', max: '1h' }),
-  }),
 });
 
 const flyte = section('The services that engines of Flyte 1 and Flyte 2 call. See docs/flyte.md.', {

@@ -22,11 +22,11 @@ export interface RpcParts {
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
 export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
   const { grpc } = config;
+  const { enabled, maxStalenessMs } = config.flyte;
   const { timeMs, timeoutMs, maxConnectionIdleMs } = grpc.keepalive;
   const native = loadPluginHost();
   const flyteidl = loadFlyteidl();
   const flyteidl2 = loadFlyteidl2();
-  const maxStalenessMs = config.tasks.getFreshnessMs;
   return createRpcServer({
     host: grpc.host,
     port: grpc.port,
@@ -42,14 +42,14 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     maxDeadlineMs: grpc.maxDeadlineMs,
     services: [
       createNativeService({ tasks, idl: native }),
-      ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() }),
+      ...(enabled ? createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() }) : []),
     ],
     health: {
       ready: () => readinessOf(lifecycle.state, host).ready,
       plugins: () => host.plugins().map(({ id, state }) => ({ id, serving: state === 'serving' })),
       onChange: (listener) => lifecycle.onChange(listener),
     },
-    reflection: grpc.reflection ? [native, flyteidl, flyteidl2] : undefined,
+    reflection: grpc.reflection ? [native, ...(enabled ? [flyteidl, flyteidl2] : [])] : undefined,
     metrics: telemetry.rpcMetrics,
     log: telemetry.rpcLog,
   });

@@ -54,11 +54,14 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     events,
   });
   const waiters = new Set<Deferred<void>>();
-  const maxBatch = plugin.features.getMany?.maxBatch ?? 1;
+  const pollConfig = () => ({
+    ...refreshConfig(plugin.config, plugin.features.getMany?.maxBatch ?? 1, options.refresh),
+    readConcurrency: options.gate.readConcurrency ?? plugin.config.caching.workers,
+  });
   const refresher = createRefresher({
     clock,
     random,
-    config: refreshConfig(plugin.config, maxBatch, options.refresh),
+    config: pollConfig(),
     events: {
       ...events,
       remoteUp(event) {
@@ -99,7 +102,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   const unlisten = plugin.onStateChange(() => {
     // A reload may have brought other limits; the buckets keep their level.
     gate.reconfigure(gateConfig(plugin.config, options.gate));
-    refresher.reconfigure(refreshConfig(plugin.config, plugin.features.getMany?.maxBatch ?? 1, options.refresh));
+    refresher.reconfigure(pollConfig());
     quotas.reconfigure({ quotas: plugin.config.resourceQuotas, capacity: plugin.config.caching.size });
   });
 

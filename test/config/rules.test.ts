@@ -18,7 +18,6 @@ describe('config rules', () => {
   it('refuses values that contradict each other, naming both places', () => {
     const cases: [string, string][] = [
       ['shutdown: {forceAfter: 10s, grace: 9s}', 'shutdown.forceAfter, shutdown.drainDelay, shutdown.grace'],
-      ['refresh: {failureBackoff: {initial: 5m}}', 'refresh.failureBackoff.initial, refresh.failureBackoff.max'],
       ['refresh: {minInterval: 1h}', 'refresh.minInterval, refresh.idleMaxInterval'],
       ['tasks: {orphanGrace: 30s}', 'tasks.orphanGrace, tasks.visibilityGrace'],
       ['grpc: {defaultDeadline: 30m}', 'grpc.defaultDeadline, grpc.maxDeadline'],
