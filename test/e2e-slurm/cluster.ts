@@ -10,11 +10,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { JOB_USER, REST_USER } from './packages.js';
 import { Child, freePorts, pidsWithEnvironment, until } from './processes.js';
+import { FRAIL_NODE, mainNode, type SlurmPorts, slurmConf } from './slurm-conf.js';
 
 const run = promisify(execFile);
 const PREFIX = 'wph-slurm-';
@@ -39,9 +40,10 @@ async function idsOf(user: string): Promise<Ids> {
 }
 
 /**
- * A Slurm of one node on loopback, in a state directory of its own: munged, slurmctld, slurmd, slurmrestd.
+ * A Slurm on loopback, in a state directory of its own: munged, slurmctld, slurmrestd, and a slurmd each for the node
+ * where jobs run and for a small second one.
  *
- * `start` brings all four up and returns when a job could run; `stop` ends them, whatever jobs still run, and removes
+ * `start` brings all up and returns when a job could run; `stop` ends them, whatever jobs still run, and removes
  * the directory. slurmrestd alone can be stopped and started in between, at the same address. Several clusters can live
  * side by side: every process of one carries its SLURM_CONF, which is how left-overs are found and nothing else touched.
  */
@@ -52,7 +54,7 @@ export class SlurmCluster {
     readonly stateDir: string,
     readonly restPort: number,
     readonly jobIds: Ids,
-    private readonly ports: { readonly ctld: number; readonly slurmd: number },
+    private readonly ports: SlurmPorts,
   ) {}
 
   get confFile(): string {
@@ -70,17 +72,20 @@ export class SlurmCluster {
 
   static async start(log: (line: string) => void): Promise<SlurmCluster> {
     removeLeftovers(log);
-    const [ctld, slurmd, rest] = (await freePorts(3)) as [number, number, number];
+    const [ctld, slurmd, frail, rest] = (await freePorts(4)) as [number, number, number, number];
     const stateDir = mkdtempSync(path.join(tmpdir(), PREFIX));
-    const cluster = new SlurmCluster(stateDir, rest, await idsOf(JOB_USER), { ctld, slurmd });
+    const cluster = new SlurmCluster(stateDir, rest, await idsOf(JOB_USER), { ctld, slurmd, frail });
     try {
       await cluster.#prepare();
       await cluster.#startMunge();
       cluster.#spawn('slurmctld', '/usr/sbin/slurmctld', ['-D', '-f', cluster.confFile]);
-      cluster.#spawn('slurmd', '/usr/sbin/slurmd', ['-D', '-f', cluster.confFile]);
-      await until('the node to be idle', 60_000, async () => {
+      for (const node of [mainNode(), FRAIL_NODE]) {
+        cluster.#spawn(`slurmd-${node}`, '/usr/sbin/slurmd', ['-D', '-N', node, '-f', cluster.confFile]);
+      }
+      await until('the nodes to be idle', 60_000, async () => {
         cluster.#assertRunning();
-        return (await cluster.tool('sinfo', ['-h', '-o', '%T'])).trim() === 'idle';
+        const states = (await cluster.tool('sinfo', ['-h', '-N', '-o', '%T'])).trim().split('\n');
+        return states.every((state) => state === 'idle');
       });
       await cluster.startRestd();
     } catch (error) {
@@ -106,49 +111,7 @@ export class SlurmCluster {
     chownSync(mungeKey, munge.uid, munge.gid);
     chownSync(mungeDir, munge.uid, munge.gid);
     writeFileSync(path.join(this.stateDir, 'etc', 'jwt.key'), randomBytes(32), { mode: 0o600 });
-    writeFileSync(this.confFile, this.#conf(), { mode: 0o644 });
-  }
-
-  /** Settings for one node run by root without cgroups; more CPUs than there are, so that many jobs run side by side. */
-  #conf(): string {
-    const host = hostname().split('.')[0] ?? 'localhost';
-    const at = (...parts: string[]) => path.join(this.stateDir, ...parts);
-    return [
-      'ClusterName=e2e',
-      `SlurmctldHost=${host}(127.0.0.1)`,
-      `SlurmctldPort=${this.ports.ctld}`,
-      `SlurmdPort=${this.ports.slurmd}`,
-      'SlurmUser=root',
-      'SlurmdUser=root',
-      'AuthType=auth/munge',
-      `AuthInfo=socket=${at('munge', 'socket')}`,
-      'CredType=cred/munge',
-      'AuthAltTypes=auth/jwt',
-      `AuthAltParameters=jwt_key=${at('etc', 'jwt.key')}`,
-      `StateSaveLocation=${at('ctld')}`,
-      `SlurmdSpoolDir=${at('slurmd')}`,
-      `SlurmctldPidFile=${at('ctld', 'pid')}`,
-      `SlurmdPidFile=${at('slurmd', 'pid')}`,
-      'ProctrackType=proctrack/linuxproc',
-      'TaskPlugin=task/none',
-      'JobAcctGatherType=jobacct_gather/none',
-      'AccountingStorageType=accounting_storage/none',
-      'MpiDefault=none',
-      'SelectType=select/cons_tres',
-      'SelectTypeParameters=CR_CPU',
-      'SchedulerType=sched/backfill',
-      'SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2',
-      'SlurmdParameters=config_overrides',
-      'ReturnToService=2',
-      'KillWait=2',
-      'MinJobAge=1800',
-      'MaxArraySize=100',
-      `NodeName=${host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000 State=UNKNOWN`,
-      `PartitionName=main Nodes=${host} Default=YES MaxTime=60 OverSubscribe=FORCE:4 State=UP`,
-      // takes jobs and never starts them
-      `PartitionName=parked Nodes=${host} Default=NO MaxTime=60 State=DOWN`,
-      '',
-    ].join('\n');
+    writeFileSync(this.confFile, slurmConf({ stateDir: this.stateDir, ports: this.ports }), { mode: 0o644 });
   }
 
   async #startMunge(): Promise<void> {
@@ -257,7 +220,7 @@ export class SlurmCluster {
         return alive.trim() === '';
       }).catch(() => undefined);
     }
-    const ordered = ['slurmrestd', 'slurmd', 'slurmctld', 'munged'];
+    const ordered = ['slurmrestd', `slurmd-${FRAIL_NODE}`, `slurmd-${mainNode()}`, 'slurmctld', 'munged'];
     for (const name of ordered) {
       await this.#children.get(name)?.stop('SIGTERM', 10_000);
       this.#children.delete(name);

@@ -5,6 +5,8 @@ import type { TaskInput } from 'webapi-plugin-host/client';
 export interface Expectation {
   readonly phase: Phase;
   readonly code?: string;
+  /** Of a failure; USER unless given. */
+  readonly kind?: 'USER' | 'SYSTEM';
   readonly message?: RegExp;
   readonly outputs?: Readonly<Record<string, unknown>>;
 }
@@ -147,7 +149,7 @@ export function planSecondHalf(plan: TaskPlan) {
   const range = (count: number) => Array.from({ length: count }, (_, i) => i);
   const exit = (name: string, script: string, expect: Expectation) => plan.add(name, { custom: { script }, expect });
   return {
-    quick: range(10).map((i) => doubling(i % 4)(plan, `quick-${i}`, i)),
+    quick: range(7).map((i) => doubling(i % 4)(plan, `quick-${i}`, i)),
     duringHang: range(6).map((i) => doubling(i % 3)(plan, `during-hang-${i}`, i)),
     containers: range(4).map((i) =>
       plan.add(`container-${i}`, {
@@ -184,6 +186,28 @@ export function planSecondHalf(plan: TaskPlan) {
       }),
     ),
     arrays: [array(plan, 'array-a', 0), array(plan, 'array-b', 1), array(plan, 'array-fails', 0, 1)],
+    preempted: forever(
+      plan,
+      'preempted',
+      { partition: 'humble' },
+      {
+        expect: { phase: 'RETRYABLE_FAILURE', code: 'Preempted', kind: 'SYSTEM', message: /PREEMPTED.*give way/ },
+      },
+    ),
+    urgent: plan.add('urgent', { custom: { script: 'sleep 1', partition: 'urgent' }, expect: { phase: 'SUCCESS' } }),
+    nodeFailed: forever(
+      plan,
+      'node-failed',
+      { partition: 'humble' },
+      {
+        expect: {
+          phase: 'RETRYABLE_FAILURE',
+          code: 'NodeFail',
+          kind: 'SYSTEM',
+          message: /NODE_FAIL.*NodeDown.*on frail/,
+        },
+      },
+    ),
     perl: [
       plan.add('perl', {
         custom: {
