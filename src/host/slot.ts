@@ -96,7 +96,7 @@ export class PluginSlot implements HostedPlugin {
     return this.#entry.isolation;
   }
   get taskTypes(): readonly ServedTaskType[] {
-    return this.#definition?.taskTypes ?? [];
+    return (this.#definition?.taskTypes ?? []).map(({ name, versions }) => ({ name, versions }));
   }
   get isDefault(): boolean {
     return this.#definition?.isDefault ?? false;

@@ -56,6 +56,11 @@ for (const output of [process.stdout, process.stderr]) maskOutput(output, (text)
 // An error that nothing caught ends the process, as without this handler; but with its secrets masked.
 process.on('uncaughtException', (thrown) => {
   const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown);
-  writeSync(2, `uncaught: ${host.redactor.redact(stack)}\n`);
-  process.exit(1);
+  const text = `uncaught: ${host.redactor.redact(stack)}\n`;
+  if (isMainThread) {
+    writeSync(2, text);
+    process.exit(1);
+  }
+  // A thread's descriptor 2 is the daemon's own; its stream arrives as the plugin's, some turns later.
+  process.stderr.write(text, () => process.exit(1));
 });

@@ -1,0 +1,285 @@
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
+import fc from 'fast-check';
+import { Channel, type ChannelOptions } from '../../src/host/channel/channel.js';
+import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
+import { parseChildMessage } from '../../src/host/channel/messages.js';
+import { pack } from '../../src/host/channel/pack.js';
+import { PortStream } from '../../src/host/channel/port-stream.js';
+
+const MAX = 1024 * 1024;
+const BOUND = { timeout: 30_000 };
+
+const bytesOf = (message: unknown, max = MAX): Buffer => Buffer.concat(encodeFrame(message, max).parts);
+
+function decodeAll(chunks: Iterable<Buffer>, max = MAX): unknown[] {
+  const decoder = new FrameDecoder(max);
+  const out: unknown[] = [];
+  for (const chunk of chunks) {
+    decoder.push(chunk);
+    for (let next = decoder.next(); next !== undefined; next = decoder.next()) out.push(next.message);
+  }
+  assert.equal(decoder.heldBytes, 0);
+  return out;
+}
+
+/** Plain data with bytes anywhere, and with keys that look like our own marks. */
+const key = fc.oneof(fc.string(), fc.constantFrom('$b', '$o', '__proto__', 'constructor', 'toJSON'));
+const { tree } = fc.letrec((tie) => ({
+  leaf: fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map((n) => (Object.is(n, -0) ? 0 : n)),
+    fc.boolean(),
+    fc.constant(null),
+    fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes)),
+  ),
+  tree: fc.oneof(
+    { depthSize: 'small' },
+    tie('leaf'),
+    fc.array(tie('tree'), { maxLength: 5 }),
+    fc
+      .array(fc.tuple(key, tie('tree')), { maxLength: 5 })
+      // fromEntries defines, so that `__proto__` is an own key here too.
+      .map((entries) => Object.fromEntries(entries)),
+  ),
+}));
+
+test('whatever plain data with bytes is sent arrives the same, however the stream is cut', () => {
+  fc.assert(
+    fc.property(fc.array(tree, { maxLength: 6 }), fc.infiniteStream(fc.integer({ min: 1, max: 40 })), (sent, cuts) => {
+      const stream = Buffer.concat(sent.map((message) => bytesOf(message)));
+      const chunks: Buffer[] = [];
+      for (let at = 0; at < stream.length; ) {
+        const size = cuts.next().value as number;
+        chunks.push(stream.subarray(at, at + size));
+        at += size;
+      }
+      assert.deepEqual(decodeAll(chunks), sent);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('bytes that are no frames give messages or an error of the channel, never anything else', () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 60 }), { maxLength: 5 }), (chunks) => {
+      const decoder = new FrameDecoder(64);
+      try {
+        for (const chunk of chunks) {
+          decoder.push(Buffer.from(chunk));
+          while (decoder.next() !== undefined);
+        }
+      } catch (error) {
+        assert.equal((error as Error).name, 'ChannelError');
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('a message above the bound is not encoded, and a frame that claims to be is refused by its head', () => {
+  assert.throws(() => bytesOf('x'.repeat(100), 50), { name: 'ChannelError', code: 'TOO_LARGE' });
+  assert.throws(() => bytesOf({ a: Buffer.alloc(100) }, 50), { code: 'TOO_LARGE' });
+  const decoder = new FrameDecoder(50);
+  decoder.push(bytesOf('x'.repeat(100)).subarray(0, 8));
+  assert.throws(() => decoder.next(), { code: 'TOO_LARGE' });
+});
+
+test('frames with broken lengths, text, references or escapes are garbage', () => {
+  const frame = (json: string, lengths: { total?: number; text?: number } = {}): Buffer => {
+    const text = Buffer.from(json);
+    const head = Buffer.alloc(8);
+    head.writeUInt32BE(lengths.total ?? text.length + 4, 0);
+    head.writeUInt32BE(lengths.text ?? text.length, 4);
+    return Buffer.concat([head, text]);
+  };
+  const broken = [
+    frame('{}', { total: 2 }),
+    frame('{}', { text: 3 }),
+    frame('{"a":'),
+    frame('{"$b":[0,1]}'),
+    frame('{"$b":[-1,0]}'),
+    frame('{"$b":"all"}'),
+    frame('{"$o":3}'),
+    frame(`${'['.repeat(500)}${']'.repeat(500)}`),
+  ];
+  for (const [index, bytes] of broken.entries()) {
+    assert.throws(() => decodeAll([bytes]), { name: 'ChannelError', code: 'GARBAGE' }, `case ${index}`);
+  }
+});
+
+test('what is not plain data is not sent', () => {
+  const cycle: { self?: unknown } = {};
+  cycle.self = cycle;
+  for (const value of [1n, Number.NaN, () => 1, Symbol('x'), new Date(), new Map(), cycle]) {
+    assert.throws(() => pack({ value }), { code: 'UNSENDABLE' });
+  }
+  assert.equal(pack({ a: undefined, b: 1 }).json, '{"b":1}');
+});
+
+test('messages of a plugin process are taken only in their known shapes', () => {
+  for (const value of [
+    null,
+    'ready',
+    [],
+    {},
+    { t: 'constructor' },
+    { t: 'answer', id: -1 },
+    { t: 'answer', id: '1' },
+    { t: 'error', id: 1, f: { kind: 'transient' } },
+    { t: 'error', id: 1, f: { kind: 'odd', message: '', code: '', faultKind: 'USER' } },
+    { t: 'failed', p: 0, failure: { code: 'NO_SUCH_CODE', message: '' } },
+    { t: 'metric', p: 0, kind: 'count', name: 'x', values: ['1'] },
+    { t: 'pong', rss: 1.5, abandoned: 0 },
+    { t: 'imported', p: 0, facts: { id: 'x' } },
+    { t: 'loaded', p: 0, facts: { kind: 'async', features: {} } },
+  ]) {
+    assert.throws(() => parseChildMessage(value), { code: 'GARBAGE' }, JSON.stringify(value));
+  }
+});
+
+/** Two ends of a pipe in memory; each holds what the other has not read, up to its high-water mark. */
+function pipe(): [Duplex, Duplex] {
+  const ends: Duplex[] = [];
+  const resume: (() => void)[] = [() => undefined, () => undefined];
+  for (const side of [0, 1]) {
+    ends[side] = new Duplex({
+      allowHalfOpen: false,
+      highWaterMark: 16 * 1024,
+      read: () => resume[side]!(),
+      write: (chunk: Buffer, _encoding, done) => {
+        if (ends[1 - side]!.push(chunk)) done();
+        else {
+          resume[1 - side] = () => {
+            resume[1 - side] = () => undefined;
+            done();
+          };
+        }
+      },
+      final: (done) => {
+        ends[1 - side]!.push(null);
+        done();
+      },
+    });
+  }
+  return [ends[0]!, ends[1]!];
+}
+
+const quiet: ChannelOptions = {
+  maxInBytes: MAX,
+  maxOutBytes: MAX,
+  highWaterBytes: 64 * 1024,
+  onMessage: () => undefined,
+  onClose: () => undefined,
+};
+
+test('messages of one turn leave in one write and arrive in order', BOUND, async () => {
+  const [left, right] = pipe();
+  let writes = 0;
+  const uncork = left.uncork.bind(left);
+  left.uncork = () => {
+    writes++;
+    uncork();
+  };
+  const seen: unknown[] = [];
+  await new Promise<void>((resolve) => {
+    new Channel(right, { ...quiet, onMessage: (message) => seen.push(message) === 100 && resolve() });
+    const sender = new Channel(left, quiet);
+    for (let i = 0; i < 100; i++) sender.send({ i });
+  });
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 100 }, (_, i) => ({ i })),
+  );
+  assert.equal(writes, 1);
+});
+
+test('a receiver that does not read makes the sender unwritable, and it recovers when it does', BOUND, async () => {
+  const [left, right] = pipe();
+  const sender = new Channel(left, quiet);
+  for (let i = 0; i < 20; i++) sender.send({ text: 'x'.repeat(10_000) });
+  assert.equal(sender.writable, false);
+  assert.ok(sender.queuedBytes > 64 * 1024);
+  let seen = 0;
+  const drained = sender.drained();
+  new Channel(right, { ...quiet, onMessage: () => seen++ });
+  await drained;
+  assert.equal(sender.writable, true);
+  while (seen < 20) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(sender.queuedBytes, 0);
+});
+
+test('a flood is handled a turn at a time, so that others get theirs', BOUND, async () => {
+  const [left, right] = pipe();
+  const perTurn: number[] = [];
+  let seen = 0;
+  new Channel(right, { ...quiet, onMessage: () => seen++ });
+  const flood = Buffer.concat(Array.from({ length: 5_000 }, (_, i) => bytesOf({ i })));
+  left.write(flood);
+  while (seen < 5_000) {
+    const before = seen;
+    await new Promise((resolve) => setImmediate(resolve));
+    perTurn.push(seen - before);
+  }
+  assert.ok(Math.max(...perTurn) <= 512, `${Math.max(...perTurn)} messages in one turn`);
+  assert.ok(perTurn.length > 5);
+});
+
+test('garbage closes the channel once, with the reason, and nothing is sent or received after', BOUND, async () => {
+  const [left, right] = pipe();
+  const errors: unknown[] = [];
+  const seen: unknown[] = [];
+  const closed = new Promise<void>((resolve) => {
+    const channel = new Channel(right, {
+      ...quiet,
+      onMessage: (message) => seen.push(message),
+      onClose: (error) => {
+        errors.push(error);
+        assert.throws(() => channel.send({}), { code: 'CLOSED' });
+        assert.equal(channel.closed, true);
+        resolve();
+      },
+    });
+  });
+  left.write(Buffer.concat([bytesOf({ ok: 1 }), Buffer.from('garbage garbage'), bytesOf({ ok: 2 })]));
+  await closed;
+  assert.deepEqual(seen, [{ ok: 1 }]);
+  assert.equal(errors.length, 1);
+  assert.equal((errors[0] as { code: string }).code, 'TOO_LARGE');
+});
+
+test('ending a channel sends what is queued first; the other side closes without an error', BOUND, async () => {
+  const [left, right] = pipe();
+  const seen: unknown[] = [];
+  const error = await new Promise<Error | undefined>((resolve) => {
+    new Channel(right, { ...quiet, onMessage: (message) => seen.push(message), onClose: resolve });
+    const sender = new Channel(left, quiet);
+    sender.send({ last: 'words' });
+    sender.end();
+  });
+  assert.equal(error, undefined);
+  assert.deepEqual(seen, [{ last: 'words' }]);
+});
+
+test('a message port carries the same channel, one unread chunk at a time', BOUND, async (t) => {
+  const { port1, port2 } = new MessageChannel();
+  const left = new PortStream(port1);
+  const right = new PortStream(port2);
+  t.after(() => {
+    left.destroy();
+    right.destroy();
+  });
+  const sender = new Channel(left, quiet);
+  for (let i = 0; i < 50; i++) sender.send({ i, data: Buffer.alloc(5_000, i) });
+  assert.equal(sender.writable, false);
+  const seen: { i: number; data: Buffer }[] = [];
+  await new Promise<void>((resolve) => {
+    new Channel(right, { ...quiet, onMessage: (message) => seen.push(message as never) === 50 && resolve() });
+  });
+  assert.deepEqual(
+    seen.map(({ i, data }) => [i, data.length, data[0]]),
+    Array.from({ length: 50 }, (_, i) => [i, 5_000, i]),
+  );
+});

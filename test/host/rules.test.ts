@@ -1,0 +1,286 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Redactor } from '../../src/host/child/redactor.js';
+import { ChildLogger, ChildMetrics } from '../../src/host/child/telemetry.js';
+import { normalizeEntry } from '../../src/host/load/entry.js';
+import { pickVariables } from '../../src/host/load/environment.js';
+import { mergePluginConfig } from '../../src/host/load/plugin-config.js';
+import { buildRoutes, type Routable } from '../../src/host/load/routing.js';
+import { HealthWatch } from '../../src/host/process/health-watch.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+
+const plugin = (id: string, taskTypes: Routable['taskTypes'], isDefault = false): Routable => ({
+  id,
+  taskTypes,
+  isDefault,
+});
+const every = (name: string) => ({ name, versions: undefined });
+
+test('a task type goes to the plugin of its version, and an unknown one to the default', () => {
+  const { routes, errors } = buildRoutes(
+    [
+      plugin('old', [{ name: 'spark', versions: [0, 1] }]),
+      plugin('new', [{ name: 'spark', versions: [2] }, every('ray')]),
+      plugin('rest', [], true),
+    ],
+    {},
+  );
+  assert.deepEqual(errors, []);
+  assert.equal(routes.lookup('spark', 1), 'old');
+  assert.equal(routes.lookup('spark', 2), 'new');
+  assert.equal(routes.lookup('ray', 99), 'new');
+  assert.equal(routes.lookup('anything', 0), 'rest');
+  assert.throws(() => routes.lookup('spark', 3), {
+    code: 'TASK_TYPE_VERSION_UNKNOWN',
+    message: /version 3 of task type spark; served versions are: 0, 1, 2/,
+  });
+});
+
+test('an unknown task type names those that are served, also when it is named like a method', () => {
+  const { routes } = buildRoutes([plugin('a', [every('spark'), every('ray')])], {});
+  for (const name of ['toString', '__proto__', 'spar', '']) {
+    assert.throws(() => routes.lookup(name, 0), { code: 'TASK_TYPE_UNKNOWN', message: /served are: ray, spark/ });
+  }
+});
+
+test('overlapping claims are conflicts unless defaultForTaskTypes decides', () => {
+  const plugins = [
+    plugin('a', [every('x')]),
+    plugin('b', [{ name: 'x', versions: [1] }]),
+    plugin('c', [], true),
+    plugin('d', [], true),
+  ];
+  const { errors } = buildRoutes(plugins, {});
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['ROUTE_CONFLICT', 'ROUTE_CONFLICT'],
+  );
+  const toA = buildRoutes(plugins.slice(0, 3), { x: 'a' });
+  assert.deepEqual([toA.errors.length, toA.routes.lookup('x', 1), toA.routes.lookup('x', 2)], [0, 'a', 'a']);
+  const toB = buildRoutes(plugins.slice(0, 3), { x: 'b' });
+  assert.deepEqual([toB.errors.length, toB.routes.lookup('x', 1), toB.routes.lookup('x', 2)], [0, 'b', 'a']);
+});
+
+test('defaultForTaskTypes that names nobody, or somebody else, is an error', () => {
+  const { errors } = buildRoutes([plugin('a', [every('x')])], { x: 'z', y: 'a' });
+  assert.deepEqual(
+    errors.map(({ code, message }) => `${code} ${message.split(';')[0]}`),
+    [
+      'ROUTE_TARGET_UNKNOWN defaultForTaskTypes.x: there is no plugin z (there are: a)',
+      'ROUTE_TARGET_UNKNOWN defaultForTaskTypes.y: plugin a does not serve it',
+    ],
+  );
+});
+
+test('without errors every claimed version has exactly one plugin, and it claims it', () => {
+  const version = fc.integer({ min: 0, max: 3 });
+  const claim = fc.record({
+    name: fc.constantFrom('x', 'y'),
+    versions: fc.option(fc.uniqueArray(version, { minLength: 1 }), { nil: undefined }),
+  });
+  const plugins = fc
+    .array(fc.uniqueArray(claim, { maxLength: 2, selector: (one) => one.name }), { maxLength: 4 })
+    .map((all) => all.map((taskTypes, i) => plugin(`p${i}`, taskTypes)));
+  const preferred = fc.dictionary(fc.constantFrom('x', 'y'), fc.constantFrom('p0', 'p1', 'p2'));
+  fc.assert(
+    fc.property(plugins, preferred, (all, byType) => {
+      const { routes, errors } = buildRoutes(all, byType);
+      if (errors.length > 0) return;
+      for (const name of ['x', 'y']) {
+        for (const v of [0, 1, 2, 3]) {
+          const claimants = all.filter(({ taskTypes }) =>
+            taskTypes.some((type) => type.name === name && (type.versions?.includes(v) ?? true)),
+          );
+          if (claimants.length === 0) assert.throws(() => routes.lookup(name, v));
+          else {
+            const chosen = routes.lookup(name, v);
+            assert.ok(claimants.some(({ id }) => id === chosen));
+            if (claimants.some(({ id }) => id === byType[name])) assert.equal(chosen, byType[name]);
+          }
+        }
+      }
+    }),
+  );
+});
+
+test('limits: the operator wins over the definition, the definition over the defaults, key by key', () => {
+  const merged = mergePluginConfig(
+    'plugin p',
+    {
+      readRateLimiter: { qps: 0.5 },
+      caching: { resyncInterval: '1.5m', workers: 2 },
+      resourceQuotas: { cpu: 1, gpu: 1 },
+    },
+    { readRateLimiter: { burst: 7 }, caching: { workers: 3 }, resourceQuotas: { gpu: 9 } },
+  );
+  assert.deepEqual(merged, {
+    resourceQuotas: { cpu: 1, gpu: 9 },
+    readRateLimiter: { qps: 0.5, burst: 7 },
+    writeRateLimiter: DEFAULT_PLUGIN_CONFIG.writeRateLimiter,
+    caching: { ...DEFAULT_PLUGIN_CONFIG.caching, resyncIntervalMs: 90_000, workers: 3 },
+  });
+  assert.deepEqual(mergePluginConfig('p', undefined, undefined), DEFAULT_PLUGIN_CONFIG);
+});
+
+test('limits outside their range are refused with key, value and range, and never clamped', () => {
+  const wrong: [unknown, RegExp][] = [
+    [
+      { readRateLimiter: { qps: 0.0001 } },
+      /p: config\.readRateLimiter\.qps is 0\.0001; expected a number from 0\.001 to 100000/,
+    ],
+    [{ readRateLimiter: { qps: Number.NaN } }, /qps is NaN/],
+    [{ writeRateLimiter: { burst: 1.5 } }, /burst is 1\.5; expected a whole number from 1 to 10000/],
+    [{ writeRateLimiter: { burst: '20' } }, /burst is "20"/],
+    [{ caching: { size: 500_001 } }, /caching\.size is 500001; .* to 500000/],
+    [{ caching: { resyncInterval: '4s' } }, /resyncInterval is "4s"; .*5000 ms to 3600000 ms/],
+    [{ caching: { resyncInterval: '30 s' } }, /resyncInterval is "30 s"/],
+    [{ caching: { resyncInterval: -1 } }, /resyncInterval is -1/],
+    [{ caching: { maxSystemFailures: 101 } }, /from 0 to 100/],
+    [{ resourceQuotas: { gpu: -1 } }, /resourceQuotas\.gpu is -1/],
+    [{ resourceQuotas: [] }, /resourceQuotas is an empty list; expected an object/],
+    [{ caching: { resyncIntervalMs: 5_000 } }, /no such key/],
+    ['fast', /config is "fast"/],
+  ];
+  for (const [config, message] of wrong) {
+    assert.throws(() => mergePluginConfig('p', {}, config), { code: 'PLUGIN_CONFIG_INVALID', message });
+  }
+});
+
+test('an entry outside its ranges is refused with the key', () => {
+  const wrong: [object, RegExp][] = [
+    [{ isolation: 'thread' }, /isolation is "thread"; expected process, worker, or shared:<group>/],
+    [{ isolation: 'shared:' }, /isolation/],
+    [{ id: 'Up' }, /id is "Up"/],
+    [{ memoryLimitMb: 63 }, /memoryLimitMb is 63; expected a number from 64/],
+    [{ loadTimeoutMs: '30s' }, /loadTimeoutMs is "30s"/],
+    [{ isolation: 'worker', nodeOptions: ['--x'] }, /nodeOptions/],
+  ];
+  for (const [parts, message] of wrong) {
+    assert.throws(() => normalizeEntry({ source: './p.mjs', ...parts } as never), {
+      code: 'CONFIG_VALUE_INVALID',
+      message,
+    });
+  }
+});
+
+test('variables are picked by name and by prefix, and nothing else is', () => {
+  const from = { AWS_KEY: '1', AWS_REGION: '2', AWSX: '3', HOME: '/root', EMPTY: '', GONE: undefined };
+  assert.deepEqual(pickVariables(['AWS_*', 'EMPTY', 'GONE', 'NONE'], from), {
+    AWS_KEY: '1',
+    AWS_REGION: '2',
+    EMPTY: '',
+  });
+});
+
+test('a secret is masked wherever it stands; short values are left alone, and memory is bounded', () => {
+  const redactor = new Redactor();
+  redactor.add('abc');
+  redactor.addEnvironment({ API_TOKEN: 'token-value', PLAIN: 'plain-value' });
+  assert.equal(redactor.redact('abc token-value/token-value plain-value'), 'abc [redacted]/[redacted] plain-value');
+  for (let i = 0; i < 1_000; i++) redactor.add(`secret-number-${i}`);
+  assert.equal(redactor.reveals('token-value'), false);
+  assert.equal(redactor.reveals('secret-number-999'), true);
+});
+
+test('a logger sends so many lines a second and counts the rest; odd fields never throw', () => {
+  let now = 0;
+  const lines: unknown[][] = [];
+  const sink = { log: (...line: unknown[]) => void lines.push(line), metric: () => undefined };
+  const logger = new ChildLogger(sink, new Redactor(), 2, () => now);
+  now = 5_000;
+  for (let i = 0; i < 5; i++) logger.info(`line ${i}`);
+  now = 6_000;
+  logger.flush();
+  assert.deepEqual(
+    lines.map(([, message]) => message),
+    ['line 0', 'line 1', 'log lines were dropped'],
+  );
+  const cyclic: Record<string, unknown> = { big: 10n, f: () => 1, e: new Error('x') };
+  cyclic.self = cyclic;
+  Object.defineProperty(cyclic, 'trap', { enumerable: true, get: () => assert.fail('a getter') });
+  logger.warn('odd', cyclic);
+  assert.deepEqual(lines.at(-1), ['warn', 'odd', { fields: 'unreadable' }]);
+});
+
+test('metrics are gathered and sent as one; bad ones are said once and ignored', () => {
+  const sent: unknown[][] = [];
+  const said: string[] = [];
+  const logger = new ChildLogger(
+    { log: (_, message) => void said.push(message), metric: () => undefined },
+    new Redactor(),
+    100,
+  );
+  const metrics = new ChildMetrics({ log: () => undefined, metric: (...one) => void sent.push(one) }, logger);
+  metrics.count('jobs');
+  metrics.count('jobs', 2);
+  metrics.gauge('depth', 4);
+  metrics.gauge('depth', 5);
+  metrics.observe('seconds', 0.1);
+  metrics.observe('seconds', 0.2);
+  for (const bad of ['Bad-Name', 'Bad-Name', '']) metrics.count(bad);
+  metrics.count('jobs', -1);
+  metrics.gauge('depth', Number.NaN);
+  metrics.flush();
+  metrics.flush();
+  assert.deepEqual(sent, [
+    ['count', 'jobs', [3]],
+    ['gauge', 'depth', [5]],
+    ['observe', 'seconds', [0.1, 0.2]],
+  ]);
+  assert.equal(said.length, 4);
+});
+
+test('a silent process is condemned early only if a call expired, late in any case, and never twice', async () => {
+  for (const [expired, after] of [
+    [1, 6_000],
+    [0, 21_000],
+  ] as const) {
+    const clock = new ManualClock();
+    const verdicts: string[] = [];
+    const watch = new HealthWatch({
+      clock,
+      heartbeatMs: 1_000,
+      hangMs: 5_000,
+      silentMs: 20_000,
+      memoryPollMs: 1_000,
+      memoryLimitMb: 64,
+      maxAbandonedCalls: 10,
+      pid: undefined,
+      ping: () => undefined,
+      expiredCalls: () => expired,
+      clearExpired: () => undefined,
+      condemn: (why) => verdicts.push(why),
+    });
+    await clock.advance(after - 1);
+    assert.deepEqual(verdicts, []);
+    await clock.advance(60_000);
+    assert.equal(verdicts.length, 1);
+    assert.equal(clock.pending, 0);
+    watch.stop();
+  }
+});
+
+test('a process that answers its heartbeats is left alone, until too many calls outlive their deadline', async () => {
+  const clock = new ManualClock();
+  const verdicts: string[] = [];
+  const watch: HealthWatch = new HealthWatch({
+    clock,
+    heartbeatMs: 1_000,
+    hangMs: 2_000,
+    silentMs: 3_000,
+    memoryPollMs: 1_000,
+    memoryLimitMb: 64,
+    maxAbandonedCalls: 10,
+    pid: undefined,
+    ping: () => void clock.setTimer(900, () => watch.pong(1, 10)),
+    expiredCalls: () => 5,
+    clearExpired: () => undefined,
+    condemn: (why) => verdicts.push(why),
+  });
+  await clock.advance(100_000);
+  assert.deepEqual(verdicts, []);
+  watch.pong(1, 11);
+  assert.match(verdicts[0]!, /11 calls go on after their deadline, 10 are allowed/);
+});
