@@ -83,11 +83,7 @@ test('every method reaches the plugin and comes back as plain data of the daemon
   const metas = ['a1', 'gone', 'b1'].map((job) => resourceArgs({ job }));
   const keys = await steady.call('batchKeys', { metas: metas.map(({ meta }) => meta) }, now);
   assert.deepEqual(keys.ok && keys.value.keys, ['a', 'g', 'b']);
-  const batch = await steady.call(
-    'getMany',
-    { items: [...metas, resourceArgs({}, { meta: Buffer.from('{') })] },
-    now,
-  );
+  const batch = await steady.call('getMany', { items: [...metas, resourceArgs({}, { meta: Buffer.from('{') })] }, now);
   assert.deepEqual(batch.ok && batch.value.map((one) => (one.ok ? one.value.phase : one.failure.code)), [
     'SUCCESS',
     'PLUGIN_THREW_NOT_FOUND',
