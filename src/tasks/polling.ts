@@ -10,7 +10,8 @@ export function startPolling(deps: TasksDeps, runtime: PluginRuntime, task: Task
   const { refresher, plugin, gate } = runtime;
   const facts = {
     id: task.id,
-    createdAtMs: task.createdAtMs,
+    // The job exists since then; what the task waited before is neither its age nor part of the visibility grace.
+    createdAtMs: task.liveSinceMs,
     lastReadAtMs,
     lastAskedAtMs: task.lastAskedAtMs,
     nextPollAfterMs: task.state.nextPollAfterMs,

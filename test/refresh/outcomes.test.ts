@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock } from '../../src/lib/clock.js';
+import { OUTCOMES, type OutcomePlace, outcomeRule } from '../../src/model/outcomes.js';
+import { FAILURE_KINDS, type FailureKind } from '../../src/model/plugin-call.js';
+import { createRefresher } from '../../src/refresh/refresher.js';
+import type { RefreshConfig } from '../../src/refresh/types.js';
+import { configOf, FakeHost, fails, running } from './fake-host.js';
+
+const minute = 60_000;
+const hour = 60 * minute;
+/** `status` runs within the read, so its outcome is the read's. */
+const readPlaces = ['get', 'status', 'getManyItem'] as const satisfies readonly OutcomePlace[];
+
+/** A sick task beside a healthy one, both old enough to be visible; `getManyItem` reads them in one batch. */
+function setUp(place: OutcomePlace, parts: Partial<RefreshConfig> = {}) {
+  const clock = new ManualClock();
+  const host = new FakeHost(() => clock.now());
+  const maxBatch = place === 'getManyItem' ? 2 : 1;
+  const refresher = createRefresher({ host, config: configOf({ maxBatch, ...parts }), clock, random: () => 0.5 });
+  const track = (id: string, ageMs: number) => refresher.track({ id, createdAtMs: clock.now() - ageMs });
+  return { clock, host, refresher, track };
+}
+
+for (const place of readPlaces) {
+  for (const kind of FAILURE_KINDS) {
+    test(`${place} with ${kind}: counted, ended and tried again as the table says`, async () => {
+      const rule = outcomeRule(place, kind);
+      const { clock, host, refresher, track } = setUp(place);
+      host.respond = (id) => (id === 'sick' ? fails(kind, kind === 'throttled' ? 7_000 : undefined) : running);
+      track('healthy', hour);
+      track('sick', hour);
+      await clock.advance(0);
+      const first = host.last('sick');
+      assert.equal(first?.failures, rule.counted === 'yes' ? 1 : 0);
+      assert.equal(first?.failingSinceMs !== undefined, rule.counted !== 'no');
+      assert.equal(first?.verdict?.code, rule.ends === undefined ? undefined : expectedCode(rule.ends.code));
+      assert.equal(first?.verdict?.phase, rule.ends?.phase);
+      await clock.advance(30_000);
+      const again = host.readsOf('sick').slice(1);
+      if (rule.ends !== undefined) {
+        assert.equal(again.length, 0);
+        assert.equal(refresher.stats().tracked, 1);
+      } else {
+        const least = { pause: 7_000, backoff: 2_000, turn: 100, caller: 0, no: 0 }[rule.retry];
+        assert.ok(again.length > 0 && again[0]!.atMs - (first?.finishedAtMs ?? 0) >= least);
+      }
+      await refresher.stop();
+    });
+  }
+}
+
+function expectedCode(code: string): string {
+  return code === 'plugin' ? 'X' : code;
+}
+
+for (const kind of FAILURE_KINDS) {
+  test(`reads that end with ${kind} for hours end the task as the table says, and not otherwise`, async () => {
+    const rule = outcomeRule('get', kind);
+    const { clock, host, refresher, track } = setUp('get');
+    host.respond = (id) => (id === 'sick' ? fails(kind) : running);
+    track('healthy', hour);
+    track('sick', 0);
+    await clock.advance(30 * minute);
+    const soon = rule.ends ?? (rule.counted === 'yes' ? rule.endsPastBound : undefined);
+    assert.equal(host.last('sick')?.verdict?.code, soon && expectedCode(soon.code));
+    await clock.advance(2 * hour);
+    const late = soon ?? rule.endsPastBound;
+    assert.equal(host.last('sick')?.verdict?.code, late && expectedCode(late.code));
+    assert.equal(host.last('sick')?.verdict?.phase, late?.phase);
+    assert.equal(host.last('healthy')?.verdict, undefined);
+    await refresher.stop();
+  });
+
+  test(`a remote of which every read ends with ${kind} is taken to be ${outcomeRule('get', kind).remote}`, async () => {
+    const { clock, host, refresher, track } = setUp('get');
+    for (let i = 0; i < 5; i++) track(`t${i}`, hour);
+    host.respond = () => fails('transient');
+    await clock.advance(20_000);
+    assert.equal(refresher.stats().remote, 'down');
+    host.respond = () => fails(kind);
+    await clock.advance(2 * minute);
+    assert.equal(refresher.stats().remote, outcomeRule('get', kind).remote === 'up' ? 'up' : 'down');
+    await refresher.stop();
+    const fresh = setUp('get');
+    for (let i = 0; i < 5; i++) fresh.track(`t${i}`, 0);
+    fresh.host.respond = () => fails(kind);
+    await fresh.clock.advance(30_000);
+    assert.equal(fresh.refresher.stats().remote, outcomeRule('get', kind).remote === 'down' ? 'down' : 'up');
+    await fresh.refresher.stop();
+  });
+}
+
+test('the three places of a read have one row each, and it is the same', () => {
+  const kinds: readonly FailureKind[] = FAILURE_KINDS;
+  for (const kind of kinds) {
+    for (const place of readPlaces) assert.deepEqual(OUTCOMES[place][kind], OUTCOMES.get[kind]);
+  }
+});
