@@ -1,4 +1,4 @@
-import { WIRE_LEN, WIRE_VARINT } from '../../idl/wire.js';
+import { WIRE_LEN } from '../../idl/wire.js';
 
 /** `resource_meta` has this number in every request of both protocols. */
 const RESOURCE_META = 2;
@@ -16,10 +16,8 @@ export function peekResourceMeta(request: Buffer): Buffer | undefined {
     const tag = request[at]!;
     const wire = tag & 7;
     const number = tag >> 3;
-    // Field numbers above 15 take two bytes; there is none in these messages.
-    if (tag >= 0x80 || number === 0 || number === CONNECTION || (wire !== WIRE_LEN && wire !== WIRE_VARINT)) {
-      return undefined;
-    }
+    // Every field of these messages has a length, and a number below 16, which takes one byte.
+    if (tag >= 0x80 || number === 0 || number === CONNECTION || wire !== WIRE_LEN) return undefined;
     let value = 0;
     let factor = 1;
     let byte = 0x80;
@@ -28,7 +26,6 @@ export function peekResourceMeta(request: Buffer): Buffer | undefined {
       byte = request[at]!;
       value += (byte & 0x7f) * factor;
     }
-    if (wire === WIRE_VARINT) continue;
     if (at + value > request.length) return undefined;
     if (number === RESOURCE_META) {
       if (found !== undefined) return undefined;
