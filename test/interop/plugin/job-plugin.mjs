@@ -4,13 +4,14 @@ import { createHash } from 'node:crypto';
 import { NotFoundError, PermanentError, phases, ThrottledError, TransientError } from 'webapi-plugin-host';
 
 /** Talks to the remote and turns its answers into the contract's errors. */
-export async function call(url, path, { method = 'GET', body, signal }) {
+export async function call(url, path, { method = 'GET', body, signal, plugin = '' }) {
   let response;
   try {
     response = await fetch(new URL(path, url), {
       method,
       signal,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      headers: { 'content-type': 'application/json', 'x-plugin': plugin },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch (cause) {
     throw new TransientError(`the remote at ${url} cannot be reached`, { cause });
@@ -91,6 +92,7 @@ export function jobPlugin(definition) {
           const steer = steerOf(template);
           const job = await call(url, '/jobs', {
             method: 'POST',
+            plugin: definition.id,
             signal: ctx.signal,
             body: { token: ctx.idempotencyKey, label: steer.label, steer, seen: seenOf(template, inputs, ctx) },
           });
@@ -98,7 +100,7 @@ export function jobPlugin(definition) {
           return { resourceMeta: { id: job.id } };
         },
         async get(ctx) {
-          const job = await call(url, `/jobs/${ctx.resourceMeta.id}`, { signal: ctx.signal });
+          const job = await call(url, `/jobs/${ctx.resourceMeta.id}`, { plugin: definition.id, signal: ctx.signal });
           if (job.steer.spinMs > 0 && !spun.has(job.id)) {
             spun.add(job.id);
             spin(job.steer.spinMs);
@@ -119,13 +121,17 @@ export function jobPlugin(definition) {
           }
         },
         async delete(ctx) {
-          await call(url, `/jobs/${ctx.resourceMeta.id}`, { method: 'DELETE', signal: ctx.signal });
+          await call(url, `/jobs/${ctx.resourceMeta.id}`, {
+            method: 'DELETE',
+            plugin: definition.id,
+            signal: ctx.signal,
+          });
         },
         async getLogs(ctx) {
           const page = await call(
             url,
             `/jobs/${ctx.resourceMeta.id}/logs?from=${ctx.token || 0}&lines=${ctx.lines || 10}`,
-            { signal: ctx.signal },
+            { plugin: definition.id, signal: ctx.signal },
           );
           return { lines: page.lines.map((message) => ({ message, originator: 'USER' })), token: page.next };
         },
@@ -153,6 +159,7 @@ export function syncPlugin(definition) {
           const { message = 'the sync task failed', code = 'SyncFailed' } = steer;
           const ran = await call(settings.url, '/run', {
             method: 'POST',
+            plugin: definition.id,
             signal: ctx.signal,
             body: { label: steer.label, steer },
           });

@@ -89,7 +89,14 @@ export class Remote {
     const url = new URL(request.url, 'http://remote');
     const [, room, id, sub] = url.pathname.split('/');
     const write = request.method !== 'GET';
-    this.#calls.push({ at: Date.now(), kind: write ? 'write' : 'read', method: request.method, path: url.pathname });
+    const plugin = request.headers['x-plugin'] ?? '';
+    this.#calls.push({
+      at: Date.now(),
+      kind: write ? 'write' : 'read',
+      plugin,
+      method: request.method,
+      path: url.pathname,
+    });
     if (this.#mode === 'throttle') {
       return answer(response, 429, { error: 'too many requests' }, { 'retry-after': String(this.#retryAfterS) });
     }
