@@ -133,6 +133,11 @@ const refresh = section('The poll schedule.', {
 
 const flyte = section('The services that engines of Flyte 1 and Flyte 2 call. See docs/flyte.md.', {
   enabled: withDefault(bool('Whether they are served, on the port of the native API.'), true),
+  maxStaleness: span(
+    'A GetTask for a live task that was not read for longer awaits one read, where the limit has room; 0 never.',
+    '60s',
+    { min: '0ms', max: '1h' },
+  ),
 });
 
 const dataStore = section('Where inputs and outputs may be read and written.', {

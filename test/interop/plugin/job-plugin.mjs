@@ -140,8 +140,12 @@ export function jobPlugin(definition) {
         },
         // The Python connector of the side-by-side runs keeps `{"id": "job-1"}`.
         adoptMeta(foreign) {
-          const parsed = JSON.parse(Buffer.from(foreign).toString('utf8'));
-          return typeof parsed.id === 'string' ? { id: parsed.id } : undefined;
+          try {
+            const parsed = JSON.parse(Buffer.from(foreign).toString('utf8'));
+            return typeof parsed?.id === 'string' ? { id: parsed.id } : undefined;
+          } catch {
+            return undefined;
+          }
         },
       };
     },
