@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -177,7 +177,17 @@ export function act(plugin: HostedPlugin, action: string, leftMs = 60_000): Prom
   return plugin.call('get', resourceArgs({ do: action }), { deadlineMs: systemClock.now() + leftMs });
 }
 
-/** Whether a process is there; a zombie that nobody waited for counts. */
+/** Whether a process runs. A zombie does not: who inherits an orphan may never wait for it. */
 export function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`);
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    // No /proc here, or the process has just ended.
+    return !existsSync('/proc/self/status');
+  }
 }
