@@ -35,10 +35,14 @@ const EXIT_OF: Partial<Record<Phase, ExitCode>> = {
 /** A handle as text, for the command line. */
 export const handleText = (handle: Uint8Array): string => Buffer.from(handle).toString('base64url');
 
-/** The handle of a text. Throws where it is none. */
+/** The handle of a text, in base64url as `run` prints it or in base64 as the operator's view does. Throws where it is none. */
 export function parseHandle(text: string): Buffer {
-  const handle = Buffer.from(text, 'base64url');
-  if (handle.length === 0 || handleText(handle) !== text) {
+  const plain = text
+    .replace(/={0,2}$/, '')
+    .replaceAll('+', '-')
+    .replaceAll('/', '_');
+  const handle = Buffer.from(plain, 'base64url');
+  if (handle.length === 0 || handleText(handle) !== plain) {
     throw new CliError(2, 'the handle is not one that `run` printed', { code: 'HANDLE_MALFORMED' });
   }
   return handle;

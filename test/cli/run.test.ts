@@ -228,7 +228,10 @@ describe('plugin-host run', () => {
     const remove = run(['delete', handle, '--reason', 'enough']);
     assert.equal(await remove.exitCode, 0);
     assert.equal(fixture.tasks.deletes[0]?.reason, 'enough');
-    for (const bad of ['', 'no handle!', `${handle}=`]) {
+    const asBase64 = Buffer.from(handle, 'base64url').toString('base64');
+    assert.equal(await run(['delete', asBase64]).exitCode, 0);
+    assert.deepEqual(fixture.tasks.deletes[1]?.handle, fixture.tasks.deletes[0]?.handle);
+    for (const bad of ['', '=', 'no handle!', `${handle}===`, `${handle}!`]) {
       assert.equal((await cli(['follow', bad], { env: { PLUGIN_HOST_ADDRESS: fixture.address } })).code, 2, bad);
     }
   });

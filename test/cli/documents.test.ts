@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { describe, it } from 'node:test';
+import { EXIT_CODES } from '../../src/cli/exit-codes.js';
+import { loadConfig } from '../../src/config/index.js';
+import { compiled, fromRoot } from '../support/paths.js';
+import { runNode, start } from '../support/spawn.js';
+import { folderWith } from './support.js';
+
+const MAIN = compiled('src/main.ts');
+const README = readFileSync(fromRoot('README.md'), 'utf8');
+
+/** The code block of the README whose first line is this comment. */
+function block(firstLine: string): string {
+  const found = [...README.matchAll(/```\w+\n([\s\S]*?)```/g)].map(([, text]) => text as string);
+  const match = found.find((text) => text.startsWith(`${firstLine}\n`));
+  assert.ok(match, `no code block starts with ${firstLine}`);
+  return match;
+}
+
+describe('README', () => {
+  it('shows a plugin of about 30 lines that loads and runs a task when pasted, with the config and task shown', async (t) => {
+    const plugin = block('// jobs.mjs');
+    assert.ok(plugin.trim().split('\n').length <= 40);
+    const jobs = new Map<string, unknown>();
+    const requests: string[] = [];
+    const service = http.createServer(async (request, response) => {
+      const id = request.url!.split('/').at(-1)!;
+      requests.push(`${request.method} ${request.url}`);
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+      if (request.method === 'PUT') {
+        const { numbers } = JSON.parse(Buffer.concat(chunks).toString());
+        jobs.set(id, { id, state: 'done', result: numbers.reduce((a: number, b: number) => a + b) });
+      }
+      const job = jobs.get(id);
+      response.writeHead(job === undefined ? 404 : 200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(job ?? {}));
+    });
+    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
+    t.after(() => service.close());
+    const { port } = service.address() as AddressInfo;
+    const config = block('# config.yaml');
+    const task = /echo '(\{.*\})' > task\.json/.exec(README)?.[1];
+    assert.ok(task !== undefined && config.includes('http://127.0.0.1:8080'));
+    const cwd = folderWith(t, {
+      'jobs.mjs': plugin,
+      'config.yaml': config.replace('127.0.0.1:8080', `127.0.0.1:${port}`),
+      'task.json': task,
+    });
+    const check = await runNode(t, [MAIN, 'check', '--config', 'config.yaml'], { cwd });
+    assert.equal(check.code, 0, check.stdout + check.stderr);
+    assert.match(check.stdout, /^jobs +SERVING .* job .*5\/s, 20/m);
+    const flags = ['--port', '0', '--admin-port', '0', '--set', 'shutdown.drainDelay=0ms'];
+    const daemon = start(t, process.execPath, [MAIN, 'serve', '--config', 'config.yaml', ...flags], { cwd });
+    const [, address] = await daemon.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)"/);
+    const run = await runNode(t, [MAIN, 'run', 'task.json'], { cwd, env: { PLUGIN_HOST_ADDRESS: address } });
+    assert.deepEqual([run.code, run.stdout], [0, 'result: 6\n'], run.stderr);
+    assert.match(requests[0]!, /^PUT \/jobs\/[a-z0-9-]{10,48}$/);
+    daemon.child.kill('SIGTERM');
+    assert.equal((await daemon.finished).code, 0);
+  });
+
+  it('has only links that lead somewhere, like every document', () => {
+    for (const file of ['README.md', 'docs/operations.md', 'CHANGELOG.md', 'CONTRIBUTING.md']) {
+      const text = readFileSync(fromRoot(file), 'utf8');
+      for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+        assert.ok(existsSync(path.join(path.dirname(fromRoot(file)), target as string)), `${file}: ${target}`);
+      }
+    }
+  });
+});
+
+describe('docs/operations.md', () => {
+  const text = readFileSync(fromRoot('docs/operations.md'), 'utf8');
+
+  it('has the table of exit codes that the program has', () => {
+    const rows = [...text.matchAll(/^\| (\d+) +\| (.+?) +\|$/gm)].map(([, code, meaning]) => [code, meaning]);
+    assert.deepEqual(rows, Object.entries(EXIT_CODES));
+  });
+
+  it('names the defaults that are in force', () => {
+    const { shutdown, grpc, admin } = loadConfig({ cwd: '/' }).config;
+    assert.ok(text.includes(`\`${grpc.host}:${grpc.port}\``) && text.includes(`\`${admin.host}:${admin.port}\``));
+    for (const [key, ms] of [
+      ['drainDelay', shutdown.drainDelayMs],
+      ['grace', shutdown.graceMs],
+      ['forceAfter', shutdown.forceAfterMs],
+    ] as const) {
+      assert.match(text, new RegExp(`shutdown\\.${key}\`[ (,]+${ms / 1000} s\\)`), key);
+    }
+    for (const document of [text, README]) {
+      const [, seconds] = /terminationGracePeriodSeconds: (\d+)/.exec(document)!;
+      assert.ok(Number(seconds) * 1000 > shutdown.forceAfterMs);
+    }
+  });
+
+  it('alerts on metrics that exist', async () => {
+    const { METRICS } = await import('../../src/telemetry/index.js');
+    const named = [...text.matchAll(/pluginhost_\w+/g)].map(([name]) => name);
+    assert.ok(named.length >= 6);
+    assert.deepEqual(
+      named.filter((name) => !(name in METRICS)),
+      [],
+    );
+  });
+});
