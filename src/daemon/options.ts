@@ -43,6 +43,7 @@ export function tasksOptions(config: Config): TasksOptions {
     createBudgetMs: config.tasks.createBudgetMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     connectionTtlMs: config.tasks.connectionTtlMs,
+    maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,
   };
 }

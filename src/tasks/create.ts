@@ -147,6 +147,14 @@ export class CreateTask {
 
   #assertRoom(spec: TaskSpec): void {
     this.#deps.store.assertRoom();
+    const { maxWaiting } = this.#deps.options;
+    if (this.#runs.size >= maxWaiting) {
+      throw new HostError(
+        'STORE_FULL',
+        `${this.#runs.size} accepted tasks wait already, the bound is ${maxWaiting}; try again when some have started`,
+        { retryAfterMs: 30_000 },
+      );
+    }
     const bytes = payloadBytes(spec);
     const bound = this.#deps.options.maxWaitingBytes;
     if (this.#waitingBytes + bytes <= bound) return;

@@ -51,6 +51,8 @@ export class CreateRun {
   readonly #task: TaskRecord;
   /** Aborted when the run should stop to wait. */
   readonly #waiting = new AbortController();
+  /** Aborted when the daemon stops; all that ends the waits of a cancelled run that looks for its job. */
+  readonly #halt = new AbortController();
   /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
   #queued: AbortController | undefined;
   readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
@@ -98,6 +100,7 @@ export class CreateRun {
   /** The daemon stops: nothing new is sent. The record stays as it is, for the journal to take up. */
   stop(): void {
     this.#stopping = true;
+    this.#halt.abort();
     this.#leaveLines();
   }
 
@@ -108,8 +111,6 @@ export class CreateRun {
   }
 
   async #run(): Promise<CreateEnd> {
-    const { store } = this.#deps;
-    const task = this.#task;
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     if (!(await this.#requirements())) return this.#over() ? this.#stopped() : { kind: 'refused' };
@@ -118,7 +119,7 @@ export class CreateRun {
     for (let attempt = 1; ; attempt++) {
       await this.#remoteUp();
       if (this.#over()) return this.#stopped();
-      store.setWaiting(task, 'creating', waiting('the create waits for its turn within the write limit'));
+      this.#waits('creating', 'the create waits for its turn within the write limit');
       const outcome = await this.#call();
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
       const { failure } = outcome;
@@ -142,12 +143,18 @@ export class CreateRun {
     return this.#stopping ? { kind: 'stopped' } : { kind: 'cancelled' };
   }
 
+  /** Says why the task has not started. A cancelled one is gone from the store and says nothing any more. */
+  #waits(stage: 'accepted' | 'creating', reason: string): void {
+    if (this.#cancelled) return;
+    this.#deps.store.setWaiting(this.#task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
+  }
+
   async #predecessors(): Promise<void> {
     const gone = this.#hooks.predecessorsGone(this.#task);
-    const { clock, options, store } = this.#deps;
+    const { clock, options } = this.#deps;
     const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
     if (quick || this.#over()) return;
-    store.setWaiting(this.#task, 'accepted', waiting('an earlier attempt of this node is being cancelled first'));
+    this.#waits('accepted', 'an earlier attempt of this node is being cancelled first');
     await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
   }
 
@@ -188,7 +195,6 @@ export class CreateRun {
   }
 
   async #token(): Promise<boolean> {
-    const { store } = this.#deps;
     const { identity, requirements } = this.#task;
     const answer = this.#runtime.quotas.acquire({
       taskId: this.#task.id,
@@ -213,7 +219,7 @@ export class CreateRun {
     };
     const constrained = `its ${answer.lacks} constraint in quota namespace "${identity.quotaNamespace}"`;
     const what = answer.lacks === 'capacity' || answer.lacks === 'quota' ? scope[answer.lacks] : constrained;
-    store.setWaiting(this.#task, 'accepted', waiting(`waits for ${what}`));
+    this.#waits('accepted', `waits for ${what}`);
     return answer.granted;
   }
 
@@ -221,11 +227,8 @@ export class CreateRun {
   async #remoteUp(): Promise<void> {
     const { refresher, recovered } = this.#runtime;
     while (refresher.stats().remote === 'down' && refresher.stats().tracked > 0 && !this.#over()) {
-      this.#deps.store.setWaiting(
-        this.#task,
-        this.#task.stage === 'creating' ? 'creating' : 'accepted',
-        waiting('the remote is down; the task starts when it has recovered'),
-      );
+      const stage = this.#task.stage === 'creating' ? 'creating' : 'accepted';
+      this.#waits(stage, 'the remote is down; the task starts when it has recovered');
       await recovered(this.#waiting.signal);
     }
   }
@@ -245,8 +248,7 @@ export class CreateRun {
     };
     let sent = false;
     const queued = new AbortController();
-    // A cancelled run that looks for its job waits its turn like any other.
-    if (!this.#cancelled) this.#queued = queued;
+    this.#queued = queued;
     const sync = this.#runtime.plugin.kind === 'sync';
     const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
       admission: 'wait',
@@ -269,7 +271,7 @@ export class CreateRun {
   }
 
   async #mayRetry(failure: PluginFailure, attempt: number, firstTryMs: number): Promise<boolean> {
-    const { clock, options, store } = this.#deps;
+    const { clock, options } = this.#deps;
     const { counted, endsPastBound } = outcomeRule('create', failure.kind);
     if (counted === 'yes' && endsPastBound !== undefined && clock.now() - firstTryMs >= options.createBudgetMs) {
       const spent = `creating was tried for ${Math.round((clock.now() - firstTryMs) / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
@@ -277,7 +279,7 @@ export class CreateRun {
       return false;
     }
     const why = failure.kind === 'throttled' ? 'the remote throttles' : `creating failed and is repeated`;
-    store.setWaiting(this.#task, 'creating', waiting(`${why}: ${failure.message}`));
+    this.#waits('creating', `${why}: ${failure.message}`);
     await this.#pause(failure, attempt);
     return !this.#over();
   }
@@ -288,7 +290,7 @@ export class CreateRun {
     const delay = Math.max(failure.retryAfterMs ?? 0, backoffMs(attempt, backoff, random));
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
     // A cancelled run that looks for its job must not spin on the aborted signal.
-    const signal = this.#cancelled && !this.#stopping ? new AbortController().signal : this.#waiting.signal;
+    const { signal } = this.#cancelled ? this.#halt : this.#waiting;
     await sleep(clock, delay, signal);
   }
 
@@ -317,10 +319,6 @@ export class CreateRun {
     if (!this.#cancelled) this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
     this.#hooks.refused(this.#runtime, this.#task);
   }
-}
-
-function waiting(reason: string): PhaseState {
-  return phaseState('WAITING_FOR_RESOURCES', { reason });
 }
 
 /** Whether, and how, a failed create ends the task at once. */

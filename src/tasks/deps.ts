@@ -23,6 +23,8 @@ export interface TasksOptions {
   readonly answerMarginMs: number;
   /** Outputs above this go to the output prefix: an engine's client refuses larger answers. Bytes. */
   readonly maxInlineOutputBytes: number;
+  /** Accepted tasks that may wait to be created. */
+  readonly maxWaiting: number;
   /** Bound of the payloads (template and inputs) that waiting creates hold together. Bytes. */
   readonly maxWaitingBytes: number;
   /** Owed deletes that are carried out at a time. */
@@ -38,6 +40,7 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   connectionTtlMs: 3_600_000,
   answerMarginMs: 250,
   maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
+  maxWaiting: 20_000,
   maxWaitingBytes: 512 * 1024 * 1024,
   deleteConcurrency: 64,
 };

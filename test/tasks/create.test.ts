@@ -251,6 +251,41 @@ test('a full store refuses new tasks and still answers for those it has', async 
   await h.stop();
 });
 
+test('a full waiting line refuses new tasks, by count and by the bytes it holds, and takes them again later', async () => {
+  for (const options of [{ maxWaiting: 1 }, { maxWaitingBytes: 12 }]) {
+    const h = await makeHarness({ config: { resourceQuotas: { default: 0 } }, options });
+    const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    await assert.rejects(
+      settle(h.clock, h.tasks.create(h.spec('b'), h.scope())),
+      (error) => HostError.is(error) && error.code === 'STORE_FULL' && error.retryAfterMs !== undefined,
+    );
+    assert.equal(h.store.unfinished, 1);
+    await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS, h.scope()));
+    await h.clock.advance(1_000);
+    const again = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+    assert.equal(again.task.stage, 'accepted');
+    await h.stop();
+  }
+});
+
+test('a task that was deleted while its create is repeated changes nothing that a watcher sees', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => fail('transient');
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  const reader = h.tasks.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: true });
+  let seen = 0;
+  const watching = reader.next().then((event) => {
+    if (event !== undefined) seen++;
+  });
+  await h.clock.advance(120_000);
+  assert.equal(seen, 0);
+  assert.deepEqual(h.store.counts('fake'), { accepted: 0, creating: 0, live: 0, over: 0 });
+  reader.close();
+  await watching;
+  await h.stop();
+});
+
 test('while draining without a journal new tasks are refused, known ones answered', async () => {
   const h = await makeHarness();
   h.plugin.on.create = () => created();
