@@ -102,6 +102,12 @@ class Host implements PluginHost {
   /** Tells the slot of a plugin that is out. */
   #conclude(candidate: Candidate): void {
     candidate.error ??= candidate.member?.error;
+    if (this.#isStopped() && candidate.member?.facts === undefined) {
+      candidate.error ??= new HostError(
+        'PLUGIN_NOT_SERVING',
+        `plugin ${candidate.label}: stopped before it was loaded`,
+      );
+    }
     const { error, slot } = candidate;
     if (error === undefined) return;
     const skipped = error.code === 'PLUGIN_SKIPPED';

@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createPluginHost } from '../../src/host/plugin-host.js';
 import type { PluginEntry } from '../../src/host/types.js';
+import { systemClock } from '../../src/lib/clock.js';
 import { act, isAlive, resourceArgs, startHost } from './support.js';
 
 const BOUND = { timeout: 60_000 };
@@ -319,4 +321,36 @@ test('a plugin process sees the variables that are declared or configured, and n
     FLYTE_SECRET_A_B: 's',
   });
   assert.deepEqual(plugin('unruly').environment, ['FLYTE_SECRET_A_B', 'PASSED', 'SET', 'UNRULY_URL']);
+});
+
+test('a host that is stopped while it loads starts nothing more and leaves no process behind', BOUND, async (t) => {
+  const dir = folder(t, { 'p.mjs': `console.log(process.pid); await new Promise(() => {});` });
+  const pids: number[] = [];
+  let printed: () => void = () => undefined;
+  const up = new Promise<void>((resolve) => {
+    printed = resolve;
+  });
+  const host = createPluginHost({
+    entries: Array.from({ length: 6 }, () => ({ source: path.join(dir, 'p.mjs') })),
+    clock: systemClock,
+    random: () => 0.5,
+    data: { dataStore: { localRoots: [], maxObjectBytes: 1 }, secrets: { envPrefixes: [] }, maxOutputBytes: 1 },
+    limits: { stopStepMs: 200, startConcurrency: 2 },
+    events: {
+      log: ({ source, message }) => {
+        if (source !== 'stdout') return;
+        pids.push(Number(message));
+        if (pids.length === 2) printed();
+      },
+      metric: () => undefined,
+      lifecycle: () => undefined,
+    },
+  });
+  const starting = host.start();
+  await up;
+  await host.stop(0);
+  const { results } = await starting;
+  assert.deepEqual(pids.filter(isAlive), []);
+  assert.equal(pids.length, 2, 'nothing was started after the stop');
+  assert.ok(results.every(({ outcome }) => outcome === 'failed'));
 });
