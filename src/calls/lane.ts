@@ -143,9 +143,11 @@ export class CallLane {
       if (!this.#trySend(head.call)) break;
       this.#leave(head);
     }
-    // A freed slot and a writable channel bring their own call of pump; only a token comes with time alone.
+    // A freed slot and a writable channel bring their own call of pump; only a token comes with time alone. It may have
+    // come since the try above, which then is to be repeated: nobody else would.
     const waitMs = this.#bucket.msUntil(1);
-    if (waitMs > 0) this.#timer = this.#clock.setTimer(waitMs, () => this.pump());
+    const sendable = this.#inFlight < this.#limits.concurrency && this.#options.blocked() === undefined;
+    if (waitMs > 0 || sendable) this.#timer = this.#clock.setTimer(Math.max(1, waitMs), () => this.pump());
   }
 
   /** Fails every waiting call for which `why` gives a reason. */

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CallLane } from '../../src/calls/lane.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { running } from './fake-plugin.js';
+
+/** A clock as the machine's is: it moves on between any two looks. */
+class RunningClock extends ManualClock {
+  #drift = 0;
+
+  constructor(readonly perLookMs: number) {
+    super();
+  }
+
+  override now(): number {
+    this.#drift += this.perLookMs;
+    return super.now() + this.#drift;
+  }
+}
+
+test('a line goes on when the token comes between the failed try and the look at how long it takes', async () => {
+  for (let perLookMs = 0.01; perLookMs < 0.5; perLookMs += 0.01) {
+    const clock = new RunningClock(perLookMs);
+    const lane = new CallLane({
+      limits: { rate: { qps: 1000, burst: 1 }, concurrency: 2, maxQueue: 100 },
+      snapshot: undefined,
+      clock,
+      random: () => 0.5,
+      blocked: () => undefined,
+      throttled: () => {},
+      changed: () => {},
+    });
+    let sent = 0;
+    for (let i = 0; i < 20; i++) {
+      lane.submit({
+        first: false,
+        failFast: false,
+        deadlineMs: Number.POSITIVE_INFINITY,
+        signal: undefined,
+        send: () => {
+          sent += 1;
+          return { outcome: Promise.resolve(running), boundMs: clock.now() + 1000 };
+        },
+        refused: (failure) => assert.fail(failure.message),
+        finished: () => {},
+      });
+    }
+    await clock.advance(1000);
+    assert.equal(sent, 20, `with ${perLookMs.toFixed(2)} ms between two looks`);
+  }
+});
