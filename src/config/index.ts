@@ -5,5 +5,6 @@ export type { PluginEntryConfig } from './plugin-schema.js';
 export { defaultTree, type EffectiveOption, effectiveOptions, effectiveTree, secretValues } from './print.js';
 export { ConfigError, type ConfigProblem, describeProblem } from './problems.js';
 export { configReference, reservedVariables } from './reference.js';
+export { configWarnings } from './rules.js';
 export { CONFIG_SCHEMA, type Config } from './schema.js';
 export { ENV_PREFIX, type FlagSetting } from './sources.js';

@@ -126,3 +126,17 @@ function pluginConflicts(config: Config, conflict: Conflict): void {
     }
   }
 }
+
+/** What is allowed, but probably not meant, in words for the operator. */
+export function configWarnings({ grpc, plugins }: Config): string[] {
+  const warnings: string[] = [];
+  if (!/^(localhost|127(\.\d{1,3}){3}|::1)$/.test(grpc.host)) {
+    warnings.push(
+      `grpc.host is ${grpc.host}: the port has no authentication, so that whoever reaches it can run, read and delete tasks; listen on 127.0.0.1, or keep others off by the network`,
+    );
+  }
+  if (!Object.values(plugins).some(({ enabled }) => enabled)) {
+    warnings.push('no plugin is configured, so no task type is served; add one under plugins');
+  }
+  return warnings;
+}

@@ -58,7 +58,6 @@ export const LOG_EVENTS = {
     error: ERROR,
     stack: 'stack trace',
   }),
-  'journal.failed': event('error', 'the journal could not take an entry', { error: ERROR }),
 
   'plugin.loaded': event('info', 'a plugin is loaded', { plugin: PLUGIN, source: 'where it was loaded from' }),
   'plugin.skipped': event('info', 'a plugin decided not to serve here', { plugin: PLUGIN, error: 'its reason' }),

@@ -166,6 +166,7 @@ describe('plugin-host check', () => {
     );
     const empty = await runNode(t, [MAIN, 'check'], { cwd });
     assert.deepEqual([empty.code, empty.stdout], [0, 'The configuration is valid.\nNo plugins are configured.\n']);
+    assert.match(empty.stderr, /^warning: no plugin is configured/);
     const config = await runNode(t, [MAIN, 'check', '--set', 'grpc.prot=1'], { cwd });
     assert.equal(config.code, 3);
   });

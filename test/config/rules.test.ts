@@ -4,6 +4,7 @@ import {
   CONFIG_SCHEMA,
   compilePluginEntry,
   configReference,
+  configWarnings,
   defaultTree,
   effectiveOptions,
   effectiveTree,
@@ -46,6 +47,18 @@ describe('config rules', () => {
     }
     load({ 'a.yaml': 'grpc: {port: 0, host: 0.0.0.0}\nadmin: {port: 0}' });
     load({ 'a.yaml': 'grpc: {port: 9090, host: 10.0.0.1}\nadmin: {host: 10.0.0.2}' });
+  });
+
+  it('warns of what is allowed and probably not meant', () => {
+    const warningsOf = (text: string) => configWarnings(load({ 'a.yaml': text }).config);
+    assert.deepEqual(warningsOf('plugins: {a: {source: p}}'), []);
+    for (const host of ['127.0.0.1', '127.9.9.9', '"::1"', 'localhost']) {
+      assert.deepEqual(warningsOf(`plugins: {a: {source: p}}\ngrpc: {host: ${host}}`), []);
+    }
+    for (const host of ['0.0.0.0', '"::"', '10.0.0.1', '127.0.0.1.example.org']) {
+      assert.match(warningsOf(`plugins: {a: {source: p}}\ngrpc: {host: ${host}}`)[0] ?? '', /no authentication/);
+    }
+    assert.match(warningsOf('plugins: {a: {source: p, enabled: false}}')[0] ?? '', /no plugin is configured/);
   });
 
   it('reads a secret from its file, trimmed, and not both ways', () => {

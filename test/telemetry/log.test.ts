@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
 import { faultFields, LOG_EVENTS, logLoadReport } from '../../src/telemetry/index.js';
 import { createRedactor } from '../../src/telemetry/redact.js';
 import { Telemetry } from '../../src/telemetry/telemetry.js';
+import { ownFiles } from '../support/files.js';
+import { fromRoot } from '../support/paths.js';
 import { captureLog } from './support.js';
 
 const SECRET = 'hunter2-hunter2';
@@ -19,6 +22,21 @@ describe('log', () => {
         assert.ok(meaning.length > 3, `${name}.${field}`);
       }
     }
+  });
+
+  it('has no event that nothing emits', () => {
+    const sources = ownFiles()
+      .filter((file) => file.startsWith('src/') && file.endsWith('.ts') && file !== 'src/telemetry/events.ts')
+      .map((file) => readFileSync(fromRoot(file), 'utf8'))
+      .join('\n');
+    assert.ok(sources.length > 100_000);
+    const unused = Object.keys(LOG_EVENTS).filter((name) => !sources.includes(`'${name}'`));
+    // Named by their level: plugin.log.${level}
+    assert.deepEqual(
+      unused.filter((name) => !name.startsWith('plugin.log.')),
+      [],
+    );
+    assert.match(sources, /`plugin\.log\.\$\{event\.level\}`/);
   });
 
   it('writes one JSON object a line with event, level, message and fields', () => {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { configWarnings } from '../../config/index.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
 import type { HostError } from '../../errors/index.js';
 import { createPluginHost } from '../../host/plugin-host.js';
@@ -48,6 +49,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   try {
     const report = await Promise.race([host.start(), interrupted]);
     if (report === 'interrupted') return 130;
+    for (const warning of configWarnings(config)) note(io, `warning: ${warning}`);
     show(options, io, report, host);
     for (const { pluginId, source, message } of trouble.slice(0, 50)) {
       note(io, printable(`${pluginId} (${source}): ${message}`));

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type LoadedConfig, secretValues } from '../../config/index.js';
+import { configWarnings, type LoadedConfig, secretValues } from '../../config/index.js';
 import { createDaemon, type Daemon } from '../../daemon.js';
 import { HostError, messageOf } from '../../errors/index.js';
 import { createLog, type Log } from '../../telemetry/index.js';
@@ -30,6 +30,7 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
     secrets: secretValues(effective),
   });
   log.emit('config.loaded', { files, set: effective.size });
+  for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
   const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });
   try {
     return await runUntilStopped(daemon, loaded, log, io);
