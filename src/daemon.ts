@@ -55,6 +55,9 @@ export interface Daemon {
   running(): string;
 }
 
+/** What answers of calls that were just settled have to leave the process, when the grace is used up. Milliseconds. */
+const ANSWER_MS = 1_000;
+
 export function createDaemon(options: DaemonOptions): Daemon {
   return new ComposedDaemon(options);
 }
@@ -74,6 +77,8 @@ class ComposedDaemon implements Daemon {
   #rpc: RpcServer | undefined;
   #starting: Promise<DaemonAddresses> | undefined;
   #stopping: Promise<void> | undefined;
+  /** One grace for the whole stop: what a stuck call used up is not waited for again. */
+  #graceEndsMs: number | undefined;
   loadReport: LoadReport | undefined;
 
   constructor(options: DaemonOptions) {
@@ -194,7 +199,7 @@ class ComposedDaemon implements Daemon {
   }
 
   async #startPlugins(): Promise<void> {
-    this.#releasers.push('plugin processes', () => this.#host.stop(this.#config.shutdown.graceMs));
+    this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const report = await this.#unlessStopped(this.#host.start());
     this.loadReport = report;
     this.#tasks.loaded(report);
@@ -221,7 +226,7 @@ class ComposedDaemon implements Daemon {
     });
     this.#rpc = rpc;
     const { host, port } = await rpc.listen();
-    this.#releasers.push('gRPC server', () => rpc.stop(this.#config.shutdown.graceMs));
+    this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 
@@ -239,9 +244,15 @@ class ComposedDaemon implements Daemon {
     await this.#pause(drainDelayMs); // 2
     this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();
+    this.#graceEndsMs = this.#clock.now() + graceMs;
     await this.#within(graceMs, this.#finishCalls()); // 4, 5
     await this.#releasers.unwind(); // 6, 7, 8
     this.#lifecycle.to('stopped');
+  }
+
+  /** After a failed start nothing is in flight that would be worth waiting for. */
+  #graceLeftMs(): number {
+    return Math.max(0, (this.#graceEndsMs ?? 0) - this.#clock.now());
   }
 
   async #finishCalls(): Promise<void> {

@@ -207,11 +207,11 @@ export class TaskStore {
     this.#ring.drain();
   }
 
-  /** An engine asked for the task: it holds the handle, and its interest is fresh. */
-  asked(task: TaskRecord): void {
+  /** An engine asked for the task: its interest is fresh, and unless `confirms` is false it holds the handle. */
+  asked(task: TaskRecord, confirms = true): void {
     const entry = task as Entry;
     entry.lastAskedAtMs = this.#options.clock.now();
-    entry.confirmed = true;
+    if (confirms) entry.confirmed = true;
   }
 
   undelivered(task: TaskRecord): void {
@@ -224,7 +224,7 @@ export class TaskStore {
     const entry = task as Entry;
     if (entry.answeredHandle !== undefined) return;
     entry.answeredHandle = handle;
-    this.#handles.add(handle, entry);
+    if (this.byId(entry.id) === entry) this.#handles.add(handle, entry);
   }
 
   /** Further bytes that name the task: the created handle of a task whose accepted one was answered, a foreign meta. */
@@ -251,6 +251,8 @@ export class TaskStore {
   /** Moves a task that has not been created on, with the reason a caller sees. */
   setWaiting(task: TaskRecord, stage: 'accepted' | 'creating', state: PhaseState): void {
     const entry = task as Entry;
+    if (!this.#isUnfinished(entry)) return;
+    this.#dropOldConnection(entry);
     this.#moveTo(entry, stage);
     this.#write(entry, state);
   }
@@ -258,16 +260,19 @@ export class TaskStore {
   /** The remote has the job. Drops the payload. */
   setCreated(task: TaskRecord, meta: Buffer): void {
     const entry = task as Entry;
+    if (!this.#isUnfinished(entry)) return;
     entry.meta = meta;
     entry.payload = undefined;
     entry.liveSinceMs = this.#options.clock.now();
     this.#moveTo(entry, 'live');
   }
 
-  /** A read that succeeded. Answers whether the task is over by it. */
+  /** A read that succeeded. Answers whether the task is over; false for one that was removed meanwhile. */
   observed(task: TaskRecord, state: PhaseState): boolean {
     const entry = task as Entry;
     if (entry.stage === 'over') return true;
+    if (!this.#isUnfinished(entry)) return false;
+    this.#dropOldConnection(entry);
     entry.observedAtMs = this.#options.clock.now();
     const hadFailures = entry.consecutiveFailures > 0 || entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
@@ -280,7 +285,8 @@ export class TaskStore {
   /** A read that failed. The phase stays; the count and the error are visible. */
   readFailed(task: TaskRecord, failure: ReadFailure, consecutiveFailures: number): void {
     const entry = task as Entry;
-    if (entry.stage === 'over') return;
+    if (!this.#isUnfinished(entry)) return;
+    this.#dropOldConnection(entry);
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
     entry.encoded.length = 0;
@@ -290,7 +296,7 @@ export class TaskStore {
   end(task: TaskRecord, state: PhaseState): void {
     const entry = task as Entry;
     if (!isTerminal(state.phase)) throw new HostError('INTERNAL', `a task cannot end in phase ${state.phase}`);
-    if (entry.stage !== 'over') this.#write(entry, state);
+    if (this.#isUnfinished(entry)) this.#write(entry, state);
   }
 
   /**
@@ -328,6 +334,17 @@ export class TaskStore {
       this.#unlink(entry);
     }
     if (!wasOver) this.#events.ended?.(entry);
+  }
+
+  /** What was removed is told nothing more: its late news would count it again and show Watch a task that is gone. */
+  #isUnfinished(entry: Entry): boolean {
+    return this.#unfinished.get(entry.id) === entry;
+  }
+
+  #dropOldConnection(entry: Entry): void {
+    if (entry.connection !== undefined && entry.connectionUntilMs <= this.#options.clock.now()) {
+      entry.connection = undefined;
+    }
   }
 
   #write(entry: Entry, read: PhaseState, forceVersion = false): void {

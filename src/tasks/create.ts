@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { HostedPlugin } from '../host/types.js';
+import type { JournalEntry } from '../journal/journal.js';
 import { attemptKeyOf, type TaskId } from '../model/attempt-key.js';
 import { encodeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
@@ -22,6 +23,8 @@ export class CreateTask {
   readonly #orphans: Orphans;
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
+  /** Tasks whose intent is being written; nobody is answered before it is safe. */
+  readonly #accepting = new Map<TaskId, Promise<void>>();
   #waitingBytes = 0;
   #refusing = false;
   #stopping = false;
@@ -55,7 +58,10 @@ export class CreateTask {
     const key = attemptKeyOf(spec.attempt);
     let task = store.current(key);
     if (task === undefined) task = await this.#accept(spec, plugin);
-    else store.asked(task);
+    else {
+      store.asked(task, false);
+      await this.#accepting.get(task.id);
+    }
 
     const answerBy = clock.now() + Math.max(0, scope.deadlineMs - clock.now()) * options.acceptShare;
     for (let run = this.#runs.get(task.id); run !== undefined; run = this.#runs.get(task.id)) {
@@ -137,12 +143,31 @@ export class CreateTask {
     const { identity, payload, outputPrefix } = task;
     this.#orphans.supersede(task, (orphan) => {
       events.orphanDeleted?.(orphan);
-      return this.cancelTask(orphan, 'its create was never answered and the engine has gone on to a later attempt')
-        .gone;
+      const why = 'its create was never answered and the engine has gone on to a later attempt';
+      const { safe, gone } = this.cancelTask(orphan, why);
+      for (const one of [safe, gone]) one.catch((error: unknown) => events.fault?.('orphan', error));
+      return gone;
     });
-    if (payload !== undefined) await journal.append({ kind: 'intent', identity, payload, outputPrefix });
-    if (!this.#stopping) this.#start(runtime, task, false);
+    if (payload !== undefined) await this.#intent(task, { kind: 'intent', identity, payload, outputPrefix });
+    // A task that was cancelled meanwhile must not be started: nobody would know of its job.
+    if (!this.#stopping && store.byId(task.id) === task) this.#start(runtime, task, false);
     return task;
+  }
+
+  /** Rule 8: the intent is safe before the plugin is called, and before anybody is answered. */
+  async #intent(task: TaskRecord, entry: JournalEntry): Promise<void> {
+    const { store, journal } = this.#deps;
+    const safe = journal.append(entry);
+    this.#accepting.set(task.id, safe);
+    try {
+      await safe;
+    } catch (error) {
+      // Nothing was promised and nothing sent; a record without a run would wait for ever.
+      if (store.byId(task.id) === task) store.remove(task);
+      throw error;
+    } finally {
+      this.#accepting.delete(task.id);
+    }
   }
 
   #assertRoom(spec: TaskSpec): void {
@@ -193,13 +218,11 @@ export class CreateTask {
       store.answered(task, handle);
       this.#journal({ kind: 'answered', id: task.id, handle });
     }
+    this.#orphans.answered(task);
     return {
       handle: task.answeredHandle ?? Buffer.alloc(0),
       task,
-      undelivered: () => {
-        store.undelivered(task);
-        this.#orphans.add(task);
-      },
+      undelivered: () => this.#orphans.lost(task),
     };
   }
 
@@ -209,9 +232,9 @@ export class CreateTask {
    */
   cancelTask(task: TaskRecord, reason: string): Cancellation {
     const { store, journal } = this.#deps;
-    const { id, identity, outputPrefix, connection, meta } = task;
+    const { id, identity, outputPrefix, connection, connectionUntilMs, meta } = task;
     const runtime = runtimeOf(this.#deps.runtimes, identity.plugin);
-    const order = { id, identity, outputPrefix, connection, reason, readFirst: false };
+    const order = { id, identity, outputPrefix, connection, connectionUntilMs, reason, readFirst: false };
     if (task.stage === 'over') {
       store.remove(task);
       const safe = journal.append({ kind: 'forgotten', id, incarnation: identity.incarnation });

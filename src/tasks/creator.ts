@@ -10,7 +10,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
-import type { PluginRuntime } from './runtime.js';
+import { freshConnection, type PluginRuntime } from './runtime.js';
 import { settledBefore, sleep } from './wait.js';
 
 /** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
@@ -55,6 +55,8 @@ export class CreateRun {
   readonly #halt = new AbortController();
   /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
   #queued: AbortController | undefined;
+  /** Ends a run of `do` that was sent; a Delete does that, the stop of the daemon lets it finish. */
+  #running: AbortController | undefined;
   readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
   #cancelled = false;
   #stopping = false;
@@ -95,6 +97,7 @@ export class CreateRun {
   cancel(): void {
     this.#cancelled = true;
     this.#leaveLines();
+    this.#running?.abort();
   }
 
   /** The daemon stops: nothing new is sent. The record stays as it is, for the journal to take up. */
@@ -244,7 +247,7 @@ export class CreateRun {
       metadata: payload.metadata,
       maxDatasetSizeBytes: payload.maxDatasetSizeBytes,
       idempotencyKey: this.#task.id,
-      connection: this.#task.connection,
+      connection: freshConnection(this.#task, this.#deps.clock.now()),
     };
     let sent = false;
     const queued = new AbortController();
@@ -256,13 +259,15 @@ export class CreateRun {
       onSent: () => {
         sent = true;
         // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
-        if (!sync) this.#queued = undefined;
+        this.#queued = undefined;
+        if (sync) this.#running = queued;
         this.#deps.journal
           .append({ kind: 'creating', id: this.#task.id })
           .catch((error: unknown) => this.#deps.events.fault?.('journal', error));
       },
     });
     this.#queued = undefined;
+    this.#running = undefined;
     if (sent && !sync && !outcome.ok) {
       const { kind } = outcome.failure;
       if (kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') this.#mayExist = true;

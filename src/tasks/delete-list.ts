@@ -5,11 +5,11 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { outcomeRule } from '../model/outcomes.js';
-import type { DeleteArgs } from '../model/plugin-call.js';
+import type { DeleteArgs, PluginMethods } from '../model/plugin-call.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { TasksDeps } from './deps.js';
-import type { PluginRuntime } from './runtime.js';
+import { freshConnection, type PluginRuntime } from './runtime.js';
 
 /** A remote job that is to be cancelled. */
 export interface DeleteOrder {
@@ -18,6 +18,7 @@ export interface DeleteOrder {
   readonly meta: Buffer;
   readonly outputPrefix: string;
   readonly connection: ConnectionInfo | undefined;
+  readonly connectionUntilMs: number;
   readonly reason: string;
   /** The daemon does not know whether the job is over: read it, and cancel it only if it is not. */
   readonly readFirst: boolean;
@@ -33,6 +34,8 @@ export interface OwedDelete extends DeleteOrder {
 
 type Entry = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & {
   readonly done: Deferred<void>;
+  /** Settles with the journal's word on the order. */
+  readonly safe: Promise<void>;
   timer: Timer | undefined;
 };
 
@@ -45,6 +48,8 @@ export class DeleteList {
   readonly #entries = new Map<TaskId, Entry>();
   readonly #ready = new Map<string, Entry[]>();
   readonly #active = new Map<string, number>();
+  /** Takes calls that are not sent yet out of the gate's queue. */
+  readonly #queued = new Set<AbortController>();
   #stopping = false;
   #idle: Deferred<void> | undefined;
 
@@ -69,9 +74,19 @@ export class DeleteList {
     return this.#entries.get(id)?.done.promise ?? Promise.resolve();
   }
 
-  /** Takes an order on and resolves once it is safe. A second order for the same task joins the first. */
-  async owe(order: DeleteOrder): Promise<void> {
-    if (this.#entries.has(order.id)) return;
+  /** Resolves once the order is safe; at once if there is none. Rejects when the journal did not take it. */
+  safe(id: TaskId): Promise<void> {
+    return this.#entries.get(id)?.safe ?? Promise.resolve();
+  }
+
+  /**
+   * Takes an order on and resolves once it is safe. A second order for the same task joins the first. Where the journal
+   * fails the caller is told, and the order is carried out all the same: the task has left the store already.
+   */
+  owe(order: DeleteOrder): Promise<void> {
+    const known = this.#entries.get(order.id);
+    if (known !== undefined) return known.safe;
+    const { id, identity, meta, outputPrefix, reason } = order;
     const entry: Entry = {
       ...order,
       sinceMs: this.#deps.clock.now(),
@@ -79,18 +94,20 @@ export class DeleteList {
       nextAttemptMs: undefined,
       lastError: undefined,
       done: createDeferred<void>(),
+      safe: this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason }),
       timer: undefined,
     };
     this.#entries.set(order.id, entry);
     this.#deps.events.deleteOwed?.(order.id, order.identity.plugin, order.reason);
-    const { id, identity, meta, outputPrefix, reason } = order;
-    await this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason });
-    this.#enqueue(entry);
+    const enqueue = () => this.#enqueue(entry);
+    entry.safe.then(enqueue, enqueue);
+    return entry.safe;
   }
 
-  /** Starts no further attempts; resolves when none is in flight. What is owed stays owed. */
+  /** Sends nothing more; resolves when no attempt is in flight. What is owed stays owed. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    for (const queued of this.#queued) queued.abort();
     for (const entry of this.#entries.values()) entry.timer?.cancel();
     if (this.#inFlight() === 0) return;
     this.#idle ??= createDeferred<void>();
@@ -140,6 +157,8 @@ export class DeleteList {
       return;
     }
     entry.attempts += 1;
+    // Secrets are not kept for longer than their time, however long the delete is owed.
+    entry.connection = freshConnection(entry, this.#deps.clock.now());
     const args: DeleteArgs = {
       meta: entry.meta,
       outputPrefix: entry.outputPrefix,
@@ -148,15 +167,28 @@ export class DeleteList {
       reason: entry.reason,
     };
     if (entry.readFirst && (await this.#isOver(runtime, args))) return this.#finish(runtime, entry);
-    const outcome = await runtime.gate.call('delete', args, { admission: 'wait' });
+    const outcome = await this.#call(runtime, 'delete', args);
     if (outcome.ok || outcomeRule('delete', outcome.failure.kind).retry === 'no') return this.#finish(runtime, entry);
     this.#retry(entry, outcome.failure.code, outcome.failure.message, outcome.failure.retryAfterMs);
   }
 
   /** Whether the remote says that there is nothing left to cancel. Doubt is answered with false: cancelling is safe. */
   async #isOver(runtime: PluginRuntime, args: DeleteArgs): Promise<boolean> {
-    const outcome = await runtime.gate.call('get', args, { admission: 'wait' });
+    const outcome = await this.#call(runtime, 'get', args);
     return outcome.ok ? isTerminal(outcome.value.phase) : outcome.failure.kind === 'not_found';
+  }
+
+  /** A call that waits its turn, unless the stop comes first; once sent it is not given up. */
+  async #call<M extends 'get' | 'delete'>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
+    const queued = new AbortController();
+    if (this.#stopping) queued.abort();
+    this.#queued.add(queued);
+    const onSent = () => this.#queued.delete(queued);
+    try {
+      return await runtime.gate.call(method, args, { admission: 'wait', signal: queued.signal, onSent });
+    } finally {
+      this.#queued.delete(queued);
+    }
   }
 
   #finish(runtime: PluginRuntime, entry: Entry): void {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { HostError } from '../errors/index.js';
-import { taskIdOf } from '../model/attempt-key.js';
+import { type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle, encodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -14,8 +14,8 @@ import { settledBefore } from './wait.js';
 /** What a handle turned out to be. */
 export type Found =
   | { readonly kind: 'held'; readonly task: TaskRecord }
-  /** Its incarnation was deleted; `task` is a record outside the store that says so. */
-  | { readonly kind: 'deleted' }
+  /** Its incarnation was deleted. */
+  | { readonly kind: 'deleted'; readonly id: TaskId }
   | { readonly kind: 'unknown'; readonly handle: Handle };
 
 /** Finds tasks by handle and takes up those that memory does not hold (rule 7). */
@@ -44,7 +44,9 @@ export class Handles {
     runtimeOf(this.#deps.runtimes, handle.identity.plugin);
     const ended = store.tombstones.last(handle.identity.key) ?? 0;
     const current = store.current(handle.identity.key)?.identity.incarnation ?? 0;
-    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current) return { kind: 'deleted' };
+    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current) {
+      return { kind: 'deleted', id: taskIdOf(handle.identity.key, handle.identity.incarnation) };
+    }
     return { kind: 'unknown', handle };
   }
 
@@ -92,7 +94,7 @@ export class Handles {
   async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
     const found = this.find(bytes, hints);
     if (found.kind === 'held') {
-      if (found.task.adopted && found.task.observedAtMs === undefined) await this.#firstRead(found.task, scope);
+      if (awaitsFirstRead(found.task)) await this.#firstRead(found.task, scope);
       return found.task;
     }
     if (found.kind === 'deleted') return this.#deleted(bytes);
@@ -117,7 +119,20 @@ export class Handles {
     const plugin = host.route(taskType, version);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     const key = foreignKey(bytes, taskType);
-    if (plugin.features.adoptMeta && store.tombstones.last(key) === undefined) {
+    const ended = store.tombstones.last(key);
+    if (ended !== undefined) {
+      // Known as deleted from here on, so that Get says so and a repeated Delete succeeds.
+      store.insert({
+        identity: foreignIdentity(plugin.id, taskType, version, key, ended, clock.now()),
+        stage: 'over',
+        state: DELETED,
+        outputPrefix: hints.outputPrefix,
+        answeredHandle: bytes,
+        adopted: true,
+      });
+      return;
+    }
+    if (plugin.features.adoptMeta) {
       const outcome = await runtime.gate.call(
         'adoptMeta',
         { foreign: bytes, taskType },
@@ -130,24 +145,11 @@ export class Handles {
         );
       if (outcome.value.meta !== undefined) {
         if (store.byHandle(bytes) !== undefined) return;
-        const identity = {
-          plugin: plugin.id,
-          taskType,
-          taskTypeVersion: version,
-          key,
-          incarnation: 1,
-          project: '',
-          domain: '',
-          namespace: '',
-          quotaNamespace: '',
-          createdAtMs: Math.round(clock.now()),
-          outputNames: undefined,
-        };
+        const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
         this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);
         return;
       }
     }
-    if (store.tombstones.last(key) !== undefined) return;
     throw new HostError(
       'HANDLE_MALFORMED',
       `not a handle of this daemon, and plugin "${plugin.id}" does not take over resource metas of another service like this one (${bytes.length} bytes); send the bytes that Create answered`,
@@ -166,9 +168,44 @@ export class Handles {
   /** A record for an answer only: the incarnation of this handle was deleted. */
   #deleted(bytes: Buffer): TaskRecord {
     const { identity } = decodeHandle(bytes);
-    const error = { code: 'TASK_DELETED', message: 'the task was deleted', kind: 'USER' as const };
-    return deletedRecord(bytes, identity, phaseState('ABORTED', { reason: error.message, error }));
+    return deletedRecord(bytes, identity, DELETED);
   }
+}
+
+const DELETED = phaseState('ABORTED', {
+  reason: 'the task was deleted',
+  error: { code: 'TASK_DELETED', message: 'the task was deleted', kind: 'USER' },
+});
+
+/**
+ * Whether an answer about this task waits for its first read (rule 7). Once a read has failed it does not: the task is
+ * RUNNING then, and the schedule goes on.
+ */
+export function awaitsFirstRead(task: TaskRecord): boolean {
+  return task.adopted && task.stage === 'live' && task.observedAtMs === undefined && task.lastFailure === undefined;
+}
+
+function foreignIdentity(
+  plugin: string,
+  taskType: string,
+  taskTypeVersion: number,
+  key: string,
+  incarnation: number,
+  nowMs: number,
+): Handle['identity'] {
+  return {
+    plugin,
+    taskType,
+    taskTypeVersion,
+    key,
+    incarnation,
+    project: '',
+    domain: '',
+    namespace: '',
+    quotaNamespace: '',
+    createdAtMs: Math.round(nowMs),
+    outputNames: undefined,
+  };
 }
 
 function deletedRecord(bytes: Buffer, identity: Handle['identity'], state: TaskRecord['state']): TaskRecord {

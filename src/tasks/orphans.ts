@@ -9,6 +9,8 @@ import type { TasksDeps } from './deps.js';
 export class Orphans {
   readonly #deps: TasksDeps;
   readonly #candidates = new Map<TaskRecord, Timer>();
+  /** Create calls that were answered, less those whose answer is known to be lost. */
+  readonly #arrived = new WeakMap<TaskRecord, number>();
   #stopped = false;
 
   constructor(deps: TasksDeps) {
@@ -29,7 +31,28 @@ export class Orphans {
     return this.#candidates.size;
   }
 
-  add(task: TaskRecord): void {
+  /** A create call about this task was answered. */
+  answered(task: TaskRecord): void {
+    this.#arrived.set(task, (this.#arrived.get(task) ?? 0) + 1);
+  }
+
+  /**
+   * One of these answers was lost. A repeated create is no sign that the engine holds the handle: its answer may be lost
+   * as well, and then nobody ever deletes the job.
+   */
+  lost(task: TaskRecord): void {
+    const arrived = (this.#arrived.get(task) ?? 0) - 1;
+    this.#arrived.set(task, arrived);
+    if (arrived > 0) return;
+    this.#deps.store.undelivered(task);
+    this.#add(task);
+  }
+
+  #isOrphan(task: TaskRecord): boolean {
+    return !task.confirmed && (this.#arrived.get(task) ?? 0) <= 0;
+  }
+
+  #add(task: TaskRecord): void {
     if (this.#stopped || task.confirmed || task.undeliveredAtMs === undefined || this.#candidates.has(task)) return;
     const { clock, options } = this.#deps;
     const timer = clock.setTimer(options.orphanGraceMs, () => this.#expire(task));
@@ -44,7 +67,7 @@ export class Orphans {
       if (candidate.node?.nodeKey !== node.nodeKey || candidate.node.attempt >= node.attempt) continue;
       timer.cancel();
       this.#candidates.delete(candidate);
-      if (candidate.confirmed) continue;
+      if (!this.#isOrphan(candidate)) continue;
       this.#predecessors.set(task.id, [...(this.#predecessors.get(task.id) ?? []), remove(candidate)]);
     }
   }
@@ -67,6 +90,6 @@ export class Orphans {
   #expire(task: TaskRecord): void {
     this.#candidates.delete(task);
     const held = this.#deps.store.byId(task.id) === task;
-    if (held && !task.confirmed) this.onExpired(task);
+    if (held && this.#isOrphan(task)) this.onExpired(task);
   }
 }

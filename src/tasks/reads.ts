@@ -1,7 +1,6 @@
 import { messageOf } from '../errors/index.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
-import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ReadDecision, ReadReport } from '../refresh/types.js';
 import type { DeleteList } from './delete-list.js';
@@ -60,9 +59,9 @@ export class ReadSink {
 
   /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
   end(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, deleteReason: string | undefined): void {
-    const { connection } = task;
+    const { connection, connectionUntilMs } = task;
     this.#deps.store.end(task, state);
-    this.#ended(runtime, task, connection, deleteReason);
+    this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
   }
 
   /** Resolves when the outputs of this task, if they had to be written, are. */
@@ -76,17 +75,18 @@ export class ReadSink {
   }
 
   #settle(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, unusable: boolean): void {
-    const { connection } = task;
+    const { connection, connectionUntilMs } = task;
     if (this.#deps.store.observed(task, state)) {
       // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
-      this.#ended(runtime, task, connection, unusable ? `the daemon ended the task: ${state.reason}` : undefined);
+      const deleteReason = unusable ? `the daemon ended the task: ${state.reason}` : undefined;
+      this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
     }
   }
 
   #ended(
     runtime: PluginRuntime,
     task: TaskRecord,
-    connection: ConnectionInfo | undefined,
+    credentials: Pick<TaskRecord, 'connection' | 'connectionUntilMs'>,
     deleteReason: string | undefined,
   ): void {
     runtime.refresher.untrack(task.id);
@@ -101,7 +101,7 @@ export class ReadSink {
         identity: task.identity,
         meta: task.meta,
         outputPrefix: task.outputPrefix,
-        connection,
+        ...credentials,
         reason: deleteReason,
         readFirst: false,
       })

@@ -4,6 +4,7 @@ import type { HostedPlugin } from '../host/types.js';
 import type { QuotaLedger } from '../limits/quota-ledger.js';
 import type { ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
+import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { Refresher } from '../refresh/types.js';
 
 /** Everything that runs for one plugin. */
@@ -39,6 +40,14 @@ export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
     meta: task.meta ?? Buffer.alloc(0),
     outputPrefix: task.outputPrefix,
     idempotencyKey: task.id,
-    connection: task.connectionUntilMs > nowMs ? task.connection : undefined,
+    connection: freshConnection(task, nowMs),
   };
+}
+
+/** What came with a call and may still be used. */
+export function freshConnection(
+  of: Pick<TaskRecord, 'connection' | 'connectionUntilMs'>,
+  nowMs: number,
+): ConnectionInfo | undefined {
+  return of.connectionUntilMs > nowMs ? of.connection : undefined;
 }

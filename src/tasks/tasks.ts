@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { LoadReport } from '../host/types.js';
+import { taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { CreateTask } from './create.js';
@@ -7,7 +8,7 @@ import { DeleteList, type OwedDelete } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { DoTask } from './do.js';
 import { errorOf } from './failures.js';
-import { Handles } from './handles.js';
+import { awaitsFirstRead, Handles } from './handles.js';
 import { Orphans } from './orphans.js';
 import { ReadSink } from './reads.js';
 import { reportPlugins } from './report.js';
@@ -79,8 +80,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     peek(handle) {
       const task = deps.store.byHandle(handle);
-      if (task === undefined || (task.adopted && task.observedAtMs === undefined && task.stage === 'live'))
-        return undefined;
+      if (task === undefined || awaitsFirstRead(task)) return undefined;
       deps.store.asked(task);
       if (task.stage === 'live') deps.runtimes.get(task.identity.plugin)?.refresher.asked(task.id);
       return task;
@@ -100,7 +100,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     async delete(bytes, reason, hints) {
       const found = handles.find(bytes, hints);
-      if (found.kind === 'deleted') return;
+      if (found.kind === 'deleted') return deletes.safe(found.id);
       if (found.kind === 'held') {
         const { safe, gone } = creates.cancelTask(found.task, reason);
         void background('delete', gone);
@@ -111,8 +111,18 @@ export function createTasks(deps: TasksDeps): TasksControl {
       deps.store.tombstones.set(identity.key, identity.incarnation);
       if (meta === undefined) return;
       const { outputPrefix, connection } = hints;
-      const id = `${identity.key}-${identity.incarnation}`;
-      await deletes.owe({ id, identity, meta, outputPrefix, connection, reason, readFirst: true });
+      const id = taskIdOf(identity.key, identity.incarnation);
+      const connectionUntilMs = deps.clock.now() + deps.options.connectionTtlMs;
+      await deletes.owe({
+        id,
+        identity,
+        meta,
+        outputPrefix,
+        connection,
+        connectionUntilMs,
+        reason,
+        readFirst: true,
+      });
     },
 
     do: (spec, scope) => doing.do(spec, scope),

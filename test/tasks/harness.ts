@@ -1,6 +1,6 @@
 import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
-import { memoryJournal } from '../../src/journal/journal.js';
+import { type Journal, memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
@@ -122,17 +122,19 @@ export interface HarnessOptions {
   readonly events?: TaskEvents;
   readonly maxTasks?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
+  readonly journal?: Journal;
 }
 
 /** The use cases over a fake plugin, with real gate, quotas, schedule and store, on a clock that the test moves. */
 export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> {
   const clock = new ManualClock();
+  const journal = given.journal ?? memoryJournal;
   const plugin = new FakePlugin();
   plugin.config = { ...DEFAULT_PLUGIN_CONFIG, ...given.config };
   given.plugin?.(plugin);
   const store = new TaskStore({
     clock,
-    journal: memoryJournal,
+    journal,
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000 },
     tombstones: { max: 1000, ttlMs: 86_400_000 },
@@ -154,7 +156,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     clock,
     random: () => 0.5,
     store,
-    journal: memoryJournal,
+    journal,
     host,
     runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
     replays: new ReplayCache({ clock, ttlMs: 600_000, max: 100, maxBytes: 1e7 }),

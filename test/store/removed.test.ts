@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { memoryJournal } from '../../src/journal/journal.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import { TaskStore } from '../../src/store/task-store.js';
+
+function makeStore() {
+  const clock = new ManualClock();
+  const store = new TaskStore({
+    clock,
+    journal: memoryJournal,
+    maxTasks: 10,
+    finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
+    tombstones: { max: 10, ttlMs: 60_000 },
+    watchRing: 8,
+  });
+  const insert = (stage: 'accepted' | 'live') =>
+    store.insert({
+      identity: {
+        plugin: 'demo',
+        taskType: 't',
+        taskTypeVersion: 0,
+        key: 'a',
+        incarnation: 1,
+        project: 'p',
+        domain: 'd',
+        namespace: 'n',
+        quotaNamespace: 'default',
+        createdAtMs: 1,
+        outputNames: [],
+      },
+      stage,
+      state: phaseState('WAITING_FOR_RESOURCES'),
+      outputPrefix: '',
+      connection: { secrets: { key: 'hush' }, configs: {} },
+      connectionUntilMs: clock.now() + 1_000,
+    });
+  return { clock, store, insert };
+}
+
+const NONE = { accepted: 0, creating: 0, live: 0, over: 0 };
+
+test('what is told late about a removed task changes no count, holds no record, and no watcher hears of it', async () => {
+  const { store, insert } = makeStore();
+  const task = insert('accepted');
+  store.answered(task, Buffer.from('handle'));
+  store.setCreated(task, Buffer.from('{}'));
+  store.remove(task);
+  const reader = store.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
+  assert.equal(store.observed(task, phaseState('SUCCESS')), false);
+  store.readFailed(task, { code: 'X', message: 'x' }, 1);
+  store.setWaiting(task, 'creating', phaseState('WAITING_FOR_RESOURCES', { reason: 'late' }));
+  store.end(task, phaseState('PERMANENT_FAILURE'));
+  assert.deepEqual({ ...store.counts('demo') }, NONE);
+  assert.equal(store.finished, 0);
+  assert.equal(store.byId(task.id), undefined);
+  assert.equal(store.byHandle(Buffer.from('handle')), undefined);
+  store.drainWatchers();
+  assert.equal((await reader.next())?.kind, 'bookmark');
+});
+
+test('a task that was removed before it was answered is not found by its handle for ever', () => {
+  const { store, insert } = makeStore();
+  const task = insert('accepted');
+  store.remove(task);
+  store.answered(task, Buffer.from('handle'));
+  assert.deepEqual(task.answeredHandle, Buffer.from('handle'));
+  assert.equal(store.byHandle(Buffer.from('handle')), undefined);
+});
+
+test('secrets that came with a call leave memory when their time is over, though the task goes on', async () => {
+  const { clock, store, insert } = makeStore();
+  const task = insert('live');
+  store.observed(task, phaseState('RUNNING'));
+  assert.notEqual(task.connection, undefined);
+  await clock.advance(1_000);
+  store.readFailed(task, { code: 'X', message: 'x' }, 1);
+  assert.equal(task.connection, undefined);
+});

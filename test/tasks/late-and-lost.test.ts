@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import type { Journal, JournalEntry } from '../../src/journal/journal.js';
+import { encodeHandle } from '../../src/model/handle.js';
+import type { DeleteArgs } from '../../src/model/plugin-call.js';
+import { created, fail, HINTS, held, makeHarness, ok, running, settle, success } from './harness.js';
+
+/** A journal whose next appends of a kind are held or refused by the test. */
+class TestJournal implements Journal {
+  readonly durable = true;
+  readonly answers = new Map<JournalEntry['kind'], () => Promise<void>>();
+
+  append(entry: JournalEntry): Promise<void> {
+    return this.answers.get(entry.kind)?.() ?? Promise.resolve();
+  }
+
+  async close(): Promise<void> {}
+}
+
+const full = () => Promise.reject(new HostError('INTERNAL', 'the disk is full'));
+
+test('a repeated create whose answer is lost as well does not confirm the task: the job is deleted after the grace', async () => {
+  const h = await makeHarness({ options: { orphanGraceMs: 60_000 } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  for (const arrives of [false, true]) {
+    const name = arrives ? 'arrives' : 'lost';
+    const first = await settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+    const second = await settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+    first.undelivered();
+    if (!arrives) second.undelivered();
+  }
+  await h.clock.advance(3_600_000);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.equal(h.store.unfinished, 1);
+  await h.stop();
+});
+
+test('a create whose intent cannot be written fails and leaves nothing behind, and may be tried again', async () => {
+  const journal = new TestJournal();
+  const h = await makeHarness({ journal });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  journal.answers.set('intent', full);
+  await assert.rejects(settle(h.clock, h.tasks.create(h.spec('a'), h.scope())), /the disk is full/);
+  assert.equal(h.store.unfinished, 0);
+  assert.equal(h.plugin.count('create'), 0);
+  journal.answers.clear();
+  assert.equal((await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()))).task.stage, 'live');
+  await h.stop();
+});
+
+test('a repeat that comes while the intent is written is not answered before it is safe', async () => {
+  const journal = new TestJournal();
+  const h = await makeHarness({ journal });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const writing = held<void>();
+  journal.answers.set('intent', () => writing.promise);
+  const first = h.tasks.create(h.spec('a'), h.scope());
+  const repeat = h.tasks.create(h.spec('a'), h.scope());
+  let answered = 0;
+  for (const one of [first, repeat]) void one.then(() => answered++);
+  await h.clock.advance(8_000);
+  assert.equal(answered, 0);
+  writing.release();
+  assert.deepEqual((await settle(h.clock, first)).handle, (await settle(h.clock, repeat)).handle);
+  assert.equal(h.plugin.count('create'), 1);
+  await h.stop();
+});
+
+test('a delete that cannot be written down is an error to its caller and is carried out all the same, once', async () => {
+  const journal = new TestJournal();
+  const h = await makeHarness({ journal, config: { resourceQuotas: { default: 1 } } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const deleting = held<ReturnType<typeof ok<Record<string, never>>>>();
+  h.plugin.on.delete = () => deleting.promise;
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  journal.answers.set('delete-owed', full);
+  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
+  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
+  deleting.release(ok({}));
+  await h.clock.advance(10);
+  assert.equal(h.plugin.count('delete'), 1);
+  assert.equal(h.runtime.quotas.holds(task.id), false);
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await h.stop();
+});
+
+test('a stop does not wait for owed deletes that a paused plugin holds back; they stay owed', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  h.runtime.gate.pause();
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  let stopped = false;
+  void h.tasks.stop().then(() => {
+    stopped = true;
+  });
+  await h.clock.advance(1);
+  assert.equal(stopped, true);
+  assert.equal(h.tasks.owedDeletes.size, 1);
+  assert.equal(h.plugin.count('delete'), 0);
+  await h.stop();
+});
+
+test('a stop lets a sync task that runs finish, a delete gives it up', async () => {
+  const h = await makeHarness({
+    plugin: (plugin) => {
+      plugin.kind = 'sync';
+    },
+  });
+  const signals: AbortSignal[] = [];
+  const answer = held<ReturnType<typeof success>>();
+  h.plugin.on.do = (_args, { signal }) => {
+    signals.push(signal as AbortSignal);
+    return answer.promise;
+  };
+  const kept = await settle(h.clock, h.tasks.create(h.spec('kept'), h.scope()));
+  const deleted = await settle(h.clock, h.tasks.create(h.spec('deleted'), h.scope()));
+  await settle(h.clock, h.tasks.delete(deleted.handle, 'r', HINTS, h.scope()));
+  const stopped = h.tasks.stop();
+  await h.clock.advance(1);
+  assert.deepEqual(
+    signals.map(({ aborted }) => aborted),
+    [false, true],
+  );
+  answer.release(success());
+  await settle(h.clock, stopped);
+  assert.equal(kept.task.state.phase, 'SUCCESS');
+  await h.stop();
+});
+
+test('once the first read of an adopted task has failed, Status answers from memory', async () => {
+  const h = await makeHarness();
+  h.plugin.on.get = () => fail('transient');
+  const handle = encodeHandle({
+    identity: {
+      plugin: 'fake',
+      taskType: 't',
+      taskTypeVersion: 0,
+      key: 'k',
+      incarnation: 1,
+      project: 'p',
+      domain: 'd',
+      namespace: 'n',
+      quotaNamespace: '',
+      createdAtMs: h.clock.now(),
+      outputNames: [],
+    },
+    meta: Buffer.from('{}'),
+  });
+  const adopted = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
+  assert.equal(adopted.state.phase, 'RUNNING');
+  assert.equal(h.plugin.count('get'), 1);
+  assert.equal(h.tasks.peek(handle), adopted);
+  await h.tasks.status(handle, HINTS, h.scope());
+  assert.equal(h.plugin.count('get'), 1);
+  await h.stop();
+});
+
+test('an owed delete is sent without the secrets of the call once their time is over', async () => {
+  const h = await makeHarness({ options: { connectionTtlMs: 30_000 } });
+  const connection = { secrets: { key: 'hush' }, configs: {} };
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a', { connection }), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await h.clock.advance(120_000);
+  const sent = h.plugin.calls.filter(({ method }) => method === 'delete').map(({ args }) => args as DeleteArgs);
+  assert.deepEqual(sent[0]?.connection, connection);
+  assert.equal(sent.at(-1)?.connection, undefined);
+  assert.ok([...h.tasks.owedDeletes.list()].every((owed) => owed.connection === undefined));
+  await h.stop();
+});
+
+test('a resource meta of another service is deleted once; a repeat succeeds and Get says that it is deleted', async () => {
+  const h = await makeHarness({
+    plugin: (plugin) => {
+      plugin.features.adoptMeta = true;
+    },
+  });
+  const meta = Buffer.from('{"foreign":1}');
+  h.plugin.on.adoptMeta = () => ok({ meta });
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const adopt = () => settle(h.clock, h.tasks.adoptForeign(meta, 't', 0, HINTS, h.scope()));
+  for (let call = 1; call <= 3; call++) {
+    await adopt();
+    await settle(h.clock, h.tasks.delete(meta, 'r', HINTS, h.scope()));
+    await h.clock.advance(1_000);
+  }
+  await adopt();
+  assert.equal((await settle(h.clock, h.tasks.status(meta, HINTS, h.scope()))).state.error?.code, 'TASK_DELETED');
+  assert.equal(h.plugin.count('delete'), 1);
+  await h.stop();
+});
