@@ -88,7 +88,8 @@ function endsPastBound(
   const pastBound =
     counted === 'yes'
       ? item.failures > config.maxSystemFailures && failingMs >= config.minFailingMs
-      : failingMs >= config.outageGraceMs;
+      : // Several reads, so that one crash before and one after a long pause of the plugin end nothing.
+        item.retries > config.maxSystemFailures && failingMs >= config.outageGraceMs;
   if (!pastBound) return undefined;
   const seconds = Math.round((nowMs - item.failingSinceMs) / 1_000);
   return {

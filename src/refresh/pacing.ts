@@ -48,7 +48,8 @@ export interface Throughput {
  * - While the read limit can bear it, no asked task waits longer than `resyncInterval`.
  * - What `pollShare` of the limit leaves beyond that goes to young tasks: interval c·√age, with c solved such that all
  *   reads together make up the share.
- * - Past capacity all intervals are stretched by the same factor.
+ * - Past capacity everybody has `resyncInterval`, more is due than can be read, and the most overdue is read first: so
+ *   all slow down alike, and no token is left unused whatever was estimated here. `longestMs` says how far.
  */
 export class Pacing {
   #config: RefreshConfig;
@@ -70,25 +71,24 @@ export class Pacing {
     return this.#ageFactor;
   }
 
-  /** The longest interval of an asked task. */
+  /** The longest interval that asked tasks can be expected to have: more than `resyncInterval` past capacity. */
   get longestMs(): number {
     return this.#config.resyncIntervalMs * this.#stretch;
   }
 
   intervalMs(ageClass: number): number {
-    return this.#intervals[ageClass] ?? this.longestMs;
+    return this.#intervals[ageClass] ?? this.#config.resyncIntervalMs;
   }
 
   /** The interval of a task nobody asks for; `doublings` from 1. Never shorter than an asked task's. */
   unaskedIntervalMs(doublings: number): number {
     const { resyncIntervalMs, maxIntervalMs } = this.#config;
-    return Math.max(this.longestMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings) * this.#stretch);
+    return Math.max(resyncIntervalMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings));
   }
 
   /** Computes the intervals anew; true when one changed by more than a twentieth. */
   solve(population: Population, throughput: Throughput): boolean {
     const before = [...this.#intervals];
-    const stretchBefore = this.#stretch;
     const { resyncIntervalMs, pollShare } = this.#config;
     const capacity = this.#capacityPerMs(throughput);
     const asked = population.byAge.reduce((sum, n) => sum + n, 0);
@@ -98,10 +98,7 @@ export class Pacing {
     const budget = pollShare * capacity - unaskedRate;
     this.#ageFactor = base >= pollShare * capacity ? Number.POSITIVE_INFINITY : this.#factorFor(population, budget);
     this.#fill();
-    return (
-      differs(stretchBefore, this.#stretch) ||
-      this.#intervals.some((ms, ageClass) => differs(before[ageClass] ?? 0, ms))
-    );
+    return this.#intervals.some((ms, ageClass) => differs(before[ageClass] ?? 0, ms));
   }
 
   /** Tasks that can be read a millisecond: by the limit, or by the slots where reads are slow. */
@@ -147,8 +144,7 @@ export class Pacing {
 
   #fill(): void {
     for (let ageClass = 0; ageClass < AGE_CLASSES; ageClass++) {
-      this.#intervals[ageClass] =
-        this.#ageFactor === Number.POSITIVE_INFINITY ? this.longestMs : this.#interval(ageClass, this.#ageFactor);
+      this.#intervals[ageClass] = this.#interval(ageClass, this.#ageFactor);
     }
   }
 }

@@ -244,7 +244,7 @@ export class Schedule {
 
   #unaskedMs(doublings: number, quotaNamespace: string): number {
     return this.#wanted.get(quotaNamespace) === true
-      ? this.#pacing.longestMs
+      ? this.#config.resyncIntervalMs
       : this.#pacing.unaskedIntervalMs(doublings);
   }
 
@@ -252,7 +252,7 @@ export class Schedule {
   #backoffMs(item: Item): number {
     const maxMs = BACKOFF_INTERVALS * this.#pacing.longestMs;
     const backoff = backoffMs(item.retries, { initialMs: BACKOFF_INITIAL_MS, maxMs }, this.#options.random);
-    return Math.max(backoff, Math.min(this.#pacing.intervalMs(item.ageClass), this.#pacing.longestMs));
+    return Math.max(backoff, this.#pacing.intervalMs(item.ageClass));
   }
 
   /** Assigns the age class, or how often the interval has doubled since engines ceased to ask. */

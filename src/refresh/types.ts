@@ -132,7 +132,7 @@ export interface RefreshStats {
   readonly oldestOverdueMs: number;
   readonly remote: 'up' | 'down';
   readonly remoteDownSinceMs: number | undefined;
-  /** The longest interval that the schedule gives now: resyncInterval, or more when past capacity. */
+  /** The longest interval that asked tasks can be expected to have: resyncInterval, or more past capacity. */
   readonly longestIntervalMs: number;
   /** Factor c of the young tasks' interval c·√age, in ms^½; Infinity when there is no spare capacity. */
   readonly ageFactor: number;

@@ -219,6 +219,20 @@ test('a crash of the plugin moves no count, and ends a task only when nothing el
   assert.equal(host.last('a')?.verdict?.code, 'READS_FAILING');
 });
 
+test('one crash before and one after a long pause of the plugin end no task', async () => {
+  const { clock, host, refresher, track } = setUp();
+  host.respond = () => fails('process_died');
+  track('a', { createdAtMs: 0 });
+  await clock.advance(0);
+  host.gate = { ...open, open: false, slotsFree: 0 };
+  await clock.advance(5 * hour);
+  host.gate = open;
+  refresher.wake();
+  await clock.advance(0);
+  assert.equal(host.reports.length, 2);
+  assert.equal(host.last('a')?.verdict, undefined);
+});
+
 test('not found is awaited within the visibility grace and afterwards means that the job is lost', async () => {
   const { clock, host, track } = setUp();
   host.respond = () => fails('not_found');
