@@ -45,6 +45,10 @@ const grpc = section('The gRPC server that engines call.', {
     size('Largest answer. Flyte’s own client accepts 4 MiB.', { min: '64KiB', max: '1GiB' }),
     '64MiB',
   ),
+  maxCustomBytes: withDefault(
+    size('Largest custom field of a task template, which every plugin has to parse.', { min: '1KiB', max: '64MiB' }),
+    '256KiB',
+  ),
   maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
   maxConnections: count('Open connections; further ones are refused.', 1000, 1_000_000),
   maxWatchStreams: count('Open Watch streams; further ones are refused.', 100, 100_000),

@@ -24,6 +24,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
   const { timeMs, timeoutMs, maxConnectionIdleMs } = grpc.keepalive;
+  const limits = { customBytes: grpc.maxCustomBytes };
   const native = loadPluginHost();
   const flyteidl = loadFlyteidl();
   const flyteidl2 = loadFlyteidl2();
@@ -41,8 +42,10 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     defaultDeadlineMs: grpc.defaultDeadlineMs,
     maxDeadlineMs: grpc.maxDeadlineMs,
     services: [
-      createNativeService({ tasks, idl: native }),
-      ...(enabled ? createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() }) : []),
+      createNativeService({ tasks, idl: native, limits }),
+      ...(enabled
+        ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() })
+        : []),
     ],
     health: {
       ready: () => readinessOf(lifecycle.state, host).ready,
