@@ -1,7 +1,9 @@
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fromRoot } from '../support/paths.js';
 
 /** What an image tells a container engine, as far as it matters here. */
@@ -51,12 +53,17 @@ export interface Box {
   pid(): number;
   /** Runs a command inside, as the image's user, and waits for it. */
   exec(command: readonly string[]): SpawnSyncReturns<string>;
+  /** Starts a command inside and leaves it running; it ends with the container. Its output joins the container's. */
+  start(command: readonly string[]): void;
   output(): string;
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
-/** Starts the image as an engine would: its user, folder, environment and command, with a read-only root. */
-export function startBox(image: Image, options: BoxOptions = {}): Box {
+/**
+ * Starts the image as an engine would: its user, folder, environment and command, with a read-only root. Resolves once
+ * the command runs as process 1, or has ended already.
+ */
+export async function startBox(image: Image, options: BoxOptions = {}): Promise<Box> {
   const { config, rootfs } = image;
   const env = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
   const command = options.command ?? [...config.Entrypoint, ...config.Cmd];
@@ -69,11 +76,14 @@ export function startBox(image: Image, options: BoxOptions = {}): Box {
     },
   );
   let text = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (part: string) => {
-      text += part;
-    });
-  }
+  const listen = (process: ChildProcessByStdio<null, Readable, Readable>) => {
+    for (const stream of [process.stdout, process.stderr]) {
+      stream.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+      });
+    }
+  };
+  listen(child);
   const pid = (): number => {
     const outer = child.pid;
     const children = readFileSync(`/proc/${outer}/task/${outer}/children`, 'utf8').trim().split(/\s+/);
@@ -81,30 +91,33 @@ export function startBox(image: Image, options: BoxOptions = {}): Box {
     if (!first) throw new Error(`the container has no process 1; it printed:\n${text}`);
     return first;
   };
+  const enter = (inside: readonly string[]): string[] => {
+    const [uid, gid] = config.User.split(':') as [string, string];
+    const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--root', '--wd'];
+    const user = ['--setgid', gid, '--setuid', uid];
+    return ['--target', String(pid()), ...namespaces, ...user, '/usr/bin/env', '-i', ...env, ...inside];
+  };
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }));
+  let over = false;
+  void ended.then(() => {
+    over = true;
+  });
+  // Setting the namespaces up takes several programs, each of which becomes the next.
+  const isUp = () => {
+    try {
+      return readFileSync(`/proc/${pid()}/cmdline`, 'utf8').split('\0')[0] === command[0];
+    } catch {
+      return false;
+    }
+  };
+  while (!over && !isUp()) await sleep(20);
   return {
     pid,
-    exec(inside) {
-      const [uid, gid] = config.User.split(':') as [string, string];
-      const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--root', '--wd'];
-      return spawnSync(
-        'nsenter',
-        [
-          '--target',
-          String(pid()),
-          ...namespaces,
-          '--setgid',
-          gid,
-          '--setuid',
-          uid,
-          '/usr/bin/env',
-          '-i',
-          ...env,
-          ...inside,
-        ],
-        { encoding: 'utf8', timeout: 60_000 },
-      );
+    exec: (inside) => spawnSync('nsenter', enter(inside), { encoding: 'utf8', timeout: 60_000 }),
+    start(inside) {
+      listen(spawn('nsenter', enter(inside), { stdio: ['ignore', 'pipe', 'pipe'] }));
     },
     output: () => text,
-    ended: once(child, 'close').then(([code, signal]) => ({ code, signal })),
+    ended,
   };
 }

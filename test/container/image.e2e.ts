@@ -1,18 +1,43 @@
 import assert from 'node:assert/strict';
-import { lstatSync, mkdtempSync, readdirSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { writeTree } from '../support/temp.js';
 import { type Box, buildImage, type Image, removeImage, startBox } from './box.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-image-'));
+const volume = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-volume-'));
 let image: Image;
 
 before(() => {
   image = buildImage(folder);
+  // The container's user has to read what is mounted.
+  chmodSync(volume, 0o755);
+  writeTree(volume, {
+    'plugin-host.json': JSON.stringify({
+      plugins: {
+        demo: {
+          source: '/app/dist/plugins/demo/index.js',
+          required: true,
+          settings: { url: 'http://127.0.0.1:9100' },
+        },
+      },
+      shutdown: { drainDelay: '100ms' },
+    }),
+    'task.json': JSON.stringify({
+      type: 'demo_sleep',
+      custom: { seconds: 1, outputs: { answer: 42 } },
+      interface: { outputs: { variables: { answer: { type: { simple: 'INTEGER' } } } } },
+    }),
+    'failing.json': JSON.stringify({ type: 'demo_fail', custom: { message: 'as it was told' } }),
+  });
 });
-after(() => removeImage(folder));
+after(() => {
+  removeImage(folder);
+  rmSync(volume, { recursive: true, force: true });
+});
 
 /** Every path below a folder of the image, relative to it, without following links. */
 function listing(inside: string): string[] {
@@ -26,6 +51,18 @@ function checkHealth(box: Box): { healthy: boolean; said: string } {
   const { status, stdout, stderr } = box.exec(command);
   return { healthy: status === 0, said: stdout + stderr };
 }
+
+async function untilHealthy(box: Box): Promise<void> {
+  const end = Date.now() + 60_000;
+  for (;;) {
+    const { healthy, said } = checkHealth(box);
+    if (healthy) return;
+    if (Date.now() > end) throw new Error(`not healthy: ${said}\n${box.output()}`);
+    await sleep(250);
+  }
+}
+
+const cli = (box: Box, ...words: string[]) => box.exec([...image.config.Entrypoint, ...words]);
 
 test('the image runs as a numbered user who is not root, in exec form, and tells engines how to check it', () => {
   const { config } = image;
@@ -66,11 +103,41 @@ test('nothing in the image belongs to the user it runs as', () => {
 });
 
 test('without a daemon the health check fails and says why', async () => {
-  const box = startBox(image, { command: ['sleep', '60'] });
-  await sleep(200);
+  const box = await startBox(image, { command: ['sleep', '60'] });
   const { healthy, said } = checkHealth(box);
   assert.equal(healthy, false);
   assert.match(said, /not healthy on port 9090: /);
   process.kill(box.pid(), 'SIGKILL');
   await box.ended;
+});
+
+test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIGTERM, on a read-only root', async () => {
+  const box = await startBox(image, { env: { PLUGIN_HOST_CONFIG: '/mnt/plugin-host.json' }, volume: [volume, '/mnt'] });
+  box.start(['node', '/app/dist/plugins/demo/remote.js', '--port', '9100']);
+  await untilHealthy(box);
+
+  const status = readFileSync(`/proc/${box.pid()}/status`, 'utf8');
+  const uid = image.config.User.split(':')[0];
+  assert.match(status, new RegExp(`^Uid:\\s+${uid}\\s+${uid}\\s`, 'm'));
+  assert.match(status, /^NSpid:\s+\d+\s+1$/m, 'node itself is process 1, so that signals reach it');
+  assert.match(box.exec(['touch', '/app/written']).stderr, /Read-only file system/);
+
+  const good = cli(box, 'run', '/mnt/task.json', '--timeout', '50s', '--json');
+  assert.equal(good.status, 0, `${good.stdout}${good.stderr}\n${box.output()}`);
+  assert.match(good.stdout, /"SUCCESS"/);
+  assert.match(good.stdout, /"answer":\s*42/);
+  const bad = cli(box, 'run', '/mnt/failing.json', '--timeout', '50s', '--json');
+  assert.notEqual(bad.status, 0, bad.stdout);
+  assert.match(bad.stdout, /"PERMANENT_FAILURE"/);
+  assert.match(bad.stdout, /as it was told/);
+
+  process.kill(box.pid(), 'SIGTERM');
+  assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
+});
+
+test('a daemon that cannot start ends with a code that is not 0, and says why', async () => {
+  const box = await startBox(image, { env: { PLUGIN_HOST_GRPC_PORTT: '1' } });
+  const { code } = await box.ended;
+  assert.notEqual(code, 0);
+  assert.match(box.output(), /PLUGIN_HOST_GRPC_PORTT/);
 });
