@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromRoot } from '../support/paths.js';
 
@@ -61,9 +62,9 @@ export interface Box {
 
 /**
  * Starts the image as an engine would: its user, folder, environment and command, with a read-only root. Resolves once
- * the command runs as process 1, or has ended already.
+ * the command runs as process 1, or has ended already. Ends with the test at the latest.
  */
-export async function startBox(image: Image, options: BoxOptions = {}): Promise<Box> {
+export async function startBox(t: TestContext, image: Image, options: BoxOptions = {}): Promise<Box> {
   const { config, rootfs } = image;
   const env = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
   const command = options.command ?? [...config.Entrypoint, ...config.Cmd];
@@ -97,6 +98,11 @@ export async function startBox(image: Image, options: BoxOptions = {}): Promise<
     const user = ['--setgid', gid, '--setuid', uid];
     return ['--target', String(pid()), ...namespaces, ...user, '/usr/bin/env', '-i', ...env, ...inside];
   };
+  t.after(async () => {
+    // Process 1 and all below it go with the outer process.
+    child.kill('SIGKILL');
+    await ended;
+  });
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   let over = false;
   void ended.then(() => {

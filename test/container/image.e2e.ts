@@ -52,14 +52,22 @@ function checkHealth(box: Box): { healthy: boolean; said: string } {
   return { healthy: status === 0, said: stdout + stderr };
 }
 
-async function untilHealthy(box: Box): Promise<void> {
+/** Asks as a probe does, until the answer is yes. */
+async function until(what: string, box: Box, probe: () => { healthy: boolean; said: string }): Promise<void> {
   const end = Date.now() + 60_000;
   for (;;) {
-    const { healthy, said } = checkHealth(box);
+    const { healthy, said } = probe();
     if (healthy) return;
-    if (Date.now() > end) throw new Error(`not healthy: ${said}\n${box.output()}`);
+    if (Date.now() > end) throw new Error(`not ${what}: ${said}\n${box.output()}`);
     await sleep(250);
   }
+}
+
+/** The readiness probe of an orchestrator. */
+function checkReady(box: Box): { healthy: boolean; said: string } {
+  const ask = "fetch('http://127.0.0.1:9090/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))";
+  const { status, stdout, stderr } = box.exec(['node', '-e', ask]);
+  return { healthy: status === 0, said: stdout + stderr };
 }
 
 const cli = (box: Box, ...words: string[]) => box.exec([...image.config.Entrypoint, ...words]);
@@ -102,8 +110,8 @@ test('nothing in the image belongs to the user it runs as', () => {
   );
 });
 
-test('without a daemon the health check fails and says why', async () => {
-  const box = await startBox(image, { command: ['sleep', '60'] });
+test('without a daemon the health check fails and says why', async (t) => {
+  const box = await startBox(t, image, { command: ['sleep', '60'] });
   const { healthy, said } = checkHealth(box);
   assert.equal(healthy, false);
   assert.match(said, /not healthy on port 9090: /);
@@ -111,10 +119,14 @@ test('without a daemon the health check fails and says why', async () => {
   await box.ended;
 });
 
-test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIGTERM, on a read-only root', async () => {
-  const box = await startBox(image, { env: { PLUGIN_HOST_CONFIG: '/mnt/plugin-host.json' }, volume: [volume, '/mnt'] });
+test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIGTERM, on a read-only root', async (t) => {
+  const box = await startBox(t, image, {
+    env: { PLUGIN_HOST_CONFIG: '/mnt/plugin-host.json' },
+    volume: [volume, '/mnt'],
+  });
   box.start(['node', '/app/dist/plugins/demo/remote.js', '--port', '9100']);
-  await untilHealthy(box);
+  await until('healthy', box, () => checkHealth(box));
+  await until('ready', box, () => checkReady(box));
 
   const status = readFileSync(`/proc/${box.pid()}/status`, 'utf8');
   const uid = image.config.User.split(':')[0];
@@ -135,8 +147,8 @@ test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIG
   assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
 });
 
-test('a daemon that cannot start ends with a code that is not 0, and says why', async () => {
-  const box = await startBox(image, { env: { PLUGIN_HOST_GRPC_PORTT: '1' } });
+test('a daemon that cannot start ends with a code that is not 0, and says why', async (t) => {
+  const box = await startBox(t, image, { env: { PLUGIN_HOST_GRPC_PORTT: '1' } });
   const { code } = await box.ended;
   assert.notEqual(code, 0);
   assert.match(box.output(), /PLUGIN_HOST_GRPC_PORTT/);
