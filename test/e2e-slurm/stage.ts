@@ -7,7 +7,7 @@ import { Engine } from './engine.js';
 import { ensureSlurmInstalled, JOB_USER } from './packages.js';
 import { QueueWatch } from './queue-watch.js';
 
-export const READ_LIMIT = { qps: 4, burst: 8 };
+export const READ_LIMIT = { qps: 4, burst: 5 };
 export const WRITE_LIMIT = { qps: 5, burst: 10 };
 /** Fewer than the tasks of the second half, so that some wait for a token. */
 const QUOTA = 24;
