@@ -6,7 +6,7 @@ import { environmentSchema, type SlurmSettings } from './settings.js';
 const text = z.string().min(1);
 
 /** What a task says in its template's `custom` field. Every key is optional; an unknown one is an error. */
-const customSchema = z
+export const customSchema = z
   .strictObject({
     cluster: text.optional(),
     /** The batch script, with or without a `#!` line. Never rendered: inputs are variables, `$INPUT_<name>`. */
