@@ -1,10 +1,10 @@
-// npm run interop:flyte1 -- [--service daemon|python] [--plugin connector-service|agent-service] [--cases a,b] [--keep]
+// npm run interop:flyte1 -- [--service daemon|python] [--plugin connector-service|agent-service] [--cases a,b] [--record] [--keep]
 // Drives the daemon with the plugin code of the Flyte 1 engine. Needs Go; --service python needs Python as well.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LIMITS } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
-import { buildGo, interop, options, runCases, summary } from './tools.mjs';
+import { buildGo, interop, options, record, runCases, summary } from './tools.mjs';
 
 const wanted = options();
 const service = wanted.service ?? 'daemon';
@@ -28,5 +28,10 @@ for (const plugin of plugins) {
   });
 }
 
+if (wanted.record)
+  record(
+    `${service}-flyte1`,
+    results.filter(({ client }) => client === 'connector-service'),
+  );
 if (typeof wanted.json === 'string') writeFileSync(wanted.json, `${JSON.stringify(results, null, 1)}\n`);
 process.exit(summary(results));

@@ -1,13 +1,22 @@
 // npm run interop:flyte2 -- [--cases a,b] [--keep] [--json FILE]
 // Drives the daemon over the Flyte 2 protocol with the stock stubs, in the rounds of its engine. Needs Python.
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LIMITS } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
-import { ensurePython, interop, options, runCases, summary } from './tools.mjs';
+import { ensurePython, interop, options, printed, runCases, summary } from './tools.mjs';
 
 const wanted = options();
 const python = ensurePython();
+
+/** The value of the secret that the case `connection` sends. */
+const SECRET = 's3cret';
+
+function secretsResult(log) {
+  const text = readFileSync(log, 'utf8');
+  const ok = text.includes('"task.created"') && !text.includes(SECRET);
+  return printed({ case: 'secrets-not-logged', ok, detail: `${text.length} bytes of log at level debug`, ms: 0 });
+}
 
 const results = await onStage('daemon', wanted.keep, async ({ data, remote, urls, service }) => {
   const found = await runCases(python, [
@@ -18,6 +27,7 @@ const results = await onStage('daemon', wanted.keep, async ({ data, remote, urls
   ]);
   if (wanted.cases === undefined) {
     found.push(limitResult(remote, 'read', LIMITS.read), limitResult(remote, 'write', LIMITS.write));
+    found.push(secretsResult(service.log));
   }
   return found;
 });

@@ -1,9 +1,9 @@
-// npm run interop:python -- [--service daemon|python] [--cases a,b] [--keep] [--json FILE]
+// npm run interop:python -- [--service daemon|python] [--cases a,b] [--record] [--keep] [--json FILE]
 // Calls every RPC of the Flyte 1 services with the stock Python stubs. Needs Python.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { onStage } from './stage.mjs';
-import { ensurePython, interop, options, runCases, summary } from './tools.mjs';
+import { ensurePython, interop, options, record, runCases, summary } from './tools.mjs';
 
 const wanted = options();
 const service = wanted.service ?? 'daemon';
@@ -19,5 +19,6 @@ const results = await onStage(service, wanted.keep, ({ data, urls, service: runn
 );
 
 const named = results.map((result) => ({ ...result, client: 'python' }));
+if (wanted.record) record(`${service}-python`, results);
 if (typeof wanted.json === 'string') writeFileSync(wanted.json, `${JSON.stringify(named, null, 1)}\n`);
 process.exit(summary(results));

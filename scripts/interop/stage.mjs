@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { limitExcess, Remote } from '../../test/interop/remote/remote.mjs';
 import { DaemonService, PythonService } from './services.mjs';
+import { printed } from './tools.mjs';
 
 const SERVICES = { daemon: DaemonService, python: PythonService };
 
@@ -45,10 +46,10 @@ export function limitResult(remote, kind, limit, plugin = 'interop') {
   const calls = remote.calls.filter((call) => call.kind === kind && call.plugin === plugin).map((call) => call.at);
   const worst = limitExcess(calls, limit);
   const seen = `most in any window: ${worst.count} in ${worst.seconds.toFixed(1)} s`;
-  return {
+  return printed({
     case: `${kind}-limit-held`,
     ok: calls.length > 0 && worst.excess <= limit.qps * JITTER_S,
     detail: `${calls.length} calls; ${seen}, limit ${limit.burst} + ${limit.qps}/s, excess ${worst.excess.toFixed(1)}`,
     ms: 0,
-  };
+  });
 }

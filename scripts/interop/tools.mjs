@@ -63,6 +63,13 @@ export async function freePort() {
   return port;
 }
 
+/** Prints a result's line and answers it. */
+export function printed(result) {
+  const took = result.ms > 0 ? ` (${(result.ms / 1000).toFixed(1)} s)` : '';
+  console.log(`${result.ok ? 'ok  ' : 'FAIL'} ${result.case}${took} ${result.detail}`);
+  return result;
+}
+
 /** Runs a program that prints one JSON line a case; answers the parsed lines and prints each as it comes. */
 export async function runCases(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], ...options });
@@ -75,14 +82,35 @@ export async function runCases(command, args, options = {}) {
       console.log(line);
       continue;
     }
-    results.push(result);
-    const seconds = (result.ms / 1000).toFixed(1);
-    console.log(`${result.ok ? 'ok  ' : 'FAIL'} ${result.case} (${seconds} s) ${result.detail}`);
+    results.push(printed(result));
   }
   const code = child.exitCode ?? (await new Promise((resolve) => child.once('exit', resolve)));
   if (code !== 0 && code !== 1)
     results.push({ case: 'the client itself', ok: false, detail: `ended with ${code}`, ms: 0 });
   return results;
+}
+
+/** One line that does not change from run to run: no ports, folders, run ids or traces. */
+function steady(detail) {
+  const [said, trace] = detail.split(/\s+Trace:\s/);
+  const message = trace === undefined ? '' : (/Message:\s+(.*)$/s.exec(trace)?.[1] ?? '');
+  const line = `${said} ${message}`
+    .replace(/\s+/g, ' ')
+    .replace(/file:\/\/\/\S+/g, 'file://…')
+    .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1')
+    .replace(/-[0-9a-f]{11}\b/g, '')
+    .replace(/\bjob-\d+/g, 'job')
+    .replace(/\b\d+ ms\b/g, '… ms')
+    .trim();
+  return line.length > 160 ? `${line.slice(0, 157)}…` : line;
+}
+
+/** Writes results for docs/compatibility.md, sorted by case. */
+export function record(file, results) {
+  const kept = results
+    .map(({ case: name, ok, detail }) => ({ case: name, ok, detail: steady(detail) }))
+    .sort((one, two) => one.case.localeCompare(two.case));
+  writeFileSync(path.join(interop, 'results', `${file}.json`), `${JSON.stringify(kept, null, 2)}\n`);
 }
 
 /** Prints the sum and answers the exit code. */

@@ -35,6 +35,8 @@ func pluginSpins(ctx context.Context, e *Env, name string) (string, error) {
 	if err := spinning.Round(ctx); err != nil {
 		return "", err
 	}
+	// Where the spinning stops the service, the cases that follow wait until it is over.
+	defer func() { _ = eventually(40*time.Second, func() error { return e.listOnce(ctx, time.Second) }) }()
 	slowest := time.Duration(0)
 	until := time.Now().Add(20 * time.Second)
 	for time.Now().Before(until) {

@@ -384,7 +384,7 @@ async def sdk_raw_container(env, name):
     action.expect("SUCCEEDED")
     (job,) = await env.control.expect_count(name, 1)
     check(job["seen"]["image"] == "docker.io/library/busybox:1", str(job["seen"]))
-    return " ".join(job["seen"]["command"])
+    return " ".join(job["seen"]["args"])
 
 
 @case("outputs-file-based")
