@@ -1,0 +1,45 @@
+import { taskIdOf } from '../model/attempt-key.js';
+import type { CreateTask } from './create.js';
+import type { DeleteList } from './delete-list.js';
+import type { TasksDeps } from './deps.js';
+import type { Handles } from './handles.js';
+import type { HandleHints } from './types.js';
+
+interface Parts {
+  readonly handles: Handles;
+  readonly creates: CreateTask;
+  readonly deletes: DeleteList;
+}
+
+/**
+ * Ends the incarnation that a handle names; resolves once the intent is safe (design 1a, Delete). What memory does not
+ * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel.
+ */
+export async function deleteTask(
+  deps: TasksDeps,
+  { handles, creates, deletes }: Parts,
+  bytes: Buffer,
+  reason: string,
+  hints: HandleHints,
+): Promise<void> {
+  const found = handles.find(bytes, hints);
+  if (found.kind === 'deleted') return deletes.safe(found.id);
+  if (found.kind === 'held') {
+    const { safe, gone } = creates.cancelTask(found.task, reason);
+    gone.catch((error: unknown) => deps.events.fault?.('delete', error));
+    return safe;
+  }
+  const { identity, meta } = found.handle;
+  deps.store.tombstones.set(identity.key, identity.incarnation);
+  if (meta === undefined) return;
+  await deletes.owe({
+    id: taskIdOf(identity.key, identity.incarnation),
+    identity,
+    meta,
+    outputPrefix: hints.outputPrefix,
+    connection: hints.connection,
+    connectionUntilMs: deps.clock.now() + deps.options.connectionTtlMs,
+    reason,
+    readFirst: true,
+  });
+}

@@ -1,0 +1,29 @@
+import type { TaskRecord } from '../model/task-record.js';
+import type { TasksDeps } from './deps.js';
+import { errorOf } from './failures.js';
+import type { Handles } from './handles.js';
+import type { ReadSink } from './reads.js';
+import { runtimeOf } from './runtime.js';
+import type { CallScope, HandleHints } from './types.js';
+
+/** Reads the remote now; a task that has no job, or is over, is answered from memory. Throws what the read failed with. */
+export async function getTask(
+  deps: TasksDeps,
+  { handles, reads }: { readonly handles: Handles; readonly reads: ReadSink },
+  bytes: Buffer,
+  hints: HandleHints,
+  scope: CallScope,
+): Promise<TaskRecord> {
+  const task = await handles.resolve(bytes, hints, scope);
+  if (task.stage !== 'live') return task;
+  const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
+  const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);
+  await reads.settled(task.id);
+  if (outcome.ok || isOver(task)) return task;
+  throw errorOf(outcome.failure, task.identity.plugin, 'reading the task');
+}
+
+/** The read may have ended the task; the compiler does not know that the record changes meanwhile. */
+function isOver(task: TaskRecord): boolean {
+  return task.stage === 'over';
+}
