@@ -40,6 +40,7 @@ exitNow(
       stdout: process.stdout,
       stderr: process.stderr,
       signals,
+      atExit: (fn) => void process.once('exit', fn),
     },
     packageVersion(),
   ),

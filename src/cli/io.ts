@@ -7,8 +7,10 @@ export interface CliIo {
   readonly cwd: string;
   readonly stdin: Readable & { readonly isTTY?: boolean | undefined };
   readonly stdout: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
-  readonly stderr: Writable & { readonly isTTY?: boolean | undefined };
+  readonly stderr: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
   readonly signals: SignalSource;
+  /** Registers what has to be done, synchronously, however the process ends short of SIGKILL. */
+  atExit(fn: () => void): void;
 }
 
 /** Writes lines to standard output: what the command was asked for. */
@@ -23,7 +25,8 @@ export function note(io: CliIo, ...lines: readonly string[]): void {
 
 /** Whether colours and moving lines are welcome. */
 export function isTerminal(io: CliIo): boolean {
-  return io.stderr.isTTY === true && io.env.TERM !== 'dumb' && io.env.CI === undefined;
+  // A terminal of no width (a pseudo-terminal that nobody sized) would keep the moving line clearing for ever.
+  return io.stderr.isTTY === true && (io.stderr.columns ?? 0) > 0 && io.env.TERM !== 'dumb' && io.env.CI === undefined;
 }
 
 /**

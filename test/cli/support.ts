@@ -46,7 +46,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Cli
     throw new Error(`nobody listened for ${signal}`);
   });
   const { env = {}, cwd = process.cwd() } = options;
-  const io = { env, cwd, stdin, stdout: out.stream, stderr: err.stream, signals };
+  const io = { env, cwd, stdin, stdout: out.stream, stderr: err.stream, signals, atExit: () => {} };
   const exitCode = runCli(args, io, '9.8.7');
   return {
     signals,

@@ -29,6 +29,8 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
     redactNames: config.log.redact,
     secrets: secretValues(effective),
   });
+  // Lines are written behind; a crash must not take the last ones along.
+  io.atExit(() => log.flush());
   log.emit('config.loaded', { files, set: effective.size });
   for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
   const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });
