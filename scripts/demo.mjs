@@ -23,7 +23,8 @@ const { createDemoRemote } = await import(dist('plugins/demo/remote.js'));
 const literals = makeLiteralCodec(loadFlyteidlCore());
 const startMs = Date.now();
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
-const live = process.stdout.isTTY === true;
+// A terminal that does not say how wide it is cannot be drawn on.
+const live = process.stdout.isTTY === true && process.stdout.columns > 0;
 const spinner = live ? ora({ stream: process.stdout }) : undefined;
 
 /** A line that stays, above whatever moves. */
