@@ -224,7 +224,10 @@ export class TaskStore {
     const entry = task as Entry;
     if (entry.answeredHandle !== undefined) return;
     entry.answeredHandle = handle;
-    if (this.byId(entry.id) === entry) this.#handles.add(handle, entry);
+    if (this.byId(entry.id) !== entry) return;
+    this.#handles.add(handle, entry);
+    // What happened before the task had a name was shown to no watcher.
+    if (entry.phaseVersion > 0) this.#ring.append(entry, false);
   }
 
   /** Further bytes that name the task: the created handle of a task whose accepted one was answered, a foreign meta. */

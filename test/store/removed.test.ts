@@ -78,3 +78,13 @@ test('secrets that came with a call leave memory when their time is over, though
   store.readFailed(task, { code: 'X', message: 'x' }, 1);
   assert.equal(task.connection, undefined);
 });
+
+test('a task that changed before its handle was answered is shown to watchers once it has that name', async () => {
+  const { store, insert } = makeStore();
+  const reader = store.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
+  const task = insert('live');
+  store.observed(task, phaseState('RUNNING'));
+  store.answered(task, Buffer.from('handle'));
+  const event = await reader.next();
+  assert.equal(event?.kind === 'change' && event.change.task, task);
+});

@@ -1,0 +1,141 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Client, createClient, type PluginReport, type TaskStatus } from '../../src/client/index.js';
+import { compiled, fromRoot } from '../support/paths.js';
+import { type Running, start } from '../support/spawn.js';
+import { tempFolder } from '../support/temp.js';
+
+/** A test that hangs fails, and says what it waited for. */
+export const BOUND = { timeout: 120_000 };
+/** How long anything is waited for. Far above what it takes; no assertion depends on it. */
+const PATIENCE_MS = 60_000;
+
+export const DEMO_PLUGIN = fromRoot('dist', 'plugins', 'demo');
+export const FIXTURE_PLUGINS = fromRoot('test', 'fixtures', 'plugins');
+
+type Json = { readonly [key: string]: unknown };
+
+/** Limits that are in nobody's way. */
+const WIDE = { qps: 5_000, burst: 5_000 };
+export const WIDE_LIMITS = { readRateLimiter: WIDE, writeRateLimiter: WIDE };
+
+/** A daemon's config: quick where a default would only make a test wait. */
+export function configOf(plugins: Json, parts: Json = {}): Json {
+  return {
+    grpc: { port: 0 },
+    admin: { host: '127.0.0.1', port: 0 },
+    refresh: { minInterval: '50ms' },
+    shutdown: { drainDelay: '0ms', grace: '20s', forceAfter: '100s' },
+    plugins,
+    ...parts,
+  };
+}
+
+export function demoEntry(url: string, parts: Json = {}): Json {
+  return { source: DEMO_PLUGIN, settings: { url }, config: WIDE_LIMITS, ...parts };
+}
+
+/** The daemon as a process of its own, as an operator starts it. */
+export interface DaemonProcess {
+  readonly running: Running;
+  readonly pid: number;
+  readonly grpc: string;
+  readonly admin: string;
+  readonly client: Client;
+  /** Process ids of its children now. */
+  children(): number[];
+  http(path: string, init?: RequestInit): Promise<{ readonly status: number; readonly body: string }>;
+  plugin(id: string): Promise<PluginReport>;
+}
+
+/** Starts `plugin-host serve` with a config file; nothing is awaited. */
+export function spawnServe(t: TestContext, config: Json, folder = tempFolder(t)): Running {
+  const file = path.join(folder, 'config.json');
+  writeFileSync(file, JSON.stringify(config));
+  return start(t, process.execPath, [compiled('src/main.ts'), 'serve', '--config', file], { cwd: folder });
+}
+
+/** Starts the daemon and resolves when it serves. */
+export async function startServe(t: TestContext, config: Json, folder?: string): Promise<DaemonProcess> {
+  const running = spawnServe(t, config, folder);
+  const [, grpc, admin] = await running.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)","admin":"([^"]+)"/);
+  const pid = running.child.pid as number;
+  const client = createClient({ address: grpc as string, deadlineMs: PATIENCE_MS });
+  t.after(() => client.close());
+  return {
+    running,
+    pid,
+    grpc: grpc as string,
+    admin: admin as string,
+    client,
+    children: () => childrenOf(pid),
+    async http(url, init) {
+      const response = await fetch(`http://${admin}${url}`, init);
+      return { status: response.status, body: await response.text() };
+    },
+    async plugin(id) {
+      const found = (await client.listPlugins()).find((one) => one.id === id);
+      if (found === undefined) throw new Error(`ListPlugins has no plugin ${id}`);
+      return found;
+    },
+  };
+}
+
+export function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim();
+  return text === '' ? [] : text.split(' ').map(Number);
+}
+
+/** Whether a process runs; one that ended and waits to be reaped does not. */
+export function runs(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+/** Looks until `look` answers something other than undefined or false. */
+export async function until<T>(what: string, look: () => T | Promise<T>): Promise<Exclude<T, undefined | false>> {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const seen = await look();
+    if (seen !== undefined && seen !== false) return seen as Exclude<T, undefined | false>;
+    if (Date.now() > end) throw new Error(`waited ${PATIENCE_MS} ms in vain for ${what}`);
+    await sleep(20);
+  }
+}
+
+/** The state of a task once it satisfies the test. */
+export function statusWhere(
+  client: Client,
+  handle: Uint8Array,
+  what: string,
+  matches: (status: TaskStatus) => boolean,
+): Promise<TaskStatus> {
+  return until(`a task ${what}`, async () => {
+    const status = await client.status(handle);
+    return matches(status) ? status : undefined;
+  });
+}
+
+/** Ports that were free a moment ago, for a daemon that is started twice at one address. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.once('listening', resolve))));
+  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/** Events of the daemon's log, in order. */
+export function logOf(running: Running): Record<string, unknown>[] {
+  return running
+    .output()
+    .split('\n')
+    .filter((line) => line.startsWith('{') && line.endsWith('}'))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
