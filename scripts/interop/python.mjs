@@ -9,14 +9,19 @@ const wanted = options();
 const service = wanted.service ?? 'daemon';
 const python = ensurePython();
 
-const results = await onStage(service, wanted.keep, ({ data, urls, service: running }) =>
-  runCases(python, [
-    path.join(interop, 'python', 'flyte1_client.py'),
-    ...['--endpoint', running.endpoint, '--control', urls.control, '--data', data],
-    ...['--fixtures', path.join(interop, 'fixtures', 'flyte1')],
-    ...(wanted.cases === undefined ? [] : ['--cases', wanted.cases]),
-  ]),
-);
+const run = (kind, cases) =>
+  onStage(kind, wanted.keep, ({ data, urls, service: running }) =>
+    runCases(python, [
+      path.join(interop, 'python', 'flyte1_client.py'),
+      ...['--endpoint', running.endpoint, '--control', urls.control, '--data', data],
+      ...['--fixtures', path.join(interop, 'fixtures', 'flyte1')],
+      ...(cases === undefined ? [] : ['--cases', cases]),
+    ]),
+  );
+
+const results = await run(service, wanted.cases);
+// Starts with the Python service, which the daemon replaces at the same address while tasks run.
+if (service === 'daemon' && wanted.cases === undefined) results.push(...(await run('python', 'moved-to-the-daemon')));
 
 const named = results.map((result) => ({ ...result, client: 'python' }));
 if (wanted.record) record(`${service}-python`, results);

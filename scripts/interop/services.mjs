@@ -87,8 +87,8 @@ export class PythonService extends Service {
 }
 
 export class DaemonService extends Service {
-  static async make(directory, remote) {
-    const service = new DaemonService(directory, await freePort());
+  static async make(directory, remote, port) {
+    const service = new DaemonService(directory, port ?? (await freePort()));
     service.main = requireBuild();
     service.adminPort = await freePort();
     service.configFile = path.join(directory, 'config.json');

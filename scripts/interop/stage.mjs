@@ -22,6 +22,12 @@ export async function onStage(kind, keep, work) {
   try {
     service = await SERVICES[kind].make(directory, urls.url);
     remote.routes.set('restart', (wanted) => service.restart(wanted));
+    remote.routes.set('swap', async () => {
+      const { port } = service;
+      await service.stop();
+      service = await DaemonService.make(directory, urls.url, port);
+      await service.start();
+    });
     await service.start();
     return await work({ data, remote, urls, service });
   } finally {

@@ -253,6 +253,31 @@ async def reflection(env, name):
     return ", ".join(sorted(services))
 
 
+@case("moved-to-the-daemon", asked=True)
+async def moved(env, name):
+    """The service behind the address is exchanged while two tasks run; one goes on, one is deleted."""
+    kept = await env.create(name, {"hold": True})
+    dropped = await env.create(f"{name}-dropped", {"hold": True})
+    for meta in (kept, dropped):
+        await env.until(meta, {Phase.RUNNING})
+    await env.control.call("swap", {})
+    for attempt in range(20):
+        try:
+            await env.delete(dropped)
+            break
+        except grpc.aio.AioRpcError as error:
+            check(error.code() == grpc.StatusCode.UNAVAILABLE and attempt < 19, f"{error.code()}: {error.details()}")
+            await asyncio.sleep(1)
+    await env.control.expect_jobs(f"{name}-dropped", "cancelled")
+    resource = await env.get(kept)
+    check(resource.phase == Phase.RUNNING, f"a running task is {Phase.Phase.Name(resource.phase)} after the move")
+    await env.control.release(name)
+    resource = await env.until(kept, TERMINAL)
+    check(resource.phase == Phase.SUCCEEDED, f"{Phase.Phase.Name(resource.phase)}: {resource.message}")
+    await env.control.expect_jobs(name, "succeeded")
+    return "one job went on, one was cancelled; nothing was created again"
+
+
 async def make_env(args):
     return Env(args)
 

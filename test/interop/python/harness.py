@@ -76,16 +76,19 @@ class Cases:
     def __init__(self):
         self._cases = []
 
-    def case(self, name, serial=False):
+    def case(self, name, serial=False, asked=False):
+        """`asked` ones run only where they are named."""
+
         def add(function):
-            self._cases.append((name, serial, function))
+            self._cases.append((name, serial, asked, function))
             return function
 
         return add
 
     def choose(self, names):
         wanted = names.split(",") if names else None
-        return [case for case in self._cases if wanted is None or case[0] in wanted]
+        chosen = [case for case in self._cases if (not case[2] if wanted is None else case[0] in wanted)]
+        return [(name, serial, function) for name, serial, _, function in chosen]
 
 
 async def run_one(name, function, env):

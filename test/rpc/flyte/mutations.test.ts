@@ -6,11 +6,13 @@ import { peekResourceMeta } from '../../../src/rpc/flyte/request-fields.js';
 import {
   createRequest,
   decode,
+  duplex,
   encode,
   executionMetadata,
   FLYTE1,
   PROTOCOLS,
   type Protocol,
+  serverStream,
   startFlyte,
   template,
 } from './support.js';
@@ -38,6 +40,18 @@ function mutations(valid: Buffer): fc.Arbitrary<Buffer> {
 
 const PROPER: ReadonlySet<number | undefined> = new Set([undefined, status.INVALID_ARGUMENT, status.NOT_FOUND]);
 
+const SYNC = '/flyteidl.service.SyncAgentService/ExecuteTaskSync';
+const SYNC_INPUTS = encode(FLYTE1, 'ExecuteTaskSyncRequest', { inputs: {} });
+
+const syncHeader = () =>
+  encode(FLYTE1, 'ExecuteTaskSyncRequest', {
+    header: {
+      template: template(FLYTE1),
+      outputPrefix: 's3://b/e1/n0/data/0',
+      taskExecutionMetadata: executionMetadata(FLYTE1),
+    },
+  });
+
 async function requests(protocol: Protocol, resourceMeta: Buffer): Promise<Record<string, Buffer>> {
   const about = { resourceMeta, taskCategory: { name: 'demo', version: 1 } };
   return {
@@ -47,6 +61,8 @@ async function requests(protocol: Protocol, resourceMeta: Buffer): Promise<Recor
     }),
     GetTask: encode(protocol, 'GetTaskRequest', { ...about, outputPrefix: 's3://b/o' }),
     DeleteTask: encode(protocol, 'DeleteTaskRequest', about),
+    GetTaskLogs: encode(protocol, 'GetTaskLogsRequest', { ...about, lines: 10, token: 't' }),
+    ...(protocol.version === 1 ? { ExecuteTaskSync: syncHeader() } : {}),
     GetTaskMetrics: encode(protocol, 'GetTaskMetricsRequest', {
       ...about,
       queries: ['cpu'],
@@ -61,12 +77,19 @@ for (const protocol of PROTOCOLS) {
     const resourceMeta = await flyte.created(protocol);
     const valid = await requests(protocol, resourceMeta);
     const methods = Object.keys(valid);
+    const client = flyte.raw();
+    const send = async (method: string, bytes: Buffer) => {
+      if (method === 'GetTaskLogs') return serverStream(client, `/${protocol.asyncService}/${method}`, bytes);
+      if (method === 'ExecuteTaskSync') return duplex(client, SYNC, [bytes, SYNC_INPUTS]);
+      const { error } = await flyte.async(protocol, method, bytes);
+      return { code: error?.code, details: error?.details };
+    };
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(...methods).chain((method) => fc.tuple(fc.constant(method), mutations(valid[method]!))),
         async ([method, bytes]) => {
-          const { error } = await flyte.async(protocol, method, bytes);
-          assert.ok(PROPER.has(error?.code), `${method}: ${error?.code} ${error?.details}`);
+          const { code, details } = await send(method, bytes);
+          assert.ok(PROPER.has(code), `${method}: ${code} ${details}`);
         },
       ),
       { numRuns: 1000 },
