@@ -44,7 +44,8 @@ export class ReadSink {
   }
 
   /** A state that the plugin told, by a read or already by create. */
-  state(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): ReadDecision {
+  state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): ReadDecision {
+    const state = withAbortError(told);
     const { store, options, events } = this.#deps;
     const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
     const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
@@ -115,6 +116,13 @@ export class ReadSink {
       .finally(() => this.#writing.delete(task.id));
     this.#writing.set(task.id, writing);
   }
+}
+
+/** Callers find an error with every way a task can fail; a plugin gives an abort a reason only. */
+function withAbortError(state: PhaseState): PhaseState {
+  if (state.phase !== 'ABORTED' || state.error !== undefined) return state;
+  const message = state.reason === '' ? 'the job was aborted at the remote' : state.reason;
+  return { ...state, error: { code: 'TASK_ABORTED', message, kind: 'USER' } };
 }
 
 function targetOf(task: TaskRecord): OutputTarget {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { encodeHandle, type TaskIdentity } from '../../src/model/handle.js';
+import { phaseState } from '../../src/model/phase-state.js';
 import { created, fail, HINTS, held, literals, makeHarness, ok, running, settle, success } from './harness.js';
 
 function identity(name: string, parts: Partial<TaskIdentity> = {}): TaskIdentity {
@@ -139,6 +140,21 @@ test('polling brings the task to its end, frees the token once, and polls no mor
   assert.equal(task.state.phase, 'SUCCESS');
   assert.equal(reads, 4);
   assert.equal(h.runtime.quotas.snapshot()[0]?.used, 0);
+  await h.stop();
+});
+
+test('a job that was aborted at the remote ends with an error that says so', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => ok(phaseState('ABORTED', { reason: 'cancelled by an administrator' }));
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(60_000);
+  assert.equal(task.state.phase, 'ABORTED');
+  assert.deepEqual(task.state.error, {
+    code: 'TASK_ABORTED',
+    message: 'cancelled by an administrator',
+    kind: 'USER',
+  });
   await h.stop();
 });
 
