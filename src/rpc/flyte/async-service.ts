@@ -31,8 +31,6 @@ const READ_SHARE = 1 / 3;
 interface AboutTask {
   readonly handle: Buffer;
   readonly hints: HandleHints;
-  readonly taskType: string;
-  readonly taskTypeVersion: number;
   readonly message: Message;
 }
 
@@ -142,7 +140,7 @@ class AsyncService {
     );
     const taskTypeVersion = Number(message.taskCategory?.version ?? 0);
     await this.#tasks.adoptForeign(handle, taskType, taskTypeVersion, hints, call);
-    return { handle, hints, taskType, taskTypeVersion, message };
+    return { handle, hints, message };
   }
 }
 

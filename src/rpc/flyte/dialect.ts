@@ -9,8 +9,6 @@ import { FLYTE1_SERVICES, FLYTE2_SERVICES } from '../../idl/load.js';
 export interface Dialect {
   readonly version: 1 | 2;
   readonly idl: Idl;
-  /** Package of the request and answer messages. */
-  readonly messages: string;
   readonly templateType: string;
   readonly asyncService: string;
   readonly metadataService: string;
@@ -18,6 +16,7 @@ export interface Dialect {
   readonly slot: number;
   /** Encodes a google.protobuf.Struct whose fields are given as an object. */
   readonly struct: Codec;
+  /** Of a request or answer message, by its name without package. */
   codec(name: string): Codec;
 }
 
@@ -25,7 +24,6 @@ export function flyte1(idl: Idl, struct: Codec): Dialect {
   return {
     version: 1,
     idl,
-    messages: 'flyteidl.admin',
     templateType: 'flyteidl.core.TaskTemplate',
     asyncService: FLYTE1_SERVICES.asyncAgent,
     metadataService: FLYTE1_SERVICES.metadata,
@@ -39,7 +37,6 @@ export function flyte2(idl: Idl, struct: Codec): Dialect {
   return {
     version: 2,
     idl,
-    messages: 'flyteidl2.connector',
     templateType: 'flyteidl2.core.TaskTemplate',
     asyncService: FLYTE2_SERVICES.asyncConnector,
     metadataService: FLYTE2_SERVICES.metadata,

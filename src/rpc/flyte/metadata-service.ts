@@ -37,7 +37,7 @@ const WORDS = {
   2: { get: 'GetConnector', list: 'ListConnectors', one: 'connector', many: 'connectors' },
 } as const;
 
-/** What a Flyte 2 engine cannot route here: it has no sync service, and takes an async task for every type. */
+/** AgentMetadataService of Flyte 1, ConnectorMetadataService of Flyte 2: answered from memory, in whatever state we are. */
 export function createMetadataService(
   tasks: Pick<Tasks, 'listPlugins'>,
   dialect: Dialect,
