@@ -245,7 +245,8 @@ class ComposedDaemon implements Daemon {
     this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();
     this.#graceEndsMs = this.#clock.now() + graceMs;
-    await this.#within(graceMs, this.#finishCalls()); // 4, 5
+    const finished = this.#finishCalls().catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
+    await this.#within(graceMs, finished); // 4, 5
     await this.#releasers.unwind(); // 6, 7, 8
     this.#lifecycle.to('stopped');
   }

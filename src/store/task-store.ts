@@ -331,12 +331,23 @@ export class TaskStore {
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
     // The ring refers to the record for a while yet; its outputs may be megabytes, and nobody may ask for them any more.
     entry.state = { ...entry.state, outputs: { kind: 'none' } };
+    if (entry.meta !== undefined) this.letGo(entry);
     const wasOver = entry.stage === 'over';
     if (!this.#finished.delete(entry.id)) {
       if (!this.#unfinished.delete(entry.id)) return;
       this.#unlink(entry);
     }
     if (!wasOver) this.#events.ended?.(entry);
+  }
+
+  /**
+   * Drops inputs and secrets of a task that was removed or is about to be. Its create may go on after the removal and
+   * needs them; whoever ran it calls this at its end.
+   */
+  letGo(task: TaskRecord): void {
+    const entry = task as Entry;
+    entry.payload = undefined;
+    entry.connection = undefined;
   }
 
   /** What was removed is told nothing more: its late news would count it again and show Watch a task that is gone. */

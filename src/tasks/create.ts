@@ -199,7 +199,8 @@ export class CreateTask {
       .then((end) => {
         this.#waitingBytes -= bytes;
         this.#runs.delete(task.id);
-        if (end.kind === 'taken') this.#startNext(runtime, task);
+        if (end.kind === 'taken' && !this.#stopping) this.#startNext(runtime, task);
+        if (this.#deps.store.byId(task.id) !== task) this.#deps.store.letGo(task);
       })
       .catch((error: unknown) => this.#deps.events.fault?.('create', error));
     run.start();

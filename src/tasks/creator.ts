@@ -308,7 +308,8 @@ export class CreateRun {
     const { store } = this.#deps;
     const first = !this.#mayExist;
     if (answer.existing && first && answer.state !== undefined && isTerminal(answer.state.phase)) {
-      return { kind: 'taken' };
+      // A task that was deleted meanwhile wants no next life, and a job that is over no delete.
+      return { kind: this.#cancelled ? 'cancelled' : 'taken' };
     }
     if (answer.meta.length > META_WARN_BYTES) {
       this.#deps.events.metaLarge?.(this.#task, answer.meta.length);

@@ -15,6 +15,8 @@ export async function getTask(
   scope: CallScope,
 ): Promise<TaskRecord> {
   const task = await handles.resolve(bytes, hints, scope);
+  // Outputs that are being written end the task, and it is not polled meanwhile: there is nothing left to read.
+  await reads.settled(task.id);
   if (task.stage !== 'live') return task;
   const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
   const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);

@@ -123,6 +123,8 @@ export interface HarnessOptions {
   readonly maxTasks?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly journal?: Journal;
+  /** Awaited before outputs are written. */
+  readonly beforeWrite?: () => Promise<void>;
 }
 
 /** The use cases over a fake plugin, with real gate, quotas, schedule and store, on a clock that the test moves. */
@@ -149,6 +151,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   const faults: unknown[] = [];
   const written: { prefix: string; bytes: Buffer }[] = [];
   const writeOutputs = async (prefix: string, bytes: Buffer) => {
+    await given.beforeWrite?.();
     if (given.dataStore === 'fails') throw new Error('disk full');
     written.push({ prefix, bytes });
   };

@@ -3,8 +3,9 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import type { Journal, JournalEntry } from '../../src/journal/journal.js';
 import { encodeHandle } from '../../src/model/handle.js';
+import { phaseState } from '../../src/model/phase-state.js';
 import type { DeleteArgs } from '../../src/model/plugin-call.js';
-import { created, fail, HINTS, held, makeHarness, ok, running, settle, success } from './harness.js';
+import { created, fail, HINTS, held, literals, makeHarness, ok, running, settle, success } from './harness.js';
 
 /** A journal whose next appends of a kind are held or refused by the test. */
 class TestJournal implements Journal {
@@ -198,5 +199,57 @@ test('a resource meta of another service is deleted once; a repeat succeeds and 
   await adopt();
   assert.equal((await settle(h.clock, h.tasks.status(meta, HINTS, h.scope()))).state.error?.code, 'TASK_DELETED');
   assert.equal(h.plugin.count('delete'), 1);
+  await h.stop();
+});
+
+test('a task that is deleted while its create finds a finished job of an earlier life is not started anew', async () => {
+  const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  answer.release(created('{"job":1}', phaseState('SUCCESS'), true));
+  await h.clock.advance(60_000);
+  assert.equal(h.plugin.count('create'), 1);
+  assert.equal(h.store.unfinished, 0);
+  assert.deepEqual({ ...h.store.counts('fake') }, { accepted: 0, creating: 0, live: 0, over: 0 });
+  assert.equal(h.runtime.quotas.holds(task.id), false);
+  assert.equal(task.payload, undefined, 'its inputs are let go');
+  await h.stop();
+});
+
+test('Get of a task whose large outputs are being written awaits them instead of failing', async () => {
+  const writing = held<void>();
+  const h = await makeHarness({ options: { maxInlineOutputBytes: 4 }, beforeWrite: () => writing.promise });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => success(literals('o'));
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+  await h.clock.advance(60_000);
+  assert.equal(h.tasks.peek(handle)?.state.phase, 'QUEUED');
+  const get = h.tasks.get(handle, HINTS, h.scope());
+  await h.clock.advance(1_000);
+  writing.release();
+  assert.equal((await settle(h.clock, get)).state.phase, 'SUCCESS');
+  await h.stop();
+});
+
+test('a task that is deleted while its large outputs are written leaves no count and no token behind', async () => {
+  const writing = held<void>();
+  const h = await makeHarness({
+    options: { maxInlineOutputBytes: 4 },
+    beforeWrite: () => writing.promise,
+    config: { resourceQuotas: { default: 1 } },
+  });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => success(literals('o'));
+  h.plugin.on.delete = () => ok({});
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+  await h.clock.advance(60_000);
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  writing.release();
+  await h.clock.advance(1_000);
+  assert.deepEqual({ ...h.store.counts('fake') }, { accepted: 0, creating: 0, live: 0, over: 0 });
+  assert.equal(h.store.finished, 0);
+  assert.equal(h.runtime.quotas.holds(task.id), false);
   await h.stop();
 });
