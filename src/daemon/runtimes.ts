@@ -34,10 +34,20 @@ export class RuntimeRegistry implements Runtimes {
     return this.#runtimes.values();
   }
 
-  /** A plugin that failed to load gets one as well: a reload may bring it to life. */
+  /**
+   * A plugin that failed to load gets one as well: a reload may bring it to life. One that skipped itself gets its own
+   * when a reload does; until then its handles belong to another daemon.
+   */
   build(host: PluginHost, tasks: TasksControl): void {
     for (const plugin of host.plugins()) {
       if (plugin.state !== 'skipped') this.#runtimes.set(plugin.id, this.#make(plugin, tasks));
+      else {
+        const unlisten = plugin.onStateChange(({ state }) => {
+          if (state !== 'serving') return;
+          unlisten();
+          this.#runtimes.set(plugin.id, this.#make(plugin, tasks));
+        });
+      }
     }
   }
 
