@@ -80,7 +80,9 @@ class TerminalProgress implements Progress {
     this.#nowMs = nowMs;
     this.#startMs = nowMs();
     // Ctrl-C has to arrive as a signal: stdin stays as it is.
-    this.#spinner = ora({ text: this.#line, stream: io.stderr as NodeJS.WriteStream, discardStdin: false }).start();
+    // Whether it is a terminal was decided from what the command was handed, not from this process's environment.
+    const stream = io.stderr as NodeJS.WriteStream;
+    this.#spinner = ora({ text: this.#line, stream, discardStdin: false, isEnabled: true }).start();
     this.#timer = setInterval(() => this.#show(), 1_000);
     this.#timer.unref();
   }
