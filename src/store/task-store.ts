@@ -127,11 +127,21 @@ export class TaskStore {
   }
 
   /** Throws STORE_FULL unless another unfinished task fits. */
-  assertRoom(): void {
-    if (this.#unfinished.size < this.#options.maxTasks) return;
-    throw new HostError(
+  assertRoom(owedDeletes = 0): void {
+    if (this.#unfinished.size + owedDeletes < this.#options.maxTasks) return;
+    const owed = owedDeletes === 0 ? '' : ` and ${owedDeletes} deletes owed`;
+    throw this.#full(`${this.#unfinished.size} unfinished tasks are held${owed}`);
+  }
+
+  /** Throws STORE_FULL when as many deletes are owed as there may be tasks. */
+  assertOwable(owedDeletes: number): void {
+    if (owedDeletes >= this.#options.maxTasks) throw this.#full(`${owedDeletes} deletes are owed`);
+  }
+
+  #full(seen: string): HostError {
+    return new HostError(
       'STORE_FULL',
-      `${this.#unfinished.size} unfinished tasks are held, the bound is store.maxTasks = ${this.#options.maxTasks}; try again when some are over`,
+      `${seen}, the bound is store.maxTasks = ${this.#options.maxTasks}; try again when some are over`,
       { retryAfterMs: 30_000 },
     );
   }
@@ -377,8 +387,7 @@ export class TaskStore {
 
   #finish(entry: Entry): void {
     this.#moveTo(entry, 'over');
-    entry.payload = undefined;
-    entry.connection = undefined;
+    this.letGo(entry);
     this.#unfinished.delete(entry.id);
     this.#keepFinished(entry);
     this.#events.ended?.(entry);

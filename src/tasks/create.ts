@@ -171,7 +171,7 @@ export class CreateTask {
   }
 
   #assertRoom(spec: TaskSpec): void {
-    this.#deps.store.assertRoom();
+    this.#deps.store.assertRoom(this.#deletes.size);
     const { maxWaiting } = this.#deps.options;
     if (this.#runs.size >= maxWaiting) {
       throw new HostError(

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import type { JournalEntry } from '../../src/journal/journal.js';
+import { encodeHandle } from '../../src/model/handle.js';
+import { created, fail, HINTS, makeHarness, ok, running, settle } from './harness.js';
+
+test('owed deletes take room in the store: creates are refused while they fill it, and so are deletes of what memory does not hold', async () => {
+  const h = await makeHarness({ maxTasks: 2 });
+  const full = (error: unknown) =>
+    HostError.is(error) && error.code === 'STORE_FULL' && error.retryAfterMs !== undefined;
+  const create = (name: string) => settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { task, handle: first } = await create('a');
+  for (const handle of [first, (await create('b')).handle]) {
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    // A repeat of what is owed already is no further order.
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  }
+  assert.equal(h.tasks.owedDeletes.size, 2);
+  await assert.rejects(create('c'), full);
+  const { identity } = task;
+  const unknown = encodeHandle({ identity: { ...identity, key: 'f'.repeat(32) }, meta: Buffer.from('{"job":9}') });
+  await assert.rejects(settle(h.clock, h.tasks.delete(unknown, 'r', HINTS, h.scope())), full);
+  h.plugin.on.delete = () => ok({});
+  await h.clock.advance(3_600_000);
+  await settle(h.clock, h.tasks.delete(unknown, 'r', HINTS, h.scope()));
+  assert.equal((await create('c')).task.stage, 'live');
+  await h.stop();
+});
+
+test('secrets that come with a call reach the plugin and are in no handle, journal entry, event or answer', async () => {
+  const entries: JournalEntry[] = [];
+  const events: unknown[] = [];
+  const note = (...args: unknown[]) => void events.push(args);
+  const h = await makeHarness({
+    journal: {
+      durable: true,
+      append: async (entry) => void entries.push(entry),
+      close: async () => {},
+    },
+    events: {
+      accepted: ({ identity, state }) => note(identity, state),
+      createRetried: (_task, ...rest) => note(rest),
+      deleteOwed: note,
+      deleteFailed: note,
+      deleteDone: note,
+    },
+  });
+  const connection = { secrets: { apiKey: 'hush-hush-hush' }, configs: {} };
+  const spec = { connection, node: { nodeKey: 'n', attempt: 0 } };
+  const outcomes = [fail('transient'), created()];
+  h.plugin.on.create = () => outcomes.shift() ?? created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => (events.length < 5 ? fail('transient') : ok({}));
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a', spec), h.scope(3_600_000)));
+  await settle(h.clock, h.tasks.get(handle, { outputPrefix: '', connection }, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  await h.clock.advance(600_000);
+  assert.ok(JSON.stringify(h.plugin.calls).includes('hush-hush-hush'), 'the plugin had the secret');
+  assert.ok(entries.length >= 4 && events.length >= 3);
+  for (const shown of [entries, events, task.state, h.tasks.listPlugins(), h.faults]) {
+    assert.ok(!JSON.stringify(shown).includes('hush-hush-hush'));
+  }
+  assert.ok(!handle.includes('hush'));
+  assert.equal(task.connection, undefined, 'a deleted task, which the ring behind Watch still holds, has no secret');
+  await h.stop();
+});
+
+test('a deleted task that waited holds neither inputs nor secrets any more; one whose job is looked for does until then', async () => {
+  const connection = { secrets: { key: 'hush' }, configs: {} };
+  const inputs = Buffer.alloc(1_000);
+  const waiting = await makeHarness({ config: { resourceQuotas: { default: 0 } } });
+  const first = await settle(
+    waiting.clock,
+    waiting.tasks.create(waiting.spec('a', { connection, inputs }), waiting.scope()),
+  );
+  assert.equal(first.task.payload?.inputs, inputs);
+  await settle(waiting.clock, waiting.tasks.delete(first.handle, 'r', HINTS, waiting.scope()));
+  await waiting.clock.advance(1);
+  assert.deepEqual([first.task.payload, first.task.connection], [undefined, undefined]);
+  await waiting.stop();
+
+  const h = await makeHarness();
+  h.plugin.on.create = () => fail('transient');
+  const second = await settle(h.clock, h.tasks.create(h.spec('b', { connection, inputs }), h.scope()));
+  await settle(h.clock, h.tasks.delete(second.handle, 'r', HINTS, h.scope()));
+  h.plugin.on.create = (args) => (args.inputs === inputs ? created() : fail('permanent'));
+  h.plugin.on.delete = () => ok({});
+  await h.clock.advance(120_000);
+  assert.equal(h.plugin.count('delete'), 1, 'the job was found by its inputs and cancelled');
+  assert.deepEqual([second.task.payload, second.task.connection], [undefined, undefined]);
+  await h.stop();
+});
