@@ -1,4 +1,4 @@
-import type { Config, PluginEntryConfig } from '../config/index.js';
+import type { Config } from '../config/index.js';
 import { compilePluginEntry } from '../config/index.js';
 import type { DataOptions } from '../host/data-options.js';
 import type { PluginEntry } from '../host/types.js';
@@ -9,10 +9,6 @@ export function pluginEntries(config: Config): PluginEntry[] {
   return Object.entries(config.plugins)
     .filter(([, entry]) => entry.enabled)
     .map(([id, entry]) => compilePluginEntry(id, entry));
-}
-
-export function pluginEntryConfig(config: Config, id: string): PluginEntryConfig | undefined {
-  return config.plugins[id];
 }
 
 /** Data store and secrets, for the plugin processes and for outputs that the daemon writes itself. */

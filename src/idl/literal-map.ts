@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { HostError } from '../errors/index.js';
-import { asBuffer, lenField, readFields, WIRE_LEN } from './wire.js';
+import { lenField, readFields, WIRE_LEN } from './wire.js';
 
 /**
  * Named entries as bytes. `flyteidl.core.LiteralMap` (map<string, Literal> literals = 1) and flyteidl2's
@@ -54,11 +54,6 @@ export function readLiteralNames(map: Uint8Array): string[] {
   return readNamedLiterals(map).map((entry) => entry.name);
 }
 
-/** The encoded Literal of this name, or undefined. */
-export function pickLiteral(map: Uint8Array, name: string): Buffer | undefined {
-  return readNamedLiterals(map).find((entry) => entry.name === name)?.value;
-}
-
 /** A LiteralMap (or Inputs, or Outputs) of these entries. A repeated name keeps its last value. */
 export function buildLiteralMap(entries: Iterable<{ readonly name: string; readonly value: Uint8Array }>): Buffer {
   const byName = new Map<string, Uint8Array>();
@@ -67,16 +62,4 @@ export function buildLiteralMap(entries: Iterable<{ readonly name: string; reado
     lenField(ENTRIES, Buffer.concat([lenField(ENTRY_NAME, name), lenField(ENTRY_VALUE, value)])),
   );
   return Buffer.concat(fields);
-}
-
-/** Joins maps; of a repeated name the later map's literal counts. Other fields of all maps are kept. */
-export function mergeLiteralMaps(...maps: readonly Uint8Array[]): Buffer {
-  const entries = maps.flatMap((map) => readNamedLiterals(map));
-  const others: Buffer[] = [];
-  for (const map of maps) {
-    for (const field of readFields(asBuffer(map))) {
-      if (field.number !== ENTRIES || field.wireType !== WIRE_LEN) others.push(field.bytes);
-    }
-  }
-  return Buffer.concat([buildLiteralMap(entries), ...others]);
 }

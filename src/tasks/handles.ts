@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { HostError } from '../errors/index.js';
 import { type TaskId, taskIdOf } from '../model/attempt-key.js';
-import { decodeHandle, encodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
+import { decodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { CreateTask } from './create.js';
 import type { TasksDeps } from './deps.js';
-import { failureState } from './failures.js';
+import { errorOf, failureState } from './failures.js';
 import { runtimeOf } from './runtime.js';
 import type { CallScope, HandleHints } from './types.js';
 import { settledBefore } from './wait.js';
@@ -138,11 +138,7 @@ export class Handles {
         { foreign: bytes, taskType },
         { admission: 'fail-fast', deadlineMs: scope.deadlineMs, signal: scope.signal },
       );
-      if (!outcome.ok)
-        throw new HostError(
-          'PLUGIN_PROCESS_DIED',
-          `plugin "${plugin.id}" could not look at a foreign resource meta: ${outcome.failure.message}`,
-        );
+      if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta');
       if (outcome.value.meta !== undefined) {
         if (store.byHandle(bytes) !== undefined) return;
         const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
@@ -239,9 +235,4 @@ function deletedRecord(bytes: Buffer, identity: Handle['identity'], state: TaskR
 /** Foreign metas have no attempt key; what identifies the task is the meta itself, with its task type. */
 export function foreignKey(bytes: Buffer, taskType: string): string {
   return createHash('sha256').update(`foreign\n${taskType}\n`).update(bytes).digest('hex').slice(0, 32);
-}
-
-/** The handle that names a record when it was created here. */
-export function handleOf(task: TaskRecord): Buffer {
-  return task.answeredHandle ?? encodeHandle({ identity: task.identity, meta: task.meta });
 }

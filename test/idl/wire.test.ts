@@ -2,13 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
-import {
-  buildLiteralMap,
-  mergeLiteralMaps,
-  pickLiteral,
-  readLiteralNames,
-  readNamedLiterals,
-} from '../../src/idl/literal-map.js';
+import { buildLiteralMap, readLiteralNames, readNamedLiterals } from '../../src/idl/literal-map.js';
 import { loadFlyteidl } from '../../src/idl/load.js';
 import { encodeVarint, lenField, readFields, replaceMessage, splitMessage, takeMessage } from '../../src/idl/wire.js';
 
@@ -132,8 +126,8 @@ test('literal maps keep literals byte by byte, names in order, the last of a rep
     { name: '__proto__', value: Buffer.concat([future, future]) },
   ]);
   assert.deepEqual(readLiteralNames(map), ['__proto__', '', 'ü']);
-  assert.deepEqual(pickLiteral(map, '__proto__'), Buffer.concat([future, future]));
-  assert.equal(pickLiteral(map, 'absent'), undefined);
+  assert.deepEqual(readNamedLiterals(map)[0]?.value, Buffer.concat([future, future]));
+  assert.throws(() => readLiteralNames(map.subarray(0, 3)), undecodable);
   assert.deepEqual(buildLiteralMap(readNamedLiterals(map)), map);
 });
 
@@ -150,23 +144,4 @@ test('a map that protobufjs encoded has the names and literals that protobufjs d
     Object.entries(literals).map(([name, value]) => ({ name, value: literal.encode(value) })),
   );
   assert.deepEqual(rebuilt, bytes);
-});
-
-test('merging lets later literals win and keeps fields beside the entries', () => {
-  const context = lenField(2, 'context');
-  const one = buildLiteralMap([
-    { name: 'a', value: Buffer.from([1]) },
-    { name: 'b', value: Buffer.from([2]) },
-  ]);
-  const two = buildLiteralMap([{ name: 'b', value: Buffer.from([3]) }]);
-  const merged = mergeLiteralMaps(Buffer.concat([context, one]), two);
-  assert.deepEqual(
-    readNamedLiterals(merged).map(({ name, value }) => [name, value[0]]),
-    [
-      ['a', 1],
-      ['b', 3],
-    ],
-  );
-  assert.ok(merged.includes(context));
-  assert.throws(() => readLiteralNames(merged.subarray(0, 3)), undecodable);
 });

@@ -253,3 +253,24 @@ test('a task that is deleted while its large outputs are written leaves no count
   assert.equal(h.runtime.quotas.holds(task.id), false);
   await h.stop();
 });
+
+test('a foreign resource meta that the plugin could not look at is the error of that call, and nothing is taken up', async () => {
+  const h = await makeHarness({
+    plugin: (plugin) => {
+      plugin.features.adoptMeta = true;
+    },
+  });
+  for (const [outcome, code] of [
+    [fail('deadline'), 'PLUGIN_DEADLINE'],
+    [fail('process_died'), 'PLUGIN_PROCESS_DIED'],
+    [fail('unknown'), 'PLUGIN_THREW_UNKNOWN'],
+  ] as const) {
+    h.plugin.on.adoptMeta = () => outcome;
+    await assert.rejects(
+      settle(h.clock, h.tasks.adoptForeign(Buffer.from('{"foreign":1}'), 't', 0, HINTS, h.scope())),
+      (error) => HostError.is(error) && error.code === code,
+    );
+  }
+  assert.equal(h.store.unfinished, 0);
+  await h.stop();
+});
