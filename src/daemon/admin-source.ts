@@ -118,7 +118,10 @@ function taskRow(task: TaskRecord): JsonObject & { id: string } {
   };
 }
 
-/** A page in the order of the source, which holds until its rows go; `after` of a row that went starts over. */
+/**
+ * A page in the order of the source, which holds until its rows go. Throws REQUEST_FIELD_INVALID when the row of `after`
+ * went meanwhile: an empty page would pass for the end of the list.
+ */
 function pageOf<T extends { readonly id: string }>(
   rows: Iterable<T>,
   { limit, after }: PageQuery,
@@ -137,6 +140,12 @@ function pageOf<T extends { readonly id: string }>(
     if (shown.length === limit) return { rows: shown, next: last };
     shown.push(line);
     last = row.id;
+  }
+  if (skipping) {
+    throw new HostError(
+      'REQUEST_FIELD_INVALID',
+      `after=${JSON.stringify(after.slice(0, 80))} names a row that is not in the list (any more); start again without it`,
+    );
   }
   return { rows: shown, next: undefined };
 }
