@@ -6,6 +6,9 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { loadConfig } from '../../src/config/index.js';
+import { DEFAULT_HOST_LIMITS } from '../../src/host/limits.js';
+import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
+import { ownFiles } from '../support/files.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { runNode, start } from '../support/spawn.js';
 import { folderWith } from './support.js';
@@ -65,7 +68,9 @@ describe('README', () => {
   });
 
   it('has only links that lead somewhere, like every document', () => {
-    for (const file of ['README.md', 'docs/operations.md', 'CHANGELOG.md', 'CONTRIBUTING.md']) {
+    const documents = ownFiles().filter((file) => file.endsWith('.md'));
+    assert.ok(documents.length >= 15);
+    for (const file of documents) {
       const text = readFileSync(fromRoot(file), 'utf8');
       for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
         assert.ok(existsSync(path.join(path.dirname(fromRoot(file)), target as string)), `${file}: ${target}`);
@@ -106,5 +111,43 @@ describe('docs/operations.md', () => {
       named.filter((name) => !(name in METRICS)),
       [],
     );
+  });
+});
+
+describe('docs/native-api.md', () => {
+  const text = readFileSync(fromRoot('docs/native-api.md'), 'utf8');
+
+  it('has the bounds on fields that are in force', () => {
+    const shown = new Map(
+      [...text.matchAll(/^\| (`.+?) +\| ([\d,]+)( KiB)? +\|$/gm)].map(([, field, number, kib]) => [
+        field,
+        Number(number!.replaceAll(',', '')) * (kib === undefined ? 1 : 1024),
+      ]),
+    );
+    const { nameBytes, customBytes, metadataBytes, uriBytes, handleBytes, reasonBytes } = DEFAULT_FIELD_LIMITS;
+    assert.deepEqual([...shown.values()], [nameBytes, customBytes, metadataBytes, uriBytes, handleBytes, reasonBytes]);
+    assert.ok(
+      text.includes(`${DEFAULT_FIELD_LIMITS.watchEntries.toLocaleString('en-US')} plugins and as many handles`),
+    );
+  });
+});
+
+describe('docs/plugin-processes.md', () => {
+  const text = readFileSync(fromRoot('docs/plugin-processes.md'), 'utf8');
+
+  it('has the supervisor’s figures that are in force', () => {
+    const seconds = (ms: number) => String(ms / 1_000);
+    const { restartInitialMs, restartMaxMs, crashWindowMs, quarantineMs, maxCrashes } = DEFAULT_HOST_LIMITS;
+    for (const said of [
+      `A process that has not answered one for ${seconds(DEFAULT_HOST_LIMITS.hangMs)} s`,
+      `one that is silent for ${seconds(DEFAULT_HOST_LIMITS.silentMs)} s`,
+      `above ${DEFAULT_HOST_LIMITS.maxAbandonedCalls.toLocaleString('en-US')} its process`,
+      `${DEFAULT_HOST_LIMITS.logLinesPerSecond} a second`,
+      `back-off (${seconds(restartInitialMs)} s to ${seconds(restartMaxMs)} s)`,
+      `after ${maxCrashes} crashes in ${crashWindowMs / 60_000} minutes`,
+      `quarantined for ${quarantineMs / 60_000} minutes`,
+    ]) {
+      assert.ok(text.replaceAll(/\s+/g, ' ').includes(said), said);
+    }
   });
 });

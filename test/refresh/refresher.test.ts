@@ -531,3 +531,33 @@ test('a change of the limit takes effect in place', async () => {
   await clock.advance(1_000);
   assert.ok(refresher.stats().longestIntervalMs >= 300_000);
 });
+
+test('jitter: tasks of one moment drift apart, and none is read later than its interval for it', async () => {
+  const clock = new ManualClock();
+  const host = new FakeHost(() => clock.now());
+  let seed = 1;
+  const random = () => {
+    seed = (seed * 48_271) % 0x7fffffff;
+    return seed / 0x7fffffff;
+  };
+  const config = configOf({ pollShare: 0.0001 }); // no spare capacity: everybody has the resync interval
+  const refresher = createRefresher({ host, config, clock, random });
+  const ids = Array.from({ length: 50 }, (_, i) => `t${i}`);
+  for (const id of ids) refresher.track({ id, createdAtMs: clock.now() });
+  for (let passed = 0; passed < 10 * minute; passed += minute) {
+    for (const id of ids) refresher.asked(id);
+    await clock.advance(minute);
+  }
+  const times = (id: string) => host.reads.filter((read) => read.ids.includes(id)).map(({ atMs }) => atMs);
+  for (const id of ids) {
+    const gaps = times(id)
+      .slice(1)
+      .map((at, i) => at - (times(id)[i] as number));
+    assert.ok(gaps.length > 15 && gaps.every((ms) => ms <= config.resyncIntervalMs + 10));
+  }
+  const firstSeconds = new Set(ids.map((id) => Math.floor((times(id)[0] as number) / 1_000)));
+  const tenthSeconds = new Set(ids.map((id) => Math.floor((times(id)[9] as number) / 1_000)));
+  assert.ok(firstSeconds.size <= 5, `began within ${firstSeconds.size} s`);
+  assert.ok(tenthSeconds.size > 10, `spread over ${tenthSeconds.size} s only`);
+  await refresher.stop();
+});

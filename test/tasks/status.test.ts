@@ -318,5 +318,15 @@ test('the load report is answered from memory, with counts, quotas and the state
   h.runtime.gate.pause();
   assert.equal(h.tasks.listPlugins()[0]?.state, 'PAUSED');
   h.runtime.gate.resume();
+  h.plugin.on.get = () => fail('transient');
+  const calls = h.plugin.calls.length;
+  await h.clock.advance(120_000);
+  const [down] = h.tasks.listPlugins();
+  assert.equal(down?.state, 'REMOTE_DOWN');
+  assert.match(down?.stateReason ?? '', /is taken to be down since \d{4}-/);
+  assert.ok(h.plugin.calls.slice(calls).every(({ method }) => method === 'get'));
+  h.plugin.on.get = () => running();
+  await h.clock.advance(120_000);
+  assert.equal(h.tasks.listPlugins()[0]?.state, 'SERVING');
   await h.stop();
 });

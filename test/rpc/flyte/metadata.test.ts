@@ -65,6 +65,7 @@ test('one agent or connector is found by name; an unknown one is NOT_FOUND and t
     const missing = await flyte.call(path, encode(protocol, `${method}Request`, { name: 'broken' }));
     assert.equal(missing.error?.code, status.NOT_FOUND);
     assert.match(missing.error!.details, /"broken".*jobs, quick/);
+    assert.equal(missing.details?.errorInfo?.reason, 'PLUGIN_UNKNOWN');
   }
 });
 
