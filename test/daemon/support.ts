@@ -63,6 +63,7 @@ export async function startServe(t: TestContext, config: Json, folder?: string):
   const running = spawnServe(t, config, folder);
   const [, grpc, admin] = await running.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)","admin":"([^"]+)"/);
   const pid = running.child.pid as number;
+  t.after(() => endLeftOver(running));
   const client = createClient({ address: grpc as string, deadlineMs: PATIENCE_MS });
   t.after(() => client.close());
   return {
@@ -138,4 +139,13 @@ export function logOf(running: Running): Record<string, unknown>[] {
     .split('\n')
     .filter((line) => line.startsWith('{') && line.endsWith('}'))
     .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+/** Ends plugin processes that a killed daemon left: one whose code spins cannot see that the daemon has gone. */
+function endLeftOver(running: Running): void {
+  for (const { event, pid } of logOf(running)) {
+    if (!String(event).startsWith('plugin.') || typeof pid !== 'number' || !runs(pid)) continue;
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+    if (command.includes(compiled('src/host/child/main.ts'))) process.kill(pid, 'SIGKILL');
+  }
 }
