@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { PluginFailure } from '../../src/model/plugin-call.js';
+import { tempFolder, writeTree } from '../support/temp.js';
 import { act, createArgs, resourceArgs, startHost } from './support.js';
 
 const BOUND = { timeout: 60_000 };
@@ -52,6 +53,20 @@ test('a secret that a plugin reads is masked in its errors, reasons, log lines a
   assert.equal(reason.ok && reason.value.reason, '[redacted]');
   assert.doesNotMatch(JSON.stringify(logs), /open-sesame/);
   assert.ok(logs.some((event) => event.source === 'stdout' && event.message === 'the secret is [redacted]'));
+});
+
+test('a secret variable of the operator is masked in what an import throws', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  writeTree(folder, { 'leaky.mjs': "throw new Error('cannot use ' + process.env.REMOTE_TOKEN);" });
+  const { report, logs } = await startHost(
+    t,
+    [{ source: `${folder}/leaky.mjs`, environment: { pass: [], set: { REMOTE_TOKEN: 'open-sesame' } } }],
+    {},
+  );
+  const [result] = report.results;
+  assert.equal(result?.error?.code, 'PLUGIN_IMPORT_FAILED');
+  assert.match(result.error.message, /cannot use \[redacted\]/);
+  assert.doesNotMatch(JSON.stringify(logs), /open-sesame/);
 });
 
 test('every method reaches the plugin and comes back as plain data of the daemon', BOUND, async (t) => {

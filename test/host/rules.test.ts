@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { toFailure } from '../../src/host/child/failures.js';
 import { Redactor } from '../../src/host/child/redactor.js';
 import { ChildLogger, ChildMetrics } from '../../src/host/child/telemetry.js';
 import { normalizeEntry } from '../../src/host/load/entry.js';
@@ -182,6 +183,24 @@ test('a secret is masked wherever it stands; short values are left alone, and me
   for (let i = 0; i < 1_000; i++) redactor.add(`secret-number-${i}`);
   assert.equal(redactor.reveals('token-value'), false);
   assert.equal(redactor.reveals('secret-number-999'), true);
+});
+
+test('masking comes before cutting, and a secret that begins another one leaves nothing of it', () => {
+  const redactor = new Redactor();
+  redactor.addEnvironment({ A_TOKEN: 'hush-hush', B_TOKEN: 'hush-hush-and-more', ABSENT_TOKEN: undefined });
+  assert.equal(redactor.redact('<hush-hush-and-more> <hush-hush>'), '<[redacted]> <[redacted]>');
+  const redact = (text: string) => redactor.redact(text);
+  const lines: unknown[] = [];
+  const sink = { log: (...line: unknown[]) => void lines.push(line), metric: () => undefined };
+  const logger = new ChildLogger(sink, redactor, 100_000);
+  // Whatever the bound is, one of these lengths puts it into the middle of the secret.
+  for (let before = 0; before < 20_000; before += 8) {
+    const text = `${'x'.repeat(before)}hush-hush${'y'.repeat(20_000)}`;
+    if (before % 64 === 0) logger.info(text, { text, error: new Error(text) });
+    lines.push(toFailure(new Error(text), redact).message);
+  }
+  assert.ok(lines.length > 2_000);
+  for (const line of lines) assert.doesNotMatch(JSON.stringify(line), /hush/);
 });
 
 test('a logger sends so many lines a second and counts the rest; odd fields never throw', () => {

@@ -44,6 +44,8 @@ export class ChildHost {
 
   constructor(stream: Duplex, options: ChildHostOptions) {
     this.#options = options;
+    // The operator's variables are here before anything is imported.
+    this.redactor.addEnvironment(options.env);
     this.#channel = new Channel(stream, {
       maxInBytes: options.maxInBytes,
       maxOutBytes: options.maxOutBytes,
@@ -94,14 +96,14 @@ export class ChildHost {
       exported = await importDefault(url);
     } catch (thrown) {
       runtime.logThrown('importing the plugin threw', thrown);
-      const message = this.redactor.redact(bounded(messageOf(thrown), 4_096));
+      const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
       this.#fail(p, { code: 'PLUGIN_IMPORT_FAILED', message: `${label}: importing it threw: ${message}` });
       return;
     }
     try {
       this.#send({ t: 'imported', p, facts: runtime.define(exported, label) });
     } catch (thrown) {
-      this.#fail(p, loadFailure(thrown, 'PLUGIN_SHAPE_INVALID', label));
+      this.#fail(p, loadFailure(thrown, 'PLUGIN_SHAPE_INVALID', label, this.redactor));
     }
   }
 
@@ -121,7 +123,7 @@ export class ChildHost {
         facts: await runtime.load({ pluginId, settings, config, kit, signal, logLinesPerSecond }),
       });
     } catch (thrown) {
-      this.#fail(p, loadFailure(thrown, 'PLUGIN_LOAD_FAILED', pluginId));
+      this.#fail(p, loadFailure(thrown, 'PLUGIN_LOAD_FAILED', pluginId, this.redactor));
     }
   }
 
@@ -195,7 +197,8 @@ async function importDefault(url: string): Promise<unknown> {
   return exported;
 }
 
-function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string): LoadFailure {
-  if (HostError.is(thrown)) return { code: thrown.code, message: thrown.message };
-  return { code: otherwise, message: `${label}: ${bounded(messageOf(thrown), 4_096)}` };
+function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string, redactor: Redactor): LoadFailure {
+  const message = redactor.redact(messageOf(thrown));
+  if (HostError.is(thrown)) return { code: thrown.code, message };
+  return { code: otherwise, message: `${label}: ${bounded(message, 4_096)}` };
 }

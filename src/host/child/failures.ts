@@ -20,7 +20,7 @@ const CODES = {
  * its code: transient where the catalogue says retryable, permanent where the task's data is wrong.
  */
 export function toFailure(thrown: unknown, redact: (text: string) => string): PluginFailure {
-  const message = redact(bounded(messageOf(thrown), MAX_MESSAGE));
+  const message = bounded(redact(messageOf(thrown)), MAX_MESSAGE);
   if (thrown instanceof InvalidAnswer) return failure('invalid', message, thrown.code);
   if (isPluginError(thrown)) return contractFailure(thrown, message);
   if (HostError.is(thrown)) return failure(kindOfHostError(thrown), message, thrown.code);

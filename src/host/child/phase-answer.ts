@@ -43,7 +43,7 @@ export function toPhaseState(answer: unknown, context: PhaseAnswerContext): Phas
   const info = answer as Fields;
   const phase = check.phase(info.phase, 'phase');
   if (phase === 'UNDEFINED') throw check.wrong('phase', phase, 'a phase; UNDEFINED is never answered');
-  const text = (key: string): string => context.redact(bounded(check.text(info[key], key), MAX_TEXT));
+  const text = (key: string): string => bounded(context.redact(check.text(info[key], key)), MAX_TEXT);
   return phaseState(phase, {
     reason: text('reason'),
     error: checkError(info.error, phase, check, context.redact),
@@ -81,7 +81,7 @@ function checkError(
   if (kind !== 'USER' && kind !== 'SYSTEM') throw check.wrong('error.kind', kind, 'USER or SYSTEM');
   const code = check.text(error.code, 'error.code');
   if (code === '' || code.length > 128) throw check.wrong('error.code', code, '1 to 128 characters');
-  return { code, message: redact(bounded(check.text(error.message, 'error.message'), MAX_TEXT)), kind };
+  return { code, message: bounded(redact(check.text(error.message, 'error.message')), MAX_TEXT), kind };
 }
 
 function checkLog(value: unknown, path: string, check: Check): TaskLog {

@@ -6,7 +6,7 @@ const MAX_TEXT = 4_096;
 /** Of all values together: fields of a log line are facts, not payloads. */
 const MAX_NODES = 500;
 
-/** Cuts a text to a length and says so. */
+/** Cuts a text to a length and says so. Mask secrets first: one that the cut divides is not found any more. */
 export function bounded(text: string, max: number): string {
   return text.length > max ? `${text.slice(0, max)}… (${text.length} characters)` : text;
 }
@@ -20,7 +20,7 @@ export function plainFields(fields: unknown, redact: (text: string) => string): 
     if (++nodes > MAX_NODES) return '…';
     switch (typeof value) {
       case 'string':
-        return redact(bounded(value, MAX_TEXT));
+        return bounded(redact(value), MAX_TEXT);
       case 'number':
         return Number.isFinite(value) ? value : String(value);
       case 'boolean':
@@ -31,7 +31,7 @@ export function plainFields(fields: unknown, redact: (text: string) => string): 
         return bounded(String(value), 200);
     }
     if (value === null) return null;
-    if (value instanceof Error) return redact(bounded(value.stack ?? value.message, MAX_TEXT));
+    if (value instanceof Error) return bounded(redact(value.stack ?? value.message), MAX_TEXT);
     if (value instanceof Uint8Array) return `${value.byteLength} bytes`;
     if (depth >= MAX_DEPTH) return '…';
     if (Array.isArray(value)) return value.slice(0, MAX_KEYS).map((item) => plain(item, depth + 1));

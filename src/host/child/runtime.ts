@@ -93,7 +93,7 @@ export class PluginRuntime {
   }
 
   #loadError(thrown: unknown): HostError {
-    const message = this.redactor.redact(bounded(messageOf(thrown), 4_096));
+    const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
     if (isPluginError(thrown) && (thrown.kind as unknown) === 'skip') {
       return new HostError('PLUGIN_SKIPPED', `${this.#label}: ${message}`);
     }
@@ -104,7 +104,7 @@ export class PluginRuntime {
   /** Logs a stack trace, so that the author finds the line. */
   logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
     const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown);
-    this.#sink.log('error', what, { ...fields, stack: this.redactor.redact(bounded(stack, MAX_STACK)) });
+    this.#sink.log('error', what, { ...fields, stack: bounded(this.redactor.redact(stack), MAX_STACK) });
   }
 
   /** Never rejects. */

@@ -22,7 +22,7 @@ export async function checkSettings(
   const redactor = new Redactor();
   for (const text of textsOf(settings)) redactor.add(text);
   const issues = result.issues.slice(0, MAX_ISSUES).map((issue) => {
-    return `settings${pathOf(issue.path)}: ${redactor.redact(bounded(String(issue.message), MAX_ISSUE_TEXT))}`;
+    return `settings${pathOf(issue.path)}: ${bounded(redactor.redact(String(issue.message)), MAX_ISSUE_TEXT)}`;
   });
   const more = result.issues.length > MAX_ISSUES ? `; and ${result.issues.length - MAX_ISSUES} more` : '';
   throw new HostError('PLUGIN_SETTINGS_INVALID', `${label}: ${issues.join('; ')}${more}`);

@@ -55,7 +55,7 @@ export class ChildLogger implements PluginLogger {
     }
     this.#sent++;
     const redact = (text: string): string => this.#redactor.redact(text);
-    this.#sink.log(level, redact(bounded(String(message), MAX_MESSAGE)), plainFields(fields, redact));
+    this.#sink.log(level, bounded(redact(String(message)), MAX_MESSAGE), plainFields(fields, redact));
   }
 
   /** Says what was dropped in a second that is over, also when no further line comes. */
