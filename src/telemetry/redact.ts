@@ -22,15 +22,16 @@ export function createRedactor(options: RedactorOptions): (value: unknown) => un
   const names = new Set(options.names.map((name) => name.toLowerCase()));
   const values = options.values.filter((value) => value.length >= 6).sort((a, b) => b.length - a.length);
 
-  const longest = values[0]?.length ?? 0;
+  // Credentials in a URL and bearer tokens count as secrets of up to this length.
+  const longest = Math.max(values[0]?.length ?? 0, 1_024);
 
   const text = (raw: string): string => {
     // Cut after replacing, and with room for the longest secret, so that none is cut in two and missed.
     let out = raw.slice(0, MAX_TEXT + longest);
     for (const value of values) if (out.includes(value)) out = out.replaceAll(value, REDACTED);
-    if (raw.length > MAX_TEXT) out = `${out.slice(0, MAX_TEXT)}… (${raw.length} characters)`;
     if (out.includes('://')) out = out.replace(/(\w{1,20}:\/\/)[^/\s@]{1,512}@/g, `$1${REDACTED}@`);
-    return out.replace(/\b(bearer|basic) [\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`);
+    out = out.replace(/\b(bearer|basic) [\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`);
+    return raw.length > MAX_TEXT ? `${out.slice(0, MAX_TEXT)}… (${raw.length} characters)` : out;
   };
 
   const walk = (value: unknown, depth: number): unknown => {

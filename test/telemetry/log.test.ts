@@ -120,6 +120,13 @@ describe('log', () => {
       }),
       { numRuns: 200 },
     );
+    // Credentials that are known by their form only.
+    for (const credential of ['https://user:hush-hush@host/', 'Bearer hush-hush']) {
+      for (let before = 8_100; before < 8_200; before++) {
+        const out = String(redact(`${'x'.repeat(before)} ${credential}${' y'.repeat(1_000)}`));
+        assert.ok(!out.includes('hush'), `${credential} at ${before}`);
+      }
+    }
   });
 
   it('says what was thrown, with its code and stack', () => {
