@@ -34,6 +34,10 @@ class Host implements PluginHost {
   #candidates: Candidate[] = [];
   #routes: Routes | undefined;
   #stopping: Promise<void> | undefined;
+  /** Settles with the last reload; one at a time, since each replaces what the one before put there. */
+  #reloads: Promise<unknown> = Promise.resolve();
+  /** What a reload has loaded and not yet switched to. */
+  #fresh: Group | undefined;
 
   constructor(options: PluginHostOptions) {
     this.#options = options;
@@ -145,6 +149,15 @@ class Host implements PluginHost {
 
   /** All entries that share the process are loaded anew together; the switch happens when every one of them is up. */
   async reload(id: string): Promise<void> {
+    const switched = this.#reloads.then(() => this.#replace(id));
+    this.#reloads = switched.catch(() => undefined);
+    const old = await switched;
+    if (old !== undefined) await drain([old], DRAIN_MS, this.#options.clock);
+    await old?.stop();
+  }
+
+  /** Answers the group that was replaced. */
+  async #replace(id: string): Promise<Group | undefined> {
     const target = this.#candidates.find(({ slot }) => slot?.id === id);
     if (target === undefined || this.#state !== 'started') {
       throw new HostError(
@@ -156,19 +169,22 @@ class Host implements PluginHost {
     const affected = old === undefined ? [target] : this.#candidates.filter((candidate) => candidate.group === old);
     const fresh = affected.map(({ entry }) => resolveCandidate(entry, this.#baseDir));
     const [group] = this.#groups.make(fresh);
+    this.#fresh = group;
     try {
       await group?.importAll();
       const configs = fresh.map((candidate, i) => this.#readmit(affected[i]!, candidate));
       await group?.loadAll();
+      if (this.#isStopped()) throw new HostError('PLUGIN_NOT_SERVING', `reload: stopped before ${id} was loaded`);
       for (const { member } of fresh) if (member?.error !== undefined) throw member.error;
       this.#switch(affected, fresh, configs);
     } catch (error) {
       await group?.stop();
       throw asHostError(error);
+    } finally {
+      this.#fresh = undefined;
     }
     group?.serve();
-    if (old !== undefined) await drain([old], DRAIN_MS, this.#options.clock);
-    await old?.stop();
+    return old;
   }
 
   /** The new plugin takes the slot of the old one. Answers the limits in force. Throws HostError. */
@@ -224,6 +240,7 @@ class Host implements PluginHost {
 
   async #stop(graceMs: number): Promise<void> {
     this.#state = 'stopped';
+    await this.#fresh?.stop();
     const groups = [
       ...new Set(this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]))),
     ].reverse();

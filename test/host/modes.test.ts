@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -102,6 +102,46 @@ test('a reload switches to the new code, lets calls of the old one finish, and e
   assert.deepEqual(changes, ['serving'], 'it never stopped serving');
   assert.equal(isAlive(oldPid), false);
 });
+
+test('reloads that come together follow one another, and each process but the last ends', BOUND, async (t) => {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const file = path.join(dir, 'p.mjs');
+  writeFileSync(file, version(1));
+  const { host, plugin, pids } = await startHost(t, [{ source: file }]);
+  await Promise.all([host.reload('p'), host.reload('p'), host.reload('p')]);
+  assert.equal(pids.size, 4);
+  assert.deepEqual(
+    [...pids].filter((pid) => isAlive(pid)),
+    [plugin('p').pid],
+  );
+  assert.equal((await plugin('p').call('get', resourceArgs(0), now)).ok, true);
+  await host.stop(0);
+  assert.equal(isAlive([...pids].at(-1) as number), false);
+});
+
+test(
+  'a stop during a reload ends the process that was being loaded, and the plugin serves no more',
+  BOUND,
+  async (t) => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+    t.after(() => rmSync(dir, { recursive: true, force: true }));
+    const file = path.join(dir, 'p.mjs');
+    writeFileSync(file, version(1));
+    const { host, plugin } = await startHost(t, [{ source: file }]);
+    const mark = path.join(dir, 'loading');
+    const waits = `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(mark)}, String(process.pid)); await new Promise(() => setInterval(() => {}, 1000));`;
+    writeFileSync(file, `${waits}\n${version(2)}`);
+    const reload = assert.rejects(host.reload('p'));
+    while (!existsSync(mark) || readFileSync(mark, 'utf8') === '')
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    const loading = Number(readFileSync(mark, 'utf8'));
+    await host.stop(0);
+    await reload;
+    assert.equal(plugin('p').state, 'stopped');
+    assert.equal(isAlive(loading), false);
+  },
+);
 
 test('a reload that fails leaves the old one serving and no process behind', BOUND, async (t) => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
