@@ -40,7 +40,17 @@ export class Intake {
       if (spoilt) item.batchLimit = Math.ceil(flight.ids.length / 2);
       this.#settle(item, flight, outcome, nowMs, config);
     }
+    this.nobodyLeft(nowMs);
     return results;
+  }
+
+  /** Without a task nothing would ever find out that the remote is back; the next one finds out for itself. */
+  nobodyLeft(nowMs: number): void {
+    const { remote, schedule, events } = this.#parts;
+    const { downSinceMs } = remote;
+    if (schedule.size > 0 || downSinceMs === undefined) return;
+    remote.forget(nowMs);
+    events.remoteUp?.({ downMs: nowMs - downSinceMs });
   }
 
   #learn(flight: Flight, results: ReadonlyMap<TaskId, ReadOutcome>, nowMs: number): void {

@@ -94,6 +94,7 @@ class PollRefresher implements Refresher {
 
   untrack(id: TaskId): void {
     this.#schedule.untrack(id);
+    this.#intake.nobodyLeft(this.#clock.now());
   }
 
   asked(id: TaskId): void {

@@ -29,7 +29,8 @@ export interface Evidence {
  * - `up` → `down`: three calls in a row failed as the table marks `down`, with no `up` between them, and they concerned
  *   at least two tasks; for a plugin with a single task transient errors and passed deadlines suffice, since these are
  *   what an outage looks like.
- * - `down` → `up`: the first outcome that the table marks `up`: a success, a not_found, a permanent refusal.
+ * - `down` → `up`: the first outcome that the table marks `up`: a success, a not_found, a permanent refusal. Also when the
+ *   last task is gone, since then nothing is read that could tell.
  *
  * While it is down and the outage grace lasts, counts and failing times are frozen and reads are probes, one at a time.
  * After the grace the state stays `down`, but reads and counts go on as usual, so that no fault can hide behind it.
@@ -105,6 +106,11 @@ export class RemoteState {
   /** A probe came to nothing that says anything (throttled, not admitted): the next one waits all the same. */
   probeFailed(nowMs: number): void {
     this.#backOff(nowMs);
+  }
+
+  /** Drops what was learnt: no task is left that could learn more. */
+  forget(nowMs: number): void {
+    this.#alive(nowMs);
   }
 
   #alive(nowMs: number): 'up' | undefined {

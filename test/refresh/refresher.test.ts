@@ -328,6 +328,27 @@ test('an answer that only a living remote gives ends the outage', async () => {
   }
 });
 
+test('an outage is let go with its last task, whether that was ended or deleted, since nothing could tell its end', async () => {
+  const ended = setUp({ outageGraceMs: minute, maxSystemFailures: 1, minFailingMs: 0 });
+  const deleted = setUp();
+  for (const { clock, host, refresher, track } of [ended, deleted]) {
+    for (let i = 0; i < 5; i++) track(`t${i}`);
+    host.respond = () => fails('transient');
+    await clock.advance(10_000);
+    assert.equal(refresher.remoteDown, true);
+  }
+  await ended.clock.advance(hour);
+  assert.equal(ended.refresher.stats().tracked, 0);
+  for (let i = 0; i < 4; i++) deleted.refresher.untrack(`t${i}`);
+  assert.equal(deleted.refresher.remoteDown, true, 'one task is left that can tell');
+  deleted.refresher.untrack('t4');
+  for (const { refresher, events } of [ended, deleted]) {
+    assert.equal(refresher.remoteDown, false);
+    assert.match(events[1] ?? '', /^up after/);
+    await refresher.stop();
+  }
+});
+
 test('one sick task among healthy ones is no outage', async () => {
   const { clock, host, events, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
   for (let i = 0; i < 3; i++) track(`t${i}`);

@@ -209,7 +209,7 @@ test('every call is observed with its method, status and messages', async (t) =>
 });
 
 test('a peer that answers no ping loses its connection, one that does keeps it', async (t) => {
-  const { server, port } = await startServer(t, { keepaliveTimeMs: 20, keepaliveTimeoutMs: 1000 });
+  const { server, port } = await startServer(t, { keepaliveTimeMs: 20, keepaliveTimeoutMs: 4000 });
   const mute = connect(port, '127.0.0.1');
   mute.on('error', () => {});
   // A preface and empty SETTINGS, and then silence; pings go unanswered.
