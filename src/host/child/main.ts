@@ -10,8 +10,8 @@ import { resolveSelf } from './self-resolution.js';
 
 /**
  * Entry of a plugin's process, or of its worker thread. Argument 1 (of the process), or workerData, holds the bounds of
- * the channel as JSON. Ends when the channel does: a plugin never outlives its daemon, unless its code spins and cannot
- * see it (docs/plugin-processes.md).
+ * the channel as JSON. Ends when the channel does: a plugin never outlives its daemon, unless its code spins, cannot
+ * see it, and the kernel was not asked to end it either (docs/plugin-processes.md).
  */
 
 /** Number of the extra pipe that the daemon gives to a child process. */

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
@@ -8,6 +8,21 @@ const CHILD_MAIN = new URL('../child/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
 const HEAP_SHARE = 0.75;
 const CHANNEL_FD = 3;
+
+/**
+ * What goes before the command of a plugin process so that the kernel ends it with the daemon, also one that spins and
+ * never sees its channel close. util-linux's setpriv sets the signal and then becomes the command, under the same pid.
+ * Empty where there is no such program or, as busybox's, it does not know the option.
+ */
+const DIES_WITH_PARENT = diesWithParent();
+
+function diesWithParent(): readonly string[] {
+  if (process.platform !== 'linux') return [];
+  const command = ['/usr/bin/setpriv', '--pdeathsig', 'KILL'];
+  const [program = '', ...args] = command;
+  const probe = spawnSync(program, [...args, process.execPath, '--version'], { stdio: 'ignore', timeout: 5_000 });
+  return probe.status === 0 ? command : [];
+}
 
 export interface LaunchOptions {
   readonly isolation: 'process' | 'worker';
@@ -45,9 +60,11 @@ function heapMb(options: LaunchOptions): number {
  * done, and so that what a plugin started ends with it.
  */
 function launchProcess(options: LaunchOptions): Launched {
+  const [program = process.execPath, ...args] = [...DIES_WITH_PARENT, process.execPath];
   const child = spawn(
-    process.execPath,
+    program,
     [
+      ...args,
       `--max-old-space-size=${heapMb(options)}`,
       // Experimental type stripping and require(esm) are announced on some Node versions; authors cannot act on it.
       '--disable-warning=ExperimentalWarning',
