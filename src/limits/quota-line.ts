@@ -14,20 +14,33 @@ export interface Waiter {
   readonly granted: Deferred<boolean>;
 }
 
-/** Waiters that share all their scopes: within one group the line is strictly first come, first served. */
+/**
+ * Waiters that share all their scopes and are constrained in the same ones, so that the first keeps from others whatever
+ * any of them keeps. Within one group the line is strictly first come, first served.
+ */
 interface Group {
   readonly quotaNamespace: string;
   readonly project: string;
   readonly namespace: string;
+  readonly constrained: Constrained;
   readonly waiters: LinkedQueue<Waiter>;
 }
 
-type ByNamespace = Map<string, Group>;
+type Constrained = 'nowhere' | 'project' | 'namespace' | 'both';
+
+function constrainedIn({ constraints }: QuotaRequest): Constrained {
+  if (constraints?.project === undefined) return constraints?.namespace === undefined ? 'nowhere' : 'namespace';
+  return constraints.namespace === undefined ? 'project' : 'both';
+}
+
+type Groups = Map<Constrained, Group>;
+type ByNamespace = Map<string, Groups>;
 type ByProject = Map<string, ByNamespace>;
 
 /**
  * The waiting line of a ledger, first come, first served, stored as one queue for each (quota namespace, project,
- * engine namespace): waiters of one group compete for the same scopes, so only its first can be next. A look at the
+ * engine namespace, scopes that constrain): waiters of one group compete for the same scopes, so only its first can be
+ * next. A look at the
  * line costs the number of groups, not of waiters.
  */
 export class QuotaLine {
@@ -74,8 +87,8 @@ export class QuotaLine {
 
   /** The waiter that follows this group's first once that one is removed. */
   headOfGroup(request: QuotaRequest): Waiter | undefined {
-    const group = this.#tree.get(request.quotaNamespace)?.get(request.project)?.get(request.namespace);
-    return group?.waiters.peek();
+    const groups = this.#tree.get(request.quotaNamespace)?.get(request.project)?.get(request.namespace);
+    return groups?.get(constrainedIn(request))?.waiters.peek();
   }
 
   /** Waiters by quota namespace, project and engine namespace, for the load report. */
@@ -85,11 +98,14 @@ export class QuotaLine {
     }
   }
 
-  #groupOf({ quotaNamespace, project, namespace }: QuotaRequest): Group {
+  #groupOf(request: QuotaRequest): Group {
+    const { quotaNamespace, project, namespace } = request;
+    const constrained = constrainedIn(request);
     const projects = getOrMake(this.#tree, quotaNamespace, (): ByProject => new Map());
     const namespaces = getOrMake(projects, project, (): ByNamespace => new Map());
-    return getOrMake(namespaces, namespace, () => {
-      const group: Group = { quotaNamespace, project, namespace, waiters: new LinkedQueue() };
+    const groups = getOrMake(namespaces, namespace, (): Groups => new Map());
+    return getOrMake(groups, constrained, () => {
+      const group: Group = { quotaNamespace, project, namespace, constrained, waiters: new LinkedQueue() };
       this.#groups.add(group);
       return group;
     });
@@ -99,7 +115,9 @@ export class QuotaLine {
     this.#groups.delete(group);
     const projects = this.#tree.get(group.quotaNamespace);
     const namespaces = projects?.get(group.project);
-    namespaces?.delete(group.namespace);
+    const groups = namespaces?.get(group.namespace);
+    groups?.delete(group.constrained);
+    if (groups?.size === 0) namespaces?.delete(group.namespace);
     if (namespaces?.size === 0) projects?.delete(group.project);
     if (projects?.size === 0) this.#tree.delete(group.quotaNamespace);
   }

@@ -218,6 +218,18 @@ function competes(earlier: QuotaRequest, later: QuotaRequest, earlierLacks: stri
   return sameProject || sameNamespace;
 }
 
+test('a waiter keeps its own constrained scope, also behind another one of its group', async () => {
+  const subject = new QuotaLedger({ quotas: {}, clock: new ManualClock(), maxWaiting: 10 });
+  const request = { quotaNamespace: 'q', project: 'ml', namespace: 'ml-' };
+  subject.acquire({ ...request, taskId: 'a', constraints: { namespace: 0 } });
+  subject.acquire({ ...request, taskId: 'b', constraints: { project: 0 } });
+  const later = subject.acquire({ ...request, namespace: 'other', taskId: 'c' });
+  assert.equal(later.status === 'waiting' && later.lacks, 'project');
+  subject.cancel('b');
+  assert.equal(subject.holds('c'), true);
+  assert.equal(subject.holds('a'), false);
+});
+
 test('grants never exceed a bound unless forced, come in order, and each token is freed exactly once', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
