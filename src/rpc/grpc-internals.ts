@@ -26,3 +26,9 @@ export function sessionsOf(server: Server): ServerHttp2Session[] {
   }
   return sessions;
 }
+
+/** Resolves when the session is gone: its streams have ended, or it was cut. */
+export function sessionClosed(session: ServerHttp2Session): Promise<void> {
+  if (session.destroyed) return Promise.resolve();
+  return new Promise((resolve) => session.once('close', () => resolve()));
+}

@@ -4,7 +4,7 @@ import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinit
 import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
-import { sessionsOf } from './grpc-internals.js';
+import { sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
 import { Listener } from './listener.js';
 import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
@@ -143,8 +143,12 @@ export class RpcServer {
     if (!this.#to('stopping')) return true;
     this.#listener.close();
     const abort = new AbortController();
-    // tryShutdown waits for every stream and so never returns while a peer holds one open: the grace bounds it.
-    const finished = new Promise<boolean>((resolve) => this.#server.tryShutdown(() => resolve(true)));
+    // From Node 24 on, closing the HTTP/2 server closes its sessions too, and grpc-js takes a closing session for a closed
+    // one: what is under way has to be waited for here. tryShutdown never returns while a peer holds a stream open; the
+    // grace bounds both.
+    const sessions = sessionsOf(this.#server).map(sessionClosed);
+    const shutdown = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const finished = Promise.all([shutdown, ...sessions]).then(() => true);
     const grace = sleep(graceMs, false, { signal: abort.signal }).catch(() => false);
     const clean = await Promise.race([finished, grace]);
     abort.abort();
