@@ -28,6 +28,11 @@ export class Engine {
   readonly incarnations: Incarnation[] = [];
   /** Answers of Status that were errors although the daemon was there. */
   readonly unexpected: string[] = [];
+  /**
+   * Deadline of a create, in milliseconds. A third of it is what the daemon may take to answer with the job in the handle;
+   * without a journal only such a handle outlives the daemon.
+   */
+  createDeadlineMs = 90_000;
   readonly #client: Client;
   readonly #codec: LiteralCodec;
   #stopping = false;
@@ -54,7 +59,7 @@ export class Engine {
   }
 
   async create(task: PlannedTask): Promise<Incarnation> {
-    const { handle, status } = await this.#client.create(task.task);
+    const { handle, status } = await this.#client.create(task.task, { deadlineMs: this.createDeadlineMs });
     const incarnation: Incarnation = { task, handle, phases: [], last: status, deleted: false };
     this.incarnations.push(incarnation);
     note(incarnation, status);

@@ -110,6 +110,7 @@ export class Scenario {
     await this.#allCreated();
     this.#stage.log('stopping the daemon with jobs under way');
     exitCodes.push(await daemon.stop());
+    engine.createDeadlineMs = 10_000;
     await delay(2_000);
     await daemon.start();
     await engine.connected();
