@@ -75,6 +75,7 @@ test('GOAWAY at the drain; what still arrives on the old connection and on new o
   const { server, port, call } = await startServer(t);
   const session = http2.connect(`http://127.0.0.1:${port}`);
   t.after(() => session.destroy());
+  session.on('error', () => {});
   await once(session, 'remoteSettings');
   const goaway = once(session, 'goaway');
   server.beginDrain();
