@@ -122,7 +122,8 @@ export function planFirstHalf(plan: TaskPlan) {
         },
       ),
     ),
-    requeued: range(2).map((i) => doubling(12)(plan, `requeued-${i}`, i)),
+    // long enough to run still when all of the first half is created
+    requeued: range(2).map((i) => doubling(30)(plan, `requeued-${i}`, i)),
     parked: range(2).map((i) => forever(plan, `cancel-pending-${i}`, { partition: 'parked' })),
     recreated: range(3).map((i) => {
       // the second incarnation finds the mark that the first one left
