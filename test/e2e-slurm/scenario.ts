@@ -168,8 +168,13 @@ export class Scenario {
       }
       return seen.size === names.length;
     });
-    // a requeued job waits for two minutes; the operator lets it go at once
-    for (const id of ids) await this.#stage.cluster.tool('scontrol', ['update', `jobid=${id}`, 'StartTime=now']);
+    // A requeued job waits for two minutes; the operator lets it go earlier. Not at once, though: slurmd refuses a job
+    // whose credential is not from a later second than the one in which it killed the last run ("already killed").
+    await until('the first runs to be cleared away', 30_000, async () => {
+      const states = await this.#stage.cluster.tool('squeue', ['-h', '-a', '-j', ids.join(','), '-o', '%T']);
+      return states.trim().split('\n').join() === ids.map(() => 'PENDING').join();
+    });
+    for (const id of ids) await this.#stage.cluster.tool('scontrol', ['update', `jobid=${id}`, 'StartTime=now+3']);
     return [...seen.values()];
   }
 
