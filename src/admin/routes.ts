@@ -75,6 +75,10 @@ export const ROUTES: readonly Route[] = [
     const page = source.deletes(pageOf(parseQuery(query, ['limit', 'after'])));
     return { deletes: page.rows, next: page.next ?? null };
   }),
+  listing('unclear-creates', (source, query) => {
+    const page = source.unclearCreates(pageOf(parseQuery(query, ['limit', 'after'])));
+    return { unclearCreates: page.rows, next: page.next ?? null };
+  }),
   listing('orphans', (source, query) => {
     const page = source.orphans(pageOf(parseQuery(query, ['limit', 'after'])));
     return { orphans: page.rows, next: page.next ?? null };

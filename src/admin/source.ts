@@ -47,6 +47,8 @@ export interface AdminSource {
   tasks(query: TaskQuery): Page;
   /** Deletes that are owed. */
   deletes(query: PageQuery): Page;
+  /** Ended tasks whose create may have left a job at the remote. */
+  unclearCreates(query: PageQuery): Page;
   /** Tasks whose create answer was not confirmed. */
   orphans(query: PageQuery): Page;
   /** The effective configuration, masked. */

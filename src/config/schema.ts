@@ -115,6 +115,12 @@ const tasks = section('Rules of a task’s life.', {
     min: '1s',
     max: '7d',
   }),
+  unclearCreateLooks: count(
+    'How often a create whose outcome never became clear is repeated after its task ended, to find and cancel a job that it may have left. 0 only lists such creates.',
+    6,
+    100,
+    0,
+  ),
   acceptShare: share('Share of the caller’s deadline that Create may spend on starting the task itself.', 0.33),
   visibilityGrace: span('Time after creation in which “not found” may mean “not visible yet”.', '60s', SHORT),
   orphanGrace: span('Time after which a create whose answer visibly never arrived is deleted remotely.', '10m'),

@@ -61,6 +61,23 @@ export function adminSource(parts: AdminParts): AdminSource {
           lastError: lastError === undefined ? null : { ...lastError },
         }),
       ),
+    unclearCreates: (page) =>
+      pageOf(
+        tasks.unclearCreates.list(),
+        page,
+        ({ id, identity, sinceMs, looks, nextLookMs, leftBecause, lastError }) => ({
+          id,
+          plugin: identity.plugin,
+          taskType: identity.taskType,
+          project: identity.project,
+          domain: identity.domain,
+          since: iso(sinceMs),
+          looks,
+          nextLook: nextLookMs === undefined ? null : iso(nextLookMs),
+          left: leftBecause ?? null,
+          lastError: { ...lastError },
+        }),
+      ),
     orphans: (page) => pageOf(tasks.orphans.list(), page, taskRow),
     config: () => effectiveTree(parts.config.effective),
     pause: (id) => {

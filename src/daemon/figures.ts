@@ -1,5 +1,6 @@
 import type { Gate, Lane } from '../calls/types.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
+import { getOrMake } from '../lib/get-or-make.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';
@@ -17,6 +18,7 @@ export interface FigureSources {
 
 /** What is measured at a scrape. */
 export function figuresOf({ state, host, runtimes, store, tasks }: FigureSources): DaemonFigures {
+  const unclear = unclearByPlugin(tasks);
   return {
     state: state(),
     states: DAEMON_STATES,
@@ -25,8 +27,20 @@ export function figuresOf({ state, host, runtimes, store, tasks }: FigureSources
     watchers: store.watchers,
     lagged: store.watchersLagged,
     deletesOwed: tasks.owedDeletes.size,
-    plugins: host.plugins().map((plugin) => pluginFigures(plugin, runtimes.get(plugin.id), store)),
+    plugins: host.plugins().map((plugin) => ({
+      ...pluginFigures(plugin, runtimes.get(plugin.id), store),
+      unclearCreates: unclear.get(plugin.id) ?? { looking: 0, left: 0 },
+    })),
   };
+}
+
+function unclearByPlugin(tasks: TasksControl): Map<string, { looking: number; left: number }> {
+  const counts = new Map<string, { looking: number; left: number }>();
+  for (const { identity, leftBecause } of tasks.unclearCreates.list()) {
+    const count = getOrMake(counts, identity.plugin, () => ({ looking: 0, left: 0 }));
+    count[leftBecause === undefined ? 'looking' : 'left'] += 1;
+  }
+  return counts;
 }
 
 function pluginFigures(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStore): PluginFigures {

@@ -38,6 +38,8 @@ export function tasksOptions(config: Config): TasksOptions {
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
+    visibilityGraceMs: config.tasks.visibilityGraceMs,
+    unclearLooks: config.tasks.unclearCreateLooks,
     connectionTtlMs: config.tasks.connectionTtlMs,
     maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,

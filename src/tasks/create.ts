@@ -1,38 +1,52 @@
 import { HostError } from '../errors/index.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { JournalEntry } from '../journal/journal.js';
-import { attemptKeyOf, type TaskId } from '../model/attempt-key.js';
+import { type AttemptKey, attemptKeyOf, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { encodeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { cancelInBackground } from './cancel.js';
 import { CreateRun, type CreatorHooks } from './creator.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
 import type { Orphans } from './orphans.js';
-import { forceToken, startPolling } from './polling.js';
+import { startPolling } from './polling.js';
 import type { ReadSink } from './reads.js';
 import { type PluginRuntime, runtimeOf } from './runtime.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from './types.js';
+import type { UnclearCreates } from './unclear-creates.js';
 import { settledBefore } from './wait.js';
+import { WaitingRoom } from './waiting-room.js';
+
+/** Other use cases that a create leads to. */
+export interface CreateParts {
+  readonly deletes: DeleteList;
+  readonly orphans: Orphans;
+  readonly reads: ReadSink;
+  readonly unclear: UnclearCreates;
+}
 
 /** Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create). */
 export class CreateTask {
   readonly #deps: TasksDeps;
   readonly #deletes: DeleteList;
   readonly #orphans: Orphans;
+  readonly #unclear: UnclearCreates;
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
   /** Tasks whose intent is being written; nobody is answered before it is safe. */
   readonly #accepting = new Map<TaskId, Promise<void>>();
-  #waitingBytes = 0;
+  readonly #waiting: WaitingRoom;
   #refusing = false;
   #stopping = false;
 
-  constructor(deps: TasksDeps, deletes: DeleteList, orphans: Orphans, reads: ReadSink) {
+  constructor(deps: TasksDeps, { deletes, orphans, reads, unclear }: CreateParts) {
     this.#deps = deps;
     this.#deletes = deletes;
     this.#orphans = orphans;
+    this.#unclear = unclear;
+    this.#waiting = new WaitingRoom(deps.options);
     this.#hooks = {
       predecessorsGone: (task) => orphans.predecessorsGone(task),
       created: (runtime, task, state) => {
@@ -48,6 +62,7 @@ export class CreateTask {
         const seen = `do answered phase ${state.phase}; a sync plugin must answer a terminal one`;
         reads.end(runtime, task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'), undefined);
       },
+      unclear: (task, error) => unclear.add(task, error),
       refused: (_runtime, task) => deps.events.ended?.(task),
     };
   }
@@ -82,10 +97,6 @@ export class CreateTask {
     this.#start(runtime, task, sentBefore);
   }
 
-  get waiting(): number {
-    return this.#runs.size;
-  }
-
   /** From here on new tasks are only accepted where a journal keeps them for the next start. */
   refuse(): void {
     this.#refusing = true;
@@ -109,7 +120,8 @@ export class CreateTask {
       );
     }
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
-    this.#assertRoom(spec);
+    store.assertRoom(this.#deletes.size);
+    this.#waiting.assertRoom(spec);
     const key = attemptKeyOf(spec.attempt);
     const task = store.insert({
       identity: {
@@ -117,7 +129,7 @@ export class CreateTask {
         taskType: spec.taskType,
         taskTypeVersion: spec.taskTypeVersion,
         key,
-        incarnation: (store.tombstones.last(key) ?? 0) + 1,
+        incarnation: this.#freeIncarnation(key),
         project: spec.metadata.taskExecutionId.project,
         domain: spec.metadata.taskExecutionId.domain,
         namespace: spec.metadata.namespace,
@@ -144,14 +156,25 @@ export class CreateTask {
     this.#orphans.supersede(task, (orphan) => {
       events.orphanDeleted?.(orphan);
       const why = 'its create was never answered and the engine has gone on to a later attempt';
-      const { safe, gone } = this.cancelTask(orphan, why);
-      for (const one of [safe, gone]) one.catch((error: unknown) => events.fault?.('orphan', error));
-      return gone;
+      return cancelInBackground(this.#deps, { deletes: this.#deletes, creates: this }, orphan, why).gone;
     });
     if (payload !== undefined) await this.#intent(task, { kind: 'intent', identity, payload, outputPrefix });
     // A task that was cancelled meanwhile must not be started: nobody would know of its job.
     if (!this.#stopping && store.byId(task.id) === task) this.#start(runtime, task, false);
     return task;
+  }
+
+  /**
+   * The first incarnation that nothing here still refers to. A job that is to be cancelled goes by its idempotency key: a
+   * new task under the same one would share the job, or lose its own.
+   */
+  #freeIncarnation(key: AttemptKey): number {
+    let incarnation = (this.#deps.store.tombstones.last(key) ?? 0) + 1;
+    for (let id = taskIdOf(key, incarnation); this.#deletes.has(id) || this.#unclear.has(id); ) {
+      incarnation += 1;
+      id = taskIdOf(key, incarnation);
+    }
+    return incarnation;
   }
 
   /** Rule 8: the intent is safe before the plugin is called, and before anybody is answered. */
@@ -170,36 +193,17 @@ export class CreateTask {
     }
   }
 
-  #assertRoom(spec: TaskSpec): void {
-    this.#deps.store.assertRoom(this.#deletes.size);
-    const { maxWaiting } = this.#deps.options;
-    if (this.#runs.size >= maxWaiting) {
-      throw new HostError(
-        'STORE_FULL',
-        `${this.#runs.size} accepted tasks wait already, the bound is ${maxWaiting}; try again when some have started`,
-        { retryAfterMs: 30_000 },
-      );
-    }
-    const bytes = payloadBytes(spec);
-    const bound = this.#deps.options.maxWaitingBytes;
-    if (this.#waitingBytes + bytes <= bound) return;
-    throw new HostError(
-      'STORE_FULL',
-      `the templates and inputs of waiting tasks take ${this.#waitingBytes} bytes, ${bytes} more would pass the bound of ${bound}; try again when some have started`,
-      { retryAfterMs: 30_000 },
-    );
-  }
-
   #start(runtime: PluginRuntime, task: TaskRecord, resumed: boolean): void {
-    const bytes = task.payload === undefined ? 0 : payloadBytes(task.payload);
-    this.#waitingBytes += bytes;
+    const leave = this.#waiting.enter(task.payload);
     const run = new CreateRun(this.#deps, this.#hooks, runtime, task, resumed);
     this.#runs.set(task.id, run);
     run.ended
       .then((end) => {
-        this.#waitingBytes -= bytes;
+        leave();
         this.#runs.delete(task.id);
-        if (end.kind === 'taken' && !this.#stopping) this.#startNext(runtime, task);
+        // A delete may have come since the run ended.
+        const held = this.#deps.store.byId(task.id) === task;
+        if (end.kind === 'taken' && held && !this.#stopping) this.#startNext(runtime, task);
         if (this.#deps.store.byId(task.id) !== task) this.#deps.store.letGo(task);
       })
       .catch((error: unknown) => this.#deps.events.fault?.('create', error));
@@ -227,58 +231,7 @@ export class CreateTask {
     };
   }
 
-  /**
-   * Ends a task of this memory: out of the line, or onto the delete list. `safe` resolves once the intent is, `gone` when
-   * the remote has nothing of it any more.
-   */
-  cancelTask(task: TaskRecord, reason: string): Cancellation {
-    const { store, journal } = this.#deps;
-    const { id, identity, outputPrefix, connection, connectionUntilMs, meta } = task;
-    const runtime = runtimeOf(this.#deps.runtimes, identity.plugin);
-    const order = { id, identity, outputPrefix, connection, connectionUntilMs, reason, readFirst: false };
-    if (task.stage === 'over') {
-      store.remove(task);
-      const safe = journal.append({ kind: 'forgotten', id, incarnation: identity.incarnation });
-      return { safe, gone: safe };
-    }
-    if (meta !== undefined) {
-      runtime.refresher.untrack(id);
-      store.remove(task);
-      const safe = this.#deletes.owe({ ...order, meta });
-      return { safe, gone: safe.then(() => this.#deletes.done(id)) };
-    }
-    const run = this.#runs.get(id);
-    run?.cancel();
-    store.remove(task);
-    const safe = journal.append({ kind: 'delete-owed', id, identity, meta: undefined, outputPrefix, reason });
-    const gone = (run?.ended ?? Promise.resolve(undefined)).then(async (end) => {
-      if (end?.kind !== 'created') {
-        runtime.quotas.release(id);
-        return;
-      }
-      await this.#deletes.owe({ ...order, meta: end.meta });
-      await this.#deletes.done(id);
-    });
-    return { safe, gone };
-  }
-
-  /** Takes an unknown, created handle up as a live task (rule 7, rule 10). */
-  adopt(runtime: PluginRuntime, task: TaskRecord): void {
-    forceToken(runtime, task);
-    startPolling(this.#deps, runtime, task);
-  }
-
   #journal(entry: Parameters<TasksDeps['journal']['append']>[0]): void {
     this.#deps.journal.append(entry).catch((error: unknown) => this.#deps.events.fault?.('journal', error));
   }
-}
-
-/** A deletion under way; neither promise may be left without a handler for its rejection. */
-export interface Cancellation {
-  readonly safe: Promise<void>;
-  readonly gone: Promise<void>;
-}
-
-function payloadBytes(payload: { readonly template: Buffer; readonly inputs: Buffer | undefined }): number {
-  return payload.template.length + (payload.inputs?.length ?? 0);
 }

@@ -4,13 +4,13 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { META_WARN_BYTES } from '../model/handle.js';
 import { type OutcomeEnd, outcomeRule } from '../model/outcomes.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
-import type { CreateAnswer, CreateArgs, PluginFailure } from '../model/plugin-call.js';
-import type { TaskRecord } from '../model/task-record.js';
+import type { CreateAnswer, PluginFailure } from '../model/plugin-call.js';
+import type { ReadFailure, TaskRecord } from '../model/task-record.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
-import { freshConnection, type PluginRuntime } from './runtime.js';
+import { createArgs, type PluginRuntime } from './runtime.js';
 import { settledBefore, sleep } from './wait.js';
 
 /** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
@@ -32,7 +32,9 @@ export interface CreatorHooks {
   created(runtime: PluginRuntime, task: TaskRecord, state: PhaseState | undefined): void;
   /** A sync plugin answered the final state. */
   ran(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): void;
-  /** The task ended without a job. */
+  /** The task is about to end, and a create call that was sent may have left a job. */
+  unclear(task: TaskRecord, error: ReadFailure): void;
+  /** The task ended without a job that is known. */
   refused(runtime: PluginRuntime, task: TaskRecord): void;
 }
 
@@ -65,7 +67,8 @@ export class CreateRun {
 
   /** `resumed`: a create call of an earlier life of the daemon may have made the job. */
   constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, resumed = false) {
-    this.#mayExist = resumed;
+    // What a sync plugin ran before is no job that could be found.
+    this.#mayExist = resumed && runtime.plugin.kind !== 'sync';
     this.#deps = deps;
     this.#hooks = hooks;
     this.#runtime = runtime;
@@ -237,18 +240,7 @@ export class CreateRun {
   }
 
   async #call() {
-    const payload = this.#task.payload;
-    if (payload === undefined) throw new Error(`task ${this.#task.id} has no payload`);
-    const args: CreateArgs = {
-      template: payload.template,
-      inputs: payload.inputs,
-      inputPrefix: payload.inputPrefix,
-      outputPrefix: this.#task.outputPrefix,
-      metadata: payload.metadata,
-      maxDatasetSizeBytes: payload.maxDatasetSizeBytes,
-      idempotencyKey: this.#task.id,
-      connection: freshConnection(this.#task, this.#deps.clock.now()),
-    };
+    const args = createArgs(this.#task, this.#deps.clock.now());
     let sent = false;
     const queued = new AbortController();
     this.#queued = queued;
@@ -322,6 +314,7 @@ export class CreateRun {
 
   #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
     this.#runtime.quotas.release(this.#task.id);
+    if (this.#mayExist) this.#hooks.unclear(this.#task, { code, message });
     if (!this.#cancelled) this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
     this.#hooks.refused(this.#runtime, this.#task);
   }

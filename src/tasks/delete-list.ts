@@ -1,14 +1,14 @@
 import { messageOf } from '../errors/index.js';
 import { backoffMs } from '../lib/backoff.js';
-import type { Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { outcomeRule } from '../model/outcomes.js';
-import type { DeleteArgs, PluginMethods } from '../model/plugin-call.js';
+import type { DeleteArgs } from '../model/plugin-call.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { TasksDeps } from './deps.js';
+import { RepeatedWork } from './repeated-work.js';
 import { freshConnection, type PluginRuntime } from './runtime.js';
 
 /** A remote job that is to be cancelled. */
@@ -36,7 +36,6 @@ type Entry = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & {
   readonly done: Deferred<void>;
   /** Settles with the journal's word on the order. */
   readonly safe: Promise<void>;
-  timer: Timer | undefined;
 };
 
 /**
@@ -46,15 +45,20 @@ type Entry = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & {
 export class DeleteList {
   readonly #deps: TasksDeps;
   readonly #entries = new Map<TaskId, Entry>();
-  readonly #ready = new Map<string, Entry[]>();
-  readonly #active = new Map<string, number>();
-  /** Takes calls that are not sent yet out of the gate's queue. */
-  readonly #queued = new Set<AbortController>();
-  #stopping = false;
-  #idle: Deferred<void> | undefined;
+  readonly #work: RepeatedWork<Entry>;
 
   constructor(deps: TasksDeps) {
     this.#deps = deps;
+    this.#work = new RepeatedWork<Entry>({
+      clock: deps.clock,
+      concurrency: deps.options.deleteConcurrency,
+      pluginOf: (entry) => entry.identity.plugin,
+      attempt: (entry) => this.#attempt(entry),
+      faulty: (entry, error) => {
+        deps.events.fault?.('delete', error);
+        return this.#retryIn(entry, 'INTERNAL', messageOf(error), undefined);
+      },
+    });
   }
 
   get size(): number {
@@ -95,66 +99,25 @@ export class DeleteList {
       lastError: undefined,
       done: createDeferred<void>(),
       safe: this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason }),
-      timer: undefined,
     };
     this.#entries.set(order.id, entry);
     this.#deps.events.deleteOwed?.(order.id, order.identity.plugin, order.reason);
-    const enqueue = () => this.#enqueue(entry);
+    const enqueue = () => this.#work.add(entry);
     entry.safe.then(enqueue, enqueue);
     return entry.safe;
   }
 
   /** Sends nothing more; resolves when no attempt is in flight. What is owed stays owed. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    for (const queued of this.#queued) queued.abort();
-    for (const entry of this.#entries.values()) entry.timer?.cancel();
-    if (this.#inFlight() === 0) return;
-    this.#idle ??= createDeferred<void>();
-    await this.#idle.promise;
+  stop(): Promise<void> {
+    return this.#work.stop();
   }
 
-  #inFlight(): number {
-    let sum = 0;
-    for (const active of this.#active.values()) sum += active;
-    return sum;
-  }
-
-  #enqueue(entry: Entry): void {
-    entry.timer = undefined;
+  async #attempt(entry: Entry): Promise<number | undefined> {
     entry.nextAttemptMs = undefined;
-    const { plugin } = entry.identity;
-    const ready = this.#ready.get(plugin);
-    if (ready === undefined) this.#ready.set(plugin, [entry]);
-    else ready.push(entry);
-    this.#pump(plugin);
-  }
-
-  #pump(plugin: string): void {
-    const ready = this.#ready.get(plugin) ?? [];
-    const active = this.#active.get(plugin) ?? 0;
-    if (this.#stopping || active >= this.#deps.options.deleteConcurrency) return;
-    const entry = ready.shift();
-    if (entry === undefined) return;
-    this.#active.set(plugin, active + 1);
-    this.#attempt(entry)
-      .catch((error: unknown) => {
-        this.#deps.events.fault?.('delete', error);
-        this.#retry(entry, 'INTERNAL', messageOf(error), undefined);
-      })
-      .finally(() => {
-        this.#active.set(plugin, (this.#active.get(plugin) ?? 1) - 1);
-        if (this.#stopping && this.#inFlight() === 0) this.#idle?.resolve();
-        this.#pump(plugin);
-      });
-    this.#pump(plugin);
-  }
-
-  async #attempt(entry: Entry): Promise<void> {
     const runtime = this.#deps.runtimes.get(entry.identity.plugin);
     if (runtime === undefined) {
-      this.#retry(entry, 'PLUGIN_NOT_SERVING', `plugin "${entry.identity.plugin}" is not configured`, undefined);
-      return;
+      const missing = `plugin "${entry.identity.plugin}" is not configured`;
+      return this.#retryIn(entry, 'PLUGIN_NOT_SERVING', missing, undefined);
     }
     entry.attempts += 1;
     // Secrets are not kept for longer than their time, however long the delete is owed.
@@ -166,32 +129,25 @@ export class DeleteList {
       connection: entry.connection,
       reason: entry.reason,
     };
-    if (entry.readFirst && (await this.#isOver(runtime, args))) return this.#finish(runtime, entry);
-    const outcome = await this.#call(runtime, 'delete', args);
+    if (entry.readFirst && (await this.#isOver(runtime, entry, args))) return this.#finish(runtime, entry);
+    const outcome = await this.#work.call(runtime, 'delete', args);
     if (outcome.ok || outcomeRule('delete', outcome.failure.kind).retry === 'no') return this.#finish(runtime, entry);
-    this.#retry(entry, outcome.failure.code, outcome.failure.message, outcome.failure.retryAfterMs);
+    return this.#retryIn(entry, outcome.failure.code, outcome.failure.message, outcome.failure.retryAfterMs);
   }
 
-  /** Whether the remote says that there is nothing left to cancel. Doubt is answered with false: cancelling is safe. */
-  async #isOver(runtime: PluginRuntime, args: DeleteArgs): Promise<boolean> {
-    const outcome = await this.#call(runtime, 'get', args);
-    return outcome.ok ? isTerminal(outcome.value.phase) : outcome.failure.kind === 'not_found';
+  /**
+   * Whether the remote says that there is nothing left to cancel. Doubt is answered with false, since cancelling is safe; a
+   * young job that is not found may only not be visible yet.
+   */
+  async #isOver(runtime: PluginRuntime, entry: Entry, args: DeleteArgs): Promise<boolean> {
+    const outcome = await this.#work.call(runtime, 'get', args);
+    if (outcome.ok) return isTerminal(outcome.value.phase);
+    const { clock, options } = this.#deps;
+    const visible = clock.now() - entry.identity.createdAtMs >= options.visibilityGraceMs;
+    return outcome.failure.kind === 'not_found' && visible;
   }
 
-  /** A call that waits its turn, unless the stop comes first; once sent it is not given up. */
-  async #call<M extends 'get' | 'delete'>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
-    const queued = new AbortController();
-    if (this.#stopping) queued.abort();
-    this.#queued.add(queued);
-    const onSent = () => this.#queued.delete(queued);
-    try {
-      return await runtime.gate.call(method, args, { admission: 'wait', signal: queued.signal, onSent });
-    } finally {
-      this.#queued.delete(queued);
-    }
-  }
-
-  #finish(runtime: PluginRuntime, entry: Entry): void {
+  #finish(runtime: PluginRuntime, entry: Entry): undefined {
     this.#entries.delete(entry.id);
     runtime.quotas.release(entry.id);
     this.#deps.events.deleteDone?.(entry.id, entry.identity.plugin, entry.attempts);
@@ -201,13 +157,13 @@ export class DeleteList {
     entry.done.resolve();
   }
 
-  #retry(entry: Entry, code: string, message: string, retryAfterMs: number | undefined): void {
+  #retryIn(entry: Entry, code: string, message: string, retryAfterMs: number | undefined): number {
     const { clock, options, random, events } = this.#deps;
     entry.lastError = { code, message };
     const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
     const delay = Math.max(retryAfterMs ?? 0, backoffMs(entry.attempts, backoff, random));
     entry.nextAttemptMs = clock.now() + delay;
     events.deleteFailed?.(entry.id, entry.identity.plugin, code, message, entry.attempts);
-    if (!this.#stopping) entry.timer = clock.setTimer(delay, () => this.#enqueue(entry));
+    return delay;
   }
 }

@@ -1,4 +1,5 @@
 import { taskIdOf } from '../model/attempt-key.js';
+import { cancelTask } from './cancel.js';
 import type { CreateTask } from './create.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
@@ -25,7 +26,7 @@ export async function deleteTask(
   const found = handles.find(bytes, hints);
   if (found.kind === 'deleted') return deletes.safe(found.id);
   if (found.kind === 'held') {
-    const { safe, gone } = creates.cancelTask(found.task, reason);
+    const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
     return safe;
   }

@@ -17,6 +17,8 @@ export interface TasksOptions {
   readonly retryMaxMs: number;
   /** After this, a create whose answer never arrived and that nobody confirmed is deleted (rule 9). */
   readonly orphanGraceMs: number;
+  /** Within this after its creation a job that the remote does not find may still be there. */
+  readonly visibilityGraceMs: number;
   /** How long secrets that came with a call are kept for the task. */
   readonly connectionTtlMs: number;
   /** Status of an adopted task answers this long before the caller's deadline at the latest. */
@@ -29,6 +31,11 @@ export interface TasksOptions {
   readonly maxWaitingBytes: number;
   /** Owed deletes that are carried out at a time. */
   readonly deleteConcurrency: number;
+  /** How often a create of unclear outcome is repeated, to find and cancel a job that it may have left; 0: never. */
+  readonly unclearLooks: number;
+  /** Bounds of the list of such creates, and of the payloads it holds in bytes. */
+  readonly maxUnclear: number;
+  readonly maxUnclearBytes: number;
 }
 
 export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
@@ -37,12 +44,16 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   retryInitialMs: 1_000,
   retryMaxMs: 60_000,
   orphanGraceMs: 600_000,
+  visibilityGraceMs: 60_000,
   connectionTtlMs: 3_600_000,
   answerMarginMs: 250,
   maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
   maxWaiting: 20_000,
   maxWaitingBytes: 512 * 1024 * 1024,
   deleteConcurrency: 64,
+  unclearLooks: 6,
+  maxUnclear: 10_000,
+  maxUnclearBytes: 64 * 1024 * 1024,
 };
 
 /** What logs and metrics learn of tasks; all optional, none may throw. */
@@ -54,6 +65,12 @@ export interface TaskEvents {
   /** The resource meta is larger than an engine should have to store. */
   metaLarge?(task: TaskRecord, bytes: number): void;
   createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  /** A task ended, and the outcome of its create does not exclude that the remote has a job of it. */
+  createUnclear?(id: string, plugin: string, code: string, message: string): void;
+  /** The job was found (or made by the look) and is cancelled now, or it was over already. */
+  createCleared?(id: string, plugin: string, job: 'cancelled' | 'over'): void;
+  /** Nobody looks for the job any more. */
+  createLeft?(id: string, plugin: string, because: string, message: string): void;
   deleteOwed?(id: string, plugin: string, reason: string): void;
   deleteFailed?(id: string, plugin: string, code: string, message: string, attempts: number): void;
   deleteDone?(id: string, plugin: string, attempts: number): void;

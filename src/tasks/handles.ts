@@ -4,9 +4,9 @@ import { type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
-import type { CreateTask } from './create.js';
 import type { TasksDeps } from './deps.js';
 import { errorOf, failureState } from './failures.js';
+import { forceToken, startPolling } from './polling.js';
 import { runtimeOf } from './runtime.js';
 import type { CallScope, HandleHints } from './types.js';
 import { settledBefore } from './wait.js';
@@ -21,11 +21,9 @@ export type Found =
 /** Finds tasks by handle and takes up those that memory does not hold (rule 7). */
 export class Handles {
   readonly #deps: TasksDeps;
-  readonly #creates: CreateTask;
 
-  constructor(deps: TasksDeps, creates: CreateTask) {
+  constructor(deps: TasksDeps) {
     this.#deps = deps;
-    this.#creates = creates;
   }
 
   /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
@@ -83,7 +81,8 @@ export class Handles {
     const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
     const task = store.insert({ ...base, stage: 'live', state, meta: handle.meta });
     events.adopted?.(task);
-    this.#creates.adopt(runtime, task);
+    forceToken(runtime, task);
+    startPolling(this.#deps, runtime, task);
     return task;
   }
 

@@ -2,7 +2,7 @@ import type { Gate } from '../calls/types.js';
 import { HostError } from '../errors/index.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { QuotaLedger } from '../limits/quota-ledger.js';
-import type { ResourceArgs } from '../model/plugin-call.js';
+import type { CreateArgs, ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { Refresher } from '../refresh/types.js';
@@ -32,6 +32,13 @@ export function runtimeOf(runtimes: Runtimes, pluginId: string): PluginRuntime {
     `the handle belongs to plugin "${pluginId}", which this daemon does not host; configure it, or call the daemon that made the handle`,
     { details: { plugin: pluginId } },
   );
+}
+
+/** The arguments of the call that starts the task. Throws once its payload was let go. */
+export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
+  const { id, payload, outputPrefix } = task;
+  if (payload === undefined) throw new HostError('INTERNAL', `task ${id} has no payload`);
+  return { ...payload, outputPrefix, idempotencyKey: id, connection: freshConnection(task, nowMs) };
 }
 
 /** The arguments of a call about an existing resource. */

@@ -1,6 +1,7 @@
 import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { cancelInBackground } from './cancel.js';
 import { CreateTask } from './create.js';
 import { deleteTask } from './delete.js';
 import { DeleteList, type OwedDelete } from './delete-list.js';
@@ -13,17 +14,19 @@ import { Orphans } from './orphans.js';
 import { ReadSink } from './reads.js';
 import { reportPlugins } from './report.js';
 import type { Tasks } from './types.js';
+import { type UnclearCreate, UnclearCreates } from './unclear-creates.js';
 
 /** The use cases with what the daemon itself needs of them. */
 export interface TasksControl extends Tasks {
   readonly reads: ReadSink;
   readonly owedDeletes: { readonly size: number; list(): Iterable<OwedDelete> };
   readonly orphans: { readonly size: number; list(): Iterable<TaskRecord> };
+  readonly unclearCreates: { readonly size: number; list(): Iterable<UnclearCreate> };
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
   /** Watch streams end with a resume token; nothing new is accepted unless the journal is durable. */
   drain(): void;
-  /** Starts nothing new and resolves when no create, delete or write of outputs is in flight. */
+  /** Starts nothing new and resolves when no create, look, delete or write of outputs is in flight. */
   stop(): Promise<void>;
 }
 
@@ -32,25 +35,23 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const deletes = new DeleteList(deps);
   const reads = new ReadSink(deps, deletes);
   const orphans = new Orphans(deps);
-  const creates = new CreateTask(deps, deletes, orphans, reads);
-  const handles = new Handles(deps, creates);
+  const unclear = new UnclearCreates(deps, deletes);
+  const creates = new CreateTask(deps, { deletes, orphans, reads, unclear });
+  const handles = new Handles(deps);
   const doing = new DoTask(deps);
   let loadReport: LoadReport | undefined;
 
-  const background = (where: string, promise: Promise<unknown>) =>
-    promise.catch((error: unknown) => deps.events.fault?.(where, error));
-
   orphans.onExpired = (task) => {
     deps.events.orphanDeleted?.(task);
-    const { safe, gone } = creates.cancelTask(task, 'its create was never answered and nobody has asked for it since');
-    void background('orphan', safe);
-    void background('orphan', gone);
+    const why = 'its create was never answered and nobody has asked for it since';
+    cancelInBackground(deps, { deletes, creates }, task, why);
   };
 
   return {
     reads,
     owedDeletes: deletes,
     orphans,
+    unclearCreates: unclear,
 
     create: (spec, scope) => creates.create(spec, scope),
 
@@ -96,7 +97,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     async stop() {
       orphans.stop();
-      await Promise.all([creates.stop(), deletes.stop(), reads.idle()]);
+      await Promise.all([creates.stop(), unclear.stop(), deletes.stop(), reads.idle()]);
     },
   };
 }

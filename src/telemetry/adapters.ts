@@ -151,6 +151,8 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
     adopted: set.counter('pluginhost_tasks_adopted_total'),
     ended: set.counter('pluginhost_tasks_ended_total'),
     retried: set.counter('pluginhost_create_retries_total'),
+    unclear: set.counter('pluginhost_creates_unclear_total'),
+    cleared: set.counter('pluginhost_creates_cleared_total'),
     orphans: set.counter('pluginhost_orphans_deleted_total'),
     dropped: set.counter('pluginhost_outputs_dropped_total'),
     deletesDone: set.counter('pluginhost_deletes_done_total'),
@@ -184,6 +186,16 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
       counters.retried.inc(of(task));
       log.emit('task.create_retried', { ...fields(task), code, error, delayMs: Math.round(delayMs) });
     },
+    createUnclear(task: string, plugin: string, code: string, error: string): void {
+      counters.unclear.inc({ plugin: label(plugin) });
+      log.emit('create.unclear', { task, plugin, code, error });
+    },
+    createCleared(task: string, plugin: string, job: 'cancelled' | 'over'): void {
+      counters.cleared.inc({ plugin: label(plugin) });
+      log.emit('create.cleared', { task, plugin, job });
+    },
+    createLeft: (task: string, plugin: string, reason: string, error: string) =>
+      log.emit('create.left', { task, plugin, reason, error }),
     orphanDeleted(task: TaskRecord): void {
       counters.orphans.inc(of(task));
       log.emit('task.orphan_deleted', fields(task));

@@ -140,6 +140,23 @@ export const LOG_EVENTS = {
     ...taskFields(),
     names: 'their names',
   }),
+  'create.unclear': event('warn', 'a task ended while its create may have left a job; the daemon looks for it', {
+    task: TASK,
+    plugin: PLUGIN,
+    code: CODE,
+    error: ERROR,
+  }),
+  'create.cleared': event('info', 'a create of unclear outcome is cleared up', {
+    task: TASK,
+    plugin: PLUGIN,
+    job: 'cancelled, or over already',
+  }),
+  'create.left': event('error', 'nobody looks any more for the job that a create may have left', {
+    task: 'attempt key and incarnation, which is also the idempotency key to find the job by',
+    plugin: PLUGIN,
+    reason: 'why not',
+    error: 'the last error, in words',
+  }),
   'delete.owed': event('info', 'a delete was accepted and is to be carried out', {
     task: TASK,
     plugin: PLUGIN,

@@ -31,6 +31,8 @@ export interface PluginFigures {
   readonly paused: boolean;
   readonly restarts: number;
   readonly rssBytes: number;
+  /** Creates of unclear outcome, by whether the daemon looks for their jobs. */
+  readonly unclearCreates?: { readonly looking: number; readonly left: number };
   /** Tasks that are not over, by stage. */
   readonly stages?: Readonly<Record<string, number>>;
   readonly lanes?: { readonly read: LaneFigures; readonly write: LaneFigures };
@@ -68,6 +70,12 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
     set.gauge('pluginhost_tasks'),
     plugins.flatMap(({ id, stages = {} }) =>
       Object.entries(stages).map(([stage, count]) => [{ plugin: id, stage }, count] as const),
+    ),
+  );
+  setAll<'pluginhost_creates_unclear'>(
+    set.gauge('pluginhost_creates_unclear'),
+    plugins.flatMap(({ id, unclearCreates = {} }) =>
+      Object.entries(unclearCreates).map(([state, count]) => [{ plugin: id, state }, count] as const),
     ),
   );
   writeProcesses(set, plugins);

@@ -43,6 +43,12 @@ export const METRICS = {
   pluginhost_tasks_adopted_total: counter('Tasks taken up from a handle that this process did not make.', ['plugin']),
   pluginhost_tasks_ended_total: counter('Tasks that reached a terminal phase here.', ['plugin', 'phase']),
   pluginhost_create_retries_total: counter('Creates that failed transiently and were scheduled again.', ['plugin']),
+  pluginhost_creates_unclear: gauge(
+    'Ended tasks whose create may have left a job: looked for, or left to the operator.',
+    ['plugin', 'state'],
+  ),
+  pluginhost_creates_unclear_total: counter('Tasks that ended while their create may have left a job.', ['plugin']),
+  pluginhost_creates_cleared_total: counter('Creates of unclear outcome that were cleared up.', ['plugin']),
   pluginhost_orphans_deleted_total: counter('Jobs deleted because their engine visibly never got the handle.', [
     'plugin',
   ]),

@@ -13,6 +13,7 @@ const GUARDED: [string, string][] = [
   ['GET', '/v1/tasks'],
   ['GET', '/v1/deletes'],
   ['GET', '/v1/orphans'],
+  ['GET', '/v1/unclear-creates'],
   ['GET', '/v1/config'],
   ['POST', '/v1/plugins/slurm/pause'],
   ['POST', '/v1/plugins/slurm/resume'],
@@ -82,6 +83,7 @@ describe('admin server', () => {
     assert.deepEqual(await (await operator('/v1/config')).json(), { config: { admin: { token: '********' } } });
     assert.deepEqual(await (await operator('/v1/deletes')).json(), { deletes: [], next: null });
     assert.deepEqual(await (await operator('/v1/orphans?limit=5')).json(), { orphans: [], next: null });
+    assert.deepEqual(await (await operator('/v1/unclear-creates')).json(), { unclearCreates: [], next: null });
     const page = await (
       await operator('/v1/tasks?limit=7&after=k-1&plugin=slurm&phase=RUNNING&stage=live&project=p')
     ).json();

@@ -22,6 +22,7 @@ export function makeSource(overrides: Partial<AdminSource> = {}): AdminSource & 
     plugins: () => [{ id: 'slurm' }],
     tasks: (query) => ({ rows: [JSON.parse(JSON.stringify(query))], next: 'k-2' }),
     deletes: () => ({ rows: [], next: undefined }),
+    unclearCreates: () => ({ rows: [], next: undefined }),
     orphans: () => ({ rows: [], next: undefined }),
     config: () => ({ admin: { token: '********' } }),
     pause: act('pause'),

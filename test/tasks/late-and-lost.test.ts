@@ -274,3 +274,33 @@ test('a foreign resource meta that the plugin could not look at is the error of 
   assert.equal(h.store.unfinished, 0);
   await h.stop();
 });
+
+test('a delete of a job that memory does not hold and the remote does not show yet is sent while the job is young', async () => {
+  for (const [ageMs, deletes] of [
+    [5_000, 1],
+    [120_000, 0],
+  ] as const) {
+    const h = await makeHarness({ options: { visibilityGraceMs: 60_000 } });
+    h.plugin.on.get = () => fail('not_found');
+    h.plugin.on.delete = () => ok({});
+    const identity = {
+      plugin: 'fake',
+      taskType: 't',
+      taskTypeVersion: 0,
+      key: 'k',
+      incarnation: 1,
+      project: 'p',
+      domain: 'd',
+      namespace: 'n',
+      quotaNamespace: '',
+      createdAtMs: h.clock.now() - ageMs,
+      outputNames: [],
+    };
+    const handle = encodeHandle({ identity, meta: Buffer.from('{}') });
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await h.clock.advance(1_000);
+    assert.equal(h.plugin.count('delete'), deletes);
+    assert.equal(h.tasks.owedDeletes.size, 0);
+    await h.stop();
+  }
+});

@@ -134,7 +134,7 @@ class Watcher {
 }
 
 async function run(commands: readonly Command[]): Promise<Remote> {
-  const h = await makeHarness({ config: LIMITS, options: { orphanGraceMs: 120_000 } });
+  const h = await makeHarness({ config: LIMITS, options: { orphanGraceMs: 120_000, createBudgetMs: 20_000 } });
   const remote = new Remote(h);
   const watcher = new Watcher();
   const handles = new Map<string, Buffer>();

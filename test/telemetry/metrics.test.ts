@@ -79,6 +79,8 @@ describe('metrics', () => {
     taskEvents.adopted(record);
     taskEvents.ended(record);
     taskEvents.createRetried(record, 'X', 'x', 1);
+    taskEvents.createUnclear('k-1', 'slurm', 'CREATE_BUDGET_SPENT', 'slow');
+    taskEvents.createCleared('k-1', 'slurm', 'cancelled');
     taskEvents.orphanDeleted(record);
     taskEvents.outputsDropped(record, ['a']);
     taskEvents.deleteDone('k-1', 'slurm', 1);

@@ -41,6 +41,7 @@ export const FIGURES: DaemonFigures = {
       paused: false,
       restarts: 2,
       rssBytes: 1_000_000,
+      unclearCreates: { looking: 1, left: 2 },
       stages: { accepted: 1, creating: 0, live: 7 },
       lanes: { read: lane, write: { ...lane, qps: 20 } },
       schedule: { tracked: 7, inFlight: 1, due: 2, oldestOverdueMs: 1500, longestIntervalMs: 30_000, remote: 'down' },
