@@ -154,6 +154,17 @@ func (e *Env) startRunning(ctx context.Context, name string, spec TaskSpec) (*Ta
 	return task, task.RunUntil(ctx, time.Minute, func() bool { return task.last.Phase() == core.PhaseRunning })
 }
 
+// letSucceed releases the held job of a label and runs its task to success.
+func (e *Env) letSucceed(ctx context.Context, task *Task, label string) error {
+	if err := e.control.Release(label); err != nil {
+		return err
+	}
+	if err := task.Run(ctx, time.Minute); err != nil {
+		return err
+	}
+	return task.Expect(core.PhaseSuccess)
+}
+
 func (e *Env) expectStates(label string, states ...string) ([]Job, error) {
 	var jobs []Job
 	err := eventually(20*time.Second, func() error {
@@ -357,13 +368,7 @@ func abortWaiting(ctx context.Context, e *Env, name string) (string, error) {
 	if err := second.Abort(ctx); err != nil {
 		return "", err
 	}
-	if err := e.control.Release(name + "-a"); err != nil {
-		return "", err
-	}
-	if err := first.Run(ctx, time.Minute); err != nil {
-		return "", err
-	}
-	if err := first.Expect(core.PhaseSuccess); err != nil {
+	if err := e.letSucceed(ctx, first, name+"-a"); err != nil {
 		return "", err
 	}
 	_, err = e.control.ExpectJobs(name+"-b", 0)

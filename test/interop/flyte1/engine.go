@@ -8,6 +8,7 @@ import (
 
 	"github.com/flyteorg/flyte/flyteplugins/go/tasks/pluginmachinery"
 	"github.com/flyteorg/flyte/flyteplugins/go/tasks/pluginmachinery/core"
+	"github.com/flyteorg/flyte/flyteplugins/go/tasks/pluginmachinery/webapi"
 	"github.com/flyteorg/flyte/flyteplugins/go/tasks/plugins/webapi/agent"
 	"github.com/flyteorg/flyte/flyteplugins/go/tasks/plugins/webapi/connector"
 	"github.com/flyteorg/flyte/flytestdlib/config"
@@ -49,6 +50,14 @@ func (quotaRegistrar) RegisterResourceQuota(context.Context, core.ResourceNamesp
 
 var loads atomic.Int64
 
+// tune makes the engine's own cache poll at its fastest and keeps its read limit out of the way.
+func tune(cfg *webapi.PluginConfig) {
+	cfg.Caching.ResyncInterval = config.Duration{Duration: pollEvery}
+	cfg.Caching.MaxSystemFailures = maxSystemFailures
+	cfg.ReadRateLimiter.QPS = 100
+	cfg.ReadRateLimiter.Burst = 500
+}
+
 // registerPlugin configures the engine's plugin for the endpoint and registers it, once per process.
 func registerPlugin(name, endpoint string, extraTypes []string) error {
 	labeled.SetMetricKeys(contextutils.ProjectKey, contextutils.DomainKey, contextutils.WorkflowIDKey, contextutils.TaskIDKey)
@@ -58,10 +67,7 @@ func registerPlugin(name, endpoint string, extraTypes []string) error {
 		cfg := *agent.GetConfig()
 		cfg.DefaultAgent.Endpoint = endpoint
 		cfg.SupportedTaskTypes = append(cfg.SupportedTaskTypes, extraTypes...)
-		cfg.WebAPI.Caching.ResyncInterval = config.Duration{Duration: pollEvery}
-		cfg.WebAPI.Caching.MaxSystemFailures = maxSystemFailures
-		cfg.WebAPI.ReadRateLimiter.QPS = 100
-		cfg.WebAPI.ReadRateLimiter.Burst = 500
+		tune(&cfg.WebAPI)
 		if err := agent.SetConfig(&cfg); err != nil {
 			return err
 		}
@@ -70,10 +76,7 @@ func registerPlugin(name, endpoint string, extraTypes []string) error {
 		cfg := *connector.GetConfig()
 		cfg.DefaultConnector.Endpoint = endpoint
 		cfg.SupportedTaskTypes = append(cfg.SupportedTaskTypes, extraTypes...)
-		cfg.WebAPI.Caching.ResyncInterval = config.Duration{Duration: pollEvery}
-		cfg.WebAPI.Caching.MaxSystemFailures = maxSystemFailures
-		cfg.WebAPI.ReadRateLimiter.QPS = 100
-		cfg.WebAPI.ReadRateLimiter.Burst = 500
+		tune(&cfg.WebAPI)
 		if err := connector.SetConfig(&cfg); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,20 +91,11 @@ func choose(names string, serial bool) []Case {
 		if names == "" && c.Serial && !serial {
 			continue
 		}
-		if names == "" || contains(strings.Split(names, ","), c.Name) {
+		if names == "" || slices.Contains(strings.Split(names, ","), c.Name) {
 			chosen = append(chosen, c)
 		}
 	}
 	return chosen
-}
-
-func contains(names []string, wanted string) bool {
-	for _, name := range names {
-		if name == wanted {
-			return true
-		}
-	}
-	return false
 }
 
 func main() {
