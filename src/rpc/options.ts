@@ -8,7 +8,7 @@ export interface RpcLimits {
   readonly maxConcurrentStreams: number;
   /** Connections at a time; further ones are dropped. */
   readonly maxConnections: number;
-  /** Open Watch streams at a time, and as many of health; further ones get TOO_MANY_STREAMS. */
+  /** Open Watch streams at a time, as many of health, and as many of reflection; further ones get TOO_MANY_STREAMS. */
   readonly maxStreams: number;
   /** A connection silent for so long gets a ping. */
   readonly keepaliveTimeMs: number;

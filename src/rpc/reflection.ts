@@ -3,10 +3,13 @@ import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProto } from 'grpc-health-check';
 import type { Idl } from '../idl/idl.js';
 import { loadProtoFiles } from '../idl/load.js';
+import { type OpenStream, OpenStreams } from './open-streams.js';
 
-interface ReflectionCall {
-  end(): void;
-  once(event: 'cancelled', listener: () => void): unknown;
+interface ReflectionCall extends OpenStream {
+  write(message: unknown): boolean;
+  pause(): unknown;
+  resume(): unknown;
+  once(event: 'cancelled' | 'drain', listener: () => void): unknown;
 }
 
 type Definition = ConstructorParameters<typeof ReflectionService>[0];
@@ -34,35 +37,51 @@ type Implementation = Parameters<Server['addService']>[1];
  */
 export class Reflection {
   readonly #service: ReflectionService;
-  readonly #streams = new Set<ReflectionCall>();
-  #ended = false;
+  readonly #streams: OpenStreams;
 
-  constructor(idls: readonly Idl[], services: readonly string[]) {
+  constructor(idls: readonly Idl[], services: readonly string[], maxStreams: number) {
     const files = filesOf([...idls, loadProtoFiles([healthProto])]);
     this.#service = new ReflectionService(files, { services: [...services] });
+    this.#streams = new OpenStreams('reflection', maxStreams);
   }
 
   addToServer(server: Pick<Server, 'addService'>): void {
     const adder: Pick<Server, 'addService'> = {
-      addService: (definition, implementation) => server.addService(definition, this.#tracked(implementation)),
+      addService: (definition, implementation) => server.addService(definition, this.#bounded(implementation)),
     };
     this.#service.addToServer(adder as Server);
   }
 
   end(): void {
-    this.#ended = true;
-    for (const stream of this.#streams) stream.end();
+    this.#streams.end();
   }
 
-  #tracked(implementation: Implementation): Implementation {
+  #bounded(implementation: Implementation): Implementation {
     const info = implementation.ServerReflectionInfo as unknown as (call: ReflectionCall) => void;
     return {
-      ServerReflectionInfo: ((call: ReflectionCall) => {
-        this.#streams.add(call);
-        call.once('cancelled', () => this.#streams.delete(call));
-        info(call);
-        if (this.#ended) call.end();
-      }) as never,
+      ServerReflectionInfo: ((call: ReflectionCall) =>
+        this.#streams.admit(call, () => {
+          readOnlyWhatIsTaken(call);
+          info(call);
+        })) as never,
     };
   }
+}
+
+/** The library answers every request at once: who asks and does not read would make the answers pile up. */
+function readOnlyWhatIsTaken(call: ReflectionCall): void {
+  const write = call.write.bind(call);
+  let paused = false;
+  call.write = (message) => {
+    const more = write(message);
+    if (!more && !paused) {
+      paused = true;
+      call.pause();
+      call.once('drain', () => {
+        paused = false;
+        call.resume();
+      });
+    }
+    return more;
+  };
 }

@@ -73,7 +73,8 @@ export class RpcServer {
     }
     this.#health = new Health({ source: options.health, services: names, maxStreams: options.maxStreams });
     this.#health.addToServer(this.#server);
-    this.#reflection = options.reflection && new Reflection(options.reflection, [...names, Health.SERVICE]);
+    this.#reflection =
+      options.reflection && new Reflection(options.reflection, [...names, Health.SERVICE], options.maxStreams);
     this.#reflection?.addToServer(this.#server);
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#listener = new Listener(options, (socket) => this.#injector.injectConnection(socket));

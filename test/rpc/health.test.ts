@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { type ClientReadableStream, Metadata, status } from '@grpc/grpc-js';
 import { service as healthDefinition } from 'grpc-health-check';
-import { type Fixture, rawCall, startServer } from './support.js';
+import { type Fixture, http2Call, rawCall, startServer } from './support.js';
 
 const check = healthDefinition.Check!;
 const SERVICE = '/grpc.health.v1.Health';
@@ -92,4 +92,57 @@ test('health streams are bounded, and one that is left makes room', async (t) =>
     const got = await Promise.race([once(next, 'data'), once(next, 'error').catch(() => undefined)]);
     if ((got as { status?: string }[])[0]?.status === 'SERVING') break;
   }
+});
+
+test('a name that nobody has is answered as such however long it is, and Watch tells when somebody takes it', async (t) => {
+  const fixture = await startServer(t);
+  const reply = await rawCall(
+    fixture.raw(),
+    `${SERVICE}/Check`,
+    check.requestSerialize({ service: 'x'.repeat(100_000) }),
+  );
+  assert.equal(reply.error?.code, status.NOT_FOUND);
+  assert.equal(reply.details?.errorInfo?.reason, 'PLUGIN_UNKNOWN');
+  assert.match(reply.error.details, /pluginhost\.v1\.PluginHost, demo|demo, pluginhost\.v1\.PluginHost/);
+  assert.ok(reply.error.details.length < 300);
+
+  const long = watch(fixture, 'x'.repeat(100_000));
+  long.resume();
+  const [error] = await once(long, 'error');
+  assert.equal(error.code, status.INVALID_ARGUMENT);
+
+  const stream = watch(fixture, 'later');
+  const seen: string[] = [];
+  stream.on('data', (message: { status: string }) => seen.push(message.status));
+  await once(stream, 'data');
+  fixture.health.entries = [{ id: 'later', serving: true }];
+  fixture.health.changed();
+  await once(stream, 'data');
+  assert.deepEqual(seen, ['SERVICE_UNKNOWN', 'SERVING']);
+  stream.on('error', () => {});
+  stream.cancel();
+});
+
+test('a health Watch that is not read gets the last status when it is, and no queue of old ones', async (t) => {
+  const fixture = await startServer(t);
+  const request = check.requestSerialize({ service: 'demo' });
+  const { session, stream } = http2Call(t, fixture.port, `${SERVICE}/Watch`, request, { initialWindowSize: 0 });
+  await once(stream, 'response');
+  for (let i = 1; i <= 1001; i++) {
+    fixture.health.entries = [{ id: 'demo', serving: i % 2 === 0 }];
+    fixture.health.changed();
+  }
+  session.settings({ initialWindowSize: 65_535 });
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  // It is ended, so that everything that waited is there.
+  fixture.server.beginDrain();
+  await once(stream, 'end');
+  const messages: string[] = [];
+  for (let bytes = Buffer.concat(chunks); bytes.length > 0; bytes = bytes.subarray(5 + bytes.readUInt32BE(1))) {
+    const message = bytes.subarray(5, 5 + bytes.readUInt32BE(1));
+    messages.push((check.responseDeserialize(message) as { status: string }).status);
+  }
+  assert.ok(messages.length < 100, `${messages.length} messages were kept`);
+  assert.equal(messages.at(-1), 'NOT_SERVING');
 });

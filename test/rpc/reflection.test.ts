@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -11,6 +11,7 @@ import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
 import { lenField } from '../../src/idl/wire.js';
 import { createFlyteServices } from '../../src/rpc/flyte/services.js';
 import { createNativeService } from '../../src/rpc/native/service.js';
+import { Reflection } from '../../src/rpc/reflection.js';
 import { FakeTasks } from './fake-tasks.js';
 import { type Fixture, idl, startServer } from './support.js';
 
@@ -98,4 +99,64 @@ test('reflection can be left out', async (t) => {
   stream.resume();
   const [error] = await once(stream, 'error');
   assert.equal(error.code, status.UNIMPLEMENTED);
+});
+
+test('reflection streams are bounded, and one that is left makes room', async (t) => {
+  const fixture = await startServer(t, { reflection: [idl], maxStreams: 1 });
+  const method = (definitions['grpc.reflection.v1.ServerReflection'] as Any).ServerReflectionInfo;
+  const open = () => {
+    const stream = fixture
+      .raw()
+      .makeBidiStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, new Metadata(), {});
+    stream.on('error', () => {});
+    stream.write({ listServices: '*' });
+    return stream;
+  };
+  const first = open();
+  await once(first, 'data');
+  const second = open();
+  second.resume();
+  const [error] = await once(second, 'error');
+  assert.equal(error.code, status.RESOURCE_EXHAUSTED);
+  first.cancel();
+  for (;;) {
+    const got = await once(open(), 'data').catch(() => undefined);
+    if (got !== undefined) break;
+  }
+});
+
+test('a reflection stream whose answers are not read is not read either', () => {
+  class Call extends EventEmitter {
+    written = 0;
+    paused = 0;
+    resumed = 0;
+    write(): boolean {
+      this.written += 1;
+      return this.written % 2 === 0;
+    }
+    pause(): void {
+      this.paused += 1;
+    }
+    resume(): void {
+      this.resumed += 1;
+    }
+    end(): void {}
+  }
+  let serve: ((call: Call) => void) | undefined;
+  new Reflection([idl], [], 10).addToServer({
+    addService: (_definition: unknown, implementation: Any) => {
+      serve ??= implementation.ServerReflectionInfo;
+    },
+  } as Any);
+  const call = new Call();
+  serve?.(call);
+  const request = { messageRequest: 'listServices', listServices: '*' };
+  for (let i = 0; i < 3; i++) call.emit('data', request);
+  assert.deepEqual([call.written, call.paused, call.resumed], [3, 1, 0]);
+  call.emit('drain');
+  assert.equal(call.resumed, 1);
+  call.emit('data', request);
+  assert.equal(call.paused, 1, 'room is room');
+  call.emit('data', request);
+  assert.equal(call.paused, 2);
 });

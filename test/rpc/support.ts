@@ -77,7 +77,7 @@ export function rawCall(client: Client, path: string, request: Buffer, deadlineM
   });
 }
 
-/** One call over plain HTTP/2, whose connection a test can break or leave unread. */
+/** One call over plain HTTP/2, of a native method or a whole path, whose connection a test can break or leave unread. */
 export function http2Call(
   t: TestContext,
   port: number,
@@ -90,7 +90,7 @@ export function http2Call(
   t.after(() => session.destroy());
   const stream = session.request({
     ':method': 'POST',
-    ':path': `${SERVICE}/${method}`,
+    ':path': method.startsWith('/') ? method : `${SERVICE}/${method}`,
     'content-type': 'application/grpc',
     te: 'trailers',
   });
