@@ -65,11 +65,22 @@ export function pack(value: unknown): Packed {
 export function unpack(json: string, attachments: Buffer): unknown {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = JSON.parse(wellFormed(json));
   } catch {
     throw new ChannelError('GARBAGE', 'a message is not JSON');
   }
   return restore(value, attachments, 0);
+}
+
+/**
+ * Half a surrogate pair, as cutting a text may leave it, is kept by JSON and has no UTF-8: an engine could not be told of
+ * a task whose reason holds one. JSON.stringify escapes such halves and nothing else of that range, so they are found here.
+ */
+function wellFormed(json: string): string {
+  if (!json.includes('\\ud')) return json;
+  return json.replace(/\\(?:u(d[89a-f][0-9a-f]{2})|.)/g, (whole, half?: string) =>
+    half === undefined ? whole : '\ufffd',
+  );
 }
 
 function restore(node: unknown, attachments: Buffer, depth: number): unknown {

@@ -26,6 +26,11 @@ const MAX_TEXT = 8_192;
 const MAX_LOGS = 1_000;
 const MAX_EXTERNAL = 10_000;
 const MAX_CUSTOM_INFO = 1024 * 1024;
+/**
+ * Levels of objects and lists. As a google.protobuf.Struct each takes three messages, and decoders of protobuf stop at a
+ * hundred.
+ */
+const MAX_CUSTOM_DEPTH = 30;
 const MAX_VERSION = 2 ** 32 - 1;
 const FORMATS: readonly unknown[] = ['UNKNOWN', 'CSV', 'JSON'];
 const FAILURES: ReadonlySet<Phase> = new Set(['RETRYABLE_FAILURE', 'PERMANENT_FAILURE', 'ABORTED']);
@@ -192,6 +197,15 @@ class Check {
         `${this.method}(): ${field} has ${text.length} characters of JSON; expected at most ${MAX_CUSTOM_INFO}`,
       );
     }
-    return this.object(JSON.parse(text) as JsonValue, field) as JsonObject;
+    const plain = this.object(JSON.parse(text) as JsonValue, field) as JsonObject;
+    if (isDeeper(plain, MAX_CUSTOM_DEPTH)) {
+      throw new InvalidAnswer(`${this.method}(): ${field} is nested deeper than ${MAX_CUSTOM_DEPTH} levels`);
+    }
+    return plain;
   }
+}
+
+function isDeeper(value: JsonValue, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
 }

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
+import { InvalidAnswer } from '../../src/host/child/invalid-answer.js';
+import { toPhaseState } from '../../src/host/child/phase-answer.js';
+import { checkAnswer } from '../../src/host/process/answers.js';
+import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
+import type { PhaseState } from '../../src/model/phase-state.js';
+import { flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
+import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
+import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
+
+const idl = loadPluginHost();
+const struct = idl.codec('google.protobuf.Struct');
+const native = new StatusEncoder(idl);
+const resources = [new ResourceEncoder(flyte1(idl, struct)), new ResourceEncoder(flyte2(loadFlyteidl2(), struct))];
+
+const context = {
+  method: 'get',
+  outputsWritten: false,
+  encodeOutputs: () => Buffer.alloc(0),
+  redact: (text: string) => text,
+};
+
+/** What the daemon gets of a plugin's answer: checked there, sent over the channel, checked here. */
+function received(answer: unknown): PhaseState {
+  const decoder = new FrameDecoder(1 << 26);
+  for (const part of encodeFrame(toPhaseState(answer, context), 1 << 26).parts) decoder.push(Buffer.from(part));
+  return checkAnswer('get', decoder.next()?.message, {});
+}
+
+function assertTellable(state: PhaseState): void {
+  native.phaseInfo(state, 1);
+  for (const encoder of resources) encoder.resource(state);
+}
+
+function nested(levels: number): object {
+  let value: object = {};
+  for (let level = 1; level < levels; level++) value = level % 2 === 0 ? [value] : { inner: value };
+  return { inner: value };
+}
+
+const HALF = '\ud83d';
+
+test('a text that was cut within a character reaches the engines with a mark in its place', () => {
+  const log = { uri: `https://logs.example.org/${HALF}`, name: `log ${HALF}` };
+  const customInfo = { [`key ${HALF}`]: [`value ${HALF}`, 'a\\ud83d', '😀'] };
+  const state = received({
+    phase: 'RETRYABLE_FAILURE',
+    reason: `cut ${HALF}`,
+    remotePhase: HALF,
+    error: { code: `E${HALF}`, message: HALF, kind: 'USER' },
+    logs: [log],
+    customInfo,
+    externalResources: [{ externalId: HALF, logs: [log], customInfo }],
+  });
+  assertTellable(state);
+  assert.equal(state.reason, 'cut \ufffd');
+  assert.deepEqual(state.customInfo, { 'key \ufffd': ['value \ufffd', 'a\\ud83d', '😀'] });
+});
+
+test('a reason that the bound cuts within a character can be told', () => {
+  const state = received({ phase: 'RUNNING', reason: `${'x'.repeat(8191)}😀 and more` });
+  assertTellable(state);
+  assert.match(state.reason, /^x{8191}\ufffd… \(8202 characters\)$/);
+});
+
+test('custom info as deep as is taken can be told, and deeper is an invalid answer', () => {
+  const deep = {
+    phase: 'RUNNING',
+    customInfo: nested(29),
+    externalResources: [{ externalId: 'a', customInfo: nested(29) }],
+  };
+  assertTellable(received(deep));
+  for (const answer of [
+    { phase: 'RUNNING', customInfo: nested(60) },
+    { phase: 'RUNNING', externalResources: [{ externalId: 'a', customInfo: nested(60) }] },
+  ]) {
+    assert.throws(
+      () => received(answer),
+      (error: Error) =>
+        error instanceof InvalidAnswer && /customInfo is nested deeper than 30 levels/.test(error.message),
+    );
+  }
+});
+
+test('whatever a plugin answers is refused at its process or can be told to every engine', () => {
+  const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('', HALF, `${HALF}x`, '\ude00', '\u0000'));
+  // Mostly in range, so that most answers pass the checks of the plugin's process.
+  const number = fc.oneof({ weight: 20, arbitrary: fc.nat() }, { weight: 1, arbitrary: fc.double() });
+  const log = fc.record(
+    { uri: text, name: text, ttlMs: number, messageFormat: fc.constantFrom('CSV', 'JSON') },
+    { requiredKeys: ['uri'] },
+  );
+  const json = fc.dictionary(text, fc.jsonValue({ maxDepth: 40 }), { maxKeys: 3 });
+  const part = fc.record(
+    { externalId: text, index: number, logs: fc.array(log, { maxLength: 2 }), customInfo: json },
+    { requiredKeys: ['externalId'] },
+  );
+  const common = {
+    reason: text,
+    remotePhase: text,
+    logs: fc.array(log, { maxLength: 2 }),
+    customInfo: json,
+    externalResources: fc.array(part, { maxLength: 2 }),
+    version: number,
+  };
+  const error = fc.record({ code: text, message: text, kind: fc.constantFrom('USER', 'SYSTEM') });
+  const answer = fc.oneof(
+    fc.record({ phase: fc.constantFrom('QUEUED', 'RUNNING', 'SUCCESS'), ...common }, { requiredKeys: ['phase'] }),
+    fc.record({ phase: fc.constantFrom('ABORTED', 'RETRYABLE_FAILURE'), error, ...common }),
+    fc.record({ phase: fc.constantFrom('UNDEFINED', 'NOPE'), ...common }),
+  );
+  let told = 0;
+  fc.assert(
+    fc.property(answer, (given) => {
+      let state: PhaseState;
+      try {
+        state = received(given);
+      } catch (error) {
+        assert.ok(error instanceof InvalidAnswer, String(error));
+        return;
+      }
+      assertTellable(state);
+      told += 1;
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(told > 100, `${told} of 500 were answers`);
+});
