@@ -27,15 +27,24 @@ export interface CallStatus {
   readonly metadata: Metadata;
 }
 
-/** Clients bound the size of the trailers they take, often at 8 KiB, and non-ASCII text grows threefold in them. */
-const MAX_MESSAGE = 1200;
-const MAX_DETAIL = 300;
+/**
+ * In bytes. Clients bound the size of the trailers they take, often at 8 KiB; there the message stands twice, once with
+ * three bytes for each that is not plain ASCII, and all that stands in the details takes a third more as base64.
+ */
+const MAX_MESSAGE = 1000;
+const MAX_DETAIL = 200;
+const MAX_DETAIL_NAME = 60;
 const MAX_DETAILS = 8;
 
-/** Half a surrogate pair, as slicing a text may leave it, makes the transport's encodeURI throw. */
-function bounded(text: string, max: number): string {
-  const cut = text.length > max ? `${text.slice(0, max)}…` : text;
-  return cut.replace(/\p{Surrogate}/gu, '\ufffd');
+/** Goes by way of UTF-8, which has no half surrogate pairs: the transport's encodeURI would throw on one. */
+function bounded(text: string, maxBytes: number): string {
+  const bytes = Buffer.from(text.slice(0, maxBytes + 1));
+  if (bytes.length <= maxBytes) return bytes.toString();
+  const start = bytes
+    .subarray(0, maxBytes - 3)
+    .toString()
+    .replace(/\ufffd$/, '');
+  return `${start}…`;
 }
 
 const UNKNOWN_FAULT = new HostError(
@@ -55,7 +64,7 @@ export function statusOf(thrown: unknown): CallStatus {
   const metadata = Object.fromEntries(
     Object.entries(error.details)
       .slice(0, MAX_DETAILS)
-      .map(([key, value]) => [bounded(key, 60), bounded(value, MAX_DETAIL)]),
+      .map(([key, value]) => [bounded(key, MAX_DETAIL_NAME), bounded(value, MAX_DETAIL)]),
   );
   const field = error.details.field;
   const trailer = new Metadata();

@@ -63,7 +63,7 @@ test('a text that was cut within a character reaches the engines with a mark in 
 test('a reason that the bound cuts within a character can be told', () => {
   const state = received({ phase: 'RUNNING', reason: `${'x'.repeat(8191)}😀 and more` });
   assertTellable(state);
-  assert.match(state.reason, /^x{8191}\ufffd… \(8202 characters\)$/);
+  assert.match(state.reason, /^x{8191}… \(8202 characters\)$/);
 });
 
 test('custom info as deep as is taken can be told, and deeper is an invalid answer', () => {

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { HostError } from '../../src/errors/index.js';
+import { decodeRpcStatus } from '../../src/idl/rpc-status.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { statusOf } from '../../src/rpc/status.js';
 import { NOW } from './fake-tasks.js';
 import { createRequest, idl, startServer, template } from './support.js';
 
@@ -301,4 +303,20 @@ test('a message that no header can carry is made one, and a long one is cut', as
   assert.equal(error!.code, status.NOT_FOUND);
   assert.match(details!.message, /^half \ufffd pair, ünï\nline x+…$/);
   assert.ok(details!.message.length < 2000);
+});
+
+test('the trailers of an error stay within 8 KiB whatever it says', () => {
+  for (const unit of ['x', '"', 'ü', '漢', '😀', '\ud83d']) {
+    const long = unit.repeat(20_000);
+    const facts = Array.from({ length: 20 }, (_, i) => [`${i}${long}`, long]);
+    const error = new HostError('STORE_FULL', long, {
+      details: { field: long, ...Object.fromEntries(facts) },
+      retryAfterMs: 3_600_000,
+    });
+    const { details, metadata } = statusOf(error);
+    const [bin] = metadata.get('grpc-status-details-bin') as [Buffer];
+    const size = encodeURI(details).length + bin.toString('base64').length + 200;
+    assert.ok(size < 8192, `${JSON.stringify(unit)}: ${size} bytes`);
+    assert.equal(decodeRpcStatus(bin).errorInfo?.reason, 'STORE_FULL');
+  }
 });

@@ -1,4 +1,5 @@
 import type { JsonObject, JsonValue } from '../../lib/json.js';
+import { cutText } from '../../lib/text.js';
 
 const MAX_DEPTH = 5;
 const MAX_KEYS = 50;
@@ -8,7 +9,7 @@ const MAX_NODES = 500;
 
 /** Cuts a text to a length and says so. Mask secrets first: one that the cut divides is not found any more. */
 export function bounded(text: string, max: number): string {
-  return text.length > max ? `${text.slice(0, max)}… (${text.length} characters)` : text;
+  return text.length > max ? `${cutText(text, max)}… (${text.length} characters)` : text;
 }
 
 /** The fields of a log line as bounded plain data; never throws, whatever a plugin hands over. */

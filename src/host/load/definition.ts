@@ -1,4 +1,5 @@
 import { HostError } from '../../errors/index.js';
+import { cutText } from '../../lib/text.js';
 import { PLUGIN_API_VERSION, type PluginDefinition, type TaskTypeSupport } from '../../plugin-api/plugin.js';
 import type { DefinitionFacts } from '../channel/messages.js';
 import type { ServedTaskType } from '../types.js';
@@ -117,5 +118,5 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return text.length > 80 ? `${cutText(text, 80)}…` : text;
 }

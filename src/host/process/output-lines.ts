@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Clock, Timer } from '../../lib/clock.js';
+import { cutText } from '../../lib/text.js';
 
 export interface OutputLinesOptions {
   readonly clock: Clock;
@@ -52,13 +53,13 @@ export class OutputLines {
   #emit(raw: string): void {
     const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     if (line.trim() === '') return;
-    if (/Error\b|FATAL/.test(line)) this.lastError = line.slice(0, 300);
+    if (/Error\b|FATAL/.test(line)) this.lastError = cutText(line, 300);
     if (this.#lines >= this.#options.linesPerSecond) {
       this.#dropped++;
       return;
     }
     this.#lines++;
-    this.#options.onLine(line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line);
+    this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
   }
 
   #nextWindow(): void {
