@@ -38,6 +38,8 @@ class Host implements PluginHost {
   #reloads: Promise<unknown> = Promise.resolve();
   /** What a reload has loaded and not yet switched to. */
   #fresh: Group | undefined;
+  /** Replaced by reloads, with calls in flight or processes not ended yet. */
+  readonly #retired = new Set<Group>();
 
   constructor(options: PluginHostOptions) {
     this.#options = options;
@@ -152,8 +154,10 @@ class Host implements PluginHost {
     const switched = this.#reloads.then(() => this.#replace(id));
     this.#reloads = switched.catch(() => undefined);
     const old = await switched;
-    if (old !== undefined) await drain([old], DRAIN_MS, this.#options.clock);
-    await old?.stop();
+    if (old === undefined) return;
+    await drain([old], DRAIN_MS, this.#options.clock);
+    await old.stop();
+    this.#retired.delete(old);
   }
 
   /** Answers the group that was replaced. */
@@ -182,6 +186,10 @@ class Host implements PluginHost {
       throw asHostError(error);
     } finally {
       this.#fresh = undefined;
+    }
+    if (old !== undefined) {
+      old.retire();
+      this.#retired.add(old);
     }
     group?.serve();
     return old;
@@ -241,9 +249,8 @@ class Host implements PluginHost {
   async #stop(graceMs: number): Promise<void> {
     this.#state = 'stopped';
     await this.#fresh?.stop();
-    const groups = [
-      ...new Set(this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]))),
-    ].reverse();
+    const current = this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]));
+    const groups = [...new Set([...current, ...this.#retired])].reverse();
     await drain(groups, graceMs, this.#options.clock);
     for (const { slot } of this.#candidates) {
       if (slot !== undefined && slot.state !== 'failed' && slot.state !== 'skipped') {

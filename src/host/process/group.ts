@@ -55,18 +55,17 @@ export interface Supervision {
 /**
  * The plugins of one process, and the supervisor of that process.
  *
- * States: idle → `importAll` → `loadAll` → `serve` → supervised → `stop` → stopped. While supervised, the end of the
- * process is a crash: its plugins are `restarting` and a new process is started after a back-off; `maxCrashes` within
- * `crashWindowMs` make them `quarantined` for a time, after which one more start is tried. A stopped group starts
- * nothing again.
+ * States: idle → `importAll` → `loadAll` → `serve` → supervised → `retire` → retired → `stop` → stopped; `stop` may come
+ * at any time. While supervised, the end of the process is a crash: its plugins are `restarting` and a new process is
+ * started after a back-off; `maxCrashes` within `crashWindowMs` make them `quarantined` for a time, after which one more
+ * start is tried. A retired group finishes its calls; it and a stopped one start nothing and touch no slot again.
  */
 export class Group {
   readonly #options: GroupOptions;
   #process: PluginProcess | undefined;
   #crashes: number[] = [];
   #timer: Timer | undefined;
-  #supervised = false;
-  #stopped = false;
+  #retired = false;
 
   constructor(options: GroupOptions) {
     this.#options = options;
@@ -116,7 +115,7 @@ export class Group {
     step: (member: Member, process: PluginProcess) => Promise<void>,
   ): Promise<void> {
     for (;;) {
-      if (this.#stopped || this.#live.length === 0) return;
+      if (this.#retired || this.#live.length === 0) return;
       const process = this.#running();
       const member = this.#live.find((candidate) => !done(candidate, process));
       if (member === undefined) return;
@@ -177,12 +176,11 @@ export class Group {
         member.admitted.slot.bind({ process, p: member.p }, member.facts);
       }
     }
-    this.#supervised = true;
     void process.ended.then((why) => this.#onEnd(process, why));
   }
 
   #onEnd(process: PluginProcess, why: string): void {
-    if (this.#stopped || process !== this.#process) return;
+    if (this.#retired || process !== this.#process) return;
     const { clock, crashWindowMs, maxCrashes, quarantineMs, random } = this.#options.supervision;
     const now = clock.now();
     this.#crashes = [...this.#crashes.filter((at) => now - at < crashWindowMs), now];
@@ -208,7 +206,7 @@ export class Group {
     const before = this.#live;
     for (const slot of this.#slots()) slot.restarts++;
     await this.loadAll();
-    if (this.#stopped) return;
+    if (this.#retired) return;
     if (this.#live.length > 0) {
       for (const member of before) {
         if (member.error !== undefined) member.admitted?.slot.unbind('failed', member.error.message, member.error);
@@ -227,16 +225,16 @@ export class Group {
     await this.#process?.stop();
   }
 
-  /** Ends the process in order and starts none again. Callable twice. Slots are told by the caller. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#supervised = false;
+  /** Another group serves its plugins from now on: what becomes of this one's process is no news of theirs. */
+  retire(): void {
+    this.#retired = true;
     this.#timer?.cancel();
-    if (this.#process !== undefined && !this.#process.over) await this.#process.stop();
   }
 
-  get supervised(): boolean {
-    return this.#supervised;
+  /** Ends the process in order and starts none again. Callable twice. Slots are told by the caller. */
+  async stop(): Promise<void> {
+    this.retire();
+    if (this.#process !== undefined && !this.#process.over) await this.#process.stop();
   }
 }
 
