@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { createPluginHost } from '../../src/host/plugin-host.js';
 import type { PluginEntry } from '../../src/host/types.js';
 import { systemClock } from '../../src/lib/clock.js';
-import { act, isAlive, resourceArgs, startHost } from './support.js';
+import { act, isAlive, resourceArgs, startHost, untilState } from './support.js';
 
 const BOUND = { timeout: 60_000 };
 const GOOD = `load: () => ({ async create() { return { resourceMeta: 1 } }, async get() {}, async delete() {} })`;
@@ -353,4 +353,39 @@ test('a host that is stopped while it loads starts nothing more and leaves no pr
   assert.deepEqual(pids.filter(isAlive), []);
   assert.equal(pids.length, 2, 'nothing was started after the stop');
   assert.ok(results.every(({ outcome }) => outcome === 'failed'));
+});
+
+test('a plugin whose process cannot be started fails by itself, at the start and after a crash', BOUND, async (t) => {
+  const impossible = 'hunter22\0';
+  const env: Record<string, string> = { A: impossible, B: 'fine' };
+  const { report, plugin } = await startHost(
+    t,
+    [
+      { source: './unruly.mjs', environment: { pass: ['A'] } },
+      { source: './unruly.mjs', id: 'set', environment: { set: { C: impossible } } },
+      { source: './steady.mjs', environment: { pass: ['B'] } },
+    ],
+    { env },
+  );
+  const [passed, set, loaded] = report.results;
+  assert.equal(passed?.error?.code, 'PLUGIN_IMPORT_FAILED');
+  assert.match(passed?.error?.message ?? '', /unruly\.mjs: its process could not be started: .*null bytes/);
+  assert.equal(set?.error?.code, 'CONFIG_VALUE_INVALID');
+  assert.match(set?.error?.message ?? '', /environment\.set\.C/);
+  assert.doesNotMatch(`${passed?.error?.message}${set?.error?.message}`, /hunter22/);
+  assert.equal(loaded?.outcome, 'loaded');
+  const steady = plugin('steady');
+  env.B = impossible;
+  const reasons: string[] = [];
+  const again = new Promise<void>((resolve) => {
+    steady.onStateChange(({ reason }) => {
+      reasons.push(reason);
+      if (reasons.length === 2) resolve();
+    });
+  });
+  process.kill(steady.pid as number, 'SIGKILL');
+  await again;
+  assert.match(reasons[1] ?? '', /did not come up again: .*could not be started/);
+  env.B = 'fine again';
+  await untilState(steady, 'serving');
 });

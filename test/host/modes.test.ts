@@ -144,34 +144,38 @@ test(
   },
 );
 
-test('a crash of the old process after a reload costs its own calls only, and nobody starts it again', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
-  const { host, plugin, pids } = await startHost(t, [{ source: file }]);
-  const p = plugin('p');
-  const oldPid = p.pid as number;
-  const cut = p.call('get', resourceArgs(600_000), { deadlineMs: systemClock.now() + 600_000 });
-  writeFileSync(file, version(2));
-  const states: string[] = [];
-  const switched = new Promise<void>((resolve) => {
-    p.onStateChange((change) => {
-      states.push(change.state);
-      resolve();
+test(
+  'a crash of the old process after a reload costs its own calls only, and nobody starts it again',
+  BOUND,
+  async (t) => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+    t.after(() => rmSync(dir, { recursive: true, force: true }));
+    const file = path.join(dir, 'p.mjs');
+    writeFileSync(file, version(1));
+    const { host, plugin, pids } = await startHost(t, [{ source: file }]);
+    const p = plugin('p');
+    const oldPid = p.pid as number;
+    const cut = p.call('get', resourceArgs(600_000), { deadlineMs: systemClock.now() + 600_000 });
+    writeFileSync(file, version(2));
+    const states: string[] = [];
+    const switched = new Promise<void>((resolve) => {
+      p.onStateChange((change) => {
+        states.push(change.state);
+        resolve();
+      });
     });
-  });
-  const reloaded = host.reload('p');
-  await switched;
-  process.kill(oldPid, 'SIGKILL');
-  const outcome = await cut;
-  assert.equal(!outcome.ok && outcome.failure.kind, 'process_died');
-  await reloaded;
-  const fresh = await p.call('get', resourceArgs(0), now);
-  assert.equal(fresh.ok && fresh.value.reason, 'v2');
-  assert.deepEqual(states, ['serving'], 'the new process serves all the while');
-  assert.equal(pids.size, 2);
-});
+    const reloaded = host.reload('p');
+    await switched;
+    process.kill(oldPid, 'SIGKILL');
+    const outcome = await cut;
+    assert.equal(!outcome.ok && outcome.failure.kind, 'process_died');
+    await reloaded;
+    const fresh = await p.call('get', resourceArgs(0), now);
+    assert.equal(fresh.ok && fresh.value.reason, 'v2');
+    assert.deepEqual(states, ['serving'], 'the new process serves all the while');
+    assert.equal(pids.size, 2);
+  },
+);
 
 test('a stop while a reloaded plugin still drains ends the old process too', BOUND, async (t) => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));

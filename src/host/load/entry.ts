@@ -47,6 +47,13 @@ export function normalizeEntry(entry: PluginEntry): NormalEntry {
   if (isolation === 'worker' && nodeOptions.length > 0) {
     throw invalid(label, 'nodeOptions', nodeOptions, 'nothing: a worker thread takes no options of the Node binary');
   }
+  const set = entry.environment?.set ?? {};
+  for (const [name, value] of Object.entries(set)) {
+    // The value itself is not shown: it may be a secret.
+    if (!value.includes('\0')) continue;
+    const text = `plugin ${label}: environment.set.${name} holds a NUL; no variable of a process can`;
+    throw new HostError('CONFIG_VALUE_INVALID', text);
+  }
   return {
     source: entry.source,
     label,
@@ -55,7 +62,7 @@ export function normalizeEntry(entry: PluginEntry): NormalEntry {
     settings: entry.settings ?? {},
     config: entry.config,
     pass: entry.environment?.pass ?? [],
-    set: entry.environment?.set ?? {},
+    set,
     isolation,
     memoryLimitMb: inRange(label, 'memoryLimitMb', entry.memoryLimitMb),
     loadTimeoutMs: inRange(label, 'loadTimeoutMs', entry.loadTimeoutMs),

@@ -1,4 +1,4 @@
-import { HostError } from '../../errors/index.js';
+import { HostError, messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import type { Timer } from '../../lib/clock.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
@@ -117,6 +117,7 @@ export class Group {
     for (;;) {
       if (this.#retired || this.#live.length === 0) return;
       const process = this.#running();
+      if (process === undefined) return;
       const member = this.#live.find((candidate) => !done(candidate, process));
       if (member === undefined) return;
       try {
@@ -127,9 +128,21 @@ export class Group {
     }
   }
 
-  #running(): PluginProcess {
-    if (this.#process === undefined || this.#process.over) this.#process = this.#options.launch();
-    return this.#process;
+  /** A process that is up. Where none can be started (no file handle left, an impossible environment) all are out. */
+  #running(): PluginProcess | undefined {
+    if (this.#process?.over === false) return this.#process;
+    try {
+      this.#process = this.#options.launch();
+      return this.#process;
+    } catch (error) {
+      // Node quotes the value that it does not take, which may be a secret of the environment.
+      const why = messageOf(error).split('. Received ')[0];
+      for (const member of this.#live) {
+        const text = `plugin ${member.entry.label}: its process could not be started: ${why}`;
+        member.error = new HostError('PLUGIN_IMPORT_FAILED', text);
+      }
+      return undefined;
+    }
   }
 
   /** Answers the milliseconds it took: import and load() share one deadline. */

@@ -34,7 +34,7 @@ export interface LaunchOptions {
   readonly cwd: string;
 }
 
-/** A process or thread that was started. */
+/** A process or thread that was started; some reasons why it could not be come as `exited`, others are thrown. */
 export interface Launched {
   /** Undefined for a thread, and where the process could not be started. */
   readonly pid: number | undefined;
@@ -81,9 +81,12 @@ function launchProcess(options: LaunchOptions): Launched {
       resolve(signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`);
     });
   });
+  // Without file handles for its pipes a child has none of them.
+  const stdio = child.stdio as typeof child.stdio | undefined;
+  if (stdio === undefined) throw new Error('no file handles are left for its pipes');
   return {
     pid: child.pid,
-    stream: child.stdio[CHANNEL_FD] as Duplex,
+    stream: stdio[CHANNEL_FD] as Duplex,
     stdout: child.stdout as Readable,
     stderr: child.stderr as Readable,
     exited,
