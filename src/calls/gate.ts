@@ -29,6 +29,8 @@ export interface GateOptions {
 /** Between two looks at a channel that said it was writable and is not. Milliseconds. */
 const RECHECK_MS = 20;
 
+const UNBOUNDED = { deadlineMs: undefined, signal: undefined };
+
 type Outcome<M extends PluginMethod> = PluginOutcome<PluginMethods[M]['answer']>;
 
 export function createGate(options: GateOptions): Gate {
@@ -145,12 +147,13 @@ class PluginGate implements Gate {
   }
 
   #send<M extends PluginMethod>(method: M, args: PluginMethods[M]['args'], options: GateCallOptions) {
+    const { deadlineMs, signal } = options.boundsUntilSent === true ? UNBOUNDED : options;
     const boundMs = Math.min(
-      options.deadlineMs ?? Number.POSITIVE_INFINITY,
+      deadlineMs ?? Number.POSITIVE_INFINITY,
       this.#clock.now() + timeoutMs(method, this.#config),
     );
     options.onSent?.();
-    return { outcome: this.#plugin.call(method, args, { deadlineMs: boundMs, signal: options.signal }), boundMs };
+    return { outcome: this.#plugin.call(method, args, { deadlineMs: boundMs, signal }), boundMs };
   }
 
   /** A method without slot and token: bounded by its deadline alone. */

@@ -52,6 +52,11 @@ export interface GateCallOptions {
   /** Admission and answer together, milliseconds since the epoch; absent means: wait `maxWaitMs`, then the call's own bound. */
   readonly deadlineMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * `deadlineMs` and `signal` end the wait for admission alone; once sent, the call runs to the bound of its method. For
+   * reads: what a caller with little time has paid for tells the next one, and its haste is no fault of the remote.
+   */
+  readonly boundsUntilSent?: boolean | undefined;
   /** `fail-fast`: fails at once when it is certain that the call cannot be sent before its deadline. */
   readonly admission: 'wait' | 'fail-fast';
   /**

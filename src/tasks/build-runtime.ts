@@ -85,7 +85,8 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
       const task = store.byId(id);
       return task === undefined ? undefined : resourceArgs(task, now);
     });
-    const call = { admission: 'fail-fast', deadlineMs: request.deadlineMs, signal: request.signal } as const;
+    const { deadlineMs, signal } = request;
+    const call = { admission: 'fail-fast', deadlineMs, signal, boundsUntilSent: true } as const;
     const present = items.filter((item) => item !== undefined);
     const only = present[0];
     if (only === undefined) return items.map(() => GONE);

@@ -332,3 +332,24 @@ test('the failure of a plugin reaches the caller as it is', async () => {
   assert.deepEqual(await call.promise, { ok: false, failure: failure('permanent') });
   assert.deepEqual(events, ['create permanent waited 0 ran 0 x1']);
 });
+
+test('bounds until sent end the wait of a call, and not the call', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1, callTimeoutMs: 60_000 });
+  const stop = new AbortController();
+  const options = { deadlineMs: clock.now() + 1_000, signal: stop.signal, boundsUntilSent: true } as const;
+  const sent = ask(gate, 'get', options);
+  const late = ask(gate, 'get', options);
+  await clock.advance(1_000);
+  const left = ask(gate, 'get', { ...options, deadlineMs: clock.now() + 9_000 });
+  stop.abort();
+  await clock.advance(0);
+  assert.deepEqual(
+    [sent, late, left].map(({ log }) => codeOf(log[0])),
+    ['pending', 'not_admitted ADMISSION_DEADLINE', 'cancelled CALL_CANCELLED'],
+  );
+  assert.equal(plugin.sent[0]?.deadlineMs, clock.now() + 59_000);
+  assert.equal(plugin.sent[0]?.signal, undefined);
+  plugin.settle(0, running);
+  await clock.advance(0);
+  assert.equal(codeOf(sent.log[0]), 'ok');
+});
