@@ -97,6 +97,10 @@ class PollRefresher implements Refresher {
     this.#intake.nobodyLeft(this.#clock.now());
   }
 
+  regroup(id: TaskId, batchKey: string): void {
+    this.#schedule.regroup(id, batchKey);
+  }
+
   asked(id: TaskId): void {
     if (this.#schedule.asked(id, this.#clock.now())) this.#armFor(this.#schedule.nextDueMs());
   }

@@ -100,6 +100,17 @@ export class Schedule {
     this.#items.delete(id);
   }
 
+  /** Says with which tasks this one may share a batch from now on; when it is due stays. */
+  regroup(id: TaskId, batchKey: string): void {
+    const item = this.#items.get(id);
+    if (item === undefined || item.batchKey === batchKey) return;
+    item.batchKey = batchKey;
+    const { bin } = item;
+    if (bin === undefined) return;
+    this.take(item);
+    this.#insert(item, bin.name, bin.intervalMs);
+  }
+
   /** Notes that an engine asked; true when the task may be due earlier for it. */
   asked(id: TaskId, nowMs: number): boolean {
     const item = this.#items.get(id);
@@ -217,6 +228,10 @@ export class Schedule {
   #enqueue(item: Item, key: number, bin: string, intervalMs: () => number): void {
     item.key = key;
     item.dueMs = key + intervalMs();
+    this.#insert(item, bin, intervalMs);
+  }
+
+  #insert(item: Item, bin: string, intervalMs: () => number): void {
     const pool = getOrMake(this.#pools, item.batchKey, () => {
       const made = new Pool(item.batchKey);
       this.#order.push(made);

@@ -144,6 +144,8 @@ export interface Refresher {
   track(facts: TrackedFacts): void;
   /** Forgets a task; a read in flight finishes and is not reported. */
   untrack(id: TaskId): void;
+  /** Moves a task to those of this batch key, and nothing else: when it is due and how often it failed stays. */
+  regroup(id: TaskId, batchKey: string): void;
   /** An engine asked for the task (Status, Get, a Watch that carries it). O(1). */
   asked(id: TaskId): void;
   /**

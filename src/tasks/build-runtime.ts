@@ -13,6 +13,7 @@ import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
+import { hasBatchKeys, regroupAll } from './polling.js';
 import { type PluginRuntime, resourceArgs } from './runtime.js';
 import { settledBefore } from './wait.js';
 
@@ -100,11 +101,16 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     return outcome.ok ? outcome.value : items.map(() => outcome);
   }
 
-  const unlisten = plugin.onStateChange(() => {
+  let keyed = hasBatchKeys(plugin);
+  const unlisten = plugin.onStateChange(({ state }) => {
     // A reload may have brought other limits; the buckets keep their level.
     gate.reconfigure(gateConfig(plugin.config, options.gate));
     refresher.reconfigure(pollConfig());
     quotas.reconfigure({ quotas: plugin.config.resourceQuotas, capacity: plugin.config.caching.size });
+    if (state !== 'serving') return;
+    const first = !keyed && hasBatchKeys(plugin);
+    keyed = hasBatchKeys(plugin);
+    void regroupAll({ plugin, gate, refresher }, store, first);
   });
 
   const runtime: PluginRuntime & { stop(): Promise<void> } = {
