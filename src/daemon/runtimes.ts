@@ -1,3 +1,4 @@
+import type { GateTuning } from '../calls/config.js';
 import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
@@ -69,11 +70,7 @@ export class RuntimeRegistry implements Runtimes {
       clock,
       random,
       store,
-      gate: {
-        readConcurrency: entry?.readConcurrency ?? plugin.config.caching.workers,
-        writeConcurrency: entry?.writeConcurrency ?? plugin.config.caching.workers,
-        ...(entry === undefined ? {} : { callTimeoutMs: entry.callTimeoutMs }),
-      },
+      gate: gateTuning(entry),
       refresh: {
         pollShare: config.refresh.pollShare,
         minIntervalMs: config.refresh.minIntervalMs,
@@ -88,4 +85,15 @@ export class RuntimeRegistry implements Runtimes {
       report: (runtime, report) => tasks.reads.report(runtime, report),
     });
   }
+}
+
+/** The operator's bounds of a plugin's calls. What is left out follows the plugin's config, over reloads too. */
+export function gateTuning(entry: Config['plugins'][string] | undefined): Partial<GateTuning> {
+  if (entry === undefined) return {};
+  const { readConcurrency, writeConcurrency, callTimeoutMs } = entry;
+  return {
+    ...(readConcurrency === undefined ? {} : { readConcurrency }),
+    ...(writeConcurrency === undefined ? {} : { writeConcurrency }),
+    callTimeoutMs,
+  };
 }

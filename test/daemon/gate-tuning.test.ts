@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gateConfig } from '../../src/calls/config.js';
+import { gateTuning } from '../../src/daemon/runtimes.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+
+const workers = (n: number) => ({
+  ...DEFAULT_PLUGIN_CONFIG,
+  caching: { ...DEFAULT_PLUGIN_CONFIG.caching, workers: n },
+});
+
+test("concurrency that the operator leaves out follows the plugin's workers, also when a reload changes them", () => {
+  const entry = { callTimeoutMs: 7_000, readConcurrency: undefined, writeConcurrency: 3 } as Parameters<
+    typeof gateTuning
+  >[0];
+  for (const n of [10, 50]) {
+    const { readConcurrency, writeConcurrency, callTimeoutMs } = gateConfig(workers(n), gateTuning(entry));
+    assert.deepEqual([readConcurrency, writeConcurrency, callTimeoutMs], [n, 3, 7_000]);
+  }
+  assert.equal(gateConfig(workers(50), gateTuning(undefined)).writeConcurrency, 50);
+});
