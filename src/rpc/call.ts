@@ -31,6 +31,7 @@ export class RpcCall implements CallScope {
   #timer: NodeJS.Timeout | undefined;
   #undelivered: (() => void)[] | undefined;
   #closed = false;
+  #passed = false;
 
   constructor(surface: CallSurface, bounds: DeadlineBounds) {
     this.#surface = surface;
@@ -60,6 +61,11 @@ export class RpcCall implements CallScope {
     this.#undelivered.push(fn);
   }
 
+  /** Whether `passDeadline` was called. */
+  get passed(): boolean {
+    return this.#passed;
+  }
+
   get watchesDelivery(): boolean {
     return this.#undelivered !== undefined;
   }
@@ -82,11 +88,18 @@ export class RpcCall implements CallScope {
       () => {
         const error = this.#deadlinePassed();
         onPassed(error);
-        void this.signal;
-        this.#controller?.abort(error);
+        this.#abort(error);
       },
       Math.max(0, deadline - Date.now()),
     );
+  }
+
+  /** Aborts the signal as at the deadline, which has passed; answers the error that says so. */
+  passDeadline(): HostError {
+    this.#passed = true;
+    const error = this.#deadlinePassed();
+    this.#abort(error);
+    return error;
   }
 
   /** The call is answered: nothing is aborted any more, though 'cancelled' follows every call. */
@@ -99,6 +112,11 @@ export class RpcCall implements CallScope {
     if (this.#closed) return;
     const passed = Date.now() >= epochMs(this.#surface.getDeadline());
     this.#controller?.abort(passed ? this.#deadlinePassed() : new HostError('CALL_CANCELLED', 'the caller cancelled'));
+  }
+
+  #abort(error: HostError): void {
+    void this.signal;
+    this.#controller?.abort(error);
   }
 
   #deadlinePassed(): HostError {

@@ -1,3 +1,4 @@
+import { constants } from 'node:http2';
 import {
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
@@ -31,6 +32,7 @@ export interface DispatchContext {
 }
 
 type Unary = Extract<RpcMethodHandler, { kind: 'unary' }>;
+type Answering = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 type Streaming = Exclude<RpcMethodHandler, { kind: 'unary' }>;
 
 /** Handlers of one method, ready for grpc-js. They call the method's handler with bytes; no interceptor is involved. */
@@ -98,8 +100,7 @@ class MethodDispatch {
     call.close();
     if (surface.cancelled) {
       // The transport answers nothing any more: the caller left, or its deadline passed.
-      const late = Date.now() >= Number(surface.getDeadline());
-      this.#handled(late ? status.DEADLINE_EXCEEDED : status.CANCELLED, startedAt);
+      this.#handled(cutCode(surface, call), startedAt);
       call.undelivered();
       return;
     }
@@ -134,26 +135,22 @@ class MethodDispatch {
     };
   }
 
-  async #stream(
-    surface: ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
-    stream: RpcStream,
-    bounded: boolean,
-    run: () => Promise<void>,
-  ): Promise<void> {
+  async #stream(surface: Answering, stream: RpcStream, bounded: boolean, run: () => Promise<void>): Promise<void> {
     const context = this.#context;
     const startedAt = performance.now();
     this.#observer.started();
     context.inFlight += 1;
     let counted = false;
     try {
-      if (bounded) {
+      if (!bounded) cutAtDeadline(surface, stream.call);
+      else {
         if (context.openStreams >= context.maxStreams) throw tooManyStreams(context.maxStreams);
         context.openStreams += 1;
         counted = true;
       }
       await run();
       surface.end();
-      this.#handled(surface.cancelled ? status.CANCELLED : status.OK, startedAt);
+      this.#handled(surface.cancelled ? cutCode(surface, stream.call) : status.OK, startedAt);
     } catch (thrown) {
       this.#report(thrown);
       const end = statusOf(thrown);
@@ -183,6 +180,30 @@ function tooManyStreams(bound: number): HostError {
       retryAfterMs: 5000,
     },
   );
+}
+
+/** Why the transport answers nothing any more: the caller left, or a deadline passed, its own or ours. */
+function cutCode(surface: { getDeadline(): Date | number }, call: RpcCall): status {
+  const late = call.passed || Date.now() >= Number(surface.getDeadline());
+  return late ? status.DEADLINE_EXCEEDED : status.CANCELLED;
+}
+
+/**
+ * Ends a stream at its deadline. Where what was sent is not taken, the stream is reset: the transport would wait with its
+ * status, and with all that is left to send, for as long as the reader likes, the reader's own deadline notwithstanding.
+ */
+function cutAtDeadline(surface: Answering, call: RpcCall): void {
+  const timer = setTimeout(
+    () => {
+      const error = call.passDeadline();
+      const stream = http2StreamOf(surface);
+      if (surface.writableLength > 0 || (stream?.writableLength ?? 0) > 0) stream?.close(constants.NGHTTP2_CANCEL);
+      else surface.emit('error', statusOf(error));
+    },
+    Math.max(0, call.deadlineMs - Date.now()),
+  );
+  // It follows every call, when all has left or nothing can leave any more.
+  surface.once('cancelled', () => clearTimeout(timer));
 }
 
 /** An answer that was handed over and did not leave as a whole (reset, broken connection) counts as undelivered. */

@@ -6,8 +6,9 @@ import type { RpcDuplex, RpcStream } from './stream.js';
  * One RPC, over bytes. What it throws becomes the status of the call (`status.ts`).
  *
  * - `unary`: an answer that is there at once is given without a promise; that is the hot path.
- * - `serverStream`: the call ends when the promise does. `bounded` ones count against the bound of open streams.
- * - `bidi`: the same, with requests to iterate over.
+ * - `serverStream`: the call ends when the promise does, and at its deadline at the latest; `bounded` ones have none of ours,
+ *   and count against the bound of open streams instead.
+ * - `bidi`: the call ends likewise, with requests to iterate over.
  */
 export type RpcMethodHandler =
   | { readonly kind: 'unary'; handle(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> }

@@ -84,6 +84,7 @@ export function http2Call(
   method: string,
   request: Buffer,
   settings: http2.Settings = {},
+  headers: http2.OutgoingHttpHeaders = {},
 ): { session: http2.ClientHttp2Session; stream: http2.ClientHttp2Stream } {
   const session = http2.connect(`http://127.0.0.1:${port}`, { settings });
   session.on('error', () => {});
@@ -93,6 +94,7 @@ export function http2Call(
     ':path': method.startsWith('/') ? method : `${SERVICE}/${method}`,
     'content-type': 'application/grpc',
     te: 'trailers',
+    ...headers,
   });
   stream.on('error', () => {});
   const head = Buffer.alloc(5);

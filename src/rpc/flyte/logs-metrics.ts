@@ -1,6 +1,7 @@
 import type { Codec, Message } from '../../idl/codec.js';
 import { structFromJson } from '../../idl/struct.js';
 import { lenField } from '../../idl/wire.js';
+import { cutText } from '../../lib/text.js';
 import type { LogLine, MetricSeries } from '../../plugin-api/plugin.js';
 import type { MetricsRequest } from '../../tasks/types.js';
 import { timestamp } from '../task-log.js';
@@ -10,6 +11,9 @@ import type { Dialect } from './dialect.js';
 export const LOG_LINES_MAX = 10_000;
 /** A message of a page is closed above this; engines take 4 MiB. */
 const BODY_BYTES = 1024 * 1024;
+
+/** A longer line is cut, in UTF-16 units: it goes out twice, with up to three bytes for each. */
+const LINE_MAX = 256 * 1024;
 
 /** Field of the lines with their time and origin. */
 const STRUCTURED: Readonly<Record<1 | 2, string>> = { 1: 'structuredLines', 2: 'lines' };
@@ -23,7 +27,8 @@ export function* logMessages(
   yield codec.encode({ header: { token: page.token } });
   let lines: LogLine[] = [];
   let bytes = 0;
-  for (const line of page.lines) {
+  for (const whole of page.lines) {
+    const line = cutLine(whole);
     lines.push(line);
     bytes += 2 * Buffer.byteLength(line.message) + 32;
     if (bytes < BODY_BYTES) continue;
@@ -32,6 +37,12 @@ export function* logMessages(
     bytes = 0;
   }
   if (lines.length > 0) yield bodyOf(dialect, codec, lines);
+}
+
+function cutLine(line: LogLine): LogLine {
+  const { length } = line.message;
+  if (length <= LINE_MAX) return line;
+  return { ...line, message: `${cutText(line.message, LINE_MAX)}… (${length} characters)` };
 }
 
 /** Both forms are sent: the plain one is deprecated, and the only one that older engines read. */

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { http2Call } from '../support.js';
 import { decode, encode, PROTOCOLS, type Protocol, serverStream, startFlyte } from './support.js';
 
 const structured = (protocol: Protocol) => (protocol.version === 1 ? 'structuredLines' : 'lines');
@@ -48,6 +51,50 @@ for (const protocol of PROTOCOLS) {
     assert.ok(messages.every((message) => message.length < 2 * 1024 * 1024));
     const bodies = messages.slice(1).map((bytes) => decode(protocol, 'GetTaskLogsResponse', bytes).body);
     assert.equal(bodies.flatMap((body) => body.results).length, 30);
+  });
+
+  test(`${name}: a line that no message of an engine could carry is cut, and says so`, async (t) => {
+    const flyte = await startFlyte(t);
+    const resourceMeta = await flyte.created(protocol);
+    flyte.tasks.logPage = { token: '', lines: [{ message: 'short' }, { message: '漢'.repeat(5_000_000) }] };
+    const request = encode(protocol, 'GetTaskLogsRequest', { resourceMeta });
+    const { messages, code } = await serverStream(flyte.raw(), path, request);
+    assert.equal(code, undefined);
+    assert.ok(messages.every((message) => message.length < 4 * 1024 * 1024));
+    const { results } = decode(protocol, 'GetTaskLogsResponse', messages[1]!).body;
+    assert.equal(results[0], 'short');
+    assert.match(results[1], /漢… \(5000000 characters\)$/);
+  });
+
+  test(`${name}: logs that their engine does not read are given up at the deadline, its own or ours`, async (t) => {
+    const flyte = await startFlyte(t, 0, { defaultDeadlineMs: 200 });
+    const resourceMeta = await flyte.created(protocol);
+    flyte.tasks.logPage = { token: '', lines: Array.from({ length: 50 }, () => ({ message: 'x'.repeat(600_000) })) };
+    const request = encode(protocol, 'GetTaskLogsRequest', { resourceMeta });
+    for (const headers of [{}, { 'grpc-timeout': '100m' }]) {
+      const { stream } = http2Call(t, flyte.port, path, request, { initialWindowSize: 0 }, headers);
+      await once(stream, 'close');
+      assert.equal(stream.rstCode, http2.constants.NGHTTP2_CANCEL);
+    }
+    while (flyte.server.inFlight > 0) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(flyte.faults, []);
+  });
+
+  test(`${name}: logs that their plugin does not give in time are DEADLINE_EXCEEDED`, async (t) => {
+    const flyte = await startFlyte(t, 0, { defaultDeadlineMs: 100 });
+    const resourceMeta = await flyte.created(protocol);
+    let reason: unknown;
+    flyte.tasks.before = (_method, scope) =>
+      new Promise((resolve) => {
+        scope.signal.addEventListener('abort', () => {
+          reason = scope.signal.reason;
+          resolve();
+        });
+      });
+    const request = encode(protocol, 'GetTaskLogsRequest', { resourceMeta });
+    const { code } = await serverStream(flyte.raw(), path, request, Number.POSITIVE_INFINITY);
+    assert.equal(code, status.DEADLINE_EXCEEDED);
+    assert.equal((reason as { code: string }).code, 'DEADLINE_EXCEEDED');
   });
 
   test(`${name}: logs of a foreign meta that nobody knows are INVALID_ARGUMENT`, async (t) => {

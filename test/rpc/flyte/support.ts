@@ -7,6 +7,7 @@ import { looksLikeHandle } from '../../../src/model/handle.js';
 import type { TaskRecord } from '../../../src/model/task-record.js';
 import type { LogLine, MetricSeries } from '../../../src/plugin-api/plugin.js';
 import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
+import type { RpcServer, RpcServerOptions } from '../../../src/rpc/server.js';
 import type { CallScope, HandleHints, LogsRequest, MetricsRequest, PluginReport } from '../../../src/tasks/types.js';
 import { FakeTasks, NOW } from '../fake-tasks.js';
 import { type Reply, rawCall, startServer } from '../support.js';
@@ -116,8 +117,14 @@ export class FlyteTasks extends FakeTasks {
     return task;
   }
 
-  override async getLogs(_handle?: Buffer, request?: LogsRequest): Promise<never> {
+  override async getLogs(
+    _handle?: Buffer,
+    request?: LogsRequest,
+    _hints?: HandleHints,
+    scope?: CallScope,
+  ): Promise<never> {
     this.logRequests.push(request!);
+    if (scope !== undefined) await this.before('getLogs', scope);
     return this.logPage as never;
   }
 
@@ -138,13 +145,20 @@ export interface FlyteFixture {
   /** Creates a task and answers its resource meta. */
   created(protocol: Protocol, parts?: Record<string, unknown>): Promise<Buffer>;
   raw(): Client;
+  readonly server: RpcServer;
+  readonly port: number;
 }
 
-export async function startFlyte(t: TestContext, maxStalenessMs = 0): Promise<FlyteFixture> {
+export async function startFlyte(
+  t: TestContext,
+  maxStalenessMs = 0,
+  options: Partial<RpcServerOptions> = {},
+): Promise<FlyteFixture> {
   const tasks = new FlyteTasks();
   const faults: unknown[] = [];
   const clock = { now: NOW };
-  const { raw } = await startServer(t, {
+  const { raw, server, port } = await startServer(t, {
+    ...options,
     services: createFlyteServices({
       tasks,
       flyteidl: FLYTE1.idl,
@@ -169,6 +183,8 @@ export async function startFlyte(t: TestContext, maxStalenessMs = 0): Promise<Fl
     },
     call,
     raw,
+    server,
+    port,
     async: inService,
     async created(protocol, parts) {
       const { error, bytes } = await inService(protocol, 'CreateTask', createRequest(protocol, parts));
@@ -187,8 +203,8 @@ export interface StreamReply {
 }
 
 /** A call with a stream of answers. */
-export function serverStream(client: Client, path: string, request: Buffer): Promise<StreamReply> {
-  const deadline = { deadline: Date.now() + 20_000 };
+export function serverStream(client: Client, path: string, request: Buffer, deadlineMs = 20_000): Promise<StreamReply> {
+  const deadline = { deadline: Date.now() + deadlineMs };
   return collect(client.makeServerStreamRequest(path, pass, pass, request, new Metadata(), deadline));
 }
 
