@@ -56,6 +56,11 @@ export class ChangeRing {
     this.#clear(task, 'evicted');
   }
 
+  /** Lets go of a record whose place a new one takes; the new one's change tells readers as much. */
+  replace(task: TaskRecord): void {
+    this.#clear(task, undefined);
+  }
+
   #clear(task: TaskRecord, mark: 'evicted' | undefined): void {
     const last = this.#lastOf.get(task);
     if (last === undefined) return;

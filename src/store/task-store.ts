@@ -42,6 +42,8 @@ export interface NewTask {
   readonly connectionUntilMs?: number;
   readonly answeredHandle?: Buffer;
   readonly adopted?: boolean;
+  /** What callers know of the record that this one takes the place of. */
+  readonly seen?: Pick<TaskRecord, 'phaseVersion' | 'confirmed' | 'undeliveredAtMs'>;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -162,7 +164,7 @@ export class TaskStore {
       connection: task.connection,
       connectionUntilMs: task.connectionUntilMs ?? 0,
       state: task.state,
-      phaseVersion: 0,
+      phaseVersion: task.seen?.phaseVersion ?? 0,
       observedAtMs: undefined,
       consecutiveFailures: 0,
       lastFailure: undefined,
@@ -170,8 +172,8 @@ export class TaskStore {
       createdAtMs: identity.createdAtMs,
       liveSinceMs: identity.createdAtMs,
       lastAskedAtMs: now,
-      confirmed: task.adopted ?? false,
-      undeliveredAtMs: undefined,
+      confirmed: task.seen?.confirmed ?? task.adopted ?? false,
+      undeliveredAtMs: task.seen?.undeliveredAtMs,
       adopted: task.adopted ?? false,
       encoded: [],
     };
@@ -314,16 +316,19 @@ export class TaskStore {
 
   /**
    * Starts the next incarnation in place of a task whose key turned out to be taken at the remote. The engine keeps the
-   * handle it was given, which now names the new record.
+   * handle it was given, which now names the new record; the phase version goes on.
    */
   nextIncarnation(task: TaskRecord): TaskRecord {
     const { identity, answeredHandle, state, outputPrefix, payload, node, connection, connectionUntilMs } = task;
+    const { phaseVersion, confirmed, undeliveredAtMs } = task;
+    this.#ring.replace(task);
     this.tombstones.set(identity.key, identity.incarnation);
     this.#unfinished.delete(task.id);
     this.#unlink(task as Entry);
     return this.insert({
       identity: { ...identity, incarnation: identity.incarnation + 1 },
       stage: 'accepted',
+      seen: { phaseVersion, confirmed, undeliveredAtMs },
       state,
       outputPrefix,
       node,

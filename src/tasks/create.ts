@@ -213,7 +213,9 @@ export class CreateTask {
   /** The key belongs to a finished job of an earlier life: the next incarnation takes its place, under the same handle. */
   #startNext(runtime: PluginRuntime, task: TaskRecord): void {
     runtime.quotas.release(task.id);
-    this.#start(runtime, this.#deps.store.nextIncarnation(task), false);
+    const next = this.#deps.store.nextIncarnation(task);
+    this.#orphans.moved(task, next);
+    this.#start(runtime, next, false);
   }
 
   #answer(task: TaskRecord): CreateAnswerView {

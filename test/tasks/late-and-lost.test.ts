@@ -304,3 +304,99 @@ test('a delete of a job that memory does not hold and the remote does not show y
     await h.stop();
   }
 });
+
+/** A create that is answered as accepted, finds a finished job of an earlier life, and so moves on under the same handle. */
+async function movedOn(lostBefore: boolean) {
+  const h = await makeHarness({ options: { orphanGraceMs: 600_000 } });
+  const answers = [held<ReturnType<typeof created>>(), held<ReturnType<typeof created>>()] as const;
+  const calls = [...answers];
+  h.plugin.on.create = () => calls.shift()?.promise ?? fail('permanent');
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const spec = h.spec('n/0', { node: { nodeKey: 'n', attempt: 0 } });
+  const answer = await settle(h.clock, h.tasks.create(spec, h.scope()));
+  const { phaseVersion } = answer.task;
+  if (lostBefore) answer.undelivered();
+  answers[0].release(created('{"old":1}', phaseState('SUCCESS'), true));
+  await h.clock.advance(10);
+  assert.equal(h.store.current(answer.task.identity.key)?.identity.incarnation, 2);
+  const next = h.store.byHandle(answer.handle);
+  assert.ok(next !== undefined && next.phaseVersion >= phaseVersion, 'the version a caller saw goes on');
+  if (!lostBefore) answer.undelivered();
+  answers[1].release(created('{"new":1}'));
+  await h.clock.advance(10);
+  assert.equal(h.store.byHandle(answer.handle)?.stage, 'live');
+  return { h, handle: answer.handle };
+}
+
+for (const lostBefore of [true, false]) {
+  const when = lostBefore ? 'before' : 'after';
+  test(`an answer lost ${when} the task moved on to its next incarnation makes that one an orphan`, async () => {
+    const { h } = await movedOn(lostBefore);
+    await h.clock.advance(700_000);
+    assert.equal(h.plugin.count('delete'), 1);
+    assert.equal(h.store.unfinished, 0);
+    await h.stop();
+    assert.equal(h.clock.pending, 0);
+  });
+
+  test(`a later attempt cancels it first where the answer was lost ${when} it moved on`, async () => {
+    const { h } = await movedOn(lostBefore);
+    h.plugin.on.create = () => created('{"later":1}');
+    await settle(h.clock, h.tasks.create(h.spec('n/1', { node: { nodeKey: 'n', attempt: 1 } }), h.scope()));
+    assert.deepEqual(
+      h.plugin.calls.filter(({ method }) => method !== 'get').map(({ method }) => method),
+      ['create', 'create', 'delete', 'create'],
+    );
+    await h.stop();
+  });
+}
+
+test('a task that an engine asked for stays confirmed over its incarnations', async () => {
+  const { h, handle } = await movedOn(true);
+  h.tasks.peek(handle);
+  await h.clock.advance(700_000);
+  assert.equal(h.plugin.count('delete'), 0);
+  await h.stop();
+});
+
+test('a delete at any moment around the find of a finished job leaves no new job behind', async () => {
+  for (let turns = 0; turns < 30; turns++) {
+    const h = await makeHarness();
+    const answer = held<ReturnType<typeof created>>();
+    const made: string[] = [];
+    let calls = 0;
+    h.plugin.on.create = (args) => {
+      if (++calls === 1) return answer.promise;
+      made.push(args.idempotencyKey);
+      return created(args.idempotencyKey);
+    };
+    h.plugin.on.get = () => running();
+    h.plugin.on.delete = ({ meta }) => {
+      made.splice(made.indexOf(meta.toString()), 1);
+      return ok({});
+    };
+    const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    answer.release(created('{"old":1}', phaseState('SUCCESS'), true));
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await h.clock.advance(120_000);
+    assert.deepEqual([h.store.unfinished, made], [0, []], `after ${turns} turns`);
+    await h.stop();
+  }
+});
+
+test('a create whose intent fails leaves nothing of the attempts before it behind', async () => {
+  const journal = new TestJournal();
+  const h = await makeHarness({ journal });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  const node = (attempt: number) => ({ node: { nodeKey: 'n', attempt } });
+  (await settle(h.clock, h.tasks.create(h.spec('n/0', node(0)), h.scope()))).undelivered();
+  journal.answers.set('intent', full);
+  await assert.rejects(settle(h.clock, h.tasks.create(h.spec('n/1', node(1)), h.scope())), /the disk is full/);
+  await h.clock.advance(1_000);
+  assert.equal(h.plugin.count('delete'), 1, 'the engine has gone on all the same');
+  await h.stop();
+});
