@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../lib/clock.js';
 import type { AttemptKey } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
+import { stateBytes } from './state-bytes.js';
 
 export interface ReplayCacheOptions {
   readonly clock: Clock;
@@ -32,10 +33,4 @@ export class ReplayCache {
   set(key: AttemptKey, state: PhaseState): void {
     this.#results.set(key, state);
   }
-}
-
-/** About what a state holds in memory, in bytes; at least 1, as lru-cache wants it. */
-export function stateBytes(state: PhaseState): number {
-  const outputs = state.outputs.kind === 'inline' ? state.outputs.literalMap.length : 0;
-  return 512 + outputs + state.reason.length * 2 + (state.error?.message.length ?? 0) * 2;
 }

@@ -1,5 +1,4 @@
 // Above 300 lines: every way to change a record has to be in the one class that owns the records and their indexes.
-import { LRUCache } from 'lru-cache';
 import { HostError } from '../errors/index.js';
 import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
@@ -12,8 +11,8 @@ import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
+import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { HandleIndex, StageCounts } from './indexes.js';
-import { stateBytes } from './replay-cache.js';
 import { Tombstones } from './tombstones.js';
 import { nextState } from './transition.js';
 
@@ -42,8 +41,8 @@ export interface NewTask {
   readonly connectionUntilMs?: number;
   readonly answeredHandle?: Buffer;
   readonly adopted?: boolean;
-  /** What callers know of the record that this one takes the place of. */
-  readonly seen?: Pick<TaskRecord, 'phaseVersion' | 'confirmed' | 'undeliveredAtMs'>;
+  /** What callers know of a record that this one takes the place of. */
+  readonly seen?: Pick<TaskRecord, 'phaseVersion'> & Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs'>>;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -61,7 +60,7 @@ const STAGE_ORDER: Readonly<Record<TaskStage, number>> = { accepted: 0, creating
 
 /**
  * All tasks in memory, and the only place where a phase is written (rule 7). Records that are not over are held until
- * they are over or removed; finished ones live in an LRU bounded by count, bytes and age (rule 11).
+ * they are over or removed; finished ones are kept within bounds.
  *
  * Invariants: a record is in exactly one of `unfinished` and `finished`; its stage never goes back; the current record of
  * an attempt key is its highest incarnation.
@@ -70,7 +69,7 @@ export class TaskStore {
   readonly #options: TaskStoreOptions;
   readonly #events: TaskStoreEvents;
   readonly #unfinished = new Map<TaskId, Entry>();
-  readonly #finished: LRUCache<TaskId, Entry>;
+  readonly #finished: FinishedTasks<Entry>;
   readonly #current = new Map<AttemptKey, Entry>();
   readonly #handles = new HandleIndex<Entry>();
   readonly #counts = new StageCounts();
@@ -83,21 +82,11 @@ export class TaskStore {
     this.#events = events;
     this.tombstones = new Tombstones({ clock: options.clock, ...options.tombstones });
     this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
-    this.#finished = new LRUCache<TaskId, Entry>({
-      max: options.finished.maxCount,
-      maxSize: options.finished.maxBytes,
-      sizeCalculation: (entry) => 1024 + stateBytes(entry.state) + (entry.meta?.length ?? 0),
-      ttl: options.finished.ttlMs,
-      ttlAutopurge: false,
-      ttlResolution: 0,
-      perf: { now: () => options.clock.now() },
-      dispose: (entry, _id, reason) => {
-        if (reason === 'set') return;
-        this.#unlink(entry);
-        if (reason === 'delete') return;
-        this.#evictions += 1;
-        this.#ring.evict(entry);
-      },
+    this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry, gaveWay) => {
+      this.#unlink(entry);
+      if (!gaveWay) return;
+      this.#evictions += 1;
+      this.#ring.evict(entry);
     });
   }
 
@@ -182,7 +171,7 @@ export class TaskStore {
     }
     this.#current.set(identity.key, entry);
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
-    if (task.stage === 'over') this.#keepFinished(entry);
+    if (task.stage === 'over') this.#finished.set(entry.id, entry);
     else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
     return entry;
@@ -200,6 +189,11 @@ export class TaskStore {
   /** The highest incarnation of an attempt that is in memory. */
   current(key: AttemptKey): TaskRecord | undefined {
     return this.#current.get(key);
+  }
+
+  /** What is remembered of a finished task that memory no longer holds. */
+  trace(id: TaskId): FinishedTrace | undefined {
+    return this.#finished.trace(id);
   }
 
   *unfinishedTasks(): Iterable<TaskRecord> {
@@ -223,6 +217,7 @@ export class TaskStore {
   asked(task: TaskRecord, confirms = true): void {
     const entry = task as Entry;
     entry.lastAskedAtMs = this.#options.clock.now();
+    if (entry.stage === 'over') this.#finished.get(entry.id);
     if (confirms) entry.confirmed = true;
   }
 
@@ -394,14 +389,8 @@ export class TaskStore {
     this.#moveTo(entry, 'over');
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
-    this.#keepFinished(entry);
-    this.#events.ended?.(entry);
-  }
-
-  #keepFinished(entry: Entry): void {
     this.#finished.set(entry.id, entry);
-    // An entry larger than the whole bound is not taken by the LRU.
-    if (!this.#finished.has(entry.id)) this.#unlink(entry);
+    this.#events.ended?.(entry);
   }
 
   #moveTo(entry: Entry, stage: TaskStage): void {

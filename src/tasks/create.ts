@@ -5,6 +5,7 @@ import { type AttemptKey, attemptKeyOf, type TaskId, taskIdOf } from '../model/a
 import { encodeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { adoptEnded } from './adopt.js';
 import { cancelInBackground } from './cancel.js';
 import { CreateRun, type CreatorHooks } from './creator.js';
 import type { DeleteList } from './delete-list.js';
@@ -71,7 +72,7 @@ export class CreateTask {
     const { store, host, clock, options } = this.#deps;
     const plugin = host.route(spec.taskType, spec.taskTypeVersion);
     const key = attemptKeyOf(spec.attempt);
-    let task = store.current(key);
+    let task = store.current(key) ?? adoptEnded(this.#deps, key);
     if (task === undefined) task = await this.#accept(spec, plugin);
     else {
       store.asked(task, false);

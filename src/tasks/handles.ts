@@ -4,9 +4,9 @@ import { type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { adoptTask } from './adopt.js';
 import type { TasksDeps } from './deps.js';
-import { errorOf, failureState } from './failures.js';
-import { forceToken, startPolling } from './polling.js';
+import { errorOf } from './failures.js';
 import { runtimeOf } from './runtime.js';
 import type { CallScope, HandleHints } from './types.js';
 import { settledBefore } from './wait.js';
@@ -54,36 +54,9 @@ export class Handles {
     return store.byId(taskIdOf(key, incarnation));
   }
 
-  /**
-   * A record for a handle that memory does not hold. An accepted one whose record is lost ends as CREATE_LOST; a created
-   * one is polled, RUNNING until its first read says more, since nothing is known but that it was created.
-   */
+  /** A record for a handle that memory does not hold. */
   adopt(bytes: Buffer, handle: Handle, hints: HandleHints): TaskRecord {
-    const { store, clock, options, events } = this.#deps;
-    const runtime = runtimeOf(this.#deps.runtimes, handle.identity.plugin);
-    const base = {
-      identity: handle.identity,
-      outputPrefix: hints.outputPrefix,
-      connection: hints.connection,
-      connectionUntilMs: clock.now() + options.connectionTtlMs,
-      answeredHandle: bytes,
-      adopted: true,
-    };
-    if (handle.meta === undefined) {
-      const lost =
-        'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
-      return store.insert({
-        ...base,
-        stage: 'over',
-        state: failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM'),
-      });
-    }
-    const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
-    const task = store.insert({ ...base, stage: 'live', state, meta: handle.meta });
-    events.adopted?.(task);
-    forceToken(runtime, task);
-    startPolling(this.#deps, runtime, task);
-    return task;
+    return adoptTask(this.#deps, { ...handle, bytes, hints });
   }
 
   /**

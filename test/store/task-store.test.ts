@@ -132,16 +132,56 @@ test('only finished tasks are evicted, and an evicted one leaves no trace in the
   assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 1, over: 2 });
 });
 
-test('a finished task larger than the whole bound is not held, and not half held', () => {
+test('a finished task larger than the whole bound is held alone, until the next one comes', () => {
   const { store } = makeStore({ finished: { maxCount: 10, maxBytes: 4_000, ttlMs: 60_000 } });
-  const task = addLive(store, 'a');
-  store.observed(
-    task,
-    phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.alloc(10_000), names: [] } }),
-  );
-  assert.equal(store.finished, 0);
-  assert.equal(store.byHandle(Buffer.from('handle-a')), undefined);
-  assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 0, over: 0 });
+  const outputs = { kind: 'inline', literalMap: Buffer.alloc(10_000), names: [] } as const;
+  for (const key of ['a', 'b', 'c']) {
+    const task = addLive(store, key);
+    store.observed(task, phaseState('SUCCESS', key === 'c' ? {} : { outputs }));
+    assert.equal(store.byHandle(Buffer.from(`handle-${key}`)), task);
+    assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 0, over: 1 });
+  }
+  assert.equal(store.finished, 1);
+});
+
+test('what a finished task holds besides its outputs counts as well', () => {
+  const { store } = makeStore({ finished: { maxCount: 10, maxBytes: 10_000, ttlMs: 60_000 } });
+  const customInfo = { note: 'x'.repeat(3_000) };
+  for (const key of ['a', 'b']) store.observed(addLive(store, key), phaseState('SUCCESS', { customInfo }));
+  assert.equal(store.finished, 1);
+});
+
+test('a finished task that is still asked for outlives one that is not', () => {
+  const { store } = makeStore({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
+  const [asked, forgotten] = ['a', 'b'].map((key) => addLive(store, key));
+  assert.ok(asked !== undefined && forgotten !== undefined);
+  for (const task of [asked, forgotten]) store.observed(task, phaseState('SUCCESS'));
+  store.asked(asked);
+  store.observed(addLive(store, 'c'), phaseState('SUCCESS'));
+  assert.equal(store.byId(asked.id), asked);
+  assert.equal(store.byId(forgotten.id), undefined);
+});
+
+test('a finished task that gave way for room leaves a trace for its time, one that grew old or was deleted does not', async () => {
+  const { store, clock } = makeStore({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
+  const tasks = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  const states = [
+    phaseState('PERMANENT_FAILURE', { reason: 'why', customInfo: { much: 'to keep' } }),
+    phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.from('x'), names: ['o'] } }),
+    phaseState('SUCCESS'),
+  ];
+  tasks.forEach((task, i) => {
+    store.observed(task, states[i] ?? assert.fail());
+  });
+  const [failed, succeeded, held] = tasks.map(({ id }) => store.trace(id));
+  assert.deepEqual([failed?.state?.reason, failed?.state?.customInfo], ['why', undefined]);
+  assert.equal(failed?.answeredHandle.toString(), 'handle-a');
+  assert.deepEqual([succeeded?.state, succeeded?.meta], [undefined, tasks[1]?.meta]);
+  assert.equal(held, undefined);
+  store.remove(tasks[2] ?? assert.fail());
+  assert.equal(store.trace(tasks[2]?.id ?? ''), undefined);
+  await clock.advance(60_001);
+  assert.equal(store.trace(tasks[0]?.id ?? ''), undefined);
 });
 
 test('room is refused at the bound of unfinished tasks, and there is room again when one is over', () => {

@@ -121,6 +121,7 @@ export interface HarnessOptions {
   readonly plugin?: (plugin: FakePlugin) => void;
   readonly events?: TaskEvents;
   readonly maxTasks?: number;
+  readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly journal?: Journal;
   /** Awaited before outputs are written. */
@@ -138,7 +139,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     clock,
     journal,
     maxTasks: given.maxTasks ?? 1000,
-    finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000 },
+    finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
     tombstones: { max: 1000, ttlMs: 86_400_000 },
     watchRing: 100,
   });

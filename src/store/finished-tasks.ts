@@ -1,0 +1,109 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.js';
+import type { TaskId } from '../model/attempt-key.js';
+import type { TaskIdentity } from '../model/handle.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { TaskRecord } from '../model/task-record.js';
+import { stateBytes } from './state-bytes.js';
+
+export interface FinishedTasksOptions {
+  readonly clock: Clock;
+  readonly maxCount: number;
+  readonly maxBytes: number;
+  readonly ttlMs: number;
+}
+
+/** What is remembered of a finished task that gave way to others. */
+export interface FinishedTrace {
+  readonly identity: TaskIdentity;
+  readonly meta: Buffer | undefined;
+  readonly outputPrefix: string;
+  readonly answeredHandle: Buffer;
+  readonly phaseVersion: number;
+  /** Undefined where the answer carried outputs: they are read again. */
+  readonly state: PhaseState | undefined;
+}
+
+/** Traces may take this part of what the tasks themselves may. */
+const TRACES_SHARE = 1 / 4;
+
+/**
+ * Finished tasks for late questions: an LRU bounded by count, bytes and age (rule 11). One that gives way for room leaves a
+ * trace, bounded by bytes and age, so that a late question is still answered the same and a repeated create makes no second
+ * job. A task larger than the whole bound is held alone, until the next one comes.
+ */
+export class FinishedTasks<T extends TaskRecord> {
+  readonly #tasks: LRUCache<TaskId, T>;
+  readonly #traces: LRUCache<TaskId, FinishedTrace>;
+
+  /** `left` is told of every record that is no longer held, and whether it went by itself. */
+  constructor(options: FinishedTasksOptions, left: (task: T, gaveWay: boolean) => void) {
+    const { clock, maxCount, maxBytes, ttlMs } = options;
+    const shared = {
+      ttl: ttlMs,
+      ttlAutopurge: false,
+      ttlResolution: 0,
+      perf: { now: () => clock.now() },
+    };
+    this.#traces = new LRUCache({
+      ...shared,
+      maxSize: Math.ceil(maxBytes * TRACES_SHARE),
+      sizeCalculation: traceBytes,
+    });
+    this.#tasks = new LRUCache({
+      ...shared,
+      max: maxCount,
+      maxSize: maxBytes,
+      sizeCalculation: (task) => Math.min(maxBytes, 1024 + stateBytes(task.state) + (task.meta?.length ?? 0)),
+      dispose: (task, id, reason) => {
+        if (reason === 'set') return;
+        if (reason === 'evict') this.#remember(id, task);
+        left(task, reason !== 'delete');
+      },
+    });
+  }
+
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  has(id: TaskId): boolean {
+    return this.#tasks.has(id);
+  }
+
+  /** Counts as use. */
+  get(id: TaskId): T | undefined {
+    return this.#tasks.get(id);
+  }
+
+  set(id: TaskId, task: T): void {
+    this.#traces.delete(id);
+    this.#tasks.set(id, task);
+  }
+
+  /** False when it is not held. */
+  delete(id: TaskId): boolean {
+    return this.#tasks.delete(id);
+  }
+
+  values(): Iterable<T> {
+    return this.#tasks.values();
+  }
+
+  trace(id: TaskId): FinishedTrace | undefined {
+    return this.#traces.get(id);
+  }
+
+  /** A task that nobody was given a handle of is asked for by nobody. */
+  #remember(id: TaskId, task: T): void {
+    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state } = task;
+    if (answeredHandle === undefined) return;
+    const slim = { ...state, customInfo: undefined, externalResources: [] };
+    const trace = { identity, meta, outputPrefix, answeredHandle, phaseVersion };
+    this.#traces.set(id, { ...trace, state: state.outputs.kind === 'inline' ? undefined : slim });
+  }
+}
+
+function traceBytes({ meta, answeredHandle, state }: FinishedTrace): number {
+  return 512 + (meta?.length ?? 0) + answeredHandle.length + (state === undefined ? 0 : stateBytes(state));
+}
