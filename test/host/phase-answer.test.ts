@@ -2,11 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
+import { toFailure } from '../../src/host/child/failures.js';
 import { InvalidAnswer } from '../../src/host/child/invalid-answer.js';
 import { toPhaseState } from '../../src/host/child/phase-answer.js';
+import { Redactor } from '../../src/host/child/redactor.js';
 import { checkAnswer } from '../../src/host/process/answers.js';
 import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import type { PhaseState } from '../../src/model/phase-state.js';
+import { PermanentError } from '../../src/plugin-api/errors.js';
 import { flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
 import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
 import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
@@ -128,4 +131,31 @@ test('whatever a plugin answers is refused at its process or can be told to ever
     { numRuns: 500 },
   );
   assert.ok(told > 100, `${told} of 500 were answers`);
+});
+
+test('a secret is masked in every text that an engine is told, and data that holds none stays as it is', () => {
+  const redactor = new Redactor();
+  const secret = 'hush "quoted" hush';
+  redactor.add(secret);
+  const log = { uri: `https://logs.example.org/?token=${secret}`, name: secret };
+  const customInfo = { [secret]: ['plain', { inner: `a ${secret} b` }, 7, null, true] };
+  const answer = {
+    phase: 'PERMANENT_FAILURE',
+    reason: secret,
+    remotePhase: secret,
+    error: { code: `E ${secret}`, message: secret, kind: 'USER' },
+    logs: [log],
+    customInfo,
+    externalResources: [{ externalId: secret, logs: [log], customInfo }],
+  };
+  const state = toPhaseState(answer, { ...context, redact: (text) => redactor.redact(text) });
+  assert.ok(!JSON.stringify(state).includes('quoted'));
+  assert.equal(state.error?.code, 'E [redacted]');
+  assert.equal(state.logs[0]?.uri, 'https://logs.example.org/?token=[redacted]');
+  assert.deepEqual(state.externalResources[0]?.customInfo, {
+    '[redacted]': ['plain', { inner: 'a [redacted] b' }, 7, null, true],
+  });
+  const thrown = new PermanentError('no', { code: `E ${secret}` });
+  assert.equal(toFailure(thrown, (text) => redactor.redact(text)).code, 'E [redacted]');
+  assert.deepEqual(toPhaseState({ phase: 'RUNNING', customInfo: { a: 1 } }, context).customInfo, { a: 1 });
 });

@@ -22,12 +22,16 @@ const CODES = {
 export function toFailure(thrown: unknown, redact: (text: string) => string): PluginFailure {
   const message = bounded(redact(messageOf(thrown)), MAX_MESSAGE);
   if (thrown instanceof InvalidAnswer) return failure('invalid', message, thrown.code);
-  if (isPluginError(thrown)) return contractFailure(thrown, message);
+  if (isPluginError(thrown)) return contractFailure(thrown, message, redact);
   if (HostError.is(thrown)) return failure(kindOfHostError(thrown), message, thrown.code);
   return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
 }
 
-function contractFailure(thrown: Record<string, unknown> | object, message: string): PluginFailure {
+function contractFailure(
+  thrown: Record<string, unknown> | object,
+  message: string,
+  redact: (text: string) => string,
+): PluginFailure {
   // Fields are read with care: anybody can put the brand on anything.
   const { kind, code, faultKind, retryAfterMs } = thrown as Record<string, unknown>;
   if (typeof kind !== 'string' || !Object.hasOwn(CODES, kind)) {
@@ -37,7 +41,7 @@ function contractFailure(thrown: Record<string, unknown> | object, message: stri
   return {
     kind: known,
     message,
-    code: typeof code === 'string' && code !== '' ? code.slice(0, MAX_CODE) : CODES[known],
+    code: typeof code === 'string' && code !== '' ? redact(code).slice(0, MAX_CODE) : CODES[known],
     faultKind: known === 'permanent' && faultKind !== 'SYSTEM' ? 'USER' : 'SYSTEM',
     retryAfterMs:
       known === 'throttled' && typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0

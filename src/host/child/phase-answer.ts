@@ -43,15 +43,15 @@ type Fields = Record<string, unknown>;
  * LITERAL_UNCONVERTIBLE for outputs that no literal can hold.
  */
 export function toPhaseState(answer: unknown, context: PhaseAnswerContext): PhaseState {
-  const check = new Check(context.method);
+  const check = new Check(context.method, context.redact);
   if (typeof answer !== 'object' || answer === null) throw check.wrong('the answer', answer, 'a PhaseInfo');
   const info = answer as Fields;
   const phase = check.phase(info.phase, 'phase');
   if (phase === 'UNDEFINED') throw check.wrong('phase', phase, 'a phase; UNDEFINED is never answered');
-  const text = (key: string): string => bounded(context.redact(check.text(info[key], key)), MAX_TEXT);
+  const text = (key: string): string => bounded(check.text(info[key], key), MAX_TEXT);
   return phaseState(phase, {
     reason: text('reason'),
-    error: checkError(info.error, phase, check, context.redact),
+    error: checkError(info.error, phase, check),
     logs: check.list(info.logs, 'logs', MAX_LOGS).map((log, i) => checkLog(log, `logs[${i}]`, check)),
     customInfo: check.json(info.customInfo, 'customInfo'),
     externalResources: check
@@ -70,12 +70,7 @@ export function assertTerminal(state: PhaseState, method: string): PhaseState {
   throw new InvalidAnswer(`${method}() answered phase ${state.phase}; a sync plugin must answer a terminal phase`);
 }
 
-function checkError(
-  value: unknown,
-  phase: Phase,
-  check: Check,
-  redact: (text: string) => string,
-): ExecutionError | undefined {
+function checkError(value: unknown, phase: Phase, check: Check): ExecutionError | undefined {
   if (!FAILURES.has(phase)) {
     if (value !== undefined) throw check.wrong('error', value, `no error in phase ${phase}`);
     return undefined;
@@ -86,7 +81,7 @@ function checkError(
   if (kind !== 'USER' && kind !== 'SYSTEM') throw check.wrong('error.kind', kind, 'USER or SYSTEM');
   const code = check.text(error.code, 'error.code');
   if (code === '' || code.length > 128) throw check.wrong('error.code', code, '1 to 128 characters');
-  return { code, message: bounded(redact(check.text(error.message, 'error.message')), MAX_TEXT), kind };
+  return { code, message: bounded(check.text(error.message, 'error.message'), MAX_TEXT), kind };
 }
 
 function checkLog(value: unknown, path: string, check: Check): TaskLog {
@@ -97,11 +92,11 @@ function checkLog(value: unknown, path: string, check: Check): TaskLog {
   }
   return compact({
     uri: check.text(log.uri, `${path}.uri`),
-    name: check.optional(log.name, `${path}.name`, 'string'),
+    name: check.optionalText(log.name, `${path}.name`),
     messageFormat: format as TaskLog['messageFormat'],
     ttlMs: check.number(log.ttlMs, `${path}.ttlMs`, Number.MAX_SAFE_INTEGER, false),
-    showWhilePending: check.optional(log.showWhilePending, `${path}.showWhilePending`, 'boolean'),
-    hideOnceFinished: check.optional(log.hideOnceFinished, `${path}.hideOnceFinished`, 'boolean'),
+    showWhilePending: check.optionalFlag(log.showWhilePending, `${path}.showWhilePending`),
+    hideOnceFinished: check.optionalFlag(log.hideOnceFinished, `${path}.hideOnceFinished`),
   });
 }
 
@@ -137,9 +132,15 @@ function compact<T extends object>(value: { [K in keyof T]: T[K] | undefined }):
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
 }
 
-/** Checks of single values; messages name the method, the field, what was seen and what was expected. */
+/**
+ * Checks of single values; messages name the method, the field, what was seen and what was expected. Every text that
+ * passes is masked, wherever it stands: engines keep and show all of it (rule 14).
+ */
 class Check {
-  constructor(readonly method: string) {}
+  constructor(
+    readonly method: string,
+    readonly redact: (text: string) => string,
+  ) {}
 
   wrong(field: string, seen: unknown, expected: string): InvalidAnswer {
     return new InvalidAnswer(`${this.method}(): ${field} is ${show(seen)}; expected ${expected}`);
@@ -152,17 +153,17 @@ class Check {
 
   text(value: unknown, field: string): string {
     if (value === undefined && !field.endsWith('uri') && !field.endsWith('externalId')) return '';
-    if (typeof value === 'string') return value;
+    if (typeof value === 'string') return this.redact(value);
     throw this.wrong(field, value, 'a text');
   }
 
-  optional<K extends 'string' | 'boolean'>(
-    value: unknown,
-    field: string,
-    type: K,
-  ): (K extends 'string' ? string : boolean) | undefined {
-    if (value === undefined || typeof value === type) return value as undefined;
-    throw this.wrong(field, value, type === 'string' ? 'a text' : 'true or false');
+  optionalText(value: unknown, field: string): string | undefined {
+    return value === undefined ? undefined : this.text(value, field);
+  }
+
+  optionalFlag(value: unknown, field: string): boolean | undefined {
+    if (value === undefined || typeof value === 'boolean') return value;
+    throw this.wrong(field, value, 'true or false');
   }
 
   number(value: unknown, field: string, max: number, whole: boolean): number | undefined {
@@ -201,8 +202,16 @@ class Check {
     if (isDeeper(plain, MAX_CUSTOM_DEPTH)) {
       throw new InvalidAnswer(`${this.method}(): ${field} is nested deeper than ${MAX_CUSTOM_DEPTH} levels`);
     }
-    return plain;
+    return masked(plain, this.redact);
   }
+}
+
+/** The same data with every text and every key masked. */
+function masked<T extends JsonValue>(value: T, redact: (text: string) => string): T {
+  if (typeof value === 'string') return redact(value) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => masked(item, redact)) as unknown as T;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), masked(item, redact)])) as T;
 }
 
 function isDeeper(value: JsonValue, levels: number): boolean {
