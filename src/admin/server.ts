@@ -14,6 +14,8 @@ export interface AdminServerOptions {
   readonly maxConnections: number;
   /** Bearer token of /v1/…; without one those paths are closed. */
   readonly token: string | undefined;
+  /** A connection whose peer takes nothing of an answer for so long is cut. 30,000 unless given. */
+  readonly writeTimeoutMs?: number;
   readonly source: AdminSource;
   readonly log: Log;
 }
@@ -23,6 +25,7 @@ const MAX_BODY_BYTES = 4096;
 const HEADERS_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 15_000;
+const WRITE_TIMEOUT_MS = 30_000;
 /** Between two log lines about wrong tokens. */
 const DENIED_LOG_PAUSE_MS = 10_000;
 
@@ -130,6 +133,8 @@ export class AdminServer {
     // What is left of a body that was not read must not be taken for the next request.
     if (!request.complete) headers = { ...headers, connection: 'close' };
     const length = Buffer.byteLength(answer.body);
+    // Else whoever asks and does not read keeps a place among the connections, which the probes need.
+    response.setTimeout(this.#options.writeTimeoutMs ?? WRITE_TIMEOUT_MS);
     response.writeHead(answer.status, {
       'content-type': answer.contentType,
       'content-length': length,
@@ -193,9 +198,14 @@ async function drainBody(request: IncomingMessage): Promise<void> {
   if (declared <= MAX_BODY_BYTES) {
     seen = 0;
     // destroyOnReturn would cut the connection before the answer is written.
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      seen += (chunk as Buffer).length;
-      if (seen > MAX_BODY_BYTES) break;
+    try {
+      for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+        seen += (chunk as Buffer).length;
+        if (seen > MAX_BODY_BYTES) break;
+      }
+    } catch (cause) {
+      // Its own business, and no fault of ours to log.
+      throw new HostError('CALL_CANCELLED', 'the client went away within its request', { cause });
     }
   }
   if (seen > MAX_BODY_BYTES) {

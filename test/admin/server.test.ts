@@ -171,6 +171,46 @@ describe('admin server', () => {
     assert.equal((await call('/healthz')).status, 200);
   });
 
+  it('cuts a peer that does not read its answer, which makes room for another one', async (t) => {
+    const body = 'x'.repeat(32 * 1024 * 1024);
+    const { url, call } = await serveAdmin(t, {
+      maxConnections: 1,
+      writeTimeoutMs: 100,
+      source: makeSource({ metrics: async () => ({ text: body, contentType: 'text/plain' }) }),
+    });
+    const idle = net.connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+    t.after(() => idle.destroy());
+    idle.pause();
+    idle.write('GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n');
+    for (;;) {
+      const response = await call('/healthz').catch(() => undefined);
+      if (response?.status === 200) break;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  });
+
+  it('takes a client that leaves within its request for no fault', async (t) => {
+    const { url, call, lines } = await serveAdmin(t);
+    const closed = [1, 2].map(async () => {
+      const socket = net.connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+      await new Promise((resolve) =>
+        socket.write(
+          'GET /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n',
+          resolve,
+        ),
+      );
+      // The server asks for the body, so it waits for it.
+      await once(socket, 'data');
+      socket.resetAndDestroy();
+    });
+    await Promise.all(closed);
+    for (let i = 0; i < 20; i++) assert.equal((await call('/healthz')).status, 200);
+    assert.deepEqual(
+      lines.filter(({ event }) => event === 'admin.fault'),
+      [],
+    );
+  });
+
   it('stops cleanly: lets an answer in flight end, ends idle connections, may be called twice', async (t) => {
     const entered = createDeferred<void>();
     const release = createDeferred<void>();

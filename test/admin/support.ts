@@ -35,7 +35,7 @@ export function makeSource(overrides: Partial<AdminSource> = {}): AdminSource & 
 /** A server on a free port of loopback, stopped when the test ends. */
 export async function serveAdmin(
   t: TestContext,
-  options: { token?: string | undefined; source?: AdminSource; maxConnections?: number } = {},
+  options: { token?: string | undefined; source?: AdminSource; maxConnections?: number; writeTimeoutMs?: number } = {},
 ) {
   const { log, lines } = captureLog();
   const server = new AdminServer({
@@ -44,6 +44,7 @@ export async function serveAdmin(
     maxConnections: options.maxConnections ?? 20,
     token: 'token' in options ? options.token : TOKEN,
     source: options.source ?? makeSource(),
+    ...(options.writeTimeoutMs === undefined ? {} : { writeTimeoutMs: options.writeTimeoutMs }),
     log,
   });
   const url = `http://${await server.start()}`;
