@@ -5,7 +5,8 @@ import type { Codec, Message } from '../idl/codec.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
 import { structToJson } from '../idl/struct.js';
-import { takeMessages } from '../idl/wire.js';
+import { durationToMs, timestampToMs } from '../idl/well-known.js';
+import { takeMessage } from '../idl/wire.js';
 import type { Outputs } from '../model/phase-state.js';
 import type { TaskLog } from '../plugin-api/phase.js';
 import type {
@@ -53,14 +54,12 @@ export function taskMessage(idl: Idl, task: TaskInput): Message {
   };
 }
 
-const msOf = (time: Message): number => Number(time.seconds) * 1000 + Number(time.nanos) / 1_000_000;
-
 function logOf(log: Message): TaskLog {
   return {
     uri: log.uri,
     name: log.name,
     messageFormat: log.messageFormat,
-    ...(log.ttl === null ? {} : { ttlMs: msOf(log.ttl) }),
+    ...(log.ttl === null ? {} : { ttlMs: durationToMs(log.ttl)! }),
     showWhilePending: log.ShowWhilePending,
     hideOnceFinished: log.HideOnceFinished,
   };
@@ -114,7 +113,7 @@ export class AnswerReader {
     const status = this.#taskStatus.decode(bytes, { raw: ['phaseInfo'] });
     return {
       phaseInfo: this.phaseInfo(status.phaseInfo ?? Buffer.alloc(0)),
-      observedAtMs: status.observedAt === null ? undefined : msOf(status.observedAt),
+      observedAtMs: timestampToMs(status.observedAt) ?? undefined,
       consecutiveFailures: status.consecutiveFailures,
       lastError: status.lastError,
       lastErrorCode: status.lastErrorCode,
@@ -124,7 +123,7 @@ export class AnswerReader {
 
   /** The embedded message `field` of an answer, as bytes. */
   part(bytes: Uint8Array, field: number): Buffer {
-    return takeMessages(bytes, [field]).values.get(field) ?? Buffer.alloc(0);
+    return takeMessage(bytes, field).value ?? Buffer.alloc(0);
   }
 }
 
@@ -134,7 +133,7 @@ function limitsOf(config: Message): PluginLimits {
     readRateLimiter: config.readRateLimiter,
     writeRateLimiter: config.writeRateLimiter,
     cacheSize: config.cacheSize,
-    resyncIntervalMs: config.resyncInterval === null ? 0 : msOf(config.resyncInterval),
+    resyncIntervalMs: durationToMs(config.resyncInterval) ?? 0,
     workers: config.workers,
     maxSystemFailures: config.maxSystemFailures,
   };

@@ -3,8 +3,6 @@ import type { Message } from './codec.js';
 
 /** google.protobuf's Timestamp and Duration between their message form (see `Message`) and milliseconds. */
 
-export { structFromJson, structToJson } from './struct.js';
-
 const NANOS_PER_MS = 1_000_000;
 
 /** Milliseconds since the epoch of a decoded google.protobuf.Timestamp, cut below the millisecond; null where unset. */

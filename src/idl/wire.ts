@@ -117,11 +117,6 @@ export function* readFields(message: Uint8Array): Generator<WireField> {
   }
 }
 
-/** All fields of a message; see `readFields`. */
-export function splitMessage(message: Uint8Array): WireField[] {
-  return [...readFields(message)];
-}
-
 export interface TakenField {
   /**
    * Content of the embedded message; undefined where the field is not set. Several occurrences are joined, which is
@@ -178,13 +173,4 @@ export function encodeVarint(value: number): Buffer {
 export function lenField(number: number, value: Uint8Array | string): Buffer {
   const content = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
   return Buffer.concat([encodeVarint(number * 8 + WIRE_LEN), encodeVarint(content.length), content]);
-}
-
-/**
- * The message with its embedded message `number` replaced (or removed, for undefined). The field goes to the end,
- * which protobuf readers accept; all other fields keep their bytes and order.
- */
-export function replaceMessage(message: Uint8Array, number: number, value: Uint8Array | undefined): Buffer {
-  const { rest } = takeMessage(message, number);
-  return value === undefined ? rest : Buffer.concat([rest, lenField(number, value)]);
 }

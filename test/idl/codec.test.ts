@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
-import { lenField, readFields, replaceMessage } from '../../src/idl/wire.js';
+import { lenField, readFields } from '../../src/idl/wire.js';
 
 const idl = loadFlyteidl();
 const resource = idl.codec('flyteidl.admin.Resource');
@@ -168,7 +168,7 @@ test('an embedded message given as bytes is sent untouched, in single, repeated 
 test('raw fields stay bytes, unset ones are null, and the rest is decoded', () => {
   const createTask = idl.codec('flyteidl.admin.CreateTaskRequest');
   const inputs = idl.codec('flyteidl.core.LiteralMap').encode({ literals: { a: { hash: 'h' } } });
-  const bytes = replaceMessage(createTask.encode({ outputPrefix: 's3://b' }), 1, inputs);
+  const bytes = Buffer.concat([createTask.encode({ outputPrefix: 's3://b' }), lenField(1, inputs)]);
   const decoded = createTask.decode(bytes, { raw: ['inputs', 'template'] });
   assert.deepEqual(decoded.inputs, inputs);
   assert.equal(decoded.template, null);

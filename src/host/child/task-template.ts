@@ -1,6 +1,7 @@
 import type { Codec, Message } from '../../idl/codec.js';
 import { readLiteralNames } from '../../idl/literal-map.js';
-import { durationToMs, structToJson } from '../../idl/well-known.js';
+import { structToJson } from '../../idl/struct.js';
+import { durationToMs } from '../../idl/well-known.js';
 import { takeMessage } from '../../idl/wire.js';
 import type { TaskReader, TaskTemplate } from '../../plugin-api/contexts.js';
 

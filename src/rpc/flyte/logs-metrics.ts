@@ -1,10 +1,10 @@
 import type { Codec, Message } from '../../idl/codec.js';
 import { structFromJson } from '../../idl/struct.js';
+import { durationToMs, msToTimestamp, timestampToMs } from '../../idl/well-known.js';
 import { lenField } from '../../idl/wire.js';
 import { cutText } from '../../lib/text.js';
 import type { LogLine, MetricSeries } from '../../plugin-api/plugin.js';
 import type { MetricsRequest } from '../../tasks/types.js';
-import { timestamp } from '../task-log.js';
 import type { Dialect } from './dialect.js';
 
 /** Lines that one page may hold, whatever was asked for. */
@@ -49,7 +49,7 @@ function cutLine(line: LogLine): LogLine {
 function bodyOf(dialect: Dialect, codec: Codec, lines: readonly LogLine[]): Buffer {
   const structured = lines.map((line) => ({
     message: line.message.endsWith('\n') ? line.message : `${line.message}\n`,
-    timestamp: line.timestampMs === undefined ? undefined : timestamp(line.timestampMs),
+    timestamp: line.timestampMs === undefined ? undefined : msToTimestamp(line.timestampMs),
     originator: line.originator ?? 'UNKNOWN',
   }));
   return codec.encode({
@@ -57,15 +57,12 @@ function bodyOf(dialect: Dialect, codec: Codec, lines: readonly LogLine[]): Buff
   });
 }
 
-const milliseconds = (time: Message | null | undefined): number | undefined =>
-  time ? Number(time.seconds ?? 0) * 1000 + Number(time.nanos ?? 0) / 1e6 : undefined;
-
 export function metricsRequest(message: Message): MetricsRequest {
   return {
     queries: message.queries as string[],
-    startTimeMs: milliseconds(message.startTime),
-    endTimeMs: milliseconds(message.endTime),
-    stepMs: milliseconds(message.step),
+    startTimeMs: timestampToMs(message.startTime) ?? undefined,
+    endTimeMs: timestampToMs(message.endTime) ?? undefined,
+    stepMs: durationToMs(message.step) ?? undefined,
   };
 }
 

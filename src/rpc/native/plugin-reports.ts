@@ -1,7 +1,7 @@
 import type { Codec, Message } from '../../idl/codec.js';
+import { msToDuration } from '../../idl/well-known.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
 import type { PluginReport } from '../../tasks/types.js';
-import { duration } from '../task-log.js';
 
 const KINDS = { async: 'ASYNC', sync: 'SYNC' } as const;
 
@@ -12,7 +12,7 @@ function configMessage(config: PluginConfig): Message {
     readRateLimiter: { qps: readRateLimiter.qps, burst: readRateLimiter.burst },
     writeRateLimiter: { qps: writeRateLimiter.qps, burst: writeRateLimiter.burst },
     cacheSize: caching.size,
-    resyncInterval: duration(caching.resyncIntervalMs),
+    resyncInterval: msToDuration(caching.resyncIntervalMs),
     workers: caching.workers,
     maxSystemFailures: caching.maxSystemFailures,
   };

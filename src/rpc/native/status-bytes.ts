@@ -2,11 +2,12 @@ import { HostError } from '../../errors/index.js';
 import type { Codec, Message } from '../../idl/codec.js';
 import type { Idl } from '../../idl/idl.js';
 import { structFromJson } from '../../idl/struct.js';
+import { msToTimestamp } from '../../idl/well-known.js';
 import { lenField } from '../../idl/wire.js';
 import type { Outputs, PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { ExternalResource } from '../../plugin-api/phase.js';
-import { logMessage, timestamp } from '../task-log.js';
+import { logMessage } from '../task-log.js';
 
 /** This transport's slot of `TaskRecord.encoded`. Flyte's have others. */
 export const NATIVE_SLOT = 0;
@@ -91,7 +92,7 @@ export class StatusEncoder {
   #status(task: TaskRecord): Buffer {
     return this.#taskStatus.encode({
       phaseInfo: this.phaseInfo(task.state, task.phaseVersion),
-      observedAt: task.observedAtMs === undefined ? undefined : timestamp(task.observedAtMs),
+      observedAt: task.observedAtMs === undefined ? undefined : msToTimestamp(task.observedAtMs),
       consecutiveFailures: task.consecutiveFailures,
       lastError: task.lastFailure?.message ?? '',
       lastErrorCode: task.lastFailure?.code ?? '',
