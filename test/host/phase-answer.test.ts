@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
 import { toFailure } from '../../src/host/child/failures.js';
 import { InvalidAnswer } from '../../src/host/child/invalid-answer.js';
+import { logsPage } from '../../src/host/child/other-answers.js';
 import { toPhaseState } from '../../src/host/child/phase-answer.js';
 import { Redactor } from '../../src/host/child/redactor.js';
 import { checkAnswer } from '../../src/host/process/answers.js';
@@ -11,6 +12,7 @@ import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import type { PhaseState } from '../../src/model/phase-state.js';
 import { PermanentError } from '../../src/plugin-api/errors.js';
 import { flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
+import { logMessages } from '../../src/rpc/flyte/logs-metrics.js';
 import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
 import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
 
@@ -85,6 +87,16 @@ test('custom info as deep as is taken can be told, and deeper is an invalid answ
       (error: Error) =>
         error instanceof InvalidAnswer && /customInfo is nested deeper than 30 levels/.test(error.message),
     );
+  }
+});
+
+test('a time that no Timestamp can hold is an invalid answer, and all others can be told', () => {
+  for (const timestampMs of [Number.NaN, 1e300, 253_402_300_800_000, -62_135_596_800_001, '0']) {
+    assert.throws(() => logsPage({ lines: [{ message: 'm', timestampMs }] }), InvalidAnswer);
+  }
+  for (const timestampMs of [0, 0.5, -1.5, 253_402_300_799_999, -62_135_596_800_000]) {
+    const page = logsPage({ lines: [{ message: 'm', timestampMs }] });
+    assert.equal([...logMessages(flyte1(idl, struct), page)].length, 2);
   }
 });
 

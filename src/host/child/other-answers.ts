@@ -10,7 +10,9 @@ type Fields = Record<string, unknown>;
 
 const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const isTime = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+/** Epoch milliseconds of the years 1 to 9999, which is what a google.protobuf.Timestamp may hold. */
+const isTime = (value: unknown): boolean =>
+  typeof value === 'number' && value >= -62_135_596_800_000 && value <= 253_402_300_799_999;
 
 /** Throws InvalidAnswer. */
 export function requirements(answer: unknown): ResourceRequirements {
@@ -51,7 +53,12 @@ function logLine(value: unknown, index: number): LogLine {
   if (!isObject(value) || typeof value.message !== 'string') throw wrong('getLogs', path, value, '{ message, … }');
   const { message, timestampMs, originator } = value;
   if (timestampMs !== undefined && !isTime(timestampMs)) {
-    throw wrong('getLogs', `${path}.timestampMs`, timestampMs, 'milliseconds since the epoch');
+    throw wrong(
+      'getLogs',
+      `${path}.timestampMs`,
+      timestampMs,
+      'milliseconds since the epoch, within the years 1 to 9999',
+    );
   }
   if (originator !== undefined && !ORIGINATORS.includes(originator)) {
     throw wrong('getLogs', `${path}.originator`, originator, ORIGINATORS.join(', '));
@@ -75,7 +82,7 @@ function oneSeries(value: unknown, index: number): MetricSeries {
     throw wrong('getMetrics', path, value, '{ metric, points }');
   }
   const points = (value.points as unknown[]).map((point, i) => {
-    if (!isObject(point) || !isTime(point.timestampMs) || !isTime(point.value)) {
+    if (!isObject(point) || !isTime(point.timestampMs) || !Number.isFinite(point.value)) {
       throw wrong('getMetrics', `${path}.points[${i}]`, point, '{ timestampMs, value } with finite numbers');
     }
     return { timestampMs: point.timestampMs as number, value: point.value as number };
