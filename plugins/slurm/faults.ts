@@ -10,6 +10,8 @@ export interface RestFault {
 export interface RestFailure {
   /** What was asked, such as `submit job`. */
   readonly what: string;
+  /** Whether a task's own request was sent. A refusal of anything else blames no task. */
+  readonly submits: boolean;
   readonly status: number;
   readonly retryAfter: string | null;
   readonly faults: readonly RestFault[];
@@ -64,7 +66,7 @@ function describe(failure: RestFailure): string {
 /**
  * The error of the plugin contract for an answer of slurmrestd. The HTTP status says little (22.05 answers 500 for an
  * unknown job, an unknown partition, a refused token and an absent controller alike), so Slurm's own number decides
- * first.
+ * first. Only a submission can be refused for good: one refused list would end every task of the cluster.
  */
 export function classify(failure: RestFailure, nowMs: number): PluginError {
   const message = describe(failure);
@@ -77,7 +79,7 @@ export function classify(failure: RestFailure, nowMs: number): PluginError {
   if (maybeUnauthorized(failure)) return new TransientError(message, { code: 'SlurmUnavailable' });
   const refusal = codes.find((code) => code >= 2000 && code < 3000);
   if (refusal !== undefined) {
-    return PASSING.has(refusal)
+    return PASSING.has(refusal) || !failure.submits
       ? new TransientError(message, { code: `Slurm${refusal}` })
       : new PermanentError(message, { code: `Slurm${refusal}`, faultKind: 'USER' });
   }
@@ -85,7 +87,7 @@ export function classify(failure: RestFailure, nowMs: number): PluginError {
     // an unknown job has a number of its own; this is a wrong address, which an operator mends
     return new TransientError(`${message}; is the url and apiVersion of the cluster right?`, { code: 'SlurmAddress' });
   }
-  if (failure.status >= 400 && failure.status < 500 && failure.status !== 408) {
+  if (failure.submits && failure.status >= 400 && failure.status < 500 && failure.status !== 408) {
     return new PermanentError(message, { code: 'SlurmRefused', faultKind: 'USER' });
   }
   return new TransientError(message, { code: 'SlurmUnavailable' });

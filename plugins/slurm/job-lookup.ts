@@ -1,5 +1,5 @@
 import { isPluginError, TransientError } from 'webapi-plugin-host';
-import { leaderOf, type SlurmJob } from './jobs.js';
+import { groupBy, leaderOf, type SlurmJob } from './jobs.js';
 import type { RestClient } from './rest-client.js';
 
 interface Round {
@@ -26,19 +26,16 @@ export class JobLookup {
   ) {}
 
   /**
-   * The records of the key's job, all elements for an array; undefined when there is none. Of several jobs with one key
-   * (a submission whose answer was lost and that arrived late) the first one submitted is taken.
+   * The records of all jobs of the key, elements of arrays one by one; empty when there is none. There are several jobs
+   * when a submission whose answer was lost arrived late; those of the first one submitted come first.
    */
-  async find(key: string, signal: AbortSignal): Promise<SlurmJob[] | undefined> {
+  async find(key: string, signal: AbortSignal): Promise<readonly SlurmJob[]> {
     signal.throwIfAborted();
     this.#next ??= this.#plan();
     const round = this.#next;
     round.keys.add(key);
     const byKey = await raceSignal(round.answer, signal);
-    const jobs = byKey.get(key);
-    if (jobs === undefined) return undefined;
-    const leader = Math.min(...jobs.map(leaderOf));
-    return jobs.filter((job) => leaderOf(job) === leader);
+    return [...(byKey.get(key) ?? [])].sort((a, b) => leaderOf(a) - leaderOf(b));
   }
 
   #plan(): Round {
@@ -64,13 +61,7 @@ export class JobLookup {
         if (isPluginError(error)) throw error;
         throw new TransientError(`list jobs: no answer within ${this.timeoutMs} ms`, { cause: error });
       });
-    const byKey = new Map<string, SlurmJob[]>();
-    for (const job of jobs) {
-      const known = byKey.get(job.comment);
-      if (known === undefined) byKey.set(job.comment, [job]);
-      else known.push(job);
-    }
-    return byKey;
+    return groupBy(jobs, (job) => job.comment);
   }
 }
 

@@ -104,6 +104,16 @@ export function leaderOf(job: Pick<SlurmJob, 'jobId' | 'arrayJobId'>): number {
   return job.arrayJobId ?? job.jobId;
 }
 
+export function groupBy<K>(jobs: readonly SlurmJob[], keyOf: (job: SlurmJob) => K): Map<K, SlurmJob[]> {
+  const groups = new Map<K, SlurmJob[]>();
+  for (const job of jobs) {
+    const known = groups.get(keyOf(job));
+    if (known === undefined) groups.set(keyOf(job), [job]);
+    else known.push(job);
+  }
+  return groups;
+}
+
 /**
  * Reads the `jobs` of an answer and keeps those that `wanted` picks by their raw fields; the rest, on a large cluster
  * nearly all, is not looked at further. Undefined where the answer is not a job list or a wanted record is not a job.

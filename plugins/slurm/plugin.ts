@@ -14,7 +14,8 @@ import {
 } from 'webapi-plugin-host';
 import { parseCustom } from './custom.js';
 import { JobLookup } from './job-lookup.js';
-import { leaderOf, type SlurmJob } from './jobs.js';
+import { groupBy, leaderOf, type SlurmJob } from './jobs.js';
+import { isRefusal, LateSubmissions, straysOf } from './late-submissions.js';
 import { fileOf, indexesOf, type SlurmMeta } from './meta.js';
 import { readExitCode, readLogPage } from './node-files.js';
 import { findOutputs } from './outputs.js';
@@ -41,12 +42,14 @@ const PARALLEL = 8;
 export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   readonly #settings: SlurmSettings;
   readonly #clusters = new Map<string, Cluster>();
+  readonly #late: LateSubmissions;
 
   constructor(
     setup: Pick<SetupContext<SlurmSettings>, 'settings' | 'secretManager'>,
     private readonly now: () => number = Date.now,
   ) {
     this.#settings = setup.settings;
+    this.#late = new LateSubmissions(now);
     for (const [name, cluster] of Object.entries(setup.settings.clusters)) {
       const tokens = new TokenSource(name, cluster.token, setup.secretManager, now);
       const { url, apiVersion, user } = cluster;
@@ -87,19 +90,28 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     });
     const { client, lookup } = this.#cluster(name);
     const found = await lookup.find(ctx.idempotencyKey, ctx.signal);
-    const first = found?.[0];
-    if (found !== undefined && first !== undefined) {
+    const [first] = found;
+    if (first !== undefined) {
       const resourceMeta = meta(leaderOf(first));
       ctx.logger.info('a job of this key is there already', { cluster: name, jobId: resourceMeta.jobId });
-      return { resourceMeta, existing: true, resource: await this.#complete(ctx, resourceMeta, found) };
+      await this.#cancelStrays(ctx, resourceMeta, found);
+      const jobs = found.filter((job) => leaderOf(job) === resourceMeta.jobId);
+      return { resourceMeta, existing: true, resource: await this.#complete(ctx, resourceMeta, jobs) };
     }
-    const { jobId, warning } = await client.submit(body, ctx.signal);
+    const { jobId, warning } = await client.submit(body, ctx.signal).catch((error: unknown) => {
+      if (!isRefusal(error)) this.#late.note(ctx.idempotencyKey);
+      throw error;
+    });
     if (warning !== '') ctx.logger.warn('Slurm took the job with a remark', { cluster: name, jobId, warning });
     return { resourceMeta: meta(jobId) };
   }
 
   async get(ctx: ResourceContext<SlurmMeta>): Promise<SlurmResource> {
     const meta = ctx.resourceMeta;
+    if (this.#late.expects(ctx.idempotencyKey)) {
+      const all = await this.#cluster(meta.cluster).lookup.find(ctx.idempotencyKey, ctx.signal);
+      await this.#cancelStrays(ctx, meta, all);
+    }
     const jobs = await this.#cluster(meta.cluster)
       .client.getJob(meta.jobId, ctx.signal)
       .catch((error: unknown) => {
@@ -117,15 +129,15 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       const head = contexts[0];
       if (head === undefined) return [];
       const wanted = new Set(contexts.map((ctx) => ctx.resourceMeta.jobId));
+      const keys = new Set(contexts.map((ctx) => ctx.idempotencyKey));
       const jobs = await this.#cluster(head.resourceMeta.cluster).client.listJobs(
-        (raw) => wanted.has(raw.arrayJobId || raw.jobId || 0),
+        (raw) => wanted.has(raw.arrayJobId || raw.jobId || 0) || keys.has(raw.comment),
         head.signal,
       );
-      const byLeader = new Map<number, SlurmJob[]>();
-      for (const job of jobs) {
-        const known = byLeader.get(leaderOf(job));
-        if (known === undefined) byLeader.set(leaderOf(job), [job]);
-        else known.push(job);
+      const byLeader = groupBy(jobs, leaderOf);
+      const byKey = groupBy(jobs, (job) => job.comment);
+      for (const ctx of contexts) {
+        await this.#cancelStrays(ctx, ctx.resourceMeta, byKey.get(ctx.idempotencyKey) ?? []);
       }
       const outcomes: Settled<SlurmResource>[] = [];
       for (let at = 0; at < contexts.length; at += PARALLEL) {
@@ -179,6 +191,29 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     }));
     if (page.next !== undefined) return { lines, token: `${at}:${page.next}` };
     return at + 1 < (indexes?.length ?? 1) ? { lines, token: `${at + 1}:0` } : { lines };
+  }
+
+  /**
+   * Cancels what else runs under a task's key: jobs of submissions whose answer was lost and that arrived after the next
+   * one. Nobody else knows of them. One that cannot be cancelled now is tried again by the next read.
+   */
+  async #cancelStrays(
+    ctx: Pick<ResourceContext<SlurmMeta>, 'idempotencyKey' | 'logger' | 'signal'>,
+    meta: SlurmMeta,
+    jobs: readonly SlurmJob[],
+  ): Promise<void> {
+    for (const jobId of straysOf(jobs, ctx.idempotencyKey, meta)) {
+      const facts = { cluster: meta.cluster, jobId, kept: meta.jobId };
+      try {
+        await this.#cluster(meta.cluster).client.cancel(jobId, ctx.signal);
+        ctx.logger.warn(
+          'a second job of one key was cancelled: its submission had been given up and arrived late',
+          facts,
+        );
+      } catch (error) {
+        ctx.logger.warn('a second job of one key could not be cancelled yet', { ...facts, error });
+      }
+    }
   }
 
   /** Adds to Slurm's records what they do not tell: exit codes of dropped records, and outputs after a success. */

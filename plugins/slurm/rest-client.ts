@@ -201,13 +201,17 @@ function faultsOf(json: unknown): RestFault[] {
   });
 }
 
-/** Undefined for a success, and for a cancel of what is over. Errors beside a 2xx are remarks (a job may be held). */
+/**
+ * Undefined for a success, and for a cancel of what is over. Errors beside a 2xx are remarks where something was done (a
+ * job may be held); a list that comes with errors may lack jobs, and a job that is missing would be taken for lost.
+ */
 function failureOf(call: Call, answer: Answer): RestFailure | undefined {
-  if (answer.status >= 200 && answer.status < 300 && answer.json !== undefined) return undefined;
   const faults = faultsOf(answer.json);
+  const done = answer.status >= 200 && answer.status < 300 && answer.json !== undefined;
+  if (done && (call.method !== 'GET' || faults.length === 0)) return undefined;
   if (call.method === 'DELETE' && faults.some((fault) => fault.code !== undefined && ALREADY_DONE.has(fault.code))) {
     return undefined;
   }
   const { status, retryAfter, text } = answer;
-  return { what: call.what, status, retryAfter, faults, text };
+  return { what: call.what, submits: call.method === 'POST', status, retryAfter, faults, text };
 }

@@ -100,6 +100,11 @@ export function ruleFor(
   return permanentExitCodes.includes(job.exitCode) ? { ...rule, retryable: false } : rule;
 }
 
+/** Whether a job by this rule is not over. */
+export function isLive(rule: StateRule): rule is LiveRule {
+  return rule.kind === 'queued' || rule.kind === 'initializing' || rule.kind === 'running';
+}
+
 /** The outcome of a job whose record Slurm has dropped, from the exit code it left behind. */
 export function ruleForExit(exitCode: number, permanentExitCodes: readonly number[]): StateRule {
   if (exitCode === 0) return { kind: 'succeeded' };

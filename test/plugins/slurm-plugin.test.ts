@@ -55,6 +55,61 @@ test('a create whose submission was cut off finds the job that Slurm made all th
   assert.equal(fake.submitted.length, 0, 'the second create submitted nothing');
 });
 
+test('the job of a submission that was given up and arrives late is cancelled by whoever sees it first', async (t) => {
+  for (const by of ['create', 'get', 'getMany'] as const) {
+    const { fake, log, plugin, createContext, resourceContext } = await setUp(t);
+    let lost: Record<string, unknown> = {};
+    fake.override = (seen, response) => {
+      if (seen.method !== 'POST') return false;
+      lost = (seen.body as { job: Record<string, unknown> }).job;
+      response.destroy();
+      return true;
+    };
+    await assert.rejects(plugin.create(createContext('key-a', SCRIPT)), { name: 'TransientError' });
+    fake.override = undefined;
+    const { resourceMeta } = await plugin.create(createContext('key-a', SCRIPT));
+    const other = (await plugin.create(createContext('key-b', SCRIPT))).resourceMeta;
+    const arrive = (job_id: number, fields: object = {}) =>
+      fake.add({ job_id, comment: 'key-a', standard_output: String(lost.standard_output), ...fields });
+    arrive(500);
+    arrive(501, { job_state: 'COMPLETED' });
+    arrive(502, { comment: 'key-a', standard_output: '/somewhere/else' });
+    if (by === 'create')
+      assert.deepEqual((await plugin.create(createContext('key-a', SCRIPT))).resourceMeta, resourceMeta);
+    else if (by === 'get') await plugin.get(resourceContext('key-a', resourceMeta));
+    else await plugin.getMany.read([resourceContext('key-a', resourceMeta), resourceContext('key-b', other)]);
+    const states = [resourceMeta.jobId, other.jobId, 500, 501, 502].map((id) => fake.jobs.get(id)?.job_state);
+    assert.deepEqual(states, ['PENDING', 'PENDING', 'CANCELLED', 'COMPLETED', 'PENDING'], by);
+    assert.equal(fake.count('DELETE'), 1);
+    assert.deepEqual(log.find((entry) => entry.level === 'warn')?.fields, {
+      cluster: 'main',
+      jobId: 500,
+      kept: resourceMeta.jobId,
+    });
+  }
+});
+
+test('a read looks for late jobs only where a submission ended without an answer, and for a time', async (t) => {
+  let now = Date.now();
+  const { fake, plugin, createContext, resourceContext } = await setUp(t, {}, () => now);
+  const plain = (await plugin.create(createContext('key-a', SCRIPT))).resourceMeta;
+  fake.override = (seen, response) => {
+    if (seen.method === 'POST') response.destroy();
+    return seen.method === 'POST';
+  };
+  await assert.rejects(plugin.create(createContext('key-b', SCRIPT)));
+  fake.override = undefined;
+  const doubtful = (await plugin.create(createContext('key-b', SCRIPT))).resourceMeta;
+  const lists = async (key: string, meta: SlurmMeta) => {
+    const before = fake.count('GET', /^jobs$/);
+    await plugin.get(resourceContext(key, meta));
+    return fake.count('GET', /^jobs$/) - before;
+  };
+  assert.deepEqual([await lists('key-a', plain), await lists('key-b', doubtful)], [0, 1]);
+  now += 16 * 60_000;
+  assert.equal(await lists('key-b', doubtful), 0);
+});
+
 test('creates that arrive together share a job list, but never one that began before they came', async (t) => {
   const { fake, plugin, createContext } = await setUp(t);
   let release: () => void = () => undefined;

@@ -27,7 +27,7 @@ async function setUp(t: TestContext, options: { now?: () => number; maxResponseB
 
 function failure(status: number, codes: (number | undefined)[] = [], more: Partial<RestFailure> = {}): RestFailure {
   const faults = codes.map((code) => ({ code, text: 'what Slurm said' }));
-  return { what: 'read job 1', status, retryAfter: null, faults, text: '', ...more };
+  return { what: 'submit job', submits: true, status, retryAfter: null, faults, text: '', ...more };
 }
 
 test('answers become errors of the contract by their own number first, by the HTTP status second', () => {
@@ -56,10 +56,38 @@ test('answers become errors of the contract by their own number first, by the HT
     const error = classify(answer, NOW);
     assert.ok(error instanceof type, `${answer.status} ${answer.faults[0]?.code}: ${error.name}`);
     assert.equal(error.code, code);
-    assert.match(error.message, /^read job 1: HTTP \d{3}/);
+    assert.match(error.message, /^submit job: HTTP \d{3}/);
   }
   const throttled = classify(failure(429, [], { retryAfter: '7' }), NOW);
   assert.ok(throttled instanceof ThrottledError && throttled.retryAfterMs === 7_000);
+});
+
+test('what no task asked for is never refused for good: a refused list would end every task of the cluster', () => {
+  for (const [status, codes] of [
+    [500, [2000]],
+    [400, [9001]],
+    [400, []],
+    [405, []],
+  ] as const) {
+    const error = classify(failure(status, [...codes], { submits: false }), NOW);
+    assert.ok(error instanceof TransientError, `${status} ${codes[0]}: ${error.name}`);
+  }
+  assert.ok(classify(failure(500, [2017], { submits: false }), NOW) instanceof NotFoundError);
+});
+
+test('a list that comes with errors is no list, whatever its status says', async (t) => {
+  const { fake, client, signal } = await setUp(t);
+  fake.override = (_seen, response) => {
+    const error = { description: 'slurm_load_jobs', error_number: 1900, error: 'unable to contact the controller' };
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ errors: [error], jobs: [] }));
+    return true;
+  };
+  await assert.rejects(
+    client.listJobs(() => true, signal),
+    { name: 'TransientError', message: /list jobs: HTTP 200/ },
+  );
+  await assert.rejects(client.getJob(7, signal), { name: 'TransientError', message: /1900/ });
 });
 
 test('Retry-After is read as seconds and as a date', () => {

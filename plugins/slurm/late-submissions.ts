@@ -1,0 +1,50 @@
+import { isPluginError } from 'webapi-plugin-host';
+import { leaderOf, type SlurmJob } from './jobs.js';
+import type { SlurmMeta } from './meta.js';
+import { isLive, ruleFor } from './states.js';
+
+/** How long a submission that was given up may still turn into a job: a busy controller answers after minutes. */
+const MAY_ARRIVE_MS = 15 * 60_000;
+const MAX_KEYS = 10_000;
+
+/**
+ * Keys whose submission ended without an answer, so that a job of it may still show up. Bounded: the oldest are forgotten
+ * first. In memory alone: reads of whole batches see every job and need no such hint.
+ */
+export class LateSubmissions {
+  readonly #untilMs = new Map<string, number>();
+
+  constructor(private readonly now: () => number) {}
+
+  note(key: string): void {
+    this.#untilMs.delete(key);
+    this.#untilMs.set(key, this.now() + MAY_ARRIVE_MS);
+    const [oldest] = this.#untilMs.keys();
+    if (this.#untilMs.size > MAX_KEYS && oldest !== undefined) this.#untilMs.delete(oldest);
+  }
+
+  expects(key: string): boolean {
+    const untilMs = this.#untilMs.get(key);
+    if (untilMs === undefined) return false;
+    if (this.now() < untilMs) return true;
+    this.#untilMs.delete(key);
+    return false;
+  }
+}
+
+/** Whether Slurm said that it made no job, so that none can arrive late. */
+export function isRefusal(error: unknown): boolean {
+  return isPluginError(error) && (error.kind === 'permanent' || error.kind === 'throttled');
+}
+
+/** The live jobs of a task's key that are not the task's own; told by the key and by the log's path, which both are ours. */
+export function straysOf(jobs: readonly SlurmJob[], key: string, meta: SlurmMeta): number[] {
+  const strays = jobs.filter(
+    (job) =>
+      job.comment === key &&
+      job.standardOutput.startsWith(meta.stem) &&
+      leaderOf(job) !== meta.jobId &&
+      isLive(ruleFor(job, [])),
+  );
+  return [...new Set(strays.map(leaderOf))];
+}
