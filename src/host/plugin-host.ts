@@ -62,7 +62,19 @@ class Host implements PluginHost {
     for (const group of groups) group.serve();
     const { routes, errors } = this.#buildRoutes();
     this.#routes = routes;
+    this.#warnOfLostClaims();
     return reportOf(this.#candidates, errors);
+  }
+
+  /** The default plugin gets what nobody claims, also what a plugin would claim that failed before it could. */
+  #warnOfLostClaims(): void {
+    const fallback = this.plugins().find((plugin) => plugin.isDefault);
+    for (const { slot, error } of this.#candidates) {
+      if (fallback === undefined || slot === undefined || slot.defined || error === undefined) continue;
+      const message = `plugin ${slot.id} failed before it told its task types; those that defaultForTaskTypes does not give to it go to the default plugin ${fallback.id}`;
+      const fields = { code: error.code, default: fallback.id };
+      this.#options.events.log({ pluginId: slot.id, level: 'warn', message, fields, source: 'host' });
+    }
   }
 
   #isStopped(): boolean {
@@ -90,12 +102,14 @@ class Host implements PluginHost {
     const slot = new PluginSlot({ id, entry, events: this.#options.events, clock: this.#options.clock });
     candidate.slot = slot;
     if (member?.definition === undefined || resolved === undefined) return;
+    const environment = this.#environmentOf(resolved, member.definition);
     try {
       const config = mergePluginConfig(`plugin ${id}`, member.definition.config, resolved.config);
-      slot.describe(resolved, member.definition, config, this.#environmentOf(resolved, member.definition));
+      slot.describe(resolved, member.definition, config, environment);
       member.admitted = { slot, config };
     } catch (error) {
       member.error = asHostError(error);
+      slot.describe(resolved, member.definition, slot.config, environment);
     }
   }
 
@@ -128,7 +142,7 @@ class Host implements PluginHost {
   }
 
   #buildRoutes(): { routes: Routes; errors: readonly HostError[] } {
-    // A plugin that failed keeps its claim, so that its task types are told as not serving rather than unknown.
+    // A plugin that failed keeps its claims: its tasks are refused in its name, rather than unknown or another's.
     const routable = this.#candidates.flatMap(({ slot, error }) =>
       slot === undefined || error?.code === 'PLUGIN_SKIPPED' ? [] : [slot],
     );
@@ -227,7 +241,7 @@ class Host implements PluginHost {
       const slot = candidate.slot;
       const definition = fresh[index]?.member?.definition;
       if (slot === undefined || (index < 0 && candidate.error?.code === 'PLUGIN_SKIPPED')) return [];
-      return [definition === undefined ? slot : { ...definition, id: slot.id }];
+      return [definition === undefined ? slot : { ...definition, id: slot.id, defined: true }];
     });
     const { routes, errors } = buildRoutes(routable, this.#options.defaultForTaskTypes ?? {});
     if (errors[0] !== undefined) throw errors[0];

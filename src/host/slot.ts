@@ -98,6 +98,10 @@ export class PluginSlot implements HostedPlugin {
   get taskTypes(): readonly ServedTaskType[] {
     return (this.#definition?.taskTypes ?? []).map(({ name, versions }) => ({ name, versions }));
   }
+  /** Whether its definition was read; before, its task types are not known. */
+  get defined(): boolean {
+    return this.#definition !== undefined;
+  }
   get isDefault(): boolean {
     return this.#definition?.isDefault ?? false;
   }

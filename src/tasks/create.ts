@@ -14,7 +14,7 @@ import { failureState } from './failures.js';
 import type { Orphans } from './orphans.js';
 import { startPolling } from './polling.js';
 import type { ReadSink } from './reads.js';
-import { type PluginRuntime, runtimeOf } from './runtime.js';
+import { assertNotFailed, type PluginRuntime, runtimeOf } from './runtime.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from './types.js';
 import type { UnclearCreates } from './unclear-creates.js';
 import { settledBefore } from './wait.js';
@@ -120,6 +120,7 @@ export class CreateTask {
         { retryAfterMs: 5_000 },
       );
     }
+    assertNotFailed(plugin);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     store.assertRoom(this.#deletes.size);
     this.#waiting.assertRoom(spec);

@@ -34,6 +34,19 @@ export function runtimeOf(runtimes: Runtimes, pluginId: string): PluginRuntime {
   );
 }
 
+/**
+ * Throws PLUGIN_NOT_SERVING for a plugin that failed. Only a reload brings it back, so a task for it is refused at once and
+ * not queued; what crashed or is quarantined comes back by itself and is waited for.
+ */
+export function assertNotFailed({ id, state, stateReason }: HostedPlugin): void {
+  if (state !== 'failed') return;
+  throw new HostError(
+    'PLUGIN_NOT_SERVING',
+    `plugin ${id} serves this task type and has failed: ${stateReason}; mend and reload it`,
+    { details: { plugin: id } },
+  );
+}
+
 /** The arguments of the call that starts the task. Throws once its payload was let go. */
 export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
   const { id, payload, outputPrefix } = task;

@@ -56,3 +56,52 @@ test(
     assert.equal((await daemon.running.finished).code, 0);
   },
 );
+
+const definition = (id: string, more: string, load: string) => `
+import { definePlugin, phases } from 'webapi-plugin-host';
+export default definePlugin({ id: '${id}', apiVersion: 1, ${more}, load: () => { ${load} } });
+`;
+const WORKS =
+  'return { create: async () => ({ resourceMeta: {} }), get: async () => phases.success(), delete: async () => {} };';
+
+test(
+  'the tasks of an optional plugin that failed are refused in its name, and not given to the default plugin',
+  BOUND,
+  async (t) => {
+    const folder = tempFolder(t);
+    writeTree(folder, {
+      'rest.mjs': definition('rest', 'taskTypes: [], isDefault: true', WORKS),
+      'loads.mjs': definition('loads', "taskTypes: ['loads']", "throw new Error('no licence');"),
+      'limits.mjs': definition('limits', "taskTypes: ['limits'], config: { caching: { workers: 0 } }", WORKS),
+      'imports.mjs': 'throw new Error("no such library");',
+    });
+    const daemon = await startServe(
+      t,
+      configOf(
+        {
+          rest: { source: './rest.mjs' },
+          loads: { source: './loads.mjs' },
+          limits: { source: './limits.mjs' },
+          imports: { source: './imports.mjs' },
+        },
+        { defaultForTaskTypes: { imports: 'imports' } },
+      ),
+      folder,
+    );
+    const create = (type: string) => daemon.client.create({ generatedName: type, template: { type } });
+    const reasons = { loads: /no licence/, limits: /workers is 0/, imports: /no such library/ };
+    for (const [id, reason] of Object.entries(reasons)) {
+      await assert.rejects(create(id), (error) => {
+        assert.ok(error instanceof PluginHostError);
+        assert.equal(error.code, 'PLUGIN_NOT_SERVING');
+        assert.match(error.message, new RegExp(`plugin ${id} .*has failed`));
+        assert.match(error.message, reason);
+        return true;
+      });
+    }
+    const { handle } = await create('anything else');
+    assert.equal((await daemon.client.waitForEnd(handle, { timeoutMs: 60_000 })).phaseInfo.phase, 'SUCCESS');
+    daemon.running.child.kill('SIGTERM');
+    assert.equal((await daemon.running.finished).code, 0);
+  },
+);

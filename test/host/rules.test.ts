@@ -14,6 +14,7 @@ import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
 
 const plugin = (id: string, taskTypes: Routable['taskTypes'], isDefault = false): Routable => ({
   id,
+  defined: true,
   taskTypes,
   isDefault,
 });
@@ -72,6 +73,25 @@ test('defaultForTaskTypes that names nobody, or somebody else, is an error', () 
       'ROUTE_TARGET_UNKNOWN defaultForTaskTypes.x: there is no plugin z (there are: a)',
       'ROUTE_TARGET_UNKNOWN defaultForTaskTypes.y: plugin a does not serve it',
     ],
+  );
+});
+
+test('a plugin that failed before it told its task types has those that defaultForTaskTypes gives it', () => {
+  const failed = { ...plugin('late', []), defined: false };
+  const given = { ray: 'late', spark: 'late' };
+  const { routes, errors } = buildRoutes([failed, plugin('a', [every('spark'), every('dask')])], given);
+  assert.deepEqual(errors, []);
+  assert.equal(routes.lookup('ray', 7), 'late');
+  assert.equal(routes.lookup('spark', 0), 'late');
+  assert.equal(routes.lookup('dask', 0), 'a');
+  assert.throws(() => routes.lookup('other', 0), {
+    code: 'TASK_TYPE_UNKNOWN',
+    message: /failed before they told their task types: late$/,
+  });
+  const withDefault = buildRoutes([failed, plugin('rest', [], true)], given);
+  assert.deepEqual(
+    ['ray', 'other'].map((type) => withDefault.routes.lookup(type, 0)),
+    ['late', 'rest'],
   );
 });
 

@@ -4,6 +4,8 @@ import type { ServedTaskType } from '../types.js';
 /** What routing needs to know of a plugin. */
 export interface Routable {
   readonly id: string;
+  /** Whether its definition was read. One that failed before claims just what `defaultForTaskTypes` gives it. */
+  readonly defined: boolean;
   readonly taskTypes: readonly ServedTaskType[];
   readonly isDefault: boolean;
 }
@@ -28,10 +30,11 @@ const SHOWN = 20;
  * what is undisputed.
  */
 export function buildRoutes(
-  plugins: readonly Routable[],
+  known: readonly Routable[],
   defaultForTaskTypes: Readonly<Record<string, string>>,
 ): { routes: Routes; errors: readonly HostError[] } {
   const errors: HostError[] = [];
+  const plugins = known.map((plugin) => (plugin.defined ? plugin : withGiven(plugin, defaultForTaskTypes)));
   const types = new Map<string, TypeRoutes>();
   for (const [name, claims] of claimsByType(plugins)) {
     types.set(
@@ -42,9 +45,9 @@ export function buildRoutes(
   for (const [name, id] of Object.entries(defaultForTaskTypes)) {
     const plugin = plugins.find((candidate) => candidate.id === id);
     if (plugin?.taskTypes.some((type) => type.name === name) === true) continue;
-    const known = plugins.map((candidate) => candidate.id);
+    const ids = plugins.map((candidate) => candidate.id);
     const why =
-      plugin === undefined ? `there is no plugin ${id} (there are: ${list(known)})` : `plugin ${id} does not serve it`;
+      plugin === undefined ? `there is no plugin ${id} (there are: ${list(ids)})` : `plugin ${id} does not serve it`;
     errors.push(
       new HostError(
         'ROUTE_TARGET_UNKNOWN',
@@ -62,7 +65,19 @@ export function buildRoutes(
     );
   }
   const fallback = defaults.length === 1 ? defaults[0] : undefined;
-  return { routes: { lookup: (taskType, version) => lookup(types, fallback, taskType, version) }, errors };
+  const silent = plugins.filter((plugin) => !plugin.defined).map((plugin) => plugin.id);
+  const table = { types, fallback, silent };
+  return { routes: { lookup: (taskType, version) => lookup(table, taskType, version) }, errors };
+}
+
+function withGiven(plugin: Routable, defaultForTaskTypes: Readonly<Record<string, string>>): Routable {
+  const given = Object.keys(defaultForTaskTypes).filter((name) => defaultForTaskTypes[name] === plugin.id);
+  return {
+    id: plugin.id,
+    defined: false,
+    taskTypes: given.map((name) => ({ name, versions: undefined })),
+    isDefault: false,
+  };
 }
 
 interface Claim {
@@ -120,19 +135,24 @@ function taken(routes: TypeRoutes, version: number, preferred: string | undefine
   return routes.byVersion.has(version) || (routes.every !== undefined && routes.every === preferred);
 }
 
-function lookup(
-  types: ReadonlyMap<string, TypeRoutes>,
-  fallback: string | undefined,
-  taskType: string,
-  version: number,
-): string {
+interface Table {
+  readonly types: ReadonlyMap<string, TypeRoutes>;
+  /** For task types that nobody claims. */
+  readonly fallback: string | undefined;
+  /** Plugins that failed before they told their task types. */
+  readonly silent: readonly string[];
+}
+
+function lookup({ types, fallback, silent }: Table, taskType: string, version: number): string {
   const routes = types.get(taskType);
   const id = routes === undefined ? fallback : (routes.byVersion.get(version) ?? routes.every);
   if (id !== undefined) return id;
   if (routes === undefined) {
+    const served = `served are: ${list([...types.keys()].sort())}`;
+    const failed = silent.length === 0 ? '' : `; failed before they told their task types: ${list(silent)}`;
     throw new HostError(
       'TASK_TYPE_UNKNOWN',
-      `no plugin serves task type ${JSON.stringify(taskType.slice(0, 128))}; served are: ${list([...types.keys()].sort())}`,
+      `no plugin serves task type ${JSON.stringify(taskType.slice(0, 128))}; ${served}${failed}`,
     );
   }
   const versions = [...routes.byVersion.keys()].sort((a, b) => a - b);
