@@ -1,4 +1,3 @@
-// Above 300 lines: one create from its place in the waiting line to its outcome, whose steps share one state.
 import { backoffMs } from '../lib/backoff.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { META_WARN_BYTES } from '../model/handle.js';
@@ -7,7 +6,7 @@ import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { CreateAnswer, PluginFailure } from '../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../model/task-record.js';
 import { isTerminal } from '../plugin-api/phase.js';
-import type { ResourceRequirements } from '../plugin-api/plugin.js';
+import { type AdmittedRun, settleRequirements, takeToken } from './create-admission.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
 import { createArgs, type PluginRuntime } from './runtime.js';
@@ -38,8 +37,6 @@ export interface CreatorHooks {
   refused(runtime: PluginRuntime, task: TaskRecord): void;
 }
 
-const NO_REQUIREMENTS: ResourceRequirements = { namespace: 'default' };
-
 /**
  * One create on its way from accepted to live or over: requirements, token, then the call, repeated within the budget.
  *
@@ -53,7 +50,7 @@ export class CreateRun {
   readonly #task: TaskRecord;
   /** Aborted when the run should stop to wait. */
   readonly #waiting = new AbortController();
-  /** Aborted when the daemon stops; all that ends the waits of a cancelled run that looks for its job. */
+  /** Aborted when the daemon stops. */
   readonly #halt = new AbortController();
   /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
   #queued: AbortController | undefined;
@@ -119,8 +116,10 @@ export class CreateRun {
   async #run(): Promise<CreateEnd> {
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
-    if (!(await this.#requirements())) return this.#over() ? this.#stopped() : { kind: 'refused' };
-    if (!(await this.#token())) return this.#over() ? this.#stopped() : { kind: 'refused' };
+    const run = this.#admitted();
+    if (!(await settleRequirements(this.#deps, this.#runtime, run)) || !(await takeToken(this.#runtime, run))) {
+      return this.#over() ? this.#stopped() : { kind: 'refused' };
+    }
     const firstTryMs = this.#deps.clock.now();
     for (let attempt = 1; ; attempt++) {
       await this.#remoteUp();
@@ -145,6 +144,25 @@ export class CreateRun {
     return this.#stopping || (this.#cancelled && !this.#mayExist);
   }
 
+  /**
+   * What ends a wait. A cancelled run that looks for its job waits like any other, until the daemon stops: on the signal
+   * that its cancellation aborted it would spin.
+   */
+  get #patience(): AbortSignal {
+    return this.#cancelled ? this.#halt.signal : this.#waiting.signal;
+  }
+
+  #admitted(): AdmittedRun {
+    return {
+      task: this.#task,
+      patience: this.#waiting.signal,
+      over: () => this.#over(),
+      waits: (stage, reason) => this.#waits(stage, reason),
+      pause: (failure, attempt) => this.#pause(failure, attempt),
+      refuse: (...verdict) => this.#refuse(...verdict),
+    };
+  }
+
   #stopped(): CreateEnd {
     return this.#stopping ? { kind: 'stopped' } : { kind: 'cancelled' };
   }
@@ -164,78 +182,13 @@ export class CreateRun {
     await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
   }
 
-  async #requirements(): Promise<boolean> {
-    const { clock, options, store } = this.#deps;
-    const { plugin, gate } = this.#runtime;
-    let requirements = NO_REQUIREMENTS;
-    const payload = this.#task.payload;
-    if (plugin.features.resourceRequirements && payload !== undefined) {
-      const startMs = clock.now();
-      for (let attempt = 1; ; attempt++) {
-        const args = { template: payload.template, metadata: payload.metadata };
-        const outcome = await gate.call('resourceRequirements', args, {
-          admission: 'wait',
-          signal: this.#waiting.signal,
-        });
-        if (this.#over()) return false;
-        if (outcome.ok) {
-          requirements = outcome.value;
-          break;
-        }
-        const { failure } = outcome;
-        if (failure.kind === 'permanent' || clock.now() - startMs > options.createBudgetMs) {
-          this.#refuse(
-            failure.code,
-            `resourceRequirements: ${failure.message}`,
-            failure.faultKind,
-            failure.kind === 'permanent' ? 'PERMANENT_FAILURE' : 'RETRYABLE_FAILURE',
-          );
-          return false;
-        }
-        await this.#pause(failure, attempt);
-        if (this.#over()) return false;
-      }
-    }
-    store.setRequirements(this.#task, requirements, requirements.namespace);
-    return true;
-  }
-
-  async #token(): Promise<boolean> {
-    const { identity, requirements } = this.#task;
-    const answer = this.#runtime.quotas.acquire({
-      taskId: this.#task.id,
-      quotaNamespace: identity.quotaNamespace,
-      project: identity.project,
-      namespace: identity.namespace,
-      ...(requirements?.constraints === undefined ? {} : { constraints: requirements.constraints }),
-    });
-    if (answer.status === 'granted') return true;
-    if (answer.status === 'full') {
-      this.#refuse(
-        'STORE_FULL',
-        `the waiting line of plugin "${identity.plugin}" is full`,
-        'SYSTEM',
-        'RETRYABLE_FAILURE',
-      );
-      return false;
-    }
-    const scope = {
-      capacity: 'room in the cache (caching.size)',
-      quota: `quota namespace "${identity.quotaNamespace}"`,
-    };
-    const constrained = `its ${answer.lacks} constraint in quota namespace "${identity.quotaNamespace}"`;
-    const what = answer.lacks === 'capacity' || answer.lacks === 'quota' ? scope[answer.lacks] : constrained;
-    this.#waits('accepted', `waits for ${what}`);
-    return answer.granted;
-  }
-
   /** While the remote is taken to be down nothing new is sent to it; the probing read tells when it is back. */
   async #remoteUp(): Promise<void> {
     const { refresher, recovered } = this.#runtime;
     while (refresher.stats().remote === 'down' && refresher.stats().tracked > 0 && !this.#over()) {
       const stage = this.#task.stage === 'creating' ? 'creating' : 'accepted';
       this.#waits(stage, 'the remote is down; the task starts when it has recovered');
-      await recovered(this.#waiting.signal);
+      await recovered(this.#patience);
     }
   }
 
@@ -286,9 +239,7 @@ export class CreateRun {
     const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
     const delay = Math.max(failure.retryAfterMs ?? 0, backoffMs(attempt, backoff, random));
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
-    // A cancelled run that looks for its job must not spin on the aborted signal.
-    const { signal } = this.#cancelled ? this.#halt : this.#waiting;
-    await sleep(clock, delay, signal);
+    await sleep(clock, delay, this.#patience);
   }
 
   #ran(state: PhaseState): CreateEnd {

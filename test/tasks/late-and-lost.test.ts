@@ -400,3 +400,27 @@ test('a create whose intent fails leaves nothing of the attempts before it behin
   assert.equal(h.plugin.count('delete'), 1, 'the engine has gone on all the same');
   await h.stop();
 });
+
+test('a task that is deleted while its create is unclear and the remote is down waits for the remote, and is cancelled then', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created('{"job":"live"}');
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  for (const name of ['x', 'y']) await settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+  h.plugin.on.create = () => fail('transient');
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  h.plugin.on.get = () => fail('transient');
+  for (let i = 0; i < 600 && h.runtime.refresher.stats().remote === 'up'; i++) await h.clock.advance(1_000);
+  assert.equal(h.runtime.refresher.stats().remote, 'down');
+  const before = h.plugin.count('create');
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  // The daemon must go on meanwhile: this turn of the event loop comes.
+  await new Promise((resolve) => setImmediate(resolve));
+  await h.clock.advance(20_000);
+  assert.ok(h.plugin.count('create') - before <= 1, 'nothing is sent to a remote that is down');
+  h.plugin.on.get = () => running();
+  h.plugin.on.create = () => created('{"job":"a"}');
+  await h.clock.advance(600_000);
+  assert.equal(h.plugin.count('delete'), 1);
+  await h.stop();
+});
