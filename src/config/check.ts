@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { JsonValue } from '../lib/json.js';
-import { type ConfigProblem, keyText, seenText } from './problems.js';
+import { type ConfigProblem, keyText, seenText, shapeText } from './problems.js';
 import type { AnyLeaf, Free, MapOf, Node, Section } from './spec.js';
 import { nearest } from './suggest.js';
 
@@ -15,6 +15,11 @@ export interface Entry {
 
 /** The value of an entry that only says that a map has this key (a plugin may be configured with nothing but its id). */
 export const MAP_KEY = Symbol('map key');
+
+/** Stands for a secret in what is printed; refused as a value, or a printed configuration would pass for a whole one. */
+export const MASK = '********';
+
+const MASKED = 'seen the mask that is printed in place of a secret, expected the secret';
 
 /** Where raw values come from, and where findings go. */
 export interface CheckContext {
@@ -56,9 +61,10 @@ export function check(node: Node, raw: unknown, at: readonly string[], context: 
   }
 }
 
+/** Something else stands where an object belongs. Only its kind is told: secrets may be in it, misplaced. */
 function invalid(context: CheckContext, at: readonly string[], raw: unknown, expected: string): void {
   const hint = raw === null ? '; give it a value or remove the key' : '';
-  report(context, 'CONFIG_VALUE_INVALID', at, `seen ${seenText(raw)}, expected ${expected}${hint}`);
+  report(context, 'CONFIG_VALUE_INVALID', at, `seen ${shapeText(raw)}, expected ${expected}${hint}`);
 }
 
 function report(context: CheckContext, code: ConfigProblem['code'], at: readonly string[], message: string): void {
@@ -69,6 +75,10 @@ function checkLeaf(leaf: AnyLeaf, raw: unknown, at: readonly string[], context: 
   const add = (value: unknown) => context.entries.push({ path: at, value, origin: context.origin(at), leaf });
   if (raw === null && leaf.presence === 'optional') {
     add(undefined);
+    return;
+  }
+  if (leaf.sensitive && raw === MASK) {
+    report(context, 'CONFIG_VALUE_INVALID', at, MASKED);
     return;
   }
   const parsed = leaf.parse(raw);
@@ -116,7 +126,7 @@ function checkMap(node: MapOf, raw: unknown, at: readonly string[], context: Che
     return;
   }
   if (!isObject(raw)) {
-    const shape = `an object with one key a ${node.keyName}`;
+    const shape = `an object with each ${node.keyName} as a key`;
     invalid(context, at, raw, node.listKey === undefined ? shape : `${shape}, or a list`);
     return;
   }
@@ -176,7 +186,8 @@ function checkFree(node: Free, raw: unknown, at: readonly string[], context: Che
   }
   if (!isObject(raw)) {
     const flaw = jsonFlaw(raw, depth);
-    if (flaw === undefined) add(raw);
+    if (raw === MASK) report(context, 'CONFIG_VALUE_INVALID', at, MASKED);
+    else if (flaw === undefined) add(raw);
     else report(context, 'CONFIG_VALUE_INVALID', at, `seen ${flaw}, expected a JSON value`);
     return;
   }

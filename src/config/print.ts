@@ -1,11 +1,9 @@
 import type { JsonValue } from '../lib/json.js';
-import { MAP_KEY } from './check.js';
+import { MAP_KEY, MASK } from './check.js';
 import { type Effective, keysOf, pathKey } from './compile.js';
 import { keyText } from './problems.js';
 import { CONFIG_SCHEMA } from './schema.js';
 import type { AnyLeaf, Node, Section } from './spec.js';
-
-export const MASK = '********';
 
 /** Names inside free-form settings whose values are taken for secrets. */
 const SECRET_NAME =
@@ -82,7 +80,7 @@ function visitLeaf(leaf: AnyLeaf, at: readonly string[], effective: Effective, f
   const entry = effective.get(pathKey(at));
   const value = entry === undefined ? leaf.fallback : entry.value;
   if (value === undefined) return;
-  fn(at, leaf.sensitive ? MASK : leaf.show(value), entry?.origin ?? 'default');
+  fn(at, leaf.sensitive ? MASK : maskInside(leaf.show(value)), entry?.origin ?? 'default');
 }
 
 function visitFree(at: readonly string[], effective: Effective, fn: Visit): void {
@@ -97,7 +95,7 @@ function visitFree(at: readonly string[], effective: Effective, fn: Visit): void
 const isEmptyObject = (value: unknown) =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
-/** Lists may hold objects with secrets of their own. */
+/** Lists may hold objects with secrets of their own, and URLs credentials. */
 function maskInside(value: JsonValue): JsonValue {
   if (Array.isArray(value)) return value.map(maskInside);
   if (typeof value === 'string') return value.replace(/(\w+:\/\/[^/\s:@]*):[^/\s@]+@/g, `$1:${MASK}@`);

@@ -45,9 +45,19 @@ export function keyText(path: readonly string[]): string {
   return path.map((part) => (/^[\w-]+$/.test(part) ? part : JSON.stringify(part))).join('.');
 }
 
-/** A value as shown in an error: JSON, cut at 80 characters. */
-export function seenText(value: unknown): string {
+/** The kind of a value, for errors about places where secrets may stand. */
+export function shapeText(value: unknown): string {
   if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' ? 'an object' : typeof value === 'string' ? 'a text' : `a ${typeof value}`;
+}
+
+/** A value as shown in an error: JSON, cut at 80 characters; of an object only that it is one. */
+export function seenText(value: unknown): string {
+  if (value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value))) {
+    return shapeText(value);
+  }
   let text: string;
   if (typeof value === 'number' || typeof value === 'bigint') text = String(value);
   else text = JSON.stringify(value) ?? String(value);

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { isAlias, isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { messageOf } from '../errors/index.js';
 import { type CheckContext, check, checkInsideFree, checkMapKey, type Entry, MAP_KEY, unknownKey } from './check.js';
-import { type ConfigProblem, seenText } from './problems.js';
+import { type ConfigProblem, keyText, seenText } from './problems.js';
 import type { AnyLeaf, MapOf, Node, Section } from './spec.js';
 import { nearest } from './suggest.js';
 
@@ -32,6 +32,8 @@ export function readConfigFile(schema: Section, file: string, cwd: string, readT
   let text: string;
   try {
     text = readText(absolute);
+    // Editors on Windows put a mark in front that JSON does not know.
+    text = text.replace(/^\uFEFF/, '');
     if (text.length > MAX_FILE_CHARS) return unreadable(`larger than ${MAX_FILE_CHARS} characters`);
     if (extension === '.json') JSON.parse(text);
   } catch (error) {
@@ -224,5 +226,10 @@ function untypedValue(text: string): unknown {
 /** Checks a text by the declared type of its option; sections, maps and settings are written as JSON. */
 function checkText(node: Node, text: string, at: readonly string[], context: CheckContext): void {
   const raw = node.node === 'leaf' ? (node as AnyLeaf).fromText(text) : untypedValue(text);
+  if (node.node !== 'leaf' && raw === text) {
+    const message = 'seen a text that is not JSON, expected an object written as JSON';
+    context.problems.push({ code: 'CONFIG_VALUE_INVALID', origin: context.origin(at), key: keyText(at), message });
+    return;
+  }
   check(node, raw, at, context);
 }

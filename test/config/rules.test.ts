@@ -88,7 +88,7 @@ describe('config rules', () => {
           `    environment: {set: {TOKEN: ${secret}}}`,
           `    settings: {apiKey: ${secret}, nested: {password: ${secret}, list: [{auth_token: ${secret}}]},`,
           `      url: "https://user:${secret}@host/", credentials: {user: me, other: ${secret}}, plain: shown}`,
-          `dataStore: {s3: {accessKeyId: id, secretAccessKey: ${secret}}}`,
+          `dataStore: {s3: {accessKeyId: id, secretAccessKey: ${secret}, endpoint: "https://user:${secret}@host/"}}`,
         ].join('\n'),
       },
       { env: { PLUGIN_HOST_ADMIN_TOKEN: secret } },
@@ -97,6 +97,21 @@ describe('config rules', () => {
     assert.doesNotMatch(printed, /hunter2/);
     assert.match(printed, /"plain":"shown"/);
     assert.equal(loaded.config.plugins.a?.environment.set.TOKEN, secret);
+    const again = problemsOf({ 'printed.json': JSON.stringify(effectiveTree(loaded.effective)) });
+    assert.deepEqual(
+      again.map(({ key }) => key),
+      [
+        'admin.token',
+        'plugins.a.settings.apiKey',
+        'plugins.a.settings.nested.password',
+        'plugins.a.settings.credentials.user',
+        'plugins.a.settings.credentials.other',
+        'plugins.a.environment.set.TOKEN',
+        'dataStore.s3.secretAccessKey',
+      ],
+      'what is printed with a mask does not pass for the configuration',
+    );
+    for (const { message } of again) assert.match(message, /^seen the mask/);
   });
 
   it('does not show a sensitive value that is wrong', () => {

@@ -157,6 +157,11 @@ describe('config sources', () => {
     assert.equal(problemsOf({ 'a.yaml': bomb.join('\n') })[0]?.code, 'CONFIG_FILE_UNREADABLE');
   });
 
+  it('reads a file behind a byte order mark', () => {
+    assert.equal(load({ 'a.json': '\uFEFF{"grpc": {"port": 7}}' }).config.grpc.port, 7);
+    assert.equal(load({ 'a.yaml': '\uFEFFgrpc: {port: 7}' }).config.grpc.port, 7);
+  });
+
   it('does not quote the content of a malformed file, which may hold a secret', () => {
     for (const [name, text] of [
       ['a.json', '{"admin": {"token": hunter2secret}}'],

@@ -105,6 +105,39 @@ describe('strict config', () => {
     assert.equal(problemsOf({ 'a.yaml': 'just text' })[0]?.code, 'CONFIG_VALUE_INVALID');
   });
 
+  it('tells the kind of what stands where an object belongs, never its content, which may be a secret', () => {
+    const secret = 's3cr3t-of-the-test';
+    const misplaced = [`TOKEN=${secret}`, [`TOKEN=${secret}`], [{ token: secret }]];
+    for (const value of misplaced) {
+      for (const at of [
+        [],
+        ['admin'],
+        ['plugins', 'a'],
+        ['plugins', 'a', 'settings'],
+        ['plugins', 'a', 'environment'],
+        ['plugins', 'a', 'environment', 'set'],
+      ]) {
+        const text = at.length === 0 ? JSON.stringify(value) : JSON.stringify(treeWith(at, value));
+        const problems = problemsOf({ 'a.json': text });
+        assert.match(problems[0]?.message ?? '', /^seen a (text|list), expected an object/);
+        for (const { message } of problems) assert.ok(!message.includes(secret), message);
+      }
+    }
+    const half = `{"a":{"settings":{"token":"${secret}"`;
+    for (const more of [
+      { env: { PLUGIN_HOST_PLUGINS: half } },
+      { flags: [{ flag: '--set', key: 'plugins', text: half }] },
+    ]) {
+      const [problem] = problemsOf({}, more);
+      assert.equal(problem?.key, 'plugins');
+      assert.equal(problem?.message, 'seen a text that is not JSON, expected an object written as JSON');
+    }
+    assert.match(
+      problemsOf(json(['plugins', 'a', 'source'], { token: secret }))[0]?.message ?? '',
+      /^seen an object, expected a text/,
+    );
+  });
+
   it('refuses keys that would reach into objects of JavaScript', () => {
     for (const at of [
       '',
