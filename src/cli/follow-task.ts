@@ -69,6 +69,7 @@ export async function followTask(options: FollowOptions): Promise<ExitCode> {
       const wish = await askWhatNow(options, signal, ended);
       if (wish === 'delete') return await deleteTask(options);
       if (wish === 'leave') return leave(options, signal);
+      progress.resume();
     }
   } catch (error) {
     const code = (error as { code?: unknown }).code;

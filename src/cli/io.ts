@@ -29,6 +29,11 @@ export function isTerminal(io: CliIo): boolean {
   return io.stderr.isTTY === true && (io.stderr.columns ?? 0) > 0 && io.env.TERM !== 'dumb' && io.env.CI === undefined;
 }
 
+/** Whether the caller's environment allows colours (https://no-color.org: any value but an empty one forbids them). */
+export function mayColor(io: CliIo): boolean {
+  return (io.env.NO_COLOR ?? '') === '';
+}
+
 /**
  * Text from elsewhere (reasons, outputs, plugin names), safe to show on a terminal: control characters are replaced,
  * line ends kept only where asked for.

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import pc from 'picocolors';
 import type { PluginReport } from '../client/types.js';
-import { type CliIo, printable } from './io.js';
+import { type CliIo, mayColor, printable } from './io.js';
 
 type Row = Pick<
   PluginReport,
@@ -14,7 +14,7 @@ const QUIET = new Set(['SKIPPED', 'PAUSED', 'STARTING', 'STOPPED']);
 /** The load report as a table; the reasons of what does not serve stand below it, whole. */
 export function loadTable(reports: readonly Row[], io: CliIo): string {
   if (reports.length === 0) return 'No plugins are configured.';
-  const colors = pc.createColors(io.stdout.isTTY === true && io.env.NO_COLOR === undefined);
+  const colors = pc.createColors(io.stdout.isTTY === true && mayColor(io));
   const paint = (state: string) =>
     GOOD.has(state) ? colors.green(state) : QUIET.has(state) ? colors.yellow(state) : colors.red(state);
   const table = new Table({

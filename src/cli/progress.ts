@@ -1,7 +1,7 @@
 import ora, { type Ora } from 'ora';
 import type { TaskStatus } from '../client/types.js';
 import { isTerminal as isTerminalPhase } from '../plugin-api/phase.js';
-import { type CliIo, isTerminal, note, print, printable } from './io.js';
+import { type CliIo, isTerminal, mayColor, note, print, printable } from './io.js';
 
 /** Shows how a task is doing while it is followed. */
 export interface Progress {
@@ -11,8 +11,9 @@ export interface Progress {
   status(status: TaskStatus): void;
   /** Something that does not come from the task. */
   say(line: string): void;
-  /** Gives the terminal back for a question; `status` goes on showing afterwards. */
+  /** Leaves the terminal to a question: what is to be said waits for `resume` or `stop`. */
   pause(): void;
+  resume(): void;
   stop(): void;
 }
 
@@ -33,14 +34,39 @@ export function statusLine(status: TaskStatus): string {
   return printable(parts.join(' '));
 }
 
+/** Lines that are held back while a question stands open. */
+class Lines {
+  readonly #write: (line: string) => void;
+  #held: string[] | undefined;
+
+  constructor(write: (line: string) => void) {
+    this.#write = write;
+  }
+
+  say(line: string): void {
+    if (this.#held === undefined) this.#write(line);
+    else this.#held.push(line);
+  }
+
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  release(): void {
+    const lines = this.#held ?? [];
+    this.#held = undefined;
+    for (const line of lines) this.#write(line);
+  }
+}
+
 /** Lines to standard error, one for each visible change. */
 class PlainProgress implements Progress {
-  readonly #io: CliIo;
+  readonly #lines: Lines;
   readonly #nowMs: () => number;
   #last = '';
 
   constructor(io: CliIo, nowMs: () => number) {
-    this.#io = io;
+    this.#lines = new Lines((line) => note(io, line));
     this.#nowMs = nowMs;
   }
 
@@ -58,16 +84,25 @@ class PlainProgress implements Progress {
   }
 
   say(line: string): void {
-    note(this.#io, `${new Date(this.#nowMs()).toISOString()} ${line}`);
+    this.#lines.say(`${new Date(this.#nowMs()).toISOString()} ${line}`);
   }
 
-  pause(): void {}
-  stop(): void {}
+  pause(): void {
+    this.#lines.hold();
+  }
+
+  resume(): void {
+    this.#lines.release();
+  }
+
+  stop(): void {
+    this.#lines.release();
+  }
 }
 
 /** A line that moves, with the phases passed standing above it. */
 class TerminalProgress implements Progress {
-  readonly #io: CliIo;
+  readonly #lines: Lines;
   readonly #nowMs: () => number;
   readonly #spinner: Ora;
   readonly #startMs: number;
@@ -76,13 +111,14 @@ class TerminalProgress implements Progress {
   #phase = '';
 
   constructor(io: CliIo, nowMs: () => number) {
-    this.#io = io;
+    this.#lines = new Lines((line) => this.#above(io, line));
     this.#nowMs = nowMs;
     this.#startMs = nowMs();
     // Ctrl-C has to arrive as a signal: stdin stays as it is.
     // Whether it is a terminal was decided from what the command was handed, not from this process's environment.
     const stream = io.stderr as NodeJS.WriteStream;
-    this.#spinner = ora({ text: this.#line, stream, discardStdin: false, isEnabled: true }).start();
+    const color = mayColor(io) ? 'cyan' : false;
+    this.#spinner = ora({ text: this.#line, stream, color, discardStdin: false, isEnabled: true }).start();
     this.#timer = setInterval(() => this.#show(), 1_000);
     this.#timer.unref();
   }
@@ -99,24 +135,35 @@ class TerminalProgress implements Progress {
       for (const { name, uri } of logs) this.say(printable(`log ${name || 'of the task'}: ${uri}`));
     this.#phase = phase;
     this.#line = statusLine(status);
-    this.#spinner.start();
     this.#show();
   }
 
   say(line: string): void {
-    const spinning = this.#spinner.isSpinning;
-    this.#spinner.stop();
-    note(this.#io, line);
-    if (spinning) this.#spinner.start();
+    this.#lines.say(line);
   }
 
   pause(): void {
+    this.#lines.hold();
     this.#spinner.stop();
+  }
+
+  resume(): void {
+    this.#lines.release();
+    this.#spinner.start();
+    this.#show();
   }
 
   stop(): void {
     clearInterval(this.#timer);
     this.#spinner.stop();
+    this.#lines.release();
+  }
+
+  #above(io: CliIo, line: string): void {
+    const spinning = this.#spinner.isSpinning;
+    this.#spinner.stop();
+    note(io, line);
+    if (spinning) this.#spinner.start();
   }
 
   #show(): void {
@@ -150,5 +197,6 @@ class JsonProgress implements Progress {
   }
 
   pause(): void {}
+  resume(): void {}
   stop(): void {}
 }

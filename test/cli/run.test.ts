@@ -264,7 +264,11 @@ describe('plugin-host run', () => {
       await command.waitFor(/Delete the task\?/);
       assert.equal(fixture.tasks.deletes.length, 0);
       command.stdin.write(answer);
-      if (code === 0) await move(fixture, phaseState('SUCCESS'));
+      if (code === 0) {
+        await move(fixture, phaseState('RUNNING'));
+        await command.waitFor(/RUNNING/);
+        await move(fixture, phaseState('SUCCESS'));
+      }
       assert.equal(await command.exitCode, code, answer);
       assert.equal(fixture.tasks.deletes.length, deletes);
     }

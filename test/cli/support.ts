@@ -22,12 +22,12 @@ export interface CliOptions {
   readonly tty?: boolean;
 }
 
-export function startCli(args: readonly string[], options: CliOptions = {}): CliRun {
-  const watchers = new Set<() => void>();
+/** What a command sees of its process, and what it wrote. */
+export function streamsOf(options: CliOptions & { readonly columns?: number }, onText: () => void = () => {}) {
   const collect = () => {
     const stream = Object.assign(new PassThrough(), {
       isTTY: options.tty === true,
-      columns: 80,
+      columns: options.columns ?? 80,
       cursorTo: () => true,
       clearLine: () => true,
       moveCursor: () => true,
@@ -35,7 +35,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Cli
     let text = '';
     stream.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk;
-      for (const watcher of [...watchers]) watcher();
+      onText();
     });
     return { stream, text: () => text };
   };
@@ -47,23 +47,31 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Cli
   });
   const { env = {}, cwd = process.cwd() } = options;
   const io = { env, cwd, stdin, stdout: out.stream, stderr: err.stream, signals, atExit: () => {} };
+  return { io, stdin, signals, stdout: out.text, stderr: err.text };
+}
+
+export function startCli(args: readonly string[], options: CliOptions = {}): CliRun {
+  const watchers = new Set<() => void>();
+  const { io, stdin, signals, stdout, stderr } = streamsOf(options, () => {
+    for (const watcher of [...watchers]) watcher();
+  });
   const exitCode = runCli(args, io, '9.8.7');
   return {
     signals,
     stdin,
     exitCode,
-    stdout: out.text,
-    stderr: err.text,
+    stdout,
+    stderr,
     waitFor(pattern) {
       return new Promise((resolve, reject) => {
         const look = () => {
-          if (!pattern.test(out.text() + err.text())) return;
+          if (!pattern.test(stdout() + stderr())) return;
           watchers.delete(look);
           resolve();
         };
         watchers.add(look);
         look();
-        void exitCode.then(() => reject(new Error(`ended before ${pattern}:\n${out.text()}${err.text()}`)));
+        void exitCode.then(() => reject(new Error(`ended before ${pattern}:\n${stdout()}${stderr()}`)));
       });
     },
   };
