@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AdminServer } from './admin/index.js';
 import type { Config, LoadedConfig } from './config/index.js';
 import { adminSource } from './daemon/admin-source.js';
 import { figuresOf } from './daemon/figures.js';
-import { type DaemonState, Lifecycle, Releasers } from './daemon/lifecycle.js';
+import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
 import { dataOptions, pluginEntries, tasksOptions } from './daemon/options.js';
-import { outputsWriter } from './daemon/outputs.js';
+import { OutputsStore } from './daemon/outputs.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
 import { RuntimeRegistry } from './daemon/runtimes.js';
+import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.js';
 import { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
@@ -48,7 +50,8 @@ export interface Daemon {
   /**
    * The orderly stop (docs/operations.md has the same numbers): 1 readiness off, 2 drain delay, 3 GOAWAY and the end of
    * streams, 4 polling stops, 5 plugin calls in flight finish, 6 gRPC shuts down, 7 plugin processes stop, 8 the journal
-   * closes. Resolves when all is closed. Callable during the start, which it ends, and more than once.
+   * closes. Resolves when all is closed. Callable during the start, which it ends, and more than once. Throws what went
+   * wrong in closing, after everything else is closed.
    */
   stop(): Promise<void>;
   /** What a forced end would cut off now, in words; empty when nothing runs. */
@@ -69,14 +72,19 @@ class ComposedDaemon implements Daemon {
   readonly #lifecycle: Lifecycle;
   readonly #releasers: Releasers;
   readonly #stopRequested = new AbortController();
+  /** What `start` throws when `stop` ended it. */
+  readonly #endedEarly = new HostError('DAEMON_STATE', 'the daemon was asked to stop while it started');
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
   readonly #store: TaskStore;
   readonly #runtimes: RuntimeRegistry;
   readonly #tasks: TasksControl;
+  readonly #outputs: OutputsStore;
+  readonly #work: WorkSources;
   #rpc: RpcServer | undefined;
   #starting: Promise<DaemonAddresses> | undefined;
   #stopping: Promise<void> | undefined;
+  #finishing: Promise<void> | undefined;
   /** One grace for the whole stop: what a stuck call used up is not waited for again. */
   #graceEndsMs: number | undefined;
   loadReport: LoadReport | undefined;
@@ -110,6 +118,7 @@ class ComposedDaemon implements Daemon {
       { journalFailed: (error) => this.#telemetry.taskEvents.fault('journal', error) },
     );
     this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });
+    this.#outputs = new OutputsStore(data.dataStore);
     this.#tasks = createTasks({
       clock,
       random,
@@ -120,9 +129,10 @@ class ComposedDaemon implements Daemon {
       replays: new ReplayCache({ clock, ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 }),
       options: tasksOptions(config),
       events: this.#telemetry.taskEvents,
-      writeOutputs: outputsWriter(data.dataStore, this.#releasers),
+      writeOutputs: this.#outputs.writer,
     });
-    const sources = { host: this.#host, runtimes: this.#runtimes, store: this.#store, tasks: this.#tasks };
+    this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
+    const sources = { ...this.#work, runtimes: this.#runtimes };
     this.#telemetry.measure(() => figuresOf({ state: () => this.state, ...sources }));
   }
 
@@ -143,14 +153,7 @@ class ComposedDaemon implements Daemon {
   }
 
   running(): string {
-    const parts: string[] = [];
-    if (this.#releasers.current !== '') parts.push(`step "${this.#releasers.current}" of the stop`);
-    if ((this.#rpc?.inFlight ?? 0) > 0) parts.push(`${this.#rpc?.inFlight} RPCs`);
-    for (const { plugin } of this.#runtimes.all()) {
-      if (plugin.inFlight > 0) parts.push(`${plugin.inFlight} calls of plugin ${plugin.id}`);
-    }
-    if (this.#tasks.owedDeletes.size > 0) parts.push(`${this.#tasks.owedDeletes.size} owed deletes`);
-    return parts.join(', ');
+    return runningOf(this.#work, this.#rpc, this.#releasers.current);
   }
 
   async #start(): Promise<DaemonAddresses> {
@@ -170,8 +173,14 @@ class ComposedDaemon implements Daemon {
       this.#options.log.emit('daemon.ready', { grpc, admin, plugins, startMs: tookMs });
       return { grpc, admin };
     } catch (error) {
-      await this.#releasers.unwind().catch(() => undefined);
-      this.#lifecycle.to('failed');
+      // What was asked for is no failure.
+      if (error === this.#endedEarly) this.#lifecycle.to('draining');
+      // Each failed step of it is in the log.
+      const closed = await this.#releasers.unwind().then(
+        () => true,
+        () => false,
+      );
+      this.#lifecycle.to(error === this.#endedEarly && closed ? 'stopped' : 'failed');
       throw error;
     }
   }
@@ -179,6 +188,7 @@ class ComposedDaemon implements Daemon {
   /** The admin port comes first and goes last, so that a slow start and a long drain can be watched. */
   async #startAdmin(): Promise<string> {
     const { host, port, maxConnections, token } = this.#config.admin;
+    this.#releasers.push('data store', () => this.#outputs.close());
     const liveness = new LivenessProbe(this.#clock, this.#runtimes);
     this.#releasers.push('liveness probe', () => liveness.stop());
     const source = adminSource({
@@ -207,6 +217,7 @@ class ComposedDaemon implements Daemon {
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
     this.#runtimes.build(this.#host, this.#tasks);
+    this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(
         `listener of plugin ${plugin.id}`,
@@ -241,13 +252,19 @@ class ComposedDaemon implements Daemon {
     const { drainDelayMs, graceMs } = this.#config.shutdown;
     this.#lifecycle.to('draining'); // 1: readiness off
     this.#rpc?.beginUnready();
-    await this.#pause(drainDelayMs); // 2
+    await sleep(drainDelayMs); // 2
     this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();
     this.#graceEndsMs = this.#clock.now() + graceMs;
-    const finished = this.#finishCalls().catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
-    await this.#within(graceMs, finished); // 4, 5
-    await this.#releasers.unwind(); // 6, 7, 8
+    await within(graceMs, this.#finishCalls()); // 4, 5
+    const unfinished = unfinishedOf(this.#work);
+    if (unfinished.waiting + unfinished.deletesOwed > 0) this.#options.log.emit('daemon.unfinished', unfinished);
+    try {
+      await this.#releasers.unwind(); // 6, 7, 8
+    } catch (error) {
+      this.#lifecycle.to('failed');
+      throw error;
+    }
     this.#lifecycle.to('stopped');
   }
 
@@ -256,31 +273,18 @@ class ComposedDaemon implements Daemon {
     return Math.max(0, (this.#graceEndsMs ?? 0) - this.#clock.now());
   }
 
-  async #finishCalls(): Promise<void> {
-    await Promise.all([this.#runtimes.stopPolling(), this.#tasks.stop()]);
-    await this.#runtimes.close();
-  }
-
-  async #pause(ms: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      setTimeout(resolve, ms);
-    });
-  }
-
-  async #within(ms: number, work: Promise<unknown>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
-    });
-    await Promise.race([work, late]);
-    clearTimeout(timer);
+  #finishCalls(): Promise<void> {
+    this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#tasks.stop()])
+      .then(() => this.#runtimes.close())
+      .catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
+    return this.#finishing;
   }
 
   /** Loading may take long; a stop does not wait for it, since what was loaded is unwound anyway. */
   async #unlessStopped<T>(work: Promise<T>): Promise<T> {
     const { signal } = this.#stopRequested;
     const stopped = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(stoppedEarly()), { once: true });
+      signal.addEventListener('abort', () => reject(this.#endedEarly), { once: true });
     });
     stopped.catch(() => undefined);
     work.catch(() => undefined);
@@ -289,10 +293,6 @@ class ComposedDaemon implements Daemon {
   }
 
   #assertWanted(): void {
-    if (this.#stopRequested.signal.aborted) throw stoppedEarly();
+    if (this.#stopRequested.signal.aborted) throw this.#endedEarly;
   }
-}
-
-function stoppedEarly(): HostError {
-  return new HostError('DAEMON_STATE', 'the daemon was asked to stop while it started');
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { Log } from '../telemetry/logger.js';
@@ -7,8 +8,10 @@ import type { Log } from '../telemetry/logger.js';
  * - `starting`: plugins load, ports are bound.
  * - `ready`: serves.
  * - `draining`: on its way to the end; what still arrives is served as far as it can be.
- * - `stopped`: everything is closed.
- * - `failed`: the start failed; everything it had opened is closed.
+ * - `stopped`: everything is closed, as it was asked to be.
+ * - `failed`: the start or a step of the stop failed; everything else that was opened is closed.
+ *
+ * A stop that is asked for during the start goes from `starting` to `draining`.
  */
 export const DAEMON_STATES = ['created', 'starting', 'ready', 'draining', 'stopped', 'failed'] as const;
 export type DaemonState = (typeof DAEMON_STATES)[number];
@@ -97,5 +100,15 @@ export class Releasers {
     this.current = '';
     if (failures.length === 1) throw failures[0];
     if (failures.length > 1) throw new AggregateError(failures, `${failures.length} steps of the stop failed`);
+  }
+}
+
+/** Waits until the work has ended, for `ms` at most. Throws what it throws. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const settled = new AbortController();
+  try {
+    await Promise.race([work, sleep(ms, undefined, { signal: settled.signal }).catch(() => undefined)]);
+  } finally {
+    settled.abort();
   }
 }

@@ -119,8 +119,9 @@ export function hostAdapter({ log, custom, label }: AdapterParts) {
       readonly pid: number | undefined;
       readonly restarts: number;
     }): void {
-      const { pluginId: plugin, ...rest } = event;
-      log.emit(TROUBLE.has(event.state) ? 'plugin.trouble' : 'plugin.state', { plugin, ...rest });
+      // Each line has the daemon's own pid already.
+      const { pluginId: plugin, pid: processId, ...rest } = event;
+      log.emit(TROUBLE.has(event.state) ? 'plugin.trouble' : 'plugin.state', { plugin, processId, ...rest });
     },
   };
 }

@@ -41,6 +41,10 @@ export const LOG_EVENTS = {
     error: ERROR,
   }),
   'daemon.stop_forced': event('error', 'the stop was forced', { running: 'what was still running' }),
+  'daemon.unfinished': event('warn', 'the stop leaves work behind that no journal keeps', {
+    waiting: 'accepted tasks that were not created; their handles answer CREATE_LOST',
+    deletesOwed: 'deletes that were not carried out; these jobs go on at the remote',
+  }),
   'daemon.fault': event('error', 'a fault of the daemon itself, in work that nobody awaits', {
     where: 'which work',
     error: ERROR,
@@ -74,7 +78,7 @@ export const LOG_EVENTS = {
     previous: 'the one before',
     reason: 'why it did',
     code: CODE,
-    pid: 'its process',
+    processId: 'its process',
     restarts: 'starts after a crash so far',
   }),
   'plugin.trouble': event('warn', 'a plugin fell out of service', {
@@ -83,7 +87,7 @@ export const LOG_EVENTS = {
     previous: 'the state before',
     reason: 'why it did',
     code: CODE,
-    pid: 'its process',
+    processId: 'its process',
     restarts: 'starts after a crash so far',
   }),
   'plugin.log.debug': event('debug', 'a plugin wrote a line', pluginLine()),

@@ -19,6 +19,7 @@ describe('log', () => {
       assert.ok(message.length > 8, name);
       for (const [field, meaning] of Object.entries(fields)) {
         assert.match(field, /^[a-z][A-Za-z]*$/);
+        assert.ok(!['time', 'level', 'pid', 'event', 'message'].includes(field), `${name}.${field} is in every line`);
         assert.ok(meaning.length > 3, `${name}.${field}`);
       }
     }
@@ -182,6 +183,7 @@ describe('log', () => {
         'plugin.loaded info',
       ],
     );
+    assert.equal(lines[0]?.processId, 5, 'pid is the daemon itself');
     assert.deepEqual(lines[2]?.data, { n: 1 });
     assert.deepEqual([lines[6]?.code, lines[6]?.error], ['PLUGIN_LOAD_FAILED', 'no']);
   });

@@ -48,20 +48,19 @@ async function runUntilStopped(daemon: Daemon, { config }: LoadedConfig, log: Lo
     stop.signalled(signal, count);
   });
   try {
-    const started = daemon.start();
-    const startedOrStopped = await Promise.race([
-      started.then(
-        () => 'started',
-        (error) => error,
-      ),
-      stop.requested,
-    ]);
-    if (startedOrStopped !== 'started' && startedOrStopped !== 'stop') throw startFailure(startedOrStopped, log);
+    const begun = daemon.start().then(
+      () => 'started' as const,
+      (error: unknown) => error,
+    );
+    const first = await Promise.race([begun, stop.requested]);
+    if (first !== 'started' && first !== 'stop') throw startFailure(first, log);
     await stop.requested;
     const outcome = await Promise.race([daemon.stop().then(() => 'stopped' as const), stop.forced]);
-    // A start that was cut short rejects; that is what was asked for.
-    started.catch(() => undefined);
-    if (outcome === 'stopped') return 0;
+    if (outcome === 'stopped') {
+      // A start that had failed by itself when the signal came is told all the same.
+      if (daemon.state === 'failed') throw startFailure(await begun, log);
+      return 0;
+    }
     const running = daemon.running() || 'nothing that could be named';
     log.emit('daemon.stop_forced', { running });
     throw new HostError('SHUTDOWN_FORCED', `the stop was forced (${outcome}); still running: ${running}`);
