@@ -1,11 +1,16 @@
 import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
-import { takeMessages } from '../idl/wire.js';
+import { takeMessage, takeMessages } from '../idl/wire.js';
+import type { TaskExecutionMetadata } from '../plugin-api/contexts.js';
 
 /** Bounds on single fields of a request, in bytes. What a plugin or an engine keeps of them is kept a million times. */
 export interface FieldLimits {
   readonly nameBytes: number;
+  /** Project, domain and namespace: they stand in the handle, which must not outgrow `handleBytes`. */
+  readonly scopeBytes: number;
+  /** Outputs that a template may declare, by number. */
+  readonly outputs: number;
   /** TaskTemplate.custom. */
   readonly customBytes: number;
   /** A URI, such as the output prefix. */
@@ -21,6 +26,8 @@ export interface FieldLimits {
 
 export const DEFAULT_FIELD_LIMITS: FieldLimits = Object.freeze({
   nameBytes: 1024,
+  scopeBytes: 256,
+  outputs: 1000,
   customBytes: 256 * 1024,
   uriBytes: 4096,
   metadataBytes: 256 * 1024,
@@ -56,6 +63,23 @@ export function assertHandle(field: string, handle: unknown, limits: FieldLimits
   return handle;
 }
 
+/** Checks what of a task's execution is kept with the task; `field` is where it came from. Throws REQUEST_TOO_LARGE. */
+export function assertExecution(
+  field: string,
+  { namespace, taskExecutionId: id }: TaskExecutionMetadata,
+  limits: FieldLimits,
+): void {
+  const execution = `${field}.task_execution_id.node_execution_id`;
+  assertText(`${field}.namespace`, namespace, limits.scopeBytes);
+  assertText(`${execution}.execution_id.project`, id.project, limits.scopeBytes);
+  assertText(`${execution}.execution_id.domain`, id.domain, limits.scopeBytes);
+  assertText(`${execution}.execution_id.name`, id.execution, limits.nameBytes);
+  assertText(`${execution}.node_id`, id.nodeId, limits.nameBytes);
+  for (const [part, value] of Object.entries(id.task)) {
+    assertText(`${field}.task_execution_id.task_id.${part}`, value, limits.nameBytes);
+  }
+}
+
 /** What routing and the checks of outputs need of a template. */
 export interface TemplateFacts {
   readonly taskType: string;
@@ -87,12 +111,24 @@ export function readTemplate(
   assertText(`${field}.type`, template.type, limits.nameBytes);
   const version = Number(template.taskTypeVersion);
   if (version < 0) throw fieldInvalid(`${field}.task_type_version`, `${version} is negative`);
-  return { taskType: template.type, taskTypeVersion: version, outputNames: outputNamesOf(values.get(INTERFACE)) };
+  const outputNames = outputNamesOf(values.get(INTERFACE));
+  const outputsField = `${field}.interface.outputs`;
+  if (outputNames !== undefined && outputNames.length > limits.outputs) {
+    throw new HostError(
+      'REQUEST_TOO_LARGE',
+      `${outputsField}: ${outputNames.length} outputs, at most ${limits.outputs} are taken`,
+      {
+        details: { field: outputsField },
+      },
+    );
+  }
+  for (const name of outputNames ?? []) assertText(outputsField, name, limits.nameBytes);
+  return { taskType: template.type, taskTypeVersion: version, outputNames };
 }
 
 function outputNamesOf(typedInterface: Buffer | undefined): readonly string[] | undefined {
   if (typedInterface === undefined) return undefined;
-  const outputs = takeMessages(typedInterface, [INTERFACE_OUTPUTS]).values.get(INTERFACE_OUTPUTS);
+  const outputs = takeMessage(typedInterface, INTERFACE_OUTPUTS).value;
   return outputs === undefined ? [] : readLiteralNames(outputs);
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
+import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
 import { createRequest, idl, startServer, template } from './support.js';
 
 const codec = (name: string) => idl.codec(`pluginhost.v1.${name}`);
@@ -70,14 +71,51 @@ test('a field beyond its bound is REQUEST_TOO_LARGE and says by how much', async
     ['Status', codec('StatusRequest').encode({ handle: Buffer.alloc(1 << 20) }), 'handle'],
     ['Delete', codec('DeleteRequest').encode({ handle: Buffer.from('h'), reason: long }), 'reason'],
   ];
+  const node = 'task.metadata.task_execution_id.node_execution_id';
+  const inExecution = (parts: object) =>
+    createRequest({ metadata: { taskExecutionId: { nodeExecutionId: { executionId: parts } } } });
+  const outputs = (names: readonly string[]) =>
+    createRequest({
+      template: template({
+        interface: { outputs: { variables: Object.fromEntries(names.map((name) => [name, {}])) } },
+      }),
+    });
+  cases.push(
+    ['Create', inExecution({ project: 'x'.repeat(257) }), `${node}.execution_id.project`],
+    ['Create', inExecution({ project: 'x'.repeat(100_000) }), `${node}.execution_id.project`],
+    ['Create', inExecution({ domain: 'x'.repeat(257) }), `${node}.execution_id.domain`],
+    ['Create', inExecution({ name: 'x'.repeat(1025) }), `${node}.execution_id.name`],
+    ['Create', createRequest({ metadata: { namespace: 'x'.repeat(257) } }), 'task.metadata.namespace'],
+    ['Create', outputs(['x'.repeat(1025)]), 'task.template.interface.outputs'],
+    ['Create', outputs(Array.from({ length: 1001 }, (_, i) => `o${i}`)), 'task.template.interface.outputs'],
+  );
   for (const [method, request, field] of cases) {
     const { error, details } = await call(method, request);
     assert.equal(error?.code, status.INVALID_ARGUMENT, field);
     assert.equal(details?.errorInfo?.reason, 'REQUEST_TOO_LARGE', field);
     assert.equal(details.errorInfo.metadata.field, field);
-    assert.match(details.message, /\d+ bytes, at most \d+/);
+    assert.match(details.message, /\d+ (bytes|outputs), at most \d+/);
   }
   assert.deepEqual([tasks.specs, tasks.deletes], [[], []]);
+});
+
+test('the handle of a task whose fields are all as long as is taken can be sent back', async (t) => {
+  const { call } = await startServer(t);
+  // What takes most bytes as JSON.
+  const text = (bytes: number) => '\u0001'.repeat(bytes);
+  const executionId = { project: text(256), domain: text(256), name: text(1024) };
+  const request = createRequest({
+    generatedName: text(1024),
+    template: template({ type: text(1024) }),
+    metadata: { namespace: text(256), taskExecutionId: { nodeExecutionId: { nodeId: text(1024), executionId } } },
+  });
+  const created = await call('Create', request);
+  assert.equal(created.error, undefined);
+  const { handle } = codec('CreateResponse').decode(created.bytes);
+  const largestMeta = 16 * 1024;
+  assert.ok(handle.length + largestMeta < DEFAULT_FIELD_LIMITS.handleBytes, `${handle.length} bytes without meta`);
+  const { error } = await call('Status', codec('StatusRequest').encode({ handle }));
+  assert.equal(error, undefined);
 });
 
 test('inputs of 6 MiB pass; a message beyond the bound is refused by the transport, and the server goes on', async (t) => {

@@ -2,7 +2,15 @@ import type { Codec, Message } from '../../idl/codec.js';
 import { readLiteralNames } from '../../idl/literal-map.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
-import { assertSize, assertText, type FieldLimits, fieldInvalid, nonNegative, readTemplate } from '../fields.js';
+import {
+  assertExecution,
+  assertSize,
+  assertText,
+  type FieldLimits,
+  fieldInvalid,
+  nonNegative,
+  readTemplate,
+} from '../fields.js';
 import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
 import { type Dialect, mapOf } from './dialect.js';
 
@@ -49,6 +57,8 @@ export class CreateReader {
     const metadata = this.#readMetadata(fields.taskExecutionMetadata);
     const id = taskExecutionIdOf(metadata?.taskExecutionId);
     const attempt = flyteAttempt(outputPrefix, id);
+    const execution = executionMetadataOf(metadata, '', attempt);
+    assertExecution('task_execution_metadata', execution, this.#limits);
     return {
       ...facts,
       attempt,
@@ -57,7 +67,7 @@ export class CreateReader {
       inputs,
       inputPrefix: '',
       outputPrefix,
-      metadata: executionMetadataOf(metadata, '', attempt),
+      metadata: execution,
       maxDatasetSizeBytes: nonNegative('max_dataset_size_bytes', fields.maxDatasetSizeBytes),
       connection: connectionOf(fields.connection),
     };

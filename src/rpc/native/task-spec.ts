@@ -4,7 +4,15 @@ import { readLiteralNames } from '../../idl/literal-map.js';
 import type { AttemptIdentity } from '../../model/attempt-key.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
-import { assertSize, assertText, type FieldLimits, fieldInvalid, nonNegative, readTemplate } from '../fields.js';
+import {
+  assertExecution,
+  assertSize,
+  assertText,
+  type FieldLimits,
+  fieldInvalid,
+  nonNegative,
+  readTemplate,
+} from '../fields.js';
 import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
 
 /** A decoded pluginhost.v1.Connection. */
@@ -41,6 +49,8 @@ export class TaskSpecReader {
     assertSize('task.metadata', (spec.metadata as Buffer | null)?.length ?? 0, this.#limits.metadataBytes);
     const metadata = spec.metadata === null ? null : this.#metadata.decode(spec.metadata);
     const attempt = attemptOf(spec, metadata);
+    const execution = executionMetadataOf(metadata, spec.generatedName, attempt);
+    assertExecution('task.metadata', execution, this.#limits);
     return {
       ...facts,
       attempt,
@@ -49,7 +59,7 @@ export class TaskSpecReader {
       inputs,
       inputPrefix: spec.inputPrefix,
       outputPrefix: spec.outputPrefix,
-      metadata: executionMetadataOf(metadata, spec.generatedName, attempt),
+      metadata: execution,
       maxDatasetSizeBytes: nonNegative('task.max_dataset_size_bytes', spec.maxDatasetSizeBytes),
       connection: connectionOf(spec.connection),
     };

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { HostError } from '../../../src/errors/index.js';
 import { createDeferred } from '../../../src/lib/deferred.js';
-import { createRequest, FLYTE2, mapField, PROTOCOLS, startFlyte, template } from './support.js';
+import { createRequest, executionMetadata, FLYTE2, mapField, PROTOCOLS, startFlyte, template } from './support.js';
 
 for (const protocol of PROTOCOLS) {
   const name = `Flyte ${protocol.version}`;
@@ -63,6 +63,25 @@ for (const protocol of PROTOCOLS) {
       const { error } = await flyte.async(protocol, 'CreateTask', createRequest(protocol, parts));
       assert.equal(error?.code, status.INVALID_ARGUMENT, field);
       assert.ok(error?.details.startsWith(field), error?.details);
+    }
+    assert.equal(flyte.tasks.specs.length, 0);
+  });
+
+  test(`${name}: a namespace or project that no handle could carry is INVALID_ARGUMENT that names the field`, async (t) => {
+    const flyte = await startFlyte(t);
+    const metadata = executionMetadata(protocol);
+    const executionId = { project: 'x'.repeat(100_000), domain: 'd', name: 'e' };
+    for (const [parts, field] of [
+      [{ namespace: 'x'.repeat(257) }, 'task_execution_metadata.namespace'],
+      [
+        { taskExecutionId: { nodeExecutionId: { executionId } } },
+        'task_execution_metadata.task_execution_id.node_execution_id.execution_id.project',
+      ],
+    ] as const) {
+      const request = createRequest(protocol, { taskExecutionMetadata: { ...metadata, ...parts } });
+      const { error, details } = await flyte.async(protocol, 'CreateTask', request);
+      assert.equal(error?.code, status.INVALID_ARGUMENT, field);
+      assert.deepEqual([details?.errorInfo?.reason, details?.errorInfo?.metadata.field], ['REQUEST_TOO_LARGE', field]);
     }
     assert.equal(flyte.tasks.specs.length, 0);
   });
