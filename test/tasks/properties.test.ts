@@ -14,13 +14,14 @@ const LIMITS = {
 };
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 
+type Lane = 'read' | 'write';
 type Weather = 'fine' | 'throttling' | 'down' | 'silent' | 'dying';
 
 /** A remote that keeps its promises: a job per idempotency key, made at most once. Every call is recorded. */
 class Remote {
-  weather: Weather = 'fine';
+  readonly weather: Record<Lane, Weather> = { read: 'fine', write: 'fine' };
   readonly jobs = new Map<string, { phase: Phase; deleted: boolean }>();
-  readonly calls: { lane: 'read' | 'write'; atMs: number }[] = [];
+  readonly calls: { lane: Lane; atMs: number }[] = [];
   readonly reading = new Set<string>();
   violations: string[] = [];
 
@@ -58,9 +59,10 @@ class Remote {
   }
 
   /** In bad weather half of the work is done all the same: that is what makes creates hard. */
-  #answer<T>(lane: 'read' | 'write', work: () => PluginOutcome<T>): Promise<PluginOutcome<T>> {
+  #answer<T>(lane: Lane, work: () => PluginOutcome<T>): Promise<PluginOutcome<T>> {
     this.calls.push({ lane, atMs: this.h.clock.now() });
-    switch (this.weather) {
+    const weather = this.weather[lane];
+    switch (weather) {
       case 'fine':
         return Promise.resolve(work());
       case 'throttling':
@@ -77,7 +79,7 @@ class Remote {
         return late.promise;
       }
       default:
-        return this.weather satisfies never;
+        return weather satisfies never;
     }
   }
 }
@@ -96,9 +98,11 @@ const command = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       kind: fc.constant('weather' as const),
+      lanes: fc.constantFrom<readonly Lane[]>(['read'], ['write'], ['read', 'write']),
       weather: fc.constantFrom<Weather>('fine', 'throttling', 'down', 'silent', 'dying'),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('hold' as const), paused: fc.boolean() }) },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -132,6 +136,9 @@ class Watcher {
     });
   }
 }
+
+/** Two tasks that live before anything else happens: only reads that fail across tasks make an outage. */
+const PRELUDE: readonly Command[] = ['e', 'f'].map((one) => ({ kind: 'create', key: one, undelivered: false }));
 
 async function run(commands: readonly Command[]): Promise<Remote> {
   const h = await makeHarness({ config: LIMITS, options: { orphanGraceMs: 120_000, createBudgetMs: 20_000 } });
@@ -172,7 +179,11 @@ async function run(commands: readonly Command[]): Promise<Remote> {
         await h.clock.advance(one.ms);
         break;
       case 'weather':
-        remote.weather = one.weather;
+        for (const lane of one.lanes) remote.weather[lane] = one.weather;
+        break;
+      case 'hold':
+        if (one.paused) h.runtime.gate.pause();
+        else h.runtime.gate.resume();
         break;
       case 'step':
         remote.step(one.key, one.phase);
@@ -185,7 +196,8 @@ async function run(commands: readonly Command[]): Promise<Remote> {
     assert.ok(used <= 3, `${used} tokens of 3 are out`);
   }
   // In fine weather everything that was deleted is gone in the end, and no token is left behind.
-  remote.weather = 'fine';
+  h.runtime.gate.resume();
+  Object.assign(remote.weather, { read: 'fine', write: 'fine' });
   for (const handle of handles.values()) background(h.tasks.delete(handle, 'end', HINTS, h.scope()));
   await h.clock.advance(1_800_000);
   for (const task of [...h.store.unfinishedTasks()]) {
@@ -232,9 +244,13 @@ function assertWithinLimits(calls: Remote['calls']): void {
 
 test('no order of calls, weather and time breaks limits, phases, tokens or leaves a job behind', async () => {
   let jobs = 0;
-  const property = fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 40 }), async (commands) => {
-    jobs += (await run(commands)).jobs.size;
-  });
+  const property = fc.asyncProperty(
+    fc.boolean(),
+    fc.array(command, { minLength: 1, maxLength: 40 }),
+    async (busy, commands) => {
+      jobs += (await run(busy ? [...PRELUDE, ...commands] : commands)).jobs.size;
+    },
+  );
   await fc.assert(property, { numRuns: 150 });
   assert.ok(jobs > 60, `only ${jobs} jobs were made: the property was hardly tried`);
 });
