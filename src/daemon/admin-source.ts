@@ -51,13 +51,14 @@ export function adminSource(parts: AdminParts): AdminSource {
       pageOf(
         tasks.owedDeletes.list(),
         page,
-        ({ id, identity, reason, sinceMs, attempts, nextAttemptMs, lastError }) => ({
+        ({ id, identity, reason, sinceMs, attempts, nextAttemptMs, needsCredentials, lastError }) => ({
           id,
           plugin: identity.plugin,
           reason,
           since: iso(sinceMs),
           attempts,
           nextAttempt: nextAttemptMs === undefined ? null : iso(nextAttemptMs),
+          needsCredentials,
           lastError: lastError === undefined ? null : { ...lastError },
         }),
       ),

@@ -29,6 +29,8 @@ export interface OwedDelete extends DeleteOrder {
   readonly sinceMs: number;
   readonly attempts: number;
   readonly nextAttemptMs: number | undefined;
+  /** The secrets that came with its calls are no longer kept; a repeated Delete may bring them again. */
+  readonly needsCredentials: boolean;
   readonly lastError: { readonly code: string; readonly message: string } | undefined;
 }
 
@@ -84,18 +86,22 @@ export class DeleteList {
   }
 
   /**
-   * Takes an order on and resolves once it is safe. A second order for the same task joins the first. Where the journal
+   * Takes an order on and resolves once it is safe. A second order for the same task joins the first, with its secrets. Where the journal
    * fails the caller is told, and the order is carried out all the same: the task has left the store already.
    */
   owe(order: DeleteOrder): Promise<void> {
     const known = this.#entries.get(order.id);
-    if (known !== undefined) return known.safe;
+    if (known !== undefined) {
+      this.renew(order.id, order.connection, order.connectionUntilMs);
+      return known.safe;
+    }
     const { id, identity, meta, outputPrefix, reason } = order;
     const entry: Entry = {
       ...order,
       sinceMs: this.#deps.clock.now(),
       attempts: 0,
       nextAttemptMs: undefined,
+      needsCredentials: false,
       lastError: undefined,
       done: createDeferred<void>(),
       safe: this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason }),
@@ -105,6 +111,15 @@ export class DeleteList {
     const enqueue = () => this.#work.add(entry);
     entry.safe.then(enqueue, enqueue);
     return entry.safe;
+  }
+
+  /** A later call about the task brought its secrets along. */
+  renew(id: TaskId, connection: ConnectionInfo | undefined, untilMs: number): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || connection === undefined) return;
+    entry.connection = connection;
+    entry.connectionUntilMs = untilMs;
+    entry.needsCredentials = false;
   }
 
   /** Sends nothing more; resolves when no attempt is in flight. What is owed stays owed. */
@@ -121,7 +136,9 @@ export class DeleteList {
     }
     entry.attempts += 1;
     // Secrets are not kept for longer than their time, however long the delete is owed.
-    entry.connection = freshConnection(entry, this.#deps.clock.now());
+    const fresh = freshConnection(entry, this.#deps.clock.now());
+    entry.needsCredentials ||= entry.connection !== undefined && fresh === undefined;
+    entry.connection = fresh;
     const args: DeleteArgs = {
       meta: entry.meta,
       outputPrefix: entry.outputPrefix,

@@ -24,7 +24,11 @@ export async function deleteTask(
   hints: HandleHints,
 ): Promise<void> {
   const found = handles.find(bytes, hints);
-  if (found.kind === 'deleted') return deletes.safe(found.id);
+  const connectionUntilMs = deps.clock.now() + deps.options.connectionTtlMs;
+  if (found.kind === 'deleted') {
+    deletes.renew(found.id, hints.connection, connectionUntilMs);
+    return deletes.safe(found.id);
+  }
   if (found.kind === 'held') {
     const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
@@ -43,7 +47,7 @@ export async function deleteTask(
     meta,
     outputPrefix: hints.outputPrefix,
     connection: hints.connection,
-    connectionUntilMs: deps.clock.now() + deps.options.connectionTtlMs,
+    connectionUntilMs,
     reason,
     readFirst: true,
   });

@@ -176,7 +176,16 @@ test('an owed delete is sent without the secrets of the call once their time is 
   const sent = h.plugin.calls.filter(({ method }) => method === 'delete').map(({ args }) => args as DeleteArgs);
   assert.deepEqual(sent[0]?.connection, connection);
   assert.equal(sent.at(-1)?.connection, undefined);
-  assert.ok([...h.tasks.owedDeletes.list()].every((owed) => owed.connection === undefined));
+  const owed = () => [...h.tasks.owedDeletes.list()].map((one) => [one.connection, one.needsCredentials]);
+  assert.deepEqual(owed(), [[undefined, true]]);
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  assert.deepEqual(owed(), [[connection, false]]);
+  h.plugin.on.delete = (args) => (args.connection === undefined ? fail('transient') : ok({}));
+  for (let i = 0; i < 10 && owed().length > 0; i++) {
+    await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+    await h.clock.advance(20_000);
+  }
+  assert.deepEqual(owed(), [], 'a repeat of the engine brought them for the next try');
   await h.stop();
 });
 
