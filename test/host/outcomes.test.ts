@@ -209,3 +209,33 @@ test('a codec carries what JSON cannot, and one that does not round-trip is refu
   assert.equal(!bad.outcome.ok && bad.outcome.failure.code, 'RESOURCE_META_INVALID');
   assert.equal(!bad.outcome.ok && bad.outcome.failure.kind, 'invalid');
 });
+
+test(
+  'of a batch whose states are too much for one answer those that fit are answered, the others in their turn',
+  BOUND,
+  async (t) => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+    t.after(() => rmSync(dir, { recursive: true, force: true }));
+    const file = path.join(dir, 'p.mjs');
+    writeFileSync(
+      file,
+      `import { phases } from 'webapi-plugin-host';
+    export default { id: 'p', apiVersion: 1, taskTypes: ['x'], load: () => ({
+      async create() {}, async get() {}, async delete() {},
+      getMany: { maxBatch: 100, read: async (ctxs) => ctxs.map((ctx) => ({
+        status: 'fulfilled', value: phases.running({ customInfo: { text: 'x'.repeat(ctx.resourceMeta) } }) })) },
+    }) }`,
+    );
+    const { plugin } = await startHost(t, [{ source: file }], { limits: { maxAnswerBytes: 64 * 1024 } });
+    const read = async (sizes: readonly number[]) => {
+      const items = sizes.map((size) => resourceArgs(size));
+      const outcome = await plugin('p').call('getMany', { items }, { deadlineMs: undefined });
+      assert.ok(outcome.ok);
+      return outcome.value.map((one) => (one.ok ? 'ok' : `${one.failure.kind} ${one.failure.code}`));
+    };
+    assert.deepEqual(await read([20_000, 20_000]), ['ok', 'ok']);
+    const long = await read(Array.from({ length: 10 }, () => 20_000));
+    assert.deepEqual([long.indexOf('cancelled CALL_CANCELLED'), new Set(long).size], [2, 2]);
+    assert.deepEqual(await read([70_000, 100]), ['invalid PLUGIN_ANSWER_INVALID', 'cancelled CALL_CANCELLED']);
+  },
+);

@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { HostError, messageOf } from '../../errors/index.js';
-import type { PluginFailure } from '../../model/plugin-call.js';
+import type { PluginFailure, PluginMethods } from '../../model/plugin-call.js';
 import { Channel } from '../channel/channel.js';
+import { ChannelError } from '../channel/channel-error.js';
 import type { ChildMessage, HostMessage, LoadFailure } from '../channel/messages.js';
 import type { DataOptions } from '../data-options.js';
 import type { DataKit } from './data-kit.js';
@@ -153,19 +154,15 @@ export class ChildHost {
     else this.#send({ t: 'error', id, f: outcome.failure });
   }
 
-  /** An answer that cannot be sent is the plugin's fault and costs this call only. */
+  /** An answer that cannot be sent is the plugin's fault and costs this call only; of a batch, what fits is answered. */
   #answer(id: number, method: string, value: unknown): void {
     try {
       this.#send({ t: 'answer', id, v: value });
     } catch (error) {
-      const f: PluginFailure = {
-        kind: 'invalid',
-        message: `${method}(): the answer cannot be sent: ${messageOf(error)}`,
-        code: 'PLUGIN_ANSWER_INVALID',
-        faultKind: 'SYSTEM',
-        retryAfterMs: undefined,
-      };
-      this.#send({ t: 'error', id, f });
+      const f = unsendable(method, error);
+      const shorter = method === 'getMany' && tooLarge(error) ? shortened(value as BatchAnswer, f) : undefined;
+      if (shorter === undefined) this.#send({ t: 'error', id, f });
+      else this.#answer(id, method, shorter);
     }
   }
 
@@ -186,6 +183,42 @@ export class ChildHost {
     };
   }
 }
+
+type BatchAnswer = PluginMethods['getMany']['answer'];
+
+function unsendable(method: string, error: unknown): PluginFailure {
+  return {
+    kind: 'invalid',
+    message: `${method}(): the answer cannot be sent: ${messageOf(error)}`,
+    code: 'PLUGIN_ANSWER_INVALID',
+    faultKind: 'SYSTEM',
+    retryAfterMs: undefined,
+  };
+}
+
+function tooLarge(error: unknown): boolean {
+  return error instanceof ChannelError && error.code === 'TOO_LARGE';
+}
+
+/**
+ * The batch with half as many states in it; the others are read in their turn, which costs them nothing. The last one that
+ * is too large by itself has failed. Undefined when no state is left to leave out.
+ */
+function shortened(outcomes: BatchAnswer, tooLargeAlone: PluginFailure): BatchAnswer | undefined {
+  const states = outcomes.filter((outcome) => outcome.ok).length;
+  let room = Math.floor(states / 2);
+  if (states === 0) return undefined;
+  const failure = states === 1 ? tooLargeAlone : NO_ROOM;
+  return outcomes.map((outcome) => (outcome.ok && room-- <= 0 ? { ok: false, failure } : outcome));
+}
+
+const NO_ROOM: PluginFailure = {
+  kind: 'cancelled',
+  message: 'the answer of its batch had no room for it; it is read in its turn',
+  code: 'CALL_CANCELLED',
+  faultKind: 'SYSTEM',
+  retryAfterMs: undefined,
+};
 
 /** The default export; that of a CommonJS file compiled from ES module syntax lies one level deeper. */
 async function importDefault(url: string): Promise<unknown> {
