@@ -21,7 +21,7 @@ import {
 /** What the get of a plugin does -> what becomes of its process. Each is a plugin of its own. */
 const DEADLY = ['exit', 'killSelf', 'rejectUnhandled', 'garbage', 'hugeFrame', 'spin'] as const;
 const HOARDERS = ['heapLoop', 'heapParse', 'heapFill', 'buffers'] as const;
-const SURVIVORS = ['never', 'floodLogs', 'floodStdout'] as const;
+const SURVIVORS = ['never', 'floodLogs', 'floodStdout', 'floodChannel'] as const;
 
 /** The unruly plugin of the host's tests, under an id and a task type of its own; `custom.do` says what get does. */
 function unruly(action: string): string {

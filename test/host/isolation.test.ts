@@ -101,11 +101,29 @@ test('log lines are limited a second, and what was dropped is said', BOUND, asyn
   const unruly = plugin('unruly');
   assert.equal((await act(unruly, 'floodLogs')).ok, true);
   const lines = logs.filter((event) => event.source === 'plugin').length;
-  assert.ok(lines <= 200, `${lines} lines arrived of 200,000`);
+  assert.ok(lines <= 2_000, `${lines} lines arrived of 200,000`);
   await act(unruly, 'floodLogs');
   const dropped = await logged((event) => event.message === 'log lines were dropped');
   assert.ok((dropped.fields.dropped as number) > 1_000);
 });
+
+test(
+  "lines that go past the logger are limited in the daemon, which does not believe a plugin's process",
+  BOUND,
+  async (t) => {
+    const { plugin, logs, logged } = await startHost(t, [{ source: './unruly.mjs' }], {
+      limits: { logLinesPerSecond: 10 },
+    });
+    const unruly = plugin('unruly');
+    const { pid } = unruly;
+    assert.equal((await act(unruly, 'floodChannel')).ok, true);
+    const dropped = await logged((event) => event.message === 'lines of its channel were left out');
+    assert.ok((dropped.fields.lines as number) > 1_000);
+    const lines = logs.filter((event) => event.message === 'forged').length;
+    assert.ok(lines > 0 && lines <= 2_000, `${lines} of 20,000 lines arrived`);
+    assert.equal(unruly.pid, pid);
+  },
+);
 
 test('printed lines are limited too, and a process that prints too much only slows itself', BOUND, async (t) => {
   const { plugin, logs, logged } = await startHost(t, [{ source: './unruly.mjs' }, { source: './steady.mjs' }], {
@@ -116,7 +134,7 @@ test('printed lines are limited too, and a process that prints too much only slo
   assert.equal((await flood).ok, true);
   await logged((event) => event.message === 'lines of stdout were left out');
   const lines = logs.filter((event) => event.source === 'stdout').length;
-  assert.ok(lines > 0 && lines <= 100, `${lines} of 10,000 lines arrived`);
+  assert.ok(lines > 0 && lines <= 1_000, `${lines} of 10,000 lines arrived`);
 });
 
 test('an answer above the bound fails its call alone', BOUND, async (t) => {

@@ -67,6 +67,8 @@ export class GroupMaker {
       },
       limits,
       clock,
+      // Each plugin has its own bound within the process; as much again is left for stack traces of what they throw.
+      channelLinesPerSecond: 2 * members.length * limits.logLinesPerSecond,
       onLog: (p, event) => events.log({ pluginId: nameOf(name, members, p), ...event }),
       onMetric: (p, event) => events.metric({ pluginId: nameOf(name, members, p), ...event }),
     });

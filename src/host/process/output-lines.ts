@@ -1,14 +1,11 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import type { Clock, Timer } from '../../lib/clock.js';
+import type { Timer } from '../../lib/clock.js';
 import { cutText } from '../../lib/text.js';
+import { LineBudget, type LineBudgetOptions } from './line-budget.js';
 
-export interface OutputLinesOptions {
-  readonly clock: Clock;
-  readonly linesPerSecond: number;
+export interface OutputLinesOptions extends LineBudgetOptions {
   readonly onLine: (line: string) => void;
-  /** Called once a second with the number of lines that were left out, if any. */
-  readonly onDropped: (lines: number) => void;
 }
 
 const MAX_LINE = 8_192;
@@ -21,10 +18,9 @@ export class OutputLines {
   readonly #stream: Readable;
   readonly #options: OutputLinesOptions;
   readonly #decoder = new StringDecoder('utf8');
+  readonly #budget: LineBudget;
   #rest = '';
-  #lines = 0;
   #bytes = 0;
-  #dropped = 0;
   #window: Timer | undefined;
   /** The last line that looks like an error: says why a process ended. */
   lastError = '';
@@ -32,6 +28,7 @@ export class OutputLines {
   constructor(stream: Readable, options: OutputLinesOptions) {
     this.#stream = stream;
     this.#options = options;
+    this.#budget = new LineBudget(options);
     stream.on('data', (chunk: Buffer) => this.#take(chunk));
     stream.on('end', () => this.#finish());
     stream.on('error', () => undefined);
@@ -54,20 +51,12 @@ export class OutputLines {
     const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     if (line.trim() === '') return;
     if (/Error\b|FATAL/.test(line)) this.lastError = cutText(line, 300);
-    if (this.#lines >= this.#options.linesPerSecond) {
-      this.#dropped++;
-      return;
-    }
-    this.#lines++;
-    this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
+    if (this.#budget.take()) this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
   }
 
   #nextWindow(): void {
     this.#window = undefined;
-    this.#lines = 0;
     this.#bytes = 0;
-    if (this.#dropped > 0) this.#options.onDropped(this.#dropped);
-    this.#dropped = 0;
     if (this.#stream.isPaused()) this.#stream.resume();
   }
 
@@ -75,6 +64,6 @@ export class OutputLines {
     this.#window?.cancel();
     if (this.#rest !== '') this.#emit(this.#rest);
     this.#rest = '';
-    if (this.#dropped > 0) this.#options.onDropped(this.#dropped);
+    this.#budget.end();
   }
 }

@@ -15,6 +15,7 @@ import type { CallOptions, HostLimits, LogLevel, PluginLogEvent, PluginMetricEve
 import { CallTable } from './call-table.js';
 import { HealthWatch } from './health-watch.js';
 import { type Launched, type LaunchOptions, launch } from './launcher.js';
+import { LineBudget } from './line-budget.js';
 import { type LoadMessage, LoadSteps } from './load-steps.js';
 import { failed } from './outcomes.js';
 import { OutputLines } from './output-lines.js';
@@ -23,6 +24,8 @@ export interface PluginProcessOptions {
   readonly launch: LaunchOptions;
   readonly limits: HostLimits;
   readonly clock: Clock;
+  /** Log lines a second that may come over the channel. The process bounds them itself; this is for one that does not. */
+  readonly channelLinesPerSecond: number;
   /** A line of plugin number `p`; undefined where the process as a whole speaks. */
   readonly onLog: (p: number | undefined, event: Omit<PluginLogEvent, 'pluginId'>) => void;
   readonly onMetric: (p: number, event: Omit<PluginMetricEvent, 'pluginId'>) => void;
@@ -45,6 +48,7 @@ export class PluginProcess {
   readonly #health: HealthWatch;
   readonly #stderr: OutputLines;
   readonly #steps: LoadSteps;
+  readonly #lines: LineBudget;
   readonly #ended = createDeferred<string>();
   readonly #closed = createDeferred<void>();
   #verdict: string | undefined;
@@ -67,6 +71,11 @@ export class PluginProcess {
       ended: this.ended,
       send: (message) => this.#send(message),
       kill: (why) => this.kill(why),
+    });
+    this.#lines = new LineBudget({
+      clock,
+      linesPerSecond: options.channelLinesPerSecond,
+      onDropped: (lines) => this.#dropped('its channel', lines),
     });
     this.#captureLines('stdout', 'info');
     this.#stderr = this.#captureLines('stderr', 'warn');
@@ -197,7 +206,7 @@ export class PluginProcess {
         return;
       case 'log': {
         const { level, msg, fields } = message;
-        this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
+        if (this.#lines.take()) this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
         return;
       }
       case 'metric':
@@ -222,14 +231,13 @@ export class PluginProcess {
       clock,
       linesPerSecond: limits.logLinesPerSecond,
       onLine: (line) => onLog(undefined, { level, message: line, fields: {}, source }),
-      onDropped: (lines) =>
-        onLog(undefined, {
-          level: 'warn',
-          message: `lines of ${source} were left out`,
-          fields: { lines },
-          source: 'host',
-        }),
+      onDropped: (lines) => this.#dropped(source, lines),
     });
+  }
+
+  #dropped(of: string, lines: number): void {
+    const message = `lines of ${of} were left out`;
+    this.#options.onLog(undefined, { level: 'warn', message, fields: { lines }, source: 'host' });
   }
 
   /** A process whose channel is gone is of no use, whatever it still does. */
@@ -246,6 +254,7 @@ export class PluginProcess {
     this.#over = true;
     this.#health.stop();
     this.#channel.destroy();
+    this.#lines.end();
     const hint = this.#verdict === undefined && this.#stderr.lastError !== '' ? ` (${this.#stderr.lastError})` : '';
     const why = this.#verdict ?? `${how}${hint}`;
     this.#calls.end(why);

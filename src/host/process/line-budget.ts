@@ -1,0 +1,43 @@
+import type { Clock, Timer } from '../../lib/clock.js';
+
+const SECOND_MS = 1_000;
+
+export interface LineBudgetOptions {
+  readonly clock: Clock;
+  readonly linesPerSecond: number;
+  /** Told at the end of a second how many lines were left out in it, if any. */
+  readonly onDropped: (lines: number) => void;
+}
+
+/** So many log lines a second and no more. */
+export class LineBudget {
+  readonly #options: LineBudgetOptions;
+  #used = 0;
+  #dropped = 0;
+  #window: Timer | undefined;
+
+  constructor(options: LineBudgetOptions) {
+    this.#options = options;
+  }
+
+  /** Whether one more line may go now; counts it either way. */
+  take(): boolean {
+    this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.end());
+    if (this.#used < this.#options.linesPerSecond) {
+      this.#used++;
+      return true;
+    }
+    this.#dropped++;
+    return false;
+  }
+
+  /** Ends the second early, as when nothing more comes. Callable twice. */
+  end(): void {
+    this.#window?.cancel();
+    this.#window = undefined;
+    const dropped = this.#dropped;
+    this.#used = 0;
+    this.#dropped = 0;
+    if (dropped > 0) this.#options.onDropped(dropped);
+  }
+}
