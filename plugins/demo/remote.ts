@@ -115,7 +115,8 @@ export class DemoRemote {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://remote');
+    // As `new URL` reads it, a path that begins with two slashes would name a host.
+    const url = new URL(`http://remote${request.url ?? '/'}`);
     const ids = url.searchParams.get('ids')?.split(',') ?? [];
     const kind = kindOf(request.method ?? '', url);
     const call: RemoteCall = { kind, atMs: this.#now(), status: 0, items: Math.max(1, ids.length), names: [] };

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
+import { systemClock } from '../../src/lib/clock.js';
 import type { FailureKind } from '../../src/model/plugin-call.js';
+import { tempFolder, writeTree } from '../support/temp.js';
 import { act, isAlive, resourceArgs, startHost, untilState } from './support.js';
 
 /** A test that hangs fails. */
@@ -203,4 +207,39 @@ test('a stopped host leaves no process behind, also of a plugin that spins', BOU
   const refused = await act(plugin('unruly'), 'fine');
   assert.equal(!refused.ok && refused.failure.code, 'PLUGIN_NOT_SERVING');
   await host.stop(0);
+});
+
+test('a call that expired before its process came to it is given up as soon as it begins', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  const mark = (name: string) => path.join(folder, name);
+  writeTree(folder, {
+    'busy.mjs': `
+      import { existsSync, writeFileSync } from 'node:fs';
+      import { phases } from 'webapi-plugin-host';
+      export default { id: 'busy', apiVersion: 1, taskTypes: ['x'], load: () => ({
+        async create() {}, async delete() {},
+        async get(ctx) {
+          if (ctx.resourceMeta === 'block') {
+            writeFileSync(${JSON.stringify(mark('blocks'))}, '');
+            while (!existsSync(${JSON.stringify(mark('go'))}));
+          } else {
+            await new Promise(setImmediate);
+            ctx.logger.info(ctx.signal.aborted ? 'given up' : 'went on');
+          }
+          return phases.running();
+        } }) }`,
+  });
+  const { plugin, logged } = await startHost(t, [{ source: mark('busy.mjs') }], { limits: { hangMs: 600_000 } });
+  const get = (meta: string, leftMs: number) =>
+    plugin('busy').call('get', resourceArgs(meta), { deadlineMs: systemClock.now() + leftMs });
+  const blocking = get('block', 600_000);
+  while (!existsSync(mark('blocks'))) await new Promise((resolve) => setTimeout(resolve, 10));
+  const late = await get('late', 2_000);
+  assert.equal(!late.ok && late.failure.kind, 'deadline');
+  // The cancel leaves with the turn of the event loop in which the call expired.
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  writeTree(folder, { go: '' });
+  assert.equal((await blocking).ok, true);
+  const line = await logged(({ message }) => message === 'given up' || message === 'went on');
+  assert.equal(line.message, 'given up');
 });

@@ -69,6 +69,18 @@ test('a secret variable of the operator is masked in what an import throws', BOU
   assert.doesNotMatch(JSON.stringify(logs), /open-sesame/);
 });
 
+test('secrets in a list of settings are masked by the name of the list', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  writeTree(folder, {
+    'leaky.mjs': `export default { id: 'leaky', apiVersion: 1, taskTypes: ['x'],
+      load: ({ settings }) => { throw new Error('cannot use ' + settings.auth.tokens[1].value + settings.auth.tokens[0]); } }`,
+  });
+  const settings = { auth: { tokens: ['open-sesame', { value: 'a value' }] } };
+  const { report, logs } = await startHost(t, [{ source: `${folder}/leaky.mjs`, settings }]);
+  assert.match(report.results[0]?.error?.message ?? '', /cannot use a value\[redacted\]/);
+  assert.doesNotMatch(JSON.stringify(logs), /open-sesame/);
+});
+
 test('every method reaches the plugin and comes back as plain data of the daemon', BOUND, async (t) => {
   const { plugin, metrics } = await startHost(t, [{ source: './steady.mjs', config: { caching: { workers: 3 } } }]);
   const steady = plugin('steady');

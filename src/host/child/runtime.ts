@@ -145,13 +145,13 @@ export class PluginRuntime {
   }
 }
 
-/** The text values of settings by key, at every depth, for those whose key says that they are secret. */
-function textFields(value: unknown, out: Record<string, string> = {}): Record<string, string> {
-  if (typeof value !== 'object' || value === null) return out;
-  for (const [key, item] of Object.entries(value)) {
-    // Equal keys at different places must not hide each other.
-    if (typeof item === 'string') out[`${key}#${Object.keys(out).length}`] = item;
-    else textFields(item, out);
+/** The text values of settings by key, at every depth; those of a list by the key of the list. */
+function textFields(value: unknown, key = '', out: Record<string, string> = {}): Record<string, string> {
+  // Equal keys at different places must not hide each other.
+  if (typeof value === 'string') out[`${key}#${Object.keys(out).length}`] = value;
+  else if (Array.isArray(value)) for (const item of value) textFields(item, key, out);
+  else if (typeof value === 'object' && value !== null) {
+    for (const [name, item] of Object.entries(value)) textFields(item, name, out);
   }
   return out;
 }

@@ -57,6 +57,8 @@ export class CallTable {
       };
       const timer = this.#options.clock.setTimer(leftMs, () => {
         this.expired++;
+        // A process that was busy may not have begun it yet; it would give it the whole time once more.
+        this.#options.cancel(id);
         this.#settle(id, failed('deadline', 'PLUGIN_DEADLINE', `${method}: no answer within ${Math.round(leftMs)} ms`));
       });
       signal?.addEventListener('abort', onAbort, { once: true });
