@@ -1,28 +1,20 @@
 import type { TaskRecord, TaskStage } from '../model/task-record.js';
 
-/** Tasks by the handle bytes that name them; a task may have several (accepted and created handle, a foreign meta). */
+/** Tasks by the handle bytes that were answered for them. */
 export class HandleIndex<T extends TaskRecord> {
   readonly #tasks = new Map<string, T>();
-  readonly #keys = new Map<T, string[]>();
 
   get(handle: Buffer): T | undefined {
     return this.#tasks.get(handle.toString('latin1'));
   }
 
   add(handle: Buffer, task: T): void {
-    const key = handle.toString('latin1');
-    if (this.#tasks.get(key) === task) return;
-    this.#tasks.set(key, task);
-    const keys = this.#keys.get(task);
-    if (keys === undefined) this.#keys.set(task, [key]);
-    else keys.push(key);
+    this.#tasks.set(handle.toString('latin1'), task);
   }
 
   remove(task: T): void {
-    for (const key of this.#keys.get(task) ?? []) {
-      if (this.#tasks.get(key) === task) this.#tasks.delete(key);
-    }
-    this.#keys.delete(task);
+    const key = task.answeredHandle?.toString('latin1');
+    if (key !== undefined && this.#tasks.get(key) === task) this.#tasks.delete(key);
   }
 }
 

@@ -237,11 +237,6 @@ export class TaskStore {
     if (entry.phaseVersion > 0) this.#ring.append(entry, false);
   }
 
-  /** Further bytes that name the task: the created handle of a task whose accepted one was answered, a foreign meta. */
-  alias(task: TaskRecord, handle: Buffer): void {
-    this.#handles.add(handle, task as Entry);
-  }
-
   /** Facts that came with a later call; they never overwrite what is known by something empty. */
   enrich(task: TaskRecord, outputPrefix: string, connection: ConnectionInfo | undefined, untilMs: number): void {
     const entry = task as Entry;

@@ -64,6 +64,7 @@ export class CreateTask {
         reads.end(runtime, task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'), undefined);
       },
       unclear: (task, error) => unclear.add(task, error),
+      interrupted: (task, error) => unclear.interrupted(task, error),
       refused: (_runtime, task) => deps.events.ended?.(task),
     };
   }

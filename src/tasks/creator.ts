@@ -33,6 +33,8 @@ export interface CreatorHooks {
   ran(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): void;
   /** The task is about to end, and a create call that was sent may have left a job. */
   unclear(task: TaskRecord, error: ReadFailure): void;
+  /** The daemon stops, and a create call that was sent may have left a job. */
+  interrupted(task: TaskRecord, error: ReadFailure): void;
   /** The task ended without a job that is known. */
   refused(runtime: PluginRuntime, task: TaskRecord): void;
 }
@@ -61,6 +63,7 @@ export class CreateRun {
   #stopping = false;
   /** A create call was sent whose outcome does not exclude that the remote has the job. */
   #mayExist: boolean;
+  #lastError: ReadFailure = { code: 'CREATE_LOST', message: 'an earlier life of the daemon made the create call' };
 
   /** `resumed`: a create call of an earlier life of the daemon may have made the job. */
   constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, resumed = false) {
@@ -164,7 +167,9 @@ export class CreateRun {
   }
 
   #stopped(): CreateEnd {
-    return this.#stopping ? { kind: 'stopped' } : { kind: 'cancelled' };
+    if (!this.#stopping) return { kind: 'cancelled' };
+    if (this.#mayExist) this.#hooks.interrupted(this.#task, this.#lastError);
+    return { kind: 'stopped' };
   }
 
   /** Says why the task has not started. A cancelled one is gone from the store and says nothing any more. */
@@ -215,7 +220,10 @@ export class CreateRun {
     this.#running = undefined;
     if (sent && !sync && !outcome.ok) {
       const { kind } = outcome.failure;
-      if (kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') this.#mayExist = true;
+      if (kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
+        this.#mayExist = true;
+        this.#lastError = { code: outcome.failure.code, message: outcome.failure.message };
+      }
     }
     return outcome;
   }

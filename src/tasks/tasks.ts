@@ -9,6 +9,7 @@ import type { TasksDeps } from './deps.js';
 import { DoTask } from './do.js';
 import { getTask } from './get.js';
 import { awaitsFirstRead, Handles } from './handles.js';
+import { tellLeftBehind } from './left-behind.js';
 import { getLogs, getMetrics } from './logs.js';
 import { Orphans } from './orphans.js';
 import { ReadSink } from './reads.js';
@@ -98,6 +99,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
     async stop() {
       orphans.stop();
       await Promise.all([creates.stop(), unclear.stop(), deletes.stop(), reads.idle()]);
+      tellLeftBehind(deps);
     },
   };
 }

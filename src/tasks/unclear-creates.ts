@@ -115,9 +115,22 @@ export class UnclearCreates {
     else this.#work.add(entry, this.#later(entry));
   }
 
-  /** Sends nothing more; resolves when no look is under way. */
-  stop(): Promise<void> {
-    return this.#work.stop();
+  /** A create that the stop of the daemon interrupts; a durable journal takes it up again. */
+  interrupted({ id, identity }: TaskRecord, lastError: ReadFailure): void {
+    this.#lost(id, identity.plugin, lastError);
+  }
+
+  /** Sends nothing more; resolves when no look is under way. What is still looked for then is told to the log. */
+  async stop(): Promise<void> {
+    await this.#work.stop();
+    for (const { id, identity, leftBecause, lastError } of this.#entries.values()) {
+      if (leftBecause === undefined) this.#lost(id, identity.plugin, lastError);
+    }
+  }
+
+  #lost(id: TaskId, plugin: string, lastError: ReadFailure): void {
+    const { journal, events } = this.#deps;
+    if (!journal.durable) events.createLeft?.(id, plugin, 'the daemon stops and keeps no journal', lastError.message);
   }
 
   async #look(entry: Entry): Promise<number | undefined> {

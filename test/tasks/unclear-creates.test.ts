@@ -244,3 +244,34 @@ test('one look of a plugin is under way at a time, and a stop waits for it', asy
   assert.equal(h.plugin.count('create') - before, 1);
   await h.stop();
 });
+
+test('a stop tells of every job that may be left behind, since without a journal nobody looks for it afterwards', async () => {
+  for (const durable of [false, true]) {
+    const journal = { durable, append: async () => {}, close: async () => {} };
+    const { h, told, spend } = await unclearHarness({ journal });
+    h.plugin.on.create = () => fail('deadline');
+    const ended = await spend('ended');
+    const open = await settle(h.clock, h.tasks.create(h.spec('open'), h.scope()));
+    h.plugin.on.create = () => fail('throttled', { retryAfterMs: 60_000 });
+    await settle(h.clock, h.tasks.create(h.spec('never sent'), h.scope()));
+    told.length = 0;
+    await h.stop();
+    const ids = told.map((line) => line.split(' ').slice(0, 2).join(' ')).sort();
+    assert.deepEqual(ids, durable ? [] : [`left ${ended.task.id}`, `left ${open.task.id}`].sort());
+    assert.ok(told.every((line) => line.includes('no journal')));
+  }
+});
+
+test('a stop tells of jobs that go on while their engines hold accepted handles, and of no others', async () => {
+  const { h, told } = await unclearHarness();
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  const accepted = await settle(h.clock, h.tasks.create(h.spec('accepted'), h.scope()));
+  answer.release(created('{"job":1}'));
+  h.plugin.on.create = () => created('{"job":2}');
+  await settle(h.clock, h.tasks.create(h.spec('created'), h.scope()));
+  assert.equal(accepted.task.stage, 'live');
+  await h.stop();
+  assert.equal(told.length, 1);
+  assert.match(told[0] ?? '', new RegExp(`^left ${accepted.task.id} .*accepted handle`));
+});
