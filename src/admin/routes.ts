@@ -1,5 +1,7 @@
 import { HostError } from '../errors/index.js';
 import type { JsonValue } from '../lib/json.js';
+import { TASK_STAGES } from '../model/task-record.js';
+import { PHASES } from '../plugin-api/phase.js';
 import type { AdminSource, PageQuery } from './source.js';
 
 /** An answer before it is written. */
@@ -65,8 +67,8 @@ export const ROUTES: readonly Route[] = [
     const page = source.tasks({
       ...pageOf(filters),
       plugin: filters.plugin,
-      phase: filters.phase,
-      stage: filters.stage,
+      phase: oneOf('phase', filters.phase, PHASES),
+      stage: oneOf('stage', filters.stage, TASK_STAGES),
       project: filters.project,
     });
     return { tasks: page.rows, next: page.next ?? null };
@@ -129,6 +131,11 @@ function parseQuery(query: URLSearchParams, allowed: readonly string[]): Readonl
     out[name] = value;
   }
   return out;
+}
+
+function oneOf(name: string, value: string | undefined, known: readonly string[]): string | undefined {
+  if (value === undefined || known.includes(value)) return value;
+  throw invalid(`seen ${name}=${quote(value)}, expected one of ${known.join(', ')}`);
 }
 
 function pageOf(filters: Readonly<Record<string, string | undefined>>): PageQuery {

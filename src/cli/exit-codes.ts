@@ -13,7 +13,7 @@ export const EXIT_CODES = {
   12: 'The task ended in ABORTED, or was deleted.',
   13: 'The task was not over within --timeout; it goes on.',
   130: 'Interrupted by SIGINT; a task that was followed goes on.',
-  143: 'Ended by SIGTERM before there was anything to stop.',
+  143: 'Ended by SIGTERM with nothing to stop; a task that was followed goes on.',
 } as const;
 
 export type ExitCode = keyof typeof EXIT_CODES;

@@ -21,7 +21,12 @@ export function defineOperator(
       if (!/^[a-z][a-z0-9-]{0,39}$/.test(id)) throw new InvalidArgumentError('expected a plugin id.');
       return id;
     })
-    .option('--admin <url>', 'admin server (default: http://127.0.0.1 and admin.port)')
+    .option('--admin <url>', 'admin server (default: http://127.0.0.1 and admin.port)', (url: string) => {
+      if (!/^https?:\/\/[^/]/.test(url) || !URL.canParse(url)) {
+        throw new InvalidArgumentError('expected a URL such as http://127.0.0.1:9090.');
+      }
+      return url;
+    })
     .addHelpText('after', '\nThe token is admin.token of the configuration, such as PLUGIN_HOST_ADMIN_TOKEN.')
     .action((plugin: string, options: Options) => run((io) => act(action, plugin, options, io)));
 }

@@ -80,10 +80,6 @@ export function addAddressOption(command: Command): Command {
   );
 }
 
-export function addressFrom(options: ClientCommandOptions, io: CliIo): string {
-  return options.address ?? (io.env.PLUGIN_HOST_ADDRESS || '127.0.0.1:8000');
-}
-
 /** An option that takes a duration such as 30s or 10m. */
 export function durationOption(flags: string, doc: string, parse: (text: string) => number | undefined): Option {
   return new Option(flags, doc).argParser((text: string) => {

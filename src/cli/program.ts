@@ -68,6 +68,7 @@ async function buildProgram(
     .configureOutput({
       writeOut: (text) => void io.stdout.write(text),
       writeErr: (text) => void io.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'plugin-host: ')),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })

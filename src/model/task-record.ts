@@ -14,7 +14,8 @@ import type { PhaseState } from './phase-state.js';
  *
  * accepted → creating → live → over; accepted and creating may go to over directly.
  */
-export type TaskStage = 'accepted' | 'creating' | 'live' | 'over';
+export const TASK_STAGES = ['accepted', 'creating', 'live', 'over'] as const;
+export type TaskStage = (typeof TASK_STAGES)[number];
 
 /** What `create` needs; dropped as soon as the task is live or over, since inputs may be megabytes. */
 export interface TaskPayload {

@@ -132,6 +132,8 @@ describe('admin server', () => {
       ['/v1/tasks?limit=1001', {}, 400, 'REQUEST_FIELD_INVALID'],
       ['/v1/tasks?limit=ten', {}, 400, 'REQUEST_FIELD_INVALID'],
       ['/v1/tasks?limit=5&limit=6', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?phase=running', {}, 400, 'REQUEST_FIELD_INVALID'],
+      ['/v1/tasks?stage=alive', {}, 400, 'REQUEST_FIELD_INVALID'],
       ['/v1/tasks?colour=red', {}, 400, 'REQUEST_FIELD_INVALID'],
       ['/v1/tasks?__proto__=x', {}, 400, 'REQUEST_FIELD_INVALID'],
       [`/v1/tasks?plugin=${'x'.repeat(501)}`, {}, 400, 'REQUEST_FIELD_INVALID'],

@@ -107,9 +107,10 @@ describe('plugin-host pause, resume, reload', () => {
     const gone = await pause('slurm', TOKEN);
     assert.equal(gone.code, 7);
     assert.match(gone.stderr, /cannot be reached: .*ECONNREFUSED/);
-    assert.equal(
-      (await cli(['pause', 'slurm', '--admin', 'nonsense'], { env: { PLUGIN_HOST_ADMIN_TOKEN: TOKEN } })).code,
-      7,
-    );
+    for (const nonsense of ['nonsense', '127.0.0.1:9090', 'http://', 'ftp://host']) {
+      const { code, stderr } = await cli(['pause', 'slurm', '--admin', nonsense]);
+      assert.equal(code, 2, nonsense);
+      assert.match(stderr, /expected a URL such as http/);
+    }
   });
 });

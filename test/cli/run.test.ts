@@ -201,7 +201,10 @@ describe('plugin-host run', () => {
     await fixture.server.forceStop();
     const unreachable = run(['plugins']);
     assert.equal(await unreachable.exitCode, 7);
-    assert.match(unreachable.stderr(), /plugin-host: UNAVAILABLE: /);
+    assert.match(
+      unreachable.stderr(),
+      /^plugin-host: UNAVAILABLE: no daemon can be reached at 127\.0\.0\.1:\d+ \(connect ECONNREFUSED [\d.:]+\); start one with plugin-host serve, or name it with --address\n$/,
+    );
   });
 
   it('stops following after --timeout and says how to go on', async (t) => {

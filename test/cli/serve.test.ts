@@ -171,16 +171,22 @@ describe('plugin-host check', () => {
     assert.equal(config.code, 3);
   });
 
-  it('can be interrupted while a plugin loads', async (t) => {
-    const cwd = folderWith(t, { 'never.mjs': `import fs from 'node:fs';\nfs.writeFileSync('loading', '');\n${NEVER}` });
-    const loading = changed(t, cwd);
-    const forever = ['--set', 'plugins.never.loadTimeout=1h'];
-    const check = start(t, process.execPath, [MAIN, 'check', ...plugin('never'), ...forever], { cwd });
-    await loading;
-    check.child.kill('SIGINT');
-    const { code } = await check.finished;
-    assert.equal(code, 130);
-  });
+  for (const [signal, exitCode] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    it(`can be ended by ${signal} while a plugin loads`, async (t) => {
+      const cwd = folderWith(t, {
+        'never.mjs': `import fs from 'node:fs';\nfs.writeFileSync('loading', '');\n${NEVER}`,
+      });
+      const loading = changed(t, cwd);
+      const forever = ['--set', 'plugins.never.loadTimeout=1h'];
+      const check = start(t, process.execPath, [MAIN, 'check', ...plugin('never'), ...forever], { cwd });
+      await loading;
+      check.child.kill(signal);
+      const { code } = await check.finished;
+      assert.equal(code, exitCode);
+    });
 });
 
 describe('the package', () => {

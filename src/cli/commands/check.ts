@@ -9,6 +9,7 @@ import type { ExitCode } from '../exit-codes.js';
 import { type CliIo, note, print, printable } from '../io.js';
 import { loadTable } from '../load-table.js';
 import { addConfigOptions, type ConfigOptions, configFrom } from '../options.js';
+import type { StopSignal } from '../signals.js';
 
 interface Options extends ConfigOptions {
   readonly json?: boolean;
@@ -43,12 +44,17 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     baseDir: io.cwd,
     env: io.env,
   });
-  const interrupted = new Promise<'interrupted'>((resolve) => {
-    io.signals.listen(() => resolve('interrupted'));
+  let release = () => {};
+  const interrupted = new Promise<StopSignal>((resolve) => {
+    // Given back at the first signal: a second one ends the process at once.
+    release = io.signals.listen((signal) => {
+      release();
+      resolve(signal);
+    });
   });
   try {
     const report = await Promise.race([host.start(), interrupted]);
-    if (report === 'interrupted') return 130;
+    if (typeof report === 'string') return report === 'SIGINT' ? 130 : 143;
     for (const warning of configWarnings(config)) note(io, `warning: ${warning}`);
     show(options, io, report, host);
     for (const { pluginId, source, message } of trouble.slice(0, 50)) {
@@ -57,6 +63,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     return report.fatal.length > 0 || report.results.some(({ outcome }) => outcome === 'failed') ? 4 : 0;
   } finally {
     await host.stop(STOP_GRACE_MS);
+    release();
   }
 }
 

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { createClient } from '../../client/index.js';
 import type { ExitCode } from '../exit-codes.js';
 import { parseHandle } from '../follow-task.js';
 import { type CliIo, print } from '../io.js';
-import { addAddressOption, addressFrom, type ClientCommandOptions } from '../options.js';
+import { addAddressOption, type ClientCommandOptions } from '../options.js';
+import { withClient } from '../with-client.js';
 
 interface Options extends ClientCommandOptions {
   readonly reason: string;
@@ -18,12 +18,7 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 
 async function deleteTask(text: string, options: Options, io: CliIo): Promise<ExitCode> {
   const handle = parseHandle(text);
-  const client = createClient({ address: addressFrom(options, io) });
-  try {
-    await client.delete(handle, { reason: options.reason });
-    print(io, 'The delete is accepted; the daemon carries it out.');
-    return 0;
-  } finally {
-    client.close();
-  }
+  await withClient(options, io, (client) => client.delete(handle, { reason: options.reason }));
+  print(io, 'The delete is accepted; the daemon carries it out.');
+  return 0;
 }

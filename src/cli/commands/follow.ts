@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
-import { createClient } from '../../client/index.js';
+import type { Client } from '../../client/index.js';
 import { parseDuration } from '../../config/units.js';
 import { loadPluginHost } from '../../idl/load.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, parseHandle } from '../follow-task.js';
 import type { CliIo } from '../io.js';
-import { addAddressOption, addressFrom, type ClientCommandOptions, durationOption } from '../options.js';
+import { addAddressOption, type ClientCommandOptions, durationOption } from '../options.js';
 import { createProgress } from '../progress.js';
 import { SignalQueue } from '../signals.js';
+import { withClient } from '../with-client.js';
 
 interface Options extends ClientCommandOptions {
   readonly outputPrefix?: string;
@@ -29,26 +30,26 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 async function follow(text: string, options: Options, io: CliIo): Promise<ExitCode> {
   const handle = parseHandle(text);
   const idl = loadPluginHost();
-  const client = createClient({ address: addressFrom(options, io), idl });
   const json = options.json === true;
   const signals = new SignalQueue(io.signals);
   const progress = createProgress(io, json, Date.now);
   try {
-    return await followTask({
-      client,
-      idl,
-      io,
-      progress,
-      signals,
-      handle,
-      json,
-      outputPrefix: options.outputPrefix ?? '',
-      timeoutMs: options.timeout,
-      deleteOnInterrupt: options.deleteOnInterrupt === true,
-    });
+    const follow = (client: Client) =>
+      followTask({
+        client,
+        idl,
+        io,
+        progress,
+        signals,
+        handle,
+        json,
+        outputPrefix: options.outputPrefix ?? '',
+        timeoutMs: options.timeout,
+        deleteOnInterrupt: options.deleteOnInterrupt === true,
+      });
+    return await withClient(options, io, follow, idl);
   } finally {
     progress.stop();
     signals.close();
-    client.close();
   }
 }

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { createClient } from '../../client/index.js';
 import type { ExitCode } from '../exit-codes.js';
 import { type CliIo, print } from '../io.js';
 import { loadTable } from '../load-table.js';
-import { addAddressOption, addressFrom, type ClientCommandOptions } from '../options.js';
+import { addAddressOption, type ClientCommandOptions } from '../options.js';
+import { withClient } from '../with-client.js';
 
 interface Options extends ClientCommandOptions {
   readonly json?: boolean;
@@ -16,12 +16,7 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 }
 
 async function show(options: Options, io: CliIo): Promise<ExitCode> {
-  const client = createClient({ address: addressFrom(options, io) });
-  try {
-    const plugins = await client.listPlugins();
-    print(io, options.json === true ? JSON.stringify({ plugins }, null, 2) : loadTable(plugins, io));
-    return 0;
-  } finally {
-    client.close();
-  }
+  const plugins = await withClient(options, io, (client) => client.listPlugins());
+  print(io, options.json === true ? JSON.stringify({ plugins }, null, 2) : loadTable(plugins, io));
+  return 0;
 }

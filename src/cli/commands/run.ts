@@ -1,19 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { type Client, createClient, type TaskInput } from '../../client/index.js';
+import type { Client, TaskInput } from '../../client/index.js';
 import { parseDuration } from '../../config/units.js';
 import { loadPluginHost } from '../../idl/load.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, handleText } from '../follow-task.js';
 import { type CliIo, note } from '../io.js';
-import { addAddressOption, addressFrom, type ClientCommandOptions, durationOption } from '../options.js';
+import { addAddressOption, type ClientCommandOptions, durationOption } from '../options.js';
 import { createProgress, type Progress } from '../progress.js';
 import { SignalQueue } from '../signals.js';
 import { readInputs, readTemplate } from '../task-files.js';
+import { withClient } from '../with-client.js';
 
 interface Options extends ClientCommandOptions {
   readonly inputs?: string;
-  readonly input: readonly string[];
+  readonly input?: readonly string[];
   readonly inputPrefix?: string;
   readonly outputPrefix?: string;
   readonly name?: string;
@@ -26,11 +27,11 @@ interface Options extends ClientCommandOptions {
 const CREATE_DEADLINE_MS = 30_000;
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
-  const collect = (value: string, before: readonly string[]) => [...before, value];
+  const collect = (value: string, before: readonly string[] = []) => [...before, value];
   addAddressOption(command)
     .argument('<template>', 'task template: .json or .yaml (the JSON form of flyteidl.core.TaskTemplate), or .pb')
     .option('--inputs <file>', 'inputs by name in .json or .yaml, a LiteralMap in .pb, or - for standard input')
-    .option('-i, --input <name=value>', 'one input, its value in YAML; may be given several times', collect, [])
+    .option('-i, --input <name=value>', 'one input, its value in YAML; may be given several times', collect)
     .option('--input-prefix <uri>', 'where inputs.pb lies, instead of inputs')
     .option('--output-prefix <uri>', 'where outputs belong')
     .option('--name <name>', 'name of the attempt; the same name finds the same task again (default: a new one)')
@@ -44,7 +45,7 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 async function runTask(file: string, options: Options, io: CliIo): Promise<ExitCode> {
   const idl = loadPluginHost();
   const template = readTemplate(idl, file, io.cwd);
-  const inputs = readInputs(idl, template, { file: options.inputs, pairs: options.input }, io.cwd);
+  const inputs = readInputs(idl, template, { file: options.inputs, pairs: options.input ?? [] }, io.cwd);
   const outputPrefix = options.outputPrefix ?? '';
   const task: TaskInput = {
     generatedName: options.name ?? `cli-${randomUUID()}`,
@@ -54,28 +55,29 @@ async function runTask(file: string, options: Options, io: CliIo): Promise<ExitC
     ...(options.inputPrefix === undefined ? {} : { inputPrefix: options.inputPrefix }),
   };
   const json = options.json === true;
-  const client = createClient({ address: addressFrom(options, io), idl });
   const signals = new SignalQueue(io.signals);
   const progress = createProgress(io, json, Date.now);
   try {
-    const handle = await submit(task, client, progress, signals, io);
-    if (!Buffer.isBuffer(handle)) return handle;
-    return await followTask({
-      client,
-      idl,
-      io,
-      progress,
-      signals,
-      outputPrefix,
-      json,
-      handle,
-      timeoutMs: options.timeout,
-      deleteOnInterrupt: options.deleteOnInterrupt === true,
-    });
+    const submitAndFollow = async (client: Client) => {
+      const handle = await submit(task, client, progress, signals, io);
+      if (!Buffer.isBuffer(handle)) return handle;
+      return followTask({
+        client,
+        idl,
+        io,
+        progress,
+        signals,
+        outputPrefix,
+        json,
+        handle,
+        timeoutMs: options.timeout,
+        deleteOnInterrupt: options.deleteOnInterrupt === true,
+      });
+    };
+    return await withClient(options, io, submitAndFollow, idl);
   } finally {
     progress.stop();
     signals.close();
-    client.close();
   }
 }
 
@@ -94,7 +96,7 @@ async function submit(
     stop.abort();
     creating.catch(() => undefined);
     progress.stop();
-    note(io, 'Interrupted while submitting. A task that was accepted all the same is deleted by the daemon.');
+    note(io, 'Interrupted while submitting. A task that was accepted all the same is deleted after tasks.orphanGrace.');
     return signals.take() === 'SIGTERM' ? 143 : 130;
   }
   progress.submitted(handleText(created.handle));
