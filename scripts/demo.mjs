@@ -25,12 +25,14 @@ const startMs = Date.now();
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 // A terminal that does not say how wide it is cannot be drawn on.
 const live = process.stdout.isTTY === true && process.stdout.columns > 0;
-const spinner = live ? ora({ stream: process.stdout }) : undefined;
+const spinner = live
+  ? ora({ stream: process.stdout, color: colors.isColorSupported && 'cyan', discardStdin: false })
+  : undefined;
 
 /** A line that stays, above whatever moves. */
 function say(line) {
   const text = `${colors.dim(seconds(Date.now() - startMs).padStart(7))}  ${line}`;
-  if (spinner === undefined) console.log(text);
+  if (spinner?.isSpinning !== true) console.log(text);
   else {
     spinner.clear();
     console.log(text);
@@ -120,6 +122,8 @@ async function startDaemon(remoteUrl, folder) {
   writeFileSync(file, JSON.stringify(config));
   const child = spawn(process.execPath, [path.join(root, 'dist/src/main.js'), 'serve', '--config', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    // Ctrl-C goes to all of a terminal's group; the daemon is stopped from here, once.
+    detached: true,
   });
   const lines = createInterface({ input: child.stdout });
   const ready = new Promise((resolve, reject) => {
@@ -222,26 +226,35 @@ async function trouble(remote) {
 }
 
 function printTable(remote) {
+  const plain = Object.fromEntries(BORDERS.map((name) => [name, name === 'middle' ? '  ' : '']));
+  const why = live ? Math.max(20, process.stdout.columns - 62) : undefined;
   const table = new Table({
-    head: ['task', 'type', 'phase', 'duration', 'remote calls', 'outputs, or why'],
-    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-    style: { head: [], border: [] },
-    colAligns: ['left', 'left', 'left', 'right', 'right', 'left'],
+    head: ['task', 'phase', 'duration', 'remote calls', 'outputs, or why'],
+    chars: plain,
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    colAligns: ['left', 'left', 'right', 'right', 'left'],
+    colWidths: [null, null, null, null, why],
+    wordWrap: true,
   });
   for (const one of tasks) {
     const result = results.find((r) => r.one === one);
     const calls = remote.callsFor(one.input.generatedName);
     table.push([
       one.name,
-      one.type,
       paint(result?.phase ?? 'MISSING'),
       seconds(result?.durationMs ?? 0),
       calls,
       result?.detail ?? '',
     ]);
   }
-  console.log(table.toString());
+  const lines = table.toString().split('\n');
+  console.log(lines.map((line) => line.trimEnd()).join('\n'));
 }
+
+const BORDERS = [
+  ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'],
+  ...['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
+];
 
 async function main() {
   const folder = mkdtempSync(path.join(tmpdir(), 'plugin-host-demo-'));
@@ -249,17 +262,26 @@ async function main() {
   const url = await remote.start();
   say(`a demo job service listens on ${url}`);
   const daemon = await startDaemon(url, folder);
+  // Ctrl-C and SIGTERM end what was started here, too.
+  const interrupted = new Promise((_, reject) => {
+    // Not once(): a listener that is gone when ora looks makes it end the process.
+    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => reject(new Interrupted(signal)));
+  });
+  interrupted.catch(() => undefined);
+  let client;
   try {
-    const { grpc, admin } = await daemon.ready;
+    const { grpc, admin } = await Promise.race([daemon.ready, interrupted]);
     say(`the daemon serves gRPC on ${grpc}; metrics on http://${admin}/metrics`);
-    const client = createClient({ address: grpc });
+    client = createClient({ address: grpc });
     spinner?.start(`0/${tasks.length} done`);
-    await Promise.all([trouble(remote), ...tasks.map((one) => runOne(client, one))]);
+    const all = Promise.all([trouble(remote), ...tasks.map((one) => runOne(client, one))]);
+    all.catch(() => undefined);
+    await Promise.race([all, interrupted]);
     spinner?.stop();
     printTable(remote);
-    client.close();
   } finally {
     spinner?.stop();
+    client?.close();
     daemon.child.removeAllListeners('exit');
     if (daemon.child.exitCode === null) {
       daemon.child.kill('SIGTERM');
@@ -279,4 +301,18 @@ async function main() {
   if (wrong.length > 0 || left.length > 0 || exit !== 0) process.exitCode = 1;
 }
 
-await main();
+class Interrupted extends Error {
+  constructor(signal) {
+    super(`the demo was ended by ${signal}`);
+    this.exitCode = signal === 'SIGINT' ? 130 : 143;
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof Interrupted)) throw error;
+  console.error(error.message);
+  // What still waits in the tasks is not waited for.
+  process.exit(error.exitCode);
+}

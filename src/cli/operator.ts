@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { messageOf } from '../errors/index.js';
 import { CliError, type ExitCode } from './exit-codes.js';
 import { type CliIo, print, printable } from './io.js';
-import { addConfigOptions, type ConfigOptions, configFrom } from './options.js';
+import { addConfigSources, type ConfigOptions, configFrom } from './options.js';
 
 interface Options extends ConfigOptions {
   readonly admin?: string;
@@ -16,7 +16,7 @@ export function defineOperator(
   run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>,
   action: 'pause' | 'resume' | 'reload',
 ): void {
-  addConfigOptions(command)
+  addConfigSources(command)
     .argument('<plugin>', 'id of the plugin', (id: string) => {
       if (!/^[a-z][a-z0-9-]{0,39}$/.test(id)) throw new InvalidArgumentError('expected a plugin id.');
       return id;
@@ -27,7 +27,7 @@ export function defineOperator(
       }
       return url;
     })
-    .addHelpText('after', '\nThe token is admin.token of the configuration, such as PLUGIN_HOST_ADMIN_TOKEN.')
+    .addHelpText('after', '\nThe token is admin.token of the configuration, or of PLUGIN_HOST_ADMIN_TOKEN.')
     .action((plugin: string, options: Options) => run((io) => act(action, plugin, options, io)));
 }
 

@@ -25,11 +25,16 @@ const NAMED_FLAGS = [
 
 /** Adds `--config`, `--set` and the named flags. */
 export function addConfigOptions(command: Command): Command {
-  command
-    .option('-c, --config <file>', 'config file, JSON or YAML; may be given several times, later ones win', collect)
-    .option('--set <key=value>', 'set one option, such as --set grpc.port=8001; may be given several times', setting);
+  addConfigSources(command);
   for (const { flag, hint, doc } of NAMED_FLAGS) command.addOption(new Option(`--${flag} ${hint}`, doc));
   return command;
+}
+
+/** Adds `--config` and `--set`, for a command that needs little of the configuration. */
+export function addConfigSources(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'config file, JSON or YAML; may be given several times, later ones win', collect)
+    .option('--set <key=value>', 'set one option, such as --set grpc.port=8001; may be given several times', setting);
 }
 
 function setting(value: string, before: readonly string[] = []): string[] {
