@@ -1,4 +1,5 @@
 import { type ErrorCode, messageOf } from '../errors/index.js';
+import { MAX_PAUSE_MS } from '../limits/token-bucket.js';
 import type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 
 /** A failure that the daemon saw or decided itself, as an outcome. */
@@ -14,6 +15,23 @@ export function failed(
 /** The channel broke its promise not to reject. */
 export function channelThrew(thrown: unknown): { readonly ok: false; readonly failure: PluginFailure } {
   return failed('unknown', 'PLUGIN_THREW_UNKNOWN', `the channel to the plugin failed: ${messageOf(thrown)}`);
+}
+
+/**
+ * The outcome with no wait above MAX_PAUSE_MS: whoever repeats a call waits as long as the lane rests, and a mistaken
+ * Retry-After must not put off one create or delete for years.
+ */
+export function withBoundedWaits<T>(outcome: PluginOutcome<T>): PluginOutcome<T> {
+  if (!outcome.ok) return withBoundedWait(outcome);
+  if (!Array.isArray(outcome.value)) return outcome;
+  const items = outcome.value as readonly PluginOutcome<unknown>[];
+  return { ok: true, value: items.map((item) => (item.ok ? item : withBoundedWait(item))) as T };
+}
+
+function withBoundedWait<F extends { readonly failure: PluginFailure }>(outcome: F): F {
+  const { failure } = outcome;
+  if (failure.retryAfterMs === undefined || failure.retryAfterMs <= MAX_PAUSE_MS) return outcome;
+  return { ...outcome, failure: { ...failure, retryAfterMs: MAX_PAUSE_MS } };
 }
 
 /**

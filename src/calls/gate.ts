@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
-import { channelThrew, failed } from './failures.js';
+import { channelThrew, failed, withBoundedWaits } from './failures.js';
 import { type Blocked, CallLane, type LaneCall, type LaneLimits } from './lane.js';
 import { batchSize, methodTraits, timeoutMs } from './methods.js';
 import type {
@@ -153,7 +153,8 @@ class PluginGate implements Gate {
       this.#clock.now() + timeoutMs(method, this.#config),
     );
     options.onSent?.();
-    return { outcome: this.#plugin.call(method, args, { deadlineMs: boundMs, signal }), boundMs };
+    const outcome = this.#plugin.call(method, args, { deadlineMs: boundMs, signal }).then(withBoundedWaits);
+    return { outcome, boundMs };
   }
 
   /** A method without slot and token: bounded by its deadline alone. */

@@ -1,10 +1,9 @@
 import { backoffMs } from '../lib/backoff.js';
-import { MAX_PAUSE_MS } from '../limits/token-bucket.js';
 
 const BACKOFF = { initialMs: 1_000, maxMs: 60_000 };
 
 /**
- * How long a lane rests after a throttle: as long as the remote asked, at most an hour; where it named no time, a
+ * How long a lane rests after a throttle: as long as the remote asked (the gate cuts that to MAX_PAUSE_MS); where it named no time, a
  * back-off that grows with each throttle in a row. Calls that were on their way when the rest began are part of the
  * same throttle and do not make it grow.
  */
@@ -28,9 +27,7 @@ export class ThrottleBackoff {
       this.#inRow += 1;
       this.#rests += 1;
     }
-    return retryAfterMs === undefined
-      ? backoffMs(this.#inRow, BACKOFF, this.#random)
-      : Math.min(retryAfterMs, MAX_PAUSE_MS);
+    return retryAfterMs ?? backoffMs(this.#inRow, BACKOFF, this.#random);
   }
 
   /** The remote took a call sent at `mark`; ends the row unless it was sent before the last throttle. */

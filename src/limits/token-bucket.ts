@@ -5,7 +5,7 @@ import type { BucketSnapshot } from './types.js';
 /** Additions of fractions of a token may end a hair below a whole one; the hair is owed, not given away. */
 const EPSILON = 1e-9;
 
-/** No pause restored from a snapshot lasts longer than this, in milliseconds: a damaged one must not stop a plugin. */
+/** No pause lasts longer than this, in milliseconds, whatever a remote asks for or a damaged snapshot says. */
 export const MAX_PAUSE_MS = 3_600_000;
 
 export interface TokenBucketOptions {
