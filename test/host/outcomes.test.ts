@@ -69,6 +69,28 @@ test('a secret variable of the operator is masked in what an import throws', BOU
   assert.doesNotMatch(JSON.stringify(logs), /open-sesame/);
 });
 
+test('an async status or batchKey is told as what it is, and its rejection ends no process', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  writeTree(folder, {
+    'p.mjs': `export default { id: 'p', apiVersion: 1, taskTypes: ['x'], load: () => ({
+      async create() {}, async get() { return {}; }, async delete() {},
+      async status() { throw new Error('nobody sees this'); },
+      getMany: { maxBatch: 2, async batchKey() { throw new Error('nor this'); }, read: async () => [] } }) }`,
+  });
+  const { plugin } = await startHost(t, [{ source: `${folder}/p.mjs` }]);
+  const { pid } = plugin('p');
+  const now = { deadlineMs: undefined };
+  for (const outcome of [
+    await plugin('p').call('get', resourceArgs(1), now),
+    await plugin('p').call('batchKeys', { metas: [Buffer.from('1'), Buffer.from('2')] }, now),
+  ]) {
+    assert.equal(!outcome.ok && outcome.failure.code, 'PLUGIN_ANSWER_INVALID');
+    assert.match(outcome.ok ? '' : outcome.failure.message, /answered a promise/);
+  }
+  assert.equal((await plugin('p').call('delete', { ...resourceArgs(1), reason: '' }, now)).ok, true);
+  assert.equal(plugin('p').pid, pid);
+});
+
 test('secrets in a list of settings are masked by the name of the list', BOUND, async (t) => {
   const folder = tempFolder(t);
   writeTree(folder, {

@@ -104,11 +104,13 @@ export const METHODS: { readonly [M in PluginMethod]: Handler<M> } = {
   },
 
   async batchKeys(plugin, args) {
-    const keys = args.metas.map((meta) => plugin.getMany?.batchKey?.(decodeMeta(meta, plugin.metaCodec)));
-    for (const key of keys as unknown[]) {
+    const keys = args.metas.map((meta) => {
+      const key: unknown = plugin.getMany?.batchKey?.(decodeMeta(meta, plugin.metaCodec));
+      assertAnswersAtOnce('batchKey', key);
       if (typeof key !== 'string') throw new InvalidAnswer(`batchKey() answered ${show(key)}; expected a text`);
-    }
-    return { keys: keys as string[] };
+      return key;
+    });
+    return { keys };
   },
 };
 
@@ -174,7 +176,15 @@ function stateOf(
     return toPhaseState(read.resource, phaseContext(method, outputsWritten, parts, template));
   }
   const info: unknown = plugin.status(read);
+  assertAnswersAtOnce('status', info);
   return toPhaseState(info, phaseContext('status', outputsWritten, parts, template));
+}
+
+/** For methods that are not awaited. A rejection that nobody sees would end the process with every read. */
+function assertAnswersAtOnce(method: string, answer: unknown): void {
+  if (!(answer instanceof Promise)) return;
+  answer.catch(() => undefined);
+  throw new InvalidAnswer(`${method}() answered a promise; it must be a plain function without I/O, not async`);
 }
 
 function phaseContext(
