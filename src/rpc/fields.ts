@@ -2,7 +2,7 @@ import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
 import { takeMessage, takeMessages } from '../idl/wire.js';
-import type { TaskExecutionMetadata } from '../plugin-api/contexts.js';
+import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 
 /** Bounds on single fields of a request, in bytes. What a plugin or an engine keeps of them is kept a million times. */
 export interface FieldLimits {
@@ -18,6 +18,8 @@ export interface FieldLimits {
   /** TaskExecutionMetadata as a whole: labels, annotations, environment. */
   readonly metadataBytes: number;
   readonly handleBytes: number;
+  /** All secrets and configs of a Connection, names included. They are kept in memory with their task for a while. */
+  readonly connectionBytes: number;
   /** The reason of a Delete. */
   readonly reasonBytes: number;
   /** Handles, and plugins, that one Watch may name. */
@@ -32,6 +34,7 @@ export const DEFAULT_FIELD_LIMITS: FieldLimits = Object.freeze({
   uriBytes: 4096,
   metadataBytes: 256 * 1024,
   handleBytes: 32 * 1024,
+  connectionBytes: 256 * 1024,
   reasonBytes: 4096,
   watchEntries: 10_000,
 });
@@ -78,6 +81,16 @@ export function assertExecution(
   for (const [part, value] of Object.entries(id.task)) {
     assertText(`${field}.task_execution_id.task_id.${part}`, value, limits.nameBytes);
   }
+}
+
+/** A Connection of bearable size; `field` is where it came from. Throws REQUEST_TOO_LARGE. */
+export function assertConnection(field: string, connection: ConnectionInfo, limits: FieldLimits): ConnectionInfo {
+  let bytes = 0;
+  for (const map of [connection.secrets, connection.configs]) {
+    for (const [name, value] of Object.entries(map)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  }
+  assertSize(field, bytes, limits.connectionBytes);
+  return connection;
 }
 
 /** What routing and the checks of outputs need of a template. */

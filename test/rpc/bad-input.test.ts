@@ -86,6 +86,17 @@ test('a field beyond its bound is REQUEST_TOO_LARGE and says by how much', async
     ['Create', inExecution({ domain: 'x'.repeat(257) }), `${node}.execution_id.domain`],
     ['Create', inExecution({ name: 'x'.repeat(1025) }), `${node}.execution_id.name`],
     ['Create', createRequest({ metadata: { namespace: 'x'.repeat(257) } }), 'task.metadata.namespace'],
+    ['Create', createRequest({ connection: { secrets: { a: long } } }), 'task.connection'],
+    [
+      'Status',
+      codec('StatusRequest').encode({ handle: Buffer.from('h'), connection: { configs: { a: long } } }),
+      'connection',
+    ],
+    [
+      'Delete',
+      codec('DeleteRequest').encode({ handle: Buffer.from('h'), connection: { secrets: { [long]: 'a' } } }),
+      'connection',
+    ],
     ['Create', outputs(['x'.repeat(1025)]), 'task.template.interface.outputs'],
     ['Create', outputs(Array.from({ length: 1001 }, (_, i) => `o${i}`)), 'task.template.interface.outputs'],
   );

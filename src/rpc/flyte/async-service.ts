@@ -132,7 +132,7 @@ class AsyncService {
     const message = this.#dialect.codec(name).decode(request);
     const handle = assertHandle('resource_meta', message.resourceMeta, limits);
     const outputPrefix = assertText('output_prefix', message.outputPrefix ?? '', limits.uriBytes);
-    const hints = { outputPrefix, connection: connectionOf(message.connection) };
+    const hints = { outputPrefix, connection: connectionOf(message.connection, limits) };
     const taskType = assertText(
       'task_category.name',
       message.taskCategory?.name || message.taskType || '',

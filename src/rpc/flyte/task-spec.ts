@@ -3,6 +3,7 @@ import { readLiteralNames } from '../../idl/literal-map.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
 import {
+  assertConnection,
   assertExecution,
   assertSize,
   assertText,
@@ -26,10 +27,11 @@ export interface CreateFields {
 /** The embedded messages of a create request that are left encoded. */
 export const RAW_CREATE_FIELDS = ['template', 'taskExecutionMetadata'] as const;
 
-/** A decoded flyteidl2.core.Connection; Flyte 1 has none. */
-export function connectionOf(connection: Message | null | undefined): ConnectionInfo | undefined {
+/** A decoded flyteidl2.core.Connection; Flyte 1 has none. Throws REQUEST_TOO_LARGE. */
+export function connectionOf(connection: Message | null | undefined, limits: FieldLimits): ConnectionInfo | undefined {
   if (connection === null || connection === undefined) return undefined;
-  return { secrets: mapOf(connection.secrets), configs: mapOf(connection.configs) };
+  const info = { secrets: mapOf(connection.secrets), configs: mapOf(connection.configs) };
+  return assertConnection('connection', info, limits);
 }
 
 /** Translates what an engine sends to start a task. Template and inputs stay the bytes they came as. */
@@ -69,7 +71,7 @@ export class CreateReader {
       outputPrefix,
       metadata: execution,
       maxDatasetSizeBytes: nonNegative('max_dataset_size_bytes', fields.maxDatasetSizeBytes),
-      connection: connectionOf(fields.connection),
+      connection: connectionOf(fields.connection, this.#limits),
     };
   }
 

@@ -111,7 +111,8 @@ class NativeService {
     const message = this.#idl.codec('pluginhost.v1.DeleteRequest').decode(request);
     const handle = assertHandle('handle', message.handle, this.#limits);
     const reason = assertText('reason', message.reason, this.#limits.reasonBytes);
-    await this.#tasks.delete(handle, reason, { outputPrefix: '', connection: connectionOf(message.connection) }, call);
+    const connection = connectionOf('connection', message.connection, this.#limits);
+    await this.#tasks.delete(handle, reason, { outputPrefix: '', connection }, call);
     return EMPTY;
   }
 
@@ -131,7 +132,7 @@ class NativeService {
     const outputPrefix = assertText('output_prefix', message.outputPrefix, this.#limits.uriBytes);
     return {
       handle: assertHandle('handle', message.handle, this.#limits),
-      hints: { outputPrefix, connection: connectionOf(message.connection) },
+      hints: { outputPrefix, connection: connectionOf('connection', message.connection, this.#limits) },
     };
   }
 }

@@ -5,6 +5,7 @@ import type { AttemptIdentity } from '../../model/attempt-key.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
 import {
+  assertConnection,
   assertExecution,
   assertSize,
   assertText,
@@ -15,10 +16,14 @@ import {
 } from '../fields.js';
 import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
 
-/** A decoded pluginhost.v1.Connection. */
-export function connectionOf(connection: Message | null | undefined): ConnectionInfo | undefined {
+/** A decoded pluginhost.v1.Connection. Throws REQUEST_TOO_LARGE. */
+export function connectionOf(
+  field: string,
+  connection: Message | null | undefined,
+  limits: FieldLimits,
+): ConnectionInfo | undefined {
   if (connection === null || connection === undefined) return undefined;
-  return { secrets: connection.secrets, configs: connection.configs };
+  return assertConnection(field, { secrets: connection.secrets, configs: connection.configs }, limits);
 }
 
 /** Translates pluginhost.v1.TaskSpec. Template and inputs stay the bytes they came as. */
@@ -61,7 +66,7 @@ export class TaskSpecReader {
       outputPrefix: spec.outputPrefix,
       metadata: execution,
       maxDatasetSizeBytes: nonNegative('task.max_dataset_size_bytes', spec.maxDatasetSizeBytes),
-      connection: connectionOf(spec.connection),
+      connection: connectionOf('task.connection', spec.connection, this.#limits),
     };
   }
 }

@@ -125,6 +125,15 @@ for (const protocol of PROTOCOLS) {
   });
 }
 
+test('Flyte 2: a Connection that is too large to be kept is INVALID_ARGUMENT', async (t) => {
+  const flyte = await startFlyte(t);
+  const connection = { secrets: mapField(FLYTE2, { token: 'x'.repeat(1 << 20) }) };
+  const { error, details } = await flyte.async(FLYTE2, 'CreateTask', createRequest(FLYTE2, { connection }));
+  assert.equal(error?.code, status.INVALID_ARGUMENT);
+  assert.equal(details?.errorInfo?.metadata.field, 'connection');
+  assert.ok(!error.details.includes('xxx'));
+});
+
 test("Flyte 2: a Connection's secrets and configs reach the use case", async (t) => {
   const flyte = await startFlyte(t);
   const connection = {
