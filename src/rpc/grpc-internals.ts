@@ -1,9 +1,9 @@
-import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 /**
- * Two facts that grpc-js knows and has no API for. Both answer "unknown" where a later grpc-js is built otherwise; the
- * tests of Create's delivery and of the drain fail then.
+ * What grpc-js knows and has no API for. All answer "unknown" where a later grpc-js is built otherwise; the tests of
+ * Create's delivery, of long deadlines and of the drain fail then.
  */
 
 /**
@@ -14,6 +14,12 @@ export function http2StreamOf(call: unknown): ServerHttp2Stream | undefined {
   return typeof stream === 'object' && stream !== null && 'rstCode' in stream
     ? (stream as ServerHttp2Stream)
     : undefined;
+}
+
+/** The HTTP/2 servers below a server: a header can be mended before grpc-js reads it only there. */
+export function http2ServersOf(server: Server): Http2Server[] {
+  const servers = (server as unknown as { http2Servers?: unknown }).http2Servers;
+  return servers instanceof Map ? [...(servers.keys() as Iterable<Http2Server>)] : [];
 }
 
 /** The open sessions of a server: a GOAWAY that still lets calls under way in can be sent only there. */

@@ -4,12 +4,13 @@ import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinit
 import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
-import { sessionClosed, sessionsOf } from './grpc-internals.js';
+import { http2ServersOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
 import { Listener } from './listener.js';
 import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
 import { DEFAULT_RPC_OPTIONS, type RpcLimits } from './options.js';
 import { Reflection } from './reflection.js';
+import { cutTimeout } from './timeout-header.js';
 
 export interface RpcServerOptions extends Partial<RpcLimits> {
   /** Address to listen on; a host name is resolved once. */
@@ -77,6 +78,9 @@ export class RpcServer {
       options.reflection && new Reflection(options.reflection, [...names, Health.SERVICE], options.maxStreams);
     this.#reflection?.addToServer(this.#server);
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    for (const server of http2ServersOf(this.#server)) {
+      server.prependListener('stream', (_stream, headers) => cutTimeout(headers));
+    }
     this.#listener = new Listener(options, (socket) => this.#injector.injectConnection(socket));
   }
 

@@ -120,6 +120,26 @@ test('a longer deadline than the maximum is cut to it', async (t) => {
   await held.undelivered;
 });
 
+test('a deadline beyond what the transport can reckon is cut to the maximum as well', async (t) => {
+  const { port, tasks } = await startServer(t, { maxDeadlineMs: 60_000 });
+  // Long enough for a timer that ran over to cut the call.
+  tasks.before = () => new Promise((resolve) => setTimeout(resolve, 50));
+  for (const timeout of ['597H', '35792M', '2147484S', '99999999H', '99999999m']) {
+    const startedAt = Date.now();
+    const { stream } = http2Call(t, port, 'Create', createRequest(), {}, { 'grpc-timeout': timeout });
+    let code: unknown;
+    for (const event of ['response', 'trailers']) {
+      stream.on(event, (headers) => {
+        code = headers['grpc-status'] ?? code;
+      });
+    }
+    await once(stream.resume(), 'close');
+    assert.equal(code, String(status.OK), timeout);
+    const { deadlineMs } = tasks.scopes.at(-1)!;
+    assert.ok(deadlineMs >= startedAt + 60_000 && deadlineMs <= Date.now() + 60_000, timeout);
+  }
+});
+
 test('a Create whose answer cannot be encoded is an error to the caller, and undelivered', async (t) => {
   const fixture = await startServer(t);
   fixture.tasks.createState = phaseState('UNDEFINED');
