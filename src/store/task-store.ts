@@ -2,15 +2,15 @@
 import { HostError } from '../errors/index.js';
 import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
-import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
-import type { TaskIdentity } from '../model/handle.js';
+import type { AttemptKey, TaskId } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
-import type { NodeAttempt, ReadFailure, TaskPayload, TaskRecord, TaskStage } from '../model/task-record.js';
+import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
+import { type Entry, type NewTask, newEntry } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { HandleIndex, StageCounts } from './indexes.js';
 import { Tombstones } from './tombstones.js';
@@ -27,26 +27,6 @@ export interface TaskStoreOptions {
   /** Changes held for Watch. */
   readonly watchRing: number;
 }
-
-/** What a new record starts from. */
-export interface NewTask {
-  readonly identity: TaskIdentity;
-  readonly stage: TaskStage;
-  readonly state: PhaseState;
-  readonly meta?: Buffer;
-  readonly outputPrefix: string;
-  readonly payload?: TaskPayload;
-  readonly node?: NodeAttempt | undefined;
-  readonly connection?: ConnectionInfo | undefined;
-  readonly connectionUntilMs?: number;
-  readonly answeredHandle?: Buffer;
-  readonly adopted?: boolean;
-  /** What callers know of a record that this one takes the place of. */
-  readonly seen?: Pick<TaskRecord, 'phaseVersion'> & Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs'>>;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-type Entry = Mutable<TaskRecord>;
 
 /** What the store tells the rest, synchronously, after it has changed a record. */
 export interface TaskStoreEvents {
@@ -138,34 +118,8 @@ export class TaskStore {
   }
 
   insert(task: NewTask): TaskRecord {
-    const now = this.#options.clock.now();
-    const { identity } = task;
-    const id = taskIdOf(identity.key, identity.incarnation);
-    const entry: Entry = {
-      id,
-      identity,
-      stage: task.stage,
-      meta: task.meta,
-      outputPrefix: task.outputPrefix,
-      payload: task.payload,
-      node: task.node,
-      requirements: undefined,
-      connection: task.connection,
-      connectionUntilMs: task.connectionUntilMs ?? 0,
-      state: task.state,
-      phaseVersion: task.seen?.phaseVersion ?? 0,
-      observedAtMs: undefined,
-      consecutiveFailures: 0,
-      lastFailure: undefined,
-      answeredHandle: undefined,
-      createdAtMs: identity.createdAtMs,
-      liveSinceMs: identity.createdAtMs,
-      lastAskedAtMs: now,
-      confirmed: task.seen?.confirmed ?? task.adopted ?? false,
-      undeliveredAtMs: task.seen?.undeliveredAtMs,
-      adopted: task.adopted ?? false,
-      encoded: [],
-    };
+    const entry = newEntry(task, this.#options.clock.now());
+    const { id, identity } = entry;
     if (this.#unfinished.has(id) || this.#finished.has(id)) {
       throw new HostError('INTERNAL', `task ${id} is in the store already`);
     }

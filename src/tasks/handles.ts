@@ -4,6 +4,7 @@ import { type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { newEntry } from '../store/entry.js';
 import { adoptTask } from './adopt.js';
 import type { TasksDeps } from './deps.js';
 import { errorOf } from './failures.js';
@@ -136,7 +137,8 @@ export class Handles {
   /** A record for an answer only: the incarnation of this handle was deleted. */
   #deleted(bytes: Buffer): TaskRecord {
     const { identity } = decodeHandle(bytes);
-    return deletedRecord(bytes, identity, DELETED);
+    const task = { identity, stage: 'over', state: DELETED, outputPrefix: '', adopted: true } as const;
+    return { ...newEntry(task, identity.createdAtMs), answeredHandle: bytes };
   }
 }
 
@@ -173,34 +175,6 @@ function foreignIdentity(
     quotaNamespace: '',
     createdAtMs: Math.round(nowMs),
     outputNames: undefined,
-  };
-}
-
-function deletedRecord(bytes: Buffer, identity: Handle['identity'], state: TaskRecord['state']): TaskRecord {
-  return {
-    id: taskIdOf(identity.key, identity.incarnation),
-    identity,
-    stage: 'over',
-    meta: undefined,
-    outputPrefix: '',
-    payload: undefined,
-    node: undefined,
-    requirements: undefined,
-    connection: undefined,
-    connectionUntilMs: 0,
-    state,
-    phaseVersion: 0,
-    observedAtMs: undefined,
-    consecutiveFailures: 0,
-    lastFailure: undefined,
-    answeredHandle: bytes,
-    createdAtMs: identity.createdAtMs,
-    liveSinceMs: identity.createdAtMs,
-    lastAskedAtMs: identity.createdAtMs,
-    confirmed: true,
-    undeliveredAtMs: undefined,
-    adopted: false,
-    encoded: [],
   };
 }
 
