@@ -30,8 +30,6 @@ export interface TaskStoreOptions {
 
 /** What the store tells the rest, synchronously, after it has changed a record. */
 export interface TaskStoreEvents {
-  /** The record is over now, or was removed; whatever it held can be let go. Called once per record. */
-  ended?(task: TaskRecord): void;
   /** The journal could not take an entry that nobody awaits. */
   journalFailed?(error: unknown): void;
 }
@@ -291,12 +289,7 @@ export class TaskStore {
     // The ring refers to the record for a while yet; its outputs may be megabytes, and nobody may ask for them any more.
     entry.state = { ...entry.state, outputs: { kind: 'none' } };
     if (entry.meta !== undefined) this.letGo(entry);
-    const wasOver = entry.stage === 'over';
-    if (!this.#finished.delete(entry.id)) {
-      if (!this.#unfinished.delete(entry.id)) return;
-      this.#unlink(entry);
-    }
-    if (!wasOver) this.#events.ended?.(entry);
+    if (!this.#finished.delete(entry.id) && this.#unfinished.delete(entry.id)) this.#unlink(entry);
   }
 
   /**
@@ -339,7 +332,6 @@ export class TaskStore {
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
     this.#finished.set(entry.id, entry);
-    this.#events.ended?.(entry);
   }
 
   #moveTo(entry: Entry, stage: TaskStage): void {

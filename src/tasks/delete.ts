@@ -36,9 +36,7 @@ export async function deleteTask(
   }
   const { identity, meta } = found.handle;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
-  if (meta !== undefined && !deletes.has(taskIdOf(identity.key, identity.incarnation))) {
-    deps.store.assertOwable(deletes.size);
-  }
+  if (meta !== undefined) deps.store.assertOwable(deletes.size);
   deps.store.tombstones.set(identity.key, identity.incarnation);
   if (meta === undefined) return;
   await deletes.owe({

@@ -43,10 +43,6 @@ export class DoTask {
     );
   }
 
-  get running(): number {
-    return this.#running.size;
-  }
-
   async #run(key: AttemptKey, spec: TaskSpec, deadlineMs: number): Promise<PhaseState> {
     const plugin = this.#deps.host.route(spec.taskType, spec.taskTypeVersion);
     if (plugin.kind !== 'sync') {

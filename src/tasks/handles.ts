@@ -6,6 +6,7 @@ import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { newEntry } from '../store/entry.js';
 import { adoptTask } from './adopt.js';
+import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { errorOf } from './failures.js';
 import { runtimeOf } from './runtime.js';
@@ -22,9 +23,11 @@ export type Found =
 /** Finds tasks by handle and takes up those that memory does not hold (rule 7). */
 export class Handles {
   readonly #deps: TasksDeps;
+  readonly #deletes: DeleteList;
 
-  constructor(deps: TasksDeps) {
+  constructor(deps: TasksDeps, deletes: DeleteList) {
     this.#deps = deps;
+    this.#deletes = deletes;
   }
 
   /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
@@ -43,8 +46,10 @@ export class Handles {
     runtimeOf(this.#deps.runtimes, handle.identity.plugin);
     const ended = store.tombstones.last(handle.identity.key) ?? 0;
     const current = store.current(handle.identity.key)?.identity.incarnation ?? 0;
-    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current) {
-      return { kind: 'deleted', id: taskIdOf(handle.identity.key, handle.identity.incarnation) };
+    const id = taskIdOf(handle.identity.key, handle.identity.incarnation);
+    // A delete may be owed for longer than its tombstone lasts.
+    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current || this.#deletes.has(id)) {
+      return { kind: 'deleted', id };
     }
     return { kind: 'unknown', handle };
   }

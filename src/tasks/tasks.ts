@@ -38,7 +38,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const orphans = new Orphans(deps);
   const unclear = new UnclearCreates(deps, deletes);
   const creates = new CreateTask(deps, { deletes, orphans, reads, unclear });
-  const handles = new Handles(deps);
+  const handles = new Handles(deps, deletes);
   const doing = new DoTask(deps);
   let loadReport: LoadReport | undefined;
 

@@ -84,11 +84,11 @@ export class UnclearCreates {
     return this.#entries.has(id);
   }
 
-  /** Takes on a task that is about to end; its payload must still be there. */
+  /** Takes on a task that is about to end; without its payload it can only be listed. */
   add(task: TaskRecord, lastError: ReadFailure): void {
     const { clock, options, events } = this.#deps;
     const { id, identity, connection, connectionUntilMs } = task;
-    const args = createArgs(task, clock.now());
+    const args = task.payload === undefined ? undefined : { ...createArgs(task, clock.now()), connection: undefined };
     const entry: Entry = {
       id,
       identity,
@@ -97,10 +97,10 @@ export class UnclearCreates {
       nextLookMs: undefined,
       leftBecause: undefined,
       lastError,
-      args: { ...args, connection: undefined },
+      args,
       connection,
       connectionUntilMs,
-      bytes: payloadBytes(args),
+      bytes: args === undefined ? 0 : payloadBytes(args),
     };
     for (const oldest of this.#entries.values()) {
       if (this.#entries.size < options.maxUnclear) break;
@@ -110,7 +110,8 @@ export class UnclearCreates {
     this.#entries.set(id, entry);
     this.#bytes += entry.bytes;
     events.createUnclear?.(id, identity.plugin, lastError.code, lastError.message);
-    if (options.unclearLooks === 0) this.#leave(entry, 'tasks.unclearCreateLooks is 0');
+    if (args === undefined) this.#leave(entry, 'its inputs are no longer kept');
+    else if (options.unclearLooks === 0) this.#leave(entry, 'tasks.unclearCreateLooks is 0');
     else if (this.#bytes > options.maxUnclearBytes) this.#leave(entry, 'the list holds too many inputs already');
     else this.#work.add(entry, this.#later(entry));
   }

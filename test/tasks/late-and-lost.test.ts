@@ -433,3 +433,21 @@ test('a task that is deleted while its create is unclear and the remote is down 
   assert.equal(h.plugin.count('delete'), 1);
   await h.stop();
 });
+
+test('a task whose delete is owed for longer than it is remembered stays deleted, and is not polled again', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await h.clock.advance(25 * 3_600_000);
+  const reads = h.plugin.count('get');
+  const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
+  assert.equal(state.error?.code, 'TASK_DELETED');
+  await h.clock.advance(120_000);
+  assert.equal(h.plugin.count('get'), reads);
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(again.task.identity.incarnation, 2, 'its idempotency key is not used again');
+  await h.stop();
+});

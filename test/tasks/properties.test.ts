@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseRank, phaseState } from '../../src/model/phase-state.js';
 import type { PluginOutcome } from '../../src/model/plugin-call.js';
+import type { WatchReader } from '../../src/model/watch.js';
 import { isTerminal, type Phase } from '../../src/plugin-api/phase.js';
 import { created, fail, type Harness, HINTS, makeHarness, ok } from './harness.js';
 
@@ -137,6 +138,38 @@ class Watcher {
   }
 }
 
+/** Follows Watch: what it tells of a handle goes forwards, and the last thing told is its end. */
+class Follower {
+  readonly #last = new Map<string, { version: number; ended: boolean }>();
+  readonly #reader: WatchReader;
+  readonly #done: Promise<void>;
+
+  constructor(h: Harness) {
+    this.#reader = h.tasks.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
+    this.#done = this.#follow();
+    // What it found is thrown at the end, to the property.
+    this.#done.catch(() => undefined);
+  }
+
+  async #follow(): Promise<void> {
+    for (let event = await this.#reader.next(); event !== undefined; event = await this.#reader.next()) {
+      assert.notEqual(event.kind, 'lagged');
+      if (event.kind !== 'change') continue;
+      const { handle, task, deleted } = event.change;
+      const name = handle.toString('hex');
+      const version = task.phaseVersion;
+      assert.ok(version >= (this.#last.get(name)?.version ?? 0), 'the version went back');
+      this.#last.set(name, { version, ended: deleted || isTerminal(task.state.phase) });
+    }
+  }
+
+  async end(h: Harness): Promise<void> {
+    h.tasks.drain();
+    await this.#done;
+    for (const { ended } of this.#last.values()) assert.ok(ended, 'the end of a task was not told');
+  }
+}
+
 /** Two tasks that live before anything else happens: only reads that fail across tasks make an outage. */
 const PRELUDE: readonly Command[] = ['e', 'f'].map((one) => ({ kind: 'create', key: one, undelivered: false }));
 
@@ -144,6 +177,7 @@ async function run(commands: readonly Command[]): Promise<Remote> {
   const h = await makeHarness({ config: LIMITS, options: { orphanGraceMs: 120_000, createBudgetMs: 20_000 } });
   const remote = new Remote(h);
   const watcher = new Watcher();
+  const follower = new Follower(h);
   const handles = new Map<string, Buffer>();
   const pending: Promise<unknown>[] = [];
   const background = (work: Promise<unknown>) => pending.push(work.catch(() => undefined));
@@ -221,6 +255,7 @@ async function run(commands: readonly Command[]): Promise<Remote> {
     assert.ok(job.deleted || isTerminal(job.phase), `job ${id} is left in ${job.phase}, billing unseen`);
   }
   assertWithinLimits(remote.calls);
+  await follower.end(h);
   await h.stop();
   assert.equal(h.clock.pending, 0, 'timers are left behind');
   return remote;
