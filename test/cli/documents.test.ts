@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -16,10 +16,10 @@ import { folderWith } from './support.js';
 const MAIN = compiled('src/main.ts');
 const README = readFileSync(fromRoot('README.md'), 'utf8');
 
-/** The code block of the README whose first line is this comment. */
-function block(firstLine: string): string {
-  const found = [...README.matchAll(/```\w+\n([\s\S]*?)```/g)].map(([, text]) => text as string);
-  const match = found.find((text) => text.startsWith(`${firstLine}\n`));
+/** The code block of a document whose first line begins with this comment. */
+function block(firstLine: string, document = README): string {
+  const found = [...document.matchAll(/```\w+\n([\s\S]*?)```/g)].map(([, text]) => text as string);
+  const match = found.find((text) => text.startsWith(firstLine));
   assert.ok(match, `no code block starts with ${firstLine}`);
   return match;
 }
@@ -76,6 +76,36 @@ describe('README', () => {
         assert.ok(existsSync(path.join(path.dirname(fromRoot(file)), target as string)), `${file}: ${target}`);
       }
     }
+  });
+});
+
+describe('docs/writing-plugins.md', () => {
+  const text = readFileSync(fromRoot('docs/writing-plugins.md'), 'utf8');
+
+  it('shows a plugin and a test of it that passes when both are pasted, and a file that loads as the daemon loads it', async (t) => {
+    const cwd = folderWith(t, {
+      'queue.mjs': block('// queue.mjs', text),
+      'queue.test.mjs': block('// queue.test.mjs', text),
+    });
+    mkdirSync(path.join(cwd, 'node_modules'));
+    symlinkSync(fromRoot('.'), path.join(cwd, 'node_modules', 'webapi-plugin-host'), 'dir');
+    // Inside a test run Node's runner would report to its parent instead of printing.
+    const tested = await runNode(t, ['--test', 'queue.test.mjs'], { cwd, env: { NODE_TEST_CONTEXT: undefined } });
+    assert.equal(tested.code, 0, tested.stdout);
+    assert.match(tested.stdout, /pass 1\b/);
+    const set = ['--set', 'plugins.queue.source=./queue.mjs'];
+    const skipped = await runNode(t, [MAIN, 'check', ...set], { cwd });
+    assert.match(skipped.stdout, /^queue +SKIPPED [\s\S]*neither settings\.url nor QUEUE_URL is set/m);
+    const loaded = await runNode(t, [MAIN, 'check', ...set], { cwd, env: { QUEUE_URL: 'http://127.0.0.1:1' } });
+    assert.match(loaded.stdout, /^queue +SERVING +1\.0\.0 +query \(v1, v2\), report +.*2\/s, 10/m);
+  });
+
+  it('names every method of the contract', () => {
+    const source = readFileSync(fromRoot('src/plugin-api/plugin.ts'), 'utf8');
+    const body = /export interface AsyncPlugin[\s\S]*?\n}\n/.exec(source)?.[0] ?? '';
+    const methods = [...body.matchAll(/^ {2}(\w+)\??[(:]/gm)].map(([, name]) => name as string);
+    assert.ok(methods.length >= 9 && methods.includes('create'));
+    for (const name of methods) assert.ok(text.includes(name), name);
   });
 });
 
