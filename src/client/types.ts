@@ -155,7 +155,7 @@ export interface PluginLimits {
 }
 
 export interface WaitOptions extends HandleOptions {
-  /** Gives up after so many milliseconds with DEADLINE_EXCEEDED; waits for ever unless given. */
+  /** Gives up after so many milliseconds (24 days at most) with DEADLINE_EXCEEDED; waits for ever unless given. */
   readonly timeoutMs?: number;
   /** Called with every state seen, the first and the last included. */
   readonly onStatus?: (status: TaskStatus) => void;

@@ -3,6 +3,9 @@ import type { Client } from './client.js';
 import { PluginHostError } from './error.js';
 import type { TaskStatus, WaitOptions } from './types.js';
 
+/** A longer one would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 function deleted(): PluginHostError {
   return new PluginHostError('the task was deleted while it was waited for', 'CANCELLED', {
     errorInfo: { reason: 'TASK_DELETED', domain: 'pluginhost', metadata: {} },
@@ -17,7 +20,7 @@ export async function waitForEnd(client: Client, handle: Uint8Array, options: Wa
   const { timeoutMs, signal, onStatus, ...hints } = options;
   const stop = new AbortController();
   const abort = () => stop.abort();
-  const timer = timeoutMs === undefined ? undefined : setTimeout(abort, timeoutMs);
+  const timer = timeoutMs === undefined ? undefined : setTimeout(abort, Math.min(timeoutMs, LONGEST_TIMER_MS));
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();
   const seen = (status: TaskStatus): boolean => {

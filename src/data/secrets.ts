@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { HostError } from '../errors/index.js';
@@ -31,9 +32,12 @@ const PASSED_OVER = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG']);
 
 async function readSecretFile(file: string): Promise<string | undefined> {
   try {
-    const handle = await open(file, 'r');
+    // A pipe would hold up the reader until somebody writes to it.
+    const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const { size } = await handle.stat();
+      const stat = await handle.stat();
+      if (!stat.isFile()) return undefined;
+      const { size } = stat;
       if (size > MAX_FILE_BYTES) {
         throw new HostError('DATA_TOO_LARGE', `The secret file ${file} has ${size} bytes; at most 1 MiB is read.`);
       }

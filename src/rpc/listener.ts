@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { HostError, messageOf } from '../errors/index.js';
 
@@ -59,7 +58,9 @@ export class Listener {
 
   /** Resolves when every connection is closed. */
   async closed(): Promise<void> {
-    await Promise.all([...this.#sockets].map((socket) => once(socket, 'close')));
+    // Not `once` of node:events, which rejects where an error comes before the close.
+    const closing = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+    await Promise.all(closing);
   }
 
   destroyConnections(): void {

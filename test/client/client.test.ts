@@ -193,7 +193,7 @@ test('waitForEnd ends when the task is deleted, the time is up, or the caller gi
     message: /within 30 ms/,
   });
   const stop = new AbortController();
-  const given = client.waitForEnd(handle, { signal: stop.signal });
+  const given = client.waitForEnd(handle, { signal: stop.signal, timeoutMs: 2 ** 31 });
   await until(() => fixture.tasks.ring.readers.size === 1);
   stop.abort();
   await assert.rejects(given, { code: 'CANCELLED' });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -87,9 +88,11 @@ test('neither inspecting nor serializing a manager shows a secret', () => {
   assert.doesNotMatch(inspect(secrets, { depth: 9, showHidden: true }) + JSON.stringify(secrets), /hunter2/);
 });
 
-test('a folder in place of the file counts as absent, a rotated file is read anew', async () => {
+test('a folder or a pipe in place of the file counts as absent, a rotated file is read anew', async () => {
   await mkdir(path.join(dir, 'Db', 'folder'));
   await assert.rejects(manager().get('Db', 'folder'), /is in none of/);
+  execFileSync('mkfifo', [path.join(dir, 'Db', 'pipe')]);
+  await assert.rejects(manager().get('Db', 'pipe'), /is in none of/);
   const secrets = manager();
   const file = path.join(dir, 'small', 'rotating');
   await writeFile(file, 'old');
