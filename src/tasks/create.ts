@@ -71,10 +71,10 @@ export class CreateTask {
 
   async create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView> {
     const { store, host, clock, options } = this.#deps;
-    const plugin = host.route(spec.taskType, spec.taskTypeVersion);
     const key = attemptKeyOf(spec.attempt);
     let task = store.current(key) ?? adoptEnded(this.#deps, key);
-    if (task === undefined) task = await this.#accept(spec, plugin);
+    // A repeat is answered whatever became of the plugin meanwhile.
+    if (task === undefined) task = await this.#accept(spec, host.route(spec.taskType, spec.taskTypeVersion));
     else {
       store.asked(task, false);
       await this.#accepting.get(task.id);

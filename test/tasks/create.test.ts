@@ -362,3 +362,18 @@ test('a task of a sync plugin is run in the background and ends with its result'
   assert.equal(wrong.task.state.error?.code, 'PLUGIN_ANSWER_INVALID');
   await h.stop();
 });
+
+test('a repeat answers the same bytes also when the task type is served no more', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  h.plugin.taskTypes = [];
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual(again.handle, first.handle);
+  await assert.rejects(
+    settle(h.clock, h.tasks.create(h.spec('b'), h.scope())),
+    (error) => HostError.is(error) && error.code === 'TASK_TYPE_UNKNOWN',
+  );
+  await h.stop();
+});

@@ -1,3 +1,4 @@
+import { HostError } from '../../src/errors/index.js';
 import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
 import { type Journal, memoryJournal } from '../../src/journal/journal.js';
@@ -147,7 +148,10 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   const host = {
     plugins: () => [plugin],
     plugin: (id: string) => (id === plugin.id ? plugin : undefined),
-    route: () => plugin,
+    route: (name: string) => {
+      if (plugin.taskTypes.some((served) => served.name === name)) return plugin;
+      throw new HostError('TASK_TYPE_UNKNOWN', `no plugin serves ${name}`);
+    },
   } as unknown as PluginHost;
   const faults: unknown[] = [];
   const written: { prefix: string; bytes: Buffer }[] = [];
