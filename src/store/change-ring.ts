@@ -140,7 +140,7 @@ export class ChangeRing {
   }
 }
 
-/** How many changes a reader may pass over in one go before it lets others run. */
+/** How many changes or tasks a reader may pass over in one go before it lets others run. */
 const SCAN_LIMIT = 10_000;
 
 class RingReader implements WatchReader {
@@ -174,9 +174,9 @@ class RingReader implements WatchReader {
   async next(): Promise<WatchEvent | undefined> {
     for (;;) {
       if (this.#closed) return undefined;
-      const event = this.#lagged() ?? this.#fromCurrent() ?? this.#fromRing();
+      const event = this.#lagged() ?? (this.#current === undefined ? this.#fromRing() : this.#fromCurrent());
       if (event !== undefined) return event;
-      if (this.#after < this.#ring.newest) {
+      if (this.#current !== undefined || this.#after < this.#ring.newest) {
         await new Promise((resolve) => setImmediate(resolve));
         continue;
       }
@@ -216,7 +216,7 @@ class RingReader implements WatchReader {
   }
 
   #fromCurrent(): WatchEvent | undefined {
-    while (this.#current !== undefined) {
+    for (let scanned = 0; this.#current !== undefined && scanned < SCAN_LIMIT; scanned++) {
       const next = this.#current.next();
       if (next.done === true) {
         this.#current = undefined;

@@ -83,7 +83,6 @@ export function createTasks(deps: TasksDeps): TasksControl {
     getMetrics: (bytes, request, hints, scope) => getMetrics(deps, handles, bytes, request, hints, scope),
 
     remoteDown: (plugin) => deps.runtimes.get(plugin)?.refresher.remoteDown === true,
-    kindOf: (taskType, version) => deps.host.route(taskType, version).kind,
     adoptForeign: (bytes, taskType, version, hints, scope) =>
       handles.adoptForeign(bytes, taskType, version, hints, scope),
 

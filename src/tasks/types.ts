@@ -140,6 +140,4 @@ export interface Tasks {
   ): Promise<void>;
   /** Whether the remote of this plugin is taken to be down; part of every TaskStatus. */
   remoteDown(plugin: string): boolean;
-  /** Whether `do` serves this task type (a sync plugin). */
-  kindOf(taskType: string, taskTypeVersion: number): 'async' | 'sync';
 }

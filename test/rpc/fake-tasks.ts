@@ -162,8 +162,4 @@ export class FakeTasks implements Tasks {
   remoteDown(plugin: string): boolean {
     return this.down.has(plugin);
   }
-
-  kindOf(): 'async' {
-    return 'async';
-  }
 }

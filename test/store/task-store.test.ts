@@ -292,3 +292,24 @@ test('an evicted task is let go by the ring, and a reader behind it is told', as
   const second = await reader.next();
   assert.ok(second?.kind === 'change' && second.change.task.identity.key === 'b');
 });
+
+test('a reader that starts from the current tasks lets others run while it passes over those it does not want', async () => {
+  const { store } = makeStore();
+  for (let i = 0; i < 25_000; i++) addLive(store, `other-${i}`, 'other');
+  const wanted = addLive(store, 'wanted');
+  const reader = store.watch({ ...ALL, plugins: ['demo'], includeCurrent: true });
+  let turns = 0;
+  let found = false;
+  const next = reader.next().then((event) => {
+    found = true;
+    return event;
+  });
+  while (!found) {
+    turns += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.ok(turns >= 2, `${turns} turns`);
+  const event = await next;
+  assert.ok(event?.kind === 'change' && event.change.task === wanted);
+  reader.close();
+});
