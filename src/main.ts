@@ -15,7 +15,8 @@ process.on('SIGTERM', () => signals.raise('SIGTERM'));
 // A reader that went away (`plugin-host plugins | head -1`) ends the output, not in a stack trace.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') exitNow(0);
-  throw error;
+  process.stderr.write(`plugin-host: standard output cannot be written: ${error.message}\n`);
+  exitNow(1);
 });
 
 process.on('uncaughtException', (error) => {
@@ -26,22 +27,23 @@ process.on('uncaughtException', (error) => {
 const { runCli } = await import('./cli/program.js');
 const { packageVersion } = await import('./cli/version.js');
 
-// Standard output and error are synchronous for files, pipes and terminals on POSIX: nothing written is lost here.
-exitNow(
-  await runCli(
-    process.argv.slice(2),
-    {
-      env: process.env,
-      cwd: process.cwd(),
-      // Opened by whoever asks for it.
-      get stdin() {
-        return process.stdin;
-      },
-      stdout: process.stdout,
-      stderr: process.stderr,
-      signals,
-      atExit: (fn) => void process.once('exit', fn),
+const exitCode = await runCli(
+  process.argv.slice(2),
+  {
+    env: process.env,
+    cwd: process.cwd(),
+    // Opened by whoever asks for it.
+    get stdin() {
+      return process.stdin;
     },
-    packageVersion(),
-  ),
+    stdout: process.stdout,
+    stderr: process.stderr,
+    signals,
+    atExit: (fn) => void process.once('exit', fn),
+  },
+  packageVersion(),
 );
+// Standard output and error are synchronous for files, pipes and terminals on POSIX: nothing written is lost here. What
+// could not be written (a full disk) is told one turn later.
+await new Promise((resolve) => setImmediate(resolve));
+exitNow(exitCode);

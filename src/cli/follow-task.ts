@@ -118,7 +118,9 @@ async function askWhatNow(
 ): Promise<'delete' | 'leave' | 'go on'> {
   const { io, progress, signals, deleteOnInterrupt } = options;
   if (deleteOnInterrupt) return 'delete';
-  const canAsk = signal === 'SIGINT' && io.stdin.isTTY === true && io.stderr.isTTY === true && !options.json;
+  const terminal = io.stdin.isTTY === true && io.stderr.isTTY === true;
+  // Inputs may have come from the terminal, up to its end.
+  const canAsk = signal === 'SIGINT' && terminal && !io.stdin.readableEnded && !options.json;
   if (!canAsk) return 'leave';
   progress.pause();
   const giveUp = new AbortController();

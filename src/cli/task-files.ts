@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { parseDocument } from 'yaml';
 import { makeLiteralCodec } from '../data/literal-codec.js';
 import { readTaskInterface } from '../data/task-interface.js';
@@ -8,6 +9,7 @@ import type { Idl } from '../idl/idl.js';
 import { buildLiteralMap, readNamedLiterals } from '../idl/literal-map.js';
 import type { LiteralInput } from '../plugin-api/literals.js';
 import { CliError } from './exit-codes.js';
+import type { CliIo } from './io.js';
 
 /** Endings of files that hold an encoded protobuf message. */
 const PROTOBUF = new Set(['.pb', '.bin', '.binpb']);
@@ -16,10 +18,16 @@ const TEXT = new Set(['.json', '.yaml', '.yml']);
 /** A file as text or bytes; `-` reads standard input, as YAML. */
 type Source = { readonly bytes: Buffer } | { readonly value: unknown };
 
-/** Reads a task template: protobuf, or the JSON form of flyteidl.core.TaskTemplate in JSON or YAML. Answers its bytes. */
-export function readTemplate(idl: Idl, file: string, cwd: string): Buffer {
+/** Where files are read from. */
+type FileIo = Pick<CliIo, 'cwd' | 'stdin'>;
+
+/**
+ * Reads a task template: protobuf, or the JSON form of flyteidl.core.TaskTemplate in JSON or YAML; `-` is standard input.
+ * Answers its bytes.
+ */
+export async function readTemplate(idl: Idl, file: string, io: FileIo): Promise<Buffer> {
   const codec = idl.codec('flyteidl.core.TaskTemplate');
-  const source = readSource(file, cwd, 'a task template');
+  const source = await readSource(file, io, 'a task template');
   if ('bytes' in source) {
     wrapErrors(file, () => codec.decode(source.bytes));
     return source.bytes;
@@ -38,11 +46,16 @@ export interface InputSources {
  * Reads inputs and turns values into literals of their declared types. Answers an encoded LiteralMap, or undefined
  * where there are none. Throws LITERAL_UNCONVERTIBLE naming the input.
  */
-export function readInputs(idl: Idl, template: Buffer, sources: InputSources, cwd: string): Buffer | undefined {
+export async function readInputs(
+  idl: Idl,
+  template: Buffer,
+  sources: InputSources,
+  io: FileIo,
+): Promise<Buffer | undefined> {
   if (sources.file === undefined && sources.pairs.length === 0) return undefined;
   const codec = makeLiteralCodec(idl);
   const { inputs: types } = readTaskInterface(codec, template);
-  const source = sources.file === undefined ? { value: {} } : readSource(sources.file, cwd, 'inputs');
+  const source = sources.file === undefined ? { value: {} } : await readSource(sources.file, io, 'inputs');
   const pairs = Object.fromEntries(sources.pairs.map(readPair));
   if ('bytes' in source) {
     wrapErrors(sources.file ?? '', () => codec.readRawMap(source.bytes));
@@ -73,7 +86,7 @@ function readPair(pair: string): [string, LiteralInput] {
   return [name, parseYaml(pair.slice(split + 1), `--input ${name}`) as LiteralInput];
 }
 
-function readSource(file: string, cwd: string, what: string): Source {
+async function readSource(file: string, { cwd, stdin }: FileIo, what: string): Promise<Source> {
   const extension = file === '-' ? '.yaml' : path.extname(file).toLowerCase();
   if (!PROTOBUF.has(extension) && !TEXT.has(extension)) {
     const expected = [...TEXT, ...PROTOBUF].join(', ');
@@ -81,7 +94,7 @@ function readSource(file: string, cwd: string, what: string): Source {
   }
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file === '-' ? 0 : path.resolve(cwd, file));
+    bytes = file === '-' ? await buffer(stdin) : await readFile(path.resolve(cwd, file));
   } catch (error) {
     throw new CliError(2, `${file} cannot be read: ${messageOf(error)}`, { cause: error });
   }

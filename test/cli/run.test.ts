@@ -117,6 +117,33 @@ describe('plugin-host run', () => {
     for (const { inputs } of fixture.tasks.specs) assert.deepEqual(codec.readMap(inputs!), { x: 2, n: 7 });
   });
 
+  it('takes a template or inputs from standard input, in pieces', async (t) => {
+    const { fixture, run } = await bench(t);
+    for (const [args, pieces] of [
+      [
+        ['run', 'task.json', '--inputs', '-', '--json'],
+        ['n: 3', '\nx: 1'],
+      ],
+      [
+        ['run', '-', '-i', 'n=3', '-i', 'x=1', '--json'],
+        ['{"type": "sl', 'eep"}'],
+      ],
+    ] as const) {
+      const command = run(args);
+      for (const piece of pieces) {
+        command.stdin.write(piece);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.equal(fixture.tasks.specs.length, 0);
+      command.stdin.end();
+      await command.waitFor(/"event":"submitted"/);
+      await move(fixture, phaseState('SUCCESS'));
+      assert.equal(await command.exitCode, 0);
+      assert.deepEqual(codec.readMap(fixture.tasks.specs.pop()!.inputs!), { n: 3, x: 1 });
+      fixture.tasks.records.clear();
+    }
+  });
+
   it('prints one JSON object a line when asked to', async (t) => {
     const { fixture, run } = await bench(t);
     const command = run(['run', 'task.yaml', '--json', '--output-prefix', 's3://b/p']);
@@ -286,6 +313,19 @@ describe('plugin-host run', () => {
     command.signals.raise('SIGINT');
     assert.equal(await command.exitCode, 130);
     assert.equal(fixture.tasks.deletes.length, 0);
+  });
+
+  it('asks nobody where the terminal’s input was used up for the inputs', async (t) => {
+    const { fixture, run } = await bench(t);
+    const command = run(['run', 'task.json', '--inputs', '-'], {
+      tty: true,
+      env: { PLUGIN_HOST_ADDRESS: fixture.address },
+    });
+    command.stdin.end('n: 3');
+    await command.waitFor(/QUEUED/);
+    command.signals.raise('SIGINT');
+    assert.equal(await command.exitCode, 130);
+    assert.doesNotMatch(command.stderr(), /Delete the task/);
   });
 
   it('gives up a submission that is interrupted', async (t) => {

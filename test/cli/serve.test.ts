@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { watch } from 'node:fs';
+import { existsSync, watch } from 'node:fs';
 import net from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { createClient } from '../../src/client/index.js';
@@ -190,6 +190,19 @@ describe('plugin-host check', () => {
 });
 
 describe('the package', () => {
+  it('ends with 1 and says so when its output cannot be written', { skip: !existsSync('/dev/full') }, async (t) => {
+    const full = await runNode(t, [
+      '-e',
+      `
+      const { spawnSync } = require('node:child_process');
+      const { openSync } = require('node:fs');
+      const { status, stderr } = spawnSync(process.execPath, [${JSON.stringify(MAIN)}, '--version'], { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'] });
+      console.log(status, String(stderr));
+    `,
+    ]);
+    assert.match(full.stdout, /^1 plugin-host: standard output cannot be written: ENOSPC/);
+  });
+
   it('runs as its bin says', async (t) => {
     const { bin, version } = (await import(`file://${fromRoot('package.json')}`, { with: { type: 'json' } })).default;
     const { stdout, code } = await runNode(t, [fromRoot(bin['plugin-host']), '--version']);

@@ -29,7 +29,10 @@ const CREATE_DEADLINE_MS = 30_000;
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
   const collect = (value: string, before: readonly string[] = []) => [...before, value];
   addAddressOption(command)
-    .argument('<template>', 'task template: .json or .yaml (the JSON form of flyteidl.core.TaskTemplate), or .pb')
+    .argument(
+      '<template>',
+      'task template: .json or .yaml (the JSON form of flyteidl.core.TaskTemplate), .pb, or - for standard input',
+    )
     .option('--inputs <file>', 'inputs by name in .json or .yaml, a LiteralMap in .pb, or - for standard input')
     .option('-i, --input <name=value>', 'one input, its value in YAML; may be given several times', collect)
     .option('--input-prefix <uri>', 'where inputs.pb lies, instead of inputs')
@@ -44,8 +47,8 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 
 async function runTask(file: string, options: Options, io: CliIo): Promise<ExitCode> {
   const idl = loadPluginHost();
-  const template = readTemplate(idl, file, io.cwd);
-  const inputs = readInputs(idl, template, { file: options.inputs, pairs: options.input ?? [] }, io.cwd);
+  const template = await readTemplate(idl, file, io);
+  const inputs = await readInputs(idl, template, { file: options.inputs, pairs: options.input ?? [] }, io);
   const outputPrefix = options.outputPrefix ?? '';
   const task: TaskInput = {
     generatedName: options.name ?? `cli-${randomUUID()}`,
