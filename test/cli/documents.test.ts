@@ -149,13 +149,25 @@ describe('docs/native-api.md', () => {
 
   it('has the bounds on fields that are in force', () => {
     const shown = new Map(
-      [...text.matchAll(/^\| (`.+?) +\| ([\d,]+)( KiB)? +\|$/gm)].map(([, field, number, kib]) => [
+      [...text.matchAll(/^\| (.+?) +\| ([\d,]+)( KiB)? +\|$/gm)].map(([, field, number, kib]) => [
         field,
         Number(number!.replaceAll(',', '')) * (kib === undefined ? 1 : 1024),
       ]),
     );
-    const { nameBytes, customBytes, metadataBytes, uriBytes, handleBytes, reasonBytes } = DEFAULT_FIELD_LIMITS;
-    assert.deepEqual([...shown.values()], [nameBytes, customBytes, metadataBytes, uriBytes, handleBytes, reasonBytes]);
+    const limits = DEFAULT_FIELD_LIMITS;
+    assert.deepEqual(Object.fromEntries(shown), {
+      '`generated_name`, task type, plugin id': limits.nameBytes,
+      'project, domain, namespace': limits.scopeBytes,
+      'other ids of the execution': limits.nameBytes,
+      'the name of a declared output': limits.nameBytes,
+      '`template.custom`': limits.customBytes,
+      '`metadata` as a whole': limits.metadataBytes,
+      '`output_prefix`, `input_prefix`': limits.uriBytes,
+      '`handle`': limits.handleBytes,
+      '`reason` of Delete': limits.reasonBytes,
+      '`connection` as a whole': limits.connectionBytes,
+    });
+    assert.ok(text.includes(`declare ${limits.outputs.toLocaleString('en-US')} outputs`));
     assert.ok(
       text.includes(`${DEFAULT_FIELD_LIMITS.watchEntries.toLocaleString('en-US')} plugins and as many handles`),
     );
