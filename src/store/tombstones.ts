@@ -16,7 +16,14 @@ export class Tombstones {
   readonly #incarnations: LRUCache<AttemptKey, number>;
 
   constructor({ clock, max, ttlMs }: TombstonesOptions) {
-    this.#incarnations = new LRUCache({ max, ttl: ttlMs, ttlResolution: 0, perf: { now: () => clock.now() } });
+    this.#incarnations = new LRUCache({
+      // A bound by size and not by count: for the latter the cache allocates its arrays in full, 34 MB for a million.
+      maxSize: max,
+      sizeCalculation: () => 1,
+      ttl: ttlMs,
+      ttlResolution: 0,
+      perf: { now: () => clock.now() },
+    });
   }
 
   /** The last incarnation that ended, or undefined if none is remembered. */
