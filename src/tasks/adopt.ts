@@ -5,7 +5,7 @@ import type { TaskRecord } from '../model/task-record.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
 import { forceToken, startPolling } from './polling.js';
-import { runtimeOf } from './runtime.js';
+import { keptUntil, runtimeOf } from './runtime.js';
 import type { HandleHints } from './types.js';
 
 export interface Adoption extends Handle {
@@ -27,7 +27,7 @@ export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints 
     identity: trace?.identity ?? identity,
     outputPrefix: hints.outputPrefix || (trace?.outputPrefix ?? ''),
     connection: hints.connection,
-    connectionUntilMs: clock.now() + options.connectionTtlMs,
+    connectionUntilMs: keptUntil(hints.connection, clock.now(), options.connectionTtlMs),
     answeredHandle: bytes,
     adopted: true,
     ...(meta === undefined ? {} : { meta }),

@@ -14,7 +14,7 @@ import { failureState } from './failures.js';
 import type { Orphans } from './orphans.js';
 import { startPolling } from './polling.js';
 import type { ReadSink } from './reads.js';
-import { assertNotFailed, type PluginRuntime, runtimeOf } from './runtime.js';
+import { assertNotFailed, keptUntil, type PluginRuntime, runtimeOf } from './runtime.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from './types.js';
 import type { UnclearCreates } from './unclear-creates.js';
 import { settledBefore } from './wait.js';
@@ -152,7 +152,7 @@ export class CreateTask {
       },
       node: spec.node,
       connection: spec.connection,
-      connectionUntilMs: clock.now() + this.#deps.options.connectionTtlMs,
+      connectionUntilMs: keptUntil(spec.connection, clock.now(), this.#deps.options.connectionTtlMs),
     });
     events.accepted?.(task);
     const { identity, payload, outputPrefix } = task;

@@ -9,7 +9,7 @@ import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { TasksDeps } from './deps.js';
 import { RepeatedWork } from './repeated-work.js';
-import { freshConnection, type PluginRuntime } from './runtime.js';
+import { freshConnection, lacksCredentials, type PluginRuntime } from './runtime.js';
 
 /** A remote job that is to be cancelled. */
 export interface DeleteOrder {
@@ -136,9 +136,9 @@ export class DeleteList {
     }
     entry.attempts += 1;
     // Secrets are not kept for longer than their time, however long the delete is owed.
-    const fresh = freshConnection(entry, this.#deps.clock.now());
-    entry.needsCredentials ||= entry.connection !== undefined && fresh === undefined;
-    entry.connection = fresh;
+    const now = this.#deps.clock.now();
+    entry.connection = freshConnection(entry, now);
+    entry.needsCredentials = lacksCredentials(entry, now);
     const args: DeleteArgs = {
       meta: entry.meta,
       outputPrefix: entry.outputPrefix,

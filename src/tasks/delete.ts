@@ -4,6 +4,7 @@ import type { CreateTask } from './create.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import type { Handles } from './handles.js';
+import { keptUntil } from './runtime.js';
 import type { HandleHints } from './types.js';
 
 interface Parts {
@@ -24,7 +25,7 @@ export async function deleteTask(
   hints: HandleHints,
 ): Promise<void> {
   const found = handles.find(bytes, hints);
-  const connectionUntilMs = deps.clock.now() + deps.options.connectionTtlMs;
+  const connectionUntilMs = keptUntil(hints.connection, deps.clock.now(), deps.options.connectionTtlMs);
   if (found.kind === 'deleted') {
     deletes.renew(found.id, hints.connection, connectionUntilMs);
     return deletes.safe(found.id);

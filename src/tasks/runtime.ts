@@ -64,6 +64,16 @@ export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
   };
 }
 
+/** Until when what came with a call may be kept, in epoch milliseconds; 0 where nothing did. */
+export function keptUntil(connection: ConnectionInfo | undefined, nowMs: number, ttlMs: number): number {
+  return connection === undefined ? 0 : nowMs + ttlMs;
+}
+
+/** Whether secrets came with a call once and may not be used any more. */
+export function lacksCredentials(of: Pick<TaskRecord, 'connectionUntilMs'>, nowMs: number): boolean {
+  return of.connectionUntilMs > 0 && of.connectionUntilMs <= nowMs;
+}
+
 /** What came with a call and may still be used. */
 export function freshConnection(
   of: Pick<TaskRecord, 'connection' | 'connectionUntilMs'>,

@@ -10,7 +10,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { RepeatedWork } from './repeated-work.js';
-import { createArgs, freshConnection } from './runtime.js';
+import { createArgs, freshConnection, lacksCredentials } from './runtime.js';
 import { payloadBytes } from './waiting-room.js';
 
 /** A task that ended before it was known whether the remote has a job of it. Times are epoch milliseconds. */
@@ -141,7 +141,7 @@ export class UnclearCreates {
     if (entry.args === undefined) return undefined;
     if (runtime === undefined || runtime.refresher.stats().remote === 'down') return this.#later(entry);
     const connection = freshConnection(entry, clock.now());
-    if (entry.connection !== undefined && connection === undefined) {
+    if (lacksCredentials(entry, clock.now())) {
       return this.#leave(entry, 'the secrets that came with the create are no longer kept');
     }
     const outcome = await this.#work.call(runtime, 'create', { ...entry.args, connection });
