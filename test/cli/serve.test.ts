@@ -155,6 +155,7 @@ describe('plugin-host check', () => {
     assert.match(bad.stdout, /^hello +SERVING/m);
     assert.match(bad.stdout, /PLUGIN_SHAPE_INVALID/);
     assert.match(bad.stdout, /PLUGIN_SOURCE_NOT_FOUND/);
+    assert.equal(bad.stderr, '', 'what the report says is not said twice');
     const json = JSON.parse((await runNode(t, [...args, '--json'], { cwd })).stdout);
     assert.deepEqual(
       json.results.map(({ outcome, error }: { outcome: string; error?: { code: string } }) => [outcome, error?.code]),
@@ -164,6 +165,13 @@ describe('plugin-host check', () => {
         ['failed', 'PLUGIN_SOURCE_NOT_FOUND'],
       ],
     );
+    const thrower = {
+      'throws.mjs': "console.log('hello from it');\nfunction deep() {\n  throw new Error('no');\n}\ndeep();",
+    };
+    const thrown = await runNode(t, [MAIN, 'check', ...plugin('throws')], { cwd: folderWith(t, thrower) });
+    assert.equal(thrown.code, 4);
+    assert.match(thrown.stderr, /importing the plugin threw\nError: no\n +at deep .*throws\.mjs:3:9/);
+    assert.doesNotMatch(thrown.stderr, /node:|hello/);
     const empty = await runNode(t, [MAIN, 'check'], { cwd });
     assert.deepEqual([empty.code, empty.stdout], [0, 'The configuration is valid.\nNo plugins are configured.\n']);
     assert.match(empty.stderr, /^warning: no plugin is configured/);

@@ -57,14 +57,22 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     if (typeof report === 'string') return report === 'SIGINT' ? 130 : 143;
     for (const warning of configWarnings(config)) note(io, `warning: ${warning}`);
     show(options, io, report, host);
-    for (const { pluginId, source, message } of trouble.slice(0, 50)) {
+    const told = new Set(report.results.map(({ error }) => error?.message));
+    for (const { pluginId, source, message, fields } of trouble.filter((one) => !told.has(one.message)).slice(0, 50)) {
       note(io, printable(`${pluginId} (${source}): ${message}`));
+      if (typeof fields.stack === 'string') note(io, printable(ownFrames(fields.stack), true));
     }
     return report.fatal.length > 0 || report.results.some(({ outcome }) => outcome === 'failed') ? 4 : 0;
   } finally {
     await host.stop(STOP_GRACE_MS);
     release();
   }
+}
+
+/** A stack trace without the frames of Node and of the host's loader, which say nothing to a plugin's author. */
+function ownFrames(stack: string): string {
+  const lines = stack.split('\n').filter((line) => !/^\s+at .*(node:|data:text)/.test(line));
+  return lines.join('\n');
 }
 
 function show(options: Options, io: CliIo, report: LoadReport, host: PluginHost): void {
