@@ -1,15 +1,17 @@
+import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { type Flight, type ReadOutcome, spoilsBatch } from './flights.js';
 import type { Item } from './item.js';
 import { judge } from './judge.js';
-import type { RemoteState } from './remote-state.js';
+import type { Outages } from './outages.js';
+import type { Evidence } from './remote-state.js';
 import type { Schedule } from './schedule.js';
 import type { ReadDecision, ReadReport, RefreshConfig, RefreshEvents, RefreshHost } from './types.js';
 
 export interface IntakeParts {
   readonly host: RefreshHost;
   readonly schedule: Schedule;
-  readonly remote: RemoteState;
+  readonly outages: Outages;
   readonly events: RefreshEvents;
 }
 
@@ -37,7 +39,9 @@ export class Intake {
     for (const [id, outcome] of results) {
       const item = this.#parts.schedule.get(id);
       if (item === undefined) continue;
-      if (spoilt) item.batchLimit = Math.ceil(flight.ids.length / 2);
+      // While their remote is away no member of a batch is its culprit.
+      if (spoilt && !this.#parts.outages.of(item.batchKey).frozen(nowMs))
+        item.batchLimit = Math.ceil(flight.ids.length / 2);
       this.#settle(item, flight, outcome, nowMs, config);
     }
     this.nobodyLeft(nowMs);
@@ -46,7 +50,8 @@ export class Intake {
 
   /** Without a task nothing would ever find out that the remote is back; the next one finds out for itself. */
   nobodyLeft(nowMs: number): void {
-    const { remote, schedule, events } = this.#parts;
+    const { outages, schedule, events } = this.#parts;
+    const remote = outages.plugin;
     const { downSinceMs } = remote;
     if (schedule.size > 0 || downSinceMs === undefined) return;
     remote.forget(nowMs);
@@ -54,10 +59,15 @@ export class Intake {
   }
 
   #learn(flight: Flight, results: ReadonlyMap<TaskId, ReadOutcome>, nowMs: number): void {
-    const { remote, schedule, events } = this.#parts;
+    const { outages, schedule, events } = this.#parts;
+    const remote = outages.plugin;
     const { downSinceMs } = remote;
-    const evidence = [...results].map(([id, outcome]) => ({ id, outcome }));
-    const entered = remote.learn(evidence, schedule.size, nowMs);
+    const evidence = [...results].map(([id, outcome]) => ({ id, outcome, batchKey: schedule.get(id)?.batchKey ?? '' }));
+    const byKey = new Map<string, Evidence[]>();
+    // A task may have moved to another key while it was read.
+    for (const one of evidence) getOrMake(byKey, one.batchKey, () => []).push(one);
+    for (const [batchKey, items] of byKey) outages.learnOfGroup(batchKey, items, schedule.keys.of(batchKey), nowMs);
+    const entered = remote.learn(evidence, { tasks: schedule.size, keys: schedule.keys.size }, nowMs);
     const { failure } = remote;
     if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });
     if (entered === 'down' && failure !== undefined) events.remoteDown?.({ sinceMs: nowMs, failure });
@@ -65,10 +75,10 @@ export class Intake {
   }
 
   #settle(item: Item, flight: Flight, outcome: ReadOutcome, nowMs: number, config: RefreshConfig): void {
-    const { schedule, remote } = this.#parts;
+    const { schedule, outages } = this.#parts;
     const place = flight.ids.length > 1 ? 'getManyItem' : 'get';
     const read = { outcome, place, startedAtMs: flight.startedAtMs, nowMs } as const;
-    const { verdict, again } = judge(item, read, remote, config);
+    const { verdict, again } = judge(item, read, outages.of(item.batchKey), config);
     const decision = this.#report({
       id: item.id,
       outcome,

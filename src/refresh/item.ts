@@ -1,6 +1,7 @@
 import type { TaskId } from '../model/attempt-key.js';
 import type { PluginFailure } from '../model/plugin-call.js';
 import type { HeapMember } from './heap.js';
+import type { FrozenMarks } from './outages.js';
 import type { Bin, Pool } from './pool.js';
 import type { TrackedFacts } from './types.js';
 
@@ -20,7 +21,7 @@ export interface Item extends HeapMember {
   retries: number;
   failingSinceMs: number | undefined;
   /** The remote's frozen time when the failing began; that time does not count as failing. */
-  frozenBeforeMs: number;
+  frozenBefore: FrozenMarks;
   lastFailure: PluginFailure | undefined;
   /** Items a batch with this one may carry: halved while whole batches with it fail, so that a culprit is found. */
   batchLimit: number;
@@ -47,7 +48,7 @@ export function createItem(facts: TrackedFacts, nowMs: number): Item {
     failures: facts.failures ?? 0,
     retries: facts.failures ?? 0,
     failingSinceMs: facts.failingSinceMs,
-    frozenBeforeMs: 0,
+    frozenBefore: { plugin: 0, group: 0 },
     lastFailure: undefined,
     batchLimit: Number.POSITIVE_INFINITY,
     ageClass: 0,

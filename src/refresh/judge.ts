@@ -1,7 +1,7 @@
 import { type OutcomePlace, outcomeRule } from '../model/outcomes.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 import type { Item } from './item.js';
-import type { RemoteState } from './remote-state.js';
+import type { Outage } from './outages.js';
 import type { Again } from './schedule.js';
 import type { RefreshConfig, Verdict } from './types.js';
 
@@ -26,7 +26,7 @@ export interface Read {
  * Must be called after the remote's state has learnt of the same outcome, so that the failure that shows an outage is
  * not counted either.
  */
-export function judge(item: Item, read: Read, remote: RemoteState, config: RefreshConfig): Judgement {
+export function judge(item: Item, read: Read, outage: Outage, config: RefreshConfig): Judgement {
   const { outcome, nowMs } = read;
   if (outcome.ok) {
     clear(item, nowMs);
@@ -41,8 +41,8 @@ export function judge(item: Item, read: Read, remote: RemoteState, config: Refre
   item.lastReadAtMs = nowMs;
   item.lastFailure = failure;
   // An outage is no fault of the task: once it is over, nobody pays for it with a long back-off.
-  item.retries = remote.frozen(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
-  const verdict = endsAtOnce(item, read, failure, config) ?? endsPastBound(item, read, failure, remote, config);
+  item.retries = outage.frozen(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
+  const verdict = endsAtOnce(item, read, failure, config) ?? endsPastBound(item, read, failure, outage, config);
   return { verdict, again: { kind: 'backoff' } };
 }
 
@@ -73,18 +73,18 @@ function endsPastBound(
   item: Item,
   { nowMs, place }: Read,
   failure: PluginFailure,
-  remote: RemoteState,
+  outage: Outage,
   config: RefreshConfig,
 ): Verdict | undefined {
   const { counted, endsPastBound: end } = outcomeRule(place, failure.kind);
   if (end === undefined) return undefined;
   if (item.failingSinceMs === undefined) {
     item.failingSinceMs = nowMs;
-    item.frozenBeforeMs = remote.frozenTotalMs(nowMs);
+    item.frozenBefore = outage.marks(nowMs);
   }
-  if (remote.frozen(nowMs)) return undefined;
+  if (outage.frozen(nowMs)) return undefined;
   if (counted === 'yes') item.failures += 1;
-  const failingMs = nowMs - item.failingSinceMs - (remote.frozenTotalMs(nowMs) - item.frozenBeforeMs);
+  const failingMs = nowMs - item.failingSinceMs - outage.frozenSince(item.frozenBefore, nowMs);
   const pastBound =
     counted === 'yes'
       ? item.failures > config.maxSystemFailures && failingMs >= config.minFailingMs
@@ -94,7 +94,7 @@ function endsPastBound(
   const seconds = Math.round((nowMs - item.failingSinceMs) / 1_000);
   return {
     phase: end.phase,
-    code: remote.downSinceMs === undefined ? end.code : 'REMOTE_OUTAGE',
+    code: outage.down ? 'REMOTE_OUTAGE' : end.code,
     message: `reads failed for ${seconds} s in a row, ${item.failures} of them counted; the last error: [${failure.code}] ${failure.message}`,
     faultKind: 'SYSTEM',
     oweDelete: true,

@@ -13,7 +13,8 @@ import {
 } from './flights.js';
 import { Intake } from './intake.js';
 import type { Item } from './item.js';
-import { RemoteState } from './remote-state.js';
+import { Outages } from './outages.js';
+import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
 import type {
   ReadPurpose,
@@ -59,6 +60,7 @@ class PollRefresher implements Refresher {
   readonly #random: () => number;
   readonly #events: RefreshEvents;
   readonly #schedule: Schedule;
+  readonly #outages: Outages;
   readonly #remote: RemoteState;
   readonly #intake: Intake;
   readonly #flights = new Flights();
@@ -79,10 +81,12 @@ class PollRefresher implements Refresher {
       config: options.config,
       random: options.random,
       tokenWanted: (namespace) => this.#host.tokenWanted?.(namespace) ?? false,
+      keyGone: (batchKey) => this.#outages.forgetGroup(batchKey),
     });
-    this.#remote = new RemoteState(this.#remoteOptions());
+    this.#outages = new Outages(this.#remoteOptions());
+    this.#remote = this.#outages.plugin;
     const { host } = options;
-    this.#intake = new Intake({ host, schedule: this.#schedule, remote: this.#remote, events: this.#events });
+    this.#intake = new Intake({ host, schedule: this.#schedule, outages: this.#outages, events: this.#events });
   }
 
   track(facts: TrackedFacts): void {
@@ -132,7 +136,7 @@ class PollRefresher implements Refresher {
   reconfigure(config: RefreshConfig): void {
     this.#config = config;
     this.#schedule.reconfigure(config);
-    this.#remote.reconfigure(this.#remoteOptions());
+    this.#outages.reconfigure(this.#remoteOptions());
     this.wake();
   }
 

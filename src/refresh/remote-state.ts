@@ -6,6 +6,8 @@ import type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-
 /** Calls in a row without a sign of life after which the remote is taken to be down, if they concern enough tasks. */
 const CALLS_TO_DOWN = 3;
 const TASKS_TO_DOWN = 2;
+/** Batch keys that must be among them where there are as many; of fewer all, since each may be a remote of its own. */
+const KEYS_TO_DOWN = 5;
 /** Kinds that speak for an outage even when a plugin has one task only, whose fault it might be as well. */
 const OF_THE_REMOTE: ReadonlySet<FailureKind> = new Set(['transient', 'deadline']);
 
@@ -20,14 +22,21 @@ export interface RemoteStateOptions {
 /** One item of a finished call, as evidence. */
 export interface Evidence {
   readonly id: TaskId;
+  readonly batchKey: string;
   readonly outcome: PluginOutcome<unknown>;
+}
+
+/** How many tasks, and how many batch keys, the evidence is about. */
+export interface Scope {
+  readonly tasks: number;
+  readonly keys: number;
 }
 
 /**
  * Whether the remote of one plugin answers reads (rule 4, "a remote's outage does not end its tasks").
  *
  * - `up` → `down`: three calls in a row failed as the table marks `down`, with no `up` between them, and they concerned
- *   at least two tasks; for a plugin with a single task transient errors and passed deadlines suffice, since these are
+ *   at least two tasks, and every batch key or five of them; for a plugin with a single task transient errors and passed deadlines suffice, since these are
  *   what an outage looks like.
  * - `down` → `up`: the first outcome that the table marks `up`: a success, a not_found, a permanent refusal. Also when the
  *   last task is gone, since then nothing is read that could tell.
@@ -39,6 +48,7 @@ export class RemoteState {
   #options: RemoteStateOptions;
   #calls = 0;
   readonly #tasks = new Set<TaskId>();
+  readonly #keys = new Set<string>();
   #onlyOfTheRemote = true;
   #downSinceMs: number | undefined;
   #failure: PluginFailure | undefined;
@@ -78,7 +88,7 @@ export class RemoteState {
   }
 
   /** Takes one finished call as evidence. Answers the state it entered, if it did. */
-  learn(call: readonly Evidence[], tracked: number, nowMs: number): 'down' | 'up' | undefined {
+  learn(call: readonly Evidence[], tracked: Scope, nowMs: number): 'down' | 'up' | undefined {
     const rules = call.map(({ outcome }) => (outcome.ok ? 'up' : outcomeRule('get', outcome.failure.kind).remote));
     if (rules.includes('up')) return this.#alive(nowMs);
     const failed = call.filter((_, i) => rules[i] === 'down');
@@ -88,15 +98,17 @@ export class RemoteState {
       return undefined;
     }
     this.#calls += 1;
-    for (const { id, outcome } of failed) {
+    for (const { id, batchKey, outcome } of failed) {
+      if (this.#keys.size < KEYS_TO_DOWN) this.#keys.add(batchKey);
       if (this.#tasks.size < TASKS_TO_DOWN) this.#tasks.add(id);
       if (!outcome.ok) {
         this.#failure = outcome.failure;
         if (!OF_THE_REMOTE.has(outcome.failure.kind)) this.#onlyOfTheRemote = false;
       }
     }
-    const acrossTasks = this.#tasks.size >= TASKS_TO_DOWN || (tracked <= 1 && this.#onlyOfTheRemote);
-    if (this.#calls < CALLS_TO_DOWN || !acrossTasks) return undefined;
+    const acrossTasks = this.#tasks.size >= TASKS_TO_DOWN || (tracked.tasks <= 1 && this.#onlyOfTheRemote);
+    const acrossKeys = this.#keys.size >= Math.min(KEYS_TO_DOWN, tracked.keys);
+    if (this.#calls < CALLS_TO_DOWN || !acrossTasks || !acrossKeys) return undefined;
     this.#downSinceMs = nowMs;
     this.#probes = 0;
     this.#backOff(nowMs);
@@ -120,6 +132,7 @@ export class RemoteState {
     this.#failure = undefined;
     this.#calls = 0;
     this.#tasks.clear();
+    this.#keys.clear();
     this.#onlyOfTheRemote = true;
     return wasDown ? 'up' : undefined;
   }

@@ -1,9 +1,10 @@
 import { backoffMs } from '../lib/backoff.js';
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
+import { ClassCounts, KeyCounts } from './counts.js';
 import { IndexedHeap } from './heap.js';
 import { correctItem, createItem, type Item } from './item.js';
-import { AGE_CLASSES, ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
+import { ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
 import { Pool } from './pool.js';
 import type { RefreshConfig, TrackedFacts } from './types.js';
 
@@ -13,6 +14,8 @@ export interface ScheduleOptions {
   readonly random: () => number;
   /** Whether a create waits for a token of this quota namespace. */
   readonly tokenWanted: (quotaNamespace: string) => boolean;
+  /** Told when the last task of a batch key has gone. */
+  readonly keyGone?: (batchKey: string) => void;
 }
 
 /** Between two computations of the intervals; grows with the number of pools, which each of them walks. */
@@ -44,8 +47,9 @@ export class Schedule {
   readonly #items = new Map<TaskId, Item>();
   readonly #pools = new Map<string, Pool>();
   readonly #order = new IndexedHeap<Pool>();
-  readonly #byAge: number[] = new Array<number>(AGE_CLASSES).fill(0);
-  readonly #unasked = new Map<number, number>();
+  readonly #counts = new ClassCounts();
+  /** The batch keys of all tasks, in flight or not. */
+  readonly keys: KeyCounts;
   /** Quota namespaces with unasked tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
@@ -57,6 +61,7 @@ export class Schedule {
     this.#options = options;
     this.#config = options.config;
     this.#pacing = new Pacing(options.config);
+    this.keys = new KeyCounts((batchKey) => options.keyGone?.(batchKey));
   }
 
   get size(): number {
@@ -81,13 +86,16 @@ export class Schedule {
   track(facts: TrackedFacts, nowMs: number, inFlight: boolean): Item {
     const known = this.#items.get(facts.id);
     if (known !== undefined) {
+      const before = known.batchKey;
       correctItem(known, facts);
+      this.keys.move(before, known.batchKey);
       if (known.bin !== undefined) this.#place(known, nowMs);
       return known;
     }
     const item = createItem(facts, nowMs);
     this.#items.set(item.id, item);
-    this.#count(item, 1);
+    this.keys.add(item.batchKey);
+    this.#counts.add(item, 1);
     if (!inFlight) this.#place(item, nowMs);
     return item;
   }
@@ -96,7 +104,8 @@ export class Schedule {
     const item = this.#items.get(id);
     if (item === undefined) return;
     this.take(item);
-    this.#count(item, -1);
+    this.#counts.add(item, -1);
+    this.keys.remove(item.batchKey);
     this.#items.delete(id);
   }
 
@@ -104,6 +113,7 @@ export class Schedule {
   regroup(id: TaskId, batchKey: string): void {
     const item = this.#items.get(id);
     if (item === undefined || item.batchKey === batchKey) return;
+    this.keys.move(item.batchKey, batchKey);
     item.batchKey = batchKey;
     const { bin } = item;
     if (bin === undefined) return;
@@ -170,8 +180,8 @@ export class Schedule {
     if (nowMs - this.#solvedAtMs < (jumped ? every / 10 : every)) return;
     this.#solvedAtMs = nowMs;
     this.#solvedSize = this.#items.size;
-    if (this.#unasked.size === 0) this.#wanted.clear();
-    let changed = this.#pacing.solve({ byAge: this.#byAge, unasked: this.#unasked }, throughput);
+    if (this.#counts.unasked.size === 0) this.#wanted.clear();
+    let changed = this.#pacing.solve(this.#counts, throughput);
     for (const [namespace, before] of this.#wanted) {
       const wanted = this.#options.tokenWanted(namespace);
       if (wanted !== before) changed = true;
@@ -272,22 +282,13 @@ export class Schedule {
 
   /** Assigns the age class, or how often the interval has doubled since engines ceased to ask. */
   #classify(item: Item, nowMs: number): void {
-    this.#count(item, -1);
+    this.#counts.add(item, -1);
     item.ageClass = ageClassOf(nowMs - item.createdAtMs);
     const unaskedFor = (nowMs - item.lastAskedAtMs) / this.#config.unaskedAfterMs;
     item.doublings = unaskedFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(unaskedFor)));
     if (item.doublings > 0 && !this.#wanted.has(item.quotaNamespace)) {
       this.#wanted.set(item.quotaNamespace, this.#options.tokenWanted(item.quotaNamespace));
     }
-    this.#count(item, 1);
-  }
-
-  #count(item: Item, by: number): void {
-    if (item.doublings === 0) this.#byAge[item.ageClass] = (this.#byAge[item.ageClass] ?? 0) + by;
-    else {
-      const count = (this.#unasked.get(item.doublings) ?? 0) + by;
-      if (count === 0) this.#unasked.delete(item.doublings);
-      else this.#unasked.set(item.doublings, count);
-    }
+    this.#counts.add(item, 1);
   }
 }

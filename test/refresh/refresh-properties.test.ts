@@ -32,10 +32,15 @@ const step = fc.oneof(
 /** Follows the reports of every task and checks rule 2 and rule 4 at each. */
 function watch(system: System, limits: { maxSystemFailures: number; minFailingMs: number; outageGraceMs: number }) {
   const before = new Map<string, ReadReport>();
+  const keys = new Map<string, string>();
+  /** Reads of a batch key in a row that showed no living remote. */
+  const away = new Map<string, number>();
   const verdicts: ReadReport[] = [];
   system.onReport = (report) => {
     const { id, outcome, failures, verdict } = report;
     const known = before.get(id)?.failures ?? 0;
+    const key = keys.get(id) ?? '';
+    away.set(key, outcome.ok ? 0 : (away.get(key) ?? 0) + 1);
     const frozen = system.remote === 'down' && system.clock.now() - system.remoteDownSinceMs < limits.outageGraceMs;
     if (outcome.ok) {
       assert.equal(failures, 0);
@@ -45,6 +50,9 @@ function watch(system: System, limits: { maxSystemFailures: number; minFailingMs
     } else if (frozen) {
       assert.equal(failures, known, 'a count moved while the remote was down');
       assert.equal(verdict, undefined, 'an outage ended a task');
+    } else if (key !== '' && failures === known) {
+      assert.ok((away.get(key) ?? 0) >= 3, 'a count stood still although the remote of its batch key answers');
+      assert.equal(verdict, undefined, 'the outage of a batch key ended a task');
     } else {
       assert.equal(failures, known + 1);
     }
@@ -62,7 +70,8 @@ function watch(system: System, limits: { maxSystemFailures: number; minFailingMs
     if (verdict === undefined) before.set(id, report);
     else before.delete(id);
   };
-  return { forget: (id: string) => before.delete(id), verdicts };
+  const keyed = (id: string, batchKey: string) => keys.set(id, batchKey);
+  return { forget: (id: string) => before.delete(id), keyed, verdicts };
 }
 
 test('no schedule of reads, Gets, faults, throttles, outages and cancels breaks rules 1 to 5', async () => {
@@ -80,7 +89,7 @@ test('no schedule of reads, Gets, faults, throttles, outages and cancels breaks 
           latencyMs: () => random() * 3_000,
           random,
         });
-        const { forget } = watch(system, limits);
+        const { forget, keyed } = watch(system, limits);
         const sick = new Map<string, FailureKind>();
         let outage = false;
         system.respond = (id): Outcome => {
@@ -103,6 +112,7 @@ test('no schedule of reads, Gets, faults, throttles, outages and cancels breaks 
             forget(`t${s.id}`);
           } else if (s.do === 'track') {
             const id = `t${s.id}`;
+            keyed(id, s.batchKey);
             system.refresher.track({ id, createdAtMs: system.clock.now() - s.ageMs, batchKey: s.batchKey });
           } else {
             const get = { stop: new AbortController(), answers: [] as unknown[] };

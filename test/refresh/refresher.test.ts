@@ -358,6 +358,50 @@ test('one sick task among healthy ones is no outage', async () => {
   assert.deepEqual(events, []);
 });
 
+test('the outage of one batch key ends none of its tasks, while another one answers; its grace is as long', async () => {
+  const { clock, host, events, track } = setUp({
+    maxBatch: 10,
+    maxSystemFailures: 2,
+    minFailingMs: minute,
+    outageGraceMs: 30 * minute,
+  });
+  for (const id of ['a1', 'a2', 'a3', 'alone', 'b1', 'b2']) {
+    track(id, { batchKey: id === 'alone' ? 'C' : id.startsWith('a') ? 'A' : 'B' });
+  }
+  let away = true;
+  host.respond = (id) => (away && id.startsWith('a') ? fails('transient') : running);
+  await clock.advance(20 * minute);
+  assert.deepEqual(events, [], 'the plugin has a remote that answers');
+  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(host.last(id)?.verdict, undefined, id);
+  away = false;
+  await clock.advance(5 * minute);
+  for (const id of ['a1', 'alone']) assert.equal(host.last(id)?.failures, 0, id);
+  away = true;
+  await clock.advance(29 * minute);
+  assert.equal(host.last('a1')?.verdict, undefined, 'an outage that is over is not added to the next');
+  await clock.advance(20 * minute);
+  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(host.last(id)?.verdict?.code, 'REMOTE_OUTAGE', id);
+});
+
+test('one sick task among healthy ones of its batch key is no outage of that key', async () => {
+  const { clock, host, events, track } = setUp({ maxBatch: 10, maxSystemFailures: 2, minFailingMs: minute });
+  for (const id of ['sick', 'b1', 'b2']) track(id, { batchKey: 'B' });
+  track('a', { batchKey: 'A' });
+  host.respond = (id) => (id === 'sick' ? fails('transient') : running);
+  await clock.advance(10 * minute);
+  assert.equal(host.last('sick')?.verdict?.code, 'READS_FAILING');
+  assert.deepEqual(events, []);
+});
+
+test('an outage of all batch keys is one of the plugin: it is probed', async () => {
+  const { clock, host, events, track } = setUp({ maxBatch: 10 });
+  for (let i = 0; i < 40; i++) track(`t${i}`, { batchKey: `K${i % 20}` });
+  host.respond = () => fails('transient');
+  await clock.advance(10 * minute);
+  assert.deepEqual(events, ['down']);
+  assert.equal(host.reads.at(-1)?.purpose, 'probe');
+});
+
 test('the outage of a plugin with a single task is told from a fault of the plugin by the kind of failure', async () => {
   const outage = setUp({ maxSystemFailures: 2, minFailingMs: minute });
   outage.host.respond = () => fails('transient');

@@ -1,0 +1,82 @@
+import { type Evidence, RemoteState, type RemoteStateOptions } from './remote-state.js';
+
+/** Batch keys whose state is kept; those that are well are let go first. */
+const MAX_KEYS = 1_000;
+
+/** Time during which counts stood still, when a task began to fail; milliseconds. */
+export interface FrozenMarks {
+  readonly plugin: number;
+  readonly group: number;
+}
+
+/** What stands still for one task. */
+export interface Outage {
+  /** Whether its failures count for nothing now. */
+  frozen(nowMs: number): boolean;
+  readonly down: boolean;
+  marks(nowMs: number): FrozenMarks;
+  /** How long counts stood still since the marks were made. */
+  frozenSince(marks: FrozenMarks, nowMs: number): number;
+}
+
+/**
+ * Which remotes do not answer (rule 4). A plugin's batch keys are remotes of their own, such as clusters: while one is
+ * away the others do answer, so the plugin's state stays up and its tasks are read as ever, but the tasks of that key
+ * must not end for it. Tasks without a key know the plugin's state alone.
+ */
+export class Outages {
+  readonly plugin: RemoteState;
+  readonly #groups = new Map<string, RemoteState>();
+  #options: RemoteStateOptions;
+
+  constructor(options: RemoteStateOptions) {
+    this.#options = options;
+    this.plugin = new RemoteState(options);
+  }
+
+  reconfigure(options: RemoteStateOptions): void {
+    this.#options = options;
+    this.plugin.reconfigure(options);
+    for (const group of this.#groups.values()) group.reconfigure(options);
+  }
+
+  /** Takes one finished call of tasks of one batch key as evidence about that key. `tracked` tasks have it. */
+  learnOfGroup(batchKey: string, call: readonly Evidence[], tracked: number, nowMs: number): void {
+    if (batchKey === '') return;
+    let group = this.#groups.get(batchKey);
+    if (group === undefined) {
+      if (call.some(({ outcome }) => outcome.ok)) return;
+      this.#makeRoom();
+      group = new RemoteState(this.#options);
+      this.#groups.set(batchKey, group);
+    }
+    group.learn(call, { tasks: tracked, keys: 1 }, nowMs);
+  }
+
+  /** The group's state is of no use without its last task. */
+  forgetGroup(batchKey: string): void {
+    this.#groups.delete(batchKey);
+  }
+
+  of(batchKey: string): Outage {
+    const { plugin } = this;
+    const group = this.#groups.get(batchKey);
+    return {
+      frozen: (nowMs) => plugin.frozen(nowMs) || group?.frozen(nowMs) === true,
+      down: plugin.downSinceMs !== undefined || group?.downSinceMs !== undefined,
+      marks: (nowMs) => ({ plugin: plugin.frozenTotalMs(nowMs), group: group?.frozenTotalMs(nowMs) ?? 0 }),
+      // Both may stand still at a time; the longer one is the least that is certain.
+      frozenSince: (marks, nowMs) =>
+        Math.max(plugin.frozenTotalMs(nowMs) - marks.plugin, (group?.frozenTotalMs(nowMs) ?? 0) - marks.group),
+    };
+  }
+
+  #makeRoom(): void {
+    if (this.#groups.size < MAX_KEYS) return;
+    for (const [key, { downSinceMs }] of this.#groups) {
+      if (downSinceMs !== undefined && this.#groups.size < 2 * MAX_KEYS) continue;
+      this.#groups.delete(key);
+      return;
+    }
+  }
+}
