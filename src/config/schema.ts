@@ -51,7 +51,11 @@ const grpc = section('The gRPC server that engines call.', {
   ),
   maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
   maxConnections: count('Open connections; further ones are refused.', 1000, 1_000_000),
-  maxWatchStreams: count('Open Watch streams; further ones are refused.', 100, 100_000),
+  maxWatchStreams: count(
+    'Open Watch streams, as many of health, and as many of reflection; further ones are refused.',
+    100,
+    100_000,
+  ),
   reflection: withDefault(bool('Whether server reflection is offered.'), true),
   defaultDeadline: span('Deadline of a call whose caller set none.', '10s', { min: '100ms', max: '1h' }),
   maxDeadline: span('Longest deadline that is honoured; a longer one is taken for this.', '10m', {
