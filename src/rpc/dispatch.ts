@@ -15,7 +15,7 @@ import { type DeadlineBounds, RpcCall } from './call.js';
 import { http2StreamOf } from './grpc-internals.js';
 import type { RpcLog, RpcMethodHandler, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
 import { statusOf } from './status.js';
-import { RpcDuplex, RpcStream } from './stream.js';
+import { RpcDuplex, RpcStream, type StreamParts } from './stream.js';
 
 /** What all calls of a server share. */
 export interface DispatchContext {
@@ -123,16 +123,21 @@ class MethodDispatch {
   serverStream(handler: Streaming & { kind: 'serverStream' }): handleServerStreamingCall<Buffer, Buffer> {
     return (surface) => {
       this.#observer.received();
-      const stream = new RpcStream(surface, this.#context.bounds, this.#observer, this.#context.draining);
+      const stream = new RpcStream(surface, this.#streamParts());
       void this.#stream(surface, stream, handler.bounded, () => handler.handle(surface.request, stream));
     };
   }
 
   bidi(handler: Streaming & { kind: 'bidi' }): handleBidiStreamingCall<Buffer, Buffer> {
     return (surface) => {
-      const stream = new RpcDuplex(surface, this.#context.bounds, this.#observer, this.#context.draining);
+      const stream = new RpcDuplex(surface, this.#streamParts());
       void this.#stream(surface, stream, false, () => handler.handle(stream));
     };
+  }
+
+  #streamParts(): StreamParts {
+    const { bounds, draining, log } = this.#context;
+    return { bounds, draining, observer: this.#observer, fault: (error) => log.fault({ method: this.#path, error }) };
   }
 
   async #stream(surface: Answering, stream: RpcStream, bounded: boolean, run: () => Promise<void>): Promise<void> {

@@ -5,19 +5,30 @@ import type { RpcMethodObserver } from './methods.js';
 
 type Writable = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
+/** What a stream has from its method and its server. */
+export interface StreamParts {
+  readonly bounds: DeadlineBounds;
+  readonly observer: RpcMethodObserver;
+  readonly draining: AbortSignal;
+  readonly fault: (thrown: unknown) => void;
+}
+
 /** The answering side of a streaming call. */
 export class RpcStream {
   readonly call: RpcCall;
   /** Aborted when the server drains: end soon, saying how to continue. */
   readonly draining: AbortSignal;
+  /** Logs a fault of the daemon that does not end the stream. */
+  readonly fault: (thrown: unknown) => void;
   readonly #surface: Writable;
   readonly #observer: RpcMethodObserver;
 
-  constructor(surface: Writable, bounds: DeadlineBounds, observer: RpcMethodObserver, draining: AbortSignal) {
+  constructor(surface: Writable, parts: StreamParts) {
     this.#surface = surface;
-    this.#observer = observer;
-    this.draining = draining;
-    this.call = new RpcCall(surface, bounds);
+    this.#observer = parts.observer;
+    this.draining = parts.draining;
+    this.fault = parts.fault;
+    this.call = new RpcCall(surface, parts.bounds);
   }
 
   /**
@@ -46,13 +57,8 @@ export class RpcStream {
 export class RpcDuplex extends RpcStream {
   readonly #duplex: ServerDuplexStream<Buffer, Buffer>;
 
-  constructor(
-    surface: ServerDuplexStream<Buffer, Buffer>,
-    bounds: DeadlineBounds,
-    observer: RpcMethodObserver,
-    draining: AbortSignal,
-  ) {
-    super(surface, bounds, observer, draining);
+  constructor(surface: ServerDuplexStream<Buffer, Buffer>, parts: StreamParts) {
+    super(surface, parts);
     this.#duplex = surface;
   }
 

@@ -66,6 +66,23 @@ test('Watch sends a token at once, then each change with the state of its task',
   await stream.return();
 });
 
+test('a change that cannot be encoded is told as missed, and the stream goes on', async (t) => {
+  const fixture = await startServer(t);
+  const bad = await task(fixture, 'a');
+  const good = await task(fixture, 'b');
+  const stream = messages(open(fixture));
+  await stream.next();
+  Object.assign(bad, { state: phaseState('UNDEFINED'), encoded: [] });
+  fixture.tasks.ring.append(bad);
+  fixture.tasks.ring.append(good);
+  const missed = (await stream.next()).value!;
+  assert.deepEqual([missed.event, missed.resumeToken, missed.lagged.dropped], ['lagged', '1', '1']);
+  assert.deepEqual((await stream.next()).value!.change.handle, good.answeredHandle);
+  const [fault] = fixture.faults as { method: string; error: { code: string } }[];
+  assert.deepEqual([fault?.method, fault?.error.code], ['/pluginhost.v1.PluginHost/Watch', 'ENCODE_INVALID']);
+  await stream.return();
+});
+
 test('a stream that is left frees its reader and its place among the bounded streams', async (t) => {
   const fixture = await startServer(t);
   const stream = open(fixture);

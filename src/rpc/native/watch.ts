@@ -50,6 +50,20 @@ function encodeEvent(options: WatchOptions, event: WatchEvent): Buffer {
 }
 
 /**
+ * A change that cannot be encoded is one task's trouble: its reader is told to read Status instead, and goes on. Else the
+ * change would end the stream of everybody, again and again, since each comes back to it.
+ */
+function encodeOrSkip(options: WatchOptions, event: WatchEvent, stream: RpcStream): Buffer {
+  try {
+    return encodeEvent(options, event);
+  } catch (thrown) {
+    if (event.kind !== 'change') throw thrown;
+    stream.fault(thrown);
+    return encodeEvent(options, { kind: 'lagged', resumeToken: event.resumeToken, dropped: 1 });
+  }
+}
+
+/**
  * One Watch stream. Events are pulled: the next one is asked for when the stream took the one before, so a slow reader
  * costs a position in the ring and nothing else. When the server drains, the last message is a bookmark that says so.
  */
@@ -84,7 +98,7 @@ async function pump(options: WatchOptions, reader: WatchReader, stream: RpcStrea
       return;
     }
     if (event === undefined) return;
-    if (!(await stream.write(encodeEvent(options, event)))) return;
+    if (!(await stream.write(encodeOrSkip(options, event, stream)))) return;
     if (event.kind === 'bookmark' && event.draining) return;
     pending = reader.next();
     pending.catch(() => {});
