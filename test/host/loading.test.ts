@@ -71,6 +71,11 @@ const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?:
     code: 'PLUGIN_SHAPE_INVALID',
     says: /taskTypes is an empty list/,
   },
+  'a version that no engine can ask for': {
+    text: module(`id: 'p', apiVersion: 1, taskTypes: [{ name: 'x', versions: [1, 2 ** 31] }], ${GOOD}`),
+    code: 'PLUGIN_SHAPE_INVALID',
+    says: /taskTypes\[0\]\.versions is a list of 2; expected a list of whole numbers from 0 to 2147483647/,
+  },
   'a limit out of range': {
     text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], config: { readRateLimiter: { qps: 0 } }, ${GOOD}`),
     code: 'PLUGIN_CONFIG_INVALID',

@@ -9,6 +9,8 @@ const ID = /^[a-z][a-z0-9-]{0,39}$/;
 const TASK_TYPE = /^[\x21-\x7e]{1,128}$/;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*\*?$/;
 const MAX_TASK_TYPES = 1_000;
+/** A task type version is an int32 in every protocol; one beyond could not be listed, nor anything beside it. */
+const MAX_VERSION = 2 ** 31 - 1;
 
 /**
  * The checks of a plugin's default export, in their fixed order: an object, its API version, then its fields. Throws
@@ -63,7 +65,7 @@ function checkTaskTypes(value: unknown, isDefault: boolean, label: string): Serv
       throw shape(label, path, name, 'a name of 1 to 128 printable ASCII characters without spaces');
     }
     if (versions !== undefined && !isVersionList(versions)) {
-      throw shape(label, `${path}.versions`, versions, 'a list of whole numbers from 0, not empty');
+      throw shape(label, `${path}.versions`, versions, `a list of whole numbers from 0 to ${MAX_VERSION}, not empty`);
     }
     const known = byName.get(name);
     if (byName.has(name) && (known === undefined || versions === undefined)) {
@@ -82,7 +84,7 @@ function isVersionList(value: unknown): value is readonly number[] {
     Array.isArray(value) &&
     value.length > 0 &&
     value.length <= 1_000 &&
-    value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0)
+    value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0 && (item as number) <= MAX_VERSION)
   );
 }
 
