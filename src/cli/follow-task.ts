@@ -52,11 +52,19 @@ export function parseHandle(text: string): Buffer {
 export async function followTask(options: FollowOptions): Promise<ExitCode> {
   const { client, io, progress, signals, handle, outputPrefix, timeoutMs } = options;
   const stop = new AbortController();
+  let away = false;
   const ended = client
     .waitForEnd(handle, {
       outputPrefix,
       signal: stop.signal,
-      onStatus: (status) => progress.status(status),
+      onStatus: (status) => {
+        away = false;
+        progress.status(status);
+      },
+      onUnreachable: () => {
+        if (!away) progress.say('The daemon cannot be reached; trying again.');
+        away = true;
+      },
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     })
     .then(({ phaseInfo }) => phaseInfo);

@@ -22,6 +22,7 @@ import type {
   TaskStatus,
   WaitOptions,
   WatchFilter,
+  WatchOptions,
   WatchUpdate,
 } from './types.js';
 import { waitForEnd } from './wait.js';
@@ -61,7 +62,7 @@ export interface Client {
    * Changes as they come. The stream is resumed by itself after the daemon stopped or the connection broke; leave the
    * loop, or abort the signal, to end it. Throws what cannot be cured by resuming.
    */
-  watch(filter?: WatchFilter, options?: { readonly signal?: AbortSignal }): AsyncIterable<WatchUpdate>;
+  watch(filter?: WatchFilter, options?: WatchOptions): AsyncIterable<WatchUpdate>;
   listPlugins(options?: CallOptions): Promise<PluginReport[]>;
   /**
    * Resolves with the last state once the task is over. Throws TASK_DELETED when somebody deletes it meanwhile, and
@@ -122,10 +123,11 @@ class NativeClient implements Client {
     return this.#reader.phaseInfo(this.#reader.part(bytes, PHASE_INFO_FIELD));
   }
 
-  watch(filter: WatchFilter = {}, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<WatchUpdate> {
+  watch(filter: WatchFilter = {}, options: WatchOptions = {}): AsyncIterable<WatchUpdate> {
     return watchUpdates({
       filter,
       signal: options.signal,
+      onUnreachable: options.onUnreachable,
       open: (request) => this.#openWatch(request),
       decode: (bytes) => this.#codec('WatchResponse').decode(bytes, { raw: ['change'] }),
       decodeChange: (bytes) => this.#codec('TaskChange').decode(bytes, { raw: ['status'] }),

@@ -2,6 +2,7 @@ import type { JsonObject } from '../lib/json.js';
 import type { Outputs } from '../model/phase-state.js';
 import type { LiteralInput } from '../plugin-api/literals.js';
 import type { ExecutionError, Phase, TaskLog } from '../plugin-api/phase.js';
+import type { PluginHostError } from './error.js';
 
 /** An encoded protobuf message, or its JSON form (field names in camelCase or as in the .proto file). */
 export type MessageInput = Uint8Array | JsonObject;
@@ -159,4 +160,12 @@ export interface WaitOptions extends HandleOptions {
   readonly timeoutMs?: number;
   /** Called with every state seen, the first and the last included. */
   readonly onStatus?: (status: TaskStatus) => void;
+  /** Called when the daemon cannot be reached, or is on its way out, while the task is followed; it is tried again. */
+  readonly onUnreachable?: (error: PluginHostError) => void;
+}
+
+export interface WatchOptions {
+  readonly signal?: AbortSignal;
+  /** Called when a stream ended with UNAVAILABLE; the next one is tried after a while. */
+  readonly onUnreachable?: (error: PluginHostError) => void;
 }

@@ -1,7 +1,9 @@
+import { backoffMs } from '../lib/backoff.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { Client } from './client.js';
 import { PluginHostError } from './error.js';
 import type { TaskStatus, WaitOptions } from './types.js';
+import { BACKOFF, pause } from './watch.js';
 
 /** A longer one would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -14,10 +16,11 @@ function deleted(): PluginHostError {
 
 /**
  * Follows one task to its end. Status is read first (it also makes the daemon adopt a task that it does not hold), and
- * again whenever Watch cannot vouch for having shown everything.
+ * again whenever Watch cannot vouch for having shown everything. A daemon that goes away meanwhile is awaited: the first
+ * read alone fails with UNAVAILABLE.
  */
 export async function waitForEnd(client: Client, handle: Uint8Array, options: WaitOptions): Promise<TaskStatus> {
-  const { timeoutMs, signal, onStatus, ...hints } = options;
+  const { timeoutMs, signal, onStatus, onUnreachable, ...hints } = options;
   const stop = new AbortController();
   const abort = () => stop.abort();
   const timer = timeoutMs === undefined ? undefined : setTimeout(abort, Math.min(timeoutMs, LONGEST_TIMER_MS));
@@ -28,13 +31,27 @@ export async function waitForEnd(client: Client, handle: Uint8Array, options: Wa
     return isTerminal(status.phaseInfo.phase);
   };
   const read = () => client.status(handle, { ...hints, signal: stop.signal });
+  const readAgain = async (): Promise<TaskStatus> => {
+    for (let failures = 1; ; failures++) {
+      try {
+        return await read();
+      } catch (error) {
+        if (stop.signal.aborted || !(error instanceof PluginHostError) || error.status !== 'UNAVAILABLE') throw error;
+        onUnreachable?.(error);
+        await pause(error.retryAfterMs ?? backoffMs(failures, BACKOFF, Math.random), stop.signal);
+      }
+    }
+  };
   try {
     const first = await read();
     if (seen(first)) return first;
-    const updates = client.watch({ handles: [handle], includeCurrent: true }, { signal: stop.signal });
+    const updates = client.watch(
+      { handles: [handle], includeCurrent: true },
+      { signal: stop.signal, ...(onUnreachable === undefined ? {} : { onUnreachable }) },
+    );
     for await (const update of updates) {
       if (update.kind === 'change' && update.deleted) throw deleted();
-      const status = update.kind === 'change' ? update.status : await read();
+      const status = update.kind === 'change' ? update.status : await readAgain();
       if (seen(status)) return status;
     }
   } catch (error) {

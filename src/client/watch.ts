@@ -1,12 +1,13 @@
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import type { Message } from '../idl/codec.js';
 import { backoffMs } from '../lib/backoff.js';
-import { clientError } from './error.js';
+import { clientError, type PluginHostError } from './error.js';
 import type { TaskStatus, WatchFilter, WatchUpdate } from './types.js';
 
 export interface WatchSource {
   readonly filter: WatchFilter;
   readonly signal: AbortSignal | undefined;
+  readonly onUnreachable: ((error: PluginHostError) => void) | undefined;
   readonly open: (request: Message) => ClientReadableStream<Buffer>;
   /** WatchResponse with its change left encoded. */
   readonly decode: (bytes: Buffer) => Message;
@@ -25,7 +26,7 @@ const RESUMABLE = new Set([
   'INTERNAL',
   'UNKNOWN',
 ]);
-const BACKOFF = { initialMs: 100, maxMs: 10_000 };
+export const BACKOFF = { initialMs: 100, maxMs: 10_000 };
 
 function updateOf(source: WatchSource, message: Message): WatchUpdate | undefined {
   const { resumeToken } = message;
@@ -46,7 +47,7 @@ function updateOf(source: WatchSource, message: Message): WatchUpdate | undefine
 }
 
 /** Resolves after the delay, or at once when the signal is aborted. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -86,6 +87,7 @@ export async function* watchUpdates(source: WatchSource): AsyncGenerator<WatchUp
       const error = clientError(thrown);
       if (signal?.aborted) return;
       if (!RESUMABLE.has(error.status)) throw error;
+      if (error.status === 'UNAVAILABLE') source.onUnreachable?.(error);
       retryAfterMs = error.retryAfterMs;
     } finally {
       signal?.removeEventListener('abort', cancel);

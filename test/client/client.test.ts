@@ -184,6 +184,47 @@ test('waitForEnd reads Status again when Watch lagged', async (t) => {
   assert.equal((await waiting).phaseInfo.phase, 'SUCCESS');
 });
 
+test('waitForEnd stays with a daemon that goes away and comes back, and fails at once where none is', async (t) => {
+  const fixture = await startServer(t);
+  const client = fixture.client();
+  const { handle } = await client.create({ generatedName: 'a', template: { type: 'demo' } });
+  const told: string[] = [];
+  const waiting = client.waitForEnd(handle, { onUnreachable: ({ code }) => told.push(code) });
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  const record = fixture.tasks.peek(handle)!;
+  record.state = phaseState('SUCCESS');
+  record.encoded.length = 0;
+  // As after a restart: not answered from memory.
+  fixture.tasks.peek = () => undefined;
+  fixture.tasks.status = async () => {
+    if (told.length < 2) throw new HostError('DAEMON_DRAINING', 'on its way out', { retryAfterMs: 1 });
+    return record;
+  };
+  fixture.tasks.ring.push({ kind: 'lagged', resumeToken: '5', dropped: 0 });
+  assert.equal((await waiting).phaseInfo.phase, 'SUCCESS');
+  assert.deepEqual(told, ['DAEMON_DRAINING', 'DAEMON_DRAINING']);
+  await fixture.server.forceStop();
+  await assert.rejects(client.waitForEnd(handle), { code: 'UNAVAILABLE' });
+});
+
+test('Watch tells of an unreachable daemon while it tries again', async (t) => {
+  const fixture = await startServer(t);
+  const stop = new AbortController();
+  const told: string[] = [];
+  const onUnreachable = ({ code }: PluginHostError) => {
+    told.push(code);
+    if (told.length === 2) stop.abort();
+  };
+  const updates = fixture.client().watch({}, { signal: stop.signal, onUnreachable });
+  const reading = (async () => {
+    for await (const _update of updates);
+  })();
+  await until(() => fixture.tasks.ring.readers.size === 1);
+  await fixture.server.forceStop();
+  await reading;
+  assert.equal(told.at(-1), 'UNAVAILABLE');
+});
+
 test('waitForEnd ends when the task is deleted, the time is up, or the caller gives up', async (t) => {
   const fixture = await startServer(t);
   const client = fixture.client();
