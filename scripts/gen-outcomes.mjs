@@ -90,7 +90,9 @@ that is thrown is taken as an unknown transient fault.
   failing (2 minutes by default); a create's bound is the create budget. While the plugin's remote is taken to be down,
   counts and times of reads stand still for the outage grace (1 hour by default); after it, tasks that go on failing end
   with \`REMOTE_OUTAGE\` instead of \`READS_FAILING\`. A task that the daemon ends while its job may still run is put on the
-  durable delete list. Tasks of one batch key are spared in the same way while only the remote of that key fails.
+  durable delete list; where no create was answered, the daemon
+  [looks for the job](operations.md#creates-of-unclear-outcome). Tasks of one batch key are spared in the same way while only
+  the remote of that key fails.
 - **Counted**: whether it moves that count. *Time only*: a crash of the plugin's process never counts as a failed read; a
   task for which every read died with the process during the whole outage grace ends all the same.
 - **Token**: the task's allocation token afterwards; where a bound ends the task, the token is freed then.

@@ -84,7 +84,10 @@ export interface MetaCodec<Meta> {
  */
 export interface AsyncPlugin<Meta = JsonValue, Resource = unknown> {
   resourceRequirements?(ctx: RequirementsContext): ResourceRequirements | Promise<ResourceRequirements>;
-  /** Submits the job. A repeat with the same `ctx.idempotencyKey` must find the job it made before. One write token. */
+  /**
+   * Submits the job. A repeat with the same `ctx.idempotencyKey` must find the job it made before; where no answer ever came,
+   * repeats go on for some hours after the task ended, to cancel what they find. One write token.
+   */
   create(ctx: CreateContext): Promise<CreateResult<Meta, Resource>>;
   /** Reads the job. One read token. */
   get(ctx: ResourceContext<Meta>): Promise<Resource | PhaseInfo>;

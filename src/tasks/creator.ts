@@ -274,7 +274,8 @@ export class CreateRun {
   #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
     this.#runtime.quotas.release(this.#task.id);
     if (this.#mayExist) this.#hooks.unclear(this.#task, { code, message });
-    if (!this.#cancelled) this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
+    if (this.#cancelled) return;
+    this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
     this.#hooks.refused(this.#runtime, this.#task);
   }
 }

@@ -10,7 +10,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { RepeatedWork } from './repeated-work.js';
-import { createArgs, freshConnection, lacksCredentials } from './runtime.js';
+import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from './runtime.js';
 import { payloadBytes } from './waiting-room.js';
 
 /** A task that ended before it was known whether the remote has a job of it. Times are epoch milliseconds. */
@@ -139,7 +139,7 @@ export class UnclearCreates {
     const { runtimes, clock, options } = this.#deps;
     const runtime = runtimes.get(entry.identity.plugin);
     if (entry.args === undefined) return undefined;
-    if (runtime === undefined || runtime.refresher.stats().remote === 'down') return this.#later(entry);
+    if (runtime === undefined || isDown(runtime)) return this.#later(entry);
     const connection = freshConnection(entry, clock.now());
     if (lacksCredentials(entry, clock.now())) {
       return this.#leave(entry, 'the secrets that came with the create are no longer kept');
@@ -150,7 +150,7 @@ export class UnclearCreates {
     entry.lastError = { code: failure.code, message: failure.message };
     if (wasTried(failure)) entry.looks += 1;
     if (entry.looks >= options.unclearLooks) return this.#leave(entry, `${entry.looks} looks did not find out`);
-    return Math.max(failure.retryAfterMs ?? 0, this.#later(entry));
+    return this.#later(entry, failure.retryAfterMs);
   }
 
   #found(entry: Entry, answer: CreateAnswer): undefined {
@@ -175,9 +175,9 @@ export class UnclearCreates {
       .catch((error: unknown) => this.#deps.events.fault?.('delete', error));
   }
 
-  #later(entry: Entry): number {
+  #later(entry: Entry, atLeastMs = 0): number {
     const { clock, random } = this.#deps;
-    const delay = backoffMs(entry.looks + 1, LOOK_DELAY, random);
+    const delay = Math.max(atLeastMs, backoffMs(entry.looks + 1, LOOK_DELAY, random));
     entry.nextLookMs = clock.now() + delay;
     return delay;
   }
@@ -202,6 +202,12 @@ export class UnclearCreates {
     entry.args = undefined;
     entry.connection = undefined;
   }
+}
+
+/** Without a task to read, nothing would tell when the remote is back. */
+function isDown({ refresher }: PluginRuntime): boolean {
+  const { remote, tracked } = refresher.stats();
+  return remote === 'down' && tracked > 0;
 }
 
 /** Whether the remote was asked; a throttle, a pause or a full queue is no look. */

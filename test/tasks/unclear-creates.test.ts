@@ -9,10 +9,12 @@ const HOURS = 3_600_000;
 /** A harness whose create budget is short and that notes what is told of unclear creates. */
 async function unclearHarness(given: HarnessOptions = {}) {
   const told: string[] = [];
+  const ended: string[] = [];
   const h = await makeHarness({
     ...given,
     options: { createBudgetMs: 20_000, ...given.options },
     events: {
+      ended: ({ state }) => ended.push(state.phase),
       createUnclear: (id, _plugin, code) => told.push(`unclear ${id} ${code}`),
       createCleared: (id, _plugin, job) => told.push(`cleared ${id} ${job}`),
       createLeft: (id, _plugin, because) => told.push(`left ${id} ${because}`),
@@ -30,7 +32,7 @@ async function unclearHarness(given: HarnessOptions = {}) {
   const list = () => [...h.tasks.unclearCreates.list()];
   const creates = () =>
     h.plugin.calls.filter(({ method }) => method === 'create').map(({ args }) => args as CreateArgs);
-  return { h, told, spend, list, creates };
+  return { h, told, ended, spend, list, creates };
 }
 
 for (const kind of ['deadline', 'process_died', 'transient', 'unknown', 'not_found', 'invalid'] as const) {
@@ -90,7 +92,7 @@ test('a create that was never sent, or only throttled, leaves nothing to look fo
 });
 
 test('a deleted task whose job was not found within the budget is looked for as well', async () => {
-  const { h, told } = await unclearHarness();
+  const { h, told, ended } = await unclearHarness();
   h.plugin.on.create = () => fail('deadline');
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
@@ -99,6 +101,7 @@ test('a deleted task whose job was not found within the budget is looked for as 
   await h.clock.advance(2 * 60_000);
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(told.at(-1), `cleared ${task.id} cancelled`);
+  assert.deepEqual(ended, [], 'a deleted task reached no phase');
   await h.stop();
 });
 
@@ -274,4 +277,20 @@ test('a stop tells of jobs that go on while their engines hold accepted handles,
   await h.stop();
   assert.equal(told.length, 1);
   assert.match(told[0] ?? '', new RegExp(`^left ${accepted.task.id} .*accepted handle`));
+});
+
+test('a remote that was down when the last task was deleted does not put looks off for ever', async () => {
+  const { h, spend, list } = await unclearHarness();
+  h.plugin.on.create = () => created('{"job":"live"}');
+  const live = [];
+  for (const name of ['x', 'y']) live.push(await settle(h.clock, h.tasks.create(h.spec(name), h.scope())));
+  h.plugin.on.create = () => fail('deadline');
+  await spend('a');
+  h.plugin.on.get = () => fail('transient');
+  for (let i = 0; i < 600 && h.runtime.refresher.stats().remote === 'up'; i++) await h.clock.advance(100);
+  for (const { handle } of live) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  h.plugin.on.create = () => created('{"job":"a"}');
+  await h.clock.advance(6 * HOURS);
+  assert.deepEqual([list(), h.plugin.count('delete')], [[], 3]);
+  await h.stop();
 });
