@@ -10,7 +10,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { RepeatedWork } from './repeated-work.js';
-import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from './runtime.js';
+import { createArgs, freshConnection, lacksCredentials } from './runtime.js';
 import { payloadBytes } from './waiting-room.js';
 
 /** A task that ended before it was known whether the remote has a job of it. Times are epoch milliseconds. */
@@ -139,7 +139,7 @@ export class UnclearCreates {
     const { runtimes, clock, options } = this.#deps;
     const runtime = runtimes.get(entry.identity.plugin);
     if (entry.args === undefined) return undefined;
-    if (runtime === undefined || isDown(runtime)) return this.#later(entry);
+    if (runtime === undefined || runtime.refresher.stats().remote === 'down') return this.#later(entry);
     const connection = freshConnection(entry, clock.now());
     if (lacksCredentials(entry, clock.now())) {
       return this.#leave(entry, 'the secrets that came with the create are no longer kept');
@@ -202,12 +202,6 @@ export class UnclearCreates {
     entry.args = undefined;
     entry.connection = undefined;
   }
-}
-
-/** Without a task to read, nothing would tell when the remote is back. */
-function isDown({ refresher }: PluginRuntime): boolean {
-  const { remote, tracked } = refresher.stats();
-  return remote === 'down' && tracked > 0;
 }
 
 /** Whether the remote was asked; a throttle, a pause or a full queue is no look. */

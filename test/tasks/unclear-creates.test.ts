@@ -288,6 +288,7 @@ test('a remote that was down when the last task was deleted does not put looks o
   await spend('a');
   h.plugin.on.get = () => fail('transient');
   for (let i = 0; i < 600 && h.runtime.refresher.stats().remote === 'up'; i++) await h.clock.advance(100);
+  assert.equal(h.runtime.refresher.stats().remote, 'down');
   for (const { handle } of live) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
   h.plugin.on.create = () => created('{"job":"a"}');
   await h.clock.advance(6 * HOURS);
