@@ -119,6 +119,11 @@ const tasks = section('Rules of a task’s life.', {
     min: '1s',
     max: '7d',
   }),
+  outputsBudget: span(
+    'Time within which a success is read again while the data store does not take its large outputs.',
+    '10m',
+    { min: '1s', max: '7d' },
+  ),
   unclearCreateLooks: count(
     'How often a create whose outcome never became clear is repeated after its task ended, to find and cancel a job that it may have left. 0 only lists such creates.',
     6,

@@ -37,6 +37,7 @@ export function tasksOptions(config: Config): TasksOptions {
     ...DEFAULT_TASKS_OPTIONS,
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
+    outputsBudgetMs: config.tasks.outputsBudgetMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,
     unclearLooks: config.tasks.unclearCreateLooks,

@@ -55,7 +55,7 @@ export interface PhaseInfoOptions {
   /** Why the task is in this phase, for a person. */
   readonly reason?: string;
   readonly logs?: readonly TaskLog[];
-  /** Plain JSON, at most 1 MiB of it and 30 levels deep; more is an invalid answer. */
+  /** Plain JSON, at most 256 KiB of it and 30 levels deep; more is an invalid answer. */
   readonly customInfo?: JsonObject;
   readonly externalResources?: readonly ExternalResource[];
   /** The state in the remote's own words, shown beside the phase. */

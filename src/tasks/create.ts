@@ -56,7 +56,7 @@ export class CreateTask {
         if (meta !== undefined) this.#journal({ kind: 'created', id: task.id, identity: task.identity, meta });
         deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
         const over = state !== undefined && reads.state(runtime, task, state).terminal;
-        if (!over) startPolling(deps, runtime, task, state === undefined ? undefined : deps.clock.now());
+        if (!over) startPolling(deps, runtime, task, state === undefined ? {} : { lastReadAtMs: deps.clock.now() });
       },
       ran: (runtime, task, state) => {
         if (reads.state(runtime, task, state).terminal) return;

@@ -25,6 +25,8 @@ export interface TasksOptions {
   readonly answerMarginMs: number;
   /** Outputs above this go to the output prefix: an engine's client refuses larger answers. Bytes. */
   readonly maxInlineOutputBytes: number;
+  /** How long a success is read again while the data store that takes its large outputs is away. */
+  readonly outputsBudgetMs: number;
   /** Accepted tasks that may wait to be created. */
   readonly maxWaiting: number;
   /** Bound of the payloads (template and inputs) that waiting creates hold together. Bytes. */
@@ -48,6 +50,7 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   connectionTtlMs: 3_600_000,
   answerMarginMs: 250,
   maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
+  outputsBudgetMs: 600_000,
   maxWaiting: 20_000,
   maxWaitingBytes: 512 * 1024 * 1024,
   deleteConcurrency: 64,
@@ -65,6 +68,8 @@ export interface TaskEvents {
   /** The resource meta is larger than an engine should have to store. */
   metaLarge?(task: TaskRecord, bytes: number): void;
   createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  /** The data store was away when outputs were to be written; they are read again after the delay. */
+  outputsDelayed?(task: TaskRecord, code: string, message: string, delayMs: number): void;
   /** A task ended, and the outcome of its create does not exclude that the remote has a job of it. */
   createUnclear?(id: string, plugin: string, code: string, message: string): void;
   /** The job was found (or made by the look) and is cancelled now, or it was over already. */

@@ -1,4 +1,4 @@
-import { messageOf } from '../errors/index.js';
+import { HostError, messageOf } from '../errors/index.js';
 import { buildLiteralMap, readNamedLiterals } from '../idl/literal-map.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { TasksDeps } from './deps.js';
@@ -50,18 +50,30 @@ export function checkOutputs(
       return { kind: 'ready', state: { ...read, outputs: { kind: 'none' } }, unusable: false };
     }
   }
-  if (literalMap.length > maxInlineBytes) return { kind: 'write', literalMap, state: read };
+  if (literalMap.length + bytesBeside(read) > maxInlineBytes) return { kind: 'write', literalMap, state: read };
   const names = declared ?? outputs.names;
   return { kind: 'ready', state: { ...read, outputs: { kind: 'inline', literalMap, names } }, unusable: false };
 }
 
-/** Puts outputs that are too large for an answer to the output prefix; a failure to do so ends the task truthfully. */
+/** At most this many bytes of an answer are taken by what comes with the outputs. A Struct may be six times its JSON text. */
+function bytesBeside({ reason, error, logs, customInfo, externalResources }: PhaseState): number {
+  const bytes = (value: unknown) => Buffer.byteLength(JSON.stringify(value));
+  const custom = [customInfo, ...externalResources.map((one) => one.customInfo)].filter((one) => one !== undefined);
+  return bytes([reason, error, logs, externalResources]) + (custom.length === 0 ? 0 : 6 * bytes(custom));
+}
+
+/** What became of outputs that had to be written. `later`: the data store failed transiently; `state` ends the task, if it must. */
+export type WrittenOutputs =
+  | { readonly kind: 'ready'; readonly state: PhaseState; readonly unusable: boolean }
+  | { readonly kind: 'later'; readonly state: PhaseState; readonly code: string; readonly message: string };
+
+/** Puts outputs that are too large for an answer to the output prefix. Never rejects. */
 export async function writeLargeOutputs(
   deps: Pick<TasksDeps, 'writeOutputs' | 'options'>,
   target: OutputTarget,
   checked: { readonly literalMap: Buffer; readonly state: PhaseState },
-): Promise<{ readonly state: PhaseState; readonly unusable: boolean }> {
-  const size = `the outputs are ${checked.literalMap.length} bytes, an answer may carry ${deps.options.maxInlineOutputBytes}`;
+): Promise<WrittenOutputs> {
+  const size = `the outputs are ${checked.literalMap.length} bytes, an answer may carry ${deps.options.maxInlineOutputBytes} with all that comes with them`;
   if (deps.writeOutputs === undefined || target.outputPrefix === '') {
     const lacks = target.outputPrefix === '' ? 'the engine gave no output prefix' : 'no data store is configured';
     return unusable(`${size}, and they cannot be written as a file: ${lacks}`);
@@ -69,9 +81,12 @@ export async function writeLargeOutputs(
   try {
     await deps.writeOutputs(target.outputPrefix, checked.literalMap);
   } catch (error) {
-    return unusable(`${size}, and writing them under ${target.outputPrefix} failed: ${messageOf(error)}`);
+    const message = `${size}, and writing them under ${target.outputPrefix} failed: ${messageOf(error)}`;
+    if (!HostError.is(error) || !error.retryable) return unusable(message);
+    const state = failureState('RETRYABLE_FAILURE', 'OUTPUTS_UNUSABLE', message, 'SYSTEM');
+    return { kind: 'later', state, code: error.code, message };
   }
-  return { state: { ...checked.state, outputs: { kind: 'prefix' } }, unusable: false };
+  return { kind: 'ready', state: { ...checked.state, outputs: { kind: 'prefix' } }, unusable: false };
 }
 
 function unusable(message: string): { kind: 'ready'; state: PhaseState; unusable: true } {

@@ -11,17 +11,22 @@ const ASKED_TOGETHER = 100;
 
 /**
  * Hands a live task to the poll schedule. The batch key, where the plugin has one, is asked for; until it is known the
- * task is read by itself, so that a batch never mixes keys.
+ * task is read by itself, so that a batch never mixes keys. `last` is for a task that was read a moment ago.
  */
-export function startPolling(deps: TasksDeps, runtime: PluginRuntime, task: TaskRecord, lastReadAtMs?: number): void {
+export function startPolling(
+  deps: TasksDeps,
+  runtime: PluginRuntime,
+  task: TaskRecord,
+  last: { readonly lastReadAtMs?: number; readonly nextPollAfterMs?: number } = {},
+): void {
   const keyed = hasBatchKeys(runtime.plugin);
   runtime.refresher.track({
     id: task.id,
     // The job exists since then; what the task waited before is neither its age nor part of the visibility grace.
     createdAtMs: task.liveSinceMs,
-    lastReadAtMs,
+    lastReadAtMs: last.lastReadAtMs,
     lastAskedAtMs: task.lastAskedAtMs,
-    nextPollAfterMs: task.state.nextPollAfterMs,
+    nextPollAfterMs: last.nextPollAfterMs ?? task.state.nextPollAfterMs,
     quotaNamespace: task.identity.quotaNamespace,
     ...(keyed ? { batchKey: alone(task) } : {}),
   });

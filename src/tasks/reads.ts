@@ -1,4 +1,5 @@
 import { messageOf } from '../errors/index.js';
+import { backoffMs } from '../lib/backoff.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { isTerminal } from '../plugin-api/phase.js';
@@ -6,7 +7,8 @@ import type { ReadDecision, ReadReport } from '../refresh/types.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
-import { checkOutputs, type OutputTarget, writeLargeOutputs } from './outputs.js';
+import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
+import { startPolling } from './polling.js';
 import type { PluginRuntime } from './runtime.js';
 
 /**
@@ -18,6 +20,8 @@ export class ReadSink {
   readonly #deletes: DeleteList;
   /** Tasks whose large outputs are being written; they are not polled meanwhile. */
   readonly #writing = new Map<string, Promise<void>>();
+  /** Tasks whose large outputs could not be written so far: since when, and how many tries failed. */
+  readonly #unwritten = new WeakMap<TaskRecord, { readonly sinceMs: number; tries: number }>();
 
   constructor(deps: TasksDeps, deletes: DeleteList) {
     this.#deps = deps;
@@ -111,10 +115,34 @@ export class ReadSink {
 
   #write(runtime: PluginRuntime, task: TaskRecord, checked: { literalMap: Buffer; state: PhaseState }): void {
     const writing = writeLargeOutputs(this.#deps, targetOf(task), checked)
-      .then(({ state, unusable }) => this.#settle(runtime, task, state, unusable))
+      .then((written) => {
+        if (written.kind === 'later') this.#writeLater(runtime, task, written);
+        else this.#settle(runtime, task, written.state, written.unusable);
+      })
       .catch((error: unknown) => this.#deps.events.fault?.(`outputs: ${messageOf(error)}`, error))
       .finally(() => this.#writing.delete(task.id));
     this.#writing.set(task.id, writing);
+  }
+
+  /**
+   * A data store that is away for a while fails no task. The outputs are not held meanwhile, since nothing bounds how many
+   * tasks end in that time: the plugin is asked for them again after a pause. A sync plugin cannot be asked twice.
+   */
+  #writeLater(runtime: PluginRuntime, task: TaskRecord, failed: Extract<WrittenOutputs, { kind: 'later' }>): void {
+    const { clock, random, options, store, events } = this.#deps;
+    if (store.byId(task.id) !== task || task.stage !== 'live') return;
+    const now = clock.now();
+    const record = this.#unwritten.get(task) ?? { sinceMs: now, tries: 0 };
+    if (runtime.plugin.kind === 'sync' || now - record.sinceMs >= options.outputsBudgetMs) {
+      this.#settle(runtime, task, failed.state, true);
+      return;
+    }
+    record.tries += 1;
+    this.#unwritten.set(task, record);
+    store.readFailed(task, { code: failed.code, message: failed.message }, record.tries);
+    const delayMs = backoffMs(record.tries, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs }, random);
+    events.outputsDelayed?.(task, failed.code, failed.message, delayMs);
+    startPolling(this.#deps, runtime, task, { lastReadAtMs: now, nextPollAfterMs: delayMs });
   }
 }
 

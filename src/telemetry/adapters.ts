@@ -201,6 +201,8 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
       counters.orphans.inc(of(task));
       log.emit('task.orphan_deleted', fields(task));
     },
+    outputsDelayed: (task: TaskRecord, code: string, error: string, delayMs: number) =>
+      log.emit('task.outputs_delayed', { ...fields(task), code, error, delayMs: Math.round(delayMs) }),
     outputsDropped(task: TaskRecord, names: readonly string[]): void {
       counters.dropped.inc(of(task));
       log.emit('task.outputs_dropped', { ...fields(task), names });

@@ -140,6 +140,12 @@ export const LOG_EVENTS = {
     delayMs: 'milliseconds until the next try',
   }),
   'task.orphan_deleted': event('warn', 'a job whose engine never got the handle was deleted', taskFields()),
+  'task.outputs_delayed': event('warn', 'the data store took no outputs; they are read again and written later', {
+    ...taskFields(),
+    code: CODE,
+    error: ERROR,
+    delayMs: 'milliseconds until the next read',
+  }),
   'task.outputs_dropped': event('warn', 'outputs that the task does not declare were dropped', {
     ...taskFields(),
     names: 'their names',

@@ -171,3 +171,29 @@ test('a secret is masked in every text that an engine is told, and data that hol
   assert.equal(toFailure(thrown, (text) => redactor.redact(text)).code, 'E [redacted]');
   assert.deepEqual(toPhaseState({ phase: 'RUNNING', customInfo: { a: 1 } }, context).customInfo, { a: 1 });
 });
+
+test('what comes with a phase is bounded, so that the largest of it still fits an answer that an engine takes', () => {
+  const ones = (characters: number) => ({ a: Array.from({ length: characters / 2 - 10 }, () => 1) });
+  const links = (count: number) => Array.from({ length: count }, () => ({ uri: `http://${'u'.repeat(1_000)}` }));
+  const items = (count: number) =>
+    Array.from({ length: count }, () => ({ externalId: 'e'.repeat(900), logs: [{ uri: 'u'.repeat(100) }] }));
+  const largest = received({
+    phase: 'RUNNING',
+    reason: '\u6f22'.repeat(8_192),
+    customInfo: ones(256 * 1024),
+    logs: links(1_000),
+  });
+  for (const encoder of resources) assert.ok(encoder.resource(largest).length < 4 * 1024 * 1024);
+  for (const [answer, field] of [
+    [{ customInfo: ones(256 * 1024 + 100) }, 'customInfo'],
+    [{ logs: [{ uri: 'u'.repeat(1024 * 1024) }] }, 'logs'],
+    [{ externalResources: items(2_500) }, 'externalResources'],
+  ] as const) {
+    assert.throws(
+      () => received({ phase: 'RUNNING', ...answer }),
+      (error) =>
+        error instanceof InvalidAnswer &&
+        new RegExp(`${field} has \\d+ characters of JSON; expected`).test(error.message),
+    );
+  }
+});

@@ -25,7 +25,12 @@ export interface PhaseAnswerContext {
 const MAX_TEXT = 8_192;
 const MAX_LOGS = 1_000;
 const MAX_EXTERNAL = 10_000;
-const MAX_CUSTOM_INFO = 1024 * 1024;
+/**
+ * Characters of JSON. An engine's client takes 4 MiB a reply (FIELD 13), and a Struct may be six times its JSON text.
+ */
+const MAX_CUSTOM_INFO = 256 * 1024;
+const MAX_LOGS_TEXT = 1024 * 1024;
+const MAX_EXTERNAL_TEXT = 2 * 1024 * 1024;
 /**
  * Levels of objects and lists. As a google.protobuf.Struct each takes three messages, and decoders of protobuf stop at a
  * hundred.
@@ -49,14 +54,18 @@ export function toPhaseState(answer: unknown, context: PhaseAnswerContext): Phas
   const phase = check.phase(info.phase, 'phase');
   if (phase === 'UNDEFINED') throw check.wrong('phase', phase, 'a phase; UNDEFINED is never answered');
   const text = (key: string): string => bounded(check.text(info[key], key), MAX_TEXT);
+  const logs = check.list(info.logs, 'logs', MAX_LOGS).map((log, i) => checkLog(log, `logs[${i}]`, check));
+  check.size(logs, 'logs', MAX_LOGS_TEXT);
+  const externalResources = check
+    .list(info.externalResources, 'externalResources', MAX_EXTERNAL)
+    .map((item, i) => checkExternal(item, `externalResources[${i}]`, check));
+  check.size(externalResources, 'externalResources', MAX_EXTERNAL_TEXT);
   return phaseState(phase, {
     reason: text('reason'),
     error: checkError(info.error, phase, check),
-    logs: check.list(info.logs, 'logs', MAX_LOGS).map((log, i) => checkLog(log, `logs[${i}]`, check)),
+    logs,
     customInfo: check.json(info.customInfo, 'customInfo'),
-    externalResources: check
-      .list(info.externalResources, 'externalResources', MAX_EXTERNAL)
-      .map((item, i) => checkExternal(item, `externalResources[${i}]`, check)),
+    externalResources,
     outputs: outputsOf(info.outputs, phase, check, context),
     remotePhase: text('remotePhase'),
     version: check.number(info.version, 'version', MAX_VERSION, true) ?? 0,
@@ -183,6 +192,18 @@ class Check {
     throw this.wrong(field, value, `one of ${PHASES.slice(1).join(', ')}`);
   }
 
+  /** Of a list as a whole; its items are bounded one by one. */
+  size(list: readonly unknown[], field: string, max: number): void {
+    if (list.length > 0) this.#bound(JSON.stringify(list), field, max);
+  }
+
+  #bound(text: string, field: string, max: number): void {
+    if (text.length <= max) return;
+    throw new InvalidAnswer(
+      `${this.method}(): ${field} has ${text.length} characters of JSON; expected at most ${max}`,
+    );
+  }
+
   /** By way of its JSON text, so that what is sent is what an engine will see. */
   json(value: unknown, field: string): JsonObject | undefined {
     if (value === undefined) return undefined;
@@ -193,11 +214,7 @@ class Check {
     } catch {
       throw new InvalidAnswer(`${this.method}(): ${field} cannot be written as JSON; expected plain data`);
     }
-    if (text.length > MAX_CUSTOM_INFO) {
-      throw new InvalidAnswer(
-        `${this.method}(): ${field} has ${text.length} characters of JSON; expected at most ${MAX_CUSTOM_INFO}`,
-      );
-    }
+    this.#bound(text, field, MAX_CUSTOM_INFO);
     const plain = this.object(JSON.parse(text) as JsonValue, field) as JsonObject;
     if (isDeeper(plain, MAX_CUSTOM_DEPTH)) {
       throw new InvalidAnswer(`${this.method}(): ${field} is nested deeper than ${MAX_CUSTOM_DEPTH} levels`);
