@@ -98,6 +98,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
     async stop() {
       orphans.stop();
       await Promise.all([creates.stop(), unclear.stop(), deletes.stop(), reads.idle()]);
+      unclear.tellLeft();
       tellLeftBehind(deps);
     },
   };

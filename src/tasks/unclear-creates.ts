@@ -121,9 +121,13 @@ export class UnclearCreates {
     this.#lost(id, identity.plugin, lastError);
   }
 
-  /** Sends nothing more; resolves when no look is under way. What is still looked for then is told to the log. */
-  async stop(): Promise<void> {
-    await this.#work.stop();
+  /** Sends nothing more; resolves when no look is under way. */
+  stop(): Promise<void> {
+    return this.#work.stop();
+  }
+
+  /** Tells of the jobs that the daemon would still look for; for the end of a stop, when no create is under way either. */
+  tellLeft(): void {
     for (const { id, identity, leftBecause, lastError } of this.#entries.values()) {
       if (leftBecause === undefined) this.#lost(id, identity.plugin, lastError);
     }

@@ -295,3 +295,23 @@ test('a remote that was down when the last task was deleted does not put looks o
   assert.deepEqual([list(), h.plugin.count('delete')], [[], 3]);
   await h.stop();
 });
+
+test('a stop tells of a job that a create left behind which was under way when it came', async () => {
+  const { h, told, list } = await unclearHarness();
+  const answer = held<ReturnType<typeof fail>>();
+  const outcomes = [fail('deadline'), answer.promise];
+  h.plugin.on.create = () => outcomes.shift() ?? fail('permanent');
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(10_000);
+  assert.equal(h.plugin.count('create'), 2);
+  const stopping = h.tasks.stop();
+  await h.clock.advance(1);
+  answer.release(fail('permanent'));
+  await settle(h.clock, stopping);
+  assert.deepEqual(
+    list().map(({ id }) => id),
+    [task.id],
+  );
+  assert.equal(told.at(-1), `left ${task.id} the daemon stops and keeps no journal`);
+  await h.stop();
+});
