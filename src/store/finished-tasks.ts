@@ -81,8 +81,9 @@ export class FinishedTasks<T extends TaskRecord> {
     this.#tasks.set(id, task);
   }
 
-  /** False when it is not held. */
+  /** Forgets the task and its trace. False when it is not held. */
   delete(id: TaskId): boolean {
+    this.#traces.delete(id);
     return this.#tasks.delete(id);
   }
 

@@ -2,7 +2,8 @@
 import { HostError } from '../errors/index.js';
 import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
-import type { AttemptKey, TaskId } from '../model/attempt-key.js';
+import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
+import type { TaskIdentity } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
@@ -279,6 +280,12 @@ export class TaskStore {
       ...(payload === undefined ? {} : { payload }),
       ...(answeredHandle === undefined ? {} : { answeredHandle }),
     });
+  }
+
+  /** Remembers that an incarnation which memory does not hold was deleted, and nothing else of it. */
+  bury({ key, incarnation }: Pick<TaskIdentity, 'key' | 'incarnation'>): void {
+    this.tombstones.set(key, incarnation);
+    this.#finished.delete(taskIdOf(key, incarnation));
   }
 
   /** Forgets a task that was deleted and remembers its incarnation. */

@@ -31,6 +31,8 @@ export async function deleteTask(
     return deletes.safe(found.id);
   }
   if (found.kind === 'held') {
+    // The daemon may owe a delete of a task that it ended itself.
+    deletes.renew(found.task.id, hints.connection, connectionUntilMs);
     const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
     return safe;
@@ -38,7 +40,7 @@ export async function deleteTask(
   const { identity, meta } = found.handle;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
   if (meta !== undefined) deps.store.assertOwable(deletes.size);
-  deps.store.tombstones.set(identity.key, identity.incarnation);
+  deps.store.bury(identity);
   if (meta === undefined) return;
   await deletes.owe({
     id: taskIdOf(identity.key, identity.incarnation),

@@ -47,8 +47,9 @@ export class Handles {
     const ended = store.tombstones.last(handle.identity.key) ?? 0;
     const current = store.current(handle.identity.key)?.identity.incarnation ?? 0;
     const id = taskIdOf(handle.identity.key, handle.identity.incarnation);
-    // A delete may be owed for longer than its tombstone lasts.
-    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current || this.#deletes.has(id)) {
+    // A delete may be owed for longer than its tombstone lasts. One whose task has a trace is owed by the daemon's own decision.
+    const deleteOwed = this.#deletes.has(id) && store.trace(id) === undefined;
+    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current || deleteOwed) {
       return { kind: 'deleted', id };
     }
     return { kind: 'unknown', handle };

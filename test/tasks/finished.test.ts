@@ -84,3 +84,48 @@ test('a finished task larger than the whole cache is not read again at each Stat
   assert.equal(h.plugin.count('get'), 1);
   await h.stop();
 });
+
+test('a task that the daemon ended is answered the same after it gave way, also while its delete is owed', async () => {
+  const h = await makeHarness({ finished: { maxCount: 1 } });
+  h.plugin.on.get = () => success();
+  h.plugin.on.delete = () => fail('transient');
+  h.plugin.on.create = () => created();
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+  await h.clock.advance(60_000);
+  assert.deepEqual([task.state.error?.code, h.tasks.owedDeletes.size], ['OUTPUTS_UNUSABLE', 1]);
+  await pushOut(h);
+  const again = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
+  assert.deepEqual([again.state.phase, again.state.error], [task.state.phase, task.state.error]);
+  await h.stop();
+});
+
+test('a task that was deleted after it gave way does not come back once the delete is forgotten', async () => {
+  const h = await makeHarness({ finished: { maxCount: 1 }, tombstoneTtlMs: 60_000 });
+  const { handle, task } = await acceptedThenOver(h, 'a', created('{"job":1}', phaseState('SUCCESS')));
+  await pushOut(h);
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await h.clock.advance(70_000);
+  h.plugin.on.create = () => created('{"job":2}');
+  const before = h.plugin.count('create');
+  const anew = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(h.plugin.count('create'), before + 1);
+  assert.notEqual(anew.task.state.phase, task.state.phase);
+  await h.stop();
+});
+
+test('an owed delete of a task that the daemon ended takes the secrets of the engine’s own Delete', async () => {
+  const h = await makeHarness();
+  const connection = { secrets: { key: 'hush' }, configs: {} };
+  h.plugin.on.get = () => success();
+  h.plugin.on.delete = () => fail('transient');
+  h.plugin.on.create = () => created();
+  const spec = h.spec('a', { outputNames: ['o'], connection });
+  const { handle } = await settle(h.clock, h.tasks.create(spec, h.scope()));
+  await h.clock.advance(2 * 3_600_000);
+  const lacking = () => [...h.tasks.owedDeletes.list()].map((one) => one.needsCredentials);
+  assert.deepEqual(lacking(), [true]);
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  await h.clock.advance(60_000);
+  assert.deepEqual(lacking(), [false]);
+  await h.stop();
+});

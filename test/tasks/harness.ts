@@ -123,6 +123,7 @@ export interface HarnessOptions {
   readonly events?: TaskEvents;
   readonly maxTasks?: number;
   readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
+  readonly tombstoneTtlMs?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly journal?: Journal;
   /** Awaited before outputs are written. */
@@ -141,7 +142,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     journal,
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
-    tombstones: { max: 1000, ttlMs: 86_400_000 },
+    tombstones: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
     watchRing: 100,
   });
   const runtimes = new Map<string, PluginRuntime>();
