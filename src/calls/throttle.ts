@@ -3,9 +3,9 @@ import { backoffMs } from '../lib/backoff.js';
 const BACKOFF = { initialMs: 1_000, maxMs: 60_000 };
 
 /**
- * How long a lane rests after a throttle: as long as the remote asked (the gate cuts that to MAX_PAUSE_MS); where it named no time, a
- * back-off that grows with each throttle in a row. Calls that were on their way when the rest began are part of the
- * same throttle and do not make it grow.
+ * How long a lane rests after a throttle: as long as the remote asked (the gate cuts that to MAX_PAUSE_MS); where it
+ * named no time, a back-off that grows with each throttle in a row. Calls that were on their way when the rest began are
+ * part of the same throttle and do not make it grow.
  */
 export class ThrottleBackoff {
   readonly #random: () => number;

@@ -63,11 +63,11 @@ export class Intake {
     const remote = outages.plugin;
     const { downSinceMs } = remote;
     const evidence = [...results].map(([id, outcome]) => ({ id, outcome, batchKey: schedule.get(id)?.batchKey ?? '' }));
+    const entered = remote.learn(evidence, { tasks: schedule.size, keys: schedule.keys.size }, nowMs);
     const byKey = new Map<string, Evidence[]>();
     // A task may have moved to another key while it was read.
     for (const one of evidence) getOrMake(byKey, one.batchKey, () => []).push(one);
     for (const [batchKey, items] of byKey) outages.learnOfGroup(batchKey, items, schedule.keys.of(batchKey), nowMs);
-    const entered = remote.learn(evidence, { tasks: schedule.size, keys: schedule.keys.size }, nowMs);
     const { failure } = remote;
     if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });
     if (entered === 'down' && failure !== undefined) events.remoteDown?.({ sinceMs: nowMs, failure });

@@ -40,8 +40,8 @@ export function judge(item: Item, read: Read, outage: Outage, config: RefreshCon
   }
   item.lastReadAtMs = nowMs;
   item.lastFailure = failure;
-  // An outage is no fault of the task: once it is over, nobody pays for it with a long back-off.
-  item.retries = outage.frozen(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
+  // An outage that is probed is no fault of the task: once it is over, nobody pays for it with a long back-off.
+  item.retries = outage.probed(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
   const verdict = endsAtOnce(item, read, failure, config) ?? endsPastBound(item, read, failure, outage, config);
   return { verdict, again: { kind: 'backoff' } };
 }

@@ -13,6 +13,8 @@ export interface FrozenMarks {
 export interface Outage {
   /** Whether its failures count for nothing now. */
   frozen(nowMs: number): boolean;
+  /** Whether reads of the whole plugin are probes now; while a batch key alone is away, each of its tasks backs off. */
+  probed(nowMs: number): boolean;
   readonly down: boolean;
   marks(nowMs: number): FrozenMarks;
   /** How long counts stood still since the marks were made. */
@@ -40,9 +42,12 @@ export class Outages {
     for (const group of this.#groups.values()) group.reconfigure(options);
   }
 
-  /** Takes one finished call of tasks of one batch key as evidence about that key. `tracked` tasks have it. */
+  /**
+   * Takes one finished call of tasks of one batch key as evidence about that key; `tracked` tasks have it. Called after
+   * the plugin's state has learnt of it: an outage of all is none of a key, whose grace would be added to that of all.
+   */
   learnOfGroup(batchKey: string, call: readonly Evidence[], tracked: number, nowMs: number): void {
-    if (batchKey === '') return;
+    if (batchKey === '' || this.plugin.downSinceMs !== undefined) return;
     let group = this.#groups.get(batchKey);
     if (group === undefined) {
       if (call.some(({ outcome }) => outcome.ok)) return;
@@ -63,6 +68,7 @@ export class Outages {
     const group = this.#groups.get(batchKey);
     return {
       frozen: (nowMs) => plugin.frozen(nowMs) || group?.frozen(nowMs) === true,
+      probed: (nowMs) => plugin.frozen(nowMs),
       down: plugin.downSinceMs !== undefined || group?.downSinceMs !== undefined,
       marks: (nowMs) => ({ plugin: plugin.frozenTotalMs(nowMs), group: group?.frozenTotalMs(nowMs) ?? 0 }),
       // Both may stand still at a time; the longer one is the least that is certain.

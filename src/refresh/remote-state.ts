@@ -36,8 +36,8 @@ export interface Scope {
  * Whether the remote of one plugin answers reads (rule 4, "a remote's outage does not end its tasks").
  *
  * - `up` → `down`: three calls in a row failed as the table marks `down`, with no `up` between them, and they concerned
- *   at least two tasks, and every batch key or five of them; for a plugin with a single task transient errors and passed deadlines suffice, since these are
- *   what an outage looks like.
+ *   at least two tasks, and every batch key or five of them; for a plugin with a single task transient errors and passed
+ *   deadlines suffice, since these are what an outage looks like.
  * - `down` → `up`: the first outcome that the table marks `up`: a success, a not_found, a permanent refusal. Also when the
  *   last task is gone, since then nothing is read that could tell.
  *

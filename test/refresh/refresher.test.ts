@@ -402,6 +402,32 @@ test('an outage of all batch keys is one of the plugin: it is probed', async () 
   assert.equal(host.reads.at(-1)?.purpose, 'probe');
 });
 
+test('the outage of a plugin with many batch keys is over with its grace, not once more for each key', async () => {
+  const { clock, host, refresher, events, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  for (let i = 0; i < 200; i++) track(`t${i}`, { batchKey: `K${i % 100}` });
+  host.respond = () => fails('transient');
+  await clock.advance(hour - minute);
+  assert.deepEqual([events, refresher.stats().tracked], [['down'], 200]);
+  await clock.advance(20 * minute);
+  assert.equal(refresher.stats().tracked, 0);
+  assert.equal(host.last('t0')?.verdict?.code, 'REMOTE_OUTAGE');
+});
+
+test('tasks of a batch key that is away are read ever less, and soon again when it is back', async () => {
+  const { clock, host, track } = setUp();
+  for (const id of ['a1', 'a2', 'b1']) track(id, { batchKey: id.slice(0, 1) });
+  host.respond = (id) => (id.startsWith('a') ? fails('transient') : running);
+  await clock.advance(20 * minute);
+  const before = host.readsOf('a1').length;
+  await clock.advance(20 * minute);
+  const reads = host.readsOf('a1').length - before;
+  assert.ok(reads >= 5 && reads <= 15, `${reads} in 20 minutes`);
+  host.respond = () => running;
+  await clock.advance(3 * minute);
+  assert.equal(host.last('a1')?.failures, 0);
+  assert.equal(host.last('a1')?.outcome.ok, true);
+});
+
 test('the outage of a plugin with a single task is told from a fault of the plugin by the kind of failure', async () => {
   const outage = setUp({ maxSystemFailures: 2, minFailingMs: minute });
   outage.host.respond = () => fails('transient');
