@@ -295,6 +295,7 @@ export class TaskStore {
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
     // The ring refers to the record for a while yet; its outputs may be megabytes, and nobody may ask for them any more.
     entry.state = { ...entry.state, outputs: { kind: 'none' } };
+    entry.encoded.length = 0;
     if (entry.meta !== undefined) this.letGo(entry);
     if (!this.#finished.delete(entry.id) && this.#unfinished.delete(entry.id)) this.#unlink(entry);
   }

@@ -88,3 +88,18 @@ test('a task that changed before its handle was answered is shown to watchers on
   const event = await reader.next();
   assert.equal(event?.kind === 'change' && event.change.task, task);
 });
+
+test('what a removed task was answered with is not held any more, while Watch still tells of its removal', async () => {
+  const { store, insert } = makeStore();
+  const task = insert('live');
+  store.answered(task, Buffer.from('handle'));
+  const outputs = { kind: 'inline', literalMap: Buffer.alloc(10), names: ['o'] } as const;
+  store.observed(task, phaseState('SUCCESS', { outputs }));
+  const reader = store.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
+  task.encoded[1] = Buffer.from('an answer with its outputs');
+  store.remove(task);
+  const event = await reader.next();
+  assert.ok(event?.kind === 'change' && event.change.deleted);
+  assert.deepEqual([event.change.task.encoded, event.change.task.state.outputs], [[], { kind: 'none' }]);
+  reader.close();
+});
