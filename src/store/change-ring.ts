@@ -79,17 +79,17 @@ export class ChangeRing {
   read(filter: WatchFilter): WatchReader {
     const position = this.#position(filter.resumeToken);
     const current =
-      filter.includeCurrent && position.lost !== 0 ? this.#options.current()[Symbol.iterator]() : undefined;
+      filter.includeCurrent && !position.toldCurrent ? this.#options.current()[Symbol.iterator]() : undefined;
     const reader = new RingReader(this, filter, position, current, () => this.#readers.delete(reader));
     this.#readers.add(reader);
     return reader;
   }
 
-  /** `lost` is undefined for a fresh start, 0 for a token still held, else that changes were missed. */
-  #position(token: string): { after: number; lost: number | undefined } {
+  /** `foreign`: what happened since the token is unknown. `toldCurrent`: its reader had been told the state of all tasks. */
+  #position(token: string): Position {
     const newest = this.#next - 1;
-    if (token === '') return { after: newest, lost: undefined };
-    const match = /^([0-9a-f]{12})\.([0-9]{1,15})$/.exec(token);
+    if (token === '') return { after: newest, foreign: false, toldCurrent: false };
+    const match = /^([0-9a-f]{12})\.([0-9]{1,15})(c?)$/.exec(token);
     if (match === null) {
       throw new HostError(
         'RESUME_TOKEN_INVALID',
@@ -97,13 +97,14 @@ export class ChangeRing {
       );
     }
     const sequence = Number(match[2]);
-    // A token of an earlier run: what happened in between is unknown.
-    if (match[1] !== this.#run || sequence > newest) return { after: newest, lost: Number.NaN };
-    return { after: sequence, lost: 0 };
+    // A token of an earlier run.
+    if (match[1] !== this.#run || sequence > newest) return { after: newest, foreign: true, toldCurrent: false };
+    return { after: sequence, foreign: false, toldCurrent: match[3] === '' };
   }
 
-  token(sequence: number): string {
-    return `${this.#run}.${sequence}`;
+  /** Says where a reader stands; with `c` where it was still being told the current state, which then starts anew. */
+  token(sequence: number, tellsCurrent: boolean): string {
+    return `${this.#run}.${sequence}${tellsCurrent ? 'c' : ''}`;
   }
 
   get newest(): number {
@@ -140,6 +141,12 @@ export class ChangeRing {
   }
 }
 
+interface Position {
+  readonly after: number;
+  readonly foreign: boolean;
+  readonly toldCurrent: boolean;
+}
+
 /** How many changes or tasks a reader may pass over in one go before it lets others run. */
 const SCAN_LIMIT = 10_000;
 
@@ -157,7 +164,7 @@ class RingReader implements WatchReader {
   constructor(
     ring: ChangeRing,
     filter: WatchFilter,
-    position: { after: number; lost: number | undefined },
+    position: Position,
     current: Iterator<TaskRecord> | undefined,
     onClose: () => void,
   ) {
@@ -166,7 +173,7 @@ class RingReader implements WatchReader {
     this.#handles =
       filter.handles.length > 0 ? new Set(filter.handles.map((handle) => handle.toString('latin1'))) : undefined;
     this.#after = position.after;
-    this.#lag = Number.isNaN(position.lost) ? 0 : undefined;
+    this.#lag = position.foreign ? 0 : undefined;
     this.#current = current;
     this.#onClose = onClose;
   }
@@ -182,7 +189,7 @@ class RingReader implements WatchReader {
       }
       if (this.#ring.draining) {
         this.close();
-        return { kind: 'bookmark', resumeToken: this.#ring.token(this.#after), draining: true };
+        return { kind: 'bookmark', resumeToken: this.#token, draining: true };
       }
       this.#waiting = createDeferred<void>();
       await this.#ring.changed(this.#waiting);
@@ -190,8 +197,12 @@ class RingReader implements WatchReader {
     }
   }
 
+  get #token(): string {
+    return this.#ring.token(this.#after, this.#current !== undefined);
+  }
+
   bookmark(): WatchEvent {
-    return { kind: 'bookmark', resumeToken: this.#ring.token(this.#after), draining: false };
+    return { kind: 'bookmark', resumeToken: this.#token, draining: false };
   }
 
   close(): void {
@@ -212,7 +223,7 @@ class RingReader implements WatchReader {
     const dropped = this.#lag;
     this.#ring.lagged += 1;
     this.#lag = undefined;
-    return { kind: 'lagged', resumeToken: this.#ring.token(this.#after), dropped };
+    return { kind: 'lagged', resumeToken: this.#token, dropped };
   }
 
   #fromCurrent(): WatchEvent | undefined {
@@ -226,7 +237,7 @@ class RingReader implements WatchReader {
       const handle = task.answeredHandle;
       if (handle === undefined || !this.#wants(task.identity.plugin, handle)) continue;
       const change = { sequence: this.#after, handle, task, deleted: false };
-      return { kind: 'change', resumeToken: this.#ring.token(this.#after), change };
+      return { kind: 'change', resumeToken: this.#token, change };
     }
     return undefined;
   }
@@ -241,7 +252,7 @@ class RingReader implements WatchReader {
         return this.#lagged();
       }
       if (!this.#wants(change.task.identity.plugin, change.handle)) continue;
-      return { kind: 'change', resumeToken: this.#ring.token(this.#after), change };
+      return { kind: 'change', resumeToken: this.#token, change };
     }
     return undefined;
   }

@@ -272,6 +272,22 @@ test('a token of an earlier run lags and gets the current state; one that nobody
   );
 });
 
+test('a reader that was cut off while it was told the current state is told all of it again, and no change is lost', async () => {
+  const { store } = makeStore();
+  const tasks = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  const [first] = await nextEvents(store, { ...ALL, includeCurrent: true }, 1);
+  store.observed(tasks[0] ?? assert.fail(), phaseState('SUCCESS'));
+  const resumed = { ...ALL, includeCurrent: true, resumeToken: first?.resumeToken ?? '' };
+  const events = await nextEvents(store, resumed, 3);
+  const keys = events.map((event) => (event.kind === 'change' ? event.change.task.identity.key : event.kind));
+  assert.deepEqual(keys, ['b', 'c', 'a']);
+  const [after] = await nextEvents(store, { ...resumed, includeCurrent: false }, 1);
+  assert.ok(after?.kind === 'change' && after.change.task === tasks[0], 'who wants changes only goes on with them');
+  store.drainWatchers();
+  const [end] = await nextEvents(store, { ...resumed, resumeToken: events.at(-1)?.resumeToken ?? '' }, 1);
+  assert.equal(end?.kind, 'bookmark', 'once told, the current state is not told again');
+});
+
 test('a drained ring ends every reader with a bookmark to come back with, after what it has not seen', async () => {
   const { store } = makeStore();
   const reader = store.watch(ALL);
