@@ -112,13 +112,8 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       const all = await this.#cluster(meta.cluster).lookup.find(ctx.idempotencyKey, ctx.signal);
       await this.#cancelStrays(ctx, meta, all);
     }
-    const jobs = await this.#cluster(meta.cluster)
-      .client.getJob(meta.jobId, ctx.signal)
-      .catch((error: unknown) => {
-        // the controller forgets a job some minutes after its end; what it left behind may still speak for it
-        if (error instanceof NotFoundError) return [];
-        throw error;
-      });
+    // the controller forgets a job some minutes after its end; what it left behind may still speak for it
+    const jobs = await this.#cluster(meta.cluster).client.getJob(meta.jobId, ctx.signal).catch(noneIfGone);
     return this.#complete(ctx, meta, jobs);
   }
 
@@ -154,16 +149,22 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
 
   status = statusOf;
 
-  /** Looks before it cancels: what is over needs no call, and a job that took over the number is left alone. */
+  /**
+   * Looks before it cancels: what is over needs no call, and a job that took over the number is left alone. No read comes
+   * after a delete, so a job of the same key that came late goes with it, or the delete fails and is repeated.
+   */
   async delete(ctx: ResourceContext<SlurmMeta>): Promise<void> {
     const meta = ctx.resourceMeta;
-    const { client } = this.#cluster(meta.cluster);
-    const jobs = (await client.getJob(meta.jobId, ctx.signal, 'delete')).filter((job) =>
-      isOurs(job, ctx.idempotencyKey, meta),
-    );
-    if (jobs.length === 0) throw new NotFoundError(`Slurm job ${meta.jobId} is not the one of this task any more`);
-    if (isOver(meta, { jobs, leftExits: {}, logs: [] })) return;
-    await client.cancel(meta.jobId, ctx.signal);
+    const { client, lookup } = this.#cluster(meta.cluster);
+    const known = await client.getJob(meta.jobId, ctx.signal, 'delete').catch(noneIfGone);
+    const jobs = known.filter((job) => isOurs(job, ctx.idempotencyKey, meta));
+    const over = jobs.length === 0 || isOver(meta, { jobs, leftExits: {}, logs: [] });
+    if (!over) await client.cancel(meta.jobId, ctx.signal);
+    if (this.#late.expects(ctx.idempotencyKey)) {
+      const all = await lookup.find(ctx.idempotencyKey, ctx.signal);
+      for (const jobId of straysOf(all, ctx.idempotencyKey, meta)) await client.cancel(jobId, ctx.signal);
+    }
+    if (jobs.length === 0) throw new NotFoundError(`Slurm job ${meta.jobId} is not the one of this task (any more)`);
   }
 
   /** Pages through the job's log; the elements of an array follow one another, each line with its index. */
@@ -278,6 +279,11 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     this.#cluster(name);
     return this.#settings.clusters[name] as SlurmSettings['clusters'][string];
   }
+}
+
+function noneIfGone(error: unknown): SlurmJob[] {
+  if (error instanceof NotFoundError) return [];
+  throw error;
 }
 
 /**

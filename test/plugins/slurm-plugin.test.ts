@@ -89,6 +89,36 @@ test('the job of a submission that was given up and arrives late is cancelled by
   }
 });
 
+test('a delete takes the job of a submission that was given up with it, and fails while it cannot', async (t) => {
+  for (const own of ['running', 'over', 'forgotten'] as const) {
+    const { fake, plugin, createContext, resourceContext } = await setUp(t);
+    const plain = (await plugin.create(createContext('key-b', SCRIPT))).resourceMeta;
+    fake.override = (seen, response) => {
+      if (seen.method === 'POST') response.destroy();
+      return seen.method === 'POST';
+    };
+    await assert.rejects(plugin.create(createContext('key-a', SCRIPT)));
+    fake.override = undefined;
+    const { resourceMeta } = await plugin.create(createContext('key-a', SCRIPT));
+    fake.add({ job_id: 500, comment: 'key-a', standard_output: `${resourceMeta.stem}.out` });
+    const { jobId } = resourceMeta;
+    if (own === 'over') fake.add({ job_id: jobId, comment: 'key-a', job_state: 'COMPLETED' });
+    if (own === 'forgotten') fake.jobs.delete(jobId);
+    fake.override = (seen, response) => {
+      if (seen.path === 'job/500') response.destroy();
+      return seen.path === 'job/500';
+    };
+    const doDelete = () => plugin.delete(resourceContext('key-a', resourceMeta));
+    await assert.rejects(doDelete(), { name: 'TransientError' });
+    fake.override = undefined;
+    if (own === 'forgotten') await assert.rejects(doDelete(), NotFoundError);
+    else await doDelete();
+    assert.equal(fake.jobs.get(500)?.job_state, 'CANCELLED', own);
+    if (own === 'running') assert.equal(fake.jobs.get(jobId)?.job_state, 'CANCELLED');
+    assert.equal(fake.jobs.get(plain.jobId)?.job_state, 'PENDING');
+  }
+});
+
 test('a read looks for late jobs only where a submission ended without an answer, and for a time', async (t) => {
   let now = Date.now();
   const { fake, plugin, createContext, resourceContext } = await setUp(t, {}, () => now);
