@@ -116,6 +116,8 @@ export class FakeTasks implements Tasks {
     this.hints.push(hints);
     this.scopes.push(scope);
     await this.before('status', scope);
+    const task = this.peek(handle);
+    if (task !== undefined) return task;
     throw new HostError('HANDLE_MALFORMED', `not a handle: ${handle.length} bytes`, { details: { field: 'handle' } });
   }
 

@@ -144,11 +144,13 @@ test('Status answers cached bytes, encodes again after a change, and adds that t
   tasks.down.add('demo');
   assert.deepEqual(await native.status(handle), { ...first, remoteDown: true });
   assert.equal(record.encoded[0], cached, 'that the remote is down is not cached with the task');
-  // A connection beside the handle is read by the codec, and the answer is the same.
+  // A connection beside the handle reaches the task, whose secrets it renews, and the answer is the same.
+  tasks.hints.length = 0;
   assert.deepEqual(await native.status(handle, { connection: { secrets: { s: '1' } } }), {
     ...first,
     remoteDown: true,
   });
+  assert.deepEqual(tasks.hints, [{ outputPrefix: '', connection: { secrets: { s: '1' }, configs: {} } }]);
 });
 
 test('outputs are inline, at the prefix, or none, and an empty map is not unset', async (t) => {

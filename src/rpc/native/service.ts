@@ -91,13 +91,14 @@ class NativeService {
   #status(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
     const handle = peekHandle(request);
     const task = handle && this.#tasks.peek(handle);
-    if (task === undefined) return this.#adopted(request, call);
+    if (task === undefined) return this.#resolved(request, call);
     return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
   }
 
-  async #adopted(request: Buffer, call: RpcCall): Promise<Buffer> {
+  /** What memory does not hold is adopted; a connection that came along is kept with the task. */
+  async #resolved(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = this.#handleRequest('pluginhost.v1.StatusRequest', request);
-    const task = this.#tasks.peek(handle) ?? (await this.#tasks.status(handle, hints, call));
+    const task = await this.#tasks.status(handle, hints, call);
     return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
   }
 
