@@ -92,3 +92,9 @@ export function classify(failure: RestFailure, nowMs: number): PluginError {
   }
   return new TransientError(message, { code: 'SlurmUnavailable' });
 }
+
+/** For a list of what may be gone. */
+export function noneIfNotFound(error: unknown): [] {
+  if (error instanceof NotFoundError) return [];
+  throw error;
+}

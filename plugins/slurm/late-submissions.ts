@@ -6,6 +6,8 @@ import { isLive, ruleFor } from './states.js';
 /** How long a submission that was given up may still turn into a job: a busy controller answers after minutes. */
 const MAY_ARRIVE_MS = 15 * 60_000;
 const MAX_KEYS = 10_000;
+/** What a read may spend on cancelling other jobs of its tasks, in milliseconds; a slow cancel must not fail the read. */
+export const STRAYS_TIMEOUT_MS = 5_000;
 
 /**
  * Keys whose submission ended without an answer, so that a job of it may still show up. Bounded: the oldest are forgotten

@@ -13,9 +13,10 @@ import {
   type SetupContext,
 } from 'webapi-plugin-host';
 import { parseCustom } from './custom.js';
+import { noneIfNotFound } from './faults.js';
 import { JobLookup } from './job-lookup.js';
 import { groupBy, leaderOf, type SlurmJob } from './jobs.js';
-import { isRefusal, LateSubmissions, straysOf } from './late-submissions.js';
+import { isRefusal, LateSubmissions, STRAYS_TIMEOUT_MS, straysOf } from './late-submissions.js';
 import { fileOf, indexesOf, type SlurmMeta } from './meta.js';
 import { readExitCode, readLogPage } from './node-files.js';
 import { findOutputs } from './outputs.js';
@@ -47,6 +48,7 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   constructor(
     setup: Pick<SetupContext<SlurmSettings>, 'settings' | 'secretManager'>,
     private readonly now: () => number = Date.now,
+    private readonly straysTimeoutMs = STRAYS_TIMEOUT_MS,
   ) {
     this.#settings = setup.settings;
     this.#late = new LateSubmissions(now);
@@ -113,7 +115,7 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       await this.#cancelStrays(ctx, meta, all);
     }
     // the controller forgets a job some minutes after its end; what it left behind may still speak for it
-    const jobs = await this.#cluster(meta.cluster).client.getJob(meta.jobId, ctx.signal).catch(noneIfGone);
+    const jobs = await this.#cluster(meta.cluster).client.getJob(meta.jobId, ctx.signal).catch(noneIfNotFound);
     return this.#complete(ctx, meta, jobs);
   }
 
@@ -131,8 +133,9 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       );
       const byLeader = groupBy(jobs, leaderOf);
       const byKey = groupBy(jobs, (job) => job.comment);
+      const soon = this.#soon(head.signal);
       for (const ctx of contexts) {
-        await this.#cancelStrays(ctx, ctx.resourceMeta, byKey.get(ctx.idempotencyKey) ?? []);
+        await this.#cancelStrays(ctx, ctx.resourceMeta, byKey.get(ctx.idempotencyKey) ?? [], soon);
       }
       const outcomes: Settled<SlurmResource>[] = [];
       for (let at = 0; at < contexts.length; at += PARALLEL) {
@@ -156,7 +159,7 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   async delete(ctx: ResourceContext<SlurmMeta>): Promise<void> {
     const meta = ctx.resourceMeta;
     const { client, lookup } = this.#cluster(meta.cluster);
-    const known = await client.getJob(meta.jobId, ctx.signal, 'delete').catch(noneIfGone);
+    const known = await client.getJob(meta.jobId, ctx.signal, 'delete').catch(noneIfNotFound);
     const jobs = known.filter((job) => isOurs(job, ctx.idempotencyKey, meta));
     const over = jobs.length === 0 || isOver(meta, { jobs, leftExits: {}, logs: [] });
     if (!over) await client.cancel(meta.jobId, ctx.signal);
@@ -202,11 +205,12 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     ctx: Pick<ResourceContext<SlurmMeta>, 'idempotencyKey' | 'logger' | 'signal'>,
     meta: SlurmMeta,
     jobs: readonly SlurmJob[],
+    signal = this.#soon(ctx.signal),
   ): Promise<void> {
     for (const jobId of straysOf(jobs, ctx.idempotencyKey, meta)) {
       const facts = { cluster: meta.cluster, jobId, kept: meta.jobId };
       try {
-        await this.#cluster(meta.cluster).client.cancel(jobId, ctx.signal);
+        await this.#cluster(meta.cluster).client.cancel(jobId, signal);
         ctx.logger.warn(
           'a second job of one key was cancelled: its submission had been given up and arrived late',
           facts,
@@ -215,6 +219,10 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
         ctx.logger.warn('a second job of one key could not be cancelled yet', { ...facts, error });
       }
     }
+  }
+
+  #soon(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, AbortSignal.timeout(this.straysTimeoutMs)]);
   }
 
   /** Adds to Slurm's records what they do not tell: exit codes of dropped records, and outputs after a success. */
@@ -279,11 +287,6 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     this.#cluster(name);
     return this.#settings.clusters[name] as SlurmSettings['clusters'][string];
   }
-}
-
-function noneIfGone(error: unknown): SlurmJob[] {
-  if (error instanceof NotFoundError) return [];
-  throw error;
 }
 
 /**

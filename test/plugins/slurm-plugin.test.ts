@@ -89,6 +89,19 @@ test('the job of a submission that was given up and arrives late is cancelled by
   }
 });
 
+test('a cancel of a late job that is not answered fails no read', async (t) => {
+  const { fake, dir, plugin: patient, createContext, resourceContext } = await setUp(t);
+  const { plugin } = benchFor(settingsFor(fake.url, `${dir}/work`), dir, undefined, 50);
+  const { resourceMeta } = await plugin.create(createContext('key-a', SCRIPT));
+  fake.add({ job_id: 500, comment: 'key-a', standard_output: `${resourceMeta.stem}.out` });
+  fake.override = (seen) => seen.method === 'DELETE';
+  const [outcome] = await plugin.getMany.read([resourceContext('key-a', resourceMeta)]);
+  assert.equal(outcome?.status, 'fulfilled');
+  fake.override = undefined;
+  await patient.getMany.read([resourceContext('key-a', resourceMeta)]);
+  assert.equal(fake.jobs.get(500)?.job_state, 'CANCELLED', 'the next read tries again');
+});
+
 test('a delete takes the job of a submission that was given up with it, and fails while it cannot', async (t) => {
   for (const own of ['running', 'over', 'forgotten'] as const) {
     const { fake, plugin, createContext, resourceContext } = await setUp(t);

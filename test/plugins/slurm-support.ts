@@ -94,10 +94,10 @@ export interface Bench {
 }
 
 /** The plugin called directly, with contexts made by hand. Outputs of key K lie in `<dir>/out/K`. */
-export function benchFor(settings: SlurmSettings, dir: string, now?: () => number): Bench {
+export function benchFor(settings: SlurmSettings, dir: string, now?: () => number, straysTimeoutMs?: number): Bench {
   const secrets = new MapSecrets({ 'slurm/token': 'token-1' });
   const log: LogEntry[] = [];
-  const plugin = new SlurmPlugin({ settings, secretManager: secrets }, now);
+  const plugin = new SlurmPlugin({ settings, secretManager: secrets }, now, straysTimeoutMs);
   const common = (key: string) => ({
     signal: new AbortController().signal,
     deadlineMs: Date.now() + 60_000,
