@@ -12,8 +12,8 @@ async function setUp(t: Parameters<typeof scratch>[0], more: Record<string, unkn
   const fake = await FakeSlurm.start();
   t.after(() => fake.stop());
   const dir = scratch(t);
-  mkdirSync(`${dir}/work`);
-  return { fake, dir, ...benchFor(settingsFor(fake.url, `${dir}/work`, more), dir, now) };
+  mkdirSync(`${dir}/jobs`);
+  return { fake, dir, ...benchFor(settingsFor(fake.url, `${dir}/jobs`, more), dir, now) };
 }
 
 test('create submits once; a repeat finds the job by its key and submits nothing', async (t) => {
@@ -91,7 +91,7 @@ test('the job of a submission that was given up and arrives late is cancelled by
 
 test('a cancel of a late job that is not answered fails no read', async (t) => {
   const { fake, dir, plugin: patient, createContext, resourceContext } = await setUp(t);
-  const { plugin } = benchFor(settingsFor(fake.url, `${dir}/work`), dir, undefined, 50);
+  const { plugin } = benchFor(settingsFor(fake.url, `${dir}/jobs`), dir, undefined, 50);
   const { resourceMeta } = await plugin.create(createContext('key-a', SCRIPT));
   fake.add({ job_id: 500, comment: 'key-a', standard_output: `${resourceMeta.stem}.out` });
   fake.override = (seen) => seen.method === 'DELETE';
@@ -231,13 +231,13 @@ test('a job that Slurm has dropped is judged by the exit code it left, and lost 
   fake.jobs.clear();
   const ctx = resourceContext('a', resourceMeta);
   await assert.rejects(plugin.get(ctx), NotFoundError);
-  writeFileSync(`${dir}/work/a.exit`, '3\n');
+  writeFileSync(`${dir}/jobs/a.exit`, '3\n');
   const info = plugin.status({ resourceMeta, resource: await plugin.get(ctx) });
   assert.equal(info.phase, 'RETRYABLE_FAILURE');
   assert.match(info.error?.message ?? '', /exit code 3/);
-  writeFileSync(`${dir}/work/a.exit`, '0\n');
+  writeFileSync(`${dir}/jobs/a.exit`, '0\n');
   assert.equal(plugin.status({ resourceMeta, resource: await plugin.get(ctx) }).phase, 'SUCCESS');
-  writeFileSync(`${dir}/work/a.exit`, 'rubbish');
+  writeFileSync(`${dir}/jobs/a.exit`, 'rubbish');
   await assert.rejects(plugin.get(ctx), NotFoundError);
 });
 
@@ -246,7 +246,7 @@ test('an exit code file that is a link is not followed', async (t) => {
   const { resourceMeta } = await plugin.create(createContext('a', SCRIPT));
   fake.jobs.clear();
   writeFileSync(`${dir}/secret`, '0\n');
-  symlinkSync(`${dir}/secret`, `${dir}/work/a.exit`);
+  symlinkSync(`${dir}/secret`, `${dir}/jobs/a.exit`);
   await assert.rejects(plugin.get(resourceContext('a', resourceMeta)), PermanentError);
 });
 
@@ -317,7 +317,7 @@ test('an array is over when all elements are, also those whose records Slurm dro
   fake.jobs.clear();
   fake.add({ ...own, job_id: id, array_task_id: 3, job_state: 'COMPLETED' });
   await assert.rejects(phase(), { name: 'NotFoundError', message: /elements 0-2 of array job/ });
-  for (const index of [0, 1, 2]) writeFileSync(`${dir}/work/a-${index}.exit`, '0\n');
+  for (const index of [0, 1, 2]) writeFileSync(`${dir}/jobs/a-${index}.exit`, '0\n');
   for (const index of [0, 1, 2, 3]) {
     mkdirSync(`${dir}/out/a/${index}`, { recursive: true });
     writeFileSync(`${dir}/out/a/${index}/outputs.json`, JSON.stringify({ x: index * 10 }));
@@ -327,7 +327,7 @@ test('an array is over when all elements are, also those whose records Slurm dro
   assert.deepEqual(over.outputs, { x: [0, 10, 20, 30] });
   writeFileSync(`${dir}/out/a/2/outputs.json`, '{}');
   assert.match((await phase()).error?.message ?? '', /element 2 has no 'x'/);
-  writeFileSync(`${dir}/work/a-2.exit`, '5\n');
+  writeFileSync(`${dir}/jobs/a-2.exit`, '5\n');
   const failed = await phase();
   assert.equal(failed.phase, 'RETRYABLE_FAILURE');
   assert.match(failed.error?.message ?? '', new RegExp(`${id}_2 FAILED.*exit code 5`));
@@ -339,7 +339,7 @@ test('log pages follow one another to the end of the file, and through the eleme
   const page = (token: string, lines = 0) => plugin.getLogs(logsContext('a', resourceMeta, token, lines));
   assert.deepEqual(await page(''), { lines: [] }, 'nothing before the job starts');
   const all = Array.from({ length: 25 }, (_, i) => `line ${i} äöü`);
-  writeFileSync(`${dir}/work/a.out`, `${all.join('\n')}\nno end`);
+  writeFileSync(`${dir}/jobs/a.out`, `${all.join('\n')}\nno end`);
   const seen: string[] = [];
   let pages = 0;
   for (let token: string | undefined = ''; token !== undefined; pages++) {
@@ -349,7 +349,7 @@ test('log pages follow one another to the end of the file, and through the eleme
   }
   assert.deepEqual(seen, [...all, 'no end']);
   assert.equal(pages, 3);
-  writeFileSync(`${dir}/work/a.out`, 'x'.repeat(600_000));
+  writeFileSync(`${dir}/jobs/a.out`, 'x'.repeat(600_000));
   const long = await page('');
   assert.ok(
     long.token !== undefined && (long.lines[0]?.message.length ?? 0) > 100_000,
@@ -358,7 +358,7 @@ test('log pages follow one another to the end of the file, and through the eleme
   await assert.rejects(page('../etc'), { name: 'PermanentError', code: 'InvalidToken' });
 
   const array = (await plugin.create(createContext('b', templateFor({ script: 'true\n', array: '3,5' })))).resourceMeta;
-  writeFileSync(`${dir}/work/b-5.out`, 'five\n');
+  writeFileSync(`${dir}/jobs/b-5.out`, 'five\n');
   const first = await plugin.getLogs(logsContext('b', array, '', 0));
   assert.deepEqual(first, { lines: [], token: '1:0' });
   const second = await plugin.getLogs(logsContext('b', array, '1:0', 0));
@@ -372,7 +372,7 @@ test('log pages follow one another to the end of the file, and through the eleme
 test('logs: a link is refused, and a directory that is not mounted is said', async (t) => {
   const { dir, plugin, createContext, logsContext } = await setUp(t);
   const { resourceMeta } = await plugin.create(createContext('a', SCRIPT));
-  symlinkSync('/etc/passwd', `${dir}/work/a.out`);
+  symlinkSync('/etc/passwd', `${dir}/jobs/a.out`);
   await assert.rejects(plugin.getLogs(logsContext('a', resourceMeta, '', 0)), { name: 'PermanentError' });
   const elsewhere = { ...resourceMeta, stem: `${dir}/nowhere/a` };
   await assert.rejects(plugin.getLogs(logsContext('a', elsewhere, '', 0)), { code: 'LogsNotMounted' });

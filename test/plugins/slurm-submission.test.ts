@@ -10,7 +10,7 @@ import { settingsSchema } from '../../plugins/slurm/settings.js';
 import { buildSubmission, inputText, render } from '../../plugins/slurm/submission.js';
 import { scratch, settingsFor, templateFor } from './slurm-support.js';
 
-const SETTINGS = settingsFor('http://127.0.0.1:1', '/work');
+const SETTINGS = settingsFor('http://127.0.0.1:1', '/srv/jobs');
 
 function submit(
   custom: Parameters<typeof templateFor>[0],
@@ -135,8 +135,8 @@ test('the submission carries key, paths, resources and environment', () => {
   assert.deepEqual(rest, {
     name: 'my.task',
     comment: 'key-1',
-    current_working_directory: '/work',
-    standard_output: '/work/key-1.out',
+    current_working_directory: '/srv/jobs',
+    standard_output: '/srv/jobs/key-1.out',
     open_mode: 'append',
     partition: 'gpu',
     nodes: [2, 2],
@@ -177,7 +177,7 @@ test("a container's command, resources and the task's time-out serve where custo
   assert.equal(job.gpus_per_node, '2');
   assert.equal(job.time_limit, 2);
   assert.equal((job.environment as Record<string, string>).FROM_CONTAINER, '1');
-  const wrapped = settingsFor('http://127.0.0.1:1', '/work', {
+  const wrapped = settingsFor('http://127.0.0.1:1', '/srv/jobs', {
     containerCommand: ['apptainer', 'exec', 'docker://{{image}}'],
   });
   assert.match(submit({}, { container }, wrapped).script ?? '', /\napptainer exec docker:\/\/reg\/img:1 prog --x /);
