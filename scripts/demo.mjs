@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -262,10 +262,10 @@ async function main() {
   const url = await remote.start();
   say(`a demo job service listens on ${url}`);
   const daemon = await startDaemon(url, folder);
-  // Ctrl-C and SIGTERM end what was started here, too.
+  // Ctrl-C, SIGTERM and a closed terminal end what was started here, too.
   const interrupted = new Promise((_, reject) => {
     // Not once(): a listener that is gone when ora looks makes it end the process.
-    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => reject(new Interrupted(signal)));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => reject(new Interrupted(signal)));
   });
   interrupted.catch(() => undefined);
   let client;
@@ -304,7 +304,7 @@ async function main() {
 class Interrupted extends Error {
   constructor(signal) {
     super(`the demo was ended by ${signal}`);
-    this.exitCode = signal === 'SIGINT' ? 130 : 143;
+    this.exitCode = 128 + constants.signals[signal];
   }
 }
 
