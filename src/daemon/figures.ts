@@ -55,7 +55,7 @@ function pluginFigures(plugin: HostedPlugin, runtime: PluginRuntime | undefined,
       read: laneFigures(runtime.gate, 'read', plugin.config.readRateLimiter),
       write: laneFigures(runtime.gate, 'write', plugin.config.writeRateLimiter),
     },
-    schedule: runtime.refresher.stats(),
+    schedule: { ...runtime.refresher.stats(), due: runtime.refresher.countDue() },
     quotas: runtime.quotas.snapshot(),
   };
 }

@@ -28,9 +28,8 @@ export class LivenessProbe {
     const tickAgeMs = Math.round(this.#clock.now() - this.#lastTickMs);
     const stuck = [...this.#runtimes.all()]
       .filter(({ refresher, gate, plugin }) => {
-        const { due, oldestOverdueMs, longestIntervalMs, remote, inFlight } = refresher.stats();
-        const could =
-          due > 0 && inFlight === 0 && remote === 'up' && plugin.state === 'serving' && gate.capacity('read').open;
+        const { oldestOverdueMs, longestIntervalMs, remote, inFlight } = refresher.stats();
+        const could = inFlight === 0 && remote === 'up' && plugin.state === 'serving' && gate.capacity('read').open;
         return could && oldestOverdueMs > Math.max(POLL_LATE_MS, 3 * longestIntervalMs);
       })
       .map(({ plugin }) => plugin.id);

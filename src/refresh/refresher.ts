@@ -144,13 +144,20 @@ class PollRefresher implements Refresher {
     return this.#remote.downSinceMs !== undefined;
   }
 
+  get tracked(): number {
+    return this.#schedule.size;
+  }
+
+  countDue(): number {
+    return this.#schedule.countDue(this.#clock.now());
+  }
+
   stats(): RefreshStats {
     const now = this.#clock.now();
     const { pacing } = this.#schedule;
     return {
       tracked: this.#schedule.size,
       inFlight: this.#flights.tasks,
-      due: this.#schedule.countDue(now),
       oldestOverdueMs: Math.max(0, now - (this.#schedule.nextDueMs() ?? now)),
       remote: this.#remote.downSinceMs === undefined ? 'up' : 'down',
       remoteDownSinceMs: this.#remote.downSinceMs,

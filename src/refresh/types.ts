@@ -126,9 +126,7 @@ export interface RefreshConfig {
 export interface RefreshStats {
   readonly tracked: number;
   readonly inFlight: number;
-  /** Tasks whose next read is due and not in flight. */
-  readonly due: number;
-  /** How long the most overdue of them has been due, in milliseconds. */
+  /** How long the most overdue task has been due without a read in flight, in milliseconds; 0 when nothing is due. */
   readonly oldestOverdueMs: number;
   readonly remote: 'up' | 'down';
   readonly remoteDownSinceMs: number | undefined;
@@ -158,7 +156,11 @@ export interface Refresher {
   reconfigure(config: RefreshConfig): void;
   /** Whether the remote is taken to be down. O(1): every Status asks. */
   readonly remoteDown: boolean;
-  /** Takes time in proportion to the tasks that are due. */
+  /** How many tasks are tracked. O(1). */
+  readonly tracked: number;
+  /** How many tasks are due. Looks at each of them, so it is for a scrape only: creates, listings and probes have no use for it. */
+  countDue(): number;
+  /** O(1), however many tasks are tracked or due. */
   stats(): RefreshStats;
   /** Stops polling and resolves when no read is in flight. May be called twice. */
   stop(): Promise<void>;

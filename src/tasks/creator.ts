@@ -190,7 +190,7 @@ export class CreateRun {
   /** While the remote is taken to be down nothing new is sent to it; the probing read tells when it is back. */
   async #remoteUp(): Promise<void> {
     const { refresher, recovered } = this.#runtime;
-    while (refresher.stats().remote === 'down' && refresher.stats().tracked > 0 && !this.#over()) {
+    while (refresher.remoteDown && refresher.tracked > 0 && !this.#over()) {
       const stage = this.#task.stage === 'creating' ? 'creating' : 'accepted';
       this.#waits(stage, 'the remote is down; the task starts when it has recovered');
       await recovered(this.#patience);

@@ -143,7 +143,7 @@ export class UnclearCreates {
     const { runtimes, clock, options } = this.#deps;
     const runtime = runtimes.get(entry.identity.plugin);
     if (entry.args === undefined) return undefined;
-    if (runtime === undefined || runtime.refresher.stats().remote === 'down') return this.#later(entry);
+    if (runtime === undefined || runtime.refresher.remoteDown) return this.#later(entry);
     const connection = freshConnection(entry, clock.now());
     if (lacksCredentials(entry, clock.now())) {
       return this.#leave(entry, 'the secrets that came with the create are no longer kept');

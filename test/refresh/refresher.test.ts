@@ -562,7 +562,7 @@ test('nothing is read that the gate would not send now, and waking reads at once
   for (let i = 0; i < 5; i++) track(`t${i}`, { createdAtMs: 0 });
   await clock.advance(2 * minute);
   assert.equal(host.reads.length, 0);
-  assert.equal(refresher.stats().due, 5);
+  assert.equal(refresher.countDue(), 5);
   assert.equal(refresher.stats().oldestOverdueMs, 2 * minute);
   host.gate = { ...open, slotsFree: 3, tokensNow: 2 };
   refresher.wake();
