@@ -64,7 +64,6 @@ export const vendorHomes = {
   '@flyteorg/flyteidl': ['idl'],
   '@grpc/grpc-js': ['rpc', 'client'],
   '@grpc/proto-loader': ['idl'],
-  '@grpc/reflection': ['rpc'],
   '@msgpack/msgpack': ['data'],
   '@standard-schema/spec': ['plugin-api', 'host'],
   'classic-level': ['journal'],

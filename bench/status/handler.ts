@@ -16,7 +16,7 @@ async function start(count: number): Promise<ServerStarted> {
     port: 0,
     services: [createNativeService({ tasks, idl })],
     health: { ready: () => true, plugins: () => [], onChange: () => () => {} },
-    reflection: [idl],
+    reflection: false,
     metrics: createRpcMetrics(benchMetrics()),
     log: { fault: (event) => console.error('fault', event) },
   });

@@ -52,7 +52,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
       plugins: () => host.plugins().map(({ id, state }) => ({ id, serving: state === 'serving' })),
       onChange: (listener) => lifecycle.onChange(listener),
     },
-    reflection: grpc.reflection ? [native, ...(enabled ? [flyteidl, flyteidl2] : [])] : undefined,
+    reflection: grpc.reflection,
     metrics: telemetry.rpcMetrics,
     log: telemetry.rpcLog,
   });

@@ -1,4 +1,3 @@
-import type { PackageDefinition } from '@grpc/proto-loader';
 import type * as protobuf from 'protobufjs';
 import pb from 'protobufjs';
 import { HostError } from '../errors/index.js';
@@ -40,8 +39,6 @@ export interface Idl {
   rawService(name: string): RpcService;
   /** The names of an enum's values, by number order of declaration. Throws DESCRIPTOR_UNKNOWN. */
   enumNames(name: string): readonly string[];
-  /** proto-loader's form with original field names, for server reflection. Loaded at the first call. */
-  packageDefinition(): PackageDefinition;
 }
 
 const passBytes = (bytes: Uint8Array): Buffer => asBuffer(bytes);
@@ -49,12 +46,8 @@ const passBytes = (bytes: Uint8Array): Buffer => asBuffer(bytes);
 class LoadedIdl implements Idl {
   private readonly encoder = new StrictEncoder();
   private readonly codecs = new Map<string, Codec>();
-  private definition: PackageDefinition | undefined;
 
-  constructor(
-    private readonly root: protobuf.Root,
-    private readonly loadDefinition: () => PackageDefinition,
-  ) {}
+  constructor(private readonly root: protobuf.Root) {}
 
   codec<T extends object = Message>(typeName: string): Codec<T> {
     let codec = this.codecs.get(typeName);
@@ -78,11 +71,6 @@ class LoadedIdl implements Idl {
 
   enumNames(name: string): readonly string[] {
     return Object.keys(this.find(name, pb.Enum, 'enum').values);
-  }
-
-  packageDefinition(): PackageDefinition {
-    this.definition ??= this.loadDefinition();
-    return this.definition;
   }
 
   private describeService(
@@ -131,7 +119,7 @@ class LoadedIdl implements Idl {
 }
 
 /** Wraps a resolved root; the loaders in `load.ts` call this. */
-export function makeIdl(root: protobuf.Root, loadDefinition: () => PackageDefinition): Idl {
+export function makeIdl(root: protobuf.Root): Idl {
   root.resolveAll();
-  return new LoadedIdl(root, loadDefinition);
+  return new LoadedIdl(root);
 }

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import protoLoader from '@grpc/proto-loader';
 import type * as protobuf from 'protobufjs';
 import pb from 'protobufjs';
 import descriptor from 'protobufjs/ext/descriptor/index.js';
@@ -59,9 +58,7 @@ export function loadProtoFiles(files: readonly string[], includeDirs: readonly s
       cause: thrown,
     });
   }
-  return makeIdl(root, () =>
-    protoLoader.loadSync([...files], { keepCase: true, longs: String, enums: String, includeDirs: [...includeDirs] }),
-  );
+  return makeIdl(root);
 }
 
 /** `protobufjs/ext/descriptor` adds this at run time without declaring it. */
@@ -87,7 +84,7 @@ export function loadDescriptorSet(bytes: Uint8Array): Idl {
     if (!set.file?.length) throw new Error('it holds no file');
     for (const file of set.file) for (const type of file.messageType ?? []) renameFields(type);
     root = (pb.Root as unknown as DescriptorRoot).fromDescriptor(set);
-    return makeIdl(root, () => protoLoader.loadFileDescriptorSetFromBuffer(Buffer.from(bytes), { keepCase: true }));
+    return makeIdl(root);
   } catch (thrown) {
     throw new HostError('DESCRIPTOR_UNKNOWN', `Not a usable FileDescriptorSet: ${messageOf(thrown)}.`, {
       cause: thrown,

@@ -1,87 +1,147 @@
-import type { Server } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
-import { protoPath as healthProto } from 'grpc-health-check';
-import type { Idl } from '../idl/idl.js';
-import { loadProtoFiles } from '../idl/load.js';
+import type { Server, ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
+import { HostError } from '../errors/index.js';
+import type { Codec } from '../idl/codec.js';
+import { type DescribedFile, type DescriptorPool, servedDescriptors } from '../idl/descriptor-pool.js';
+import { loadDescriptorSet } from '../idl/load.js';
 import { type OpenStream, OpenStreams } from './open-streams.js';
+import { statusOf } from './status.js';
+import { drained } from './stream.js';
 
-interface ReflectionCall extends OpenStream {
-  write(message: unknown): boolean;
-  pause(): unknown;
-  resume(): unknown;
-  once(event: 'cancelled' | 'drain', listener: () => void): unknown;
+/** Both have the same messages, field for field, under another package. */
+const VERSIONS = ['v1', 'v1alpha'] as const;
+
+const fileOf = (version: string): string => `grpc/reflection/${version}/reflection.proto`;
+const packageOf = (version: string): string => `grpc.reflection.${version}`;
+const serviceOf = (version: string): string => `${packageOf(version)}.ServerReflection`;
+
+/** A question names a file or a symbol; what is larger is none, and is sent back as part of the answer. */
+const MAX_REQUEST_BYTES = 8 * 1024;
+
+const MAX_SHOWN = 200;
+
+interface Question {
+  readonly host: string;
+  /** Name of the member that is set; unset where the peer asked nothing that is known here. */
+  readonly messageRequest?: string;
+  readonly fileByFilename: string;
+  readonly fileContainingSymbol: string;
+  readonly fileContainingExtension: { readonly containingType: string; readonly extensionNumber: number } | null;
+  readonly allExtensionNumbersOfType: string;
 }
 
-type Definition = ConstructorParameters<typeof ReflectionService>[0];
+/** The set member of the answer; its codec takes nothing else. */
+type Answer = Readonly<Record<string, unknown>>;
+
+type Call = ServerDuplexStream<Buffer, Buffer>;
+
+type Adder = Pick<Server, 'addService'>;
 
 /**
- * The files behind the definitions, each once. Every entry of a package definition lists all files of its package, and
- * the library would decode each of them for each entry, which takes seconds.
- */
-function filesOf(idls: readonly Idl[]): Definition {
-  const files = new Set<Buffer>();
-  for (const idl of idls) {
-    for (const entry of Object.values(idl.packageDefinition())) {
-      if (!('fileDescriptorProtos' in entry)) continue;
-      for (const file of entry.fileDescriptorProtos as Buffer[]) files.add(file);
-    }
-  }
-  return { files: { fileDescriptorProtos: [...files] } } as unknown as Definition;
-}
-
-type Implementation = Parameters<Server['addService']>[1];
-
-/**
- * Server reflection (v1 and v1alpha) over the descriptors of the services served, so that grpcurl and its like need no
- * .proto files. Its streams stay open as long as the client likes, so they are ended when the server drains.
+ * Server reflection (v1 and v1alpha) over the compiler's own descriptors of the services served, so that grpcurl and its
+ * like need no .proto files. A question that cannot be answered gets an error in its answer, and the stream goes on; bytes
+ * that are no question end it. Streams stay open as long as the client likes, so they are bounded, and ended when the
+ * server drains.
  */
 export class Reflection {
-  readonly #service: ReflectionService;
+  static readonly SERVICES: readonly string[] = VERSIONS.map(serviceOf);
+  readonly #pool: DescriptorPool;
+  readonly #services: readonly string[];
   readonly #streams: OpenStreams;
+  readonly #definitions: readonly ServiceDefinition[];
+  readonly #question: Codec<Question>;
+  readonly #answer: Codec;
 
-  constructor(idls: readonly Idl[], services: readonly string[], maxStreams: number) {
-    const files = filesOf([...idls, loadProtoFiles([healthProto])]);
-    this.#service = new ReflectionService(files, { services: [...services] });
+  /** `services` are the full names of what else is served. Throws DESCRIPTOR_UNKNOWN for one without a descriptor. */
+  constructor(services: readonly string[], maxStreams: number, pool: DescriptorPool = servedDescriptors()) {
+    this.#pool = pool;
+    this.#services = [...services, ...Reflection.SERVICES].sort();
+    for (const name of this.#services) {
+      if (pool.fileOfSymbol(name) === undefined) {
+        throw new HostError('DESCRIPTOR_UNKNOWN', `No descriptor of service ${name}; reflection cannot describe it.`);
+      }
+    }
     this.#streams = new OpenStreams('reflection', maxStreams);
+    const idl = loadDescriptorSet(pool.subset(VERSIONS.map(fileOf)));
+    this.#definitions = VERSIONS.map((version) => idl.rawService(serviceOf(version)));
+    this.#question = idl.codec(`${packageOf('v1')}.ServerReflectionRequest`);
+    this.#answer = idl.codec(`${packageOf('v1')}.ServerReflectionResponse`);
   }
 
-  addToServer(server: Pick<Server, 'addService'>): void {
-    const adder: Pick<Server, 'addService'> = {
-      addService: (definition, implementation) => server.addService(definition, this.#bounded(implementation)),
-    };
-    this.#service.addToServer(adder as Server);
+  addToServer(server: Adder): void {
+    const ServerReflectionInfo = (call: Call) =>
+      this.#streams.admit(call as unknown as OpenStream, () => void this.#serve(call));
+    for (const definition of this.#definitions) server.addService(definition, { ServerReflectionInfo });
   }
 
   end(): void {
     this.#streams.end();
   }
 
-  #bounded(implementation: Implementation): Implementation {
-    const info = implementation.ServerReflectionInfo as unknown as (call: ReflectionCall) => void;
-    return {
-      ServerReflectionInfo: ((call: ReflectionCall) =>
-        this.#streams.admit(call, () => {
-          readOnlyWhatIsTaken(call);
-          info(call);
-        })) as never,
-    };
+  /** One question is read when the answer to the last one was taken: who asks and does not read piles up nothing. */
+  async #serve(call: Call): Promise<void> {
+    try {
+      // The default iterator destroys the stream at the caller's end, and with it the side that is yet to answer.
+      for await (const bytes of call.iterator({ destroyOnReturn: false })) {
+        const answer = this.answer(bytes as Buffer);
+        if (call.cancelled || call.writableEnded) return;
+        if (!call.write(answer) && !(await drained(call))) return;
+      }
+      call.end();
+    } catch (thrown) {
+      if (!call.cancelled && !call.writableEnded) call.emit('error', statusOf(thrown));
+    }
+  }
+
+  /** ServerReflectionRequest → ServerReflectionResponse. Throws REQUEST_UNDECODABLE and REQUEST_TOO_LARGE. */
+  answer(bytes: Buffer): Buffer {
+    if (bytes.length > MAX_REQUEST_BYTES) {
+      throw new HostError(
+        'REQUEST_TOO_LARGE',
+        `a reflection request of ${bytes.length} bytes; at most ${MAX_REQUEST_BYTES} are taken`,
+      );
+    }
+    const question = this.#question.decode(bytes);
+    return this.#answer.encode({ validHost: question.host, originalRequest: bytes, ...this.#answerTo(question) });
+  }
+
+  #answerTo(question: Question): Answer {
+    switch (question.messageRequest) {
+      case 'listServices':
+        return { listServicesResponse: { service: this.#services.map((name) => ({ name })) } };
+      case 'fileByFilename':
+        return this.#files(this.#pool.file(question.fileByFilename), 'file', question.fileByFilename);
+      case 'fileContainingSymbol': {
+        const symbol = question.fileContainingSymbol;
+        return this.#files(this.#pool.fileOfSymbol(symbol), 'symbol', symbol);
+      }
+      case 'fileContainingExtension': {
+        const { containingType, extensionNumber } = question.fileContainingExtension!;
+        const file = this.#pool.fileOfExtension(containingType, extensionNumber);
+        return this.#files(file, 'extension', `${containingType} ${extensionNumber}`);
+      }
+      case 'allExtensionNumbersOfType': {
+        const type = question.allExtensionNumbersOfType;
+        const extensionNumber = this.#pool.extensionNumbers(type);
+        if (extensionNumber === undefined) return unknown('message', type);
+        return { allExtensionNumbersResponse: { baseTypeName: type, extensionNumber } };
+      }
+      default:
+        return failed(status.INVALID_ARGUMENT, 'the request asks nothing that is known; expected a message_request');
+    }
+  }
+
+  #files(file: DescribedFile | undefined, kind: string, name: string): Answer {
+    if (file === undefined) return unknown(kind, name);
+    return { fileDescriptorResponse: { fileDescriptorProto: this.#pool.closure(file).map(({ bytes }) => bytes) } };
   }
 }
 
-/** The library answers every request at once: who asks and does not read would make the answers pile up. */
-function readOnlyWhatIsTaken(call: ReflectionCall): void {
-  const write = call.write.bind(call);
-  let paused = false;
-  call.write = (message) => {
-    const more = write(message);
-    if (!more && !paused) {
-      paused = true;
-      call.pause();
-      call.once('drain', () => {
-        paused = false;
-        call.resume();
-      });
-    }
-    return more;
-  };
+function unknown(kind: string, name: string): Answer {
+  const shown = name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name;
+  return failed(status.NOT_FOUND, `there is no ${kind} ${JSON.stringify(shown)}`);
+}
+
+function failed(errorCode: status, errorMessage: string): Answer {
+  return { errorResponse: { errorCode, errorMessage } };
 }

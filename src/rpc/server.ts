@@ -2,7 +2,6 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
-import type { Idl } from '../idl/idl.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
 import { http2ServersOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
@@ -19,8 +18,8 @@ export interface RpcServerOptions extends Partial<RpcLimits> {
   readonly port: number;
   readonly services: readonly RpcServiceModule[];
   readonly health: HealthSource;
-  /** Descriptors behind server reflection; undefined switches reflection off. */
-  readonly reflection: readonly Idl[] | undefined;
+  /** Whether server reflection is offered. */
+  readonly reflection: boolean;
   readonly metrics?: RpcMetrics;
   readonly log: RpcLog;
 }
@@ -74,8 +73,7 @@ export class RpcServer {
     }
     this.#health = new Health({ source: options.health, services: names, maxStreams: options.maxStreams });
     this.#health.addToServer(this.#server);
-    this.#reflection =
-      options.reflection && new Reflection(options.reflection, [...names, Health.SERVICE], options.maxStreams);
+    if (options.reflection) this.#reflection = new Reflection([...names, Health.SERVICE], options.maxStreams);
     this.#reflection?.addToServer(this.#server);
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     for (const server of http2ServersOf(this.#server)) {

@@ -39,18 +39,21 @@ export class RpcStream {
     const surface = this.#surface;
     if (surface.cancelled || surface.destroyed) return false;
     this.#observer.sent();
-    if (surface.write(message)) return true;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        surface.off('drain', done);
-        surface.off('cancelled', done);
-        resolve();
-      };
-      surface.once('drain', done);
-      surface.once('cancelled', done);
-    });
-    return !surface.cancelled;
+    return surface.write(message) || (await drained(surface));
   }
+}
+
+/** Resolves when a stream that is full can take another message; false when the caller is gone instead. */
+export function drained(surface: Writable): Promise<boolean> {
+  return new Promise((resolve) => {
+    const done = () => {
+      surface.off('drain', done);
+      surface.off('cancelled', done);
+      resolve(!surface.cancelled);
+    };
+    surface.once('drain', done);
+    surface.once('cancelled', done);
+  });
 }
 
 /** A call with messages both ways. */

@@ -9,7 +9,7 @@ import type { RpcServiceModule } from '../../src/rpc/methods.js';
 import { createRpcServer } from '../../src/rpc/server.js';
 import { createRequest, FakeHealth, http2Call, idl, rawCall, SERVICE, startServer } from './support.js';
 
-const quiet = { health: new FakeHealth(), reflection: undefined, log: { fault: () => {} } };
+const quiet = { health: new FakeHealth(), reflection: false, log: { fault: () => {} } };
 
 /** Resolves when the socket is closed, also by an error. */
 const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once('close', () => resolve()));
@@ -120,7 +120,7 @@ test('stop lets a call under way finish, refuses new connections, and says that 
 });
 
 test('stop with open Watch, health and reflection streams is clean, though their readers would stay for ever', async (t) => {
-  const { server, raw } = await startServer(t, { reflection: [idl] });
+  const { server, raw } = await startServer(t, { reflection: true });
   const pass = (bytes: Buffer) => bytes;
   const client = raw();
   const watch = client.makeServerStreamRequest(`${SERVICE}/Watch`, pass, pass, Buffer.alloc(0), new Metadata(), {});

@@ -117,7 +117,7 @@ export async function startServer(
     port: 0,
     services: [createNativeService({ tasks, idl, ...native })],
     health,
-    reflection: undefined,
+    reflection: false,
     log: { fault: (event) => faults.push(event) },
     ...options,
   });
