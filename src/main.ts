@@ -24,6 +24,13 @@ process.on('uncaughtException', (error) => {
   exitNow(1);
 });
 
+// Whoever runs something nobody awaits may take what it rejects with; without a taker it ends the process as any throw.
+let takeStray: ((thrown: unknown) => void) | undefined;
+process.on('unhandledRejection', (thrown) => {
+  if (takeStray === undefined) throw thrown;
+  takeStray(thrown);
+});
+
 const { runCli } = await import('./cli/program.js');
 const { packageVersion } = await import('./cli/version.js');
 
@@ -40,6 +47,9 @@ const exitCode = await runCli(
     stderr: process.stderr,
     signals,
     atExit: (fn) => void process.once('exit', fn),
+    takeStrays: (take) => {
+      takeStray = take;
+    },
   },
   packageVersion(),
 );

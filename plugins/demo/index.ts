@@ -85,26 +85,34 @@ export default definePlugin<DemoSettings, DemoMeta, JobView>({
 });
 
 /** Task type -> how its jobs end unless `custom.outcome` says otherwise. */
-const OUTCOMES: Readonly<Record<string, string>> = { demo_fail: 'fail', demo_hang: 'hang' };
+const OUTCOMES: ReadonlyMap<string, string> = new Map([
+  ['demo_fail', 'fail'],
+  ['demo_hang', 'hang'],
+]);
 
 async function requestOf(ctx: CreateContext): Promise<Record<string, unknown>> {
   const template = ctx.taskReader.read();
   const inputs = await ctx.inputReader.get();
   const { quota: _, outputs: fixed, ...custom } = template.custom;
   const given = (typeof fixed === 'object' && fixed !== null && !Array.isArray(fixed) ? fixed : {}) as typeof inputs;
-  const outputs: Record<string, unknown> = {};
+  const outputs: [string, unknown][] = [];
   for (const name of template.outputNames) {
-    const value = given[name] ?? inputs[name];
+    const value = own(given, name) ?? own(inputs, name);
     if (value === undefined) {
       throw new PermanentError(`output ${name} has no value: neither an input nor custom.outputs has this name`, {
         code: 'DemoOutputMissing',
       });
     }
-    outputs[name] = isJson(value) ? value : String(value);
+    outputs.push([name, isJson(value) ? value : String(value)]);
   }
-  const outcome = OUTCOMES[template.type] ?? 'succeed';
+  const outcome = OUTCOMES.get(template.type) ?? 'succeed';
   const attempt = ctx.taskExecutionMetadata.taskExecutionId.retryAttempt;
-  return { spec: { outcome, ...custom }, attempt, outputs };
+  return { spec: { outcome, ...custom }, attempt, outputs: Object.fromEntries(outputs) };
+}
+
+/** A declared output may be called `constructor`, which every object has. */
+function own<T>(values: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(values, name) ? values[name] : undefined;
 }
 
 /** Dates, bytes and the like travel to the remote as text. */

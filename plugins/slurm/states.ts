@@ -91,13 +91,18 @@ export function ruleFor(
   job: Pick<SlurmJob, 'state' | 'reason' | 'exitCode' | 'signal'>,
   permanentExitCodes: readonly number[],
 ): StateRule {
-  const rule = STATE_TABLE[job.state] ?? UNKNOWN;
+  const rule = entryOf(STATE_TABLE, job.state) ?? UNKNOWN;
   if (job.state !== 'FAILED' || rule.kind !== 'failed') return rule;
-  const byReason = FAILED_REASONS[job.reason];
+  const byReason = entryOf(FAILED_REASONS, job.reason);
   // 22.05 names JobLaunchFailure also where the script was killed by a signal of its own
   if (byReason !== undefined && (job.reason !== 'JobLaunchFailure' || job.signal === 0)) return byReason;
   if (job.signal !== 0) return failed('KilledBySignal', 'USER', true, `the job was killed by signal ${job.signal}`);
   return permanentExitCodes.includes(job.exitCode) ? { ...rule, retryable: false } : rule;
+}
+
+/** What Slurm, or whoever speaks in its name, calls a state is a text like any other: `constructor` is in no table. */
+function entryOf<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
 /** Whether a job by this rule is not over. */

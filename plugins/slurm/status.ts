@@ -10,7 +10,7 @@ import {
 import { formatIndexes } from './array-spec.js';
 import type { SlurmJob } from './jobs.js';
 import { indexesOf, type SlurmMeta } from './meta.js';
-import { ruleFor, ruleForExit, type StateRule } from './states.js';
+import { isLive, ruleFor, ruleForExit, type StateRule } from './states.js';
 
 /** What the job left at the output prefix, once it has succeeded. */
 export type FoundOutputs =
@@ -71,7 +71,7 @@ function partsOf(meta: SlurmMeta, resource: SlurmResource): Part[] {
 
 /** Whether nothing of the job runs or waits any more: then its outputs are looked for. */
 export function isOver(meta: SlurmMeta, resource: SlurmResource): boolean {
-  return partsOf(meta, resource).every((part) => !(part.rule.kind in LIVE));
+  return partsOf(meta, resource).every((part) => !isLive(part.rule));
 }
 
 /** Whether every part of the job ended well. */
@@ -98,7 +98,7 @@ export function statusOf({
     },
     ...(resourceMeta.array === undefined ? {} : { externalResources: elementsOf(resourceMeta, parts) }),
   };
-  const live = parts.filter((part) => part.rule.kind in LIVE);
+  const live = parts.filter((part) => isLive(part.rule));
   return live.length > 0
     ? livePhase(resourceMeta, parts, live, options)
     : finalPhase(resourceMeta, parts, resource, options);

@@ -11,6 +11,8 @@ export interface CliIo {
   readonly signals: SignalSource;
   /** Registers what has to be done, synchronously, however the process ends short of SIGKILL. */
   atExit(fn: () => void): void;
+  /** From now on `take` gets what a promise that nobody awaits rejects with, which ends the process otherwise. */
+  takeStrays(take: (thrown: unknown) => void): void;
 }
 
 /** Writes lines to standard output: what the command was asked for. */

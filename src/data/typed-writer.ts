@@ -1,4 +1,5 @@
 import { HostError } from '../errors/index.js';
+import { lookUp } from '../lib/look-up.js';
 import { isTaggedLiteral, type LiteralInput, type LiteralType, type SimpleType } from '../plugin-api/literals.js';
 import {
   assertPlainObject,
@@ -191,6 +192,6 @@ export function typedLiteral(value: LiteralInput, type: LiteralType, path: strin
     return taggedOfType(value, [], wanted, path, depth) ?? fail(path, wanted, value);
   }
   if (type.simple === undefined) return untypedLiteral(value, path, depth);
-  const kinds = KINDS_OF_SIMPLE[type.simple] ?? [];
+  const kinds = lookUp(KINDS_OF_SIMPLE, type.simple) ?? [];
   return taggedOfType(value, kinds, type.simple, path, depth) ?? simpleLiteral(value, type.simple, path);
 }

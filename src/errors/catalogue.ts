@@ -165,5 +165,10 @@ export const ERROR_CATALOGUE = {
 
 export type ErrorCode = keyof typeof ERROR_CATALOGUE;
 
+/** Whether this text, from wherever it comes, is a code of the catalogue; `constructor` is none. */
+export function isErrorCode(text: unknown): text is ErrorCode {
+  return typeof text === 'string' && Object.hasOwn(ERROR_CATALOGUE, text);
+}
+
 /** Codes that were released once and must never mean anything else. */
 export const RETIRED_CODES: readonly string[] = [];

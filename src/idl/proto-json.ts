@@ -2,6 +2,7 @@ import type * as protobuf from 'protobufjs';
 import pb from 'protobufjs';
 import { HostError } from '../errors/index.js';
 import type { JsonObject, JsonValue } from '../lib/json.js';
+import { lookUp } from '../lib/look-up.js';
 import type { Message } from './codec.js';
 import { structFromJson, valueFromJson } from './struct.js';
 
@@ -91,7 +92,7 @@ function oneFrom(field: protobuf.Field, json: JsonValue, path: string): unknown 
 /** Throws REQUEST_FIELD_INVALID with the path of the field; wrong scalar types are left to the encoder. */
 export function messageFromJson(type: protobuf.Type, json: unknown, path = type.name): Message {
   if (json instanceof Uint8Array) return json;
-  const special = WELL_KNOWN[type.fullName];
+  const special = lookUp(WELL_KNOWN, type.fullName);
   if (special !== undefined) return special(json as JsonValue, path);
   const message: Message = {};
   for (const [name, value] of Object.entries(objectAt(json, path))) {

@@ -34,7 +34,13 @@ export function isPluginError(value: unknown): value is PluginError & {
   readonly retryAfterMs?: number;
   readonly faultKind?: FaultKind;
 } {
-  return typeof value === 'object' && value !== null && BRAND in value;
+  if (typeof value !== 'object' || value === null) return false;
+  try {
+    return BRAND in value;
+  } catch {
+    // A proxy may throw at whatever is asked of it.
+    return false;
+  }
 }
 
 /** The remote asked for fewer calls (HTTP 429, or 503 with Retry-After). Pauses the bucket; never counts as a failure. */

@@ -189,7 +189,13 @@ function tag<Literal extends { literalKind: string }>(fields: Literal): Readonly
 
 /** Whether a value is a tagged literal, whichever copy of the package made it. */
 export function isTaggedLiteral(value: unknown): value is TaggedLiteral {
-  return typeof value === 'object' && value !== null && BRAND in value;
+  if (typeof value !== 'object' || value === null) return false;
+  try {
+    return BRAND in value;
+  } catch {
+    // A proxy may throw at whatever is asked of it.
+    return false;
+  }
 }
 
 /** Constructors of tagged literals. They do not check; what cannot be encoded is refused when it is written. */

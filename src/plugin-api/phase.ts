@@ -89,7 +89,13 @@ function make(phase: Phase, parts: Parts): PhaseInfo {
 }
 
 export function isPhaseInfo(value: unknown): value is PhaseInfo {
-  return typeof value === 'object' && value !== null && BRAND in value;
+  if (typeof value !== 'object' || value === null) return false;
+  try {
+    return BRAND in value;
+  } catch {
+    // A proxy may throw at whatever is asked of it.
+    return false;
+  }
 }
 
 /** Options of a failure; `code` defaults to the phase's name. */

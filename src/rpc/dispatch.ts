@@ -57,7 +57,7 @@ class MethodDispatch {
       try {
         const answer = handler.handle(surface.request, call);
         if (Buffer.isBuffer(answer)) this.#answer(surface, callback, call, answer, startedAt);
-        else void this.#later(surface, callback, call, answer, startedAt);
+        else this.#detach(this.#later(surface, callback, call, answer, startedAt));
       } catch (thrown) {
         this.#fail(callback, call, thrown, startedAt);
       }
@@ -117,21 +117,30 @@ class MethodDispatch {
     callback(end);
     this.#handled(end.code, startedAt);
     // Something may have been done before it failed, such as a create whose answer could not be encoded.
-    call.undelivered();
+    try {
+      call.undelivered();
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  /** Nobody awaits the end of a call; a throw while it is answered costs that call and nothing else. */
+  #detach(end: Promise<void>): void {
+    end.catch((thrown: unknown) => this.#report(thrown));
   }
 
   serverStream(handler: Streaming & { kind: 'serverStream' }): handleServerStreamingCall<Buffer, Buffer> {
     return (surface) => {
       this.#observer.received();
       const stream = new RpcStream(surface, this.#streamParts());
-      void this.#stream(surface, stream, handler.bounded, () => handler.handle(surface.request, stream));
+      this.#detach(this.#stream(surface, stream, handler.bounded, () => handler.handle(surface.request, stream)));
     };
   }
 
   bidi(handler: Streaming & { kind: 'bidi' }): handleBidiStreamingCall<Buffer, Buffer> {
     return (surface) => {
       const stream = new RpcDuplex(surface, this.#streamParts());
-      void this.#stream(surface, stream, false, () => handler.handle(stream));
+      this.#detach(this.#stream(surface, stream, false, () => handler.handle(stream)));
     };
   }
 
@@ -172,8 +181,14 @@ class MethodDispatch {
     this.#observer.handled(status[code] ?? 'UNKNOWN', (performance.now() - startedAt) / 1000);
   }
 
+  /** Never throws: it is called where nothing is left to catch it. */
   #report(thrown: unknown): void {
-    if (!HostError.is(thrown)) this.#context.log.fault({ method: this.#path, error: thrown });
+    if (HostError.is(thrown)) return;
+    try {
+      this.#context.log.fault({ method: this.#path, error: thrown });
+    } catch {
+      // A log that cannot be written must not end the calls.
+    }
   }
 }
 

@@ -55,11 +55,26 @@ const UNKNOWN_FAULT = new HostError(
 /**
  * Any throw as the end of a call: the status of its kind, and the trailer `grpc-status-details-bin` with a
  * google.rpc.Status that holds ErrorInfo (reason: the code), RetryInfo where a delay is known, and BadRequest where
- * `details.field` names the field at fault. Whatever is not a HostError says nothing about its inside.
+ * `details.field` names the field at fault. Whatever is not a HostError says nothing about its inside. Never throws: what
+ * cannot be read or written of an error is a fault of the daemon like any other.
  */
 export function statusOf(thrown: unknown): CallStatus {
-  const error = HostError.is(thrown) ? thrown : UNKNOWN_FAULT;
-  const code = STATUS_OF_KIND[error.kind];
+  try {
+    return statusOfError(HostError.is(thrown) ? thrown : UNKNOWN_FAULT);
+  } catch {
+    return statusOfError(UNKNOWN_FAULT);
+  }
+}
+
+/** What a wait may be; anything else is not told. A year. */
+const MAX_RETRY_MS = 365 * 86_400_000;
+
+function retryDelay(ms: number | undefined): number | undefined {
+  return ms !== undefined && ms >= 0 ? Math.min(ms, MAX_RETRY_MS) : undefined;
+}
+
+function statusOfError(error: HostError): CallStatus {
+  const code = Object.hasOwn(STATUS_OF_KIND, error.kind) ? STATUS_OF_KIND[error.kind] : status.INTERNAL;
   const message = bounded(error.message, MAX_MESSAGE);
   const metadata = Object.fromEntries(
     Object.entries(error.details)
@@ -72,7 +87,7 @@ export function statusOf(thrown: unknown): CallStatus {
     code,
     message,
     errorInfo: { reason: error.code, domain: ERROR_DOMAIN, metadata },
-    retryAfterMs: error.retryAfterMs,
+    retryAfterMs: retryDelay(error.retryAfterMs),
     violations:
       field === undefined ? [] : [{ field: bounded(field, MAX_DETAIL), description: bounded(message, MAX_DETAIL) }],
   });

@@ -1,4 +1,4 @@
-import { ERROR_CATALOGUE, type ErrorCode, HostError } from '../errors/index.js';
+import { type ErrorCode, HostError, isErrorCode } from '../errors/index.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { FailureKind, PluginFailure } from '../model/plugin-call.js';
 
@@ -18,7 +18,7 @@ const CODE_OF_KIND: Readonly<Record<FailureKind, ErrorCode>> = {
 
 /** A failed plugin call as an error for the caller of an RPC. */
 export function errorOf(failure: PluginFailure, plugin: string, doing: string): HostError {
-  const code = failure.code in ERROR_CATALOGUE ? (failure.code as ErrorCode) : CODE_OF_KIND[failure.kind];
+  const code = isErrorCode(failure.code) ? failure.code : CODE_OF_KIND[failure.kind];
   return new HostError(code, `${doing} by plugin "${plugin}" failed: ${failure.message}`, {
     details: { plugin, plugin_code: failure.code },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),

@@ -1,4 +1,4 @@
-import { HostError, messageOf } from '../errors/index.js';
+import { HostError, messageOf, stackOf } from '../errors/index.js';
 import type { FailureKind, PluginFailure, PluginMethod } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMeasurement, CustomMetrics } from './custom-metrics.js';
@@ -228,8 +228,18 @@ export function rpcLogAdapter({ log }: AdapterParts) {
   };
 }
 
+function codeOf(error: HostError): string {
+  try {
+    return String(error.code);
+  } catch {
+    return 'INTERNAL';
+  }
+}
+
 /** Message and stack of whatever was thrown; the code goes before the message where there is one. */
 export function faultFields(thrown: unknown): { error: string; stack: string | undefined } {
-  const error = HostError.is(thrown) ? `${thrown.code}: ${thrown.message}` : messageOf(thrown);
-  return { error, stack: thrown instanceof Error ? thrown.stack : undefined };
+  const message = messageOf(thrown);
+  const error = HostError.is(thrown) ? `${codeOf(thrown)}: ${message}` : message;
+  const stack = stackOf(thrown);
+  return { error, stack: stack === message ? undefined : stack };
 }

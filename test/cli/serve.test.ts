@@ -47,6 +47,21 @@ async function addressOf(daemon: Running): Promise<string> {
 }
 
 describe('plugin-host serve', () => {
+  it('logs a rejection that nobody awaits and serves on, instead of ending with all its tasks', async (t) => {
+    const stray =
+      "setInterval(() => globalThis.stray?.(), 5); process.on('SIGUSR2', () => { globalThis.stray = () => { globalThis.stray = undefined; Promise.reject(new Error('nobody awaits me')); }; });";
+    const cwd = folderWith(t, { 'hello.mjs': HELLO, 'stray.mjs': stray });
+    const args = ['--import', './stray.mjs', MAIN, 'serve', ...QUICK, ...plugin('hello')];
+    const daemon = start(t, process.execPath, args, { cwd });
+    const address = await addressOf(daemon);
+    daemon.child.kill('SIGUSR2');
+    await daemon.waitFor(/"event":"daemon\.fault".*nobody awaits me/);
+    const plugins = await runNode(t, [MAIN, 'plugins'], { cwd, env: { PLUGIN_HOST_ADDRESS: address } });
+    assert.match(plugins.stdout, /^hello +SERVING/m);
+    daemon.child.kill('SIGTERM');
+    assert.equal((await daemon.finished).code, 0);
+  });
+
   it('serves a task from the command line and ends with 0 after SIGTERM', async (t) => {
     const cwd = folderWith(t, { 'hello.mjs': HELLO, 'task.yaml': 'type: hello\n' });
     const daemon = serve(t, cwd, plugin('hello'));

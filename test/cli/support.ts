@@ -46,7 +46,16 @@ export function streamsOf(options: CliOptions & { readonly columns?: number }, o
     throw new Error(`nobody listened for ${signal}`);
   });
   const { env = {}, cwd = process.cwd() } = options;
-  const io = { env, cwd, stdin, stdout: out.stream, stderr: err.stream, signals, atExit: () => {} };
+  const io = {
+    env,
+    cwd,
+    stdin,
+    stdout: out.stream,
+    stderr: err.stream,
+    signals,
+    atExit: () => {},
+    takeStrays: () => {},
+  };
   return { io, stdin, signals, stdout: out.text, stderr: err.text };
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { configWarnings, type LoadedConfig, secretValues } from '../../config/index.js';
 import { createDaemon, type Daemon } from '../../daemon.js';
 import { HostError, messageOf } from '../../errors/index.js';
-import { createLog, type Log } from '../../telemetry/index.js';
+import { createLog, faultFields, type Log } from '../../telemetry/index.js';
 import type { ExitCode } from '../exit-codes.js';
 import { CliError } from '../exit-codes.js';
 import type { CliIo } from '../io.js';
@@ -31,6 +31,8 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   });
   // Lines are written behind; a crash must not take the last ones along.
   io.atExit(() => log.flush());
+  // Thousands of tasks must not end with one of them.
+  io.takeStrays((thrown) => log.emit('daemon.fault', { where: 'stray rejection', ...faultFields(thrown) }));
   log.emit('config.loaded', { files, set: effective.size });
   for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
   const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });

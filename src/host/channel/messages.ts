@@ -1,4 +1,4 @@
-import { ERROR_CATALOGUE, type ErrorCode } from '../../errors/index.js';
+import { type ErrorCode, isErrorCode } from '../../errors/index.js';
 import type { JsonObject } from '../../lib/json.js';
 import { FAILURE_KINDS, type FailureKind, type PluginFailure, type PluginMethod } from '../../model/plugin-call.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
@@ -121,7 +121,7 @@ function isPluginFacts(value: unknown): boolean {
 }
 
 function isLoadFailure(value: unknown): boolean {
-  return isObject(value) && isText(value.message) && isText(value.code) && value.code in ERROR_CATALOGUE;
+  return isObject(value) && isText(value.message) && isText(value.code) && isErrorCode(value.code);
 }
 
 export function isPluginFailure(value: unknown): value is PluginFailure {

@@ -55,7 +55,7 @@ export function pack(value: unknown): Packed {
     }
     const out = Object.create(null) as Record<string, unknown>;
     for (const [key, item] of Object.entries(node)) out[key] = visit(item, depth + 1);
-    return BYTES in out || ESCAPED in out ? { [ESCAPED]: out } : out;
+    return Object.hasOwn(out, BYTES) || Object.hasOwn(out, ESCAPED) ? { [ESCAPED]: out } : out;
   }
 
   return { json: JSON.stringify(visit(value, 0) ?? null), attachments, attachmentBytes };

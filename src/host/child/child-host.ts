@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { HostError, messageOf } from '../../errors/index.js';
+import { HostError, isErrorCode, messageOf } from '../../errors/index.js';
 import type { PluginFailure, PluginMethods } from '../../model/plugin-call.js';
 import { Channel } from '../channel/channel.js';
 import { ChannelError } from '../channel/channel-error.js';
@@ -232,6 +232,6 @@ async function importDefault(url: string): Promise<unknown> {
 
 function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string, redactor: Redactor): LoadFailure {
   const message = redactor.redact(messageOf(thrown));
-  if (HostError.is(thrown)) return { code: thrown.code, message };
+  if (HostError.is(thrown) && isErrorCode(thrown.code)) return { code: thrown.code, message };
   return { code: otherwise, message: `${label}: ${bounded(message, 4_096)}` };
 }

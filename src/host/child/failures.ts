@@ -1,4 +1,5 @@
-import { HostError, messageOf } from '../../errors/index.js';
+import { HostError, isErrorCode, messageOf } from '../../errors/index.js';
+import { cutText } from '../../lib/text.js';
 import type { FailureKind, PluginFailure } from '../../model/plugin-call.js';
 import { isPluginError } from '../../plugin-api/errors.js';
 import { InvalidAnswer } from './invalid-answer.js';
@@ -6,6 +7,8 @@ import { bounded } from './plain-fields.js';
 
 const MAX_MESSAGE = 4_096;
 const MAX_CODE = 128;
+/** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
+const MAX_READ = 256 * 1024;
 
 const CODES = {
   throttled: 'PLUGIN_THREW_THROTTLED',
@@ -17,13 +20,25 @@ const CODES = {
 /**
  * What a plugin threw as data (the outcome table's row). Errors of the contract are known by their brand, since the
  * plugin may have another copy of the package. What the host's own readers and stores threw through the plugin keeps
- * its code: transient where the catalogue says retryable, permanent where the task's data is wrong.
+ * its code: transient where the catalogue says retryable, permanent where the task's data is wrong. Never throws.
  */
 export function toFailure(thrown: unknown, redact: (text: string) => string): PluginFailure {
-  const message = bounded(redact(messageOf(thrown)), MAX_MESSAGE);
+  const message = bounded(redact(cutText(messageOf(thrown), MAX_READ)), MAX_MESSAGE);
+  try {
+    return classified(thrown, message, redact);
+  } catch {
+    // A proxy or getter of the plugin threw while its error was read.
+    return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
+  }
+}
+
+function classified(thrown: unknown, message: string, redact: (text: string) => string): PluginFailure {
   if (thrown instanceof InvalidAnswer) return failure('invalid', message, thrown.code);
   if (isPluginError(thrown)) return contractFailure(thrown, message, redact);
-  if (HostError.is(thrown)) return failure(kindOfHostError(thrown), message, thrown.code);
+  // Anybody can put its brand on anything, too.
+  if (HostError.is(thrown) && isErrorCode(thrown.code)) {
+    return failure(kindOfHostError(thrown), message, thrown.code);
+  }
   return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
 }
 
@@ -41,7 +56,7 @@ function contractFailure(
   return {
     kind: known,
     message,
-    code: typeof code === 'string' && code !== '' ? redact(code).slice(0, MAX_CODE) : CODES[known],
+    code: typeof code === 'string' && code !== '' ? cutText(redact(cutText(code, MAX_READ)), MAX_CODE) : CODES[known],
     faultKind: known === 'permanent' && faultKind !== 'SYSTEM' ? 'USER' : 'SYSTEM',
     retryAfterMs:
       known === 'throttled' && typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0
@@ -61,5 +76,9 @@ function failure(kind: FailureKind, message: string, code: string): PluginFailur
 
 /** Whether the stack trace of this is worth a log line: bugs are, refusals of the remote are not. */
 export function isSurprise(thrown: unknown): boolean {
-  return !isPluginError(thrown) && !(thrown instanceof InvalidAnswer) && !(HostError.is(thrown) && thrown.retryable);
+  try {
+    return !isPluginError(thrown) && !(thrown instanceof InvalidAnswer) && !(HostError.is(thrown) && thrown.retryable);
+  } catch {
+    return true;
+  }
 }

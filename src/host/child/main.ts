@@ -2,7 +2,7 @@ import { writeFileSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
-import { messageOf } from '../../errors/index.js';
+import { stackOf } from '../../errors/index.js';
 import { PortStream } from '../channel/port-stream.js';
 import { ChildHost } from './child-host.js';
 import { makeDataKit } from './make-data-kit.js';
@@ -55,8 +55,7 @@ for (const output of [process.stdout, process.stderr]) maskOutput(output, (text)
 
 // An error that nothing caught ends the process, as without this handler; but with its secrets masked.
 process.on('uncaughtException', (thrown) => {
-  const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown);
-  const text = `uncaught: ${host.redactor.redact(stack)}\n`;
+  const text = `uncaught: ${host.redactor.redact(stackOf(thrown))}\n`;
   if (isMainThread) {
     writeSync(2, text);
     process.exit(1);

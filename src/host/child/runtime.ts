@@ -1,5 +1,6 @@
-import { HostError, messageOf } from '../../errors/index.js';
+import { HostError, messageOf, stackOf } from '../../errors/index.js';
 import type { JsonObject } from '../../lib/json.js';
+import { cutText } from '../../lib/text.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
 import { isPluginError } from '../../plugin-api/errors.js';
@@ -26,6 +27,8 @@ export interface LoadOptions {
 }
 
 const MAX_STACK = 8_192;
+/** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
+const MAX_READ = 256 * 1024;
 
 /**
  * One plugin in the process that runs it: imported, checked, loaded, called. Knows nothing of processes or channels,
@@ -103,8 +106,8 @@ export class PluginRuntime {
 
   /** Logs a stack trace, so that the author finds the line. */
   logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
-    const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown);
-    this.#sink.log('error', what, { ...fields, stack: bounded(this.redactor.redact(stack), MAX_STACK) });
+    const stack = this.redactor.redact(cutText(stackOf(thrown), MAX_READ));
+    this.#sink.log('error', what, { ...fields, stack: bounded(stack, MAX_STACK) });
   }
 
   /** Never rejects. */

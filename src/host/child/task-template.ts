@@ -3,6 +3,7 @@ import { readLiteralNames } from '../../idl/literal-map.js';
 import { structToJson } from '../../idl/struct.js';
 import { durationToMs } from '../../idl/well-known.js';
 import { takeMessage } from '../../idl/wire.js';
+import { lookUp } from '../../lib/look-up.js';
 import type { TaskReader, TaskTemplate } from '../../plugin-api/contexts.js';
 
 // Field numbers of flyteidl(2).core: TaskTemplate.interface, TypedInterface.inputs and .outputs.
@@ -63,7 +64,9 @@ function containerOf(container: Message): NonNullable<TaskTemplate['container']>
 }
 
 function amounts(entries: readonly Message[] = []): Record<string, string> {
-  return Object.fromEntries(entries.map(({ name, value }) => [RESOURCES[name] ?? String(name).toLowerCase(), value]));
+  return Object.fromEntries(
+    entries.map(({ name, value }) => [lookUp(RESOURCES, String(name)) ?? String(name).toLowerCase(), value]),
+  );
 }
 
 function metadataOf(metadata: Message): NonNullable<TaskTemplate['metadata']> {
