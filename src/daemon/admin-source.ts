@@ -1,6 +1,6 @@
 import type { AdminSource, Page, PageQuery, Readiness } from '../admin/index.js';
 import { effectiveTree, type LoadedConfig } from '../config/index.js';
-import { HostError } from '../errors/index.js';
+import { HostError, messageOf } from '../errors/index.js';
 import type { PluginHost } from '../host/types.js';
 import type { JsonObject } from '../lib/json.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -35,7 +35,7 @@ export function adminSource(parts: AdminParts): AdminSource {
     metrics: () => telemetry.scrape(),
     liveness: () => parts.liveness.check(),
     readiness: () => readinessOf(parts.state(), host),
-    plugins: () => tasks.listPlugins().map((report) => plain(report)),
+    plugins: () => tasks.listPlugins().map((report) => shownOrTold(report, plain) ?? { id: report.id }),
     tasks: ({ plugin, phase, stage, project, ...page }) =>
       pageOf(store.allTasks(), page, (task) => {
         const { identity, state } = task;
@@ -153,7 +153,7 @@ function pageOf<T extends { readonly id: string }>(
       skipping = row.id !== after;
       continue;
     }
-    const line = show(row);
+    const line = shownOrTold(row, show);
     if (line === undefined) continue;
     if (shown.length === limit) return { rows: shown, next: last };
     shown.push(line);
@@ -166,6 +166,18 @@ function pageOf<T extends { readonly id: string }>(
     );
   }
   return { rows: shown, next: undefined };
+}
+
+/** A row that cannot be shown is named with the reason, and breaks no listing (rule 15). */
+function shownOrTold<T extends { readonly id: string }>(
+  row: T,
+  show: (row: T) => JsonObject | undefined,
+): JsonObject | undefined {
+  try {
+    return show(row);
+  } catch (thrown) {
+    return { id: row.id, unshown: messageOf(thrown) };
+  }
 }
 
 function plain(value: object): JsonObject {

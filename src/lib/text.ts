@@ -7,3 +7,11 @@ export function cutText(text: string, max: number): string {
   const last = text.charCodeAt(max - 1);
   return text.slice(0, last >= 0xd800 && last <= 0xdbff ? max - 1 : max);
 }
+
+/** Control characters, and halves of surrogate pairs, which have no UTF-8. */
+const UNFIT = /[\p{Cc}\p{Cs}]/u;
+
+/** Whether a name can be encoded and shown everywhere: well-formed Unicode without control characters. */
+export function isFitName(text: string): boolean {
+  return !UNFIT.test(text);
+}

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { HostError } from '../errors/index.js';
 import type { AttemptKey } from './attempt-key.js';
+import { identityProblem } from './identity-check.js';
 
 /** What a task is, apart from how it is doing; everything the daemon needs to take a task up again from its handle. */
 export interface TaskIdentity {
@@ -72,7 +73,10 @@ export function looksLikeHandle(bytes: Uint8Array): boolean {
   return bytes.length >= 4 && bytes[0] === 0x77 && bytes[1] === 0x70 && bytes[2] === 0x68;
 }
 
-/** Throws HANDLE_MALFORMED or HANDLE_VERSION_UNKNOWN. */
+/**
+ * Reads a handle of any origin. What passes is one that `encodeHandle` could have made, every field within its bounds, so
+ * that equal handles are equal bytes both ways. Throws HANDLE_MALFORMED or HANDLE_VERSION_UNKNOWN.
+ */
 export function decodeHandle(input: Uint8Array): Handle {
   const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
   if (!looksLikeHandle(bytes)) {
@@ -85,12 +89,15 @@ export function decodeHandle(input: Uint8Array): Handle {
     );
   }
   if (bytes.length < FIXED) throw malformed(`it ends after ${bytes.length} bytes`);
+  const headerEnd = FIXED + bytes.readUInt16BE(8);
+  if (bytes.length > headerEnd + META_MAX_BYTES) throw malformed(`${bytes.length} bytes are more than any handle has`);
   if (crc32(bytes.subarray(8)) !== bytes.readUInt32BE(4)) {
     throw malformed('its checksum does not fit, it was truncated or altered');
   }
-  const headerEnd = FIXED + bytes.readUInt16BE(8);
   if (headerEnd > bytes.length) throw malformed('its header is longer than the handle');
-  return parse(bytes.subarray(FIXED, headerEnd), bytes.subarray(headerEnd));
+  const handle = parse(bytes.subarray(FIXED, headerEnd), bytes.subarray(headerEnd));
+  if (!encodeHandle(handle).equals(bytes)) throw malformed('its header is not written as this daemon writes it');
+  return handle;
 }
 
 function parse(headerBytes: Buffer, meta: Buffer): Handle {
@@ -101,35 +108,14 @@ function parse(headerBytes: Buffer, meta: Buffer): Handle {
     throw malformed('its header is not JSON');
   }
   if (!Array.isArray(header)) throw malformed('its header is not a list');
-  const [mark, plugin, taskType, taskTypeVersion, key, incarnation, project, domain, namespace, quota, created, names] =
-    header as unknown[];
-  const texts = [plugin, taskType, key, project, domain, namespace, quota];
-  const numbers = [taskTypeVersion, incarnation, created];
-  const namesOk = names === undefined || (Array.isArray(names) && names.every((n) => typeof n === 'string'));
-  if (
-    (mark !== 'a' && mark !== 'c') ||
-    texts.some((t) => typeof t !== 'string') ||
-    numbers.some((n) => typeof n !== 'number') ||
-    !namesOk
-  ) {
-    throw malformed('its header has fields of the wrong type');
-  }
-  return {
-    identity: {
-      plugin: plugin as string,
-      taskType: taskType as string,
-      taskTypeVersion: taskTypeVersion as number,
-      key: key as string,
-      incarnation: incarnation as number,
-      project: project as string,
-      domain: domain as string,
-      namespace: namespace as string,
-      quotaNamespace: quota as string,
-      createdAtMs: created as number,
-      outputNames: names as readonly string[] | undefined,
-    },
-    meta: mark === 'c' ? Buffer.from(meta) : undefined,
-  };
+  const [mark, plugin, taskType, taskTypeVersion, key, incarnation, project, domain, namespace] = header as unknown[];
+  const [quotaNamespace, createdAtMs, outputNames] = header.slice(9) as unknown[];
+  if (mark !== 'a' && mark !== 'c') throw malformed('it is neither of an accepted nor of a created task');
+  const scopes = { project, domain, namespace, quotaNamespace };
+  const identity = { plugin, taskType, taskTypeVersion, key, incarnation, ...scopes, createdAtMs, outputNames };
+  const problem = identityProblem(identity);
+  if (problem !== undefined) throw malformed(`its ${problem} is none that this daemon could have written`);
+  return { identity: identity as TaskIdentity, meta: mark === 'c' ? Buffer.from(meta) : undefined };
 }
 
 function malformed(what: string): HostError {

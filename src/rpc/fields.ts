@@ -2,6 +2,8 @@ import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
 import { takeMessage, takeMessages } from '../idl/wire.js';
+import { cutText, isFitName } from '../lib/text.js';
+import { MAX_NAME_BYTES, MAX_OUTPUT_NAMES, MAX_SCOPE_BYTES } from '../model/identity-check.js';
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 
 /** Bounds on single fields of a request, in bytes. What a plugin or an engine keeps of them is kept a million times. */
@@ -27,9 +29,9 @@ export interface FieldLimits {
 }
 
 export const DEFAULT_FIELD_LIMITS: FieldLimits = Object.freeze({
-  nameBytes: 1024,
-  scopeBytes: 256,
-  outputs: 1000,
+  nameBytes: MAX_NAME_BYTES,
+  scopeBytes: MAX_SCOPE_BYTES,
+  outputs: MAX_OUTPUT_NAMES,
   customBytes: 256 * 1024,
   uriBytes: 4096,
   metadataBytes: 256 * 1024,
@@ -57,6 +59,13 @@ export function assertText(field: string, value: string, max: number): string {
   return value;
 }
 
+/** A name that stands in the handle, in listings and in the log. Throws REQUEST_TOO_LARGE or REQUEST_FIELD_INVALID. */
+export function assertName(field: string, value: string, max: number): string {
+  assertText(field, value, max);
+  if (isFitName(value)) return value;
+  throw fieldInvalid(field, `${JSON.stringify(cutText(value, 80))} holds control characters; send a name without them`);
+}
+
 /** A handle as sent, of plausible size; whether it is ours is seen later. */
 export function assertHandle(field: string, handle: unknown, limits: FieldLimits): Buffer {
   if (!Buffer.isBuffer(handle) || handle.length === 0) {
@@ -73,9 +82,9 @@ export function assertExecution(
   limits: FieldLimits,
 ): void {
   const execution = `${field}.task_execution_id.node_execution_id`;
-  assertText(`${field}.namespace`, namespace, limits.scopeBytes);
-  assertText(`${execution}.execution_id.project`, id.project, limits.scopeBytes);
-  assertText(`${execution}.execution_id.domain`, id.domain, limits.scopeBytes);
+  assertName(`${field}.namespace`, namespace, limits.scopeBytes);
+  assertName(`${execution}.execution_id.project`, id.project, limits.scopeBytes);
+  assertName(`${execution}.execution_id.domain`, id.domain, limits.scopeBytes);
   assertText(`${execution}.execution_id.name`, id.execution, limits.nameBytes);
   assertText(`${execution}.node_id`, id.nodeId, limits.nameBytes);
   for (const [part, value] of Object.entries(id.task)) {
@@ -121,7 +130,7 @@ export function readTemplate(
   assertSize(`${field}.custom`, values.get(CUSTOM)?.length ?? 0, limits.customBytes);
   const template = idl.codec(typeName).decode(bytes);
   if (template.type === '') throw fieldInvalid(`${field}.type`, 'is empty; it selects the plugin');
-  assertText(`${field}.type`, template.type, limits.nameBytes);
+  assertName(`${field}.type`, template.type, limits.nameBytes);
   const version = Number(template.taskTypeVersion);
   if (version < 0) throw fieldInvalid(`${field}.task_type_version`, `${version} is negative`);
   const outputNames = outputNamesOf(values.get(INTERFACE));

@@ -58,7 +58,7 @@ function reportOne(plugin: HostedPlugin, runtime: PluginRuntime | undefined, sto
     stateCode: plugin.stateCode ?? '',
     source: plugin.source,
     config: loaded ? plugin.config : undefined,
-    quotas: (runtime?.quotas.snapshot() ?? []).map(quotaOf),
+    quotas: quotaRows(runtime?.quotas.snapshot() ?? []),
     liveTasks: counts.live,
     waitingTasks: counts.accepted + counts.creating,
     pid: plugin.pid ?? 0,
@@ -91,6 +91,19 @@ function stateOf(
     return { state: 'REMOTE_DOWN', reason: `the remote is taken to be down since ${since}` };
   }
   return { state, reason: plugin.stateReason };
+}
+
+/** A plugin derives quota namespaces from tasks, so there may be more than an engine's client takes in one answer. */
+const MAX_QUOTA_ROWS = 1_000;
+
+/** All rows with a total; of the others those that are used or waited for most. */
+function quotaRows(snapshot: readonly QuotaNamespaceSnapshot[]): PluginReport['quotas'] {
+  if (snapshot.length <= MAX_QUOTA_ROWS) return snapshot.map(quotaOf);
+  const limited = snapshot.filter(({ total }) => total !== undefined);
+  const rest = snapshot
+    .filter(({ total }) => total === undefined)
+    .sort((a, b) => b.used + b.waiting - (a.used + a.waiting));
+  return [...limited, ...rest.slice(0, Math.max(0, MAX_QUOTA_ROWS - limited.length))].map(quotaOf);
 }
 
 function quotaOf(quota: QuotaNamespaceSnapshot): PluginReport['quotas'][number] {

@@ -4,12 +4,15 @@ import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
 import { attemptKeyOf, idempotencyKeyOf } from '../../src/model/attempt-key.js';
 import { decodeHandle, encodeHandle, type Handle, MAX_HANDLE_OVERHEAD } from '../../src/model/handle.js';
+import { forge, headerOf, madeUp, mutated } from './made-up-handles.js';
 
-const name = fc.string({ maxLength: 30 });
+/** What Create takes: any text but control characters, which have no place in a listing. */
+const name = fc.string({ unit: 'grapheme', maxLength: 30 }).map((text) => text.replace(/\p{Cc}/gu, ''));
+const id = fc.stringMatching(/^[a-z][a-z0-9-]{0,39}$/);
 const anyHandle: fc.Arbitrary<Handle> = fc.record({
   identity: fc.record({
-    plugin: name,
-    taskType: name,
+    plugin: id,
+    taskType: id,
     taskTypeVersion: fc.integer({ min: 0, max: 1000 }),
     key: fc.stringMatching(/^[0-9a-f]{32}$/),
     incarnation: fc.integer({ min: 1, max: 1e6 }),
@@ -122,4 +125,68 @@ test('attempt keys tell names and execution ids apart, also where their texts ru
   ];
   assert.equal(new Set(keys).size, keys.length);
   assert.match(idempotencyKeyOf(keys[0] ?? '', 12), /^[a-z0-9-]{1,48}$/);
+});
+
+test('a made-up or mutated handle under a right checksum is refused, or says nothing that could not be encoded and shown', () => {
+  let passed = 0;
+  fc.assert(
+    fc.property(fc.oneof(madeUp(sample), mutated(sample)), (bytes) => {
+      let handle: Handle;
+      try {
+        handle = decodeHandle(bytes);
+      } catch (error) {
+        assert.ok(HostError.is(error) && /^HANDLE_(MALFORMED|VERSION_UNKNOWN)$/.test(error.code), String(error));
+        assert.ok(!/\p{Cs}/u.test(error.message));
+        return;
+      }
+      passed += 1;
+      const { outputNames = [], ...fields } = handle.identity;
+      for (const value of [...Object.values(fields), ...outputNames]) {
+        if (typeof value === 'string') assert.ok(!/\p{Cs}/u.test(value) && Buffer.byteLength(value) <= 1024);
+        else assert.ok(Number.isSafeInteger(value) && value >= 0);
+      }
+      assert.doesNotThrow(() => new Date(handle.identity.createdAtMs).toISOString());
+      assert.deepEqual(encodeHandle(handle), bytes, 'one handle has one spelling');
+    }),
+    { numRuns: 3_000 },
+  );
+  assert.ok(passed > 50, `${passed} passed, so that the property is not about refusals alone`);
+});
+
+test('each field of a handle is checked, and the refusal names it', () => {
+  const header = headerOf(sample);
+  const wrong: [at: number, value: unknown, says: RegExp][] = [
+    [0, 'x', /neither/],
+    [1, 'Slurm', /plugin/],
+    [2, 'a\u0000', /task type/],
+    [3, 1e300, /task type version/],
+    [4, '__proto__', /key/],
+    [5, -5, /incarnation/],
+    [5, 1.5, /incarnation/],
+    [6, '\ud800', /project/],
+    [7, 'd'.repeat(257), /domain/],
+    [8, 'a\nb', /namespace/],
+    [9, 'q\ud800', /quota namespace/],
+    [10, 8.64e15, /creation time/],
+    [11, ['\udfff'], /output names/],
+    [12, 'more', /as this daemon writes it/],
+  ];
+  for (const [at, value, says] of wrong) {
+    const altered = [...header];
+    altered[at] = value;
+    assert.throws(
+      () => decodeHandle(forge(altered)),
+      (error) => HostError.is(error) && error.code === 'HANDLE_MALFORMED' && says.test(error.message),
+      `${at}: ${JSON.stringify(value)}`,
+    );
+  }
+  assert.equal(
+    codeOf(() => decodeHandle(forge(['a', ...header.slice(1)]))),
+    'HANDLE_MALFORMED',
+    'an accepted handle carries no meta',
+  );
+  assert.equal(
+    codeOf(() => decodeHandle(forge(header, Buffer.alloc(64 * 1024)))),
+    'HANDLE_MALFORMED',
+  );
 });

@@ -112,8 +112,8 @@ test('a field beyond its bound is REQUEST_TOO_LARGE and says by how much', async
 
 test('the handle of a task whose fields are all as long as is taken can be sent back', async (t) => {
   const { call } = await startServer(t);
-  // What takes most bytes as JSON.
-  const text = (bytes: number) => '\u0001'.repeat(bytes);
+  // What takes most bytes as JSON, of what a name may hold.
+  const text = (bytes: number) => '"'.repeat(bytes);
   const executionId = { project: text(256), domain: text(256), name: text(1024) };
   const request = createRequest({
     generatedName: text(1024),
@@ -127,6 +127,27 @@ test('the handle of a task whose fields are all as long as is taken can be sent 
   assert.ok(handle.length + largestMeta < DEFAULT_FIELD_LIMITS.handleBytes, `${handle.length} bytes without meta`);
   const { error } = await call('Status', codec('StatusRequest').encode({ handle }));
   assert.equal(error, undefined);
+});
+
+test('names that stand in the handle are refused with control characters in them, and taken with anything else', async (t) => {
+  const { call } = await startServer(t);
+  const named = (parts: { type?: string; namespace?: string; project?: string; domain?: string }) =>
+    createRequest({
+      generatedName: 'n\u0000',
+      template: template({ type: parts.type ?? 't' }),
+      metadata: {
+        namespace: parts.namespace ?? '',
+        taskExecutionId: {
+          nodeExecutionId: { executionId: { project: parts.project ?? '', domain: parts.domain ?? '', name: 'e' } },
+        },
+      },
+    });
+  for (const field of ['type', 'namespace', 'project', 'domain']) {
+    const { error } = await call('Create', named({ [field]: 'a\u0000b' }));
+    assert.match(error?.details ?? '', /a\\u0000b.*control characters/, field);
+    const odd = await call('Create', named({ [field]: 'é 😀 %a -rf ../x' }));
+    assert.equal(odd.error, undefined, field);
+  }
 });
 
 test('inputs of 6 MiB pass; a message beyond the bound is refused by the transport, and the server goes on', async (t) => {

@@ -1,3 +1,4 @@
+import { isQuotaNamespace, MAX_QUOTA_NAMESPACE } from '../../model/identity-check.js';
 import type { PluginMethods } from '../../model/plugin-call.js';
 import type { LogLine, MetricSeries, ResourceRequirements } from '../../plugin-api/plugin.js';
 import { show } from '../load/definition.js';
@@ -18,8 +19,9 @@ const isTime = (value: unknown): boolean =>
 export function requirements(answer: unknown): ResourceRequirements {
   if (!isObject(answer)) throw wrong('resourceRequirements', 'the answer', answer, '{ namespace, constraints? }');
   const { namespace, constraints } = answer;
-  if (typeof namespace !== 'string' || namespace === '' || namespace.length > 128) {
-    throw wrong('resourceRequirements', 'namespace', namespace, 'a text of 1 to 128 characters');
+  if (!isQuotaNamespace(namespace)) {
+    const expected = `a text of 1 to ${MAX_QUOTA_NAMESPACE} characters, none of them a control character`;
+    throw wrong('resourceRequirements', 'namespace', namespace, expected);
   }
   if (constraints === undefined) return { namespace };
   if (!isObject(constraints)) throw wrong('resourceRequirements', 'constraints', constraints, 'an object');

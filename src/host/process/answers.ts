@@ -1,3 +1,4 @@
+import { isQuotaNamespace } from '../../model/identity-check.js';
 import { type Outputs, type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { ExecutionError } from '../../plugin-api/phase.js';
@@ -83,8 +84,15 @@ function outcomeOf(value: unknown): PluginOutcome<PhaseState> {
 const CHECKS: { readonly [M in PluginMethod]: (value: unknown, args: never) => PluginMethods[M]['answer'] } = {
   resourceRequirements: (value) => {
     const { namespace, constraints } = object(value, 'the answer');
-    const checked = { namespace: text(namespace, 'namespace') };
-    return constraints === undefined ? checked : { ...checked, constraints: object(constraints, 'constraints') };
+    if (!isQuotaNamespace(namespace)) throw new Error('namespace is no name of a quota namespace');
+    if (constraints === undefined) return { namespace };
+    const bounds = Object.entries(object(constraints, 'constraints'));
+    for (const [scope, tokens] of bounds) {
+      if (tokens !== undefined && !(Number.isSafeInteger(tokens) && (tokens as number) >= 0)) {
+        throw new Error(`constraints.${scope} is no number of tokens`);
+      }
+    }
+    return { namespace, constraints: object(constraints, 'constraints') };
   },
   create: (value) => {
     const { meta, state, existing } = object(value, 'the answer');

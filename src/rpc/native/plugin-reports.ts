@@ -1,5 +1,7 @@
+import { messageOf } from '../../errors/index.js';
 import type { Codec, Message } from '../../idl/codec.js';
 import { msToDuration } from '../../idl/well-known.js';
+import { cutText } from '../../lib/text.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
 import type { PluginReport } from '../../tasks/types.js';
 
@@ -40,7 +42,42 @@ function reportMessage(report: PluginReport): Message {
   };
 }
 
-/** pluginhost.v1.ListPluginsResponse. */
+/**
+ * pluginhost.v1.ListPluginsResponse. A row that cannot be encoded breaks nobody's listing (rule 15): it is answered
+ * without what is wrong, which its reason names, or left out where not even that can be told.
+ */
 export function encodeReports(codec: Codec, reports: readonly PluginReport[]): Buffer {
-  return codec.encodeStrict({ plugins: reports.map(reportMessage) }, ['plugins[].id', 'plugins[].state']);
+  const rows = reports.map((report) => {
+    const row = reportMessage(report);
+    return tryEncode(codec, row).bytes ?? tryEncode(codec, mended(codec, row)).bytes ?? Buffer.alloc(0);
+  });
+  // Messages written one after another are one with all their rows.
+  return Buffer.concat(rows);
+}
+
+function tryEncode(codec: Codec, row: Message): { readonly bytes?: Buffer; readonly problem?: string } {
+  try {
+    return { bytes: codec.encodeStrict({ plugins: [row] }, ['plugins[].id', 'plugins[].state']) };
+  } catch (thrown) {
+    return { problem: messageOf(thrown) };
+  }
+}
+
+/** The fields, and the elements of lists, that can be encoded by themselves. */
+function mended(codec: Codec, row: Message): Message {
+  const { id, state } = row;
+  const kept: Message = { id, state };
+  const problems: string[] = [];
+  const fits = (field: string, value: unknown): boolean => {
+    const { problem } = tryEncode(codec, { id, state, [field]: value });
+    if (problem !== undefined) problems.push(problem);
+    return problem === undefined;
+  };
+  for (const [field, value] of Object.entries(row)) {
+    if (Array.isArray(value)) kept[field] = value.filter((one) => fits(field, [one]));
+    else if (fits(field, value)) kept[field] = value;
+  }
+  const left = `${problems.length} parts of this row cannot be shown: ${cutText(problems.join('; '), 400)}`;
+  kept.stateReason = [kept.stateReason, left].filter(Boolean).join('; ');
+  return kept;
 }
