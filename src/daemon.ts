@@ -112,9 +112,9 @@ class ComposedDaemon implements Daemon {
     const events = this.#telemetry.hostEvents;
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env });
     const { finished, maxTasks, watchRing } = config.store;
-    const tombstones = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
+    const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
     this.#store = new TaskStore(
-      { clock, journal, maxTasks, finished, tombstones, watchRing: watchRing.size },
+      { clock, journal, maxTasks, finished, endMarks, watchRing: watchRing.size },
       { journalFailed: (error) => this.#telemetry.taskEvents.fault('journal', error) },
     );
     this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });

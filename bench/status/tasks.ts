@@ -42,7 +42,7 @@ export function makeTasks(count: number): { tasks: Tasks; records: TaskRecord[] 
     journal: memoryJournal,
     maxTasks: count + 1,
     finished: { maxCount: 1000, maxBytes: 1 << 24, ttlMs: 3_600_000 },
-    tombstones: { max: 1000, ttlMs: 3_600_000 },
+    endMarks: { max: 1000, ttlMs: 3_600_000 },
     watchRing: 10_000,
   });
   const refresher = closedRefresher();

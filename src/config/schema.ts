@@ -135,7 +135,11 @@ const tasks = section('Rules of a task’s life.', {
   orphanGrace: span('Time after which a create whose answer visibly never arrived is deleted remotely.', '10m'),
   minFailingTime: span('Reads must fail for this long before maxSystemFailures may end a task.', '2m'),
   outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),
-  tombstoneTtl: span('How long a deleted attempt is remembered.', '24h', { min: '1m', max: '30d' }),
+  tombstoneTtl: span(
+    'How long the end of an attempt is remembered, deleted or not: a repeat within it is told from a new task.',
+    '24h',
+    { min: '1m', max: '30d' },
+  ),
   doReplayTtl: span('How long a Do answers its first result again.', '10m', { min: '0ms', max: '24h' }),
   connectionTtl: span('How long secrets that came with a call stay in memory.', '1h', { min: '1m', max: '7d' }),
 });

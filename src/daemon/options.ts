@@ -38,6 +38,7 @@ export function tasksOptions(config: Config): TasksOptions {
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
     outputsBudgetMs: config.tasks.outputsBudgetMs,
+    replayWindowMs: config.tasks.tombstoneTtlMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,
     unclearLooks: config.tasks.unclearCreateLooks,

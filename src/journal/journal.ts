@@ -36,6 +36,8 @@ export type JournalEntry =
 export interface Journal {
   /** Whether an appended entry outlives the process. */
   readonly durable: boolean;
+  /** Since when every end is known, over restarts; undefined where that cannot be said. Epoch milliseconds. */
+  readonly completeSinceMs?: number | undefined;
   /** Resolves once the entry is safe. Entries are kept in the order of the calls. Rejects when it cannot be written. */
   append(entry: JournalEntry): Promise<void>;
   close(): Promise<void>;

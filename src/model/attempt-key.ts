@@ -32,3 +32,11 @@ export function taskIdOf(key: AttemptKey, incarnation: number): TaskId {
 export function idempotencyKeyOf(key: AttemptKey, incarnation: number): string {
   return taskIdOf(key, incarnation);
 }
+
+/**
+ * What a task goes by that is known from a handle alone, and not from a create here. Handles that say the same key may
+ * differ in all else, and none of them may stand in another's place, nor in that of the task that a create made.
+ */
+export function adoptedIdOf(key: AttemptKey, incarnation: number, handle: Uint8Array): TaskId {
+  return `${taskIdOf(key, incarnation)}~${createHash('sha256').update(handle).digest('hex').slice(0, 16)}`;
+}

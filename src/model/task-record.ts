@@ -73,6 +73,8 @@ export interface TaskRecord {
   readonly undeliveredAtMs: number | undefined;
   /** Taken up from a handle, not created by this process. */
   readonly adopted: boolean;
+  /** The engine deleted it after its end; its handle goes on answering that end, its key is free. */
+  readonly deleted: boolean;
 
   /**
    * Encoded answers, one slot a transport, dropped at every visible change; Status answers from here without encoding.

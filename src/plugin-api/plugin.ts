@@ -36,8 +36,10 @@ export interface CreateResult<Meta, Resource> {
   /** If the create call already told the state, its status is computed at once and a read is saved. */
   readonly resource?: Resource | PhaseInfo;
   /**
-   * True if the job was found under the idempotency key rather than made by this call. A job that is found and over,
-   * under a key the host believes new, belongs to an earlier life of the key; the host then takes the next key.
+   * True if the job was found under the idempotency key rather than made by this call; never of a job that this call made.
+   * A job that is found is the attempt's own, over or not: the answer to its create may have been lost. Only one whose
+   * `resource` says that it was cancelled (phase ABORTED) is taken for a deleted earlier life of the key; the host then
+   * calls create again with the next key. So answer `resource` with what is found, and tell a cancelled job from a failed one.
    */
   readonly existing?: boolean;
 }

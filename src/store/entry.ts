@@ -1,4 +1,4 @@
-import { taskIdOf } from '../model/attempt-key.js';
+import { adoptedIdOf, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { NodeAttempt, TaskPayload, TaskRecord, TaskStage } from '../model/task-record.js';
@@ -16,7 +16,9 @@ export interface NewTask {
   readonly connection?: ConnectionInfo | undefined;
   readonly connectionUntilMs?: number;
   readonly answeredHandle?: Buffer;
+  /** Known from a handle alone: it goes by an id of its own and claims no attempt key. */
   readonly adopted?: boolean;
+  readonly deleted?: boolean;
   /** What callers know of a record that this one takes the place of. */
   readonly seen?: Pick<TaskRecord, 'phaseVersion'> & Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs'>>;
 }
@@ -28,7 +30,7 @@ export type Entry = { -readonly [K in keyof TaskRecord]: TaskRecord[K] };
 export function newEntry(task: NewTask, nowMs: number): Entry {
   const { identity } = task;
   return {
-    id: taskIdOf(identity.key, identity.incarnation),
+    id: idOf(task),
     identity,
     stage: task.stage,
     meta: task.meta,
@@ -50,6 +52,12 @@ export function newEntry(task: NewTask, nowMs: number): Entry {
     confirmed: task.seen?.confirmed ?? task.adopted ?? false,
     undeliveredAtMs: task.seen?.undeliveredAtMs,
     adopted: task.adopted ?? false,
+    deleted: task.deleted ?? false,
     encoded: [],
   };
+}
+
+function idOf({ identity: { key, incarnation }, adopted, answeredHandle }: NewTask): TaskRecord['id'] {
+  if (adopted !== true || answeredHandle === undefined) return taskIdOf(key, incarnation);
+  return adoptedIdOf(key, incarnation, answeredHandle);
 }

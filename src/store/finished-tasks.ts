@@ -20,6 +20,8 @@ export interface FinishedTrace {
   readonly outputPrefix: string;
   readonly answeredHandle: Buffer;
   readonly phaseVersion: number;
+  /** The engine deleted the task after its end. */
+  readonly deleted: boolean;
   /** Undefined where the answer carried outputs: they are read again. */
   readonly state: PhaseState | undefined;
 }
@@ -36,7 +38,7 @@ export class FinishedTasks<T extends TaskRecord> {
   readonly #tasks: LRUCache<TaskId, T>;
   readonly #traces: LRUCache<TaskId, FinishedTrace>;
 
-  /** `left` is told of every record that is no longer held, and whether it went by itself. */
+  /** `left` is told of every record that is no longer held, and whether it gave way. */
   constructor(options: FinishedTasksOptions, left: (task: T, gaveWay: boolean) => void) {
     const { clock, maxCount, maxBytes, ttlMs } = options;
     const shared = {
@@ -81,10 +83,10 @@ export class FinishedTasks<T extends TaskRecord> {
     this.#tasks.set(id, task);
   }
 
-  /** Forgets the task and its trace. False when it is not held. */
-  delete(id: TaskId): boolean {
-    this.#traces.delete(id);
-    return this.#tasks.delete(id);
+  /** The task of this trace was deleted. */
+  buried(id: TaskId): void {
+    const trace = this.#traces.peek(id);
+    if (trace !== undefined) this.#traces.set(id, { ...trace, deleted: true });
   }
 
   values(): Iterable<T> {
@@ -97,10 +99,10 @@ export class FinishedTasks<T extends TaskRecord> {
 
   /** A task that nobody was given a handle of is asked for by nobody. */
   #remember(id: TaskId, task: T): void {
-    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state } = task;
+    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state, deleted } = task;
     if (answeredHandle === undefined) return;
     const slim = { ...state, customInfo: undefined, externalResources: [] };
-    const trace = { identity, meta, outputPrefix, answeredHandle, phaseVersion };
+    const trace = { identity, meta, outputPrefix, answeredHandle, phaseVersion, deleted };
     this.#traces.set(id, { ...trace, state: state.outputs.kind === 'inline' ? undefined : slim });
   }
 }

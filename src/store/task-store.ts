@@ -11,10 +11,10 @@ import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
+import { EndMarks, endOf } from './end-marks.js';
 import { type Entry, type NewTask, newEntry } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { HandleIndex, StageCounts } from './indexes.js';
-import { Tombstones } from './tombstones.js';
 import { nextState } from './transition.js';
 
 export interface TaskStoreOptions {
@@ -24,7 +24,8 @@ export interface TaskStoreOptions {
   readonly maxTasks: number;
   /** Bounds of the finished tasks that are kept for late questions. */
   readonly finished: { readonly maxCount: number; readonly maxBytes: number; readonly ttlMs: number };
-  readonly tombstones: { readonly max: number; readonly ttlMs: number };
+  /** Bounds of what is remembered of ended attempts; see `EndMarks`. */
+  readonly endMarks: { readonly max: number; readonly ttlMs: number };
   /** Changes held for Watch. */
   readonly watchRing: number;
 }
@@ -42,7 +43,8 @@ const STAGE_ORDER: Readonly<Record<TaskStage, number>> = { accepted: 0, creating
  * they are over or removed; finished ones are kept within bounds.
  *
  * Invariants: a record is in exactly one of `unfinished` and `finished`; its stage never goes back; the current record of
- * an attempt key is its highest incarnation.
+ * an attempt key is the highest incarnation that a create made here and that was not deleted: what is known from a handle
+ * alone claims no key.
  */
 export class TaskStore {
   readonly #options: TaskStoreOptions;
@@ -53,13 +55,13 @@ export class TaskStore {
   readonly #handles = new HandleIndex<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
-  readonly tombstones: Tombstones;
+  readonly marks: EndMarks;
   #evictions = 0;
 
   constructor(options: TaskStoreOptions, events: TaskStoreEvents = {}) {
     this.#options = options;
     this.#events = events;
-    this.tombstones = new Tombstones({ clock: options.clock, ...options.tombstones });
+    this.marks = new EndMarks({ clock: options.clock, ...options.endMarks });
     this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
     this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry, gaveWay) => {
       this.#unlink(entry);
@@ -122,7 +124,7 @@ export class TaskStore {
     if (this.#unfinished.has(id) || this.#finished.has(id)) {
       throw new HostError('INTERNAL', `task ${id} is in the store already`);
     }
-    this.#current.set(identity.key, entry);
+    if (!entry.adopted) this.#current.set(identity.key, entry);
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
     else this.#unfinished.set(id, entry);
@@ -142,6 +144,11 @@ export class TaskStore {
   /** The highest incarnation of an attempt that is in memory. */
   current(key: AttemptKey): TaskRecord | undefined {
     return this.#current.get(key);
+  }
+
+  /** Whether anything here still goes by this id. */
+  knows(id: TaskId): boolean {
+    return this.byId(id) !== undefined || this.trace(id) !== undefined;
   }
 
   /** What is remembered of a finished task that memory no longer holds. */
@@ -265,11 +272,12 @@ export class TaskStore {
     const { identity, answeredHandle, state, outputPrefix, payload, node, connection, connectionUntilMs } = task;
     const { phaseVersion, confirmed, undeliveredAtMs } = task;
     this.#ring.replace(task);
-    this.tombstones.set(identity.key, identity.incarnation);
+    const incarnation = identity.incarnation + 1;
+    this.marks.set(identity.key, identity.incarnation, { deleted: true, next: incarnation });
     this.#unfinished.delete(task.id);
     this.#unlink(task as Entry);
     return this.insert({
-      identity: { ...identity, incarnation: identity.incarnation + 1 },
+      identity: { ...identity, incarnation },
       stage: 'accepted',
       seen: { phaseVersion, confirmed, undeliveredAtMs },
       state,
@@ -282,22 +290,31 @@ export class TaskStore {
     });
   }
 
-  /** Remembers that an incarnation which memory does not hold was deleted, and nothing else of it. */
+  /** Remembers that an incarnation which memory does not hold was deleted; what is known of its end stays known. */
   bury({ key, incarnation }: Pick<TaskIdentity, 'key' | 'incarnation'>): void {
-    this.tombstones.set(key, incarnation);
-    this.#finished.delete(taskIdOf(key, incarnation));
+    this.marks.set(key, incarnation, { deleted: true });
+    this.#finished.buried(taskIdOf(key, incarnation));
   }
 
-  /** Forgets a task that was deleted and remembers its incarnation. */
+  /**
+   * Ends the incarnation of a task that was deleted. One that was over forgets nothing: its handle goes on answering how
+   * it ended, while its key is free for the next incarnation (rule 8). Every other is forgotten.
+   */
   remove(task: TaskRecord): void {
     const entry = task as Entry;
-    this.tombstones.set(entry.identity.key, entry.identity.incarnation);
+    const { key, incarnation } = entry.identity;
+    this.marks.set(key, incarnation, { deleted: true });
+    if (entry.stage === 'over') {
+      if (entry.deleted) return;
+      entry.deleted = true;
+      if (this.#current.get(key) === entry) this.#current.delete(key);
+      if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+      return;
+    }
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
-    // The ring refers to the record for a while yet; its outputs may be megabytes, and nobody may ask for them any more.
-    entry.state = { ...entry.state, outputs: { kind: 'none' } };
     entry.encoded.length = 0;
     if (entry.meta !== undefined) this.letGo(entry);
-    if (!this.#finished.delete(entry.id) && this.#unfinished.delete(entry.id)) this.#unlink(entry);
+    if (this.#unfinished.delete(entry.id)) this.#unlink(entry);
   }
 
   /**
@@ -336,6 +353,7 @@ export class TaskStore {
   }
 
   #finish(entry: Entry): void {
+    this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.state));
     this.#moveTo(entry, 'over');
     this.letGo(entry);
     this.#unfinished.delete(entry.id);

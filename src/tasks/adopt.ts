@@ -1,4 +1,4 @@
-import { type AttemptKey, taskIdOf } from '../model/attempt-key.js';
+import { type AttemptKey, adoptedIdOf, taskIdOf } from '../model/attempt-key.js';
 import type { Handle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -21,7 +21,9 @@ export interface Adoption extends Handle {
 export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints }: Adoption): TaskRecord {
   const { store, clock, options, events } = deps;
   const runtime = runtimeOf(deps.runtimes, identity.plugin);
-  const trace = store.trace(taskIdOf(identity.key, identity.incarnation));
+  const { key, incarnation } = identity;
+  const trace = store.trace(taskIdOf(key, incarnation)) ?? store.trace(adoptedIdOf(key, incarnation, bytes));
+  const mark = store.marks.get(key, incarnation);
   const meta = told ?? trace?.meta;
   const base = {
     identity: trace?.identity ?? identity,
@@ -30,11 +32,13 @@ export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints 
     connectionUntilMs: keptUntil(hints.connection, clock.now(), options.connectionTtlMs),
     answeredHandle: bytes,
     adopted: true,
+    deleted: mark?.deleted ?? trace?.deleted ?? false,
     ...(meta === undefined ? {} : { meta }),
     // What the trace has left out is visible.
     ...(trace === undefined ? {} : { seen: { phaseVersion: trace.phaseVersion + 1 } }),
   };
-  if (trace?.state !== undefined) return store.insert({ ...base, stage: 'over', state: trace.state });
+  const end = trace?.state ?? mark?.failure;
+  if (end !== undefined) return store.insert({ ...base, stage: 'over', state: end });
   if (meta === undefined) {
     const lost =
       'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
@@ -52,11 +56,20 @@ export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints 
   return task;
 }
 
-/** The task of an attempt that ended here and gave way in memory, under the handle that was answered for it. */
-export function adoptEnded(deps: TasksDeps, key: AttemptKey): TaskRecord | undefined {
-  const incarnation = (deps.store.tombstones.last(key) ?? 0) + 1;
-  const trace = deps.store.trace(taskIdOf(key, incarnation));
-  if (trace === undefined) return undefined;
-  const { identity, meta, answeredHandle: bytes } = trace;
-  return adoptTask(deps, { identity, meta, bytes, hints: { outputPrefix: '', connection: undefined } });
+/** A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. */
+export function recallEnded({ store }: TasksDeps, key: AttemptKey): TaskRecord | undefined {
+  const trace = store.trace(taskIdOf(key, store.marks.firstOpen(key)));
+  if (trace === undefined || trace.deleted) return undefined;
+  const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state } = trace;
+  if (state === undefined && meta === undefined) return undefined;
+  return store.insert({
+    identity,
+    stage: state === undefined ? 'live' : 'over',
+    // Its outputs were not kept; whoever takes it up reads them again.
+    state: state ?? phaseState('RUNNING', { reason: 'taken up again; its outputs are read again' }),
+    outputPrefix,
+    answeredHandle,
+    seen: { phaseVersion: phaseVersion + 1 },
+    ...(meta === undefined ? {} : { meta }),
+  });
 }

@@ -31,6 +31,7 @@ export function cancelTask(
   const runtime = runtimeOf(deps.runtimes, identity.plugin);
   const order = { id, identity, outputPrefix, connection, connectionUntilMs, reason, readFirst: false };
   if (task.stage === 'over') {
+    if (task.deleted) return { safe: Promise.resolve(), gone: Promise.resolve() };
     store.remove(task);
     const safe = journal.append({ kind: 'forgotten', id, incarnation: identity.incarnation });
     return { safe, gone: safe };

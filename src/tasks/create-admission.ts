@@ -1,4 +1,6 @@
+import { isOfEarlierLife } from '../model/found-job.js';
 import type { OutcomeEnd } from '../model/outcomes.js';
+import type { PhaseState } from '../model/phase-state.js';
 import type { PluginFailure } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
@@ -86,4 +88,21 @@ export async function takeToken({ quotas }: PluginRuntime, run: AdmittedRun): Pr
   };
   run.waits('accepted', `waits for ${lacks[answer.lacks]}`);
   return answer.granted;
+}
+
+/** Whether the job that a create found, in this state, is of an earlier life of the task's key (rule 8). */
+export function foundEarlierLife(
+  { store, clock, journal, options }: TasksDeps,
+  { identity: { key, incarnation } }: TaskRecord,
+  state: PhaseState | undefined,
+  maySend: boolean,
+): boolean {
+  return isOfEarlierLife({
+    state,
+    mark: store.marks.get(key, incarnation),
+    maySend,
+    completeSinceMs: journal.completeSinceMs,
+    nowMs: clock.now(),
+    replayWindowMs: options.replayWindowMs,
+  });
 }

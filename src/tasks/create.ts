@@ -5,7 +5,7 @@ import { type AttemptKey, attemptKeyOf, type TaskId, taskIdOf } from '../model/a
 import { encodeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
-import { adoptEnded } from './adopt.js';
+import { recallEnded } from './adopt.js';
 import { cancelInBackground } from './cancel.js';
 import { CreateRun, type CreatorHooks } from './creator.js';
 import type { DeleteList } from './delete-list.js';
@@ -27,6 +27,9 @@ export interface CreateParts {
   readonly reads: ReadSink;
   readonly unclear: UnclearCreates;
 }
+
+/** A key that was cancelled and created anew more often than this is none: the plugin calls its own jobs found. */
+const MAX_LIVES = 100;
 
 /** Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create). */
 export class CreateTask {
@@ -72,7 +75,7 @@ export class CreateTask {
   async create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView> {
     const { store, host, clock, options } = this.#deps;
     const key = attemptKeyOf(spec.attempt);
-    let task = store.current(key) ?? adoptEnded(this.#deps, key);
+    let task = store.current(key) ?? this.#recalled(key);
     // A repeat is answered whatever became of the plugin meanwhile.
     if (task === undefined) task = await this.#accept(spec, host.route(spec.taskType, spec.taskTypeVersion));
     else {
@@ -167,16 +170,26 @@ export class CreateTask {
     return task;
   }
 
+  /** An attempt that ended here and gave way in memory; one whose outputs were not kept is read again. */
+  #recalled(key: AttemptKey): TaskRecord | undefined {
+    const task = recallEnded(this.#deps, key);
+    if (task?.stage === 'live') startPolling(this.#deps, runtimeOf(this.#deps.runtimes, task.identity.plugin), task);
+    return task;
+  }
+
   /**
    * The first incarnation that nothing here still refers to. A job that is to be cancelled goes by its idempotency key: a
    * new task under the same one would share the job, or lose its own.
    */
   #freeIncarnation(key: AttemptKey): number {
-    let incarnation = (this.#deps.store.tombstones.last(key) ?? 0) + 1;
-    for (let id = taskIdOf(key, incarnation); this.#deletes.has(id) || this.#unclear.has(id); ) {
-      incarnation += 1;
-      id = taskIdOf(key, incarnation);
-    }
+    const { store } = this.#deps;
+    const taken = (incarnation: number): boolean => {
+      const id = taskIdOf(key, incarnation);
+      if (store.marks.get(key, incarnation)?.deleted === true || store.knows(id)) return true;
+      return this.#deletes.has(id) || this.#unclear.has(id);
+    };
+    let incarnation = store.marks.firstOpen(key);
+    while (taken(incarnation)) incarnation += 1;
     return incarnation;
   }
 
@@ -196,7 +209,8 @@ export class CreateTask {
     }
   }
 
-  #start(runtime: PluginRuntime, task: TaskRecord, resumed: boolean): void {
+  /** `lives`: jobs of earlier lives of the key that were found before. */
+  #start(runtime: PluginRuntime, task: TaskRecord, resumed: boolean, lives = 0): void {
     const leave = this.#waiting.enter(task.payload);
     const run = new CreateRun(this.#deps, this.#hooks, runtime, task, resumed);
     this.#runs.set(task.id, run);
@@ -206,19 +220,25 @@ export class CreateTask {
         this.#runs.delete(task.id);
         // A delete may have come since the run ended.
         const held = this.#deps.store.byId(task.id) === task;
-        if (end.kind === 'taken' && held && !this.#stopping) this.#startNext(runtime, task);
+        if (end.kind === 'taken' && held && !this.#stopping) this.#startNext(runtime, task, lives + 1);
         if (this.#deps.store.byId(task.id) !== task) this.#deps.store.letGo(task);
       })
       .catch((error: unknown) => this.#deps.events.fault?.('create', error));
     run.start();
   }
 
-  /** The key belongs to a finished job of an earlier life: the next incarnation takes its place, under the same handle. */
-  #startNext(runtime: PluginRuntime, task: TaskRecord): void {
+  /** The key belongs to a job of an earlier life: the next incarnation takes its place, under the same handle. */
+  #startNext(runtime: PluginRuntime, task: TaskRecord, lives: number): void {
     runtime.quotas.release(task.id);
+    if (lives > MAX_LIVES) {
+      const seen = `create found a job of an earlier life under each of ${MAX_LIVES} keys; it must not say existing of a job that it made`;
+      this.#deps.store.end(task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'));
+      this.#deps.events.ended?.(task);
+      return;
+    }
     const next = this.#deps.store.nextIncarnation(task);
     this.#orphans.moved(task, next);
-    this.#start(runtime, next, false);
+    this.#start(runtime, next, false, lives);
   }
 
   #answer(task: TaskRecord): CreateAnswerView {

@@ -6,7 +6,7 @@ import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { CreateAnswer, PluginFailure } from '../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../model/task-record.js';
 import { isTerminal } from '../plugin-api/phase.js';
-import { type AdmittedRun, settleRequirements, takeToken } from './create-admission.js';
+import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
 import { createArgs, type PluginRuntime } from './runtime.js';
@@ -20,7 +20,7 @@ export type CreateEnd =
   | { readonly kind: 'refused' }
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'stopped' }
-  /** The plugin found a finished job of an earlier life of this key; the next incarnation is to be tried. */
+  /** The plugin found a job of an earlier life of this key; the next incarnation is to be tried. */
   | { readonly kind: 'taken' };
 
 /** What a run needs that other use cases own. */
@@ -257,11 +257,12 @@ export class CreateRun {
 
   #created(answer: CreateAnswer): CreateEnd {
     const { store } = this.#deps;
-    const first = !this.#mayExist;
-    if (answer.existing && first && answer.state !== undefined && isTerminal(answer.state.phase)) {
+    if (this.#cancelled && answer.existing && answer.state !== undefined && isTerminal(answer.state.phase)) {
       // A task that was deleted meanwhile wants no next life, and a job that is over no delete.
-      return { kind: this.#cancelled ? 'cancelled' : 'taken' };
+      return { kind: 'cancelled' };
     }
+    if (answer.existing && !this.#cancelled && foundEarlierLife(this.#deps, this.#task, answer.state, this.#mayExist))
+      return { kind: 'taken' };
     if (answer.meta.length > META_WARN_BYTES) {
       this.#deps.events.metaLarge?.(this.#task, answer.meta.length);
     }

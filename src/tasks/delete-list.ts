@@ -4,12 +4,13 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { outcomeRule } from '../model/outcomes.js';
+import type { PhaseState } from '../model/phase-state.js';
 import type { DeleteArgs } from '../model/plugin-call.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { TasksDeps } from './deps.js';
 import { RepeatedWork } from './repeated-work.js';
-import { freshConnection, lacksCredentials, type PluginRuntime } from './runtime.js';
+import { freshConnection, keyOf, lacksCredentials, type PluginRuntime } from './runtime.js';
 
 /** A remote job that is to be cancelled. */
 export interface DeleteOrder {
@@ -22,6 +23,8 @@ export interface DeleteOrder {
   readonly reason: string;
   /** The daemon does not know whether the job is over: read it, and cancel it only if it is not. */
   readonly readFirst: boolean;
+  /** Told the state that the first read found, where the job is over: how the task ended must not be forgotten. */
+  readonly onOver?: (state: PhaseState) => void;
 }
 
 /** An owed delete as the operator's view shows it. Times are epoch milliseconds. */
@@ -73,6 +76,12 @@ export class DeleteList {
 
   has(id: TaskId): boolean {
     return this.#entries.has(id);
+  }
+
+  /** Whether the first read of an order, which finds out if the job is over, is still to come. */
+  reads(id: TaskId): boolean {
+    const entry = this.#entries.get(id);
+    return entry?.readFirst === true && entry.lastError === undefined;
   }
 
   /** Resolves when the order is carried out; at once if there is none. */
@@ -142,7 +151,7 @@ export class DeleteList {
     const args: DeleteArgs = {
       meta: entry.meta,
       outputPrefix: entry.outputPrefix,
-      idempotencyKey: entry.id,
+      idempotencyKey: keyOf(entry.identity),
       connection: entry.connection,
       reason: entry.reason,
     };
@@ -158,7 +167,11 @@ export class DeleteList {
    */
   async #isOver(runtime: PluginRuntime, entry: Entry, args: DeleteArgs): Promise<boolean> {
     const outcome = await this.#work.call(runtime, 'get', args);
-    if (outcome.ok) return isTerminal(outcome.value.phase);
+    if (outcome.ok) {
+      const over = isTerminal(outcome.value.phase);
+      if (over) entry.onOver?.(outcome.value);
+      return over;
+    }
     const { clock, options } = this.#deps;
     const visible = clock.now() - entry.identity.createdAtMs >= options.visibilityGraceMs;
     return outcome.failure.kind === 'not_found' && visible;

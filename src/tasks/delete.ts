@@ -1,13 +1,17 @@
 import { taskIdOf } from '../model/attempt-key.js';
+import { type PhaseState, phaseState } from '../model/phase-state.js';
+import type { Adoption } from './adopt.js';
 import { cancelTask } from './cancel.js';
 import type { CreateTask } from './create.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import type { Handles } from './handles.js';
+import type { ReadSink } from './reads.js';
 import { keptUntil } from './runtime.js';
 import type { HandleHints } from './types.js';
 
 interface Parts {
+  readonly reads: ReadSink;
   readonly handles: Handles;
   readonly creates: CreateTask;
   readonly deletes: DeleteList;
@@ -19,7 +23,7 @@ interface Parts {
  */
 export async function deleteTask(
   deps: TasksDeps,
-  { handles, creates, deletes }: Parts,
+  { handles, creates, deletes, reads }: Parts,
   bytes: Buffer,
   reason: string,
   hints: HandleHints,
@@ -38,12 +42,15 @@ export async function deleteTask(
     return safe;
   }
   const { identity, meta } = found.handle;
+  const { key, incarnation } = identity;
+  const id = taskIdOf(key, incarnation);
+  const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
-  if (meta !== undefined) deps.store.assertOwable(deletes.size);
+  if (meta !== undefined && !over) deps.store.assertOwable(deletes.size);
   deps.store.bury(identity);
-  if (meta === undefined) return;
+  if (meta === undefined || over) return;
   await deletes.owe({
-    id: taskIdOf(identity.key, identity.incarnation),
+    id,
     identity,
     meta,
     outputPrefix: hints.outputPrefix,
@@ -51,5 +58,33 @@ export async function deleteTask(
     connectionUntilMs,
     reason,
     readFirst: true,
+    onOver: (state) => keepEnd(deps, reads, { ...found.handle, bytes, hints }, state),
   });
+}
+
+/**
+ * A task that this memory did not hold turned out to be over when it was to be cancelled. Its handle goes on answering how
+ * it ended: an engine may poll it again after a Delete whose effects it failed to write (FIELD 27).
+ */
+function keepEnd(deps: TasksDeps, reads: ReadSink, adoption: Adoption, state: PhaseState): void {
+  const { store, runtimes } = deps;
+  const { identity, meta, bytes, hints } = adoption;
+  const runtime = runtimes.get(identity.plugin);
+  if (runtime === undefined || meta === undefined || store.byHandle(bytes) !== undefined) return;
+  const { outputPrefix } = hints;
+  const running = phaseState('RUNNING', { reason: 'deleted, and found to be over' });
+  const task = store.insert({
+    identity,
+    stage: 'live',
+    state: running,
+    meta,
+    outputPrefix,
+    answeredHandle: bytes,
+    adopted: true,
+  });
+  reads.state(runtime, task, state);
+  reads.settled(task.id).then(
+    () => store.remove(task),
+    (error: unknown) => deps.events.fault?.('delete', error),
+  );
 }

@@ -15,6 +15,8 @@ export interface TasksOptions {
   /** First and longest delay between two tries of a create or a delete. */
   readonly retryInitialMs: number;
   readonly retryMaxMs: number;
+  /** How long after its end an attempt is told from a new one of the same key. */
+  readonly replayWindowMs: number;
   /** After this, a create whose answer never arrived and that nobody confirmed is deleted (rule 9). */
   readonly orphanGraceMs: number;
   /** Within this after its creation a job that the remote does not find may still be there. */
@@ -45,6 +47,7 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   createBudgetMs: 600_000,
   retryInitialMs: 1_000,
   retryMaxMs: 60_000,
+  replayWindowMs: 86_400_000,
   orphanGraceMs: 600_000,
   visibilityGraceMs: 60_000,
   connectionTtlMs: 3_600_000,

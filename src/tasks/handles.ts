@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { HostError } from '../errors/index.js';
-import { type TaskId, taskIdOf } from '../model/attempt-key.js';
+import { adoptedIdOf, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -34,7 +34,7 @@ export class Handles {
   find(bytes: Buffer, hints: HandleHints): Found {
     const { store, clock, options } = this.#deps;
     const byBytes = store.byHandle(bytes);
-    const handle = byBytes === undefined ? decodeHandle(bytes) : undefined;
+    const handle = byBytes === undefined ? this.#read(bytes) : undefined;
     const task = byBytes ?? (handle === undefined ? undefined : this.#byIdentity(handle));
     if (task !== undefined) {
       store.asked(task);
@@ -44,15 +44,28 @@ export class Handles {
     }
     if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');
     runtimeOf(this.#deps.runtimes, handle.identity.plugin);
-    const ended = store.tombstones.last(handle.identity.key) ?? 0;
-    const current = store.current(handle.identity.key)?.identity.incarnation ?? 0;
-    const id = taskIdOf(handle.identity.key, handle.identity.incarnation);
-    // A delete may be owed for longer than its tombstone lasts. One whose task has a trace is owed by the daemon's own decision.
-    const deleteOwed = this.#deletes.has(id) && store.trace(id) === undefined;
-    if (handle.identity.incarnation <= ended || handle.identity.incarnation < current || deleteOwed) {
-      return { kind: 'deleted', id };
-    }
-    return { kind: 'unknown', handle };
+    const id = this.#deletedAs(handle, bytes);
+    return id === undefined ? { kind: 'unknown', handle } : { kind: 'deleted', id };
+  }
+
+  /** A handle whose task went on as the next incarnation stands for that one. */
+  #read(bytes: Buffer): Handle {
+    const handle = decodeHandle(bytes);
+    const { identity } = handle;
+    const incarnation = this.#deps.store.marks.follow(identity.key, identity.incarnation);
+    return incarnation === identity.incarnation ? handle : { ...handle, identity: { ...identity, incarnation } };
+  }
+
+  /** The id that a handle was deleted under before its task was over, or while nothing says that it was. */
+  #deletedAs({ identity: { key, incarnation } }: Handle, bytes: Buffer): TaskId | undefined {
+    const { store } = this.#deps;
+    const mark = store.marks.get(key, incarnation);
+    const adopted = adoptedIdOf(key, incarnation, bytes);
+    const id = this.#deletes.has(adopted) ? adopted : taskIdOf(key, incarnation);
+    if (mark?.ended === true || store.trace(id) !== undefined) return undefined;
+    const current = store.current(key)?.identity.incarnation ?? 0;
+    // A delete may be owed for longer than its mark lasts.
+    return mark?.deleted === true || incarnation < current || this.#deletes.has(id) ? id : undefined;
   }
 
   #byIdentity(handle: Handle): TaskRecord | undefined {
@@ -76,7 +89,7 @@ export class Handles {
       if (awaitsFirstRead(found.task)) await this.#firstRead(found.task, scope);
       return found.task;
     }
-    if (found.kind === 'deleted') return this.#deleted(bytes);
+    if (found.kind === 'deleted') return this.#deletedOrEnded(bytes, found.id, hints, scope);
     const task = this.adopt(bytes, found.handle, hints);
     await this.#firstRead(task, scope);
     return task;
@@ -98,16 +111,23 @@ export class Handles {
     const plugin = host.route(taskType, version);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     const key = foreignKey(bytes, taskType);
-    const ended = store.tombstones.last(key);
-    if (ended !== undefined) {
+    const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
+    const mark = store.marks.get(key, 1);
+    if (mark?.failure !== undefined) {
+      this.adopt(bytes, { identity, meta: undefined }, hints);
+      return;
+    }
+    if (mark?.deleted === true && !mark.ended) {
       // Known as deleted from here on, so that Get says so and a repeated Delete succeeds.
+      const { outputPrefix } = hints;
       store.insert({
-        identity: foreignIdentity(plugin.id, taskType, version, key, ended, clock.now()),
+        identity,
         stage: 'over',
         state: DELETED,
-        outputPrefix: hints.outputPrefix,
+        outputPrefix,
         answeredHandle: bytes,
         adopted: true,
+        deleted: true,
       });
       return;
     }
@@ -120,7 +140,6 @@ export class Handles {
       if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta');
       if (outcome.value.meta !== undefined) {
         if (store.byHandle(bytes) !== undefined) return;
-        const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
         this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);
         return;
       }
@@ -138,6 +157,17 @@ export class Handles {
     const until = scope.deadlineMs - options.answerMarginMs;
     const read = refresher.readNow(task.id, until, scope.signal);
     await settledBefore(clock, read, until, scope.signal);
+  }
+
+  /** What was deleted without being known here is being read: it may have been over, and then says how it ended. */
+  async #deletedOrEnded(bytes: Buffer, id: TaskId, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+    const { clock, options } = this.#deps;
+    if (this.#deletes.reads(id)) {
+      await settledBefore(clock, this.#deletes.done(id), scope.deadlineMs - options.answerMarginMs, scope.signal);
+      const found = this.find(bytes, hints);
+      if (found.kind === 'held') return found.task;
+    }
+    return this.#deleted(bytes);
   }
 
   /** A record for an answer only: the incarnation of this handle was deleted. */

@@ -2,6 +2,7 @@ import type { Gate } from '../calls/types.js';
 import { HostError } from '../errors/index.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { QuotaLedger } from '../limits/quota-ledger.js';
+import { idempotencyKeyOf } from '../model/attempt-key.js';
 import type { CreateArgs, ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
@@ -49,9 +50,9 @@ export function assertNotFailed({ id, state, stateReason }: HostedPlugin): void 
 
 /** The arguments of the call that starts the task. Throws once its payload was let go. */
 export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
-  const { id, payload, outputPrefix } = task;
+  const { id, identity, payload, outputPrefix } = task;
   if (payload === undefined) throw new HostError('INTERNAL', `task ${id} has no payload`);
-  return { ...payload, outputPrefix, idempotencyKey: id, connection: freshConnection(task, nowMs) };
+  return { ...payload, outputPrefix, idempotencyKey: keyOf(identity), connection: freshConnection(task, nowMs) };
 }
 
 /** The arguments of a call about an existing resource. */
@@ -59,9 +60,14 @@ export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
   return {
     meta: task.meta ?? Buffer.alloc(0),
     outputPrefix: task.outputPrefix,
-    idempotencyKey: task.id,
+    idempotencyKey: keyOf(task.identity),
     connection: freshConnection(task, nowMs),
   };
+}
+
+/** What the plugin knows the task by. */
+export function keyOf({ key, incarnation }: TaskRecord['identity']): string {
+  return idempotencyKeyOf(key, incarnation);
 }
 
 /** Until when what came with a call may be kept, in epoch milliseconds; 0 where nothing did. */

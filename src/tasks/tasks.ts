@@ -68,7 +68,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     get: (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope),
 
-    delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints),
+    delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes, reads }, bytes, reason, hints),
 
     do: (spec, scope) => doing.do(spec, scope),
 

@@ -51,6 +51,7 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
     confirmed: false,
     undeliveredAtMs: undefined,
     adopted: false,
+    deleted: false,
     encoded: [],
   };
 }

@@ -12,7 +12,7 @@ function makeStore() {
     journal: memoryJournal,
     maxTasks: 10,
     finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
-    tombstones: { max: 10, ttlMs: 60_000 },
+    endMarks: { max: 10, ttlMs: 60_000 },
     watchRing: 8,
   });
   const insert = (stage: 'accepted' | 'live') =>
@@ -89,17 +89,28 @@ test('a task that changed before its handle was answered is shown to watchers on
   assert.equal(event?.kind === 'change' && event.change.task, task);
 });
 
-test('what a removed task was answered with is not held any more, while Watch still tells of its removal', async () => {
+test('a task that was deleted after its end goes on answering it by its handle, its key is free, and Watch is told once', async () => {
   const { store, insert } = makeStore();
   const task = insert('live');
   store.answered(task, Buffer.from('handle'));
   const outputs = { kind: 'inline', literalMap: Buffer.alloc(10), names: ['o'] } as const;
   store.observed(task, phaseState('SUCCESS', { outputs }));
   const reader = store.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
-  task.encoded[1] = Buffer.from('an answer with its outputs');
   store.remove(task);
+  store.remove(task);
+  assert.deepEqual([store.byHandle(Buffer.from('handle')), store.current('a')], [task, undefined]);
+  assert.deepEqual([task.state.outputs, task.deleted], [outputs, true]);
   const event = await reader.next();
   assert.ok(event?.kind === 'change' && event.change.deleted);
-  assert.deepEqual([event.change.task.encoded, event.change.task.state.outputs], [[], { kind: 'none' }]);
-  reader.close();
+  store.drainWatchers();
+  assert.equal((await reader.next())?.kind, 'bookmark');
+});
+
+test('a task that was deleted before its end is held no more, and neither is what it was answered with', () => {
+  const { store, insert } = makeStore();
+  const task = insert('live');
+  store.answered(task, Buffer.from('handle'));
+  task.encoded[1] = Buffer.from('an answer');
+  store.remove(task);
+  assert.deepEqual([store.byHandle(Buffer.from('handle')), task.encoded, task.deleted], [undefined, [], false]);
 });

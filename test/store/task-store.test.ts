@@ -17,7 +17,7 @@ function makeStore(overrides: Partial<TaskStoreOptions> = {}) {
     journal: memoryJournal,
     maxTasks: 100,
     finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
-    tombstones: { max: 100, ttlMs: 60_000 },
+    endMarks: { max: 100, ttlMs: 60_000 },
     watchRing: 8,
     ...overrides,
   });
@@ -199,11 +199,11 @@ test('a deleted incarnation is remembered for its time only', async () => {
   const { store, clock } = makeStore();
   const task = addLive(store, 'a');
   store.remove(task);
-  assert.equal(store.tombstones.last('a'), 1);
+  assert.equal(store.marks.get('a', 1)?.deleted, true);
   assert.equal(store.byId(task.id), undefined);
   assert.equal(store.byHandle(Buffer.from('handle-a')), undefined);
   await clock.advance(60_001);
-  assert.equal(store.tombstones.last('a'), undefined);
+  assert.equal(store.marks.get('a', 1), undefined);
 });
 
 test('the next incarnation takes the place and the handle of one whose key was taken', () => {
@@ -220,7 +220,7 @@ test('the next incarnation takes the place and the handle of one whose key was t
   assert.equal(store.byHandle(Buffer.from('h')), next);
   assert.equal(store.current('a'), next);
   assert.equal(store.unfinished, 1);
-  assert.equal(store.tombstones.last('a'), 1);
+  assert.equal(store.marks.get('a', 1)?.deleted, true);
 });
 
 test('a watcher sees changes from now on, filtered, and resumes where it stopped', async () => {

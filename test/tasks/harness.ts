@@ -142,7 +142,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     journal,
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
-    tombstones: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
+    endMarks: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
     watchRing: 100,
   });
   const runtimes = new Map<string, PluginRuntime>();

@@ -314,7 +314,7 @@ test('a delete of a job that memory does not hold and the remote does not show y
   }
 });
 
-/** A create that is answered as accepted, finds a finished job of an earlier life, and so moves on under the same handle. */
+/** A create that is answered as accepted, finds a cancelled job of an earlier life, and so moves on under the same handle. */
 async function movedOn(lostBefore: boolean) {
   const h = await makeHarness({ options: { orphanGraceMs: 600_000 } });
   const answers = [held<ReturnType<typeof created>>(), held<ReturnType<typeof created>>()] as const;
@@ -326,7 +326,7 @@ async function movedOn(lostBefore: boolean) {
   const answer = await settle(h.clock, h.tasks.create(spec, h.scope()));
   const { phaseVersion } = answer.task;
   if (lostBefore) answer.undelivered();
-  answers[0].release(created('{"old":1}', phaseState('SUCCESS'), true));
+  answers[0].release(created('{"old":1}', phaseState('ABORTED'), true));
   await h.clock.advance(10);
   assert.equal(h.store.current(answer.task.identity.key)?.identity.incarnation, 2);
   const next = h.store.byHandle(answer.handle);
@@ -369,7 +369,7 @@ test('a task that an engine asked for stays confirmed over its incarnations', as
   await h.stop();
 });
 
-test('a delete at any moment around the find of a finished job leaves no new job behind', async () => {
+test('a delete at any moment around the find of a cancelled job leaves no new job behind', async () => {
   for (let turns = 0; turns < 30; turns++) {
     const h = await makeHarness();
     const answer = held<ReturnType<typeof created>>();
@@ -386,7 +386,7 @@ test('a delete at any moment around the find of a finished job leaves no new job
       return ok({});
     };
     const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-    answer.release(created('{"old":1}', phaseState('SUCCESS'), true));
+    answer.release(created('{"old":1}', phaseState('ABORTED'), true));
     for (let turn = 0; turn < turns; turn++) await Promise.resolve();
     await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
     await h.clock.advance(120_000);

@@ -1,0 +1,113 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.js';
+import { cutText } from '../lib/text.js';
+import type { AttemptKey } from '../model/attempt-key.js';
+import { type PhaseState, phaseState } from '../model/phase-state.js';
+
+export interface EndMarksOptions {
+  readonly clock: Clock;
+  /** Bound of the cache in units: one for each mark, and one for each 128 characters of a remembered end. */
+  readonly max: number;
+  /** The replay window: how long after its end an attempt is told from a new one. */
+  readonly ttlMs: number;
+}
+
+/** How one incarnation of an attempt ended. */
+export interface EndMark {
+  /** The engine deleted it: the same key starts the next incarnation. */
+  readonly deleted: boolean;
+  /** It was over, deleted then or not. */
+  readonly ended: boolean;
+  /** Phase and error of one that failed, so that its handle goes on answering them. */
+  readonly failure: PhaseState | undefined;
+  /** The incarnation that took its place under the same handle. */
+  readonly next: number | undefined;
+}
+
+const NONE: EndMark = { deleted: false, ended: false, failure: undefined, next: undefined };
+const MAX_MESSAGE = 1_024;
+/** No honest attempt is deleted and created anew so often. */
+const MAX_INCARNATIONS = 1_000;
+
+interface Marks {
+  readonly byIncarnation: Map<number, EndMark>;
+  units: number;
+}
+
+/**
+ * Remembers for the replay window how the incarnations of an attempt ended, whatever becomes of their records (rule 8): so
+ * a repeated create is told from a new one, a late call with an old handle touches nothing new, and an end is not
+ * forgotten. Marks of one key are kept together and as long as the last of them.
+ */
+export class EndMarks {
+  readonly #keys: LRUCache<AttemptKey, Marks>;
+
+  constructor({ clock, max, ttlMs }: EndMarksOptions) {
+    this.#keys = new LRUCache({
+      // A bound by size and not by count: for the latter the cache allocates its arrays in full, 34 MB for a million.
+      maxSize: max,
+      sizeCalculation: (marks) => marks.units,
+      ttl: ttlMs,
+      ttlResolution: 0,
+      perf: { now: () => clock.now() },
+    });
+  }
+
+  /** Keys with marks. */
+  get size(): number {
+    return this.#keys.size;
+  }
+
+  get(key: AttemptKey, incarnation: number): EndMark | undefined {
+    return this.#keys.get(key)?.byIncarnation.get(incarnation);
+  }
+
+  /** The incarnation that the handle of this one stands for by now. */
+  follow(key: AttemptKey, incarnation: number): number {
+    const next = this.get(key, incarnation)?.next;
+    return next === undefined || next <= incarnation ? incarnation : this.follow(key, next);
+  }
+
+  /** Adds what is known to the mark of an incarnation. What it said stays true. */
+  set(key: AttemptKey, incarnation: number, known: Partial<EndMark>): void {
+    const marks = this.#keys.get(key) ?? { byIncarnation: new Map<number, EndMark>(), units: 0 };
+    const { byIncarnation } = marks;
+    const before = byIncarnation.get(incarnation);
+    const mark = {
+      deleted: before?.deleted === true || known.deleted === true,
+      ended: before?.ended === true || known.ended === true,
+      failure: before?.failure ?? known.failure,
+      next: before?.next ?? known.next,
+    };
+    byIncarnation.set(incarnation, mark);
+    marks.units += unitsOf(mark) - (before === undefined ? 0 : unitsOf(before));
+    for (const [oldest, dropped] of byIncarnation) {
+      if (byIncarnation.size <= MAX_INCARNATIONS) break;
+      byIncarnation.delete(oldest);
+      marks.units -= unitsOf(dropped);
+    }
+    this.#keys.set(key, marks);
+  }
+
+  /** The first incarnation that was not deleted; one that ended is still the attempt's own. */
+  firstOpen(key: AttemptKey): number {
+    const marks = this.#keys.get(key)?.byIncarnation;
+    let incarnation = 1;
+    while (marks?.get(incarnation)?.deleted === true) incarnation += 1;
+    return incarnation;
+  }
+}
+
+/** What a mark keeps of the end of a task: nothing that is large, and no outputs. */
+export function endOf(state: PhaseState): Pick<EndMark, 'ended' | 'failure'> {
+  if (state.phase === 'SUCCESS') return { ended: true, failure: undefined };
+  const { error, reason, remotePhase } = state;
+  const short = error === undefined ? undefined : { ...error, message: cutText(error.message, MAX_MESSAGE) };
+  const parts = { reason: cutText(reason, MAX_MESSAGE), error: short, remotePhase: cutText(remotePhase, MAX_MESSAGE) };
+  return { ended: true, failure: phaseState(state.phase, parts) };
+}
+
+function unitsOf({ failure }: EndMark = NONE): number {
+  if (failure === undefined) return 1;
+  return 2 + Math.ceil((failure.reason.length + (failure.error?.message.length ?? 0)) / 128);
+}

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock } from '../../src/lib/clock.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import { EndMarks, endOf } from '../../src/store/end-marks.js';
+
+test('marks of each incarnation stay for their time, all those of a key as long as the last, and the oldest keys give way', async () => {
+  const clock = new ManualClock();
+  const marks = new EndMarks({ clock, max: 4, ttlMs: 1_000 });
+  marks.set('a', 1, { deleted: true });
+  marks.set('b', 1, { ended: true });
+  assert.deepEqual([marks.firstOpen('a'), marks.firstOpen('b'), marks.firstOpen('c')], [2, 1, 1]);
+  await clock.advance(900);
+  marks.set('b', 1, { deleted: true });
+  assert.deepEqual(marks.get('b', 1), { deleted: true, ended: true, failure: undefined, next: undefined });
+  await clock.advance(200);
+  assert.deepEqual([marks.get('a', 1), marks.firstOpen('b')], [undefined, 2]);
+  for (const key of ['c', 'd', 'e', 'f']) marks.set(key, 1, { deleted: true });
+  assert.deepEqual([marks.get('b', 1), marks.size], [undefined, 4]);
+});
+
+test('a mark of a far incarnation, which anybody may make up, moves the first one that is open no further', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 1_000_000, ttlMs: 1_000 });
+  marks.set('a', 7, { deleted: true });
+  assert.equal(marks.firstOpen('a'), 1);
+  for (let i = 1; i <= 1_500; i++) marks.set('a', i, { deleted: true });
+  assert.ok(marks.firstOpen('a') <= 1_501, 'the marks of one key are bounded');
+});
+
+test('what is kept of an end is its phase and error, cut to a size, and no outputs; what a mark said stays', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 100, ttlMs: 1_000 });
+  const error = { code: 'X', message: 'y'.repeat(10_000), kind: 'USER' } as const;
+  marks.set('a', 1, endOf(phaseState('RETRYABLE_FAILURE', { reason: 'r', error, customInfo: { large: 'z' } })));
+  marks.set('a', 1, { ...endOf(phaseState('ABORTED')), deleted: true });
+  const { failure, deleted, ended } = marks.get('a', 1) ?? {};
+  assert.deepEqual(
+    [failure?.phase, failure?.error?.code, failure?.error?.message.length],
+    ['RETRYABLE_FAILURE', 'X', 1_024],
+  );
+  assert.deepEqual([deleted, ended, failure?.customInfo], [true, true, undefined]);
+  assert.equal(endOf(phaseState('SUCCESS', { outputs: { kind: 'prefix' } })).failure, undefined);
+});
+
+test('the handle of an incarnation that went on as the next one stands for the last of them', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 100, ttlMs: 1_000 });
+  marks.set('a', 1, { deleted: true, next: 2 });
+  marks.set('a', 2, { deleted: true, next: 3 });
+  assert.deepEqual([marks.follow('a', 1), marks.follow('a', 3), marks.follow('b', 1)], [3, 3, 1]);
+});
