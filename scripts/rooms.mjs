@@ -77,6 +77,7 @@ export const vendorHomes = {
   pino: ['telemetry'],
   'prom-client': ['telemetry'],
   protobufjs: ['idl'],
+  undici: ['plugin-api'],
   yaml: ['config', 'cli'],
   // Only plugins validate with it; the host knows schemas by @standard-schema/spec.
   zod: [],

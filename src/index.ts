@@ -7,5 +7,7 @@ export * from './plugin-api/config.js';
 export * from './plugin-api/contexts.js';
 export * from './plugin-api/data.js';
 export * from './plugin-api/errors.js';
+export { createHttpClient } from './plugin-api/http/client.js';
+export type * from './plugin-api/http/types.js';
 export * from './plugin-api/phase.js';
 export * from './plugin-api/plugin.js';

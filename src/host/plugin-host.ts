@@ -4,7 +4,7 @@ import { asHostError, type Candidate, reportOf, resolveCandidate } from './candi
 import type { DefinitionFacts } from './channel/messages.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
-import { pickVariables } from './load/environment.js';
+import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
 import { mergePluginConfig } from './load/plugin-config.js';
 import { buildRoutes, type Routes } from './load/routing.js';
 import type { Group } from './process/group.js';
@@ -115,7 +115,7 @@ class Host implements PluginHost {
 
   /** Names of the variables that the plugin's process gets. */
   #environmentOf(entry: ResolvedEntry, definition: DefinitionFacts): readonly string[] {
-    const passed = pickVariables([...entry.pass, ...definition.environment], this.#env);
+    const passed = pickVariables([...NETWORK_VARIABLES, ...entry.pass, ...definition.environment], this.#env);
     return [...new Set([...Object.keys(passed), ...Object.keys(entry.set)])].sort();
   }
 

@@ -58,6 +58,13 @@ export class ThrottledError extends PluginError {
 /** A fault that may pass by itself: connection refused, HTTP 5xx, a time-out of the remote. Counts and is retried. */
 export class TransientError extends PluginError {
   readonly kind = 'transient';
+  /** True where the remote cannot have made anything: a create that ends so leaves no job of unclear outcome. */
+  readonly notCreated: boolean;
+
+  constructor(message: string, options: PluginErrorOptions & { readonly notCreated?: boolean } = {}) {
+    super(message, options);
+    this.notCreated = options.notCreated === true;
+  }
 }
 
 /** A refusal that repeating cannot change. `faultKind` USER blames the task, SYSTEM the platform. */

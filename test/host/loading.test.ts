@@ -311,22 +311,34 @@ test('settings are checked by the schema of the plugin; the error has paths and 
   assert.doesNotMatch(JSON.stringify([bad.logs, bad.changes]), /hunter22/);
 });
 
-test('a plugin process sees the variables that are declared or configured, and no others', BOUND, async (t) => {
-  const env = { UNRULY_URL: 'u', OTHER: 'no', PASSED: 'yes', PATH: '/bin', FLYTE_SECRET_A_B: 's' };
-  const { plugin } = await startHost(
-    t,
-    [{ source: './unruly.mjs', environment: { pass: ['PASSED', 'ABSENT'], set: { SET: 'here' } } }],
-    { env },
-  );
-  const outcome = await act(plugin('unruly'), 'environment');
-  assert.deepEqual(outcome.ok && outcome.value.customInfo, {
-    UNRULY_URL: 'u',
-    PASSED: 'yes',
-    SET: 'here',
-    FLYTE_SECRET_A_B: 's',
-  });
-  assert.deepEqual(plugin('unruly').environment, ['FLYTE_SECRET_A_B', 'PASSED', 'SET', 'UNRULY_URL']);
-});
+test(
+  'a plugin process sees the variables that are declared, configured or say how the network is reached, and no others',
+  BOUND,
+  async (t) => {
+    const env = {
+      UNRULY_URL: 'u',
+      OTHER: 'no',
+      PASSED: 'yes',
+      PATH: '/bin',
+      FLYTE_SECRET_A_B: 's',
+      NO_PROXY: 'a.example',
+    };
+    const { plugin } = await startHost(
+      t,
+      [{ source: './unruly.mjs', environment: { pass: ['PASSED', 'ABSENT'], set: { SET: 'here' } } }],
+      { env },
+    );
+    const outcome = await act(plugin('unruly'), 'environment');
+    assert.deepEqual(outcome.ok && outcome.value.customInfo, {
+      UNRULY_URL: 'u',
+      PASSED: 'yes',
+      SET: 'here',
+      FLYTE_SECRET_A_B: 's',
+      NO_PROXY: 'a.example',
+    });
+    assert.deepEqual(plugin('unruly').environment, ['FLYTE_SECRET_A_B', 'NO_PROXY', 'PASSED', 'SET', 'UNRULY_URL']);
+  },
+);
 
 test('a host that is stopped while it loads starts nothing more and leaves no process behind', BOUND, async (t) => {
   const dir = folder(t, { 'p.mjs': `console.log(process.pid); await new Promise(() => {});` });

@@ -1,3 +1,16 @@
+/** How the network is reached from here: what every process needs, and no plugin should have to declare. */
+export const NETWORK_VARIABLES: readonly string[] = [
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'NODE_EXTRA_CA_CERTS',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+];
+
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** The variables of `from` that one of the patterns names; a trailing `*` takes a prefix. */

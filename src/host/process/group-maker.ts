@@ -2,7 +2,7 @@ import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import type { Candidate } from '../candidate.js';
 import type { DataOptions } from '../data-options.js';
-import { pickVariables } from '../load/environment.js';
+import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import type { HostEvents, HostLimits } from '../types.js';
 import { Group, Member } from './group.js';
 import { PluginProcess } from './plugin-process.js';
@@ -53,7 +53,7 @@ export class GroupMaker {
   #launch(name: string, members: readonly Member[]): PluginProcess {
     const { clock, events, limits, baseDir, env: from } = this.#options;
     const entries = members.map((member) => member.entry);
-    const env: Record<string, string> = {};
+    const env = pickVariables(NETWORK_VARIABLES, from);
     for (const { pass, set } of entries) Object.assign(env, pickVariables(pass, from), set);
     const { maxRequestBytes, maxAnswerBytes, highWaterBytes } = limits;
     return new PluginProcess({

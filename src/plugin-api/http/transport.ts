@@ -1,0 +1,150 @@
+import { readFileSync, statSync } from 'node:fs';
+import type { Dispatcher, EnvHttpProxyAgent } from 'undici';
+import type { HttpClientOptions, HttpMethod, HttpTls } from './types.js';
+
+/** How often files with certificates are looked at again, in milliseconds. */
+const TLS_LOOK_MS = 30_000;
+
+export interface SentRequest {
+  readonly method: HttpMethod;
+  readonly url: URL;
+  readonly headers: Record<string, string>;
+  readonly body: Uint8Array | undefined;
+  readonly signal: AbortSignal;
+  readonly maxBytes: number;
+  readonly timeoutMs: number;
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/** The answer was larger than the client reads. */
+export class AnswerTooLarge extends Error {}
+
+/**
+ * Sockets to the remote. undici is loaded with the first request, so that a plugin that never calls pays nothing; its
+ * own agents are used and not Node's fetch, which sends a browser's headers and knows no proxy on Node 20.
+ */
+export class Transport {
+  readonly #options: Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections'>;
+  #agent: Promise<EnvHttpProxyAgent> | undefined;
+  #tlsStamp = '';
+  #lookAtMs = 0;
+  readonly #old = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(options: Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections'>) {
+    this.#options = options;
+  }
+
+  /** Sends once. Rejects with whatever undici or the signal says; nothing of the answer stays open then. */
+  async send(request: SentRequest): Promise<RawAnswer> {
+    const { method, url, headers, body, signal, maxBytes, timeoutMs } = request;
+    const agent = await this.#current();
+    signal.throwIfAborted();
+    const answer = await agent.request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method: method as Dispatcher.HttpMethod,
+      headers,
+      body: body ?? null,
+      signal,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    });
+    return { status: answer.statusCode, headers: plain(answer.headers), body: await readBody(answer.body, maxBytes) };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const agent = await this.#agent?.catch(() => undefined);
+    await Promise.all([agent?.destroy(), ...this.#old]);
+  }
+
+  async #current(): Promise<EnvHttpProxyAgent> {
+    if (this.#closed) throw new Error('the HTTP client is closed');
+    const now = performance.now();
+    if (this.#agent !== undefined && now >= this.#lookAtMs && stampOf(this.#options.tls) !== this.#tlsStamp) {
+      // Requests under way finish on the old sockets.
+      const retired = this.#agent.then((agent) => agent.close()).catch(() => undefined);
+      this.#old.add(retired);
+      void retired.then(() => this.#old.delete(retired));
+      this.#agent = undefined;
+    }
+    if (now >= this.#lookAtMs) this.#lookAtMs = now + TLS_LOOK_MS;
+    this.#agent ??= this.#make();
+    try {
+      return await this.#agent;
+    } catch (error) {
+      // A file that cannot be read yet is tried again with the next request.
+      this.#agent = undefined;
+      throw error;
+    }
+  }
+
+  async #make(): Promise<EnvHttpProxyAgent> {
+    const undici = await import('undici');
+    const { tls, proxy, connections = 64 } = this.#options;
+    this.#tlsStamp = stampOf(tls);
+    const secure = tls === undefined ? undefined : tlsOptions(tls);
+    return new undici.EnvHttpProxyAgent({
+      connections,
+      pipelining: 1,
+      keepAliveTimeout: 15_000,
+      // The request's own bounds apply instead.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      proxyTunnel: false,
+      ...(secure === undefined ? {} : { connect: secure, requestTls: secure }),
+      ...proxyOptions(proxy),
+    });
+  }
+}
+
+function proxyOptions(proxy: HttpClientOptions['proxy']) {
+  if (proxy === undefined) return {};
+  // `*` sends everything straight.
+  if (proxy === 'none') return { noProxy: '*' };
+  return { httpProxy: proxy.url, httpsProxy: proxy.url, noProxy: proxy.noProxy ?? '' };
+}
+
+function tlsOptions({ ca, caFile, cert, certFile, key, keyFile }: HttpTls) {
+  const read = (text: string | undefined, file: string | undefined) =>
+    text ?? (file === undefined ? undefined : readFileSync(file, 'utf8'));
+  const found = { ca: read(ca, caFile), cert: read(cert, certFile), key: read(key, keyFile) };
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+}
+
+/** Changes when one of the files does, also when a symbolic link above it is swapped. */
+function stampOf(tls: HttpTls | undefined): string {
+  return [tls?.caFile, tls?.certFile, tls?.keyFile]
+    .map((file) => {
+      if (file === undefined) return '';
+      const { ino, mtimeMs, size } = statSync(file, { throwIfNoEntry: false }) ?? { ino: 0, mtimeMs: 0, size: 0 };
+      return `${ino}:${mtimeMs}:${size}`;
+    })
+    .join();
+}
+
+function plain(headers: Record<string, string | string[] | undefined>): Readonly<Record<string, string>> {
+  const out: Record<string, string> = Object.create(null);
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) out[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return out;
+}
+
+async function readBody(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    // Leaving the loop destroys the body and with it the socket.
+    if (size > maxBytes) throw new AnswerTooLarge(`the answer is larger than ${maxBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}
