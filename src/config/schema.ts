@@ -93,7 +93,7 @@ const log = section('The daemon’s log, on standard output.', {
 
 const store = section('What is held in memory.', {
   maxTasks: count(
-    'Tasks of all plugins together that are not over, waiting ones and owed deletes included; further creates are refused with STORE_FULL. What one plugin may hold live is its caching.size.',
+    'Tasks of all plugins together that are not over, waiting ones and owed deletes included; further creates are refused with STORE_FULL. Tasks known from their handles alone, after a restart, have as much room to themselves. What one plugin may hold live is its caching.size.',
     200_000,
     5_000_000,
   ),

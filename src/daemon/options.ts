@@ -43,6 +43,7 @@ export function tasksOptions(config: Config): TasksOptions {
     visibilityGraceMs: config.tasks.visibilityGraceMs,
     unclearLooks: config.tasks.unclearCreateLooks,
     connectionTtlMs: config.tasks.connectionTtlMs,
+    maxAdopted: config.store.maxTasks,
     maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,
   };

@@ -52,6 +52,9 @@ class Closed {
   }
 }
 
+/** Quota namespaces that handles alone may bring into the ledger. */
+const MAX_ADOPTED_NAMESPACES = 1_000;
+
 function into(sets: Map<string, Set<string>>, name: string): Set<string> {
   return getOrMake(sets, name, () => new Set());
 }
@@ -69,6 +72,12 @@ export class QuotaLedger {
   readonly #events: QuotaEvents;
   readonly #held = new Map<TaskId, QuotaRequest>();
   readonly #usage = new QuotaUsageCounts();
+  /** Of these, the tokens of tasks that are known from a handle alone. */
+  readonly #adopted = new QuotaUsageCounts();
+  readonly #adoptedIds = new Set<TaskId>();
+  /** The job that a token stands for, and the task that holds it, where that is known. */
+  readonly #jobs = new Map<string, TaskId>();
+  readonly #jobOf = new Map<TaskId, string>();
   readonly #line = new QuotaLine();
   #quotas: ReadonlyMap<string, number>;
   #capacity: number;
@@ -98,14 +107,47 @@ export class QuotaLedger {
     return { status: 'waiting', lacks, granted: granted.promise };
   }
 
-  /** Records a token whatever the quota says: an adopted live task holds one (rule 10). Leaves the line if it was in it. */
-  force(request: QuotaRequest): void {
-    const waiter = this.#line.remove(request.taskId);
-    if (!this.#held.has(request.taskId)) {
-      this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, true);
-    }
+  /**
+   * Records a token for the job of a task that is known from a handle alone, past whoever waits. Anybody can make up
+   * handles: so there is one token a job, never more of them in a quota namespace than its total, nor in all than the
+   * capacity. Leaves the line if it was in it. False where the task gets none for now.
+   */
+  adopt(request: QuotaRequest, job: string): boolean {
+    const { taskId, quotaNamespace } = request;
+    if (this.#held.has(taskId)) return true;
+    const adopted = this.#adopted.of(quotaNamespace)?.used ?? 0;
+    const total = this.#quotas.get(quotaNamespace) ?? Number.POSITIVE_INFINITY;
+    if (this.#jobs.has(job) || adopted >= total || this.#adopted.all >= this.#capacity) return false;
+    // One that nobody uses or configured has no total to keep; made-up names must not fill the ledger.
+    const known = this.#quotas.has(quotaNamespace) || this.#usage.of(quotaNamespace) !== undefined;
+    if (!known && this.#usage.size >= MAX_ADOPTED_NAMESPACES) return false;
+    const waiter = this.#line.remove(taskId);
+    this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, true);
+    this.#adoptedIds.add(taskId);
+    this.#adopted.add(request);
+    this.identify(taskId, job);
     waiter?.granted.resolve(true);
     if (waiter !== undefined) this.#advance();
+    return true;
+  }
+
+  /** Says what job the token of a task stands for. */
+  identify(taskId: TaskId, job: string): void {
+    if (!this.#held.has(taskId) || this.#jobs.has(job)) return;
+    this.#jobs.set(job, taskId);
+    this.#jobOf.set(taskId, job);
+  }
+
+  /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
+  handOver(from: TaskId, request: QuotaRequest): boolean {
+    const held = this.#held.get(from);
+    if (held === undefined || !this.#adoptedIds.has(from) || held.quotaNamespace !== request.quotaNamespace)
+      return false;
+    const job = this.#jobOf.get(from);
+    this.#drop(from, held);
+    this.#record(request, 0, false);
+    if (job !== undefined) this.identify(request.taskId, job);
+    return true;
   }
 
   /** Frees the task's token; false when it holds none (any more). A waiting task leaves the line. */
@@ -115,8 +157,7 @@ export class QuotaLedger {
       this.cancel(taskId);
       return false;
     }
-    this.#held.delete(taskId);
-    this.#usage.subtract(request);
+    this.#drop(taskId, request);
     this.#advance();
     return true;
   }
@@ -216,6 +257,15 @@ export class QuotaLedger {
       const follower = this.#line.headOfGroup(next.request);
       if (follower !== undefined) heads = insertBySequence(heads, follower);
     }
+  }
+
+  #drop(taskId: TaskId, request: QuotaRequest): void {
+    this.#held.delete(taskId);
+    this.#usage.subtract(request);
+    if (this.#adoptedIds.delete(taskId)) this.#adopted.subtract(request);
+    const job = this.#jobOf.get(taskId);
+    this.#jobOf.delete(taskId);
+    if (job !== undefined) this.#jobs.delete(job);
   }
 
   #record(request: QuotaRequest, waitMs: number, forced: boolean): void {

@@ -18,6 +18,11 @@ export class QuotaUsageCounts {
     return this.#all;
   }
 
+  /** Quota namespaces with a token held. */
+  get size(): number {
+    return this.#namespaces.size;
+  }
+
   names(): IterableIterator<string> {
     return this.#namespaces.keys();
   }

@@ -1,3 +1,5 @@
+import { getOrMake } from '../lib/get-or-make.js';
+import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskRecord, TaskStage } from '../model/task-record.js';
 
 /** Tasks by the handle bytes that were answered for them. */
@@ -34,4 +36,61 @@ export class StageCounts {
     }
     counts[stage] += by;
   }
+}
+
+/** Tasks that are not over and known from a handle alone, by the incarnation that they say they are, with what they take. */
+export class AdoptedTasks<T extends TaskRecord> {
+  readonly #byAttempt = new Map<TaskId, Set<T>>();
+  /** Those that no read has shown to exist, in the order they came in. */
+  readonly #unread = new Set<T>();
+  #size = 0;
+  #bytes = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** About what they hold in memory. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  of(key: AttemptKey, incarnation: number): Iterable<T> {
+    return this.#byAttempt.get(taskIdOf(key, incarnation)) ?? [];
+  }
+
+  add(task: T): void {
+    getOrMake(this.#byAttempt, attemptOf(task), () => new Set<T>()).add(task);
+    this.#unread.add(task);
+    this.#size += 1;
+    this.#bytes += adoptedBytes(task);
+  }
+
+  /** A read has shown that the task exists. */
+  read(task: T): void {
+    this.#unread.delete(task);
+  }
+
+  get oldestUnread(): T | undefined {
+    return this.#unread.values().next().value;
+  }
+
+  delete(task: T): void {
+    this.#unread.delete(task);
+    const id = attemptOf(task);
+    const tasks = this.#byAttempt.get(id);
+    if (tasks?.delete(task) !== true) return;
+    if (tasks.size === 0) this.#byAttempt.delete(id);
+    this.#size -= 1;
+    this.#bytes -= adoptedBytes(task);
+  }
+}
+
+function attemptOf({ identity: { key, incarnation } }: TaskRecord): TaskId {
+  return taskIdOf(key, incarnation);
+}
+
+/** The record, its meta, and its handle twice: as bytes and as the key of an index. */
+function adoptedBytes({ meta, answeredHandle }: TaskRecord): number {
+  return 1_024 + (meta?.length ?? 0) + 2 * (answeredHandle?.length ?? 0);
 }

@@ -14,7 +14,7 @@ import { ChangeRing } from './change-ring.js';
 import { EndMarks, endOf } from './end-marks.js';
 import { type Entry, type NewTask, newEntry } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
-import { HandleIndex, StageCounts } from './indexes.js';
+import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { nextState } from './transition.js';
 
 export interface TaskStoreOptions {
@@ -53,6 +53,7 @@ export class TaskStore {
   readonly #finished: FinishedTasks<Entry>;
   readonly #current = new Map<AttemptKey, Entry>();
   readonly #handles = new HandleIndex<Entry>();
+  readonly #adopted = new AdoptedTasks<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
   readonly marks: EndMarks;
@@ -98,11 +99,17 @@ export class TaskStore {
     return this.#counts.of(plugin);
   }
 
-  /** Throws STORE_FULL unless another unfinished task fits. */
+  /** Tasks that are not over and known from a handle alone. */
+  get adopted(): AdoptedTasks<TaskRecord> {
+    return this.#adopted;
+  }
+
+  /** Throws STORE_FULL unless another unfinished task fits. What is known from handles alone has a bound of its own. */
   assertRoom(owedDeletes = 0): void {
-    if (this.#unfinished.size + owedDeletes < this.#options.maxTasks) return;
+    const created = this.#unfinished.size - this.#adopted.size;
+    if (created + owedDeletes < this.#options.maxTasks) return;
     const owed = owedDeletes === 0 ? '' : ` and ${owedDeletes} deletes owed`;
-    throw this.#full(`${this.#unfinished.size} unfinished tasks are held${owed}`);
+    throw this.#full(`${created} unfinished tasks are held${owed}`);
   }
 
   /** Throws STORE_FULL when as many deletes are owed as there may be tasks. */
@@ -127,7 +134,10 @@ export class TaskStore {
     if (!entry.adopted) this.#current.set(identity.key, entry);
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
-    else this.#unfinished.set(id, entry);
+    else {
+      this.#unfinished.set(id, entry);
+      if (entry.adopted) this.#adopted.add(entry);
+    }
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
     return entry;
   }
@@ -239,6 +249,7 @@ export class TaskStore {
     if (!this.#isUnfinished(entry)) return false;
     this.#dropOldConnection(entry);
     entry.observedAtMs = this.#options.clock.now();
+    if (entry.adopted) this.#adopted.read(entry);
     const hadFailures = entry.consecutiveFailures > 0 || entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
     entry.lastFailure = undefined;
@@ -303,7 +314,7 @@ export class TaskStore {
   remove(task: TaskRecord): void {
     const entry = task as Entry;
     const { key, incarnation } = entry.identity;
-    this.marks.set(key, incarnation, { deleted: true });
+    this.marks.set(key, incarnation, { deleted: true, ended: entry.stage === 'over' });
     if (entry.stage === 'over') {
       if (entry.deleted) return;
       entry.deleted = true;
@@ -314,7 +325,32 @@ export class TaskStore {
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
     entry.encoded.length = 0;
     if (entry.meta !== undefined) this.letGo(entry);
-    if (this.#unfinished.delete(entry.id)) this.#unlink(entry);
+    this.#drop(entry);
+  }
+
+  /** Lets go of an adopted task: nothing is lost that its handle does not say. */
+  forget(task: TaskRecord): void {
+    const entry = task as Entry;
+    this.#ring.evict(entry);
+    this.#drop(entry);
+  }
+
+  /**
+   * A create came to know its job, which an engine has asked about by the handle of an earlier daemon: that one's record
+   * gives way. The engine keeps its handle where it was not answered another, and its phase does not go back (rule 7).
+   */
+  takeOver(task: TaskRecord, adopted: TaskRecord): void {
+    const entry = task as Entry;
+    this.#ring.replace(adopted);
+    this.#drop(adopted as Entry);
+    entry.confirmed = true;
+    entry.lastAskedAtMs = Math.max(entry.lastAskedAtMs, adopted.lastAskedAtMs);
+    entry.phaseVersion = Math.max(entry.phaseVersion, adopted.phaseVersion);
+    if (entry.answeredHandle === undefined && adopted.answeredHandle !== undefined) {
+      entry.identity = { ...entry.identity, createdAtMs: adopted.identity.createdAtMs };
+      this.answered(entry, adopted.answeredHandle);
+    }
+    this.#write(entry, adopted.state, true);
   }
 
   /**
@@ -353,7 +389,9 @@ export class TaskStore {
   }
 
   #finish(entry: Entry): void {
-    this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.state));
+    // What a handle alone says of a key must not become the end of the attempt that a create made.
+    if (!entry.adopted) this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.state));
+    this.#adopted.delete(entry);
     this.#moveTo(entry, 'over');
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
@@ -368,6 +406,11 @@ export class TaskStore {
     this.#counts.add(entry.identity.plugin, entry.stage, -1);
     entry.stage = stage;
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
+  }
+
+  #drop(entry: Entry): void {
+    this.#adopted.delete(entry);
+    if (this.#unfinished.delete(entry.id)) this.#unlink(entry);
   }
 
   #unlink(entry: Entry): void {

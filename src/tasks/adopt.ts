@@ -2,9 +2,11 @@ import { type AttemptKey, adoptedIdOf, taskIdOf } from '../model/attempt-key.js'
 import type { Handle } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { type NewTask, newEntry } from '../store/entry.js';
+import type { Adoptions } from './adoptions.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
-import { forceToken, startPolling } from './polling.js';
+import { startPolling } from './polling.js';
 import { keptUntil, runtimeOf } from './runtime.js';
 import type { HandleHints } from './types.js';
 
@@ -16,9 +18,14 @@ export interface Adoption extends Handle {
 /**
  * A record for a handle that memory does not hold. One that ended here is answered as before; with a meta the remote is
  * polled, RUNNING until the first read says more, since nothing is known but that the task was created; without one its
- * create is lost.
+ * create is lost. Where there is no room for more of these the answer is RUNNING too, and nothing is kept: an engine counts
+ * a refused Status against its task, and asks again.
  */
-export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints }: Adoption): TaskRecord {
+export function adoptTask(
+  deps: TasksDeps,
+  adoptions: Adoptions,
+  { identity, meta: told, bytes, hints }: Adoption,
+): TaskRecord {
   const { store, clock, options, events } = deps;
   const runtime = runtimeOf(deps.runtimes, identity.plugin);
   const { key, incarnation } = identity;
@@ -42,18 +49,24 @@ export function adoptTask(deps: TasksDeps, { identity, meta: told, bytes, hints 
   if (meta === undefined) {
     const lost =
       'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
-    return store.insert({
-      ...base,
-      stage: 'over',
-      state: failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM'),
-    });
+    const state = failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM');
+    return forAnswer(deps, { ...base, stage: 'over', state }, bytes);
+  }
+  if (!adoptions.admit()) {
+    const reason =
+      'known from its handle; it is read when there is room for it among the tasks that handles alone tell of';
+    return forAnswer(deps, { ...base, stage: 'live', state: phaseState('RUNNING', { reason }) }, bytes);
   }
   const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
   const task = store.insert({ ...base, stage: 'live', state });
   events.adopted?.(task);
-  forceToken(runtime, task);
   startPolling(deps, runtime, task);
   return task;
+}
+
+/** A record that only answers a call: the next one comes to the same without it. */
+function forAnswer({ clock }: TasksDeps, task: NewTask, bytes: Buffer): TaskRecord {
+  return { ...newEntry(task, clock.now()), answeredHandle: bytes };
 }
 
 /** A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. */

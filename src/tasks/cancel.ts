@@ -29,7 +29,16 @@ export function cancelTask(
   const { store, journal } = deps;
   const { id, identity, outputPrefix, connection, connectionUntilMs, meta } = task;
   const runtime = runtimeOf(deps.runtimes, identity.plugin);
-  const order = { id, identity, outputPrefix, connection, connectionUntilMs, reason, readFirst: false };
+  const order = {
+    id,
+    identity,
+    outputPrefix,
+    connection,
+    connectionUntilMs,
+    reason,
+    readFirst: false,
+    fromHandle: task.adopted,
+  };
   if (task.stage === 'over') {
     if (task.deleted) return { safe: Promise.resolve(), gone: Promise.resolve() };
     store.remove(task);

@@ -63,17 +63,22 @@ async function askRequirements(
 }
 
 /** Takes the task's allocation token, in line if need be. False when the run was refused, or left the line. */
-export async function takeToken({ quotas }: PluginRuntime, run: AdmittedRun): Promise<boolean> {
+export async function takeToken({ store }: TasksDeps, { quotas }: PluginRuntime, run: AdmittedRun): Promise<boolean> {
   const { id, identity, requirements } = run.task;
   const { plugin, quotaNamespace, project, namespace } = identity;
   const constraints = requirements?.constraints;
-  const answer = quotas.acquire({
+  const request = {
     taskId: id,
     quotaNamespace,
     project,
     namespace,
     ...(constraints === undefined ? {} : { constraints }),
-  });
+  };
+  // An engine that asked by the handle of an earlier daemon, and now repeats its create, has its token already.
+  for (const { id: adopted } of store.adopted.of(identity.key, identity.incarnation)) {
+    if (quotas.handOver(adopted, request)) return true;
+  }
+  const answer = quotas.acquire(request);
   if (answer.status === 'granted') return true;
   if (answer.status === 'full') {
     run.refuse('STORE_FULL', `the waiting line of plugin "${plugin}" is full`, 'SYSTEM', 'RETRYABLE_FAILURE');

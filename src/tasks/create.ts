@@ -15,6 +15,7 @@ import type { Orphans } from './orphans.js';
 import { startPolling } from './polling.js';
 import type { ReadSink } from './reads.js';
 import { assertNotFailed, keptUntil, type PluginRuntime, runtimeOf } from './runtime.js';
+import { takeOverTwin } from './twins.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from './types.js';
 import type { UnclearCreates } from './unclear-creates.js';
 import { settledBefore } from './wait.js';
@@ -57,7 +58,9 @@ export class CreateTask {
         deps.events.created?.(task);
         const { meta } = task;
         if (meta !== undefined) this.#journal({ kind: 'created', id: task.id, identity: task.identity, meta });
-        deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
+        if (!takeOverTwin(deps, runtime, task)) {
+          deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
+        }
         const over = state !== undefined && reads.state(runtime, task, state).terminal;
         if (!over) startPolling(deps, runtime, task, state === undefined ? {} : { lastReadAtMs: deps.clock.now() });
       },
@@ -126,7 +129,7 @@ export class CreateTask {
     }
     assertNotFailed(plugin);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
-    store.assertRoom(this.#deletes.size);
+    store.assertRoom(this.#deletes.size - this.#deletes.unheld);
     this.#waiting.assertRoom(spec);
     const key = attemptKeyOf(spec.attempt);
     const task = store.insert({

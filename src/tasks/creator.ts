@@ -120,7 +120,10 @@ export class CreateRun {
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     const run = this.#admitted();
-    if (!(await settleRequirements(this.#deps, this.#runtime, run)) || !(await takeToken(this.#runtime, run))) {
+    if (
+      !(await settleRequirements(this.#deps, this.#runtime, run)) ||
+      !(await takeToken(this.#deps, this.#runtime, run))
+    ) {
       return this.#over() ? this.#stopped() : { kind: 'refused' };
     }
     const firstTryMs = this.#deps.clock.now();

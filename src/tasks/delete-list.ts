@@ -23,6 +23,8 @@ export interface DeleteOrder {
   readonly reason: string;
   /** The daemon does not know whether the job is over: read it, and cancel it only if it is not. */
   readonly readFirst: boolean;
+  /** The task is known from a handle alone. */
+  readonly fromHandle?: boolean;
   /** Told the state that the first read found, where the job is over: how the task ended must not be forgotten. */
   readonly onOver?: (state: PhaseState) => void;
 }
@@ -51,6 +53,7 @@ export class DeleteList {
   readonly #deps: TasksDeps;
   readonly #entries = new Map<TaskId, Entry>();
   readonly #work: RepeatedWork<Entry>;
+  #unheld = 0;
 
   constructor(deps: TasksDeps) {
     this.#deps = deps;
@@ -68,6 +71,11 @@ export class DeleteList {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Orders for handles alone: anybody can make these up, so they take no room from what was created here. */
+  get unheld(): number {
+    return this.#unheld;
   }
 
   *list(): Iterable<OwedDelete> {
@@ -116,6 +124,7 @@ export class DeleteList {
       safe: this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason }),
     };
     this.#entries.set(order.id, entry);
+    if (entry.fromHandle === true) this.#unheld += 1;
     this.#deps.events.deleteOwed?.(order.id, order.identity.plugin, order.reason);
     const enqueue = () => this.#work.add(entry);
     entry.safe.then(enqueue, enqueue);
@@ -179,6 +188,7 @@ export class DeleteList {
 
   #finish(runtime: PluginRuntime, entry: Entry): undefined {
     this.#entries.delete(entry.id);
+    if (entry.fromHandle === true) this.#unheld -= 1;
     runtime.quotas.release(entry.id);
     this.#deps.events.deleteDone?.(entry.id, entry.identity.plugin, entry.attempts);
     this.#deps.journal

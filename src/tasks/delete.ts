@@ -1,7 +1,7 @@
 import { taskIdOf } from '../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { Adoption } from './adopt.js';
-import { cancelTask } from './cancel.js';
+import { cancelInBackground, cancelTask } from './cancel.js';
 import type { CreateTask } from './create.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
@@ -37,8 +37,13 @@ export async function deleteTask(
   if (found.kind === 'held') {
     // The daemon may owe a delete of a task that it ended itself.
     deletes.renew(found.task.id, hints.connection, connectionUntilMs);
+    if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable(deletes.unheld);
     const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
+    // A repeated create of the attempt may be under way while its engine still has the handle of an earlier daemon.
+    const { key, incarnation } = found.task.identity;
+    const created = found.task.adopted ? deps.store.byId(taskIdOf(key, incarnation)) : undefined;
+    if (created !== undefined) cancelInBackground(deps, { deletes, creates }, created, reason);
     return safe;
   }
   const { identity, meta } = found.handle;
@@ -46,7 +51,7 @@ export async function deleteTask(
   const id = taskIdOf(key, incarnation);
   const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
-  if (meta !== undefined && !over) deps.store.assertOwable(deletes.size);
+  if (meta !== undefined && !over) deps.store.assertOwable(deletes.unheld);
   deps.store.bury(identity);
   if (meta === undefined || over) return;
   await deletes.owe({
@@ -58,6 +63,7 @@ export async function deleteTask(
     connectionUntilMs,
     reason,
     readFirst: true,
+    fromHandle: true,
     onOver: (state) => keepEnd(deps, reads, { ...found.handle, bytes, hints }, state),
   });
 }

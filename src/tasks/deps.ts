@@ -21,6 +21,11 @@ export interface TasksOptions {
   readonly orphanGraceMs: number;
   /** Within this after its creation a job that the remote does not find may still be there. */
   readonly visibilityGraceMs: number;
+  /** Tasks known from handles alone that are held, what they hold in bytes, and how many are taken up in a second, or at once. */
+  readonly maxAdopted: number;
+  readonly maxAdoptedBytes: number;
+  readonly adoptionsPerSecond: number;
+  readonly adoptionsAtOnce: number;
   /** How long secrets that came with a call are kept for the task. */
   readonly connectionTtlMs: number;
   /** Status of an adopted task answers this long before the caller's deadline at the latest. */
@@ -50,6 +55,10 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   replayWindowMs: 86_400_000,
   orphanGraceMs: 600_000,
   visibilityGraceMs: 60_000,
+  maxAdopted: 200_000,
+  maxAdoptedBytes: 512 * 1024 * 1024,
+  adoptionsPerSecond: 1_000,
+  adoptionsAtOnce: 20_000,
   connectionTtlMs: 3_600_000,
   answerMarginMs: 250,
   maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,

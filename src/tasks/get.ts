@@ -1,3 +1,4 @@
+import { HostError } from '../errors/index.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { TasksDeps } from './deps.js';
 import { errorOf } from './failures.js';
@@ -18,6 +19,12 @@ export async function getTask(
   // Outputs that are being written end the task, and it is not polled meanwhile: there is nothing left to read.
   await reads.settled(task.id);
   if (task.stage !== 'live') return task;
+  if (deps.store.byId(task.id) !== task) {
+    const full = 'there is no room to take up more tasks that this daemon knows from their handles alone';
+    throw new HostError('STORE_FULL', `${full}; Status answers meanwhile, try again in a moment`, {
+      retryAfterMs: 5_000,
+    });
+  }
   const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
   const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);
   await reads.settled(task.id);

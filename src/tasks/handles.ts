@@ -6,6 +6,7 @@ import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { newEntry } from '../store/entry.js';
 import { adoptTask } from './adopt.js';
+import { Adoptions } from './adoptions.js';
 import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { errorOf } from './failures.js';
@@ -24,10 +25,12 @@ export type Found =
 export class Handles {
   readonly #deps: TasksDeps;
   readonly #deletes: DeleteList;
+  readonly #adoptions: Adoptions;
 
   constructor(deps: TasksDeps, deletes: DeleteList) {
     this.#deps = deps;
     this.#deletes = deletes;
+    this.#adoptions = new Adoptions(deps);
   }
 
   /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
@@ -76,7 +79,7 @@ export class Handles {
 
   /** A record for a handle that memory does not hold. */
   adopt(bytes: Buffer, handle: Handle, hints: HandleHints): TaskRecord {
-    return adoptTask(this.#deps, { ...handle, bytes, hints });
+    return adoptTask(this.#deps, this.#adoptions, { ...handle, bytes, hints });
   }
 
   /**
@@ -151,8 +154,8 @@ export class Handles {
   }
 
   async #firstRead(task: TaskRecord, scope: CallScope): Promise<void> {
-    if (task.stage !== 'live') return;
-    const { clock, options } = this.#deps;
+    const { clock, options, store } = this.#deps;
+    if (task.stage !== 'live' || store.byId(task.id) !== task) return;
     const { refresher } = runtimeOf(this.#deps.runtimes, task.identity.plugin);
     const until = scope.deadlineMs - options.answerMarginMs;
     const read = refresher.readNow(task.id, until, scope.signal);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { TaskRecord } from '../model/task-record.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { TasksDeps } from './deps.js';
@@ -67,9 +68,17 @@ async function regroup({ plugin, gate, refresher }: Polled, store: TaskStore, ta
   if (key !== undefined && store.byId(task.id)?.stage === 'live') refresher.regroup(task.id, `key:${key}`);
 }
 
-/** Takes the token of a task that exists already, over quota if need be (rule 10). */
-export function forceToken(runtime: PluginRuntime, task: TaskRecord): void {
+/**
+ * Takes the token of a task that was adopted and that a read has shown to run, past whoever waits (rule 10). Until then,
+ * and where its quota has no room for what handles alone say, it goes on without.
+ */
+export function adoptToken(runtime: PluginRuntime, task: TaskRecord): void {
   const { project, namespace, quotaNamespace } = task.identity;
-  if (quotaNamespace === '') return;
-  runtime.quotas.force({ taskId: task.id, quotaNamespace, project, namespace });
+  if (!task.adopted || quotaNamespace === '' || task.meta === undefined) return;
+  runtime.quotas.adopt({ taskId: task.id, quotaNamespace, project, namespace }, jobOf(task.meta));
+}
+
+/** Names the job of a resource meta, for the ledger. */
+export function jobOf(meta: Buffer): string {
+  return createHash('sha256').update(meta).digest('base64').slice(0, 22);
 }

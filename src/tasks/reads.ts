@@ -8,7 +8,7 @@ import type { DeleteList } from './delete-list.js';
 import type { TasksDeps } from './deps.js';
 import { failureState } from './failures.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
-import { startPolling } from './polling.js';
+import { adoptToken, startPolling } from './polling.js';
 import type { PluginRuntime } from './runtime.js';
 
 /**
@@ -85,7 +85,7 @@ export class ReadSink {
       // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
       const deleteReason = unusable ? `the daemon ended the task: ${state.reason}` : undefined;
       this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
-    }
+    } else if (task.adopted && this.#deps.store.byId(task.id) === task) adoptToken(runtime, task);
   }
 
   #ended(

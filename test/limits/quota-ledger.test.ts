@@ -125,13 +125,65 @@ test('an adopted task takes its token over quota, once, also out of the line', a
   const { subject, waits } = ledger({ gpu: 1 });
   subject.acquire(request('a'));
   const waiting = promiseOf(subject.acquire(request('b')));
-  subject.force(request('b'));
-  subject.force(request('b'));
+  assert.deepEqual([subject.adopt(request('b'), 'job-b'), subject.adopt(request('b'), 'job-b')], [true, true]);
   assert.equal(await waiting, true);
   assert.equal(subject.snapshot()[0]?.used, 2);
   subject.release('a');
   assert.equal(subject.acquire(request('c')).status, 'waiting');
   assert.deepEqual(waits.at(-1), { waitMs: 0, forced: true });
+});
+
+test('what handles alone say takes one token a job, and no more of them than a quota has', () => {
+  const { subject } = ledger({ gpu: 2 });
+  const names = ['a', 'b', 'c', 'd'];
+  assert.deepEqual(
+    names.map((name) => subject.adopt(request(name), 'one job')),
+    [true, false, false, false],
+  );
+  assert.deepEqual(
+    names.map((name) => subject.adopt(request(name), `job ${name}`)),
+    [true, true, false, false],
+  );
+  assert.equal(subject.heldCount, 2);
+  subject.release('a');
+  assert.equal(subject.adopt(request('c'), 'one job'), true, 'a job that was let go of may be taken again');
+});
+
+test('a job that a create made takes no second token for a handle that names it, and none from whoever waits', () => {
+  const { subject } = ledger({ gpu: 2 });
+  subject.acquire(request('made'));
+  subject.identify('made', 'its job');
+  assert.equal(subject.adopt(request('made-up'), 'its job'), false);
+  assert.equal(subject.acquire(request('next')).status, 'granted');
+  subject.release('made');
+  assert.equal(subject.adopt(request('made-up'), 'its job'), true);
+});
+
+test('namespaces that only handles name are bounded in number, and handles fill no more than the capacity', () => {
+  const { subject } = ledger({});
+  let taken = 0;
+  for (let i = 0; i < 3_000; i++) {
+    if (subject.adopt({ ...request(`t${i}`), quotaNamespace: `made-up-${i}` }, `job ${i}`)) taken += 1;
+  }
+  assert.equal(taken, 1_000);
+  assert.equal(subject.acquire({ ...request('own'), quotaNamespace: 'new' }).status, 'granted');
+  const small = new QuotaLedger({ quotas: {}, capacity: 2, clock: new ManualClock(), maxWaiting: 10 });
+  assert.deepEqual(
+    [1, 2, 3].map((i) => small.adopt(request(`t${i}`), `job ${i}`)),
+    [true, true, false],
+  );
+});
+
+test('the token of an adopted task goes over to the create of the same attempt, past the line, and is freed once', () => {
+  const { subject } = ledger({ gpu: 1 });
+  subject.adopt(request('handle'), 'job');
+  subject.acquire(request('other'));
+  assert.equal(subject.handOver('handle', { ...request('made'), quotaNamespace: 'else' }), false);
+  assert.equal(subject.handOver('handle', request('made')), true);
+  assert.equal(subject.handOver('handle', request('again')), false);
+  assert.deepEqual([subject.holds('made'), subject.holds('handle'), subject.holds('other')], [true, false, false]);
+  assert.equal(subject.adopt(request('handle'), 'job'), false, 'the job has its token');
+  assert.deepEqual([subject.release('handle'), subject.release('made'), subject.holds('other')], [false, true, true]);
 });
 
 test('the line is bounded, and a full one records nothing', () => {
@@ -203,7 +255,7 @@ const step = fc.oneof(
     }),
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('release' as const), id: ids }) },
-  fc.record({ do: fc.constant('force' as const), id: ids, project: name }),
+  fc.record({ do: fc.constant('adopt' as const), id: ids, project: name }),
   fc.record({ do: fc.constant('cancel' as const), id: ids }),
   fc.record({ do: fc.constant('reload' as const), total: fc.integer({ min: 0, max: 5 }) }),
 );
@@ -230,7 +282,7 @@ test('a waiter keeps its own constrained scope, also behind another one of its g
   assert.equal(subject.holds('a'), false);
 });
 
-test('grants never exceed a bound unless forced, come in order, and each token is freed exactly once', async () => {
+test('grants never exceed a bound unless adopted, come in order, and each token is freed exactly once', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
       let total = 2;
@@ -242,6 +294,7 @@ test('grants never exceed a bound unless forced, come in order, and each token i
         maxWaiting: 15,
       });
       const held = new Map<string, QuotaRequest>();
+      const adopted = new Set<string>();
       const line: QuotaRequest[] = [];
       const settled = new Map<string, boolean[]>();
       const checkGrant = (r: QuotaRequest, before: readonly QuotaRequest[]) => {
@@ -298,13 +351,21 @@ test('grants never exceed a bound unless forced, come in order, and each token i
             void answer.granted.then((granted) => log.push(granted));
           }
           if (!known && answer.status === 'full') assert.equal(line.length, 15);
-        } else if (s.do === 'force') {
+        } else if (s.do === 'adopt') {
           const r = { taskId: `t${s.id}`, quotaNamespace: 'q', project: s.project, namespace: 'ml' };
-          subject.force(r);
-          leave(r.taskId);
-          if (!held.has(r.taskId)) held.set(r.taskId, r);
+          const fits =
+            held.has(r.taskId) || [...adopted].filter((id) => held.has(id)).length < Math.min(total, capacity);
+          assert.equal(subject.adopt(r, `job ${s.id}`), fits);
+          if (fits) {
+            leave(r.taskId);
+            if (!held.has(r.taskId)) {
+              held.set(r.taskId, r);
+              adopted.add(r.taskId);
+            }
+          }
         } else if (s.do === 'release') {
           assert.equal(subject.release(`t${s.id}`), held.delete(`t${s.id}`));
+          adopted.delete(`t${s.id}`);
           leave(`t${s.id}`);
         } else {
           const waits = line.some((r) => r.taskId === `t${s.id}`);

@@ -5,7 +5,7 @@ import type { JournalEntry } from '../../src/journal/journal.js';
 import { encodeHandle } from '../../src/model/handle.js';
 import { created, fail, HINTS, makeHarness, ok, running, settle } from './harness.js';
 
-test('owed deletes take room in the store: creates are refused while they fill it, and so are deletes of what memory does not hold', async () => {
+test('owed deletes take room in the store: creates are refused while they fill it', async () => {
   const h = await makeHarness({ maxTasks: 2 });
   const full = (error: unknown) =>
     HostError.is(error) && error.code === 'STORE_FULL' && error.retryAfterMs !== undefined;
@@ -13,7 +13,7 @@ test('owed deletes take room in the store: creates are refused while they fill i
   h.plugin.on.create = () => created();
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => fail('transient');
-  const { task, handle: first } = await create('a');
+  const { handle: first } = await create('a');
   for (const handle of [first, (await create('b')).handle]) {
     await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
     // A repeat of what is owed already is no further order.
@@ -21,13 +21,32 @@ test('owed deletes take room in the store: creates are refused while they fill i
   }
   assert.equal(h.tasks.owedDeletes.size, 2);
   await assert.rejects(create('c'), full);
-  const { identity } = task;
-  const unknown = encodeHandle({ identity: { ...identity, key: 'f'.repeat(32) }, meta: Buffer.from('{"job":9}') });
-  await assert.rejects(settle(h.clock, h.tasks.delete(unknown, 'r', HINTS, h.scope())), full);
   h.plugin.on.delete = () => ok({});
   await h.clock.advance(3_600_000);
-  await settle(h.clock, h.tasks.delete(unknown, 'r', HINTS, h.scope()));
   assert.equal((await create('c')).task.stage, 'live');
+  await h.stop();
+});
+
+test('deletes of what memory does not hold have a bound of their own, and take no room from creates', async () => {
+  const h = await makeHarness({ maxTasks: 2 });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { task, handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  const unknown = (digit: string) =>
+    encodeHandle({ identity: { ...task.identity, key: digit.repeat(32) }, meta: Buffer.from(`{"job":"${digit}"}`) });
+  const remove = (bytes: Buffer) => settle(h.clock, h.tasks.delete(bytes, 'r', HINTS, h.scope()));
+  await remove(unknown('e'));
+  await settle(h.clock, h.tasks.status(unknown('f'), HINTS, h.scope()));
+  await remove(unknown('f'));
+  await assert.rejects(remove(unknown('d')), (error) => HostError.is(error) && error.code === 'STORE_FULL');
+  await settle(h.clock, h.tasks.status(unknown('c'), HINTS, h.scope()));
+  await assert.rejects(remove(unknown('c')), (error) => HostError.is(error) && error.code === 'STORE_FULL');
+  assert.equal((await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()))).task.stage, 'live');
+  await remove(handle);
+  h.plugin.on.delete = () => ok({});
+  await h.clock.advance(3_600_000);
+  await remove(unknown('d'));
   await h.stop();
 });
 
