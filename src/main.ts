@@ -1,26 +1,37 @@
 #!/usr/bin/env node
 // The edge of the process: arguments, environment, signals, exit codes. Everything else is handed over.
+import { isatty } from 'node:tty';
 import type { ExitCode } from './cli/exit-codes.js';
-import { Signals, type StopSignal } from './cli/signals.js';
+import { SIGNAL_EXIT, Signals, type StopSignal } from './cli/signals.js';
+import { writeWithin } from './lib/write-within.js';
 
-const SIGNAL_EXIT: Readonly<Record<StopSignal, ExitCode>> = { SIGINT: 130, SIGTERM: 143 };
+// Before anything else: without a taker Node opens its debugger on loopback, which a sidecar shares with its engine.
+process.on('SIGUSR1', () => {});
+// It has no meaning here, and would end the process.
+process.on('SIGUSR2', () => {});
 
 const exitNow = (code: ExitCode): never => process.exit(code);
 
-// First of all: a signal that comes while modules load must end the process properly, too.
+// A signal that comes while modules load must end the process properly, too.
 const signals = new Signals((signal) => exitNow(SIGNAL_EXIT[signal]));
-process.on('SIGINT', () => signals.raise('SIGINT'));
-process.on('SIGTERM', () => signals.raise('SIGTERM'));
+for (const signal of Object.keys(SIGNAL_EXIT) as StopSignal[]) process.on(signal, () => signals.raise(signal));
+
+/** For words of the last moment: a reader of standard error that takes nothing must not keep the process from its end. */
+const LAST_WORDS_MS = 1_000;
+const lastWords = (text: string): void =>
+  void writeWithin(2, Buffer.from(`plugin-host: ${text}\n`), performance.now() + LAST_WORDS_MS);
 
 // A reader that went away (`plugin-host plugins | head -1`) ends the output, not in a stack trace.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') exitNow(0);
-  process.stderr.write(`plugin-host: standard output cannot be written: ${error.message}\n`);
+  lastWords(`standard output cannot be written: ${error.message}`);
   exitNow(1);
 });
+// What is told there is told beside; nothing depends on its being read.
+process.stderr.on('error', () => {});
 
 process.on('uncaughtException', (error) => {
-  process.stderr.write(`plugin-host: INTERNAL: ${error.stack ?? error}\n`);
+  lastWords(`INTERNAL: ${error.stack ?? error}`);
   exitNow(1);
 });
 
@@ -45,6 +56,7 @@ const exitCode = await runCli(
     },
     stdout: process.stdout,
     stderr: process.stderr,
+    fromTerminal: isatty(0),
     signals,
     atExit: (fn) => void process.once('exit', fn),
     takeStrays: (take) => {
@@ -53,7 +65,14 @@ const exitCode = await runCli(
   },
   packageVersion(),
 );
-// Standard output and error are synchronous for files, pipes and terminals on POSIX: nothing written is lost here. What
-// could not be written (a full disk) is told one turn later.
+// A pipe takes what its reader takes: what was asked for is not cut off, however slow that is; a signal ends the wait. What
+// cannot be written (a full disk) is told by the stream's error, one turn later. What stands beside has its time, no more.
 await new Promise((resolve) => setImmediate(resolve));
+if (process.stdout.writableLength > 0) await new Promise<unknown>((resolve) => process.stdout.write('', resolve));
+if (process.stderr.writableLength > 0) {
+  await new Promise<unknown>((resolve) => {
+    setTimeout(resolve, LAST_WORDS_MS);
+    process.stderr.write('', resolve);
+  });
+}
 exitNow(exitCode);

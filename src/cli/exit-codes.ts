@@ -12,7 +12,9 @@ export const EXIT_CODES = {
   11: 'The task ended in RETRYABLE_FAILURE.',
   12: 'The task ended in ABORTED, or was deleted.',
   13: 'The task was not over within --timeout; it goes on.',
+  129: 'Ended by SIGHUP with nothing to stop; a task that was followed goes on.',
   130: 'Interrupted by SIGINT; a task that was followed goes on.',
+  131: 'Ended by SIGQUIT with nothing to stop; a task that was followed goes on.',
   143: 'Ended by SIGTERM with nothing to stop; a task that was followed goes on.',
 } as const;
 

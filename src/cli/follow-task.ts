@@ -6,7 +6,7 @@ import { CliError, type ExitCode } from './exit-codes.js';
 import { type CliIo, print, printable } from './io.js';
 import type { Progress } from './progress.js';
 import { outputsAsJson, outputsAsText } from './show-outputs.js';
-import type { SignalQueue, StopSignal } from './signals.js';
+import { SIGNAL_EXIT, type SignalQueue, type StopSignal } from './signals.js';
 
 export interface FollowOptions {
   readonly client: Client;
@@ -161,7 +161,7 @@ async function deleteTask({ client, handle, progress, json, io }: FollowOptions)
 function leave(options: FollowOptions, signal: StopSignal): ExitCode {
   options.progress.stop();
   sayHowToGoOn(options, 'The task goes on.');
-  return signal === 'SIGINT' ? 130 : 143;
+  return SIGNAL_EXIT[signal];
 }
 
 function sayHowToGoOn({ handle, progress }: FollowOptions, what: string): void {

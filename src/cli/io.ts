@@ -8,6 +8,8 @@ export interface CliIo {
   readonly stdin: Readable & { readonly isTTY?: boolean | undefined };
   readonly stdout: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
   readonly stderr: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
+  /** Whether standard input was a terminal when the process began; one that hung up is none any more. */
+  readonly fromTerminal: boolean;
   readonly signals: SignalSource;
   /** Registers what has to be done, synchronously, however the process ends short of SIGKILL. */
   atExit(fn: () => void): void;

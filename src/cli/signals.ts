@@ -1,4 +1,14 @@
-export type StopSignal = 'SIGINT' | 'SIGTERM';
+import type { ExitCode } from './exit-codes.js';
+
+/** How a process ends that one of these signals ended, as shells count it. */
+export const SIGNAL_EXIT = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGQUIT: 131,
+  SIGTERM: 143,
+} as const satisfies Readonly<Partial<Record<NodeJS.Signals, ExitCode>>>;
+
+export type StopSignal = keyof typeof SIGNAL_EXIT;
 
 /**
  * The stop signals of the process. Installed before anything slow happens; until a command listens, a signal ends the
@@ -6,20 +16,19 @@ export type StopSignal = 'SIGINT' | 'SIGTERM';
  */
 export interface SignalSource {
   /** Takes the signals over; answers how to give them back. The newest listener gets each signal, alone. */
-  listen(listener: (signal: StopSignal, count: number) => void): () => void;
+  listen(listener: (signal: StopSignal) => void): () => void;
 }
 
 export class Signals implements SignalSource {
-  readonly #listeners: ((signal: StopSignal, count: number) => void)[] = [];
+  readonly #listeners: ((signal: StopSignal) => void)[] = [];
   readonly #unheard: (signal: StopSignal) => void;
-  #count = 0;
 
   /** `unheard` is called for a signal that no command listens for. */
   constructor(unheard: (signal: StopSignal) => void) {
     this.#unheard = unheard;
   }
 
-  listen(listener: (signal: StopSignal, count: number) => void): () => void {
+  listen(listener: (signal: StopSignal) => void): () => void {
     this.#listeners.push(listener);
     return () => {
       const index = this.#listeners.lastIndexOf(listener);
@@ -29,10 +38,9 @@ export class Signals implements SignalSource {
 
   /** A signal arrived. */
   raise(signal: StopSignal): void {
-    this.#count++;
     const listener = this.#listeners.at(-1);
     if (listener === undefined) this.#unheard(signal);
-    else listener(signal, this.#count);
+    else listener(signal);
   }
 }
 

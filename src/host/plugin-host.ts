@@ -10,7 +10,7 @@ import { buildRoutes, type Routes } from './load/routing.js';
 import type { Group } from './process/group.js';
 import { drain, GroupMaker } from './process/group-maker.js';
 import { PluginSlot } from './slot.js';
-import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions } from './types.js';
+import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions, ReloadResult } from './types.js';
 
 /** For the calls in flight of the old process after a reload. */
 const DRAIN_MS = 30_000;
@@ -23,6 +23,8 @@ export function createPluginHost(options: PluginHostOptions): PluginHost {
 /**
  * States: created → `start` → started → `stop` → stopped. `start` goes through the entries in fixed steps: find the
  * module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
+ *
+ * More than 300 lines: start, reload and stop work on the same candidates, routes and groups, and need each other.
  */
 class Host implements PluginHost {
   readonly #options: PluginHostOptions;
@@ -165,9 +167,41 @@ class Host implements PluginHost {
 
   /** All entries that share the process are loaded anew together; the switch happens when every one of them is up. */
   async reload(id: string): Promise<void> {
+    await this.#endOld(await this.#switchTo(id));
+  }
+
+  async reloadAll(): Promise<readonly ReloadResult[]> {
+    const results: ReloadResult[] = [];
+    for (const sharing of this.#sharing()) {
+      const [first] = sharing;
+      if (first === undefined || this.#isStopped()) continue;
+      const error = await this.#switchTo(first).then((old) => {
+        // An old process that cannot be ended in order is killed by its group; nothing is left to tell.
+        void this.#endOld(old).catch(() => undefined);
+        return undefined;
+      }, asHostError);
+      for (const pluginId of sharing) results.push({ pluginId, error });
+    }
+    return results;
+  }
+
+  /** The ids of all plugins, those together that share a process. */
+  #sharing(): readonly (readonly string[])[] {
+    const byGroup = new Map<Group | Candidate, string[]>();
+    for (const candidate of this.#candidates) {
+      const key = candidate.group ?? candidate;
+      if (candidate.slot !== undefined) byGroup.set(key, [...(byGroup.get(key) ?? []), candidate.slot.id]);
+    }
+    return [...byGroup.values()];
+  }
+
+  async #switchTo(id: string): Promise<Group | undefined> {
     const switched = this.#reloads.then(() => this.#replace(id));
     this.#reloads = switched.catch(() => undefined);
-    const old = await switched;
+    return switched;
+  }
+
+  async #endOld(old: Group | undefined): Promise<void> {
     if (old === undefined) return;
     await drain([old], DRAIN_MS, this.#options.clock);
     await old.stop();

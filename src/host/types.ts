@@ -178,6 +178,13 @@ export interface LoadResult {
   readonly error: HostError | undefined;
 }
 
+/** What became of one plugin when all were loaded anew. */
+export interface ReloadResult {
+  readonly pluginId: string;
+  /** Why it did not come up; undefined where it runs anew. */
+  readonly error: HostError | undefined;
+}
+
 export interface LoadReport {
   readonly results: readonly LoadResult[];
   /** Errors that forbid to go on: failures of required plugins and conflicts of routes. */
@@ -252,6 +259,11 @@ export interface PluginHost {
    * unknown id.
    */
   reload(id: string): Promise<void>;
+  /**
+   * Loads every plugin anew as `reload` does, those that failed or skipped themselves too, and answers what became of
+   * each once all have switched or failed. What an old process still does is not waited for.
+   */
+  reloadAll(): Promise<readonly ReloadResult[]>;
   /** Lets calls in flight finish for at most `graceMs`, then ends every process, in reverse order. Callable twice. */
   stop(graceMs: number): Promise<void>;
 }

@@ -50,6 +50,14 @@ export const LOG_EVENTS = {
     error: ERROR,
     stack: 'stack trace',
   }),
+  'daemon.reloaded': event('info', 'the plugins were loaded anew, as a signal asked', {
+    reloaded: 'ids of the plugins that run anew',
+    failed: 'of those that did not come up: id, code and error; where an old process serves it goes on',
+    tookMs: 'milliseconds',
+  }),
+  'log.dropped': event('warn', 'standard output did not take lines of the log, which were left out', {
+    lines: 'how many',
+  }),
   'config.loaded': event('info', 'the configuration is read', {
     files: 'config files, in order',
     set: 'number of options that are not at their default',

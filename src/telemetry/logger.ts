@@ -1,5 +1,6 @@
-import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
+import { LogSink } from './log-sink.js';
 import { createRedactor } from './redact.js';
 
 export interface LogOptions {
@@ -23,30 +24,16 @@ export interface Log {
   enabled(event: LogEventName): boolean;
   /** A log whose lines carry these fields too. */
   child(fields: Readonly<Record<string, unknown>>): Log;
-  /** Writes out what is buffered; for the end of the process. */
+  /** Writes out what is buffered, for a bounded time; for the end of the process. */
   flush(): void;
+  /** Lines that standard output did not take and that were left out, since the start. */
+  dropped(): number;
 }
-
-/** Bytes that may wait for a slow reader of standard output; beyond it lines are dropped, since memory is bounded. */
-const MAX_BUFFER = 16 * 1024 * 1024;
 
 export function createLog(options: LogOptions = {}): Log {
   const { level = 'info', format = 'json' } = options;
-  let flush = () => {};
-  let sink = options.sink;
-  if (sink === undefined) {
-    const stdout = destination({ dest: 1, sync: false, maxLength: MAX_BUFFER });
-    // A reader that went away (EPIPE) must not end the daemon.
-    stdout.on('error', () => {});
-    flush = () => {
-      try {
-        stdout.flushSync();
-      } catch {
-        // Not open yet, or closed: nothing can be written any more.
-      }
-    };
-    sink = stdout;
-  }
+  const own = options.sink === undefined ? standardOutput((lines) => log.emit('log.dropped', { lines })) : undefined;
+  const sink: DestinationStream = own ?? (options.sink as DestinationStream);
   const logger = pino(
     {
       level,
@@ -58,10 +45,22 @@ export function createLog(options: LogOptions = {}): Log {
     format === 'json' ? sink : textSink(sink),
   );
   const redact = createRedactor({ names: options.redactNames ?? [], values: options.secrets ?? [] });
-  return wrap(logger, redact, flush);
+  const log = wrap(logger, redact, own);
+  return log;
 }
 
-function wrap(logger: Logger, redact: (value: unknown) => unknown, flush: () => void): Log {
+/** Bytes that may wait for a slow reader of standard output. */
+const MAX_BUFFER = 16 * 1024 * 1024;
+/** What the end of the process waits for a reader that does not read. Well below what supervisors give a stop. */
+const FLUSH_MS = 1_000;
+
+function standardOutput(onResumed: (lines: number) => void): LogSink {
+  // Opening the stream is what makes Node set a pipe, socket or terminal to not block.
+  void process.stdout;
+  return new LogSink({ fd: 1, maxBytes: MAX_BUFFER, flushMs: FLUSH_MS, onResumed });
+}
+
+function wrap(logger: Logger, redact: (value: unknown) => unknown, sink: LogSink | undefined): Log {
   return {
     emit(event, fields) {
       const { level, message } = LOG_EVENTS[event];
@@ -70,8 +69,9 @@ function wrap(logger: Logger, redact: (value: unknown) => unknown, flush: () => 
       logger[level]({ event, ...(typeof safe === 'object' ? safe : { fields: safe }) }, message);
     },
     enabled: (event) => logger.isLevelEnabled(LOG_EVENTS[event].level),
-    child: (fields) => wrap(logger.child(redact(fields) as Record<string, unknown>), redact, flush),
-    flush,
+    child: (fields) => wrap(logger.child(redact(fields) as Record<string, unknown>), redact, sink),
+    flush: () => sink?.flush(),
+    dropped: () => sink?.dropped ?? 0,
   };
 }
 

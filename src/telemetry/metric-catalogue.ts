@@ -36,6 +36,8 @@ export const METRICS = {
   pluginhost_build_info: gauge('Always 1; the labels tell the version.', ['version', 'node_version']),
   pluginhost_daemon_state: gauge('1 for the state the daemon is in, 0 for the others.', ['state']),
 
+  pluginhost_log_lines_dropped_total: counter('Lines of the log that standard output did not take.', []),
+
   pluginhost_tasks: gauge('Tasks that are not over, by stage.', ['plugin', 'stage']),
   pluginhost_finished_tasks: gauge('Finished tasks that are still held in memory.', []),
   pluginhost_tasks_accepted_total: counter('Tasks accepted from engines.', ['plugin']),

@@ -88,6 +88,7 @@ export class Telemetry {
       'pluginhost_watch_lagged_total',
       total((figures) => figures.lagged),
     );
+    this.metrics.collected('pluginhost_log_lines_dropped_total', () => [{ labels: {}, value: this.log.dropped() }]);
     this.metrics.collected('pluginhost_plugin_restarts_total', () =>
       (this.#figures?.plugins ?? []).map(({ id, restarts }: PluginFigures) => ({
         labels: { plugin: id },

@@ -52,6 +52,7 @@ export function streamsOf(options: CliOptions & { readonly columns?: number }, o
     stdin,
     stdout: out.stream,
     stderr: err.stream,
+    fromTerminal: options.tty === true,
     signals,
     atExit: () => {},
     takeStrays: () => {},

@@ -9,7 +9,7 @@ import type { ExitCode } from '../exit-codes.js';
 import { type CliIo, note, print, printable } from '../io.js';
 import { loadTable } from '../load-table.js';
 import { addConfigOptions, type ConfigOptions, configFrom } from '../options.js';
-import type { StopSignal } from '../signals.js';
+import { SIGNAL_EXIT, type StopSignal } from '../signals.js';
 
 interface Options extends ConfigOptions {
   readonly json?: boolean;
@@ -54,7 +54,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   });
   try {
     const report = await Promise.race([host.start(), interrupted]);
-    if (typeof report === 'string') return report === 'SIGINT' ? 130 : 143;
+    if (typeof report === 'string') return SIGNAL_EXIT[report];
     for (const warning of configWarnings(config)) note(io, `warning: ${warning}`);
     show(options, io, report, host);
     const told = new Set(report.results.map(({ error }) => error?.message));

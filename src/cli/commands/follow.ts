@@ -23,7 +23,10 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
     .option('--output-prefix <uri>', 'the output prefix of the task; a restarted daemon knows it from here only')
     .addOption(durationOption('--timeout <duration>', 'stop following after this time, such as 10m', parseDuration))
     .option('--json', 'one JSON object a line on standard output')
-    .option('--delete-on-interrupt', 'delete the task at Ctrl-C or SIGTERM, without asking')
+    .option(
+      '--delete-on-interrupt',
+      'delete the task at Ctrl-C or another signal that ends the command, without asking',
+    )
     .action((handle: string, options: Options) => run((io) => follow(handle, options, io)));
 }
 

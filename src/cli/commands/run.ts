@@ -8,7 +8,7 @@ import { followTask, handleText } from '../follow-task.js';
 import { type CliIo, note } from '../io.js';
 import { addAddressOption, type ClientCommandOptions, durationOption } from '../options.js';
 import { createProgress, type Progress } from '../progress.js';
-import { SignalQueue } from '../signals.js';
+import { SIGNAL_EXIT, SignalQueue } from '../signals.js';
 import { readInputs, readTemplate } from '../task-files.js';
 import { withClient } from '../with-client.js';
 
@@ -40,7 +40,10 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
     .option('--name <name>', 'name of the attempt; the same name finds the same task again (default: a new one)')
     .addOption(durationOption('--timeout <duration>', 'stop following after this time, such as 10m', parseDuration))
     .option('--json', 'one JSON object a line on standard output')
-    .option('--delete-on-interrupt', 'delete the task at Ctrl-C or SIGTERM, without asking')
+    .option(
+      '--delete-on-interrupt',
+      'delete the task at Ctrl-C or another signal that ends the command, without asking',
+    )
     .addHelpText('after', '\nWithout --delete-on-interrupt Ctrl-C asks on a terminal, and leaves the task elsewhere.')
     .action((template: string, options: Options) => run((io) => runTask(template, options, io)));
 }
@@ -100,7 +103,7 @@ async function submit(
     creating.catch(() => undefined);
     progress.stop();
     note(io, 'Interrupted while submitting. A task that was accepted all the same is deleted after tasks.orphanGrace.');
-    return signals.take() === 'SIGTERM' ? 143 : 130;
+    return SIGNAL_EXIT[signals.take() ?? 'SIGINT'];
   }
   progress.submitted(handleText(created.handle));
   progress.status(created.status);

@@ -14,7 +14,7 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
   addConfigOptions(command)
     .addHelpText(
       'after',
-      '\nSIGTERM or SIGINT drains and stops; a second one ends it at once. docs/operations.md has the sequence.',
+      '\nSIGTERM, SIGINT or SIGQUIT drains and stops; a second one ends it at once. SIGHUP loads the plugins anew, or stops where standard input is a terminal. docs/operations.md has the sequence.',
     )
     .action((options: ConfigOptions) => run((io) => serve(options, io)));
 }
@@ -45,9 +45,14 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
 
 async function runUntilStopped(daemon: Daemon, { config }: LoadedConfig, log: Log, io: CliIo): Promise<ExitCode> {
   const stop = new StopRequest(config.shutdown.forceAfterMs);
-  const release = io.signals.listen((signal, count) => {
-    log.emit('daemon.signal', { signal, action: count === 1 ? 'drain and stop' : 'stop at once' });
-    stop.signalled(signal, count);
+  const release = io.signals.listen((signal) => {
+    if (signal === 'SIGHUP' && !io.fromTerminal) {
+      log.emit('daemon.signal', { signal, action: stop.count === 0 ? 'load the plugins anew' : 'nothing, it stops' });
+      if (stop.count === 0) void daemon.reload();
+      return;
+    }
+    log.emit('daemon.signal', { signal, action: stop.count === 0 ? 'drain and stop' : 'stop at once' });
+    stop.signalled(signal);
   });
   try {
     const begun = daemon.start().then(
@@ -88,6 +93,8 @@ class StopRequest {
   #request!: (value: 'stop') => void;
   #force!: (why: string) => void;
   #timer: NodeJS.Timeout | undefined;
+  /** Signals to stop so far. */
+  count = 0;
 
   constructor(forceAfterMs: number) {
     this.#forceAfterMs = forceAfterMs;
@@ -99,8 +106,9 @@ class StopRequest {
     });
   }
 
-  signalled(signal: StopSignal, count: number): void {
-    if (count > 1) {
+  signalled(signal: StopSignal): void {
+    this.count++;
+    if (this.count > 1) {
       this.#force(`a second signal, ${signal}`);
       return;
     }

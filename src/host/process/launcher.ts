@@ -24,6 +24,9 @@ function diesWithParent(): readonly string[] {
   return probe.status === 0 ? command : [];
 }
 
+/** Keeps SIGUSR1 from opening the debugger before the program's own taker stands; Node 20 does not know it. */
+const NO_DEBUGGER = ['--disable-sigusr1'].filter((flag) => process.allowedNodeEnvironmentFlags.has(flag));
+
 export interface LaunchOptions {
   readonly isolation: 'process' | 'worker';
   /** The whole environment of the process. */
@@ -68,6 +71,7 @@ function launchProcess(options: LaunchOptions): Launched {
       `--max-old-space-size=${heapMb(options)}`,
       // Experimental type stripping and require(esm) are announced on some Node versions; authors cannot act on it.
       '--disable-warning=ExperimentalWarning',
+      ...NO_DEBUGGER,
       ...options.nodeOptions,
       fileURLToPath(CHILD_MAIN),
       JSON.stringify(options.bounds),
