@@ -197,6 +197,9 @@ export interface HostLimits {
   readonly maxRequestBytes: number;
   /** Largest message from a plugin process, in bytes. */
   readonly maxAnswerBytes: number;
+  /** Bytes a second, and values in them, above which a plugin process has to wait with what it sends. */
+  readonly answerBytesPerSecond: number;
+  readonly answerValuesPerSecond: number;
   /** Bytes waiting towards one process above which `writable` is false. */
   readonly highWaterBytes: number;
   /** Bytes waiting towards one process above which calls are refused. */

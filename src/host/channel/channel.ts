@@ -1,7 +1,10 @@
 import type { Duplex } from 'node:stream';
+import { messageOf } from '../../errors/index.js';
+import type { Clock, Timer } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { ChannelError } from './channel-error.js';
-import { type EncodedFrame, encodeFrame, FrameDecoder } from './frame.js';
+import { type DecodedFrame, type EncodedFrame, encodeFrame, FrameDecoder } from './frame.js';
+import type { FrameBounds } from './frame-bounds.js';
 
 export interface ChannelOptions {
   /** Largest message that may come in, and that may be sent; bytes. */
@@ -10,20 +13,37 @@ export interface ChannelOptions {
   /** Bytes waiting to be sent above which `writable` is false. */
   readonly highWaterBytes: number;
   /** Called once per message, in order. What it throws closes the channel as GARBAGE. */
-  readonly onMessage: (message: unknown) => void;
+  readonly onMessage: (message: unknown, bytes: number) => void;
+  /** What each kind of message that comes in, or goes out, is held to. Default: the size alone. */
+  readonly inBounds?: FrameBounds;
+  readonly outBounds?: FrameBounds;
+  /** Above it nothing is read until the second is over. Default: no such bound. */
+  readonly inRate?: InRate;
   /** Called once, after which nothing is sent or received. `error` is undefined when the other side just ended. */
   readonly onClose: (error: Error | undefined) => void;
 }
 
-/** Messages and bytes handled in one turn of the event loop, so that a flooding sender cannot stall its receiver. */
+export interface InRate {
+  readonly bytesPerSecond: number;
+  /** Values in the texts, which is what their parsing costs. */
+  readonly valuesPerSecond: number;
+  readonly clock: Clock;
+}
+
+/**
+ * What is handled in one turn of the event loop, so that a flooding sender cannot stall its receiver. The time is looked
+ * at between messages: one message may take longer, by as much as its bound allows.
+ */
 const TURN_MESSAGES = 256;
 const TURN_BYTES = 1024 * 1024;
+const TURN_MS = 4;
+const SECOND_MS = 1_000;
 
 /**
  * Messages over a byte stream, used by both ends. What is sent within one turn of the event loop leaves in one write.
  *
  * States: open (sends and receives) and closed (entered once, by `close`, by the other side, or by an error). While
- * the receiver is behind its budget the stream is paused, so the sender's pipe fills up: nothing is buffered here
+ * the receiver is behind its budget of a turn or of a second, the stream is paused, so the sender's pipe fills up: nothing is buffered here
  * beyond one frame.
  */
 export class Channel {
@@ -37,14 +57,18 @@ export class Channel {
   #blocked = false;
   #closed = false;
   #drain: Deferred<void> | undefined;
+  #second: Timer | undefined;
+  #inBytes = 0;
+  #inValues = 0;
+  #overRate = false;
 
   constructor(stream: Duplex, options: ChannelOptions) {
     this.#stream = stream;
     this.#options = options;
-    this.#decoder = new FrameDecoder(options.maxInBytes);
+    this.#decoder = new FrameDecoder(options.maxInBytes, options.inBounds);
     stream.on('data', (chunk: Buffer) => {
       this.#decoder.push(chunk);
-      if (this.#pumping === undefined) this.#pump();
+      if (this.#pumping === undefined && !this.#overRate) this.#pump();
     });
     stream.on('drain', () => this.#onDrain());
     stream.on('end', () => this.#shut(undefined));
@@ -75,7 +99,7 @@ export class Channel {
   /** Queues a message. Throws ChannelError TOO_LARGE, UNSENDABLE or CLOSED; then nothing was queued. */
   send(message: unknown): void {
     if (this.#closed) throw new ChannelError('CLOSED', 'the channel is closed');
-    const frame = encodeFrame(message, this.#options.maxOutBytes);
+    const frame = encodeFrame(message, this.#options.maxOutBytes, this.#options.outBounds);
     this.#outgoing.push(frame);
     this.#outgoingBytes += frame.bytes;
     this.#flushing ??= setImmediate(() => {
@@ -125,6 +149,7 @@ export class Channel {
   #pump(): void {
     let messages = 0;
     let bytes = 0;
+    const since = performance.now();
     try {
       while (!this.#closed) {
         const next = this.#decoder.next();
@@ -132,10 +157,15 @@ export class Channel {
           if (this.#stream.isPaused()) this.#stream.resume();
           return;
         }
-        this.#options.onMessage(next.message);
+        this.#options.onMessage(next.message, next.bytes);
         messages++;
         bytes += next.bytes;
-        if (messages >= TURN_MESSAGES || bytes >= TURN_BYTES) {
+        this.#spend(next);
+        if (this.#overRate) {
+          this.#stream.pause();
+          return;
+        }
+        if (messages >= TURN_MESSAGES || bytes >= TURN_BYTES || performance.now() - since >= TURN_MS) {
           this.#stream.pause();
           this.#pumping = setImmediate(() => {
             this.#pumping = undefined;
@@ -145,8 +175,27 @@ export class Channel {
         }
       }
     } catch (error) {
-      this.#shut(error instanceof Error ? error : new ChannelError('GARBAGE', String(error)));
+      this.#shut(error instanceof Error ? error : new ChannelError('GARBAGE', messageOf(error)));
     }
+  }
+
+  /** Counts a message against the second that it came in. */
+  #spend({ bytes, values }: DecodedFrame): void {
+    const rate = this.#options.inRate;
+    if (rate === undefined || this.#closed) return;
+    this.#second ??= rate.clock.setTimer(SECOND_MS, () => this.#nextSecond());
+    this.#inBytes += bytes;
+    this.#inValues += values;
+    this.#overRate = this.#inBytes > rate.bytesPerSecond || this.#inValues > rate.valuesPerSecond;
+  }
+
+  #nextSecond(): void {
+    this.#second = undefined;
+    this.#inBytes = 0;
+    this.#inValues = 0;
+    if (!this.#overRate) return;
+    this.#overRate = false;
+    if (!this.#closed) this.#pump();
   }
 
   #shut(error: Error | undefined): void {
@@ -154,6 +203,7 @@ export class Channel {
     this.#closed = true;
     if (this.#flushing !== undefined) clearImmediate(this.#flushing);
     if (this.#pumping !== undefined) clearImmediate(this.#pumping);
+    this.#second?.cancel();
     this.#outgoing = [];
     this.#outgoingBytes = 0;
     this.#stream.destroy();

@@ -1,5 +1,15 @@
 import { ChannelError } from './channel-error.js';
-import { pack, unpack } from './pack.js';
+import {
+  assertHead,
+  assertText,
+  assertTextBytes,
+  type FrameBound,
+  type FrameBounds,
+  KIND_BYTES,
+  kindOf,
+  MOST_TEXT_BYTES,
+} from './frame-bounds.js';
+import { type Packed, pack, unpack } from './pack.js';
 
 /**
  * A frame is one message: length of all that follows (4 bytes, big endian), length of the JSON text (4 bytes), the
@@ -15,9 +25,37 @@ export interface EncodedFrame {
   readonly bytes: number;
 }
 
-/** Throws ChannelError TOO_LARGE or UNSENDABLE. */
-export function encodeFrame(message: unknown, maxBytes: number): EncodedFrame {
-  const { json, attachments, attachmentBytes } = pack(message);
+/**
+ * Texts above the first length go beside the JSON text; where that is still too much, those above the second do, which
+ * costs the receiver a little more each. In UTF-16 units.
+ */
+const LONG_TEXTS = [4_096, 64];
+
+/**
+ * `bounds` are what the receiver holds each kind of message to. Throws ChannelError TOO_LARGE or UNSENDABLE.
+ */
+export function encodeFrame(message: unknown, maxBytes: number, bounds?: FrameBounds): EncodedFrame {
+  const kind = bounds === undefined ? '' : String((message as { readonly t?: unknown }).t);
+  const bound = bounds?.get(kind);
+  if (bound === undefined) return writeFrame(pack(message), maxBytes);
+  if (!bound.attachments) return fitting(kind, writeFrame(pack(message), maxBytes), bound);
+  const [long, short] = LONG_TEXTS;
+  try {
+    return fitting(kind, writeFrame(pack(message, long), maxBytes), bound);
+  } catch (error) {
+    if (!(error instanceof ChannelError) || error.code !== 'TOO_LARGE') throw error;
+    return fitting(kind, writeFrame(pack(message, short), maxBytes), bound);
+  }
+}
+
+function fitting(kind: string, frame: EncodedFrame & { readonly jsonBytes: number }, bound: FrameBound): EncodedFrame {
+  assertTextBytes(kind, frame.jsonBytes, bound);
+  assertText(kind, frame.parts[0]!.subarray(HEAD_BYTES, HEAD_BYTES + frame.jsonBytes), bound);
+  return frame;
+}
+
+function writeFrame(packed: Packed, maxBytes: number): EncodedFrame & { readonly jsonBytes: number } {
+  const { json, attachments, attachmentBytes } = packed;
   const jsonBytes = Buffer.byteLength(json);
   const bytes = HEAD_BYTES + jsonBytes + attachmentBytes;
   if (bytes - LENGTH_BYTES > maxBytes) {
@@ -28,42 +66,84 @@ export function encodeFrame(message: unknown, maxBytes: number): EncodedFrame {
   head.writeUInt32BE(bytes - LENGTH_BYTES, 0);
   head.writeUInt32BE(jsonBytes, LENGTH_BYTES);
   head.write(json, HEAD_BYTES, 'utf8');
-  if (!inline) return { parts: [head, ...attachments], bytes };
+  if (!inline) return { parts: [head, ...attachments], bytes, jsonBytes };
   let offset = HEAD_BYTES + jsonBytes;
   for (const attachment of attachments) {
     head.set(attachment, offset);
     offset += attachment.byteLength;
   }
-  return { parts: [head], bytes };
+  return { parts: [head], bytes, jsonBytes };
 }
 
-/** Cuts a byte stream into messages. Holds at most one frame (bounded) and the last chunk. */
+export interface DecodedFrame {
+  readonly message: unknown;
+  readonly bytes: number;
+  /** Values in its text, as far as they were counted. */
+  readonly values: number;
+}
+
+/** Where frames begin: what is kept of a frame that has not wholly come, at least. */
+const FIRST_BYTES = 64 * 1024;
+
+/**
+ * Cuts a byte stream into messages. Holds at most one frame (bounded) and the last chunk, and no more memory than twice
+ * that, also where the bytes come one by one. With `bounds`, each kind of message is held to its own, and to what its
+ * values and depth come to, before it is parsed.
+ */
 export class FrameDecoder {
   readonly #maxBytes: number;
-  #chunks: Buffer[] = [];
-  #held = 0;
+  readonly #bounds: FrameBounds | undefined;
+  /** The bytes not yet taken lie from `#start` to `#end`. Ours to write into only if `#owned`. */
+  #buffer: Buffer = Buffer.alloc(0);
+  #start = 0;
+  #end = 0;
+  #owned = false;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, bounds?: FrameBounds) {
     this.#maxBytes = maxBytes;
+    this.#bounds = bounds;
   }
 
   /** Bytes received and not yet taken as messages. */
   get heldBytes(): number {
-    return this.#held;
+    return this.#end - this.#start;
   }
 
   push(chunk: Buffer): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.#held += chunk.length;
+    const held = this.heldBytes;
+    if (held === 0) {
+      this.#buffer = chunk;
+      this.#start = 0;
+      this.#end = chunk.length;
+      this.#owned = false;
+      return;
+    }
+    this.#makeRoom(held + chunk.length);
+    chunk.copy(this.#buffer, this.#end);
+    this.#end += chunk.length;
   }
 
-  /** The next whole message with its size in bytes, or undefined. Throws ChannelError TOO_LARGE or GARBAGE. */
-  next(): { message: unknown; bytes: number } | undefined {
-    if (this.#held < HEAD_BYTES) return undefined;
-    const first = this.#front(HEAD_BYTES);
-    const length = first.readUInt32BE(0);
-    const jsonBytes = first.readUInt32BE(LENGTH_BYTES);
+  /** Room for `bytes` from `#start` on; grows by doubling, so that every byte is moved a bounded number of times. */
+  #makeRoom(bytes: number): void {
+    if (this.#owned && this.#start + bytes <= this.#buffer.length) return;
+    const target =
+      this.#owned && bytes <= this.#buffer.length / 2
+        ? this.#buffer
+        : Buffer.allocUnsafe(Math.max(FIRST_BYTES, 2 * bytes));
+    this.#buffer.copy(target, 0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#buffer = target;
+    this.#owned = true;
+  }
+
+  /** The next whole message, or undefined. Throws ChannelError TOO_LARGE or GARBAGE, as early as it can be seen. */
+  next(): DecodedFrame | undefined {
+    const held = this.heldBytes;
+    if (held < HEAD_BYTES) return undefined;
+    const length = this.#buffer.readUInt32BE(this.#start);
+    const jsonBytes = this.#buffer.readUInt32BE(this.#start + LENGTH_BYTES);
     if (length > this.#maxBytes) {
       throw new ChannelError('TOO_LARGE', `a message of ${length} bytes is above the bound of ${this.#maxBytes}`);
     }
@@ -71,26 +151,28 @@ export class FrameDecoder {
       throw new ChannelError('GARBAGE', `a frame of ${length} bytes claims ${jsonBytes} bytes of text`);
     }
     const total = LENGTH_BYTES + length;
-    if (this.#held < total) return undefined;
-    const frame = this.#take(total);
+    const attachmentBytes = length - LENGTH_BYTES - jsonBytes;
+    const kind = this.#kind(Math.min(jsonBytes, held - HEAD_BYTES), jsonBytes);
+    const bound = kind === undefined ? undefined : assertHead(this.#bounds!, kind, jsonBytes, attachmentBytes);
+    if (held < total) return undefined;
+    const frame = this.#buffer.subarray(this.#start, this.#start + total);
+    this.#start += total;
     const textEnd = HEAD_BYTES + jsonBytes;
-    return { message: unpack(frame.toString('utf8', HEAD_BYTES, textEnd), frame.subarray(textEnd)), bytes: total };
+    const values = bound === undefined ? 0 : assertText(kind!, frame.subarray(HEAD_BYTES, textEnd), bound);
+    const message = unpack(frame.toString('utf8', HEAD_BYTES, textEnd), frame.subarray(textEnd));
+    // A name may stand twice in JSON, and the last one counts.
+    if (kind !== undefined && (message as { readonly t?: unknown } | null)?.t !== kind) {
+      throw new ChannelError('GARBAGE', `a message "${kind}" says that it is another`);
+    }
+    return { message, bytes: total, values };
   }
 
-  /** The first chunk, made at least `size` bytes long. */
-  #front(size: number): Buffer {
-    const first = this.#chunks[0]!;
-    if (first.length >= size) return first;
-    const joined = Buffer.concat(this.#chunks);
-    this.#chunks = [joined];
-    return joined;
-  }
-
-  #take(size: number): Buffer {
-    const front = this.#front(size);
-    this.#held -= size;
-    if (front.length === size) this.#chunks.shift();
-    else this.#chunks[0] = front.subarray(size);
-    return front.subarray(0, size);
+  /** The kind of the frame at hand, once enough of it is there; undefined where kinds have no bounds. */
+  #kind(heldText: number, jsonBytes: number): string | undefined {
+    if (this.#bounds === undefined) return undefined;
+    if (jsonBytes > MOST_TEXT_BYTES)
+      throw new ChannelError('TOO_LARGE', `a message of ${jsonBytes} bytes of text, ${MOST_TEXT_BYTES} are allowed`);
+    if (heldText < Math.min(KIND_BYTES, jsonBytes)) return undefined;
+    return kindOf(this.#buffer.subarray(this.#start + HEAD_BYTES, this.#start + HEAD_BYTES + heldText));
   }
 }

@@ -113,7 +113,8 @@ function isPluginFacts(value: unknown): boolean {
   if (!isObject(features)) return false;
   const many = features.getMany;
   const manyOk =
-    many === undefined || (isObject(many) && isCount(many.maxBatch) && typeof many.batchKeys === 'boolean');
+    many === undefined ||
+    (isObject(many) && isCount(many.maxBatch) && many.maxBatch > 0 && typeof many.batchKeys === 'boolean');
   return (
     manyOk &&
     ['getLogs', 'getMetrics', 'resourceRequirements', 'adoptMeta'].every((name) => typeof features[name] === 'boolean')

@@ -2,9 +2,9 @@ import { ChannelError } from './channel-error.js';
 
 /**
  * Plain data with bytes in it as JSON text and attachments. A Uint8Array becomes `{"$b":[offset,length]}`, where the
- * offset counts from the first attachment of the message; an object of the data that has one of our two marks as a key
- * is wrapped as `{"$o":{…}}`, so that nothing a plugin writes can be mistaken for bytes. Keys with value undefined are
- * left out.
+ * offset counts from the first attachment of the message, and a long text `{"$s":[offset,length]}`, its UTF-8; an object
+ * of the data that has one of our three marks as a key is wrapped as `{"$o":{…}}`, so that nothing a plugin writes can be
+ * mistaken for them. Keys with value undefined are left out.
  */
 export interface Packed {
   readonly json: string;
@@ -13,12 +13,17 @@ export interface Packed {
 }
 
 const BYTES = '$b';
+const TEXT = '$s';
 const ESCAPED = '$o';
+const MARKS = [BYTES, TEXT, ESCAPED];
 /** Deeper data is refused in both directions, so that no recursion here can exhaust the stack. */
 export const MAX_DEPTH = 200;
 
-/** Throws ChannelError UNSENDABLE for what is not plain data (functions, bigint, non-finite numbers, cycles). */
-export function pack(value: unknown): Packed {
+/**
+ * Texts of more than `longText` UTF-16 units go beside the JSON text. Throws ChannelError UNSENDABLE for what is not plain
+ * data (functions, bigint, non-finite numbers, cycles).
+ */
+export function pack(value: unknown, longText = Number.POSITIVE_INFINITY): Packed {
   const attachments: Uint8Array[] = [];
   let attachmentBytes = 0;
 
@@ -26,6 +31,7 @@ export function pack(value: unknown): Packed {
     if (depth > MAX_DEPTH) throw unsendable(`data nested deeper than ${MAX_DEPTH} levels`);
     switch (typeof node) {
       case 'string':
+        return node.length > longText ? attach(TEXT, Buffer.from(node)) : node;
       case 'boolean':
       case 'undefined':
         return node;
@@ -38,14 +44,16 @@ export function pack(value: unknown): Packed {
         throw unsendable(`a ${typeof node}`);
     }
     if (node === null) return null;
-    if (node instanceof Uint8Array) {
-      const reference = { [BYTES]: [attachmentBytes, node.byteLength] };
-      attachments.push(node);
-      attachmentBytes += node.byteLength;
-      return reference;
-    }
+    if (node instanceof Uint8Array) return attach(BYTES, node);
     if (Array.isArray(node)) return node.map((item) => visit(item, depth + 1) ?? null);
     return visitObject(node, depth);
+  }
+
+  function attach(mark: string, bytes: Uint8Array): unknown {
+    const reference = { [mark]: [attachmentBytes, bytes.byteLength] };
+    attachments.push(bytes);
+    attachmentBytes += bytes.byteLength;
+    return reference;
   }
 
   function visitObject(node: object, depth: number): unknown {
@@ -55,13 +63,16 @@ export function pack(value: unknown): Packed {
     }
     const out = Object.create(null) as Record<string, unknown>;
     for (const [key, item] of Object.entries(node)) out[key] = visit(item, depth + 1);
-    return Object.hasOwn(out, BYTES) || Object.hasOwn(out, ESCAPED) ? { [ESCAPED]: out } : out;
+    return MARKS.some((mark) => Object.hasOwn(out, mark)) ? { [ESCAPED]: out } : out;
   }
 
   return { json: JSON.stringify(visit(value, 0) ?? null), attachments, attachmentBytes };
 }
 
-/** The reverse of `pack`. Throws ChannelError GARBAGE for text or references that `pack` cannot have made. */
+/**
+ * The reverse of `pack`. Never copies more out of the attachments than they hold, however often they are referred to.
+ * Throws ChannelError GARBAGE for text or references that `pack` cannot have made.
+ */
 export function unpack(json: string, attachments: Buffer): unknown {
   let value: unknown;
   try {
@@ -69,7 +80,7 @@ export function unpack(json: string, attachments: Buffer): unknown {
   } catch {
     throw new ChannelError('GARBAGE', 'a message is not JSON');
   }
-  return restore(value, attachments, 0);
+  return restore(value, new Attachments(attachments), 0);
 }
 
 /**
@@ -77,13 +88,43 @@ export function unpack(json: string, attachments: Buffer): unknown {
  * a task whose reason holds one. JSON.stringify escapes such halves and nothing else of that range, so they are found here.
  */
 function wellFormed(json: string): string {
-  if (!json.includes('\\ud')) return json;
-  return json.replace(/\\(?:u(d[89a-f][0-9a-f]{2})|.)/g, (whole, half?: string) =>
-    half === undefined ? whole : '\ufffd',
-  );
+  if (!/\\u[dD]/.test(json)) return json;
+  return json.replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/gi, '$1\ufffd');
 }
 
-function restore(node: unknown, attachments: Buffer, depth: number): unknown {
+/** The bytes beside a text, handed out at most once over. */
+class Attachments {
+  readonly #bytes: Buffer;
+  #left: number;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+    this.#left = bytes.length;
+  }
+
+  /** A copy, since a view would keep the whole frame in memory for as long as a small meta lives. */
+  bytes(reference: unknown): Buffer {
+    const { offset, length } = this.#range(reference);
+    return Buffer.from(this.#bytes.subarray(offset, offset + length));
+  }
+
+  text(reference: unknown): string {
+    const { offset, length } = this.#range(reference);
+    return this.#bytes.toString('utf8', offset, offset + length);
+  }
+
+  #range(reference: unknown): { offset: number; length: number } {
+    const [offset, length] = Array.isArray(reference) ? (reference as unknown[]) : [];
+    if (!isIndex(offset) || !isIndex(length) || offset + length > this.#bytes.length) {
+      throw new ChannelError('GARBAGE', 'a message refers to bytes that it does not carry');
+    }
+    this.#left -= length;
+    if (this.#left < 0) throw new ChannelError('GARBAGE', 'a message refers to its bytes more than once');
+    return { offset, length };
+  }
+}
+
+function restore(node: unknown, attachments: Attachments, depth: number): unknown {
   if (typeof node !== 'object' || node === null) return node;
   if (depth > MAX_DEPTH * 2) throw new ChannelError('GARBAGE', 'a message is nested too deeply');
   if (Array.isArray(node)) {
@@ -94,7 +135,8 @@ function restore(node: unknown, attachments: Buffer, depth: number): unknown {
     return node;
   }
   const record = node as Record<string, unknown>;
-  if (Object.hasOwn(record, BYTES)) return bytesOf(record[BYTES], attachments);
+  if (Object.hasOwn(record, BYTES)) return attachments.bytes(record[BYTES]);
+  if (Object.hasOwn(record, TEXT)) return attachments.text(record[TEXT]);
   if (Object.hasOwn(record, ESCAPED)) {
     const inner = record[ESCAPED];
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) {
@@ -106,21 +148,12 @@ function restore(node: unknown, attachments: Buffer, depth: number): unknown {
 }
 
 /** In place: an own key such as `__proto__`, which JSON.parse makes, stays an own key. */
-function restoreFields(record: Record<string, unknown>, attachments: Buffer, depth: number): unknown {
+function restoreFields(record: Record<string, unknown>, attachments: Attachments, depth: number): unknown {
   for (const key of Object.keys(record)) {
     const item = record[key];
     if (typeof item === 'object' && item !== null) record[key] = restore(item, attachments, depth + 1);
   }
   return record;
-}
-
-/** A copy, since a view would keep the whole frame in memory for as long as a small meta lives. */
-function bytesOf(reference: unknown, attachments: Buffer): Buffer {
-  const [offset, length] = Array.isArray(reference) ? (reference as unknown[]) : [];
-  if (!isIndex(offset) || !isIndex(length) || offset + length > attachments.length) {
-    throw new ChannelError('GARBAGE', 'a message refers to bytes that it does not carry');
-  }
-  return Buffer.from(attachments.subarray(offset, offset + length));
 }
 
 function isIndex(value: unknown): value is number {

@@ -1,8 +1,10 @@
 import type { Duplex } from 'node:stream';
 import { HostError, isErrorCode, messageOf } from '../../errors/index.js';
+import { cutText } from '../../lib/text.js';
 import type { PluginFailure, PluginMethods } from '../../model/plugin-call.js';
 import { Channel } from '../channel/channel.js';
 import { ChannelError } from '../channel/channel-error.js';
+import { CHILD_BOUNDS } from '../channel/frame-bounds.js';
 import type { ChildMessage, HostMessage, LoadFailure } from '../channel/messages.js';
 import type { DataOptions } from '../data-options.js';
 import type { DataKit } from './data-kit.js';
@@ -51,6 +53,7 @@ export class ChildHost {
       maxInBytes: options.maxInBytes,
       maxOutBytes: options.maxOutBytes,
       highWaterBytes: options.highWaterBytes,
+      outBounds: CHILD_BOUNDS,
       onMessage: (message) => this.#receive(message as HostMessage),
       onClose: () => options.onGone(),
     });
@@ -171,11 +174,24 @@ export class ChildHost {
     this.#send({ t: 'closed' });
   }
 
+  /** A line that is too large goes without its fields, and cut where that is not enough. */
+  #log(line: LogMessage): void {
+    const bare = { ...line, fields: { leftOut: 'the fields of this line are too large' } };
+    for (const form of [line, bare, { ...bare, msg: cutText(line.msg, 2_048) }]) {
+      try {
+        this.#send(form);
+        return;
+      } catch (error) {
+        if (!tooLarge(error)) throw error;
+      }
+    }
+  }
+
   /** Lines are dropped while the daemon does not keep up; answers are not. */
   #sink(p: number): TelemetrySink {
     return {
       log: (level, msg, fields) => {
-        if (this.#channel.writable) this.#send({ t: 'log', p, level, msg, fields });
+        if (this.#channel.writable) this.#log({ t: 'log', p, level, msg, fields });
       },
       metric: (kind, name, values) => {
         if (this.#channel.writable) this.#send({ t: 'metric', p, kind, name, values });
@@ -183,6 +199,8 @@ export class ChildHost {
     };
   }
 }
+
+type LogMessage = Extract<ChildMessage, { t: 'log' }>;
 
 type BatchAnswer = PluginMethods['getMany']['answer'];
 

@@ -15,7 +15,7 @@ import { type LoadedPlugin, METHODS } from './methods.js';
 import { bounded } from './plain-fields.js';
 import { Redactor } from './redactor.js';
 import { checkSettings } from './settings.js';
-import { ChildLogger, ChildMetrics, type TelemetrySink } from './telemetry.js';
+import { ChildLogger, ChildMetrics, PerSecond, type TelemetrySink } from './telemetry.js';
 
 export interface LoadOptions {
   readonly pluginId: string;
@@ -27,6 +27,7 @@ export interface LoadOptions {
 }
 
 const MAX_STACK = 8_192;
+const TRACES_PER_SECOND = 100;
 /** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
 const MAX_READ = 256 * 1024;
 
@@ -41,6 +42,7 @@ export class PluginRuntime {
   readonly redactor: Redactor;
   #definition: PluginDefinition<unknown, unknown, unknown> | undefined;
   #label = '';
+  readonly #traces = new PerSecond(TRACES_PER_SECOND);
   #loaded: { plugin: LoadedPlugin['plugin']; kit: DataKit; logger: ChildLogger; metrics: ChildMetrics } | undefined;
 
   constructor(sink: TelemetrySink, redactor = new Redactor()) {
@@ -104,8 +106,9 @@ export class PluginRuntime {
     return new HostError('PLUGIN_LOAD_FAILED', `${this.#label}: load() threw: ${message}`);
   }
 
-  /** Logs a stack trace, so that the author finds the line. */
+  /** Logs a stack trace, so that the author finds the line; a hundred of them a second tell enough. */
   logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
+    if (!this.#traces.take()) return;
     const stack = this.redactor.redact(cutText(stackOf(thrown), MAX_READ));
     this.#sink.log('error', what, { ...fields, stack: bounded(stack, MAX_STACK) });
   }

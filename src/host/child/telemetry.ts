@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../lib/json.js';
 import type { PluginLogger, PluginMetrics } from '../../plugin-api/contexts.js';
+import { MAX_METRICS, MAX_OBSERVATIONS } from '../limits.js';
 import type { LogLevel } from '../types.js';
 import { bounded, plainFields } from './plain-fields.js';
 import type { Redactor } from './redactor.js';
@@ -11,10 +12,30 @@ export interface TelemetrySink {
 }
 
 const MAX_MESSAGE = 8_192;
-const MAX_METRICS = 50;
-const MAX_OBSERVATIONS = 1_000;
 const METRIC_NAME = /^[a-z][a-z0-9_]{0,63}$/;
 const SECOND_MS = 1_000;
+/** Bound while it is the platform's own: plugins put clocks of their own in its place. */
+const monotonicMs = performance.now.bind(performance);
+
+/** So many of something a second. */
+export class PerSecond {
+  readonly #most: number;
+  #since = monotonicMs();
+  #used = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  take(): boolean {
+    const now = monotonicMs();
+    if (now - this.#since >= SECOND_MS) {
+      this.#since = now;
+      this.#used = 0;
+    }
+    return this.#used++ < this.#most;
+  }
+}
 
 /** Log lines of one plugin, limited a second; what is dropped is counted and said in the next second. */
 export class ChildLogger implements PluginLogger {
@@ -26,7 +47,7 @@ export class ChildLogger implements PluginLogger {
   #sent = 0;
   #dropped = 0;
 
-  constructor(sink: TelemetrySink, redactor: Redactor, perSecond: number, now: () => number = Date.now) {
+  constructor(sink: TelemetrySink, redactor: Redactor, perSecond: number, now: () => number = monotonicMs) {
     this.#sink = sink;
     this.#redactor = redactor;
     this.#perSecond = perSecond;

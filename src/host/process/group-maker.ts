@@ -2,6 +2,7 @@ import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import type { Candidate } from '../candidate.js';
 import type { DataOptions } from '../data-options.js';
+import { MEASUREMENTS_PER_SECOND } from '../limits.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import type { HostEvents, HostLimits } from '../types.js';
 import { Group, Member } from './group.js';
@@ -69,6 +70,7 @@ export class GroupMaker {
       clock,
       // Each plugin has its own bound within the process; as much again is left for stack traces of what they throw.
       channelLinesPerSecond: 2 * members.length * limits.logLinesPerSecond,
+      measurementsPerSecond: members.length * MEASUREMENTS_PER_SECOND,
       onLog: (p, event) => events.log({ pluginId: nameOf(name, members, p), ...event }),
       onMetric: (p, event) => events.metric({ pluginId: nameOf(name, members, p), ...event }),
     });

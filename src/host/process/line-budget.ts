@@ -5,14 +5,17 @@ const SECOND_MS = 1_000;
 export interface LineBudgetOptions {
   readonly clock: Clock;
   readonly linesPerSecond: number;
+  /** Default: no such bound. */
+  readonly bytesPerSecond?: number;
   /** Told at the end of a second how many lines were left out in it, if any. */
   readonly onDropped: (lines: number) => void;
 }
 
-/** So many log lines a second and no more. */
+/** So many log lines, and bytes of them, a second and no more. */
 export class LineBudget {
   readonly #options: LineBudgetOptions;
   #used = 0;
+  #bytes = 0;
   #dropped = 0;
   #window: Timer | undefined;
 
@@ -20,11 +23,13 @@ export class LineBudget {
     this.#options = options;
   }
 
-  /** Whether one more line may go now; counts it either way. */
-  take(): boolean {
+  /** Whether one more line, of so many bytes, may go now; counts it either way. */
+  take(bytes = 0): boolean {
     this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.end());
-    if (this.#used < this.#options.linesPerSecond) {
+    const { linesPerSecond, bytesPerSecond = Number.POSITIVE_INFINITY } = this.#options;
+    if (this.#used < linesPerSecond && this.#bytes + bytes <= bytesPerSecond) {
       this.#used++;
+      this.#bytes += bytes;
       return true;
     }
     this.#dropped++;
@@ -37,6 +42,7 @@ export class LineBudget {
     this.#window = undefined;
     const dropped = this.#dropped;
     this.#used = 0;
+    this.#bytes = 0;
     this.#dropped = 0;
     if (dropped > 0) this.#options.onDropped(dropped);
   }

@@ -4,6 +4,7 @@ import { createDeferred } from '../../lib/deferred.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import { Channel } from '../channel/channel.js';
 import { ChannelError } from '../channel/channel-error.js';
+import { CHILD_BOUNDS } from '../channel/frame-bounds.js';
 import {
   type ChildMessage,
   type DefinitionFacts,
@@ -13,6 +14,7 @@ import {
 } from '../channel/messages.js';
 import type { CallOptions, HostLimits, LogLevel, PluginLogEvent, PluginMetricEvent } from '../types.js';
 import { CallTable } from './call-table.js';
+import { FrameLedger } from './frame-ledger.js';
 import { HealthWatch } from './health-watch.js';
 import { type Launched, type LaunchOptions, launch } from './launcher.js';
 import { LineBudget } from './line-budget.js';
@@ -26,6 +28,8 @@ export interface PluginProcessOptions {
   readonly clock: Clock;
   /** Log lines a second that may come over the channel. The process bounds them itself; this is for one that does not. */
   readonly channelLinesPerSecond: number;
+  /** Measurements a second that its plugins can make at most. */
+  readonly measurementsPerSecond: number;
   /** A line of plugin number `p`; undefined where the process as a whole speaks. */
   readonly onLog: (p: number | undefined, event: Omit<PluginLogEvent, 'pluginId'>) => void;
   readonly onMetric: (p: number, event: Omit<PluginMetricEvent, 'pluginId'>) => void;
@@ -33,6 +37,10 @@ export interface PluginProcessOptions {
 
 /** How long the last words of an ended process are awaited. */
 const LAST_WORDS_MS = 1_000;
+/** A flood of lines is one above this in any case, however few are let through. */
+const MIN_LINES = 500;
+/** Of lines that are let through: each is searched for secrets and written. */
+const LOG_BYTES_PER_SECOND = 2 * 1024 * 1024;
 
 /**
  * One run of one plugin process (or worker thread), from its start to its end.
@@ -49,6 +57,7 @@ export class PluginProcess {
   readonly #stderr: OutputLines;
   readonly #steps: LoadSteps;
   readonly #lines: LineBudget;
+  readonly #ledger: FrameLedger;
   readonly #ended = createDeferred<string>();
   readonly #closed = createDeferred<void>();
   #verdict: string | undefined;
@@ -63,7 +72,9 @@ export class PluginProcess {
       maxInBytes: limits.maxAnswerBytes,
       maxOutBytes: limits.maxRequestBytes,
       highWaterBytes: limits.highWaterBytes,
-      onMessage: (message) => this.#receive(parseChildMessage(message)),
+      inBounds: CHILD_BOUNDS,
+      inRate: { clock, bytesPerSecond: limits.answerBytesPerSecond, valuesPerSecond: limits.answerValuesPerSecond },
+      onMessage: (message, bytes) => this.#receive(parseChildMessage(message), bytes),
       onClose: (error) => this.#onChannelClose(error),
     });
     this.#steps = new LoadSteps({
@@ -72,9 +83,15 @@ export class PluginProcess {
       send: (message) => this.#send(message),
       kill: (why) => this.kill(why),
     });
+    this.#ledger = new FrameLedger({
+      clock,
+      linesPerSecond: Math.max(MIN_LINES, options.channelLinesPerSecond),
+      measurementsPerSecond: options.measurementsPerSecond,
+    });
     this.#lines = new LineBudget({
       clock,
       linesPerSecond: options.channelLinesPerSecond,
+      bytesPerSecond: LOG_BYTES_PER_SECOND,
       onDropped: (lines) => this.#dropped('its channel', lines),
     });
     this.#captureLines('stdout', 'info');
@@ -148,9 +165,11 @@ export class PluginProcess {
       return failed('not_admitted', 'PLUGIN_CHANNEL_OVERLOADED', `${method}: ${queued} bytes wait to be sent already`);
     }
     try {
-      return await this.#calls.add(method, args, left, signal, (id) =>
-        this.#channel.send({ t: 'call', p, id, m: method, a: args, left }),
-      );
+      return await this.#calls.add(method, args, left, signal, (id) => {
+        const message: HostMessage = { t: 'call', p, id, m: method, a: args, left };
+        this.#channel.send(message);
+        this.#ledger.sent(message);
+      });
     } catch (error) {
       const tooLarge = error instanceof ChannelError && error.code === 'TOO_LARGE';
       return failed('not_admitted', tooLarge ? 'REQUEST_TOO_LARGE' : 'INTERNAL', `${method}: ${messageOf(error)}`);
@@ -187,10 +206,13 @@ export class PluginProcess {
   }
 
   #send(message: HostMessage): void {
-    if (!this.#channel.closed) this.#channel.send(message);
+    if (this.#channel.closed) return;
+    this.#ledger.sent(message);
+    this.#channel.send(message);
   }
 
-  #receive(message: ChildMessage): void {
+  #receive(message: ChildMessage, bytes: number): void {
+    this.#ledger.received(message);
     switch (message.t) {
       case 'ready':
       case 'imported':
@@ -206,7 +228,7 @@ export class PluginProcess {
         return;
       case 'log': {
         const { level, msg, fields } = message;
-        if (this.#lines.take()) this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
+        if (this.#lines.take(bytes)) this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
         return;
       }
       case 'metric':
