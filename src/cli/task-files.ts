@@ -98,10 +98,25 @@ async function readSource(file: string, { cwd, stdin }: FileIo, what: string): P
   } catch (error) {
     throw new CliError(2, `${file} cannot be read: ${messageOf(error)}`, { cause: error });
   }
-  return PROTOBUF.has(extension) ? { bytes } : { value: parseYaml(bytes.toString('utf8'), file) };
+  if (PROTOBUF.has(extension)) return { bytes };
+  const text = bytes.toString('utf8');
+  return { value: extension === '.json' ? parseJson(text, file) : parseYaml(text, file) };
 }
 
-/** JSON is YAML. Whole numbers beyond ±2^53 are kept exactly, as bigint. */
+/** JSON and nothing else; YAML would take half a file for something it is not. Whole numbers are kept exactly here too. */
+function parseJson(text: string, where: string): unknown {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    const position = /position (\d+)/.exec(messageOf(error))?.[1];
+    const before = text.slice(0, position === undefined ? text.length : Number(position)).split('\n');
+    const at = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+    throw new CliError(2, `${where} is no valid JSON at ${at}: ${messageOf(error)}`, { cause: error });
+  }
+  return parseYaml(text, where);
+}
+
+/** Whole numbers beyond ±2^53 are kept exactly, as bigint. */
 function parseYaml(text: string, where: string): unknown {
   const document = parseDocument(text, { intAsBigInt: true });
   const flaw = document.errors[0] ?? document.warnings[0];

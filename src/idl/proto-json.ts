@@ -9,7 +9,7 @@ import { structFromJson, valueFromJson } from './struct.js';
 /**
  * From the JSON form of a message (https://protobuf.dev/programming-guides/json/) to what the strict encoder takes:
  * field names in camelCase or as in the .proto file, bytes in base64, durations as `1.5s`, timestamps in RFC 3339,
- * Struct and Value as plain JSON. A Uint8Array stands for an encoded message, or for bytes.
+ * Struct and Value as plain JSON, wrappers as their value. A Uint8Array stands for an encoded message, or for bytes.
  */
 
 function wrong(path: string, expected: string, seen: unknown): HostError {
@@ -41,7 +41,31 @@ const WELL_KNOWN: Readonly<Record<string, (json: JsonValue, path: string) => Mes
   '.google.protobuf.ListValue': (json, path) => ({ values: arrayAt(json, path).map((item) => valueFromJson(item)) }),
   '.google.protobuf.Duration': durationFrom,
   '.google.protobuf.Timestamp': timestampFrom,
+  ...Object.fromEntries(
+    [
+      ['BoolValue', 'bool'],
+      ['StringValue', 'string'],
+      ['BytesValue', 'bytes'],
+      ['Int32Value', 'int32'],
+      ['Int64Value', 'int64'],
+      ['UInt32Value', 'uint32'],
+      ['UInt64Value', 'uint64'],
+      ['FloatValue', 'float'],
+      ['DoubleValue', 'double'],
+    ].map(([name, type = '']) => [`.google.protobuf.${name}`, wrapperFrom(type)]),
+  ),
 };
+
+/** A wrapper is printed as its value alone; the form with a `value` field, which older tools print, is taken too. */
+function wrapperFrom(type: string): (json: JsonValue, path: string) => Message {
+  return (json, path) => {
+    const inner =
+      typeof json === 'object' && json !== null && !Array.isArray(json) && Object.hasOwn(json, 'value')
+        ? json.value
+        : json;
+    return { value: scalarFrom(type, inner, path) };
+  };
+}
 
 function objectAt(json: unknown, path: string): JsonObject {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw wrong(path, 'an object', json);
@@ -66,17 +90,17 @@ function fieldNamed(type: protobuf.Type, name: string, path: string): protobuf.F
   });
 }
 
-function scalarFrom(field: protobuf.Field, json: unknown, path: string): unknown {
-  if (field.type === 'bytes') {
+function scalarFrom(type: string, json: unknown, path: string): unknown {
+  if (type === 'bytes') {
     if (json instanceof Uint8Array) return json;
     if (typeof json !== 'string' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(json)) throw wrong(path, 'bytes in base64', json);
     return Buffer.from(json, 'base64');
   }
-  if (field.type === 'float' || field.type === 'double') {
+  if (type === 'float' || type === 'double') {
     if (typeof json === 'string' && /^(NaN|-?Infinity|-?\d+(\.\d+)?([eE][+-]?\d+)?)$/.test(json)) return Number(json);
   }
   // 32-bit numbers may come as text, as 64-bit ones do.
-  if (/^(u?int|s?fixed|sint)32$/.test(field.type) && typeof json === 'string' && /^-?\d+$/.test(json)) {
+  if (/^(u?int|s?fixed|sint)32$/.test(type) && typeof json === 'string' && /^-?\d+$/.test(json)) {
     return Number(json);
   }
   return json;
@@ -86,7 +110,7 @@ function oneFrom(field: protobuf.Field, json: JsonValue, path: string): unknown 
   const resolved = field.resolvedType;
   if (resolved instanceof pb.Type) return messageFromJson(resolved, json, path);
   if (resolved instanceof pb.Enum) return json === null && resolved.name === 'NullValue' ? 0 : json;
-  return scalarFrom(field, json, path);
+  return scalarFrom(field.type, json, path);
 }
 
 /** Throws REQUEST_FIELD_INVALID with the path of the field; wrong scalar types are left to the encoder. */

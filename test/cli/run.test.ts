@@ -191,12 +191,16 @@ describe('plugin-host run', () => {
     writeFileSync(path.join(cwd, 'broken.yaml'), 'type: [');
     writeFileSync(path.join(cwd, 'typo.yaml'), 'typ: sleep');
     writeFileSync(path.join(cwd, 'list.yaml'), '[1, 2]');
+    writeFileSync(path.join(cwd, 'yaml.json'), '{\n  type: sleep\n}');
+    writeFileSync(path.join(cwd, 'cut.json'), '{"type": "sleep",');
     writeFileSync(path.join(cwd, 'twice.json'), '{"n": 1, "n": 2}');
     const cases: [string[], RegExp][] = [
       [['gone.json'], /gone\.json cannot be read: ENOENT/],
       [['task.txt'], /extension "\.txt"/],
       [['broken.pb'], /REQUEST_UNDECODABLE: broken\.pb: /],
       [['broken.yaml'], /broken\.yaml: /],
+      [['yaml.json'], /yaml\.json is no valid JSON at line 2, column 3: /],
+      [['cut.json'], /cut\.json is no valid JSON at line 1, column 1\d: /],
       [['typo.yaml'], /REQUEST_FIELD_INVALID: typo\.yaml: .*typ/],
       [['list.yaml'], /list\.yaml: /],
       [['task.json', '--inputs', 'list.yaml'], /expected an object of inputs/],

@@ -49,6 +49,15 @@ test('literals in JSON form: 64-bit integers as text, bytes in base64, times and
   assert.deepEqual(structToJson(map.s.scalar.generic), { x: 1 });
 });
 
+test('a wrapper is its value alone, as protobuf prints it, or stands in a field named value', () => {
+  for (const json of [false, { value: false }]) {
+    const decoded = template.decode(template.encodeJson({ type: 'demo', metadata: { generatesDeck: json } }));
+    assert.deepEqual(decoded.metadata.generatesDeck, { value: false });
+  }
+  const wrong = { type: 'demo', metadata: { generatesDeck: 'no' } };
+  assert.throws(() => template.encodeJson(wrong), /generatesDeck/);
+});
+
 test('wrong forms are refused with the path of the field', () => {
   const cases: [unknown, RegExp][] = [
     [{ typ: 'x' }, /TaskTemplate has no field typ; it has id, type/],
