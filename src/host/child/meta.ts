@@ -3,8 +3,7 @@ import type { JsonValue } from '../../lib/json.js';
 import { META_MAX_BYTES } from '../../model/handle.js';
 import type { MetaCodec } from '../../plugin-api/plugin.js';
 import { InvalidAnswer } from './invalid-answer.js';
-
-const MAX_DEPTH = 100;
+import { jsonLoss } from './json-loss.js';
 
 /**
  * The resource meta as the bytes that travel in the handle, after the round trip was checked: the process that reads
@@ -39,7 +38,7 @@ function encodeJson(meta: unknown): Buffer {
   }
   if (text === undefined)
     throw invalid(`it is ${meta === undefined ? 'missing' : `a ${typeof meta}`}, which JSON does not know`);
-  const lost = difference(meta, JSON.parse(text) as JsonValue, 'resourceMeta', 0);
+  const lost = jsonLoss(meta, JSON.parse(text) as JsonValue, 'resourceMeta');
   if (lost !== undefined) throw invalid(`${lost} does not survive JSON; use plain data or give the plugin a metaCodec`);
   return Buffer.from(text, 'utf8');
 }
@@ -59,34 +58,6 @@ function encodeWith(codec: MetaCodec<unknown>, meta: unknown): Buffer {
     throw invalid('metaCodec gives other bytes after decoding and encoding again');
   }
   return bytes;
-}
-
-/** The path of the first value that JSON changes. A key with value undefined is the same as no key. */
-function difference(before: unknown, after: unknown, path: string, depth: number): string | undefined {
-  if (depth > MAX_DEPTH) return `${path} (nested deeper than ${MAX_DEPTH})`;
-  if (typeof before !== 'object' || before === null) {
-    return before === after || (before === 0 && after === 0) ? undefined : path;
-  }
-  if (typeof after !== 'object' || after === null) return path;
-  if (Array.isArray(before)) {
-    if (!Array.isArray(after) || before.length !== after.length) return path;
-    return firstOf(before.keys(), (i) => difference(before[i], after[i], `${path}[${i}]`, depth + 1));
-  }
-  const prototype: unknown = Object.getPrototypeOf(before);
-  if (prototype !== Object.prototype && prototype !== null) return path;
-  const left = before as Record<string, unknown>;
-  const right = after as Record<string, unknown>;
-  return firstOf(Object.keys(left), (key) =>
-    left[key] === undefined ? undefined : difference(left[key], right[key], `${path}.${key}`, depth + 1),
-  );
-}
-
-function firstOf<T>(items: Iterable<T>, find: (item: T) => string | undefined): string | undefined {
-  for (const item of items) {
-    const found = find(item);
-    if (found !== undefined) return found;
-  }
-  return undefined;
 }
 
 function invalid(why: string): InvalidAnswer {

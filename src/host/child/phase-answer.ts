@@ -11,6 +11,7 @@ import {
 } from '../../plugin-api/phase.js';
 import { show } from '../load/definition.js';
 import { InvalidAnswer } from './invalid-answer.js';
+import { jsonLoss } from './json-loss.js';
 import { bounded } from './plain-fields.js';
 
 export interface PhaseAnswerContext {
@@ -216,6 +217,8 @@ class Check {
     }
     this.#bound(text, field, MAX_CUSTOM_INFO);
     const plain = this.object(JSON.parse(text) as JsonValue, field) as JsonObject;
+    const lost = jsonLoss(value, plain, field);
+    if (lost !== undefined) throw new InvalidAnswer(`${this.method}(): ${lost} does not survive JSON; use plain data`);
     if (isDeeper(plain, MAX_CUSTOM_DEPTH)) {
       throw new InvalidAnswer(`${this.method}(): ${field} is nested deeper than ${MAX_CUSTOM_DEPTH} levels`);
     }

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { encodeMeta } from '../../src/host/child/meta.js';
+import { toPhaseState } from '../../src/host/child/phase-answer.js';
+
+const context = {
+  method: 'get',
+  outputsWritten: false,
+  encodeOutputs: () => Buffer.alloc(0),
+  redact: (text: string) => text,
+};
+
+const LOST: Record<string, unknown> = {
+  'beyond 2^53': Number('9007199254740993'),
+  'far beyond': -1e20,
+  'not a number': Number.NaN,
+  infinite: Number.POSITIVE_INFINITY,
+  bigint: 1n,
+  date: new Date(0),
+  map: new Map([[1, 2]]),
+  hole: Array(2),
+  'undefined in a list': [undefined],
+  'a toJSON of its own': { toJSON: () => 'something else' },
+};
+
+test('what JSON would change is refused in metas and custom info, with its path', () => {
+  for (const [what, value] of Object.entries(LOST)) {
+    assert.throws(() => encodeMeta({ a: [{ b: value }] }, undefined), { code: 'RESOURCE_META_INVALID' }, what);
+    const info = { phase: 'RUNNING', customInfo: { a: [{ b: value }] } };
+    assert.throws(() => toPhaseState(info, context), { name: 'InvalidAnswer' }, what);
+  }
+  assert.throws(() => encodeMeta({ a: [{ id: 2 ** 53 }] }, undefined), /resourceMeta\.a\[0\]\.id .*keep it as a text/);
+});
+
+test('what JSON carries is taken as it is, own keys of odd names too', () => {
+  const plain = JSON.parse('{"__proto__":{"a":1},"constructor":2,"n":9007199254740991,"f":1.5,"t":"\ud83d\ude00"}');
+  assert.deepEqual(JSON.parse(encodeMeta(plain, undefined).toString()), plain);
+  assert.deepEqual(toPhaseState({ phase: 'RUNNING', customInfo: plain }, context).customInfo, plain);
+});
