@@ -10,12 +10,14 @@ export interface RestFault {
 export interface RestFailure {
   /** What was asked, such as `submit job`. */
   readonly what: string;
-  /** Whether a task's own request was sent. A refusal of anything else blames no task. */
-  readonly submits: boolean;
+  /** What the request was about. Only a submission can be refused for good, only a single job be unknown. */
+  readonly about: 'submission' | 'job' | 'list';
   readonly status: number;
   readonly retryAfter: string | null;
+  /** The answer's own `Date`: a date in Retry-After is by that clock. */
+  readonly date: string | null;
   readonly faults: readonly RestFault[];
-  /** The start of a body that is not JSON. */
+  /** The start of the body. */
   readonly text: string;
 }
 
@@ -47,12 +49,32 @@ export function maybeUnauthorized(failure: RestFailure): boolean {
   );
 }
 
-/** Retry-After in milliseconds: seconds or a date (RFC 9110 section 10.2.3); undefined where it says nothing usable. */
-export function retryAfterMs(header: string | null, nowMs: number): number | undefined {
-  if (header === null) return undefined;
-  if (/^\s*\d{1,9}\s*$/.test(header)) return Number(header) * 1000;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs);
+const DATE_FORMS = [
+  // Sun, 06 Nov 1994 08:49:37 GMT
+  /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/,
+  // Sunday, 06-Nov-94 08:49:37 GMT
+  /^[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT$/,
+  // Sun Nov  6 08:49:37 1994, which is GMT as well
+  /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/,
+] as const;
+
+/** A date in one of the three forms of HTTP (RFC 9110 section 5.6.7); Date.parse alone takes nearly anything for one. */
+function httpDateMs(text: string): number | undefined {
+  if (!DATE_FORMS.some((form) => form.test(text))) return undefined;
+  const ms = Date.parse(text.endsWith('GMT') ? text : `${text} GMT`);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+/**
+ * Retry-After in milliseconds: seconds or a date (RFC 9110 section 10.2.3); undefined where it says nothing usable. A date
+ * is the server's, so it is set against the `date` of the same answer where there is one.
+ */
+export function retryAfterMs(header: string | null, nowMs: number, date: string | null = null): number | undefined {
+  const text = header?.trim() ?? '';
+  if (/^\d{1,9}(\.\d{1,9})?$/.test(text)) return Math.ceil(Number(text) * 1000);
+  const at = httpDateMs(text);
+  if (at === undefined) return undefined;
+  return Math.max(0, at - ((date === null ? undefined : httpDateMs(date.trim())) ?? nowMs));
 }
 
 function describe(failure: RestFailure): string {
@@ -66,20 +88,23 @@ function describe(failure: RestFailure): string {
 /**
  * The error of the plugin contract for an answer of slurmrestd. The HTTP status says little (22.05 answers 500 for an
  * unknown job, an unknown partition, a refused token and an absent controller alike), so Slurm's own number decides
- * first. Only a submission can be refused for good: one refused list would end every task of the cluster.
+ * first. Only a submission can be refused for good: one refused list would end every task of the cluster. And only Slurm
+ * refuses: an answer without its numbers is of something in between (a proxy, a login page), which blames no task.
  */
 export function classify(failure: RestFailure, nowMs: number): PluginError {
   const message = describe(failure);
-  const wait = retryAfterMs(failure.retryAfter, nowMs);
-  if (failure.status === 429 || (failure.status === 503 && wait !== undefined)) {
+  const codes = failure.faults.map((fault) => fault.code).filter((code) => code !== undefined);
+  const wait = retryAfterMs(failure.retryAfter, nowMs, failure.date);
+  const asksToWait = wait !== undefined && (failure.status === 503 || (failure.status === 403 && codes.length === 0));
+  if (failure.status === 429 || asksToWait) {
     return new ThrottledError(message, wait === undefined ? {} : { retryAfterMs: wait });
   }
-  const codes = failure.faults.map((fault) => fault.code).filter((code) => code !== undefined);
-  if (codes.includes(INVALID_JOB_ID)) return new NotFoundError(message);
+  if (failure.about === 'job' && codes.includes(INVALID_JOB_ID)) return new NotFoundError(message);
   if (maybeUnauthorized(failure)) return new TransientError(message, { code: 'SlurmUnavailable' });
+  const submits = failure.about === 'submission';
   const refusal = codes.find((code) => code >= 2000 && code < 3000);
   if (refusal !== undefined) {
-    return PASSING.has(refusal) || !failure.submits
+    return PASSING.has(refusal) || !submits
       ? new TransientError(message, { code: `Slurm${refusal}` })
       : new PermanentError(message, { code: `Slurm${refusal}`, faultKind: 'USER' });
   }
@@ -87,14 +112,15 @@ export function classify(failure: RestFailure, nowMs: number): PluginError {
     // an unknown job has a number of its own; this is a wrong address, which an operator mends
     return new TransientError(`${message}; is the url and apiVersion of the cluster right?`, { code: 'SlurmAddress' });
   }
-  if (failure.submits && failure.status >= 400 && failure.status < 500 && failure.status !== 408) {
+  const isOfSlurm = codes.some((code) => code > 0);
+  if (submits && isOfSlurm && failure.status >= 400 && failure.status < 500 && failure.status !== 408) {
     return new PermanentError(message, { code: 'SlurmRefused', faultKind: 'USER' });
   }
   return new TransientError(message, { code: 'SlurmUnavailable' });
 }
 
-/** For a list of what may be gone. */
-export function noneIfNotFound(error: unknown): [] {
-  if (error instanceof NotFoundError) return [];
+/** For a read of what may be gone. */
+export function noneIfNotFound(error: unknown): { readonly jobs: readonly []; readonly unread: readonly [] } {
+  if (error instanceof NotFoundError) return { jobs: [], unread: [] };
   throw error;
 }

@@ -1,7 +1,4 @@
 import { isPluginError } from 'webapi-plugin-host';
-import { leaderOf, type SlurmJob } from './jobs.js';
-import type { SlurmMeta } from './meta.js';
-import { isLive, ruleFor } from './states.js';
 
 /** How long a submission that was given up may still turn into a job: a busy controller answers after minutes. */
 const MAY_ARRIVE_MS = 15 * 60_000;
@@ -16,6 +13,7 @@ export const STRAYS_TIMEOUT_MS = 5_000;
 export class LateSubmissions {
   readonly #untilMs = new Map<string, number>();
 
+  /** @param now a monotonic clock, in milliseconds */
   constructor(private readonly now: () => number) {}
 
   note(key: string): void {
@@ -37,16 +35,4 @@ export class LateSubmissions {
 /** Whether Slurm said that it made no job, so that none can arrive late. */
 export function isRefusal(error: unknown): boolean {
   return isPluginError(error) && (error.kind === 'permanent' || error.kind === 'throttled');
-}
-
-/** The live jobs of a task's key that are not the task's own; told by the key and by the log's path, which both are ours. */
-export function straysOf(jobs: readonly SlurmJob[], key: string, meta: SlurmMeta): number[] {
-  const strays = jobs.filter(
-    (job) =>
-      job.comment === key &&
-      job.standardOutput.startsWith(meta.stem) &&
-      leaderOf(job) !== meta.jobId &&
-      isLive(ruleFor(job, [])),
-  );
-  return [...new Set(strays.map(leaderOf))];
 }

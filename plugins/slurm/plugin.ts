@@ -11,24 +11,33 @@ import {
   type ResourceContext,
   type Settled,
   type SetupContext,
+  TransientError,
 } from 'webapi-plugin-host';
+import { type PluginClock, SYSTEM_CLOCK } from './clock.js';
 import { parseCustom } from './custom.js';
 import { noneIfNotFound } from './faults.js';
 import { JobLookup } from './job-lookup.js';
-import { groupBy, leaderOf, type SlurmJob } from './jobs.js';
-import { isRefusal, LateSubmissions, STRAYS_TIMEOUT_MS, straysOf } from './late-submissions.js';
+import { groupBy, type JobList, leaderOf, type SlurmJob } from './jobs.js';
+import { isOurs, sortOut, stemsOf } from './jobs-of-key.js';
+import { isRefusal, LateSubmissions, STRAYS_TIMEOUT_MS } from './late-submissions.js';
+import { type LoneRead, LoneReads } from './lone-reads.js';
 import { fileOf, indexesOf, type SlurmMeta } from './meta.js';
 import { readExitCode, readLogPage } from './node-files.js';
 import { findOutputs } from './outputs.js';
-import { RestClient } from './rest-client.js';
+import { OverSince } from './over-since.js';
+import { RestClient, UNUSABLE } from './rest-client.js';
 import { defaultClusterOf, type SlurmSettings } from './settings.js';
+import { isUnknownEnd } from './states.js';
 import { describeMissing, hasSucceeded, isOver, missingElements, type SlurmResource, statusOf } from './status.js';
 import { buildSubmission } from './submission.js';
 import { TokenSource } from './token.js';
+import { Witnesses } from './witnesses.js';
 
 interface Cluster {
   readonly client: RestClient;
   readonly lookup: JobLookup;
+  readonly lone: LoneReads;
+  readonly witnesses: Witnesses;
 }
 
 type ReadContext = Pick<ResourceContext<SlurmMeta>, 'dataStore' | 'outputPrefix' | 'idempotencyKey'>;
@@ -44,20 +53,26 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   readonly #settings: SlurmSettings;
   readonly #clusters = new Map<string, Cluster>();
   readonly #late: LateSubmissions;
+  readonly #overSince: OverSince;
 
   constructor(
     setup: Pick<SetupContext<SlurmSettings>, 'settings' | 'secretManager'>,
-    private readonly now: () => number = Date.now,
+    clock: PluginClock = SYSTEM_CLOCK,
     private readonly straysTimeoutMs = STRAYS_TIMEOUT_MS,
   ) {
     this.#settings = setup.settings;
-    this.#late = new LateSubmissions(now);
+    const monotonic = () => clock.monotonicMs();
+    this.#late = new LateSubmissions(monotonic);
+    this.#overSince = new OverSince(monotonic);
     for (const [name, cluster] of Object.entries(setup.settings.clusters)) {
-      const tokens = new TokenSource(name, cluster.token, setup.secretManager, now);
+      const tokens = new TokenSource(name, cluster.token, setup.secretManager, clock);
       const { url, apiVersion, user } = cluster;
       const { maxResponseBytes } = setup.settings;
+      const now = () => clock.wallMs();
       const client = new RestClient({ url, apiVersion, user, tokens, maxResponseBytes, now });
-      this.#clusters.set(name, { client, lookup: new JobLookup(client) });
+      const witnesses = new Witnesses(client, monotonic);
+      const lookup = new JobLookup(client, witnesses);
+      this.#clusters.set(name, { client, lookup, lone: new LoneReads(client), witnesses });
     }
   }
 
@@ -90,33 +105,36 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       permanentExitCodes: [...(custom.permanentExitCodes ?? this.#settings.permanentExitCodes)],
       stem,
     });
-    const { client, lookup } = this.#cluster(name);
-    const found = await lookup.find(ctx.idempotencyKey, ctx.signal);
+    const { client, lookup, witnesses } = this.#cluster(name);
+    const found = await lookup.find(ctx.idempotencyKey, stem, ctx.signal);
     const [first] = found;
     if (first !== undefined) {
-      const resourceMeta = meta(leaderOf(first));
-      ctx.logger.info('a job of this key is there already', { cluster: name, jobId: resourceMeta.jobId });
-      await this.#cancelStrays(ctx, resourceMeta, found);
-      const jobs = found.filter((job) => leaderOf(job) === resourceMeta.jobId);
+      const { kept } = sortOut(found, ctx.idempotencyKey, meta(leaderOf(first)));
+      const resourceMeta = meta(kept);
+      ctx.logger.info('a job of this key is there already', { cluster: name, jobId: kept });
+      const jobs = await this.#follow(ctx, resourceMeta, found);
       return { resourceMeta, existing: true, resource: await this.#complete(ctx, resourceMeta, jobs) };
     }
     const { jobId, warning } = await client.submit(body, ctx.signal).catch((error: unknown) => {
       if (!isRefusal(error)) this.#late.note(ctx.idempotencyKey);
       throw error;
     });
+    witnesses.note(jobId);
     if (warning !== '') ctx.logger.warn('Slurm took the job with a remark', { cluster: name, jobId, warning });
     return { resourceMeta: meta(jobId) };
   }
 
   async get(ctx: ResourceContext<SlurmMeta>): Promise<SlurmResource> {
     const meta = ctx.resourceMeta;
-    if (this.#late.expects(ctx.idempotencyKey)) {
-      const all = await this.#cluster(meta.cluster).lookup.find(ctx.idempotencyKey, ctx.signal);
-      await this.#cancelStrays(ctx, meta, all);
-    }
+    const { client, lookup } = this.#cluster(meta.cluster);
     // the controller forgets a job some minutes after its end; what it left behind may still speak for it
-    const jobs = await this.#cluster(meta.cluster).client.getJob(meta.jobId, ctx.signal).catch(noneIfNotFound);
-    return this.#complete(ctx, meta, jobs);
+    const { jobs } = await client.getJob(meta.jobId, ctx.signal).catch(noneIfNotFound);
+    // a list shows all jobs of the key: where there may be another one, or this one was cancelled in favour of it
+    const isCancelled = jobs.length > 0 && jobs.every((job) => job.state === 'CANCELLED');
+    if (!isCancelled && !this.#late.expects(ctx.idempotencyKey)) return this.#complete(ctx, meta, jobs);
+    const all = await lookup.find(ctx.idempotencyKey, meta.stem, ctx.signal);
+    const own = all.some((job) => leaderOf(job) === meta.jobId) ? [] : jobs;
+    return this.#complete(ctx, meta, await this.#follow(ctx, meta, [...all, ...own]));
   }
 
   readonly getMany = {
@@ -125,28 +143,26 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
     read: async (contexts: readonly ResourceContext<SlurmMeta>[]): Promise<Settled<SlurmResource>[]> => {
       const head = contexts[0];
       if (head === undefined) return [];
-      const wanted = new Set(contexts.map((ctx) => ctx.resourceMeta.jobId));
-      const keys = new Set(contexts.map((ctx) => ctx.idempotencyKey));
-      const jobs = await this.#cluster(head.resourceMeta.cluster).client.listJobs(
-        (raw) => wanted.has(raw.arrayJobId || raw.jobId || 0) || keys.has(raw.comment),
-        head.signal,
-      );
-      const byLeader = groupBy(jobs, leaderOf);
-      const byKey = groupBy(jobs, (job) => job.comment);
+      const { list, fault } = await this.#listFor(contexts, head);
+      const byLeader = groupBy(list.jobs, leaderOf);
+      const byStem = groupByStems(list.jobs);
       const soon = this.#soon(head.signal);
+      const followed = new Map<string, readonly SlurmJob[]>();
+      const missing = new Map<string, number>();
       for (const ctx of contexts) {
-        await this.#cancelStrays(ctx, ctx.resourceMeta, byKey.get(ctx.idempotencyKey) ?? [], soon);
+        const { idempotencyKey: key, resourceMeta: meta } = ctx;
+        const all = new Set([...(byLeader.get(meta.jobId) ?? []), ...(byStem.get(meta.stem) ?? [])]);
+        const jobs = await this.#follow(ctx, meta, [...all], soon);
+        followed.set(key, jobs);
+        if (lacksSome(meta, jobs)) missing.set(key, jobs[0] === undefined ? meta.jobId : leaderOf(jobs[0]));
       }
-      const outcomes: Settled<SlurmResource>[] = [];
-      for (let at = 0; at < contexts.length; at += PARALLEL) {
-        const part = contexts.slice(at, at + PARALLEL);
-        outcomes.push(
-          ...(await Promise.allSettled(
-            part.map((ctx) => this.#complete(ctx, ctx.resourceMeta, byLeader.get(ctx.resourceMeta.jobId) ?? [])),
-          )),
-        );
-      }
-      return outcomes;
+      const { lone } = this.#cluster(head.resourceMeta.cluster);
+      const asked = missing.size === 0 ? undefined : await lone.read(missing, fault, head.signal);
+      return settle(contexts, async (ctx) => {
+        const { idempotencyKey: key, resourceMeta: meta } = ctx;
+        const jobs = jobsOf(asked?.get(key)) ?? followed.get(key) ?? [];
+        return this.#complete(ctx, meta, jobs);
+      });
     },
   };
 
@@ -157,15 +173,19 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
    * after a delete, so a job of the same key that came late goes with it, or the delete fails and is repeated.
    */
   async delete(ctx: ResourceContext<SlurmMeta>): Promise<void> {
-    const meta = ctx.resourceMeta;
+    const { idempotencyKey: key, resourceMeta: meta } = ctx;
     const { client, lookup } = this.#cluster(meta.cluster);
     const known = await client.getJob(meta.jobId, ctx.signal, 'delete').catch(noneIfNotFound);
-    const jobs = known.filter((job) => isOurs(job, ctx.idempotencyKey, meta));
-    const over = jobs.length === 0 || isOver(meta, { jobs, leftExits: {}, logs: [] });
+    const jobs = known.jobs.filter((job) => isOurs(job, key, meta.stem));
+    const isGone = jobs.every((job) => job.state === 'CANCELLED');
+    // a revoked job may run on, on another cluster of the federation; Slurm passes the cancelling on
+    const over = isOver(meta, { jobs, leftExits: {}, logs: [] }) && !jobs.some((job) => job.state === 'REVOKED');
     if (!over) await client.cancel(meta.jobId, ctx.signal);
-    if (this.#late.expects(ctx.idempotencyKey)) {
-      const all = await lookup.find(ctx.idempotencyKey, ctx.signal);
-      for (const jobId of straysOf(all, ctx.idempotencyKey, meta)) await client.cancel(jobId, ctx.signal);
+    if (isGone || this.#late.expects(key)) {
+      const all = await lookup.find(key, meta.stem, ctx.signal);
+      const { kept, strays } = sortOut(all, key, meta);
+      const live = kept === meta.jobId ? strays : [...strays, kept];
+      for (const jobId of live) if (jobId !== meta.jobId) await client.cancel(jobId, ctx.signal);
     }
     if (jobs.length === 0) throw new NotFoundError(`Slurm job ${meta.jobId} is not the one of this task (any more)`);
   }
@@ -198,26 +218,58 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   }
 
   /**
-   * Cancels what else runs under a task's key: jobs of submissions whose answer was lost and that arrived after the next
-   * one. Nobody else knows of them. One that cannot be cancelled now is tried again by the next read.
+   * The list of jobs for a batch. One that came and cannot be made use of shows no job; `fault` says why.
    */
-  async #cancelStrays(
+  async #listFor(
+    contexts: readonly ResourceContext<SlurmMeta>[],
+    head: ResourceContext<SlurmMeta>,
+  ): Promise<{ list: JobList; fault?: TransientError }> {
+    const ids = new Set(contexts.map((ctx) => ctx.resourceMeta.jobId));
+    const stems = new Set(contexts.map((ctx) => ctx.resourceMeta.stem));
+    const { client } = this.#cluster(head.resourceMeta.cluster);
+    try {
+      const list = await client.listJobs(
+        ({ leader, standardOutput }) => ids.has(leader) || stemsOf(standardOutput).some((stem) => stems.has(stem)),
+        head.signal,
+      );
+      return { list };
+    } catch (error) {
+      if (!(error instanceof TransientError) || error.code !== UNUSABLE) throw error;
+      return { list: { jobs: [], unread: [] }, fault: error };
+    }
+  }
+
+  /**
+   * The records of the job that a task follows, out of all of its key. The others are cancelled: jobs of submissions whose
+   * answer was lost, of which nobody else knows. One that cannot be cancelled now is tried again by the next read.
+   */
+  async #follow(
     ctx: Pick<ResourceContext<SlurmMeta>, 'idempotencyKey' | 'logger' | 'signal'>,
     meta: SlurmMeta,
     jobs: readonly SlurmJob[],
-    signal = this.#soon(ctx.signal),
+    signal?: AbortSignal,
+  ): Promise<SlurmJob[]> {
+    const { kept, strays } = sortOut(jobs, ctx.idempotencyKey, meta);
+    if (strays.length > 0) {
+      const soon = signal ?? this.#soon(ctx.signal);
+      for (const jobId of strays) await this.#cancelStray(ctx, { cluster: meta.cluster, jobId, kept }, soon);
+    }
+    return jobs.filter((job) => leaderOf(job) === kept);
+  }
+
+  async #cancelStray(
+    ctx: Pick<ResourceContext<SlurmMeta>, 'logger'>,
+    facts: { cluster: string; jobId: number; kept: number },
+    signal: AbortSignal,
   ): Promise<void> {
-    for (const jobId of straysOf(jobs, ctx.idempotencyKey, meta)) {
-      const facts = { cluster: meta.cluster, jobId, kept: meta.jobId };
-      try {
-        await this.#cluster(meta.cluster).client.cancel(jobId, signal);
-        ctx.logger.warn(
-          'a second job of one key was cancelled: its submission had been given up and arrived late',
-          facts,
-        );
-      } catch (error) {
-        ctx.logger.warn('a second job of one key could not be cancelled yet', { ...facts, error });
-      }
+    try {
+      await this.#cluster(facts.cluster).client.cancel(facts.jobId, signal);
+      ctx.logger.warn(
+        'a second job of one key was cancelled: its submission had been given up and arrived late',
+        facts,
+      );
+    } catch (error) {
+      ctx.logger.warn('a second job of one key could not be cancelled yet', { ...facts, error });
     }
   }
 
@@ -226,34 +278,42 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   }
 
   /** Adds to Slurm's records what they do not tell: exit codes of dropped records, and outputs after a success. */
-  async #complete(ctx: ReadContext, meta: SlurmMeta, records: readonly SlurmJob[]): Promise<SlurmResource> {
-    const jobs = records.filter((job) => isOurs(job, ctx.idempotencyKey, meta));
+  async #complete(ctx: ReadContext, created: SlurmMeta, records: readonly SlurmJob[]): Promise<SlurmResource> {
+    const jobs = records.filter((job) => isOurs(job, ctx.idempotencyKey, created.stem));
+    const jobId = jobs[0] === undefined ? created.jobId : leaderOf(jobs[0]);
+    const meta = { ...created, jobId };
     const leftExits: Record<number, number> = {};
-    const resource: SlurmResource = { jobs, leftExits, logs: this.#logLinks(meta) };
-    if (!isOver(meta, resource)) return resource;
+    const followed = jobId === created.jobId ? {} : { jobId };
+    const resource: SlurmResource = { jobs, ...followed, leftExits, logs: this.#logLinks(meta) };
+    if (!isOver(meta, resource)) {
+      this.#cluster(meta.cluster).witnesses.note(jobId);
+      return resource;
+    }
     await this.#findExits(meta, resource, leftExits);
     if (!hasSucceeded(meta, resource)) return resource;
-    const endedMs = Math.max(0, ...jobs.map((job) => job.endTime)) * 1000;
     const outputs = await findOutputs({
       store: ctx.dataStore,
       prefix: ctx.outputPrefix,
       declared: meta.outputs,
       indexes: indexesOf(meta),
-      mayAppear: this.now() - endedMs < this.#settings.outputGraceSeconds * 1000,
+      mayAppear: this.#overSince.elapsedMs(ctx.idempotencyKey) < this.#settings.outputGraceSeconds * 1000,
     });
+    if (outputs.kind !== 'awaited') this.#overSince.forget(ctx.idempotencyKey);
     return { ...resource, outputs };
   }
 
   async #findExits(meta: SlurmMeta, resource: SlurmResource, leftExits: Record<number, number>): Promise<void> {
     if (meta.array === undefined) {
-      if (resource.jobs.length > 0) return;
+      const [job] = resource.jobs;
+      if (job !== undefined && !isUnknownEnd(job)) return;
       const code = await readExitCode(fileOf(meta.stem, undefined, 'exit'));
-      if (code === undefined)
+      if (code !== undefined) leftExits[0] = code;
+      else if (job === undefined)
         throw new NotFoundError(`Slurm does not know job ${meta.jobId}, and it left no exit code`);
-      leftExits[0] = code;
       return;
     }
-    for (const index of missingElements(meta, resource)) {
+    const unclear = resource.jobs.filter(isUnknownEnd).flatMap((job) => job.arrayTaskId ?? []);
+    for (const index of [...missingElements(meta, resource), ...unclear]) {
       const code = await readExitCode(fileOf(meta.stem, index, 'exit'));
       if (code !== undefined) leftExits[index] = code;
     }
@@ -289,10 +349,37 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
   }
 }
 
-/**
- * Whether a record is of the job this task made: Slurm starts its numbers anew when its state is lost, and after
- * MaxJobId. The comment can be changed by a user; the log's path stays.
- */
-function isOurs(job: SlurmJob, key: string, meta: SlurmMeta): boolean {
-  return job.comment === key || job.standardOutput.startsWith(meta.stem);
+/** Whether the records show no job, or not all elements of an array that looks over: then it is asked for alone. */
+function lacksSome(meta: SlurmMeta, jobs: readonly SlurmJob[]): boolean {
+  const resource: SlurmResource = { jobs, leftExits: {}, logs: [] };
+  return jobs.length === 0 || (isOver(meta, resource) && missingElements(meta, resource).length > 0);
+}
+
+/** @throws what asking gave, unless it is that the controller does not know the job: what it left may speak for it */
+function jobsOf(asked: LoneRead | undefined): readonly SlurmJob[] | undefined {
+  if (asked === undefined) return undefined;
+  if ('jobs' in asked) return asked.jobs;
+  return noneIfNotFound(asked.error).jobs;
+}
+
+function groupByStems(jobs: readonly SlurmJob[]): ReadonlyMap<string, SlurmJob[]> {
+  const groups = new Map<string, SlurmJob[]>();
+  for (const job of jobs) {
+    for (const stem of stemsOf(job.standardOutput)) {
+      const known = groups.get(stem);
+      if (known === undefined) groups.set(stem, [job]);
+      else known.push(job);
+    }
+  }
+  return groups;
+}
+
+/** A few at a time, in order. */
+async function settle<In, Out>(items: readonly In[], work: (item: In) => Promise<Out>): Promise<Settled<Out>[]> {
+  const outcomes: Settled<Out>[] = [];
+  for (let at = 0; at < items.length; at += PARALLEL) {
+    const part = items.slice(at, at + PARALLEL);
+    outcomes.push(...(await Promise.allSettled(part.map(work))));
+  }
+  return outcomes;
 }

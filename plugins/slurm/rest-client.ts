@@ -1,6 +1,7 @@
 import { TransientError } from 'webapi-plugin-host';
+import { parseAnswer } from './answer-text.js';
 import { ALREADY_DONE, classify, maybeUnauthorized, type RestFailure, type RestFault } from './faults.js';
-import { parseJobs, type SlurmJob } from './jobs.js';
+import { type JobList, type JobView, numberOf, parseJobs } from './jobs.js';
 import type { TokenSource } from './token.js';
 
 export interface RestClientOptions {
@@ -16,6 +17,7 @@ export interface RestClientOptions {
 
 interface Call {
   readonly what: string;
+  readonly about: RestFailure['about'];
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
@@ -29,9 +31,21 @@ export type Purpose = 'create' | 'read' | 'delete';
 interface Answer {
   readonly status: number;
   readonly retryAfter: string | null;
-  readonly text: string;
+  readonly date: string | null;
+  /** The start of the body; like the texts of `faults` without the token, which a proxy may send back. */
+  readonly head: string;
+  readonly faults: readonly RestFault[];
   readonly json: unknown;
+  /** Records of a list that are not even JSON. */
+  readonly broken: readonly string[];
 }
+
+/** An answer came and nothing can be made of it: too large, or no job list. Another question may be answered. */
+export const UNUSABLE = 'SlurmAnswerUnusable';
+/** The record of a job is there and does not say what it must. */
+export const UNREADABLE = 'SlurmRecord';
+const MOST_FAULTS = 10;
+const FAULT_CHARS = 500;
 
 /**
  * slurmrestd of one cluster. Every method throws an error of the plugin contract: what Slurm answers is classified in
@@ -41,46 +55,54 @@ interface Answer {
 export class RestClient {
   constructor(private readonly options: RestClientOptions) {}
 
-  /** Every job the controller remembers that `wanted` picks; complete, or an error. */
-  async listJobs(
-    wanted: Parameters<typeof parseJobs>[1],
-    signal: AbortSignal,
-    purpose: Purpose = 'read',
-  ): Promise<SlurmJob[]> {
-    const answer = await this.#call({ what: 'list jobs', method: 'GET', path: 'jobs', signal, purpose });
+  /** Every job the controller remembers that `wanted` picks; complete as far as Slurm says, or an error. */
+  async listJobs(wanted: (view: JobView) => boolean, signal: AbortSignal, purpose: Purpose = 'read'): Promise<JobList> {
+    const answer = await this.#call({ what: 'list jobs', about: 'list', method: 'GET', path: 'jobs', signal, purpose });
     return this.#jobs('list jobs', answer, wanted);
   }
 
   /**
    * The job's records: one, or one an element for an array.
-   * @throws NotFoundError when the controller does not know it (any more)
+   * @throws NotFoundError when the controller says that it does not know it (any more)
+   * @throws TransientError when it says neither that nor anything of the job
    */
-  async getJob(jobId: number, signal: AbortSignal, purpose: Purpose = 'read'): Promise<SlurmJob[]> {
+  async getJob(jobId: number, signal: AbortSignal, purpose: Purpose = 'read'): Promise<JobList> {
     const what = `read job ${jobId}`;
-    const answer = await this.#call({ what, method: 'GET', path: `job/${jobId}`, signal, purpose });
-    return this.#jobs(what, answer, () => true);
+    const answer = await this.#call({ what, about: 'job', method: 'GET', path: `job/${jobId}`, signal, purpose });
+    const list = this.#jobs(what, answer, () => true);
+    if (list.unread.length > 0) {
+      throw new TransientError(`${what}: its record cannot be read: ${answer.head}`, { code: UNREADABLE });
+    }
+    if (list.jobs.length === 0) {
+      throw new TransientError(`${what}: slurmrestd answered no job and no error`, { code: 'SlurmListIncomplete' });
+    }
+    return list;
   }
 
   /** Answers the new job's id. `warning` is what Slurm had to say about a job it took all the same. */
   async submit(body: unknown, signal: AbortSignal): Promise<{ jobId: number; warning: string }> {
-    const answer = await this.#call({
+    const call: Call = {
       what: 'submit job',
+      about: 'submission',
       method: 'POST',
       path: 'job/submit',
       body,
       signal,
       purpose: 'create',
-    });
+    };
+    const answer = await this.#call(call);
     const json = answer.json as {
       job_id?: unknown;
       result?: { job_id?: unknown };
       job_submit_user_msg?: unknown;
     } | null;
-    const jobId = json?.job_id ?? json?.result?.job_id;
-    if (typeof jobId !== 'number' || !Number.isSafeInteger(jobId) || jobId <= 0) {
-      throw new TransientError(`submit job: slurmrestd answered no job id: ${answer.text.slice(0, 200)}`);
+    const jobId = numberOf(json?.job_id) ?? numberOf(json?.result?.job_id) ?? 0;
+    const { faults } = answer;
+    if (!Number.isSafeInteger(jobId) || jobId <= 0) {
+      if (faults.length > 0) throw classify(failed(call, answer), this.options.now());
+      throw new TransientError(`submit job: slurmrestd answered no job id: ${answer.head}`);
     }
-    const notes = faultsOf(answer.json).map((fault) => fault.text);
+    const notes = faults.map((fault) => fault.text);
     if (typeof json?.job_submit_user_msg === 'string' && json.job_submit_user_msg !== '') {
       notes.push(json.job_submit_user_msg);
     }
@@ -91,6 +113,7 @@ export class RestClient {
   async cancel(jobId: number, signal: AbortSignal): Promise<void> {
     await this.#call({
       what: `cancel job ${jobId}`,
+      about: 'job',
       method: 'DELETE',
       path: `job/${jobId}`,
       signal,
@@ -98,12 +121,12 @@ export class RestClient {
     });
   }
 
-  #jobs(what: string, answer: Answer, wanted: Parameters<typeof parseJobs>[1]): SlurmJob[] {
-    const jobs = parseJobs(answer.json, wanted);
-    if (jobs === undefined) {
-      throw new TransientError(`${what}: the answer is not a job list: ${answer.text.slice(0, 200)}`);
+  #jobs(what: string, answer: Answer, wanted: (view: JobView) => boolean): JobList {
+    const list = parseJobs(answer.json, wanted, this.options.now());
+    if (list === undefined) {
+      throw new TransientError(`${what}: the answer is not a job list: ${answer.head}`, { code: UNUSABLE });
     }
-    return jobs;
+    return { jobs: list.jobs, unread: [...list.unread, ...answer.broken] };
   }
 
   async #call(call: Call): Promise<Answer> {
@@ -119,44 +142,74 @@ export class RestClient {
         if (failure === undefined) return answer;
       }
     }
-    throw classify(failure, this.options.now());
+    throw unusable(call, answer) ?? classify(failure, this.options.now());
   }
 
+  /** Sends once, and what may be repeated without harm once more when its connection breaks. */
   async #send(call: Call, token: string): Promise<Answer> {
-    const { url, apiVersion, user, maxResponseBytes } = this.options;
-    const address = `${url}/slurm/${apiVersion}/${call.path}`;
+    const address = `${this.options.url}/slurm/${this.options.apiVersion}/${call.path}`;
+    for (let mayRepeat = call.method !== 'POST'; ; mayRepeat = false) {
+      try {
+        return await this.#sendTo(address, call, token);
+      } catch (error) {
+        if (error instanceof TransientError) throw error;
+        call.signal.throwIfAborted();
+        if (mayRepeat && isReset(error)) continue;
+        const message = `${call.what}: ${address} cannot be reached: ${reasonOf(error)}`;
+        throw new TransientError(message, { code: 'SlurmUnavailable', cause: error });
+      }
+    }
+  }
+
+  async #sendTo(address: string, call: Call, token: string): Promise<Answer> {
     const headers: Record<string, string> = {
       accept: 'application/json',
       'user-agent': `webapi-plugin-host-slurm (${call.purpose})`,
-      'x-slurm-user-name': user,
+      'x-slurm-user-name': this.options.user,
       'x-slurm-user-token': token,
+      // what stands between may have dropped an idle connection; a submission on it would end without an answer
+      connection: 'close',
     };
     if (call.body !== undefined) headers['content-type'] = 'application/json';
-    try {
-      const response = await (this.options.fetch ?? fetch)(address, {
-        method: call.method,
-        headers,
-        signal: call.signal,
-        // a redirect would carry the token to wherever it points
-        redirect: 'error',
-        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-      });
-      const text = await readText(response, maxResponseBytes);
-      return {
-        status: response.status,
-        retryAfter: response.headers.get('retry-after'),
-        text,
-        json: parseJson(text),
-      };
-    } catch (error) {
-      if (error instanceof TransientError) throw error;
-      call.signal.throwIfAborted();
-      throw new TransientError(`${call.what}: ${address} cannot be reached: ${reasonOf(error)}`, {
-        code: 'SlurmUnavailable',
-        cause: error,
-      });
-    }
+    const response = await (this.options.fetch ?? fetch)(address, {
+      method: call.method,
+      headers,
+      signal: call.signal,
+      // a redirect would carry the token to wherever it points
+      redirect: 'error',
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    });
+    const text = await readText(response, this.options.maxResponseBytes);
+    const hide = (part: string) => part.replaceAll(token, '***');
+    return {
+      status: response.status,
+      retryAfter: response.headers.get('retry-after'),
+      date: response.headers.get('date'),
+      head: hide(text.slice(0, 2_000)).slice(0, 200),
+      ...readJson(text, hide),
+    };
   }
+}
+
+const RESET_CODES: ReadonlySet<unknown> = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'HPE_INVALID_EOF_STATE',
+  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+  'UND_ERR_SOCKET',
+]);
+
+/** Whether a connection was there and broke, so that a second one may hold. */
+function isReset(error: unknown): boolean {
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if (RESET_CODES.has((at as { code?: unknown }).code)) return true;
+  }
+  return false;
+}
+
+function readJson(text: string, hide: (part: string) => string): Pick<Answer, 'json' | 'broken' | 'faults'> {
+  const parsed = parseAnswer(text);
+  return { ...parsed, faults: faultsOf(parsed.json).map(({ code, text }) => ({ code, text: hide(text) })) };
 }
 
 /** fetch says "fetch failed" and keeps the reason in a chain of causes. */
@@ -177,41 +230,48 @@ async function readText(response: Response, maxBytes: number): Promise<string> {
   for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength;
     // leaving the loop cancels the body
-    if (size > maxBytes) throw new TransientError(`slurmrestd's answer is larger than maxResponseBytes (${maxBytes})`);
+    if (size > maxBytes) {
+      throw new TransientError(`slurmrestd's answer is larger than maxResponseBytes (${maxBytes})`, { code: UNUSABLE });
+    }
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 function faultsOf(json: unknown): RestFault[] {
   const errors = (json as { errors?: unknown } | null | undefined)?.errors;
   if (!Array.isArray(errors)) return [];
-  return errors.map((entry: Record<string, unknown> | null) => {
+  return errors.slice(0, MOST_FAULTS).map((entry: Record<string, unknown> | null) => {
     const code = entry?.error_number ?? entry?.error_code;
-    const text = [entry?.description, entry?.error].filter((part) => typeof part === 'string' && part !== '');
-    return { code: typeof code === 'number' ? code : undefined, text: text.join(': ') || 'no description' };
+    const parts = [entry?.description, entry?.error].filter((part) => typeof part === 'string' && part !== '');
+    const text = parts.join(': ').slice(0, FAULT_CHARS) || 'no description';
+    return { code: typeof code === 'number' ? code : undefined, text };
   });
 }
 
 /**
- * Undefined for a success, and for a cancel of what is over. Errors beside a 2xx are remarks where something was done (a
- * job may be held); a list that comes with errors may lack jobs, and a job that is missing would be taken for lost.
+ * Undefined for a success, and for a cancel of what is over. Errors beside a 2xx are remarks where a job was made (it may
+ * be held); beside a list they mean that jobs may be missing, which would be taken for lost, and beside a cancel that
+ * nothing may have been done.
  */
 function failureOf(call: Call, answer: Answer): RestFailure | undefined {
-  const faults = faultsOf(answer.json);
-  const done = answer.status >= 200 && answer.status < 300 && answer.json !== undefined;
-  if (done && (call.method !== 'GET' || faults.length === 0)) return undefined;
-  if (call.method === 'DELETE' && faults.some((fault) => fault.code !== undefined && ALREADY_DONE.has(fault.code))) {
-    return undefined;
+  const { faults } = answer;
+  const isOk = answer.status >= 200 && answer.status < 300;
+  if (isOk && answer.json !== undefined && (call.method === 'POST' || faults.length === 0)) return undefined;
+  if (call.method === 'DELETE') {
+    if (answer.status === 204) return undefined;
+    if (faults.some((fault) => fault.code !== undefined && ALREADY_DONE.has(fault.code))) return undefined;
   }
-  const { status, retryAfter, text } = answer;
-  return { what: call.what, submits: call.method === 'POST', status, retryAfter, faults, text };
+  return failed(call, answer);
+}
+
+/** For a success that holds what looks like JSON and cannot be read; a proxy's page is no answer at all. */
+function unusable(call: Call, answer: Answer): TransientError | undefined {
+  if (answer.status !== 200 || answer.json !== undefined || !/^\s*\{/.test(answer.head)) return undefined;
+  return new TransientError(`${call.what}: the answer is not JSON: ${answer.head}`, { code: UNUSABLE });
+}
+
+function failed(call: Call, answer: Answer): RestFailure {
+  const { status, retryAfter, date, faults, head } = answer;
+  return { what: call.what, about: call.about, status, retryAfter, date, faults, text: head };
 }

@@ -84,14 +84,28 @@ export const FAILED_REASONS: Readonly<Record<string, FailedRule>> = {
   Prolog: failed('PrologFailed', 'SYSTEM', true, "the node's prolog failed"),
 };
 
-const UNKNOWN: StateRule = RUNNING;
+/**
+ * An end by a state that is not listed. Slurm has a state of its own for a good end, so this is none, unless the exit code
+ * that the script left behind says so.
+ */
+const UNKNOWN_END = failed('UnknownState', 'SYSTEM', true, 'the job ended in a state that is not known here');
 
-/** The rule for one job. A state of a newer Slurm counts as running: it is read again and cancelled only on demand. */
+/** Whether only the times of the job's record tell that it is over. */
+export function isUnknownEnd(job: Pick<SlurmJob, 'state' | 'ended'>): boolean {
+  return job.ended && entryOf(STATE_TABLE, job.state) === undefined;
+}
+
+/** The rule for one job. A state that is not listed counts as running as long as the record's times tell no end. */
 export function ruleFor(
-  job: Pick<SlurmJob, 'state' | 'reason' | 'exitCode' | 'signal'>,
+  job: Pick<SlurmJob, 'state' | 'ended' | 'reason' | 'exitCode' | 'signal'>,
   permanentExitCodes: readonly number[],
 ): StateRule {
-  const rule = entryOf(STATE_TABLE, job.state) ?? UNKNOWN;
+  if (isUnknownEnd(job)) {
+    const { exitCode, signal } = job;
+    if (exitCode === 0 && signal === 0) return UNKNOWN_END;
+    return ruleFor({ ...job, state: 'FAILED', reason: '' }, permanentExitCodes);
+  }
+  const rule = entryOf(STATE_TABLE, job.state) ?? RUNNING;
   if (job.state !== 'FAILED' || rule.kind !== 'failed') return rule;
   const byReason = entryOf(FAILED_REASONS, job.reason);
   // 22.05 names JobLaunchFailure also where the script was killed by a signal of its own
@@ -113,5 +127,6 @@ export function isLive(rule: StateRule): rule is LiveRule {
 /** The outcome of a job whose record Slurm has dropped, from the exit code it left behind. */
 export function ruleForExit(exitCode: number, permanentExitCodes: readonly number[]): StateRule {
   if (exitCode === 0) return { kind: 'succeeded' };
-  return ruleFor({ state: 'FAILED', reason: 'NonZeroExitCode', exitCode, signal: 0 }, permanentExitCodes);
+  const job = { state: 'FAILED', ended: true, reason: 'NonZeroExitCode', exitCode, signal: 0 };
+  return ruleFor(job, permanentExitCodes);
 }

@@ -26,6 +26,8 @@ export type FoundOutputs =
 /** One read of a job: the records Slurm holds, and what had to be found elsewhere. */
 export interface SlurmResource {
   readonly jobs: readonly SlurmJob[];
+  /** The job that is followed, where it is not the meta's: see jobs-of-key.ts. */
+  readonly jobId?: number;
   /** Exit codes left behind by a job, or by elements of an array, that Slurm remembers no more; index 0 for a plain job. */
   readonly leftExits: Readonly<Record<number, number>>;
   readonly outputs?: FoundOutputs;
@@ -61,10 +63,12 @@ function partsOf(meta: SlurmMeta, resource: SlurmResource): Part[] {
   if (meta.array === undefined) {
     const job = resource.jobs[0];
     const exitCode = resource.leftExits[0];
-    if (job !== undefined) return [fromJob(job, undefined)];
-    return exitCode === undefined ? [] : [fromExit(exitCode, undefined)];
+    if (exitCode !== undefined) return [fromExit(exitCode, undefined)];
+    return job === undefined ? [] : [fromJob(job, undefined)];
   }
-  const parts = resource.jobs.map((job) => fromJob(job, job.arrayTaskId));
+  const parts = resource.jobs
+    .filter((job) => job.arrayTaskId === undefined || resource.leftExits[job.arrayTaskId] === undefined)
+    .map((job) => fromJob(job, job.arrayTaskId));
   for (const [index, exitCode] of Object.entries(resource.leftExits)) parts.push(fromExit(exitCode, Number(index)));
   return parts;
 }
@@ -82,9 +86,10 @@ export function hasSucceeded(meta: SlurmMeta, resource: SlurmResource): boolean 
 
 /** Pure: the phase of one read. */
 export function statusOf({
-  resourceMeta,
+  resourceMeta: created,
   resource,
 }: Pick<StatusContext<SlurmMeta, SlurmResource>, 'resourceMeta' | 'resource'>): PhaseInfo {
+  const resourceMeta = resource.jobId === undefined ? created : { ...created, jobId: resource.jobId };
   const parts = partsOf(resourceMeta, resource);
   const first = parts.find((part) => part.job !== undefined)?.job;
   const options: PhaseInfoOptions = {

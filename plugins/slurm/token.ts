@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type SecretManager, TransientError } from 'webapi-plugin-host';
+import type { PluginClock } from './clock.js';
 import type { ClusterSettings } from './settings.js';
 
 /** A token this close to its end is read anew, so that it does not expire on the way. */
@@ -32,7 +33,7 @@ export class TokenSource {
     private readonly cluster: string,
     private readonly source: ClusterSettings['token'],
     private readonly secrets: SecretManager,
-    private readonly now: () => number,
+    private readonly clock: PluginClock,
   ) {}
 
   /**
@@ -44,7 +45,7 @@ export class TokenSource {
     if (kept !== undefined && this.#isFresh(kept.token, kept.readAtMs)) return kept.token;
     const token = await this.#read();
     const expiry = expiryOf(token);
-    if (expiry !== undefined && expiry <= this.now()) {
+    if (expiry !== undefined && expiry <= this.clock.wallMs()) {
       throw new TransientError(
         `the Slurm token of cluster '${this.cluster}' expired at ${new Date(expiry).toISOString()} and ` +
           `${this.#where()} holds no newer one; put a new token there`,
@@ -63,7 +64,9 @@ export class TokenSource {
 
   #isFresh(token: string, readAtMs: number): boolean {
     const expiry = expiryOf(token);
-    return expiry === undefined ? this.now() - readAtMs < REREAD_AFTER_MS : this.now() < expiry - RENEW_BEFORE_MS;
+    return expiry === undefined
+      ? this.clock.monotonicMs() - readAtMs < REREAD_AFTER_MS
+      : this.clock.wallMs() < expiry - RENEW_BEFORE_MS;
   }
 
   #where(): string {
@@ -97,7 +100,7 @@ export class TokenSource {
         code: 'SlurmToken',
       });
     }
-    this.#kept = { token, readAtMs: this.now() };
+    this.#kept = { token, readAtMs: this.clock.monotonicMs() };
     return token;
   }
 }

@@ -4,16 +4,18 @@ import fc from 'fast-check';
 import { formatIndexes, parseArray } from '../../plugins/slurm/array-spec.js';
 import { parseJobs, type SlurmJob } from '../../plugins/slurm/jobs.js';
 import type { SlurmMeta } from '../../plugins/slurm/meta.js';
+import { decisiveState, stateNamesOf } from '../../plugins/slurm/state-names.js';
 import { FAILED_REASONS, ruleFor, STATE_TABLE } from '../../plugins/slurm/states.js';
 import { statusOf } from '../../plugins/slurm/status.js';
 import { type FakeJob, fakeJob } from './slurm-fake.js';
 
+const NOW_MS = 1_700_000_000_000;
 const META: SlurmMeta = { cluster: 'main', jobId: 5, outputs: [], permanentExitCodes: [126, 127], stem: '/w/k' };
 
 function read(fields: Partial<FakeJob>): SlurmJob {
-  const jobs = parseJobs({ jobs: [fakeJob({ job_id: 5, ...fields })] }, () => true);
-  assert.equal(jobs?.length, 1);
-  return jobs[0] as SlurmJob;
+  const list = parseJobs({ jobs: [fakeJob({ job_id: 5, ...fields })] }, () => true, NOW_MS);
+  assert.equal(list?.jobs.length, 1);
+  return list.jobs[0] as SlurmJob;
 }
 
 function phaseOf(fields: Partial<FakeJob>, meta = META) {
@@ -134,7 +136,7 @@ test('one element that no attempt can cure decides for the array, a cancelled on
 
 test('records of newer API versions (lists of states, wrapped numbers) read the same', () => {
   const wrap = (number: number) => ({ set: true, infinite: false, number });
-  const jobs = parseJobs(
+  const list = parseJobs(
     {
       jobs: [
         {
@@ -152,9 +154,10 @@ test('records of newer API versions (lists of states, wrapped numbers) read the 
       ],
     },
     (raw) => raw.comment === 'k',
+    NOW_MS,
   );
-  assert.equal(jobs?.length, 2);
-  const [first, second] = jobs as [SlurmJob, SlurmJob];
+  assert.equal(list?.jobs.length, 2);
+  const [first, second] = list.jobs as [SlurmJob, SlurmJob];
   assert.equal(first.exitCode, 3);
   assert.equal(first.arrayJobId, undefined);
   assert.equal(first.arrayTaskId, undefined);
@@ -166,19 +169,139 @@ test('records of newer API versions (lists of states, wrapped numbers) read the 
 test('an answer that is no job list is not taken for an empty one', () => {
   for (const answer of [undefined, null, [], 'text', {}, { jobs: {} }, { jobs: [null] }, { jobs: ['x'] }]) {
     assert.equal(
-      parseJobs(answer, () => true),
+      parseJobs(answer, () => true, NOW_MS),
       undefined,
       JSON.stringify(answer),
     );
   }
-  assert.equal(
-    parseJobs({ jobs: [{ job_id: 1, job_state: 7 }] }, () => true),
-    undefined,
-  );
+});
+
+test('a record that does not say which job it is of, or no state, is told apart; the others are read', () => {
+  const odd = [null, 'x', { job_id: 1, job_state: { a: 1 } }, { job_id: 2 }, { job_state: ['RUNNING'] }];
+  const list = parseJobs({ jobs: [...odd, fakeJob({ job_id: 5 })] }, () => true, NOW_MS);
   assert.deepEqual(
-    parseJobs({ jobs: [{ job_id: 1, job_state: 7 }] }, () => false),
-    [],
+    list?.jobs.map((job) => job.jobId),
+    [5],
   );
+  assert.equal(list.unread.length, 3);
+  assert.deepEqual(
+    parseJobs({ jobs: odd }, () => false, NOW_MS),
+    { jobs: [], unread: [] },
+    'nobody asked for them',
+  );
+});
+
+test('a field of a shape that is not expected hides nothing of the rest', () => {
+  const odd = [
+    NaN,
+    null,
+    'Unknown',
+    '7:x',
+    [],
+    [7],
+    {},
+    { set: true, number: {} },
+    { set: true, number: Infinity },
+    true,
+  ];
+  for (const value of odd) {
+    const fields = ['array_job_id', 'array_task_id', 'state_reason', 'exit_code', 'restart_cnt', 'end_time', 'nodes'];
+    for (const field of fields) {
+      const record = { ...fakeJob({ job_id: 5, job_state: 'TIMEOUT' }), [field]: value };
+      const list = parseJobs({ jobs: [record] }, () => true, NOW_MS);
+      assert.equal(list?.jobs[0]?.state, 'TIMEOUT', `${field}: ${JSON.stringify(value)}`);
+    }
+  }
+  const job = read({ nodes: ['n1', 'n2'], exit_code: '3:9' } as never);
+  assert.deepEqual([job.nodes, job.exitCode, job.signal], ['n1,n2', 3, 9]);
+});
+
+test('a job that a list shows twice stays alive while one record says so; a revoked record gives way', () => {
+  const twice = (first: string, second: string) =>
+    parseJobs(
+      {
+        jobs: [first, second].map((job_state) =>
+          fakeJob({ job_id: 5, job_state, end_time: job_state === 'COMPLETED' ? 1_600_000_000 : 0 }),
+        ),
+      },
+      () => true,
+      NOW_MS,
+    )?.jobs.map((job) => job.state);
+  assert.deepEqual(twice('COMPLETED', 'RUNNING'), ['RUNNING']);
+  assert.deepEqual(twice('RUNNING', 'COMPLETED'), ['RUNNING']);
+  assert.deepEqual(twice('REVOKED', 'COMPLETED'), ['COMPLETED']);
+});
+
+test('the state is the same in every form: a text, a list in any order, with flags, by number', () => {
+  const rows: [unknown, string][] = [
+    ['REVOKED', 'REVOKED'],
+    [['REVOKED'], 'REVOKED'],
+    [['PENDING', 'REVOKED'], 'REVOKED'],
+    [['REVOKED', 'PENDING'], 'REVOKED'],
+    [['CANCELLED', 'REVOKED'], 'REVOKED'],
+    // the cluster that ran it has told how it ended
+    [['COMPLETED', 'REVOKED'], 'COMPLETED'],
+    ['PENDING,REVOKED', 'REVOKED'],
+    ['CANCELLED+', 'CANCELLED'],
+    ['CANCELLED by 1000', 'CANCELLED'],
+    [' completed ', 'COMPLETED'],
+    [['COMPLETED', 'UPDATE_DB'], 'COMPLETED'],
+    [['UPDATE_DB', 'COMPLETED'], 'COMPLETED'],
+    [['COMPLETED', 'COMPLETING'], 'COMPLETING'],
+    [['FAILED', 'LAUNCH_FAILED'], 'LAUNCH_FAILED'],
+    [['PENDING', 'LAUNCH_FAILED', 'REQUEUED'], 'REQUEUED'],
+    [['PENDING', 'PREEMPTED'], 'PENDING'],
+    [['RUNNING', 'SIGNALING'], 'SIGNALING'],
+    // flags that tell nothing of an end keep no job alive
+    [['CANCELLED', 'STOPPED'], 'CANCELLED'],
+    [['TIMEOUT', 'POWER_UP_NODE'], 'TIMEOUT'],
+    [['TIMEOUT', 'STAGE_OUT'], 'STAGE_OUT'],
+    [['SOME_NEW', 'RUNNING'], 'RUNNING'],
+    [['SOME_NEW'], 'SOME_NEW'],
+    [1024, '1024'],
+    [[], 'UNKNOWN'],
+    ['constructor', 'CONSTRUCTOR'],
+  ];
+  for (const [raw, state] of rows) assert.equal(decisiveState(stateNamesOf(raw) ?? []), state, JSON.stringify(raw));
+  for (const none of [undefined, null, {}, true]) assert.equal(stateNamesOf(none), undefined);
+  fc.assert(
+    fc.property(fc.shuffledSubarray(Object.keys(STATE_TABLE), { minLength: 1 }), (names) => {
+      assert.equal(decisiveState(names), decisiveState([...names].sort()));
+    }),
+  );
+});
+
+test('names from outside are looked up as data', () => {
+  for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    assert.equal(phaseOf({ job_state: name }).phase, 'RUNNING');
+    assert.equal(phaseOf({ job_state: 'FAILED', state_reason: name, exit_code: 256 }).error?.code, 'NonZeroExitCode');
+    const job = { ...read({ exit_code: 256 }), state: name, reason: name };
+    assert.equal(ruleFor(job, []).kind, 'running');
+  }
+});
+
+test('a state that is not known is an end where the times of the record say so, and not before', () => {
+  const now = NOW_MS / 1000;
+  const phase = (fields: object) => phaseOf({ job_state: 'EXPIRED', ...fields } as Partial<FakeJob>);
+  assert.equal(phase({ end_time: 0 }).phase, 'RUNNING');
+  assert.equal(phase({ end_time: now + 60 }).phase, 'RUNNING');
+  assert.equal(phase({ end_time: 0 }).remotePhase, 'EXPIRED');
+  const plain = phase({ end_time: now - 1 });
+  assert.deepEqual(
+    [plain.phase, plain.error?.code, plain.error?.kind],
+    ['RETRYABLE_FAILURE', 'UnknownState', 'SYSTEM'],
+  );
+  assert.match(plain.error?.message ?? '', /EXPIRED/);
+  assert.equal(phase({ end_time: now - 1, exit_code: 256 }).error?.code, 'NonZeroExitCode');
+  assert.equal(phase({ end_time: now - 1, exit_code: 127 << 8 }).phase, 'PERMANENT_FAILURE');
+  assert.equal(phase({ end_time: now - 1, exit_code: 9 }).error?.code, 'KilledBySignal');
+  // while a job runs its end is the planned one, and Slurm may let it overrun
+  const planned = { start_time: now - 3_660, time_limit: 60, end_time: now - 60 };
+  assert.equal(phase(planned).phase, 'RUNNING');
+  assert.equal(phase({ ...planned, start_time: now - 3_000 }).phase, 'RETRYABLE_FAILURE', 'ended before its limit');
+  assert.equal(phase({ start_time: now - 9_600, time_limit: 60, end_time: now - 6_000 }).phase, 'RETRYABLE_FAILURE');
+  // a flag that is not known beside a base state that is says nothing
+  assert.equal(phaseOf({ job_state: ['RUNNING', 'EXPIRED'] as never, end_time: now - 60 }).phase, 'RUNNING');
 });
 
 test("the array syntax is Slurm's", () => {

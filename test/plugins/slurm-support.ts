@@ -97,7 +97,8 @@ export interface Bench {
 export function benchFor(settings: SlurmSettings, dir: string, now?: () => number, straysTimeoutMs?: number): Bench {
   const secrets = new MapSecrets({ 'slurm/token': 'token-1' });
   const log: LogEntry[] = [];
-  const plugin = new SlurmPlugin({ settings, secretManager: secrets }, now, straysTimeoutMs);
+  const clock = now && { wallMs: now, monotonicMs: now };
+  const plugin = new SlurmPlugin({ settings, secretManager: secrets }, clock, straysTimeoutMs);
   const common = (key: string) => ({
     signal: new AbortController().signal,
     deadlineMs: Date.now() + 60_000,
