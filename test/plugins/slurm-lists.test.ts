@@ -137,7 +137,7 @@ test('records of others, whatever they hold, stop neither reads nor creates', as
 
 test('a record of ours that cannot be read fails its own task alone, and its key is not submitted again', async (t) => {
   const { fake, plugin, createContext, start, lists } = await setUp(t);
-  const { read } = await start('a', 'b');
+  const { read } = await start('key-a', 'key-b');
   for (const job of fake.jobs.values()) job.job_state = 'RUNNING';
   for (const broken of ['"job_state":undefined', '"job_state":{}', '"job_state":null']) {
     fake.override = (seen, response) => {
@@ -148,8 +148,8 @@ test('a record of ours that cannot be read fails its own task alone, and its key
       return true;
     };
     assert.deepEqual(await read(), ['TransientError', 'RUNNING'], broken);
-    await assert.rejects(plugin.create(createContext('a', SCRIPT)), { name: 'TransientError' });
-    assert.equal((await plugin.create(createContext('b', SCRIPT))).existing, true);
+    await assert.rejects(plugin.create(createContext('key-a', SCRIPT)), { name: 'TransientError' });
+    assert.equal((await plugin.create(createContext('key-b', SCRIPT))).existing, true);
   }
   assert.equal(fake.submitted.length, 2);
   lists((text) => text);
