@@ -7,7 +7,7 @@ import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
 import { mergePluginConfig } from './load/plugin-config.js';
 import { buildRoutes, type Routes } from './load/routing.js';
-import type { Group } from './process/group.js';
+import type { Group, Member } from './process/group.js';
 import { drain, GroupMaker } from './process/group-maker.js';
 import { PluginSlot } from './slot.js';
 import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions, ReloadResult } from './types.js';
@@ -48,7 +48,13 @@ class Host implements PluginHost {
     this.#limits = { ...DEFAULT_HOST_LIMITS, ...options.limits };
     this.#baseDir = path.resolve(options.baseDir ?? '.');
     this.#env = options.env ?? process.env;
-    this.#groups = new GroupMaker({ ...options, limits: this.#limits, baseDir: this.#baseDir, env: this.#env });
+    this.#groups = new GroupMaker({
+      ...options,
+      limits: this.#limits,
+      baseDir: this.#baseDir,
+      env: this.#env,
+      redescribe: (member, definition) => this.#redescribe(member, definition),
+    });
   }
 
   async start(): Promise<LoadReport> {
@@ -113,6 +119,16 @@ class Host implements PluginHost {
       member.error = asHostError(error);
       slot.describe(resolved, member.definition, slot.config, environment);
     }
+  }
+
+  /** A restart found other code: what is told of the plugin is what runs. Throws HostError where its limits are none. */
+  #redescribe(member: Member, definition: DefinitionFacts): void {
+    const { admitted, entry } = member;
+    if (admitted === undefined) return;
+    const { slot } = admitted;
+    const config = mergePluginConfig(`plugin ${slot.id}`, definition.config, entry.config);
+    member.admitted = { slot, config };
+    slot.describe(entry, definition, config, this.#environmentOf(entry, definition));
   }
 
   /** Names of the variables that the plugin's process gets. */

@@ -159,11 +159,23 @@ export interface PluginMetricEvent {
   readonly value: number;
 }
 
+/** A restart found other code on disk than ran before. */
+export interface PluginChange {
+  readonly pluginId: string;
+  readonly version: string;
+  readonly previousVersion: string;
+  /** Start of the SHA-256 of the module's own file; empty where it could not be read. */
+  readonly digest: string;
+  readonly previousDigest: string;
+}
+
 /** Where the host sends what happens; called synchronously, must not throw. All of it is bounded before it gets here. */
 export interface HostEvents {
   log(event: PluginLogEvent): void;
   metric(event: PluginMetricEvent): void;
   lifecycle(event: StateChange): void;
+  /** Called before the plugin serves again. */
+  changed(event: PluginChange): void;
 }
 
 /** What became of one configured entry. */

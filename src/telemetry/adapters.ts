@@ -123,6 +123,16 @@ export function hostAdapter({ log, custom, label }: AdapterParts) {
       const { pluginId: plugin, pid: processId, ...rest } = event;
       log.emit(TROUBLE.has(event.state) ? 'plugin.trouble' : 'plugin.state', { plugin, processId, ...rest });
     },
+    changed(event: {
+      readonly pluginId: string;
+      readonly version: string;
+      readonly previousVersion: string;
+      readonly digest: string;
+      readonly previousDigest: string;
+    }): void {
+      const { pluginId: plugin, ...rest } = event;
+      log.emit('plugin.changed', { plugin, ...rest });
+    },
   };
 }
 

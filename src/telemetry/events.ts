@@ -98,6 +98,13 @@ export const LOG_EVENTS = {
     processId: 'its process',
     restarts: 'starts after a crash so far',
   }),
+  'plugin.changed': event('warn', 'another version of a plugin runs: its file changed since it was loaded', {
+    plugin: PLUGIN,
+    version: 'the version that runs now',
+    previousVersion: 'the one before',
+    digest: 'start of the SHA-256 of the module that runs now',
+    previousDigest: 'of the one before',
+  }),
   'plugin.log.debug': event('debug', 'a plugin wrote a line', pluginLine()),
   'plugin.log.info': event('info', 'a plugin wrote a line', pluginLine()),
   'plugin.log.warn': event('warn', 'a plugin wrote a line', pluginLine()),

@@ -38,7 +38,12 @@ export async function startPluginFile(
       secrets: { envPrefixes: ['FLYTE_SECRET_', '_FSEC_'] },
       maxOutputBytes: MAX_BYTES,
     },
-    events: { log: (event) => logs.push(event), metric: (event) => metrics.push(event), lifecycle: () => undefined },
+    events: {
+      log: (event) => logs.push(event),
+      metric: (event) => metrics.push(event),
+      lifecycle: () => undefined,
+      changed: () => undefined,
+    },
     ...(options.baseDir === undefined ? {} : { baseDir: options.baseDir }),
     ...(options.env === undefined ? {} : { env: options.env }),
   });

@@ -329,7 +329,10 @@ test(
       { env },
     );
     const outcome = await act(plugin('unruly'), 'environment');
-    assert.deepEqual(outcome.ok && outcome.value.customInfo, {
+    // By its mark what the process starts is found.
+    const { PLUGIN_HOST_PROCESS_MARK: mark, ...variables } = (outcome.ok && outcome.value.customInfo) || {};
+    assert.match(String(mark), /^[0-9a-f]{32}$/);
+    assert.deepEqual(variables, {
       UNRULY_URL: 'u',
       PASSED: 'yes',
       SET: 'here',
@@ -361,6 +364,7 @@ test('a host that is stopped while it loads starts nothing more and leaves no pr
       },
       metric: () => undefined,
       lifecycle: () => undefined,
+      changed: () => undefined,
     },
   });
   const starting = host.start();

@@ -15,7 +15,7 @@ const host = createPluginHost({
     secrets: { envPrefixes: [] },
     maxOutputBytes: 1024,
   },
-  events: { log: () => undefined, metric: () => undefined, lifecycle: () => undefined },
+  events: { log: () => undefined, metric: () => undefined, lifecycle: () => undefined, changed: () => undefined },
 });
 await host.start();
 const plugin = host.plugin('unruly');

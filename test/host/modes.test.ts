@@ -61,7 +61,9 @@ test(
     const unruly = plugin('unruly');
     assert.equal(unruly.pid, undefined);
     const seen = await act(unruly, 'environment');
-    assert.deepEqual(seen.ok && seen.value.customInfo, { A: '1', UNRULY_X: '2' });
+    const { PLUGIN_HOST_PROCESS_MARK: mark, ...variables } = (seen.ok && seen.value.customInfo) || {};
+    assert.deepEqual(variables, { A: '1', UNRULY_X: '2' });
+    assert.equal(typeof mark, 'string');
     for (const action of ['exit', 'rejectUnhandled', 'spin']) {
       const down = untilState(unruly, 'restarting');
       const outcome = await act(unruly, action, action === 'spin' ? 300 : 10_000);
@@ -227,6 +229,33 @@ test('a plugin that failed to load serves after its file is mended and it is rel
   await host.reload('p');
   assert.equal(plugin('p').state, 'serving');
   assert.equal(host.route('x', 0).version, '2');
+});
+
+test('after a crash the report tells of the code that runs, and an event that it changed', BOUND, async (t) => {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const file = path.join(dir, 'p.mjs');
+  writeFileSync(file, version(1));
+  const { plugin, codeChanges } = await startHost(t, [{ source: file }]);
+  const crash = async () => {
+    const gone = untilState(plugin('p'), 'restarting');
+    process.kill(plugin('p').pid!, 'SIGKILL');
+    await gone;
+    await untilState(plugin('p'), 'serving');
+  };
+  await crash();
+  assert.equal(codeChanges.length, 0, 'the same code is no news');
+  writeFileSync(file, version(2));
+  await crash();
+  assert.equal(plugin('p').version, '2');
+  assert.deepEqual(
+    codeChanges.map((change) => [change.pluginId, change.previousVersion, change.version]),
+    [['p', '1', '2']],
+  );
+  assert.notEqual(codeChanges[0]?.digest, codeChanges[0]?.previousDigest);
+  writeFileSync(file, `${version(2)}// an edit that states no new version\n`);
+  await crash();
+  assert.equal(codeChanges.length, 2);
 });
 
 test('a plugin that a crash finds changed on disk is not served with other task types', BOUND, async (t) => {

@@ -7,6 +7,7 @@ import type {
   HostedPlugin,
   HostLimits,
   LoadReport,
+  PluginChange,
   PluginEntry,
   PluginHost,
   PluginHostOptions,
@@ -41,6 +42,8 @@ export interface TestHost {
   readonly logs: PluginLogEvent[];
   readonly metrics: PluginMetricEvent[];
   readonly changes: StateChange[];
+  /** Restarts that found other code. */
+  readonly codeChanges: PluginChange[];
   /** Every process id that a plugin ever had. */
   readonly pids: Set<number>;
   plugin(id: string): HostedPlugin;
@@ -57,6 +60,7 @@ export async function startHost(
   const logs: PluginLogEvent[] = [];
   const metrics: PluginMetricEvent[] = [];
   const changes: StateChange[] = [];
+  const codeChanges: PluginChange[] = [];
   const pids = new Set<number>();
   const waiting = new Set<(event: PluginLogEvent) => void>();
   const host = createPluginHost({
@@ -78,6 +82,7 @@ export async function startHost(
         for (const one of waiting) one(event);
       },
       metric: (event) => void metrics.push(event),
+      changed: (event) => void codeChanges.push(event),
       lifecycle: (change) => {
         changes.push(change);
         if (change.pid !== undefined) pids.add(change.pid);
@@ -97,6 +102,7 @@ export async function startHost(
     logs,
     metrics,
     changes,
+    codeChanges,
     pids,
     plugin: (id) => {
       const plugin = host.plugin(id);

@@ -36,6 +36,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
       },
       metric: () => {},
       lifecycle: () => {},
+      changed: () => {},
     },
     clock: systemClock,
     random: Math.random,

@@ -1,6 +1,7 @@
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import type { Candidate } from '../candidate.js';
+import type { DefinitionFacts } from '../channel/messages.js';
 import type { DataOptions } from '../data-options.js';
 import { MEASUREMENTS_PER_SECOND } from '../limits.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
@@ -14,6 +15,7 @@ export interface GroupMakerOptions {
   readonly events: HostEvents;
   readonly data: DataOptions;
   readonly limits: HostLimits;
+  readonly redescribe: (member: Member, definition: DefinitionFacts) => void;
   readonly baseDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
@@ -44,9 +46,11 @@ export class GroupMaker {
       candidate.member = member;
       return member;
     });
-    const { clock, random, data, env, limits } = this.#options;
+    const { clock, random, data, env, limits, events, redescribe } = this.#options;
     const supervision = { ...limits, clock, random };
-    const group = new Group({ name, members, launch: () => this.#launch(name, members), data, env, supervision });
+    const launch = () => this.#launch(name, members);
+    const changed = events.changed.bind(events);
+    const group = new Group({ name, members, launch, redescribe, changed, data, env, supervision });
     for (const candidate of sharing) candidate.group = group;
     return group;
   }

@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { HostError, messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import type { Timer } from '../../lib/clock.js';
@@ -7,6 +10,7 @@ import type { DataOptions } from '../data-options.js';
 import type { ResolvedEntry } from '../load/entry.js';
 import { pickVariables } from '../load/environment.js';
 import type { PluginSlot } from '../slot.js';
+import type { PluginChange } from '../types.js';
 import type { PluginProcess } from './plugin-process.js';
 
 /** A configured plugin within its group. */
@@ -19,6 +23,10 @@ export class Member {
   /** From admission on: the plugin has an id of its own and valid limits. */
   admitted: { readonly slot: PluginSlot; readonly config: PluginConfig } | undefined;
   facts: PluginFacts | undefined;
+  /** Of the module's file as it was last imported. */
+  digest = '';
+  /** Set from the import of other code than before until it is loaded. */
+  change: Omit<PluginChange, 'pluginId'> | undefined;
   /** Set once the plugin is out: it failed or skipped itself. */
   error: HostError | undefined;
   importedIn: PluginProcess | undefined;
@@ -35,6 +43,9 @@ export interface GroupOptions {
   readonly members: readonly Member[];
   /** Starts a process for the group; it tells the group's plugins apart by their numbers. */
   readonly launch: () => PluginProcess;
+  /** Other code than before was imported: its definition is in force from now on. Throws HostError where it cannot be. */
+  readonly redescribe: (member: Member, definition: DefinitionFacts) => void;
+  readonly changed: (event: PluginChange) => void;
   readonly data: DataOptions;
   /** Where declared variables are taken from. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -151,6 +162,7 @@ export class Group {
     const { clock } = this.#options.supervision;
     const { entry, p } = member;
     const started = clock.now();
+    const digest = await digestOf(entry.resolved.url);
     const facts = await process.import(p, entry.resolved.url, `plugin ${entry.label}`, entry.loadTimeoutMs);
     if (member.definition !== undefined && !sameRoutes(member.definition, facts)) {
       throw new HostError(
@@ -158,7 +170,15 @@ export class Group {
         `plugin ${entry.label}: its id, task types or isDefault changed on disk since it was loaded; reload it`,
       );
     }
-    member.definition ??= facts;
+    const before = member.definition;
+    if (before !== undefined && (digest !== member.digest || !isDeepStrictEqual(before, facts))) {
+      const previous = member.change ?? { previousVersion: before.version ?? '', previousDigest: member.digest };
+      const { previousVersion, previousDigest } = previous;
+      this.#options.redescribe(member, facts);
+      member.change = { version: facts.version ?? '', digest, previousVersion, previousDigest };
+    }
+    member.digest = digest;
+    member.definition = facts;
     member.importedIn = process;
     return clock.now() - started;
   }
@@ -178,6 +198,9 @@ export class Group {
       logLinesPerSecond: this.#options.supervision.logLinesPerSecond,
     });
     member.loadedIn = process;
+    if (member.change === undefined) return;
+    this.#options.changed({ pluginId: admitted.slot.id, ...member.change });
+    member.change = undefined;
   }
 
   /** Binds the loaded members to their slots and keeps them up from now on. */
@@ -249,6 +272,12 @@ export class Group {
     this.retire();
     if (this.#process !== undefined && !this.#process.over) await this.#process.stop();
   }
+}
+
+/** Start of the SHA-256 of a module's own file, not of what it imports. Never rejects. */
+async function digestOf(url: string): Promise<string> {
+  const bytes = await readFile(new URL(url)).catch(() => undefined);
+  return bytes === undefined ? '' : createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 }
 
 function sameRoutes(a: DefinitionFacts, b: DefinitionFacts): boolean {

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../channel/port-stream.js';
+import { endMarked, MARK_VARIABLE } from './marked.js';
 
 const CHILD_MAIN = new URL('../child/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
@@ -44,7 +46,7 @@ export interface Launched {
   readonly stream: Duplex;
   readonly stdout: Readable;
   readonly stderr: Readable;
-  /** How it ended, for a person. Never rejects. */
+  /** How it ended, for a person; resolves when what it started has ended, too. Never rejects. */
   readonly exited: Promise<string>;
   terminate(): void;
   kill(): void;
@@ -63,6 +65,7 @@ function heapMb(options: LaunchOptions): number {
  * done, and so that what a plugin started ends with it.
  */
 function launchProcess(options: LaunchOptions): Launched {
+  const mark = randomBytes(16).toString('hex');
   const [program = process.execPath, ...args] = [...DIES_WITH_PARENT, process.execPath];
   const child = spawn(
     program,
@@ -76,13 +79,19 @@ function launchProcess(options: LaunchOptions): Launched {
       fileURLToPath(CHILD_MAIN),
       JSON.stringify(options.bounds),
     ],
-    { cwd: options.cwd, env: { ...options.env }, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
+    {
+      cwd: options.cwd,
+      env: { ...options.env, [MARK_VARIABLE]: mark },
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    },
   );
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(`could not be started: ${error.message}`));
     child.once('exit', (code, signal) => {
       killGroup(child, 'SIGKILL');
-      resolve(signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`);
+      const how = signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`;
+      void endMarked(mark).then(() => resolve(how));
     });
   });
   // Without file handles for its pipes a child has none of them.
@@ -110,11 +119,12 @@ function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 function launchWorker(options: LaunchOptions): Launched {
+  const mark = randomBytes(16).toString('hex');
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(CHILD_MAIN, {
     workerData: { port: port2, bounds: options.bounds },
     transferList: [port2],
-    env: { ...options.env },
+    env: { ...options.env, [MARK_VARIABLE]: mark },
     stdout: true,
     stderr: true,
     execArgv: [],
@@ -125,7 +135,7 @@ function launchWorker(options: LaunchOptions): Launched {
     worker.once('error', (error) => {
       problem = `: ${error instanceof Error ? error.message : String(error)}`;
     });
-    worker.once('exit', (code) => resolve(`ended with exit code ${code}${problem}`));
+    worker.once('exit', (code) => void endMarked(mark).then(() => resolve(`ended with exit code ${code}${problem}`)));
   });
   const end = () => void worker.terminate().catch(() => undefined);
   return {
