@@ -39,24 +39,81 @@ function number(value: unknown, what: string): number {
   return value;
 }
 
+const MAX_UINT32 = 2 ** 32 - 1;
+/** Levels of objects and lists that decoders of a google.protobuf.Struct take. */
+const MAX_INFO_DEPTH = 32;
+
+function within(value: unknown, what: string, max: number, whole: boolean): number {
+  const found = number(value, what);
+  if (!(found >= 0 && found <= max) || (whole && !Number.isInteger(found))) throw new Error(`${what} is out of range`);
+  return found;
+}
+
+/** Passes what is left out. */
+function optional(value: unknown, assert: (present: unknown) => unknown): void {
+  if (value !== undefined) assert(value);
+}
+
+function flag(value: unknown, what: string): void {
+  if (typeof value !== 'boolean') throw new Error(`${what} is not true or false`);
+}
+
+function assertLog(value: unknown): void {
+  const log = object(value, 'a log');
+  text(log.uri, 'the uri of a log');
+  optional(log.name, (name) => text(name, 'the name of a log'));
+  optional(log.ttlMs, (ms) => within(ms, 'the ttlMs of a log', Number.MAX_SAFE_INTEGER, false));
+  optional(log.showWhilePending, (on) => flag(on, 'showWhilePending of a log'));
+  optional(log.hideOnceFinished, (on) => flag(on, 'hideOnceFinished of a log'));
+  if (log.messageFormat !== undefined && !['UNKNOWN', 'CSV', 'JSON'].includes(log.messageFormat as string)) {
+    throw new Error('the messageFormat of a log is not known');
+  }
+}
+
+function assertExternal(item: Fields): void {
+  text(item.externalId, 'the id of an external resource');
+  for (const key of ['index', 'retryAttempt']) {
+    optional(item[key], (found) => within(found, `${key} of an external resource`, MAX_UINT32, true));
+  }
+  if (item.phase !== undefined && !PHASES.includes(item.phase as Phase)) {
+    throw new Error('the phase of an external resource is not known');
+  }
+  optional(item.logs, (logs) => list(logs, 'logs of an external resource').map(assertLog));
+  optional(item.customInfo, (info) => plainJson(info, 'customInfo of an external resource'));
+}
+
+/** An object of JSON, no deeper than an engine can read it. */
+function plainJson(value: unknown, what: string): Fields {
+  const visit = (node: unknown, left: number): void => {
+    if (node === null || ['string', 'boolean'].includes(typeof node) || Number.isFinite(node)) return;
+    if (typeof node !== 'object' || Buffer.isBuffer(node) || left === 0) throw new Error(`${what} is not plain JSON`);
+    for (const item of Object.values(node)) visit(item, left - 1);
+  };
+  visit(object(value, what), MAX_INFO_DEPTH);
+  return value as Fields;
+}
+
 function stateOf(value: unknown): PhaseState {
   const state = object(value, 'the state');
   const phase = state.phase as Phase;
   if (!PHASES.includes(phase) || phase === 'UNDEFINED') throw new Error('the state has no known phase');
-  for (const log of list(state.logs, 'logs')) text(object(log, 'a log').uri, 'the uri of a log');
+  for (const log of list(state.logs, 'logs')) assertLog(log);
   for (const item of list(state.externalResources, 'externalResources')) {
-    text(object(item, 'an external resource').externalId, 'the id of an external resource');
+    assertExternal(object(item, 'an external resource'));
   }
   return phaseState(phase, {
     reason: text(state.reason, 'reason'),
     error: state.error === undefined ? undefined : errorOf(object(state.error, 'error')),
     logs: state.logs as PhaseState['logs'],
-    customInfo: state.customInfo === undefined ? undefined : (object(state.customInfo, 'customInfo') as never),
+    customInfo: state.customInfo === undefined ? undefined : (plainJson(state.customInfo, 'customInfo') as never),
     externalResources: state.externalResources as PhaseState['externalResources'],
     outputs: outputsOf(object(state.outputs, 'outputs'), phase),
     remotePhase: text(state.remotePhase, 'remotePhase'),
-    version: number(state.version, 'version'),
-    nextPollAfterMs: state.nextPollAfterMs === undefined ? undefined : number(state.nextPollAfterMs, 'nextPollAfterMs'),
+    version: within(state.version, 'version', MAX_UINT32, true),
+    nextPollAfterMs:
+      state.nextPollAfterMs === undefined
+        ? undefined
+        : within(state.nextPollAfterMs, 'nextPollAfterMs', Number.MAX_SAFE_INTEGER, false),
   });
 }
 
@@ -79,6 +136,29 @@ function outcomeOf(value: unknown): PluginOutcome<PhaseState> {
   if (outcome.ok === true) return { ok: true, value: stateOf(outcome.value) };
   if (!isPluginFailure(outcome.failure)) throw new Error('an outcome has no known failure');
   return { ok: false, failure: { ...outcome.failure, retryAfterMs: outcome.failure.retryAfterMs } };
+}
+
+/** Epoch milliseconds of the years 1 to 9999, which is what a google.protobuf.Timestamp may hold. */
+function time(value: unknown, what: string): void {
+  const ms = number(value, what);
+  if (!(ms >= -62_135_596_800_000 && ms <= 253_402_300_799_999)) throw new Error(`${what} is out of range`);
+}
+
+function assertLine(line: Fields): void {
+  text(line.message, 'the message of a line');
+  optional(line.timestampMs, (ms) => time(ms, 'the time of a line'));
+  if (line.originator !== undefined && !['UNKNOWN', 'USER', 'SYSTEM'].includes(line.originator as string)) {
+    throw new Error('the originator of a line is not known');
+  }
+}
+
+function assertSeries(series: Fields): void {
+  text(series.metric, 'the metric of a series');
+  for (const one of list(series.points, 'points')) {
+    const point = object(one, 'a point');
+    time(point.timestampMs, 'the time of a point');
+    if (!Number.isFinite(point.value)) throw new Error('the value of a point is no number');
+  }
 }
 
 const CHECKS: { readonly [M in PluginMethod]: (value: unknown, args: never) => PluginMethods[M]['answer'] } = {
@@ -114,12 +194,12 @@ const CHECKS: { readonly [M in PluginMethod]: (value: unknown, args: never) => P
   delete: () => ({}),
   getLogs: (value) => {
     const { lines, token } = object(value, 'the answer');
-    for (const line of list(lines, 'lines')) text(object(line, 'a line').message, 'the message of a line');
+    for (const line of list(lines, 'lines')) assertLine(object(line, 'a line'));
     return { lines: lines as PluginMethods['getLogs']['answer']['lines'], token: text(token, 'token') };
   },
   getMetrics: (value) => {
     const { series } = object(value, 'the answer');
-    for (const one of list(series, 'series')) list(object(one, 'a series').points, 'points');
+    for (const one of list(series, 'series')) assertSeries(object(one, 'a series'));
     return { series: series as PluginMethods['getMetrics']['answer']['series'] };
   },
   adoptMeta: (value) => {
