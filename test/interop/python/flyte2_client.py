@@ -205,6 +205,29 @@ case("failure-system")(failure("system", "RETRYABLE_FAILED", "DiskFull", "SYSTEM
 case("aborted-at-remote")(failure("aborted", "FAILED"))
 
 
+def polled_after_delete(outcome, phase):
+    async def run(env, name):
+        steer = {"label": name, "outcome": outcome, "message": "disk full on node 7", "code": "DiskFull"}
+        action = (await env.run_one(name, steer, outputs=[])).expect(phase)
+        told = action.message
+        for _ in range(2):
+            await action.delete()
+            await action.poll()
+            action.expect(phase)
+            check(action.message == told, f"after the delete it says {action.message!r}, before it said {told!r}")
+        following = await env.run_one(name, {"label": name}, attempt=2, outputs=[])
+        following.expect("SUCCEEDED")
+        return f"{phase} before and after the delete; the next attempt ran"
+
+    return run
+
+
+# The engine deletes an attempt that failed before it writes that down, and asks again when the write fails.
+case("failure-deleted-then-polled")(polled_after_delete("retryable", "RETRYABLE_FAILED"))
+case("permanent-deleted-then-polled")(polled_after_delete("permanent", "FAILED"))
+case("success-deleted-then-polled")(polled_after_delete("success", "SUCCEEDED"))
+
+
 @case("create-refused")
 async def create_refused(env, name):
     action = await env.run_one(name, {"label": name, "refuse": 400, "message": "no such cluster"})
@@ -543,6 +566,46 @@ async def service_killed(env, name):
     (job,) = await env.control.expect_jobs(name, "succeeded")
     check(job["deletes"] == 0, "the job was deleted")
     return "taken up from the resource meta, one job; the other one cancelled"
+
+
+async def reachable(call):
+    """What an engine does while the service is away: it comes back to the call."""
+    for _ in range(30):
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            check(error.code() == grpc.StatusCode.UNAVAILABLE, f"{error.code()} {error.details()}")
+            await asyncio.sleep(1)
+    raise AssertionError("the service did not come back")
+
+
+@case("failure-deleted-after-kill", serial=True)
+async def deleted_after_kill(env, name):
+    steer = {"label": name, "outcome": "retryable", "message": "disk full on node 7", "code": "DiskFull"}
+    action = (await env.run_one(name, steer, outputs=[])).expect("RETRYABLE_FAILED")
+    await env.control.restart_service()
+    await reachable(action.delete)
+    await action.poll()
+    check("disk full on node 7" in action.expect("RETRYABLE_FAILED").message, action.message)
+    return action.message
+
+
+@case("create-repeated-after-kill", serial=True)
+async def repeated_after_kill(env, name):
+    first, again = (env.task(name, {"label": name}, outputs=[]) for _ in range(2))
+    await first.run()
+    await env.control.restart_service()
+
+    async def create():
+        again.error = None
+        if await again.create() is None:
+            raise again.error
+
+    await reachable(create)
+    await again.run()
+    again.expect("SUCCEEDED")
+    await env.control.expect_count(name, 1)
+    return "the job had ended when its create was repeated; it ran once"
 
 
 @case("three-hundred", serial=True)
