@@ -105,6 +105,8 @@ export interface PluginFailure {
   /** Whose fault; set for `permanent`, SYSTEM otherwise. */
   readonly faultKind: FaultKind;
   readonly retryAfterMs: number | undefined;
+  /** Set where the remote cannot have made anything, although the call was sent. */
+  readonly notCreated?: boolean;
 }
 
 export type PluginOutcome<T> =

@@ -222,8 +222,8 @@ export class CreateRun {
     this.#queued = undefined;
     this.#running = undefined;
     if (sent && !sync && !outcome.ok) {
-      const { kind } = outcome.failure;
-      if (kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
+      const { kind, notCreated = false } = outcome.failure;
+      if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
         this.#mayExist = true;
         this.#lastError = { code: outcome.failure.code, message: outcome.failure.message };
       }

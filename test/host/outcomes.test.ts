@@ -15,6 +15,7 @@ test('what a plugin throws or answers wrongly becomes the row of the outcome tab
   const rows: Record<string, Partial<PluginFailure>> = {
     throttled: { kind: 'throttled', code: 'PLUGIN_THREW_THROTTLED', retryAfterMs: 1_500, message: 'slow down' },
     transient: { kind: 'transient', code: 'ECONNREFUSED', faultKind: 'SYSTEM', retryAfterMs: undefined },
+    notCreated: { kind: 'transient', notCreated: true },
     permanent: { kind: 'permanent', code: 'NoQuota', faultKind: 'SYSTEM' },
     permanentUser: { kind: 'permanent', code: 'PLUGIN_THREW_PERMANENT', faultKind: 'USER' },
     notFound: { kind: 'not_found', code: 'PLUGIN_THREW_NOT_FOUND' },

@@ -91,6 +91,20 @@ test('a create that was never sent, or only throttled, leaves nothing to look fo
   await h.stop();
 });
 
+test('a create that the plugin says made nothing is repeated within its budget and leaves nothing to look for', async () => {
+  const { h, spend, list } = await unclearHarness();
+  h.plugin.on.create = () => fail('transient', { notCreated: true });
+  await spend('a');
+  assert.ok(h.plugin.count('create') > 1);
+  assert.deepEqual(list(), []);
+  // Once one of the calls may have made a job, a later word about another call clears nothing.
+  const outcomes = [fail('transient')];
+  h.plugin.on.create = () => outcomes.shift() ?? fail('transient', { notCreated: true });
+  await spend('b');
+  assert.equal(list().length, 1);
+  await h.stop();
+});
+
 test('a deleted task whose job was not found within the budget is looked for as well', async () => {
   const { h, told, ended } = await unclearHarness();
   h.plugin.on.create = () => fail('deadline');

@@ -132,7 +132,8 @@ export function isPluginFailure(value: unknown): value is PluginFailure {
     isText(value.message) &&
     isText(value.code) &&
     (value.faultKind === 'USER' || value.faultKind === 'SYSTEM') &&
-    (value.retryAfterMs === undefined || typeof value.retryAfterMs === 'number')
+    (value.retryAfterMs === undefined || typeof value.retryAfterMs === 'number') &&
+    (value.notCreated === undefined || typeof value.notCreated === 'boolean')
   );
 }
 

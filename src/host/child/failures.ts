@@ -48,7 +48,7 @@ function contractFailure(
   redact: (text: string) => string,
 ): PluginFailure {
   // Fields are read with care: anybody can put the brand on anything.
-  const { kind, code, faultKind, retryAfterMs } = thrown as Record<string, unknown>;
+  const { kind, code, faultKind, retryAfterMs, notCreated } = thrown as Record<string, unknown>;
   if (typeof kind !== 'string' || !Object.hasOwn(CODES, kind)) {
     return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
   }
@@ -62,6 +62,7 @@ function contractFailure(
       known === 'throttled' && typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0
         ? retryAfterMs
         : undefined,
+    ...(known === 'transient' && notCreated === true ? { notCreated } : {}),
   };
 }
 
