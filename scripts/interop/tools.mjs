@@ -27,18 +27,30 @@ export function requireBuild() {
 
 /** Compiles a Go module under test/interop and answers the program's path. Go's own cache makes repeats cheap. */
 export function buildGo(name) {
+  return goBuild(name, '.', path.join(cache, name));
+}
+
+/** Compiles somebody's program, in the version that the Go module under test/interop pins. */
+export function buildGoTool(module, name) {
+  return goBuild(module, name, path.join(cache, path.basename(name)));
+}
+
+function goBuild(module, name, program) {
   const found = spawnSync('go', ['version'], { encoding: 'utf8' });
-  if (found.status !== 0) throw new Error('Go (1.26.5 or newer) is not installed; this suite compiles engine code');
+  if (found.status !== 0) throw new Error('Go (1.26.5 or newer) is not installed; this suite compiles Go programs');
   mkdirSync(cache, { recursive: true });
-  const program = path.join(cache, name);
-  console.log(`compiling test/interop/${name} (${found.stdout.trim()})`);
-  run('go', ['build', '-o', program, '.'], { cwd: path.join(interop, name) });
+  console.log(`compiling ${name === '.' ? '' : `${name} of `}test/interop/${module} (${found.stdout.trim()})`);
+  run('go', ['build', '-o', program, name], { cwd: path.join(interop, module) });
   return program;
 }
 
-/** A virtual environment with the pinned SDKs, made anew when the requirements changed; answers its interpreter. */
-export function ensurePython() {
-  const wanted = readFileSync(path.join(interop, 'python', 'requirements.txt'), 'utf8');
+/**
+ * A virtual environment with what `requirements.txt` of a folder under test/interop pins, made anew when that changed;
+ * answers its interpreter.
+ */
+export function ensurePython(folder = 'python') {
+  const requirements = path.join(interop, folder, 'requirements.txt');
+  const wanted = readFileSync(requirements, 'utf8');
   const home = path.join(cache, `venv-${createHash('sha256').update(wanted).digest('hex').slice(0, 12)}`);
   const python = path.join(home, 'bin', 'python');
   const done = path.join(home, 'complete');
@@ -47,7 +59,7 @@ export function ensurePython() {
   mkdirSync(cache, { recursive: true });
   console.log(`installing the Python SDKs into ${home}`);
   run('python3', ['-m', 'venv', home]);
-  run(python, ['-m', 'pip', 'install', '--quiet', '-r', path.join(interop, 'python', 'requirements.txt')]);
+  run(python, ['-m', 'pip', 'install', '--quiet', '-r', requirements]);
   writeFileSync(done, '');
   return python;
 }
