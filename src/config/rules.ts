@@ -66,6 +66,15 @@ function serverConflicts({ grpc, admin, dataStore }: Config, conflict: Conflict)
       'the default deadline is longer than the longest that is honoured',
     );
   }
+  if (grpc.maxUnfinishedRequestBytes !== undefined && grpc.maxUnfinishedRequestBytes <= grpc.maxReceiveMessageBytes) {
+    conflict(
+      [
+        ['grpc', 'maxUnfinishedRequestBytes'],
+        ['grpc', 'maxReceiveMessageBytes'],
+      ],
+      'the largest request would never come as a whole; maxUnfinishedRequestBytes must be more than maxReceiveMessageBytes',
+    );
+  }
   const shared =
     grpc.host === admin.host || [grpc.host, admin.host].some((host) => host === '0.0.0.0' || host === '::');
   if (grpc.port !== 0 && grpc.port === admin.port && shared) {

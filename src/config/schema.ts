@@ -50,7 +50,17 @@ const grpc = section('The gRPC server that engines call.', {
     '256KiB',
   ),
   maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
-  maxConnections: count('Open connections; further ones are refused.', 1000, 1_000_000),
+  maxUnfinishedRequestBytes: optional(
+    size(
+      'Memory of all requests together that have not come as a whole; past it the oldest one of the connection with the most is ended. More than maxReceiveMessageBytes; one and a half times as much unless set.',
+      { min: '1MiB', max: '64GiB' },
+    ),
+  ),
+  maxConnections: count(
+    'Open connections. At the bound the longest idle one without a call gives way to a newcomer; when all have calls, it is refused.',
+    1000,
+    1_000_000,
+  ),
   maxWatchStreams: count(
     'Open Watch streams, as many of health, and as many of reflection; further ones are refused.',
     100,

@@ -19,6 +19,9 @@ export interface RpcParts {
   readonly lifecycle: Lifecycle;
 }
 
+/** Of the largest request: it has room beside the small ones, and beside half of another. */
+const UNFINISHED_SHARE = 1.5;
+
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
 export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
   const { grpc } = config;
@@ -34,6 +37,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     maxReceiveBytes: grpc.maxReceiveMessageBytes,
     maxSendBytes: grpc.maxSendMessageBytes,
     maxConcurrentStreams: grpc.maxConcurrentStreams,
+    maxUnfinishedBytes: grpc.maxUnfinishedRequestBytes ?? grpc.maxReceiveMessageBytes * UNFINISHED_SHARE,
     maxConnections: grpc.maxConnections,
     maxStreams: grpc.maxWatchStreams,
     keepaliveTimeMs: timeMs,
@@ -55,5 +59,6 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     reflection: grpc.reflection,
     metrics: telemetry.rpcMetrics,
     log: telemetry.rpcLog,
+    clock,
   });
 }

@@ -58,6 +58,11 @@ export const ERROR_CATALOGUE = {
   DAEMON_STATE: entry('internal', false, 'An operation is illegal in the state the daemon is in.'),
   DEADLINE_EXCEEDED: entry('deadline', true, 'The deadline passed before an answer was there.'),
   CALL_CANCELLED: entry('cancelled', true, 'The caller cancelled.'),
+  REQUESTS_UNFINISHED: entry(
+    'exhausted',
+    true,
+    'Requests that are not complete hold as many bytes as are allowed; this one made room.',
+  ),
   TOO_MANY_STREAMS: entry('exhausted', true, 'The bound of open Watch streams is reached.'),
 
   // Plugin calls.

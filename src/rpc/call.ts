@@ -1,48 +1,40 @@
 import { HostError } from '../errors/index.js';
+import type { Clock } from '../lib/clock.js';
 import type { CallScope } from '../tasks/types.js';
+import type { Arrival } from './edge/arrival.js';
 
 /** What this file needs of a call of grpc-js; unary and streaming ones have it. */
 export interface CallSurface {
   readonly cancelled: boolean;
-  getDeadline(): Date | number;
   once(event: 'cancelled', listener: () => void): unknown;
 }
 
-export interface DeadlineBounds {
-  /** Applied where the caller set none; engines with named deployments set none (FIELD 9). */
-  readonly defaultDeadlineMs: number;
-  /** A longer one is cut to this. */
-  readonly maxDeadlineMs: number;
-}
-
-function epochMs(deadline: Date | number): number {
-  return typeof deadline === 'number' ? deadline : deadline.getTime();
-}
-
 /**
- * How long a caller waits, and whether it still does. Everything is made at the first use, since the hot path uses
- * nothing of it.
+ * How long a caller waits, and whether it still does: by the edge, which knows it since its first header. Everything else is
+ * made at the first use, since the hot path uses nothing of it.
  */
 export class RpcCall implements CallScope {
   readonly #surface: CallSurface;
-  readonly #bounds: DeadlineBounds;
-  readonly #startedAt = Date.now();
+  readonly #arrival: Arrival;
+  readonly #clock: Clock;
   #controller: AbortController | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #undelivered: (() => void)[] | undefined;
   #closed = false;
-  #passed = false;
 
-  constructor(surface: CallSurface, bounds: DeadlineBounds) {
+  constructor(surface: CallSurface, arrival: Arrival, clock: Clock) {
     this.#surface = surface;
-    this.#bounds = bounds;
+    this.#arrival = arrival;
+    this.#clock = clock;
   }
 
-  /** The caller's deadline, cut to the maximum; the default where the caller set none. Epoch milliseconds. */
+  /** The caller's deadline, cut to the maximum; the default where the caller set none. On the daemon's clock. */
   get deadlineMs(): number {
-    const own = epochMs(this.#surface.getDeadline());
-    if (!Number.isFinite(own)) return this.#startedAt + this.#bounds.defaultDeadlineMs;
-    return Math.min(own, this.#startedAt + this.#bounds.maxDeadlineMs);
+    return this.#arrival.deadlineMs;
+  }
+
+  /** Milliseconds until the deadline, 0 past it. */
+  get leftMs(): number {
+    return Math.max(0, this.#arrival.deadlineMs - this.#clock.now());
   }
 
   /** Aborted when the caller is gone or the deadline has passed; its reason is a HostError. */
@@ -61,9 +53,9 @@ export class RpcCall implements CallScope {
     this.#undelivered.push(fn);
   }
 
-  /** Whether `passDeadline` was called. */
+  /** Whether the deadline has passed. */
   get passed(): boolean {
-    return this.#passed;
+    return this.#arrival.passed || this.leftMs === 0;
   }
 
   get watchesDelivery(): boolean {
@@ -77,50 +69,31 @@ export class RpcCall implements CallScope {
     for (const fn of registered ?? []) fn();
   }
 
-  /**
-   * Starts the daemon's own timer where the transport has none, or a later one: `onPassed` is called with the error to
-   * answer, unless `close` comes first.
-   */
-  armDeadline(onPassed: (error: HostError) => void): void {
-    const deadline = this.deadlineMs;
-    if (deadline === epochMs(this.#surface.getDeadline())) return;
-    this.#timer = setTimeout(
-      () => {
-        const error = this.#deadlinePassed();
-        onPassed(error);
-        this.#abort(error);
-      },
-      Math.max(0, deadline - Date.now()),
-    );
-  }
-
-  /** Aborts the signal as at the deadline, which has passed; answers the error that says so. */
-  passDeadline(): HostError {
-    this.#passed = true;
-    const error = this.#deadlinePassed();
-    this.#abort(error);
-    return error;
+  /** At the deadline `onPassed` is called with the error to answer, unless `close` comes first; then the signal is aborted. */
+  atDeadline(onPassed: (error: HostError) => void): void {
+    this.#arrival.onPassed = () => {
+      const error = this.#deadlinePassed();
+      onPassed(error);
+      void this.signal;
+      this.#controller?.abort(error);
+    };
   }
 
   /** The call is answered: nothing is aborted any more, though 'cancelled' follows every call. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#arrival.onPassed = undefined;
   }
 
   #abortAsCancelled(): void {
     if (this.#closed) return;
-    const passed = Date.now() >= epochMs(this.#surface.getDeadline());
-    this.#controller?.abort(passed ? this.#deadlinePassed() : new HostError('CALL_CANCELLED', 'the caller cancelled'));
-  }
-
-  #abort(error: HostError): void {
-    void this.signal;
-    this.#controller?.abort(error);
+    this.#controller?.abort(
+      this.passed ? this.#deadlinePassed() : new HostError('CALL_CANCELLED', 'the caller cancelled'),
+    );
   }
 
   #deadlinePassed(): HostError {
-    const waited = Math.round(Date.now() - this.#startedAt);
+    const waited = Math.round(this.#clock.now() - this.#arrival.arrivedMs);
     return new HostError('DEADLINE_EXCEEDED', `no answer within the deadline; ${waited} ms had passed`);
   }
 }

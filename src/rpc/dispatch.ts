@@ -11,15 +11,19 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
-import { type DeadlineBounds, RpcCall } from './call.js';
-import { http2StreamOf } from './grpc-internals.js';
+import type { Clock } from '../lib/clock.js';
+import { RpcCall } from './call.js';
+import type { Arrival } from './edge/arrival.js';
+import type { Edge } from './edge/edge.js';
+import { arrivalOf, http2StreamOf } from './grpc-internals.js';
 import type { RpcLog, RpcMethodHandler, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
 import { statusOf } from './status.js';
 import { RpcDuplex, RpcStream, type StreamParts } from './stream.js';
 
 /** What all calls of a server share. */
 export interface DispatchContext {
-  readonly bounds: DeadlineBounds;
+  readonly edge: Edge;
+  readonly clock: Clock;
   readonly maxStreams: number;
   readonly log: RpcLog;
   readonly metrics: RpcMetrics | undefined;
@@ -48,12 +52,14 @@ class MethodDispatch {
   }
 
   unary(handler: Unary): handleUnaryCall<Buffer, Buffer> {
-    const { bounds } = this.#context;
+    const { edge, clock } = this.#context;
     return (surface, callback) => {
       const startedAt = performance.now();
       this.#observer.started();
       this.#observer.received();
-      const call = new RpcCall(surface, bounds);
+      const arrival = arrivalOf(surface);
+      edge.take(arrival);
+      const call = new RpcCall(surface, arrival, clock);
       try {
         const answer = handler.handle(surface.request, call);
         if (Buffer.isBuffer(answer)) this.#answer(surface, callback, call, answer, startedAt);
@@ -74,7 +80,7 @@ class MethodDispatch {
   ): Promise<void> {
     this.#context.inFlight += 1;
     let late = false;
-    call.armDeadline((error) => {
+    call.atDeadline((error) => {
       late = true;
       this.#fail(callback, call, error, startedAt);
     });
@@ -100,7 +106,7 @@ class MethodDispatch {
     call.close();
     if (surface.cancelled) {
       // The transport answers nothing any more: the caller left, or its deadline passed.
-      this.#handled(cutCode(surface, call), startedAt);
+      this.#handled(cutCode(call), startedAt);
       call.undelivered();
       return;
     }
@@ -132,39 +138,55 @@ class MethodDispatch {
   serverStream(handler: Streaming & { kind: 'serverStream' }): handleServerStreamingCall<Buffer, Buffer> {
     return (surface) => {
       this.#observer.received();
-      const stream = new RpcStream(surface, this.#streamParts());
-      this.#detach(this.#stream(surface, stream, handler.bounded, () => handler.handle(surface.request, stream)));
+      const arrival = arrivalOf(surface);
+      const stream = new RpcStream(surface, this.#streamParts(arrival));
+      const run = () => handler.handle(surface.request, stream);
+      this.#detach(this.#stream(surface, stream, handler.bounded ? arrival : undefined, run));
     };
   }
 
   bidi(handler: Streaming & { kind: 'bidi' }): handleBidiStreamingCall<Buffer, Buffer> {
     return (surface) => {
-      const stream = new RpcDuplex(surface, this.#streamParts());
-      this.#detach(this.#stream(surface, stream, false, () => handler.handle(stream)));
+      const stream = new RpcDuplex(surface, this.#streamParts(arrivalOf(surface)));
+      this.#detach(this.#stream(surface, stream, undefined, () => handler.handle(stream)));
     };
   }
 
-  #streamParts(): StreamParts {
-    const { bounds, draining, log } = this.#context;
-    return { bounds, draining, observer: this.#observer, fault: (error) => log.fault({ method: this.#path, error }) };
+  #streamParts(arrival: Arrival): StreamParts {
+    const { edge, clock, draining, log } = this.#context;
+    edge.take(arrival);
+    return {
+      arrival,
+      clock,
+      draining,
+      observer: this.#observer,
+      fault: (error) => log.fault({ method: this.#path, error }),
+    };
   }
 
-  async #stream(surface: Answering, stream: RpcStream, bounded: boolean, run: () => Promise<void>): Promise<void> {
+  /** `bounded` is given where open streams are counted instead of having a deadline of ours. */
+  async #stream(
+    surface: Answering,
+    stream: RpcStream,
+    bounded: Arrival | undefined,
+    run: () => Promise<void>,
+  ): Promise<void> {
     const context = this.#context;
     const startedAt = performance.now();
     this.#observer.started();
     context.inFlight += 1;
     let counted = false;
     try {
-      if (!bounded) cutAtDeadline(surface, stream.call);
-      else {
+      cutAtDeadline(surface, stream.call);
+      if (bounded !== undefined) {
         if (context.openStreams >= context.maxStreams) throw tooManyStreams(context.maxStreams);
         context.openStreams += 1;
         counted = true;
+        context.edge.live(bounded);
       }
       await run();
       surface.end();
-      this.#handled(surface.cancelled ? cutCode(surface, stream.call) : status.OK, startedAt);
+      this.#handled(surface.cancelled ? cutCode(stream.call) : status.OK, startedAt);
     } catch (thrown) {
       this.#report(thrown);
       const end = statusOf(thrown);
@@ -173,7 +195,10 @@ class MethodDispatch {
     } finally {
       stream.call.close();
       context.inFlight -= 1;
-      if (counted) context.openStreams -= 1;
+      if (counted) {
+        context.openStreams -= 1;
+        if (bounded !== undefined) context.edge.ended(bounded);
+      }
     }
   }
 
@@ -203,9 +228,8 @@ function tooManyStreams(bound: number): HostError {
 }
 
 /** Why the transport answers nothing any more: the caller left, or a deadline passed, its own or ours. */
-function cutCode(surface: { getDeadline(): Date | number }, call: RpcCall): status {
-  const late = call.passed || Date.now() >= Number(surface.getDeadline());
-  return late ? status.DEADLINE_EXCEEDED : status.CANCELLED;
+function cutCode(call: RpcCall): status {
+  return call.passed ? status.DEADLINE_EXCEEDED : status.CANCELLED;
 }
 
 /**
@@ -213,17 +237,11 @@ function cutCode(surface: { getDeadline(): Date | number }, call: RpcCall): stat
  * status, and with all that is left to send, for as long as the reader likes, the reader's own deadline notwithstanding.
  */
 function cutAtDeadline(surface: Answering, call: RpcCall): void {
-  const timer = setTimeout(
-    () => {
-      const error = call.passDeadline();
-      const stream = http2StreamOf(surface);
-      if (surface.writableLength > 0 || (stream?.writableLength ?? 0) > 0) stream?.close(constants.NGHTTP2_CANCEL);
-      else surface.emit('error', statusOf(error));
-    },
-    Math.max(0, call.deadlineMs - Date.now()),
-  );
-  // It follows every call, when all has left or nothing can leave any more.
-  surface.once('cancelled', () => clearTimeout(timer));
+  call.atDeadline((error) => {
+    const stream = http2StreamOf(surface);
+    if (surface.writableLength > 0 || (stream?.writableLength ?? 0) > 0) stream?.close(constants.NGHTTP2_CANCEL);
+    else surface.emit('error', statusOf(error));
+  });
 }
 
 /** An answer that was handed over and did not leave as a whole (reset, broken connection) counts as undelivered. */

@@ -6,7 +6,14 @@ export interface RpcLimits {
   readonly maxSendBytes: number;
   /** Calls at a time on one connection. */
   readonly maxConcurrentStreams: number;
-  /** Connections at a time; further ones are dropped. */
+  /**
+   * Bytes that all requests together may hold before a handler has them, headers included. A message of
+   * `maxReceiveBytes` has to fit.
+   */
+  readonly maxUnfinishedBytes: number;
+  /** Calls that start in one turn of the event loop; the others wait, and connections take turns. */
+  readonly callsPerTurn: number;
+  /** Connections at a time; the longest idle one gives way to a newcomer, which is dropped when all have calls. */
   readonly maxConnections: number;
   /** Open Watch streams at a time, as many of health, and as many of reflection; further ones get TOO_MANY_STREAMS. */
   readonly maxStreams: number;
@@ -16,7 +23,7 @@ export interface RpcLimits {
   readonly keepaliveTimeoutMs: number;
   /** A connection without calls for so long is closed. */
   readonly maxConnectionIdleMs: number;
-  /** A connection on which nothing came for so long after it was opened is closed. */
+  /** A connection that has not sent its preface and SETTINGS within this time after it was opened is closed. */
   readonly handshakeTimeoutMs: number;
   /** Deadline of a call whose caller set none. */
   readonly defaultDeadlineMs: number;
@@ -30,6 +37,8 @@ export const DEFAULT_RPC_OPTIONS: RpcLimits = Object.freeze({
   maxReceiveBytes: 64 * MiB,
   maxSendBytes: 64 * MiB,
   maxConcurrentStreams: 10_000,
+  maxUnfinishedBytes: 96 * MiB,
+  callsPerTurn: 64,
   maxConnections: 1000,
   maxStreams: 1000,
   keepaliveTimeMs: 60_000,

@@ -2,14 +2,17 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
+import { type Clock, systemClock } from '../lib/clock.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
-import { http2ServersOf, sessionClosed, sessionsOf } from './grpc-internals.js';
+import { Connections } from './edge/connections.js';
+import { Edge } from './edge/edge.js';
+import { Listener } from './edge/listener.js';
+import { foreignServices } from './foreign-services.js';
+import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
-import { Listener } from './listener.js';
 import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
 import { DEFAULT_RPC_OPTIONS, type RpcLimits } from './options.js';
 import { Reflection } from './reflection.js';
-import { cutTimeout } from './timeout-header.js';
 
 export interface RpcServerOptions extends Partial<RpcLimits> {
   /** Address to listen on; a host name is resolved once. */
@@ -22,6 +25,8 @@ export interface RpcServerOptions extends Partial<RpcLimits> {
   readonly reflection: boolean;
   readonly metrics?: RpcMetrics;
   readonly log: RpcLog;
+  /** The clock of deadlines: the one that the use cases have. The machine's unless given. */
+  readonly clock?: Clock;
 }
 
 /**
@@ -44,6 +49,8 @@ const ANY_STREAM = 2 ** 31 - 1;
 /** One gRPC port with any number of services, health and reflection. */
 export class RpcServer {
   readonly #server: Server;
+  readonly #connections: Connections;
+  readonly #edge: Edge;
   readonly #listener: Listener;
   readonly #injector: ConnectionInjector;
   readonly #health: Health;
@@ -56,8 +63,12 @@ export class RpcServer {
   constructor(given: RpcServerOptions) {
     const options = { ...DEFAULT_RPC_OPTIONS, ...given };
     const names = options.services.map((service) => service.name);
+    const clock = options.clock ?? systemClock;
+    this.#connections = new Connections(options, clock);
+    this.#edge = new Edge(options, clock, this.#connections);
     this.#context = {
-      bounds: options,
+      edge: this.#edge,
+      clock,
       maxStreams: options.maxStreams,
       log: options.log,
       metrics: options.metrics,
@@ -68,18 +79,20 @@ export class RpcServer {
     // One listener an open stream; their number is bounded by maxStreams, not by the warning's ten.
     setMaxListeners(0, this.#drain.signal);
     this.#server = new Server(channelOptions(options));
+    boundHeaders(this.#server);
     for (const service of options.services) {
       this.#server.addService(service.definition as ServiceDefinition, implementationOf(service, this.#context));
     }
+    const foreign = foreignServices(this.#server, this.#edge);
     this.#health = new Health({ source: options.health, services: names, maxStreams: options.maxStreams });
-    this.#health.addToServer(this.#server);
+    this.#health.addToServer(foreign);
     if (options.reflection) this.#reflection = new Reflection([...names, Health.SERVICE], options.maxStreams);
-    this.#reflection?.addToServer(this.#server);
+    this.#reflection?.addToServer(foreign);
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-    for (const server of http2ServersOf(this.#server)) {
-      server.prependListener('stream', (_stream, headers) => cutTimeout(headers));
-    }
-    this.#listener = new Listener(options, (socket) => this.#injector.injectConnection(socket));
+    this.#edge.attach(http2ServerOf(this.#server));
+    this.#listener = new Listener(options, this.#connections, (connection) =>
+      this.#edge.accept(connection, () => this.#injector.injectConnection(connection.socket)),
+    );
   }
 
   get state(): RpcServerState {
@@ -95,8 +108,13 @@ export class RpcServer {
     return this.#context.openStreams;
   }
 
+  /** Bytes that requests hold which no handler has yet. */
+  get unfinishedBytes(): number {
+    return this.#edge.unfinishedBytes;
+  }
+
   get connections(): number {
-    return this.#listener.connections;
+    return this.#connections.size;
   }
 
   /** Binds. Throws LISTEN_FAILED with the address and the reason; then nothing is held. */
@@ -192,7 +210,6 @@ function channelOptions(limits: RpcLimits): Record<string, number> {
     'grpc.max_concurrent_streams': limits.maxConcurrentStreams,
     'grpc.keepalive_time_ms': limits.keepaliveTimeMs,
     'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
-    'grpc.max_connection_idle_ms': limits.maxConnectionIdleMs,
     // Nobody reads its records, and they cost on every call.
     'grpc.enable_channelz': 0,
   };

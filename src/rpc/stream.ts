@@ -1,13 +1,16 @@
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
-import { type DeadlineBounds, RpcCall } from './call.js';
+import type { Clock } from '../lib/clock.js';
+import { RpcCall } from './call.js';
+import type { Arrival } from './edge/arrival.js';
 import type { RpcMethodObserver } from './methods.js';
 
 type Writable = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
 /** What a stream has from its method and its server. */
 export interface StreamParts {
-  readonly bounds: DeadlineBounds;
+  readonly arrival: Arrival;
+  readonly clock: Clock;
   readonly observer: RpcMethodObserver;
   readonly draining: AbortSignal;
   readonly fault: (thrown: unknown) => void;
@@ -28,7 +31,7 @@ export class RpcStream {
     this.#observer = parts.observer;
     this.draining = parts.draining;
     this.fault = parts.fault;
-    this.call = new RpcCall(surface, parts.bounds);
+    this.call = new RpcCall(surface, parts.arrival, parts.clock);
   }
 
   /**

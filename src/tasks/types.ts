@@ -28,7 +28,7 @@ export interface TaskSpec {
 
 /** How long a caller waits, and whether it still does. */
 export interface CallScope {
-  /** Epoch milliseconds; the transport fills in its default where the caller set none. */
+  /** On the daemon's clock, in milliseconds; the transport fills in its default where the caller set none. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
 }

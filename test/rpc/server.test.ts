@@ -44,31 +44,60 @@ test('a service must have a handler of the right kind for each method, and no ot
   assert.throws(() => build({ Nothing: { kind: 'unary', handle: (bytes) => bytes } }), /for no method: Nothing/);
 });
 
-test('connections beyond the bound are dropped, and one that closes makes room', async (t) => {
-  const { server, port } = await startServer(t, { maxConnections: 2 });
-  const sockets = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')];
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-  });
-  for (const socket of sockets) await once(socket, 'data');
+test('at the bound of connections the longest idle one gives way to a newcomer, and one with a call never', async (t) => {
+  const { server, port, tasks } = await startServer(t, { maxConnections: 2 });
+  let held = 0;
+  tasks.before = async (_method, scope) => {
+    held += 1;
+    await once(scope.signal, 'abort');
+  };
+  const busy = http2Call(t, port, 'Create', createRequest());
+  while (held < 1) await new Promise((resolve) => setImmediate(resolve));
+  const idle = connect(port, '127.0.0.1');
+  t.after(() => idle.destroy());
+  idle.on('error', () => {});
+  await once(idle, 'data');
+  const second = http2Call(t, port, 'Create', createRequest());
+  await closed(idle);
+  while (held < 2) await new Promise((resolve) => setImmediate(resolve));
+  // Both have calls now: it is the newcomer that is refused.
   const third = connect(port, '127.0.0.1');
   third.on('error', () => {});
   await closed(third);
-  assert.equal(server.connections, 2);
-  sockets[0]!.destroy();
-  while (server.connections === 2) await new Promise((resolve) => setImmediate(resolve));
-  const fourth = connect(port, '127.0.0.1');
-  t.after(() => fourth.destroy());
-  await once(fourth, 'data');
+  assert.deepEqual([server.connections, busy.session.destroyed, second.session.destroyed], [2, false, false]);
 });
 
-test('a connection on which nothing comes is closed', async (t) => {
-  const { server, port } = await startServer(t, { handshakeTimeoutMs: 30 });
-  const socket = connect(port, '127.0.0.1');
-  socket.resume();
-  socket.on('error', () => {});
-  await closed(socket);
+test('a connection that does not say its preface and SETTINGS in time is closed, however it trickles', async (t) => {
+  const { server, port } = await startServer(t, { handshakeTimeoutMs: 60 });
+  const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+  const sockets = ['', 'P', preface, 'trickle'].map((bytes) => {
+    const socket = connect(port, '127.0.0.1').resume();
+    socket.on('error', () => {});
+    if (bytes !== 'trickle') socket.write(bytes);
+    else for (const [i, byte] of [...preface].entries()) setTimeout(() => socket.write(byte), i * 20).unref();
+    return socket;
+  });
+  await Promise.all(sockets.map(closed));
   while (server.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  const honest = http2.connect(`http://127.0.0.1:${port}`);
+  t.after(() => honest.destroy());
+  honest.on('error', () => {});
+  await once(honest, 'remoteSettings');
+  await new Promise((resolve) => setTimeout(resolve, 120));
+  assert.equal(honest.destroyed, false);
+});
+
+test('a connection without calls is closed after the idle time, and one with a call is not', async (t) => {
+  const { port, tasks } = await startServer(t, { maxConnectionIdleMs: 50 });
+  tasks.before = (_method, scope) => once(scope.signal, 'abort').then(() => {});
+  const busy = http2Call(t, port, 'Create', createRequest());
+  const idle = http2.connect(`http://127.0.0.1:${port}`);
+  t.after(() => idle.destroy());
+  idle.on('error', () => {});
+  const goaway = new Promise((resolve) => idle.once('goaway', resolve));
+  await once(idle, 'close');
+  assert.equal(await goaway, http2.constants.NGHTTP2_NO_ERROR);
+  assert.equal(busy.session.destroyed, false);
 });
 
 test('GOAWAY at the drain; what still arrives on the old connection and on new ones is served', async (t) => {

@@ -1,4 +1,5 @@
 import type { Idl } from '../../idl/idl.js';
+import { systemClock } from '../../lib/clock.js';
 import type { Tasks } from '../../tasks/types.js';
 import { DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
@@ -22,7 +23,7 @@ export interface FlyteServicesOptions {
 
 /** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. */
 export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
-  const { tasks, maxStalenessMs = 60_000, now = Date.now } = options;
+  const { tasks, maxStalenessMs = 60_000, now = systemClock.now } = options;
   const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
   // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
   const struct = options.flyteidl.codec('google.protobuf.Struct');

@@ -24,10 +24,9 @@ export interface SyncServiceOptions {
 async function next(messages: AsyncIterator<Buffer>, stream: RpcDuplex): Promise<Buffer | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    const left = Math.max(0, stream.call.deadlineMs - Date.now());
     timer = setTimeout(
       () => reject(new HostError('DEADLINE_EXCEEDED', 'the deadline passed before the stream was complete')),
-      left,
+      stream.call.leftMs,
     );
   });
   try {

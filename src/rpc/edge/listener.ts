@@ -1,35 +1,25 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { HostError, messageOf } from '../errors/index.js';
+import { HostError, messageOf } from '../../errors/index.js';
+import type { Connection, Connections } from './connections.js';
 
 export interface ListenerOptions {
   readonly host: string;
   readonly port: number;
-  /** Connections beyond this are dropped at once. */
-  readonly maxConnections: number;
-  /** A connection that has sent nothing for this long after it was opened is closed. */
-  readonly handshakeTimeoutMs: number;
 }
 
-/**
- * The listening socket, apart from grpc-js, which bounds neither the number of connections nor how long one may stay
- * silent. Every accepted connection is handed on.
- */
+/** The listening socket, apart from grpc-js, which bounds no connections. Every connection that there is room for is handed on. */
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
-  constructor(options: ListenerOptions, accept: (socket: Socket) => void) {
+  constructor(options: ListenerOptions, connections: Connections, accept: (connection: Connection) => void) {
     this.#options = options;
     this.#server = createServer({ noDelay: true }, (socket) => {
       this.#track(socket);
-      accept(socket);
+      const connection = connections.add(socket);
+      if (connection !== undefined) accept(connection);
     });
-    this.#server.maxConnections = options.maxConnections;
-  }
-
-  get connections(): number {
-    return this.#sockets.size;
   }
 
   /** Throws LISTEN_FAILED with the address and the reason. */
@@ -69,14 +59,7 @@ export class Listener {
 
   #track(socket: Socket): void {
     this.#sockets.add(socket);
-    const silent = setTimeout(() => {
-      if (socket.bytesRead === 0) socket.destroy();
-    }, this.#options.handshakeTimeoutMs);
-    silent.unref();
     socket.on('error', () => socket.destroy());
-    socket.once('close', () => {
-      clearTimeout(silent);
-      this.#sockets.delete(socket);
-    });
+    socket.once('close', () => this.#sockets.delete(socket));
   }
 }

@@ -1,0 +1,134 @@
+import type { ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '../../lib/clock.js';
+import { getOrMake } from '../../lib/get-or-make.js';
+import type { Arrival } from './arrival.js';
+
+interface AtAddress {
+  count: number;
+  /** The longest idle one without a call. */
+  idle: Connection | undefined;
+}
+
+/** One accepted connection. */
+export class Connection {
+  readonly socket: Socket;
+  readonly address: string;
+  session: ServerHttp2Session | undefined;
+  /** Streams that are open; a connection that has one never gives way. */
+  calls = 0;
+  /** Since when it has no call. */
+  idleSinceMs: number;
+  /** Requests of it that no handler has yet, oldest first, and what they hold. */
+  readonly unfinished = new Set<Arrival>();
+  unfinishedBytes = 0;
+  timer: Timer | undefined;
+
+  constructor(socket: Socket, nowMs: number) {
+    this.socket = socket;
+    this.address = socket.remoteAddress ?? '';
+    this.idleSinceMs = nowMs;
+  }
+
+  /** Closes it now. A peer that speaks HTTP/2 is told by GOAWAY, so that it opens another one at its next call. */
+  destroy(): void {
+    if (this.session === undefined || this.session.destroyed) this.socket.destroy();
+    else this.session.destroy();
+  }
+}
+
+export interface ConnectionBounds {
+  readonly maxConnections: number;
+  /** Within this time after it was accepted a connection must have sent its preface and SETTINGS. */
+  readonly handshakeTimeoutMs: number;
+  /** A connection without calls for so long is closed. */
+  readonly maxConnectionIdleMs: number;
+}
+
+/**
+ * The open connections. At the bound, and only there, the longest idle one without a call gives way to a newcomer: one of the
+ * address that has the most. When all have calls the newcomer is dropped.
+ */
+export class Connections {
+  readonly #bounds: ConnectionBounds;
+  readonly #clock: Clock;
+  readonly #open = new Set<Connection>();
+
+  constructor(bounds: ConnectionBounds, clock: Clock) {
+    this.#bounds = bounds;
+    this.#clock = clock;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Takes a connection on; undefined, and the socket is destroyed, where there is no room. */
+  add(socket: Socket): Connection | undefined {
+    if (this.#open.size >= this.#bounds.maxConnections && !this.#makeRoom()) {
+      socket.destroy();
+      return undefined;
+    }
+    const connection = new Connection(socket, this.#clock.now());
+    this.#open.add(connection);
+    connection.timer = this.#clock.setTimer(this.#bounds.handshakeTimeoutMs, () => connection.destroy());
+    socket.once('close', () => this.#forget(connection));
+    return connection;
+  }
+
+  /** The peer has said its preface and SETTINGS: from now on only idleness ends it. */
+  greeted(connection: Connection): void {
+    if (!this.#open.has(connection)) return;
+    this.#watchIdle(connection, this.#bounds.maxConnectionIdleMs);
+  }
+
+  callOpened(connection: Connection): void {
+    connection.calls += 1;
+  }
+
+  callClosed(connection: Connection): void {
+    connection.calls -= 1;
+    if (connection.calls === 0) connection.idleSinceMs = this.#clock.now();
+  }
+
+  /** Looks again when it may be idle for long enough; calls themselves touch no timer. */
+  #watchIdle(connection: Connection, waitMs: number): void {
+    connection.timer?.cancel();
+    connection.timer = this.#clock.setTimer(waitMs, () => {
+      const { maxConnectionIdleMs } = this.#bounds;
+      const idleMs = connection.calls > 0 ? 0 : this.#clock.now() - connection.idleSinceMs;
+      if (idleMs < maxConnectionIdleMs) this.#watchIdle(connection, maxConnectionIdleMs - idleMs);
+      else connection.destroy();
+    });
+  }
+
+  #makeRoom(): boolean {
+    const victim = this.#victim();
+    if (victim === undefined) return false;
+    this.#forget(victim);
+    victim.destroy();
+    return true;
+  }
+
+  #victim(): Connection | undefined {
+    const byAddress = new Map<string, AtAddress>();
+    for (const connection of this.#open) {
+      const entry = getOrMake(byAddress, connection.address, (): AtAddress => ({ count: 0, idle: undefined }));
+      entry.count += 1;
+      if (connection.calls > 0) continue;
+      if (entry.idle === undefined || connection.idleSinceMs < entry.idle.idleSinceMs) entry.idle = connection;
+    }
+    let most: { count: number; idle: Connection } | undefined;
+    for (const { count, idle } of byAddress.values()) {
+      if (idle === undefined) continue;
+      const more = most === undefined || count > most.count;
+      if (more || (count === most!.count && idle.idleSinceMs < most!.idle.idleSinceMs)) most = { count, idle };
+    }
+    return most?.idle;
+  }
+
+  #forget(connection: Connection): void {
+    connection.timer?.cancel();
+    this.#open.delete(connection);
+  }
+}

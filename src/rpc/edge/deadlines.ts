@@ -1,0 +1,66 @@
+import type { Clock, Timer } from '../../lib/clock.js';
+
+/** What ends at a time; on the clock handed in, Infinity for never. */
+export interface Ending {
+  endsAtMs: number;
+}
+
+/** Two looks lie at least so far apart, so that a thousand deadlines in a row cost a few looks and not a thousand. */
+const MIN_LOOK_MS = 5;
+
+/**
+ * The deadlines of all open calls on one timer. A call costs an entry in a set: the timer is armed for the earliest one that
+ * was known, and most calls are over long before it.
+ */
+export class Deadlines<T extends Ending> {
+  readonly #clock: Clock;
+  readonly #passed: (item: T) => void;
+  readonly #items = new Set<T>();
+  #timer: Timer | undefined;
+  #lookAtMs = Number.POSITIVE_INFINITY;
+
+  /** `passed` is called once for an item, which is forgotten before; it may be added again. */
+  constructor(clock: Clock, passed: (item: T) => void) {
+    this.#clock = clock;
+    this.#passed = passed;
+  }
+
+  get size(): number {
+    return this.#items.size;
+  }
+
+  /** Takes an item on, or heeds its new deadline. */
+  add(item: T): void {
+    if (item.endsAtMs === Number.POSITIVE_INFINITY) {
+      this.#items.delete(item);
+      return;
+    }
+    this.#items.add(item);
+    if (item.endsAtMs < this.#lookAtMs) this.#arm(item.endsAtMs, this.#clock.now());
+  }
+
+  remove(item: T): void {
+    this.#items.delete(item);
+  }
+
+  #arm(atMs: number, nowMs: number): void {
+    this.#timer?.cancel();
+    this.#lookAtMs = Math.max(atMs, nowMs + MIN_LOOK_MS);
+    // A timer may fire a fraction of a millisecond early.
+    this.#timer = this.#clock.setTimer(Math.ceil(this.#lookAtMs - nowMs), () => this.#look());
+  }
+
+  #look(): void {
+    this.#lookAtMs = Number.POSITIVE_INFINITY;
+    const nowMs = this.#clock.now();
+    const due: T[] = [];
+    let next = Number.POSITIVE_INFINITY;
+    for (const item of this.#items) {
+      if (item.endsAtMs <= nowMs) due.push(item);
+      else if (item.endsAtMs < next) next = item.endsAtMs;
+    }
+    for (const item of due) this.#items.delete(item);
+    if (next < this.#lookAtMs) this.#arm(next, nowMs);
+    for (const item of due) this.#passed(item);
+  }
+}

@@ -1,0 +1,295 @@
+import {
+  constants,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerStreamResponseOptions,
+} from 'node:http2';
+import { HostError } from '../../errors/index.js';
+import type { Clock } from '../../lib/clock.js';
+import { Arrival } from './arrival.js';
+import type { Connection, Connections } from './connections.js';
+import { Deadlines } from './deadlines.js';
+import { ownRefusal, refusalHeaders } from './refusal.js';
+import { parseTimeout } from './timeout-header.js';
+import { Turns } from './turns.js';
+import { Unfinished } from './unfinished.js';
+
+export interface EdgeBounds {
+  /** Applied where the caller set none; engines with named deployments set none (FIELD 9). */
+  readonly defaultDeadlineMs: number;
+  /** A longer one is cut to this. */
+  readonly maxDeadlineMs: number;
+  readonly maxReceiveBytes: number;
+  /** Of all requests together that no handler has yet; their headers count. */
+  readonly maxUnfinishedBytes: number;
+  /** Calls that start in one turn of the event loop. */
+  readonly callsPerTurn: number;
+}
+
+/** What a call costs in memory before a byte of it has come: the stream, and what grpc-js keeps beside it. */
+const STREAM_BYTES = 8 * 1024;
+/** A header costs this beside its text. */
+const HEADER_BYTES = 64;
+/** A stream that is still there so long after its deadline is reset. */
+const LINGER_MS = 1000;
+
+type StreamListener = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  rawHeaders: readonly string[],
+) => void;
+
+type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?: ServerStreamResponseOptions) => void;
+
+/**
+ * What stands before grpc-js on every stream: it sees a call at its first header, and decides whether and when grpc-js does.
+ *
+ * - Time runs from the first header, on the monotonic clock, by the caller's timeout or the default one. At its end a call is
+ *   answered, or reset where its peer does not take the answer. grpc-js is not told the timeout: it would take it for a time
+ *   of the wall clock, and leave the stream open.
+ * - Bytes of requests that no handler has yet have one budget for all.
+ * - After a final status nothing stays open, also where the peer never ends its side.
+ * - A connection that brings many calls at once shares each turn of the event loop with the others.
+ *
+ * A call that is to be answered without grpc-js is taken in `#deliver`; all of the above holds for it as well, and the idle time
+ * of connections, which is counted here.
+ */
+export class Edge {
+  readonly #bounds: EdgeBounds;
+  readonly #clock: Clock;
+  readonly #connections: Connections;
+  readonly #deadlines: Deadlines<Arrival>;
+  readonly #unfinished: Unfinished;
+  readonly #turns: Turns;
+  readonly #bySession = new WeakMap<ServerHttp2Session, Connection>();
+  #accepting: Connection | undefined;
+  #inner: readonly StreamListener[] = [];
+  #respond: Respond | undefined;
+
+  constructor(bounds: EdgeBounds, clock: Clock, connections: Connections) {
+    this.#bounds = bounds;
+    this.#clock = clock;
+    this.#connections = connections;
+    this.#deadlines = new Deadlines<Arrival>(clock, (arrival) => this.#passed(arrival));
+    this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
+    this.#turns = new Turns(bounds.callsPerTurn);
+  }
+
+  /** Bytes that requests hold which no handler has yet. */
+  get unfinishedBytes(): number {
+    return this.#unfinished.bytes;
+  }
+
+  /** Takes the place of the listeners that a server has for its streams; they are called by the edge. */
+  attach(server: Http2Server): void {
+    this.#inner = server.listeners('stream') as StreamListener[];
+    server.removeAllListeners('stream');
+    server.on('stream', ((stream, headers, flags, raw) => this.#arrive(stream, headers, flags, raw)) as StreamListener);
+    server.prependListener('session', (session) => this.#opened(session));
+  }
+
+  /** Lets `inject` hand the connection's socket to the server, and knows its session from there. */
+  accept(connection: Connection, inject: () => void): void {
+    this.#accepting = connection;
+    try {
+      inject();
+    } finally {
+      this.#accepting = undefined;
+    }
+  }
+
+  /** A handler has the whole request. */
+  take(arrival: Arrival): void {
+    arrival.taken = true;
+    this.#unfinished.release(arrival);
+  }
+
+  /** The call may live on as long as its caller wants: only a timeout of its own ends it. */
+  live(arrival: Arrival): void {
+    this.#until(arrival, arrival.arrivedMs + arrival.timeoutMs);
+  }
+
+  /** The call may live on for the longest deadline there is, from now. */
+  goesOn(arrival: Arrival): void {
+    this.#within(arrival, this.#bounds.maxDeadlineMs);
+  }
+
+  /** What a call that lived on has sent must be taken within the default deadline, from now. */
+  ended(arrival: Arrival): void {
+    this.#within(arrival, this.#bounds.defaultDeadlineMs);
+  }
+
+  #within(arrival: Arrival, ms: number): void {
+    this.#until(arrival, Math.min(arrival.arrivedMs + arrival.timeoutMs, this.#clock.now() + ms));
+  }
+
+  #until(arrival: Arrival, deadlineMs: number): void {
+    if (arrival.passed || arrival.stream.destroyed) return;
+    arrival.deadlineMs = deadlineMs;
+    arrival.endsAtMs = deadlineMs;
+    this.#deadlines.add(arrival);
+  }
+
+  #opened(session: ServerHttp2Session): void {
+    const connection = this.#accepting;
+    if (connection === undefined) return;
+    connection.session = session;
+    this.#bySession.set(session, connection);
+    session.once('remoteSettings', () => this.#connections.greeted(connection));
+  }
+
+  #arrive(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
+    const connection = stream.session && this.#bySession.get(stream.session as ServerHttp2Session);
+    if (connection === undefined) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    const header = headers['grpc-timeout'];
+    const timeoutMs = header === undefined ? Number.POSITIVE_INFINITY : parseTimeout(header);
+    const arrival = this.#arrival(stream, connection, timeoutMs, headers['grpc-encoding'] !== undefined);
+    this.#connections.callOpened(connection);
+    stream.on('error', ignore);
+    stream.on('close', this.#onClose);
+    stream.on('finish', onFinish);
+    this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
+    stream.respond = this.#onRespond;
+    this.#deadlines.add(arrival);
+    this.#unfinished.hold(arrival, sizeOf(rawHeaders));
+    if (timeoutMs === undefined) {
+      this.#refuse(
+        arrival,
+        new HostError('REQUEST_UNDECODABLE', `grpc-timeout: ${String(header).slice(0, 100)} is none`),
+      );
+      return;
+    }
+    delete headers['grpc-timeout'];
+    if (this.#turns.admits(connection)) this.#deliver(arrival, headers, flags, rawHeaders);
+    else this.#turns.wait({ arrival, start: () => this.#deliver(arrival, headers, flags, rawHeaders) });
+  }
+
+  #arrival(
+    stream: ServerHttp2Stream,
+    connection: Connection,
+    timeoutMs: number | undefined,
+    encoded: boolean,
+  ): Arrival {
+    const { defaultDeadlineMs, maxDeadlineMs } = this.#bounds;
+    const arrivedMs = this.#clock.now();
+    const given = timeoutMs ?? Number.POSITIVE_INFINITY;
+    const own = given === Number.POSITIVE_INFINITY ? defaultDeadlineMs : given;
+    const times = { arrivedMs, timeoutMs: given, deadlineMs: arrivedMs + Math.min(own, maxDeadlineMs) };
+    return new Arrival(stream, connection, times, encoded);
+  }
+
+  #deliver(arrival: Arrival, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
+    const { stream } = arrival;
+    if (stream.destroyed || stream.closed || stream.headersSent) return;
+    // Before those of grpc-js, which pauses the stream: bytes are counted as grpc-js takes them.
+    stream.on('data', this.#onData);
+    for (const listener of this.#inner) listener(stream, headers, flags, rawHeaders);
+  }
+
+  readonly #onData = (() => {
+    const edge = this;
+    return function onData(this: ServerHttp2Stream, chunk: Buffer): void {
+      edge.#arrived(Arrival.of(this)!, chunk);
+    };
+  })();
+
+  #arrived(arrival: Arrival, chunk: Buffer): void {
+    const ended = arrival.reads(chunk);
+    if (arrival.taken && ended) this.#unfinished.release(arrival);
+    else this.#unfinished.hold(arrival, arrival.weigh(chunk.length, this.#bounds.maxReceiveBytes));
+  }
+
+  readonly #onClose = (() => {
+    const edge = this;
+    return function onClose(this: ServerHttp2Stream): void {
+      const arrival = Arrival.of(this)!;
+      edge.#deadlines.remove(arrival);
+      edge.#unfinished.release(arrival);
+      edge.#connections.callClosed(arrival.connection);
+    };
+  })();
+
+  readonly #onRespond = (() => {
+    const edge = this;
+    return function respond(
+      this: ServerHttp2Stream,
+      headers?: OutgoingHttpHeaders,
+      options?: ServerStreamResponseOptions,
+    ): void {
+      const arrival = Arrival.of(this)!;
+      // The edge has answered meanwhile.
+      if (this.headersSent) return;
+      arrival.trailersOnly = options?.endStream === true;
+      const own = headers !== undefined && arrival.trailersOnly && !arrival.taken ? ownRefusal(headers) : headers;
+      edge.#respond!.call(this, own, options);
+    };
+  })();
+
+  #overdrawn(arrival: Arrival): void {
+    const seen = `requests that are not complete hold more than ${this.#bounds.maxUnfinishedBytes} bytes`;
+    this.#refuse(
+      arrival,
+      new HostError('REQUESTS_UNFINISHED', `${seen}; the oldest of the connection with the most was ended`, {
+        retryAfterMs: LINGER_MS,
+      }),
+    );
+  }
+
+  #passed(arrival: Arrival): void {
+    const { stream, onPassed } = arrival;
+    if (stream.destroyed) return;
+    if (arrival.passed) {
+      stream.close(constants.NGHTTP2_CANCEL);
+      return;
+    }
+    arrival.passed = true;
+    arrival.onPassed = undefined;
+    if (onPassed !== undefined) onPassed();
+    else if (stream.headersSent) stream.close(constants.NGHTTP2_CANCEL);
+    else this.#refuse(arrival, new HostError('DEADLINE_EXCEEDED', 'no whole request and answer within the deadline'));
+    if (stream.destroyed) return;
+    arrival.endsAtMs = this.#clock.now() + LINGER_MS;
+    this.#deadlines.add(arrival);
+  }
+
+  /** Answers with an error where nothing was answered, else resets. */
+  #refuse(arrival: Arrival, error: HostError): void {
+    const { stream } = arrival;
+    if (stream.destroyed || stream.closed) return;
+    if (stream.headersSent) stream.close(constants.NGHTTP2_CANCEL);
+    else {
+      arrival.trailersOnly = true;
+      // What still comes is nobody's.
+      stream.removeAllListeners('data').removeAllListeners('end').resume();
+      this.#unfinished.release(arrival);
+      this.#respond!.call(stream, refusalHeaders(error), { endStream: true });
+    }
+  }
+}
+
+function ignore(): void {}
+
+/** All of the answer is handed over: where the peer has not ended its side, and may never do, the stream is closed. */
+function onFinish(this: ServerHttp2Stream): void {
+  if (this.readableEnded || this.closed) return;
+  if (Arrival.of(this)!.trailersOnly || this.sentTrailers !== undefined) setImmediate(closeIfOpen, this);
+  else this.once('wantTrailers', () => setImmediate(closeIfOpen, this));
+}
+
+function closeIfOpen(stream: ServerHttp2Stream): void {
+  if (!stream.closed && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
+/** What a request holds when its headers are there. */
+function sizeOf(rawHeaders: readonly string[]): number {
+  let bytes = STREAM_BYTES;
+  for (const text of rawHeaders) bytes += text.length + HEADER_BYTES / 2;
+  return bytes;
+}

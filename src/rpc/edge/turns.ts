@@ -1,0 +1,70 @@
+import type { Arrival } from './arrival.js';
+import type { Connection } from './connections.js';
+
+/** A call that may be answered; `start` hands it on. */
+export interface Waiting {
+  readonly arrival: Arrival;
+  start(): void;
+}
+
+/**
+ * Starts so many calls in one turn of the event loop; the others wait, and connections take turns. One read of a socket may
+ * bring hundreds of calls, which would all be worked off before anybody else is heard; and who resets them in the next
+ * read has them dropped unworked.
+ */
+export class Turns {
+  readonly #perTurn: number;
+  readonly #lines = new Map<Connection, Waiting[]>();
+  #started = 0;
+  #scheduled = false;
+
+  constructor(perTurn: number) {
+    this.#perTurn = perTurn;
+  }
+
+  /** Whether a call may start at once; it is counted then. Otherwise it must `wait`. */
+  admits(connection: Connection): boolean {
+    if (this.#started >= this.#perTurn || (this.#lines.size > 0 && this.#lines.has(connection))) return false;
+    this.#started += 1;
+    this.#schedule();
+    return true;
+  }
+
+  wait(waiting: Waiting): void {
+    const { connection } = waiting.arrival;
+    const line = this.#lines.get(connection);
+    if (line === undefined) this.#lines.set(connection, [waiting]);
+    else line.push(waiting);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    this.#started = 0;
+    while (this.#lines.size > 0 && this.#started < this.#perTurn) {
+      const [next] = this.#lines;
+      const [connection, line] = next!;
+      this.#lines.delete(connection);
+      const first = firstOpen(line);
+      if (first === undefined) continue;
+      if (line.length > 0) this.#lines.set(connection, line);
+      this.#started += 1;
+      first.start();
+    }
+    if (this.#started > 0 || this.#lines.size > 0) this.#schedule();
+  }
+}
+
+/** Takes the first call from the line that is still there; those before it are dropped. */
+function firstOpen(line: Waiting[]): Waiting | undefined {
+  for (;;) {
+    const first = line.shift();
+    if (first === undefined || !(first.arrival.stream.destroyed || first.arrival.stream.closed)) return first;
+  }
+}
