@@ -43,8 +43,7 @@ export interface DaemonAddresses {
 }
 
 /**
- * The daemon: one composition root that builds, connects, starts and stops; no rule lives here. More than 300 lines, since
- * every part is built and connected in one place.
+ * The daemon: one composition root that builds, connects, starts and stops; no rule lives here.
  */
 export interface Daemon {
   readonly state: DaemonState;

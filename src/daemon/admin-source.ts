@@ -24,6 +24,7 @@ export interface AdminParts {
 }
 
 /** What the admin port shows and does. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function adminSource(parts: AdminParts): AdminSource {
   const { host, runtimes, store, tasks, telemetry } = parts;
   const runtime = (id: string): PluginRuntime => {

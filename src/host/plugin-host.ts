@@ -23,8 +23,6 @@ export function createPluginHost(options: PluginHostOptions): PluginHost {
 /**
  * States: created → `start` → started → `stop` → stopped. `start` goes through the entries in fixed steps: find the
  * module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
- *
- * More than 300 lines: start, reload and stop work on the same candidates, routes and groups, and need each other.
  */
 class Host implements PluginHost {
   readonly #options: PluginHostOptions;

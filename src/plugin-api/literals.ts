@@ -4,7 +4,7 @@ import type { LiteralType, SchemaColumn } from './literal-type.js';
 export type { LiteralType, SchemaColumn, SimpleType } from './literal-type.js';
 
 /**
- * The values of tasks as plugin code sees them. Above 300 lines: one short constructor for each kind of literal.
+ * The values of tasks as plugin code sees them.
  *
  * | literal of the engine | read as | given as |
  * | --- | --- | --- |

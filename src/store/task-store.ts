@@ -1,4 +1,3 @@
-// Above 300 lines: every way to change a record has to be in the one class that owns the records and their indexes.
 import { HostError } from '../errors/index.js';
 import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';

@@ -37,6 +37,7 @@ export interface RuntimeOptions {
 const RECOVERY_LOOK_MS = 5_000;
 
 /** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop(): Promise<void> } {
   const { plugin, clock, random, store, events } = options;
   const gate = createGate({

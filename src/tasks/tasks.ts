@@ -32,6 +32,7 @@ export interface TasksControl extends Tasks {
 }
 
 /** Puts the use cases together. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function createTasks(deps: TasksDeps): TasksControl {
   const deletes = new DeleteList(deps);
   const reads = new ReadSink(deps, deletes);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ownFiles } from '../support/files.js';
 import { fromRoot } from '../support/paths.js';
-import { findLongWithoutReason, findMachineTraces, nodeMajorOfDockerfile } from '../support/repo-facts.js';
+import { findMachineTraces, nodeMajorOfDockerfile } from '../support/repo-facts.js';
 
 const manifest = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8'));
 const engines: string = manifest.engines.node;
@@ -72,21 +72,4 @@ test('the lock file names no download address and has every optional platform', 
     Object.keys(entry.optionalDependencies ?? {}).filter((name) => !(`node_modules/${name}` in lock.packages)),
   );
   assert.deepEqual(missing, [], 'run: node scripts/complete-lock.mjs');
-});
-
-test('a source of more than 300 lines says why in its header', () => {
-  const sources = files.filter((file) => /^(src(?!\/generated)|plugins)\/.*\.ts$/.test(file));
-  assert.ok(sources.length >= 10, `only ${sources.length} sources looked at`);
-  assert.deepEqual(
-    sources.filter((file) => findLongWithoutReason(read(file))),
-    [],
-  );
-  const body = 'export const a = 1;\n'.repeat(301);
-  assert.equal(findLongWithoutReason(body), true);
-  assert.equal(findLongWithoutReason(`/** A table. More than 300 lines because it is one table. */\n${body}`), false);
-  assert.equal(
-    findLongWithoutReason(`import 'node:fs';\n\n// Over 300 lines: one generated-looking table.\n${body}`),
-    false,
-  );
-  assert.equal(findLongWithoutReason(body.slice(0, body.length - 40)), false);
 });

@@ -81,6 +81,11 @@ const plants: readonly { readonly title: string; readonly finding: string; reado
       files: { 'src/lib/a.ts': 'const a = 1;\nexport const b = 2;\n' },
     },
     {
+      title: 'a function that fits no screen',
+      finding: 'lint/complexity/noExcessiveLinesPerFunction src/lib/a.ts',
+      files: { 'src/lib/a.ts': `export function go(): void {\n${"  console.log('on');\n".repeat(61)}}\n` },
+    },
+    {
       title: 'a promise that nobody awaits',
       finding: 'lint/nursery/noFloatingPromises src/lib/a.ts',
       files: {

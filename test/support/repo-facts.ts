@@ -32,13 +32,3 @@ const traces = [
 export function findMachineTraces(text: string): string[] {
   return traces.map((trace) => text.match(trace)?.[0]).filter((found) => found !== undefined);
 }
-
-/** True when a source has more than 300 lines and no comment near its top tells why. */
-export function findLongWithoutReason(text: string): boolean {
-  const lines = text.trimEnd().split('\n');
-  if (lines.length <= 300) return false;
-  const comments = lines.slice(0, 60).filter((line) => /^\s*(?:\/\/|\/?\*)/.test(line));
-  return !/\b(?:more than|over|above|beyond|longer than) 300 lines\b/i.test(
-    comments.join('\n').replace(/\n\s*(?:\/\/|\*)\s*/g, ' '),
-  );
-}
