@@ -35,7 +35,10 @@ const RETRY = {
   no: 'never',
 };
 const COUNTED = { yes: 'yes', no: 'no', time: 'time only' };
-const WHEN = { visible: 'once the visibility grace is over', meta: 'if the meta is unusable (`RESOURCE_META_*`)' };
+const WHEN = {
+  confirmed: 'once confirmed, with an owed delete',
+  meta: 'if the meta is unusable (`RESOURCE_META_*`)',
+};
 
 const answer = (value) => {
   if (value === 'phase') return 'the phase';
@@ -93,6 +96,11 @@ that is thrown is taken as an unknown transient fault.
   durable delete list; where no create was answered, the daemon
   [looks for the job](operations.md#creates-of-unclear-outcome). Tasks of one batch key are spared in the same way while only
   the remote of that key fails.
+- **Not found** is confirmed: a job is lost once the visibility grace after its creation is over (1 minute by default) and at
+  least three reads in a row, over \`tasks.notFoundTime\` (2 minutes), answered nothing else, the last of them by \`get\` alone.
+  Three tasks or more, and a tenth of those polled there, that turn not found within one interval after they were seen alive
+  are a fault of the remote's: they are frozen, and lost only when the outage grace is over. Not found tells neither that a
+  remote is up nor that it is down.
 - **Counted**: whether it moves that count. *Time only*: a crash of the plugin's process never counts as a failed read; a
   task for which every read died with the process during the whole outage grace ends all the same.
 - **Token**: the task's allocation token afterwards; where a bound ends the task, the token is freed then.

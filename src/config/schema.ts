@@ -142,6 +142,11 @@ const tasks = section('Rules of a task’s life.', {
   ),
   acceptShare: share('Share of the caller’s deadline that Create may spend on starting the task itself.', 0.33),
   visibilityGrace: span('Time after creation in which “not found” may mean “not visible yet”.', '60s', SHORT),
+  notFoundTime: span(
+    'A task is lost only after “not found” was all that its reads answered for this long, three reads at least.',
+    '2m',
+    { min: '0ms', max: '1d' },
+  ),
   orphanGrace: span('Time after which a create whose answer visibly never arrived is deleted remotely.', '10m'),
   minFailingTime: span('Reads must fail for this long before maxSystemFailures may end a task.', '2m'),
   outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),

@@ -78,6 +78,7 @@ export class RuntimeRegistry implements Runtimes {
         maxIntervalMs: config.refresh.idleMaxIntervalMs,
         minFailingMs: config.tasks.minFailingTimeMs,
         visibilityGraceMs: config.tasks.visibilityGraceMs,
+        notFoundMinMs: config.tasks.notFoundTimeMs,
         outageGraceMs: config.tasks.outageGraceMs,
       },
       maxWaiting: config.store.waitingLine.max,

@@ -38,10 +38,11 @@ export interface OutcomeRule {
   /** Ends the task at once, or once `endsWhen` holds. */
   readonly ends?: OutcomeEnd;
   /**
-   * `visible`: the visibility grace after creation is over. `meta`: the failure's code is a RESOURCE_META_*, which no
+   * `confirmed`: the visibility grace after creation is over, and NotFound is all that at least three reads answered over
+   * the minimum time, the last of them by `get` alone; the end owes a delete. `meta`: the failure's code is a RESOURCE_META_*, which no
    * repeat would mend.
    */
-  readonly endsWhen?: 'visible' | 'meta';
+  readonly endsWhen?: 'confirmed' | 'meta';
   /** Ends the task when the count (or the time) is past its bound; the token is freed then. */
   readonly endsPastBound?: OutcomeEnd;
   /** What a read tells of the remote as a whole (rule 4). */
@@ -67,8 +68,8 @@ const READ: Row = {
     retry: 'backoff',
     token: 'kept',
     ends: { phase: 'RETRYABLE_FAILURE', code: 'RESOURCE_LOST' },
-    endsWhen: 'visible',
-    remote: 'up',
+    endsWhen: 'confirmed',
+    remote: 'unknown',
   },
   unknown: { ...failedRead, answer: 'PLUGIN_THREW_UNKNOWN', remote: 'down' },
   deadline: { ...failedRead, answer: 'PLUGIN_DEADLINE', remote: 'down' },

@@ -7,6 +7,7 @@ export const DEFAULT_REFRESH_TUNING = Object.freeze({
   minIntervalMs: 1_000,
   minFailingMs: 120_000,
   visibilityGraceMs: 60_000,
+  notFoundMinMs: 120_000,
   outageGraceMs: 3_600_000,
   unaskedAfterMs: 600_000,
   maxIntervalMs: 3_600_000,

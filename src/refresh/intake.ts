@@ -3,6 +3,7 @@ import type { TaskId } from '../model/attempt-key.js';
 import { type Flight, type ReadOutcome, spoilsBatch } from './flights.js';
 import type { Item } from './item.js';
 import { judge } from './judge.js';
+import type { MissingTasks } from './missing.js';
 import type { Outages } from './outages.js';
 import type { Evidence } from './remote-state.js';
 import type { Schedule } from './schedule.js';
@@ -12,6 +13,7 @@ export interface IntakeParts {
   readonly host: RefreshHost;
   readonly schedule: Schedule;
   readonly outages: Outages;
+  readonly missing: MissingTasks;
   readonly events: RefreshEvents;
 }
 
@@ -75,10 +77,17 @@ export class Intake {
   }
 
   #settle(item: Item, flight: Flight, outcome: ReadOutcome, nowMs: number, config: RefreshConfig): void {
-    const { schedule, outages } = this.#parts;
+    const { schedule, outages, missing } = this.#parts;
     const place = flight.ids.length > 1 ? 'getManyItem' : 'get';
-    const read = { outcome, place, startedAtMs: flight.startedAtMs, nowMs } as const;
-    const { verdict, again } = judge(item, read, outages.of(item.batchKey), config);
+    const read = {
+      outcome,
+      place,
+      startedAtMs: flight.startedAtMs,
+      nowMs,
+      population: { ofKey: schedule.keys.of(item.batchKey), ofPlugin: schedule.size },
+      intervalMs: schedule.pacing.longestMs,
+    } as const;
+    const { verdict, again } = judge(item, read, { outage: outages.of(item.batchKey), missing }, config);
     const decision = this.#report({
       id: item.id,
       outcome,
@@ -86,6 +95,7 @@ export class Intake {
       finishedAtMs: nowMs,
       failures: item.failures,
       failingSinceMs: item.failingSinceMs,
+      missing: item.missing && { ...item.missing, wave: item.wave !== undefined },
       lastFailure: item.lastFailure,
       verdict,
     });

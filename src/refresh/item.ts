@@ -1,6 +1,7 @@
 import type { TaskId } from '../model/attempt-key.js';
 import type { PluginFailure } from '../model/plugin-call.js';
 import type { HeapMember } from './heap.js';
+import type { Missing, Wave } from './missing.js';
 import type { FrozenMarks } from './outages.js';
 import type { Bin, Pool } from './pool.js';
 import type { TrackedFacts } from './types.js';
@@ -23,6 +24,12 @@ export interface Item extends HeapMember {
   /** The remote's frozen time when the failing began; that time does not count as failing. */
   frozenBefore: FrozenMarks;
   lastFailure: PluginFailure | undefined;
+  /** When a read last found the job. */
+  seenAliveAtMs: number | undefined;
+  missing: Missing | undefined;
+  wave: Wave | undefined;
+  /** Its next read is made for it alone. */
+  alone: boolean;
   /** Items a batch with this one may carry: halved while whole batches with it fail, so that a culprit is found. */
   batchLimit: number;
 
@@ -50,6 +57,10 @@ export function createItem(facts: TrackedFacts, nowMs: number): Item {
     failingSinceMs: facts.failingSinceMs,
     frozenBefore: { plugin: 0, group: 0 },
     lastFailure: undefined,
+    seenAliveAtMs: undefined,
+    missing: undefined,
+    wave: undefined,
+    alone: false,
     batchLimit: Number.POSITIVE_INFINITY,
     ageClass: 0,
     doublings: 0,

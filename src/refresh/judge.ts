@@ -1,12 +1,15 @@
 import { type OutcomePlace, outcomeRule } from '../model/outcomes.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 import type { Item } from './item.js';
+import type { MissingTasks, Population } from './missing.js';
 import type { Outage } from './outages.js';
 import type { Again } from './schedule.js';
 import type { RefreshConfig, Verdict } from './types.js';
 
 /** Shortest time until a read that was not sent, or was throttled, is tried again. */
 const SOON_MS = 100;
+/** Bounds the back-off of a task that is not found to some seconds. */
+const MISSING_RETRIES = 4;
 
 export interface Judgement {
   readonly verdict: Verdict | undefined;
@@ -19,6 +22,15 @@ export interface Read {
   readonly place: OutcomePlace;
   readonly startedAtMs: number;
   readonly nowMs: number;
+  readonly population: Population;
+  /** The longest interval that asked tasks have now. */
+  readonly intervalMs: number;
+}
+
+/** What is known beyond the task. */
+export interface Around {
+  readonly outage: Outage;
+  readonly missing: MissingTasks;
 }
 
 /**
@@ -26,10 +38,11 @@ export interface Read {
  * Must be called after the remote's state has learnt of the same outcome, so that the failure that shows an outage is
  * not counted either.
  */
-export function judge(item: Item, read: Read, outage: Outage, config: RefreshConfig): Judgement {
+export function judge(item: Item, read: Read, { outage, missing }: Around, config: RefreshConfig): Judgement {
   const { outcome, nowMs } = read;
   if (outcome.ok) {
     clear(item, nowMs);
+    missing.found(item, nowMs);
     return { verdict: undefined, again: { kind: 'interval' } };
   }
   const { failure } = outcome;
@@ -40,9 +53,12 @@ export function judge(item: Item, read: Read, outage: Outage, config: RefreshCon
   }
   item.lastReadAtMs = nowMs;
   item.lastFailure = failure;
+  const lost = sighted(item, read, { outage, missing }, config);
   // An outage that is probed is no fault of the task: once it is over, nobody pays for it with a long back-off.
   item.retries = outage.probed(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
-  const verdict = endsAtOnce(item, read, failure, config) ?? endsPastBound(item, read, failure, outage, config);
+  // A job that is not found may be again at any time: it is looked for about as often as others are read.
+  if (item.missing !== undefined) item.retries = Math.min(item.retries, MISSING_RETRIES);
+  const verdict = endsAtOnce(item, read, failure, lost) ?? endsPastBound(item, read, failure, outage, config);
   return { verdict, again: { kind: 'backoff' } };
 }
 
@@ -55,17 +71,30 @@ function clear(item: Item, nowMs: number): void {
   item.batchLimit = Number.POSITIVE_INFINITY;
 }
 
-function endsAtOnce(item: Item, read: Read, failure: PluginFailure, config: RefreshConfig): Verdict | undefined {
+/** What NotFound, or an answer that is none, makes of the task; true where it is lost. An outage loses none. */
+function sighted(item: Item, read: Read, { outage, missing }: Around, config: RefreshConfig): boolean {
+  const { outcome, place, nowMs } = read;
+  if (outcome.ok || outcomeRule(place, outcome.failure.kind).endsWhen !== 'confirmed') {
+    missing.doubted(item);
+    return false;
+  }
+  const alone = place !== 'getManyItem';
+  return missing.sighted(item, { ...read, alone }, config) && !outage.frozen(nowMs);
+}
+
+function endsAtOnce(item: Item, read: Read, failure: PluginFailure, lost: boolean): Verdict | undefined {
   const { ends, endsWhen } = outcomeRule(read.place, failure.kind);
-  if (ends === undefined) return undefined;
-  if (endsWhen === 'visible' && read.startedAtMs - item.createdAtMs < config.visibilityGraceMs) return undefined;
-  const lost = ends.code === 'RESOURCE_LOST';
+  if (ends === undefined || (endsWhen === 'confirmed' && !lost)) return undefined;
+  const { missing } = item;
+  const seconds = missing === undefined ? 0 : Math.round((read.nowMs - missing.sinceMs) / 1_000);
+  const told = `the remote does not know the job any more: ${missing?.reads ?? 0} reads in a row over ${seconds} s did not find it: ${failure.message}`;
   return {
     phase: ends.phase,
     code: ends.code === 'plugin' ? failure.code : ends.code,
-    message: lost ? `the remote does not know the job any more: ${failure.message}` : failure.message,
+    message: lost ? told : failure.message,
     faultKind: lost ? 'SYSTEM' : failure.faultKind,
-    oweDelete: !lost,
+    // A job that the remote does not find may run all the same.
+    oweDelete: true,
   };
 }
 

@@ -66,8 +66,9 @@ export class Pool implements HeapMember {
       if (first === undefined) break;
       const { item, dueMs, intervalMs } = first;
       if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * intervalMs) break;
-      if (batch.length > 0 && item.batchLimit <= batch.length) break;
-      limit = Math.min(limit, item.batchLimit);
+      const itemLimit = item.alone ? 1 : item.batchLimit;
+      if (batch.length > 0 && itemLimit <= batch.length) break;
+      limit = Math.min(limit, itemLimit);
       this.remove(item);
       batch.push(item);
     }

@@ -13,6 +13,7 @@ import {
 } from './flights.js';
 import { Intake } from './intake.js';
 import type { Item } from './item.js';
+import { MissingTasks } from './missing.js';
 import { Outages } from './outages.js';
 import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
@@ -62,6 +63,7 @@ class PollRefresher implements Refresher {
   readonly #schedule: Schedule;
   readonly #outages: Outages;
   readonly #remote: RemoteState;
+  readonly #missing: MissingTasks;
   readonly #intake: Intake;
   readonly #flights = new Flights();
   #config: RefreshConfig;
@@ -77,16 +79,24 @@ class PollRefresher implements Refresher {
     this.#random = options.random;
     this.#events = options.events ?? {};
     this.#config = options.config;
+    this.#missing = new MissingTasks(this.#events);
     this.#schedule = new Schedule({
       config: options.config,
       random: options.random,
       tokenWanted: (namespace) => this.#host.tokenWanted?.(namespace) ?? false,
+      gone: (item) => this.#missing.gone(item, this.#clock.now()),
       keyGone: (batchKey) => this.#outages.forgetGroup(batchKey),
     });
     this.#outages = new Outages(this.#remoteOptions());
     this.#remote = this.#outages.plugin;
     const { host } = options;
-    this.#intake = new Intake({ host, schedule: this.#schedule, outages: this.#outages, events: this.#events });
+    this.#intake = new Intake({
+      host,
+      schedule: this.#schedule,
+      outages: this.#outages,
+      missing: this.#missing,
+      events: this.#events,
+    });
   }
 
   track(facts: TrackedFacts): void {
@@ -161,6 +171,8 @@ class PollRefresher implements Refresher {
       oldestOverdueMs: Math.max(0, now - (this.#schedule.nextDueMs() ?? now)),
       remote: this.#remote.downSinceMs === undefined ? 'up' : 'down',
       remoteDownSinceMs: this.#remote.downSinceMs,
+      notFound: this.#missing.size,
+      notFoundFrozen: this.#missing.frozen,
       longestIntervalMs: pacing.longestMs,
       ageFactor: pacing.ageFactor,
     };

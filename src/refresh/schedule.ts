@@ -16,6 +16,8 @@ export interface ScheduleOptions {
   readonly tokenWanted: (quotaNamespace: string) => boolean;
   /** Told when the last task of a batch key has gone. */
   readonly keyGone?: (batchKey: string) => void;
+  /** Told when a task has left the schedule. */
+  readonly gone?: (item: Item) => void;
 }
 
 /** Between two computations of the intervals; grows with the number of pools, which each of them walks. */
@@ -107,6 +109,7 @@ export class Schedule {
     this.#counts.add(item, -1);
     this.keys.remove(item.batchKey);
     this.#items.delete(id);
+    this.#options.gone?.(item);
   }
 
   /** Says with which tasks this one may share a batch from now on; when it is due stays. */

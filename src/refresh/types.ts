@@ -34,7 +34,7 @@ export interface ReadRequest {
   readonly signal: AbortSignal;
 }
 
-/** How the daemon ends a task after a read. The task's remote may still run unless `code` is RESOURCE_LOST. */
+/** How the daemon ends a task after a read. The task's remote may still run. */
 export interface Verdict {
   readonly phase: 'RETRYABLE_FAILURE' | 'PERMANENT_FAILURE';
   /** READS_FAILING, REMOTE_OUTAGE or RESOURCE_LOST; for a permanent error the plugin's own code. */
@@ -54,6 +54,8 @@ export interface ReadReport {
   /** Consecutive failed reads after this one; 0 after a success. */
   readonly failures: number;
   readonly failingSinceMs: number | undefined;
+  /** Set while reads in a row, of which this is one, answered NotFound. */
+  readonly missing: { readonly sinceMs: number; readonly reads: number; readonly wave: boolean } | undefined;
   /** The last failure that says something about the task or its remote; undefined after a success. */
   readonly lastFailure: PluginFailure | undefined;
   /** Present when this read ends the task. */
@@ -93,6 +95,10 @@ export interface RefreshEvents {
   readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
   remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
   remoteUp?(event: { readonly downMs: number }): void;
+  /** Tasks that were alive a moment ago are not found, several at a time: they are frozen. Told once a wave. */
+  notFoundWave?(event: { readonly batchKey: string; readonly tasks: number; readonly of: number }): void;
+  /** The last task of a wave was found (or left the schedule) or was lost. */
+  notFoundWaveOver?(event: { readonly lastedMs: number; readonly found: number; readonly lost: number }): void;
   /** The host's `onOutcome` threw; the task stays in the schedule. */
   fault?(thrown: unknown): void;
 }
@@ -114,6 +120,8 @@ export interface RefreshConfig {
   readonly minFailingMs: number;
   /** NotFound this soon after creation is awaited; 60,000 by default. */
   readonly visibilityGraceMs: number;
+  /** NotFound must be all that reads answer for this long before a task is lost; 120,000 by default. */
+  readonly notFoundMinMs: number;
   /** How long failure counts stand still while the remote is down; 3,600,000 by default. */
   readonly outageGraceMs: number;
   /** A task that no engine asked for during this time is polled ever less; 600,000 by default. */
@@ -130,6 +138,9 @@ export interface RefreshStats {
   readonly oldestOverdueMs: number;
   readonly remote: 'up' | 'down';
   readonly remoteDownSinceMs: number | undefined;
+  /** Tasks whose last read did not find the job, and those of them that a wave froze. */
+  readonly notFound: number;
+  readonly notFoundFrozen: number;
   /** The longest interval that asked tasks can be expected to have: resyncInterval, or more past capacity. */
   readonly longestIntervalMs: number;
   /** Factor c of the young tasks' interval c·√age, in ms^½; Infinity when there is no spare capacity. */

@@ -257,14 +257,18 @@ export class TaskStore {
     return isTerminal(state.phase);
   }
 
-  /** A read that failed. The phase stays; the count and the error are visible. */
-  readFailed(task: TaskRecord, failure: ReadFailure, consecutiveFailures: number): void {
+  /**
+   * A read that failed. The phase stays; the count and the error are visible. `reason`: what the phase's reason says until
+   * a read succeeds.
+   */
+  readFailed(task: TaskRecord, failure: ReadFailure, consecutiveFailures: number, reason?: string): void {
     const entry = task as Entry;
     if (!this.#isUnfinished(entry)) return;
     this.#dropOldConnection(entry);
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
     entry.encoded.length = 0;
+    if (reason !== undefined) this.#write(entry, { ...entry.state, reason });
   }
 
   /** The daemon's own verdict about a task (rule 4, a refused create, unusable outputs). Terminal phases only. */

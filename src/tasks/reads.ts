@@ -35,7 +35,8 @@ export class ReadSink {
     if (task === undefined || task.stage === 'over') return { terminal: true };
     if (report.outcome.ok) return this.state(runtime, task, report.outcome.value);
     const failure = report.lastFailure ?? report.outcome.failure;
-    store.readFailed(task, { code: failure.code, message: failure.message }, report.failures);
+    const failed = report.failures + (report.missing?.reads ?? 0);
+    store.readFailed(task, { code: failure.code, message: failure.message }, failed, reasonOf(report));
     const { verdict } = report;
     if (verdict === undefined) return { terminal: false };
     this.end(
@@ -144,6 +145,13 @@ export class ReadSink {
     events.outputsDelayed?.(task, failed.code, failed.message, delayMs);
     startPolling(this.#deps, runtime, task, { lastReadAtMs: now, nextPollAfterMs: delayMs });
   }
+}
+
+/** What the phase's reason says of a job that is not found. One answer alone, which is often a blip, changes nothing. */
+function reasonOf({ missing, outcome }: ReadReport): string | undefined {
+  if (missing === undefined || outcome.ok || outcome.failure.kind !== 'not_found') return undefined;
+  if (missing.wave) return 'the remote does not find this job and others that were alive; the task waits until it does';
+  return missing.reads < 2 ? undefined : 'the remote does not find the job; the task goes on until that is confirmed';
 }
 
 /** Callers find an error with every way a task can fail; a plugin gives an abort a reason only. */

@@ -75,6 +75,17 @@ export function refreshAdapter({ set, log, label }: AdapterParts, pluginId: stri
       outages.inc();
       log.emit('remote.down', { plugin, code: event.failure.code, error: event.failure.message });
     },
+    notFoundWave(event: { readonly batchKey: string; readonly tasks: number; readonly of: number }): void {
+      log.emit('remote.wave', { plugin, batchKey: event.batchKey, tasks: event.tasks, of: event.of });
+    },
+    notFoundWaveOver(event: { readonly lastedMs: number; readonly found: number; readonly lost: number }): void {
+      log.emit('remote.wave_over', {
+        plugin,
+        lastedMs: Math.round(event.lastedMs),
+        found: event.found,
+        lost: event.lost,
+      });
+    },
     remoteUp(event: { readonly downMs: number }): void {
       log.emit('remote.up', { plugin, downMs: Math.round(event.downMs) });
     },

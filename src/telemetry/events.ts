@@ -115,6 +115,18 @@ export const LOG_EVENTS = {
     code: CODE,
     error: ERROR,
   }),
+  'remote.wave': event('warn', 'a remote does not find jobs that were alive a moment ago; their tasks are frozen', {
+    plugin: PLUGIN,
+    batchKey: 'the batch key of the task that showed it; empty without one',
+    tasks: 'tasks that turned not found so far',
+    of: 'tasks that are polled there',
+  }),
+  'remote.wave_over': event('info', 'the tasks that were frozen as not found are none any more', {
+    plugin: PLUGIN,
+    lastedMs: 'how long it lasted',
+    found: 'tasks that go on, or that were deleted or ended otherwise meanwhile',
+    lost: 'tasks that ended while they were not found',
+  }),
   'remote.up': event('info', 'a remote is up again', {
     plugin: PLUGIN,
     downMs: 'how long it was down, in milliseconds',

@@ -43,6 +43,8 @@ export interface PluginFigures {
     readonly oldestOverdueMs: number;
     readonly longestIntervalMs: number;
     readonly remote: 'up' | 'down';
+    readonly notFound: number;
+    readonly notFoundFrozen: number;
   };
   readonly quotas?: readonly {
     readonly quotaNamespace: string;
@@ -127,6 +129,14 @@ function writeSchedules(set: MetricSet, plugins: readonly PluginFigures[]): void
   setAll<'pluginhost_remote_down'>(
     set.gauge('pluginhost_remote_down'),
     values((s) => (s.remote === 'down' ? 1 : 0)),
+  );
+  setAll<'pluginhost_not_found_tasks'>(
+    set.gauge('pluginhost_not_found_tasks'),
+    values((s) => s.notFound),
+  );
+  setAll<'pluginhost_not_found_frozen_tasks'>(
+    set.gauge('pluginhost_not_found_frozen_tasks'),
+    values((s) => s.notFoundFrozen),
   );
 }
 

@@ -70,6 +70,8 @@ export const METRICS = {
   pluginhost_schedule_lag_seconds: histogram('How late reads start after they were due.', ['plugin'], REMOTE),
   pluginhost_reads_started_total: counter('Reads started, by what they are for.', ['plugin', 'purpose']),
   pluginhost_remote_down: gauge('1 while the remote is taken to be down.', ['plugin']),
+  pluginhost_not_found_tasks: gauge('Tasks whose last read did not find the job.', ['plugin']),
+  pluginhost_not_found_frozen_tasks: gauge('Those of them that turned not found together and are frozen.', ['plugin']),
   pluginhost_remote_outages_total: counter('Times the remote went down.', ['plugin']),
 
   pluginhost_limit_wait_seconds: histogram('Time a call waited for its slot and token.', ['plugin', 'lane'], REMOTE),

@@ -18,7 +18,7 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
       { demo: demoEntry(remote.url, { config: { ...WIDE_LIMITS, resourceQuotas: { narrow: 1 } } }) },
       {
         admin: { host: '127.0.0.1', port: 0, token: TOKEN },
-        tasks: { visibilityGrace: '0ms', orphanGrace: '500ms' },
+        tasks: { visibilityGrace: '0ms', notFoundTime: '0ms', orphanGrace: '500ms' },
       },
     ),
   );

@@ -37,7 +37,7 @@ test('the fixed points of the design hold in every place', () => {
   }
   const at = (place: OutcomePlace) => OUTCOMES[place];
   assert.deepEqual(at('get').not_found.ends, { phase: 'RETRYABLE_FAILURE', code: 'RESOURCE_LOST' });
-  assert.equal(at('get').not_found.endsWhen, 'visible');
+  assert.deepEqual([at('get').not_found.endsWhen, at('get').not_found.remote], ['confirmed', 'unknown']);
   assert.deepEqual([at('delete').not_found.answer, at('delete').not_found.token], ['ok', 'freed']);
   assert.equal(at('create').permanent.ends?.phase, 'PERMANENT_FAILURE');
   assert.equal(at('create').transient.endsPastBound?.code, 'CREATE_BUDGET_SPENT');

@@ -34,11 +34,12 @@ for (const place of readPlaces) {
       const first = host.last('sick');
       assert.equal(first?.failures, rule.counted === 'yes' ? 1 : 0);
       assert.equal(first?.failingSinceMs !== undefined, rule.counted !== 'no');
-      assert.equal(first?.verdict?.code, rule.ends === undefined ? undefined : expectedCode(rule.ends.code));
-      assert.equal(first?.verdict?.phase, rule.ends?.phase);
+      const atOnce = rule.endsWhen === undefined ? rule.ends : undefined;
+      assert.equal(first?.verdict?.code, atOnce && expectedCode(atOnce.code));
+      assert.equal(first?.verdict?.phase, atOnce?.phase);
       await clock.advance(30_000);
       const again = host.readsOf('sick').slice(1);
-      if (rule.ends !== undefined) {
+      if (atOnce !== undefined) {
         assert.equal(again.length, 0);
         assert.equal(refresher.stats().tracked, 1);
       } else {

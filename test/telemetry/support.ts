@@ -44,7 +44,16 @@ export const FIGURES: DaemonFigures = {
       unclearCreates: { looking: 1, left: 2 },
       stages: { accepted: 1, creating: 0, live: 7 },
       lanes: { read: lane, write: { ...lane, qps: 20 } },
-      schedule: { tracked: 7, inFlight: 1, due: 2, oldestOverdueMs: 1500, longestIntervalMs: 30_000, remote: 'down' },
+      schedule: {
+        tracked: 7,
+        inFlight: 1,
+        due: 2,
+        oldestOverdueMs: 1500,
+        longestIntervalMs: 30_000,
+        remote: 'down',
+        notFound: 5,
+        notFoundFrozen: 4,
+      },
       quotas: [
         { quotaNamespace: 'gpu', total: 4, used: 3, waiting: 1 },
         { quotaNamespace: 'from-a-request-1', total: undefined, used: 5, waiting: 0 },

@@ -1,0 +1,188 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { Item } from './item.js';
+import type { RefreshConfig, RefreshEvents } from './types.js';
+
+/** Reads that must all have answered NotFound before a task is lost. */
+const READS_TO_CONFIRM = 3;
+/** Tasks that must turn NotFound together, and their least share of all, before it is taken for the remote's fault. */
+const TASKS_TO_WAVE = 3;
+const SHARE_TO_WAVE = 0.1;
+/** A task was alive lately if it was within this many of its intervals. */
+const ALIVE_INTERVALS = 2;
+
+/** Answers of NotFound in a row, without any other answer between them. */
+export interface Missing {
+  readonly sinceMs: number;
+  reads: number;
+}
+
+/** A wave that a task belongs to, until a read finds it. */
+export interface Wave {
+  readonly sinceMs: number;
+  readonly frozen: Set<TaskId>;
+  found: number;
+  lost: number;
+  /** A task that turns NotFound before this belongs to it as well. */
+  openUntilMs: number;
+}
+
+/** How the tasks of one batch key, and of the plugin, count for the tenth. */
+export interface Population {
+  readonly ofKey: number;
+  readonly ofPlugin: number;
+}
+
+export interface Sighting {
+  readonly startedAtMs: number;
+  readonly nowMs: number;
+  /** Whether the task was read by itself, or cannot be read otherwise. */
+  readonly alone: boolean;
+  readonly population: Population;
+  /** The longest interval that asked tasks have now. */
+  readonly intervalMs: number;
+}
+
+interface Turn {
+  readonly item: Item;
+  readonly untilMs: number;
+}
+
+/** Tasks of one batch key (or of the plugin) that turned NotFound lately, and the wave they make. */
+interface Shore {
+  readonly turns: Map<TaskId, Turn>;
+  wave: Wave | undefined;
+}
+
+/**
+ * Rule 4, "not found must be confirmed". One answer without the job ends nothing: a task is lost once every read said
+ * NotFound, three at least, over a minimum time, the last of them made for it alone. Several tasks that turn NotFound
+ * together after they were seen alive are a *wave*, a fault of the remote's (a proxy that answers 404, half a list): they
+ * are frozen, so that only the end of the outage grace loses them. A task that was not seen alive lately belongs to none:
+ * what was purged while the daemon was away is gone.
+ */
+export class MissingTasks {
+  readonly #events: RefreshEvents;
+  readonly #keys = new Map<string, Shore>();
+  readonly #plugin: Shore = { turns: new Map(), wave: undefined };
+  readonly #missing = new Set<TaskId>();
+  #frozen = 0;
+
+  constructor(events: RefreshEvents) {
+    this.#events = events;
+  }
+
+  /** Tasks whose last answer was NotFound. */
+  get size(): number {
+    return this.#missing.size;
+  }
+
+  /** Tasks that a wave froze. */
+  get frozen(): number {
+    return this.#frozen;
+  }
+
+  /** Notes one answer of NotFound. Answers whether the task is lost by it; the visibility grace must be over. */
+  sighted(item: Item, sighting: Sighting, config: RefreshConfig): boolean {
+    const { nowMs, startedAtMs, alone } = sighting;
+    const visible = startedAtMs - item.createdAtMs >= config.visibilityGraceMs;
+    if (item.seenAliveAtMs === undefined && !visible) return false;
+    if (item.missing === undefined) {
+      item.missing = { sinceMs: nowMs, reads: 0 };
+      this.#missing.add(item.id);
+      this.#turned(item, sighting);
+    }
+    item.missing.reads += 1;
+    // Whatever reads went before, the time counts from the first of them.
+    const sinceMs = item.wave?.sinceMs ?? item.missing.sinceMs;
+    const leastMs =
+      item.wave === undefined ? config.notFoundMinMs : Math.max(config.notFoundMinMs, config.outageGraceMs);
+    const long = nowMs - sinceMs >= leastMs && nowMs - item.missing.sinceMs >= config.notFoundMinMs;
+    // The read that loses it is made for it alone; a list may leave out what is there.
+    item.alone = long && item.missing.reads >= READS_TO_CONFIRM - 1;
+    return long && visible && alone && item.missing.reads >= READS_TO_CONFIRM;
+  }
+
+  /** The job was found: it goes on, whatever was said of it before. */
+  found(item: Item, nowMs: number): void {
+    item.seenAliveAtMs = nowMs;
+    this.doubted(item);
+    this.#leave(item, 'found', nowMs);
+  }
+
+  /** An answer that says neither that the job is there nor that it is gone: the reads in a row are broken. */
+  doubted(item: Item): void {
+    item.missing = undefined;
+    item.alone = false;
+    this.#missing.delete(item.id);
+  }
+
+  /** The task has left the schedule. */
+  gone(item: Item, nowMs: number): void {
+    const lost = item.missing !== undefined;
+    this.doubted(item);
+    this.#leave(item, lost ? 'lost' : 'found', nowMs);
+    this.#plugin.turns.delete(item.id);
+    this.#keys.get(item.batchKey)?.turns.delete(item.id);
+  }
+
+  #turned(item: Item, { nowMs, startedAtMs, population, intervalMs }: Sighting): void {
+    const { seenAliveAtMs } = item;
+    if (seenAliveAtMs === undefined || item.wave !== undefined) return;
+    // A task that is read more rarely than others is judged by its own interval.
+    const ownMs = Math.max(intervalMs, item.dueMs - seenAliveAtMs);
+    if (startedAtMs - seenAliveAtMs > ALIVE_INTERVALS * ownMs) return;
+    let shore = this.#keys.get(item.batchKey);
+    if (shore === undefined) {
+      shore = { turns: new Map(), wave: undefined };
+      this.#sweep(nowMs);
+      this.#keys.set(item.batchKey, shore);
+    }
+    const turn = { item, untilMs: nowMs + ownMs };
+    this.#join(shore, turn, population.ofKey, nowMs);
+    this.#join(this.#plugin, turn, population.ofPlugin, nowMs);
+  }
+
+  #join(shore: Shore, turn: Turn, tasks: number, nowMs: number): void {
+    for (const [id, { untilMs }] of shore.turns) if (untilMs < nowMs) shore.turns.delete(id);
+    shore.turns.set(turn.item.id, turn);
+    const open = shore.wave !== undefined && nowMs <= shore.wave.openUntilMs;
+    if (!open && shore.turns.size < Math.max(TASKS_TO_WAVE, SHARE_TO_WAVE * tasks)) return;
+    const begins = !open;
+    if (begins) shore.wave = { sinceMs: nowMs, frozen: new Set(), found: 0, lost: 0, openUntilMs: nowMs };
+    const { wave } = shore;
+    if (wave === undefined) return;
+    wave.openUntilMs = turn.untilMs;
+    let frozen = 0;
+    for (const { item } of shore.turns.values()) if (this.#freeze(item, wave)) frozen += 1;
+    if (begins && frozen > 0) this.#events.notFoundWave?.({ batchKey: turn.item.batchKey, tasks: frozen, of: tasks });
+  }
+
+  #freeze(item: Item, wave: Wave): boolean {
+    if (item.wave !== undefined || item.missing === undefined) return false;
+    item.wave = wave;
+    wave.frozen.add(item.id);
+    this.#frozen += 1;
+    return true;
+  }
+
+  #leave(item: Item, how: 'found' | 'lost', nowMs: number): void {
+    const { wave } = item;
+    if (wave === undefined) return;
+    item.wave = undefined;
+    wave[how] += 1;
+    this.#frozen -= 1;
+    wave.frozen.delete(item.id);
+    if (wave.frozen.size > 0) return;
+    wave.openUntilMs = Number.NEGATIVE_INFINITY;
+    const { sinceMs, found, lost } = wave;
+    this.#events.notFoundWaveOver?.({ lastedMs: nowMs - sinceMs, found, lost });
+  }
+
+  /** Keys without a recent turn or a wave are of no use. */
+  #sweep(nowMs: number): void {
+    for (const [key, { turns, wave }] of this.#keys) {
+      if (wave !== undefined && wave.frozen.size > 0) continue;
+      if ([...turns.values()].every(({ untilMs }) => untilMs < nowMs)) this.#keys.delete(key);
+    }
+  }
+}

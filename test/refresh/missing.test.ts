@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock } from '../../src/lib/clock.js';
+import { createRefresher } from '../../src/refresh/refresher.js';
+import type { RefreshConfig } from '../../src/refresh/types.js';
+import { configOf, FakeHost, fails, running } from './fake-host.js';
+
+const minute = 60_000;
+const hour = 60 * minute;
+
+function setUp(parts: Partial<RefreshConfig> = {}) {
+  const clock = new ManualClock();
+  const host = new FakeHost(() => clock.now());
+  const told: string[] = [];
+  const refresher = createRefresher({
+    host,
+    config: configOf(parts),
+    clock,
+    random: () => 0.5,
+    events: {
+      notFoundWave: ({ batchKey }) => told.push(`wave ${batchKey}`),
+      notFoundWaveOver: ({ found, lost }) => told.push(`over ${found} ${lost}`),
+    },
+  });
+  const gone = new Set<string>();
+  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+  const track = (ids: readonly string[], batchKey = '') => {
+    for (const id of ids) refresher.track({ id, createdAtMs: clock.now() - hour, batchKey });
+    return ids;
+  };
+  const lost = () => host.reports.filter(({ verdict }) => verdict?.code === 'RESOURCE_LOST').map(({ id }) => id);
+  return { clock, host, refresher, gone, track, lost, told };
+}
+
+const names = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}${i}`);
+
+test('one job that is not found is lost after the least time and three reads, and not before, nor by reads with another answer between', async () => {
+  const { clock, host, refresher, gone, track, lost } = setUp();
+  track(names('t', 20));
+  await clock.advance(minute);
+  gone.add('t0');
+  await clock.advance(minute);
+  host.respond = (id) => (id === 't0' ? fails('transient') : running);
+  await clock.advance(40_000);
+  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+  await clock.advance(100_000);
+  assert.deepEqual(lost(), [], 'a read with another answer begins it anew');
+  await clock.advance(2 * minute);
+  assert.deepEqual(lost(), ['t0']);
+  await refresher.stop();
+});
+
+test('an engine that asks often loses no job sooner', async () => {
+  const { clock, host, refresher, gone, track, lost } = setUp();
+  track(names('t', 2));
+  await clock.advance(minute);
+  gone.add('t0');
+  for (let i = 0; i < 100; i++) {
+    void refresher.readNow('t0', clock.now() + 1_000);
+    await clock.advance(1_000);
+  }
+  assert.deepEqual(lost(), []);
+  assert.ok(host.readsOf('t0').length > 50);
+  await refresher.stop();
+});
+
+test('where lists are read, the read that loses a job is made for it alone', async () => {
+  const { clock, host, refresher, gone, track, lost } = setUp({ maxBatch: 50 });
+  track(names('t', 20));
+  await clock.advance(minute);
+  gone.add('t0');
+  host.respond = (id, { ids }) => (ids.length > 1 && gone.has(id) ? fails('not_found') : running);
+  await clock.advance(20 * minute);
+  assert.deepEqual(lost(), [], 'a list that leaves it out for ever loses nothing that get finds');
+  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+  await clock.advance(5 * minute);
+  assert.deepEqual(lost(), ['t0']);
+  assert.deepEqual(host.reads.filter(({ ids }) => ids.includes('t0')).at(-1)?.ids, ['t0']);
+  await refresher.stop();
+});
+
+for (const [what, key] of [
+  ['of a plugin', ''],
+  ['of one batch key', 'A'],
+] as const) {
+  test(`a wave ${what} freezes its tasks: each goes on when it is found, and is lost when the outage grace is over`, async () => {
+    const { clock, refresher, gone, track, lost, told } = setUp({ maxBatch: 10 });
+    const ids = track(names('t', 10), key);
+    track(names('other', 10), 'B');
+    await clock.advance(minute);
+    for (const id of ids) gone.add(id);
+    await clock.advance(50 * minute);
+    assert.deepEqual(lost(), []);
+    assert.equal(refresher.stats().notFoundFrozen, 10);
+    assert.equal(refresher.stats().remote, 'up', 'not found is no outage');
+    assert.deepEqual(told, [`wave ${key}`], 'one line, and not one a task');
+    for (const id of ids.slice(3)) gone.delete(id);
+    await clock.advance(2 * minute);
+    assert.equal(refresher.stats().notFoundFrozen, 3);
+    await clock.advance(15 * minute);
+    assert.deepEqual(lost().sort(), ids.slice(0, 3));
+    assert.deepEqual(told.slice(1), ['over 7 3']);
+    assert.equal(refresher.stats().notFoundFrozen, 0);
+    await refresher.stop();
+  });
+}
+
+test('half a list is a wave, and two of a hundred jobs are none', async () => {
+  for (const [n, wave] of [
+    [50, true],
+    [2, false],
+  ] as const) {
+    const { clock, refresher, gone, track, lost } = setUp({ maxBatch: 100 });
+    const ids = track(names('t', 100));
+    await clock.advance(minute);
+    for (const id of ids.slice(0, n)) gone.add(id);
+    await clock.advance(10 * minute);
+    assert.equal(lost().length, wave ? 0 : n);
+    await refresher.stop();
+  }
+});
+
+test('jobs that were purged while the daemon was away make no wave', async () => {
+  const { clock, refresher, gone, track, lost, told } = setUp();
+  for (const id of track(names('t', 10))) gone.add(id);
+  await clock.advance(5 * minute);
+  assert.equal(lost().length, 10);
+  assert.deepEqual(told, []);
+  await refresher.stop();
+});
+
+test('not found neither starts nor ends an outage, and an outage loses nothing', async () => {
+  const { clock, host, refresher, track, lost } = setUp();
+  track(names('t', 2));
+  await clock.advance(minute);
+  host.respond = () => fails('transient');
+  await clock.advance(2 * minute);
+  assert.equal(refresher.stats().remote, 'down');
+  host.respond = () => fails('not_found');
+  await clock.advance(20 * minute);
+  assert.equal(refresher.stats().remote, 'down');
+  assert.deepEqual(lost(), []);
+  host.respond = () => running;
+  await clock.advance(2 * minute);
+  assert.equal(refresher.stats().remote, 'up');
+  await refresher.stop();
+});
