@@ -32,7 +32,6 @@ export interface TasksControl extends Tasks {
 }
 
 /** Puts the use cases together. */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function createTasks(deps: TasksDeps): TasksControl {
   const deletes = new DeleteList(deps);
   const reads = new ReadSink(deps, deletes);
