@@ -1,6 +1,6 @@
 import type { Config } from '../config/index.js';
 import { compilePluginEntry } from '../config/index.js';
-import type { DataOptions } from '../host/data-options.js';
+import type { DataOptions } from '../data/options.js';
 import type { PluginEntry } from '../host/types.js';
 import { DEFAULT_TASKS_OPTIONS, type TasksOptions } from '../tasks/deps.js';
 

@@ -1,7 +1,7 @@
 import path from 'node:path';
+import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
-import type { DefinitionFacts } from './channel/messages.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';

@@ -1,21 +1,13 @@
+import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
 import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../plugin-api/config.js';
-import type { DefinitionFacts, PluginFacts } from './channel/messages.js';
 import type { NormalEntry } from './load/entry.js';
 import { failed } from './process/outcomes.js';
 import type { PluginProcess } from './process/plugin-process.js';
-import type {
-  CallOptions,
-  HostEvents,
-  HostedPlugin,
-  PluginFeatures,
-  PluginIsolation,
-  PluginState,
-  ServedTaskType,
-  StateChange,
-} from './types.js';
+import type { CallOptions, HostEvents, HostedPlugin, PluginIsolation, PluginState, StateChange } from './types.js';
 
 const NO_FEATURES: PluginFeatures = {
   getMany: undefined,

@@ -1,9 +1,10 @@
+import type { DataOptions } from '../data/options.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { LogLevel, PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
 import type { PluginConfig, PluginConfigInput } from '../plugin-api/config.js';
-import type { DataOptions } from './data-options.js';
 
 /** Where a plugin's module comes from. A path is relative to the host's `baseDir`. */
 export type PluginSource =
@@ -61,21 +62,6 @@ export interface PluginEntry {
  * - `stopped`: the host stopped it.
  */
 export type PluginState = 'starting' | 'serving' | 'restarting' | 'quarantined' | 'failed' | 'skipped' | 'stopped';
-
-/** Task types with the versions served; `versions` undefined means every one. */
-export interface ServedTaskType {
-  readonly name: string;
-  readonly versions: readonly number[] | undefined;
-}
-
-/** Which of the optional methods a plugin offers. */
-export interface PluginFeatures {
-  readonly getMany: { readonly maxBatch: number; readonly batchKeys: boolean } | undefined;
-  readonly getLogs: boolean;
-  readonly getMetrics: boolean;
-  readonly resourceRequirements: boolean;
-  readonly adoptMeta: boolean;
-}
 
 export interface CallOptions {
   /** When the call is given up, on the host's clock; the entry's `callTimeoutMs` from now where undefined. */
@@ -139,8 +125,6 @@ export interface StateChange {
   readonly pid: number | undefined;
   readonly restarts: number;
 }
-
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 export interface PluginLogEvent {
   /** The plugin, or `shared:<group>` for a line of a shared process that cannot be told apart. */

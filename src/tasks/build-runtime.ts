@@ -13,7 +13,7 @@ import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
-import { hasBatchKeys, regroupAll } from './polling.js';
+import { hasBatchKeys, regroupAll } from './read/polling.js';
 import { type PluginRuntime, resourceArgs } from './runtime.js';
 import { settledBefore } from './wait.js';
 

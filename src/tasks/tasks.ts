@@ -1,21 +1,21 @@
 import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
-import { cancelInBackground } from './cancel.js';
-import { CreateTask } from './create.js';
-import { deleteTask } from './delete.js';
-import { DeleteList, type OwedDelete } from './delete-list.js';
+import { CreateTask } from './accept/create.js';
+import { DoTask } from './accept/do.js';
+import { Orphans } from './accept/orphans.js';
 import type { TasksDeps } from './deps.js';
-import { DoTask } from './do.js';
-import { getTask } from './get.js';
-import { awaitsFirstRead, Handles } from './handles.js';
-import { tellLeftBehind } from './left-behind.js';
-import { getLogs, getMetrics } from './logs.js';
-import { Orphans } from './orphans.js';
-import { ReadSink } from './reads.js';
+import { cancelInBackground } from './end/cancel.js';
+import { deleteTask } from './end/delete.js';
+import { DeleteList, type OwedDelete } from './end/delete-list.js';
+import { tellLeftBehind } from './end/left-behind.js';
+import { type UnclearCreate, UnclearCreates } from './end/unclear-creates.js';
+import { getTask } from './read/get.js';
+import { awaitsFirstRead, Handles } from './read/handles.js';
+import { getLogs, getMetrics } from './read/logs.js';
+import { ReadSink } from './read/reads.js';
 import { reportPlugins } from './report.js';
 import type { Tasks } from './types.js';
-import { type UnclearCreate, UnclearCreates } from './unclear-creates.js';
 
 /** The use cases with what the daemon itself needs of them. */
 export interface TasksControl extends Tasks {

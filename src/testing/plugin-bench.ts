@@ -1,13 +1,13 @@
+import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
-import type { DefinitionFacts, PluginFacts } from '../host/channel/messages.js';
-import { makeDataKit } from '../host/child/make-data-kit.js';
-import { PluginRuntime } from '../host/child/runtime.js';
 import { mergePluginConfig } from '../host/load/plugin-config.js';
-import type { LogLevel } from '../host/types.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { LogLevel } from '../model/plugin-facts.js';
 import type { PluginConfigInput } from '../plugin-api/config.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
+import { makeDataKit } from '../sandbox/make-data-kit.js';
+import { PluginRuntime } from '../sandbox/runtime.js';
 import { MemoryStore } from './memory-store.js';
 import { createArgsOf, type TestTask } from './task.js';
 

@@ -219,7 +219,7 @@ async function childOf(pid: number | undefined): Promise<void> {
     const children = readFileSync(file, 'utf8').trim().split(/\s+/).filter(Boolean);
     const isPlugin = (child: string) => {
       try {
-        return readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('child/main');
+        return readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('sandbox/main');
       } catch {
         return false;
       }

@@ -146,6 +146,6 @@ function endLeftOver(running: Running): void {
   for (const { event, pid } of logOf(running)) {
     if (!String(event).startsWith('plugin.') || typeof pid !== 'number' || !runs(pid)) continue;
     const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-    if (command.includes(compiled('src/host/child/main.ts'))) process.kill(pid, 'SIGKILL');
+    if (command.includes(compiled('src/sandbox/main.ts'))) process.kill(pid, 'SIGKILL');
   }
 }

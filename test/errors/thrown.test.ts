@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { isPluginFailure } from '../../src/channel/messages.js';
 import { HostError, messageOf, stackOf } from '../../src/errors/index.js';
-import { isPluginFailure } from '../../src/host/channel/messages.js';
-import { isSurprise, toFailure } from '../../src/host/child/failures.js';
 import { isPluginError } from '../../src/plugin-api/errors.js';
 import { isTaggedLiteral } from '../../src/plugin-api/literals.js';
 import { isPhaseInfo } from '../../src/plugin-api/phase.js';
 import { statusOf } from '../../src/rpc/status.js';
+import { isSurprise, toFailure } from '../../src/sandbox/failures.js';
 import { errorOf } from '../../src/tasks/failures.js';
 import { faultFields } from '../../src/telemetry/index.js';
 import { thrown } from '../support/thrown.js';

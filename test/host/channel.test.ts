@@ -3,11 +3,11 @@ import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import fc from 'fast-check';
-import { Channel, type ChannelOptions } from '../../src/host/channel/channel.js';
-import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
-import { parseChildMessage } from '../../src/host/channel/messages.js';
-import { pack } from '../../src/host/channel/pack.js';
-import { PortStream } from '../../src/host/channel/port-stream.js';
+import { Channel, type ChannelOptions } from '../../src/channel/channel.js';
+import { encodeFrame, FrameDecoder } from '../../src/channel/frame.js';
+import { parseChildMessage } from '../../src/channel/messages.js';
+import { pack } from '../../src/channel/pack.js';
+import { PortStream } from '../../src/channel/port-stream.js';
 
 const MAX = 1024 * 1024;
 const BOUND = { timeout: 30_000 };

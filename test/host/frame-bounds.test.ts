@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
-import { CHILD_BOUNDS } from '../../src/host/channel/frame-bounds.js';
-import { jsonSize } from '../../src/host/channel/json-size.js';
-import type { ChildMessage, HostMessage } from '../../src/host/channel/messages.js';
+import { encodeFrame, FrameDecoder } from '../../src/channel/frame.js';
+import { CHILD_BOUNDS } from '../../src/channel/frame-bounds.js';
+import { jsonSize } from '../../src/channel/json-size.js';
+import type { ChildMessage, HostMessage } from '../../src/channel/messages.js';
 import { FrameLedger } from '../../src/host/process/frame-ledger.js';
 import { ManualClock } from '../../src/lib/clock.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodeMeta } from '../../src/host/child/meta.js';
-import { toPhaseState } from '../../src/host/child/phase-answer.js';
+import { encodeMeta } from '../../src/sandbox/meta.js';
+import { toPhaseState } from '../../src/sandbox/phase-answer.js';
 
 const context = {
   method: 'get',

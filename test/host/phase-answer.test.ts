@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { encodeFrame, FrameDecoder } from '../../src/host/channel/frame.js';
-import { toFailure } from '../../src/host/child/failures.js';
-import { InvalidAnswer } from '../../src/host/child/invalid-answer.js';
-import { logsPage } from '../../src/host/child/other-answers.js';
-import { toPhaseState } from '../../src/host/child/phase-answer.js';
-import { Redactor } from '../../src/host/child/redactor.js';
+import { encodeFrame, FrameDecoder } from '../../src/channel/frame.js';
 import { checkAnswer } from '../../src/host/process/answers.js';
 import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import type { PhaseState } from '../../src/model/phase-state.js';
@@ -15,6 +10,11 @@ import { flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
 import { logMessages } from '../../src/rpc/flyte/logs-metrics.js';
 import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
 import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
+import { toFailure } from '../../src/sandbox/failures.js';
+import { InvalidAnswer } from '../../src/sandbox/invalid-answer.js';
+import { logsPage } from '../../src/sandbox/other-answers.js';
+import { toPhaseState } from '../../src/sandbox/phase-answer.js';
+import { Redactor } from '../../src/sandbox/redactor.js';
 
 const idl = loadPluginHost();
 const struct = idl.codec('google.protobuf.Struct');

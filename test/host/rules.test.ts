@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { toFailure } from '../../src/host/child/failures.js';
-import { Redactor } from '../../src/host/child/redactor.js';
-import { ChildLogger, ChildMetrics } from '../../src/host/child/telemetry.js';
 import { normalizeEntry } from '../../src/host/load/entry.js';
 import { pickVariables } from '../../src/host/load/environment.js';
 import { mergePluginConfig } from '../../src/host/load/plugin-config.js';
@@ -11,6 +8,9 @@ import { buildRoutes, type Routable } from '../../src/host/load/routing.js';
 import { HealthWatch } from '../../src/host/process/health-watch.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { toFailure } from '../../src/sandbox/failures.js';
+import { Redactor } from '../../src/sandbox/redactor.js';
+import { ChildLogger, ChildMetrics } from '../../src/sandbox/telemetry.js';
 
 const plugin = (id: string, taskTypes: Routable['taskTypes'], isDefault = false): Routable => ({
   id,

@@ -25,7 +25,7 @@ test('the package has everything that it exports, runs and reads, and nothing of
   for (const target of [...wanted]) if (target.endsWith('.js')) wanted.push(target.replace(/\.js$/, '.d.ts'));
   const read = ['config.default.json', 'proto/pluginhost/v1/plugin_host.proto', 'CHANGELOG.md', 'LICENSE', 'README.md'];
   const plugins = ['dist/plugins/demo/index.js', 'dist/plugins/slurm/index.js'];
-  const child = 'dist/src/host/child/main.js';
+  const child = 'dist/src/sandbox/main.js';
   assert.deepEqual(
     [...wanted, ...read, ...plugins, child].filter((file) => !files.has(file)),
     [],

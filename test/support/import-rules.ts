@@ -25,6 +25,10 @@ export interface Walk {
   readonly imports: number;
   /** `file:line what`, one a broken rule. */
   readonly violations: readonly string[];
+  /** `upper -> lower`, one a pair of rooms of src/ that an import joins; sorted. */
+  readonly grants: readonly string[];
+  /** `library -> room`, in the same way. */
+  readonly homes: readonly string[];
 }
 
 /** The package that a bare specifier names: `@scope/name/deep` -> `@scope/name`. */
@@ -75,11 +79,22 @@ function checkPlugin(file: string, specifier: string | undefined, table: RoomTab
   return `imports ${specifier}`;
 }
 
+function noteUse(used: { grants: Set<string>; homes: Set<string> }, file: string, specifier: string): void {
+  const room = roomOf(file);
+  if (isBuiltin(specifier)) return;
+  if (!specifier.startsWith('.')) used.homes.add(`${packageOf(specifier)} -> ${room}`);
+  else {
+    const other = roomOf(path.posix.join(path.posix.dirname(file), specifier));
+    if (other !== room) used.grants.add(`${room} -> ${other}`);
+  }
+}
+
 /** Walks every import below `root`/src and `root`/plugins and tells what breaks the table. */
 export function walkImports(root: string, table: RoomTable): Walk {
   let files = 0;
   let imports = 0;
   const violations: string[] = [];
+  const used = { grants: new Set<string>(), homes: new Set<string>() };
   for (const [top, check] of [
     ['src', checkSource],
     ['plugins', checkPlugin],
@@ -89,9 +104,10 @@ export function walkImports(root: string, table: RoomTable): Walk {
       for (const { specifier, line } of importsOf(readFileSync(path.join(root, top, file), 'utf8'))) {
         imports += 1;
         const broken = check(file, specifier, table);
+        if (top === 'src' && specifier !== undefined) noteUse(used, file, specifier);
         if (broken) violations.push(`${top}/${file}:${line} ${broken}`);
       }
     }
   }
-  return { files, imports, violations };
+  return { files, imports, violations, grants: [...used.grants].sort(), homes: [...used.homes].sort() };
 }

@@ -1,7 +1,7 @@
 import { HostError } from '../../errors/index.js';
 import type { JsonObject } from '../../lib/json.js';
+import { show } from '../../lib/show.js';
 import type { PluginEntry, PluginIsolation } from '../types.js';
-import { show } from './definition.js';
 import { type ResolvedSource, sourceLabel } from './source.js';
 
 /** A PluginEntry with every default filled in and checked. */

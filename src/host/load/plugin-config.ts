@@ -1,6 +1,6 @@
 import { HostError } from '../../errors/index.js';
+import { show } from '../../lib/show.js';
 import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../../plugin-api/config.js';
-import { show } from './definition.js';
 
 type Fields = Record<string, unknown>;
 

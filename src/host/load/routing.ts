@@ -1,5 +1,5 @@
 import { HostError } from '../../errors/index.js';
-import type { ServedTaskType } from '../types.js';
+import type { ServedTaskType } from '../../model/plugin-facts.js';
 
 /** What routing needs to know of a plugin. */
 export interface Routable {

@@ -1,9 +1,9 @@
+import { isPluginFailure } from '../../channel/messages.js';
 import { isQuotaNamespace } from '../../model/identity-check.js';
 import { type Outputs, type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { ExecutionError } from '../../plugin-api/phase.js';
 import { PHASES, type Phase } from '../../plugin-api/phase.js';
-import { isPluginFailure } from '../channel/messages.js';
 
 /**
  * Answers of a plugin process, checked by shape. The process has checked them in detail (child/phase-answer.ts); here

@@ -1,6 +1,6 @@
+import { ChannelError } from '../../channel/channel-error.js';
+import type { ChildMessage, HostMessage } from '../../channel/messages.js';
 import type { Clock } from '../../lib/clock.js';
-import { ChannelError } from '../channel/channel-error.js';
-import type { ChildMessage, HostMessage } from '../channel/messages.js';
 
 export interface FrameLedgerOptions {
   readonly clock: Clock;

@@ -1,9 +1,9 @@
+import { MEASUREMENTS_PER_SECOND } from '../../channel/measurements.js';
+import type { DefinitionFacts } from '../../channel/messages.js';
+import type { DataOptions } from '../../data/options.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import type { Candidate } from '../candidate.js';
-import type { DefinitionFacts } from '../channel/messages.js';
-import type { DataOptions } from '../data-options.js';
-import { MEASUREMENTS_PER_SECOND } from '../limits.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import type { HostEvents, HostLimits } from '../types.js';
 import { Group, Member } from './group.js';

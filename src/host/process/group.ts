@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
+import type { DefinitionFacts, PluginFacts } from '../../channel/messages.js';
+import type { DataOptions } from '../../data/options.js';
 import { HostError, messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import type { Timer } from '../../lib/clock.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
-import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
-import type { DataOptions } from '../data-options.js';
 import type { ResolvedEntry } from '../load/entry.js';
 import { pickVariables } from '../load/environment.js';
 import type { PluginSlot } from '../slot.js';
@@ -96,7 +96,7 @@ export class Group {
   async importAll(): Promise<void> {
     await this.#each(
       (member, process) => member.importedIn === process,
-      async (member, process) => void (await this.#import(member, process)),
+      async (member, process) => void (await this.#importModule(member, process)),
     );
   }
 
@@ -105,7 +105,7 @@ export class Group {
     await this.#each(
       (member, process) => member.loadedIn === process,
       async (member, process) => {
-        const spent = await this.#import(member, process);
+        const spent = await this.#importModule(member, process);
         await this.#load(member, process, spent);
       },
     );
@@ -157,13 +157,13 @@ export class Group {
   }
 
   /** Answers the milliseconds it took: import and load() share one deadline. */
-  async #import(member: Member, process: PluginProcess): Promise<number> {
+  async #importModule(member: Member, process: PluginProcess): Promise<number> {
     if (member.importedIn === process) return 0;
     const { clock } = this.#options.supervision;
     const { entry, p } = member;
     const started = clock.now();
     const digest = await digestOf(entry.resolved.url);
-    const facts = await process.import(p, entry.resolved.url, `plugin ${entry.label}`, entry.loadTimeoutMs);
+    const facts = await process.importModule(p, entry.resolved.url, `plugin ${entry.label}`, entry.loadTimeoutMs);
     if (member.definition !== undefined && !sameRoutes(member.definition, facts)) {
       throw new HostError(
         'PLUGIN_SHAPE_INVALID',

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { PortStream } from '../channel/port-stream.js';
+import { PortStream } from '../../channel/port-stream.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
 
-const CHILD_MAIN = new URL('../child/main.js', import.meta.url);
+const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
 const HEAP_SHARE = 0.75;
 const CHANNEL_FD = 3;

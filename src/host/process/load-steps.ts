@@ -1,7 +1,7 @@
+import type { ChildMessage, DefinitionFacts, HostMessage, PluginFacts } from '../../channel/messages.js';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
-import type { ChildMessage, DefinitionFacts, HostMessage, PluginFacts } from '../channel/messages.js';
 
 export type ImportMessage = Extract<HostMessage, { t: 'import' }>;
 export type LoadMessage = Extract<HostMessage, { t: 'load' }>;
@@ -36,7 +36,7 @@ export class LoadSteps {
   }
 
   /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, or PLUGIN_IMPORT_FAILED when it ended. */
-  async import(message: ImportMessage, timeoutMs: number): Promise<DefinitionFacts> {
+  async importModule(message: ImportMessage, timeoutMs: number): Promise<DefinitionFacts> {
     const answer = await this.#step(message, message.label, timeoutMs);
     if (answer.t === 'imported') return answer.facts;
     throw new HostError('INTERNAL', `${message.label}: a message "${answer.t}" instead of "imported"`);

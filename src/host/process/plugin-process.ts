@@ -1,18 +1,19 @@
-import { messageOf } from '../../errors/index.js';
-import type { Clock } from '../../lib/clock.js';
-import { createDeferred } from '../../lib/deferred.js';
-import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
-import { Channel } from '../channel/channel.js';
-import { ChannelError } from '../channel/channel-error.js';
-import { CHILD_BOUNDS } from '../channel/frame-bounds.js';
+import { Channel } from '../../channel/channel.js';
+import { ChannelError } from '../../channel/channel-error.js';
+import { CHILD_BOUNDS } from '../../channel/frame-bounds.js';
 import {
   type ChildMessage,
   type DefinitionFacts,
   type HostMessage,
   type PluginFacts,
   parseChildMessage,
-} from '../channel/messages.js';
-import type { CallOptions, HostLimits, LogLevel, PluginLogEvent, PluginMetricEvent } from '../types.js';
+} from '../../channel/messages.js';
+import { messageOf } from '../../errors/index.js';
+import type { Clock } from '../../lib/clock.js';
+import { createDeferred } from '../../lib/deferred.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
+import type { LogLevel } from '../../model/plugin-facts.js';
+import type { CallOptions, HostLimits, PluginLogEvent, PluginMetricEvent } from '../types.js';
 import { CallTable } from './call-table.js';
 import { FrameLedger } from './frame-ledger.js';
 import { HealthWatch } from './health-watch.js';
@@ -137,8 +138,8 @@ export class PluginProcess {
   }
 
   /** Imports a module as plugin number `p`. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */
-  async import(p: number, url: string, label: string, timeoutMs: number): Promise<DefinitionFacts> {
-    return this.#steps.import({ t: 'import', p, url, label }, timeoutMs);
+  async importModule(p: number, url: string, label: string, timeoutMs: number): Promise<DefinitionFacts> {
+    return this.#steps.importModule({ t: 'import', p, url, label }, timeoutMs);
   }
 
   /** Runs load() of an imported plugin. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */

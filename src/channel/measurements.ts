@@ -1,0 +1,5 @@
+/** Metric names of one plugin, and durations of one name that it gathers in a second. */
+export const MAX_METRICS = 50;
+export const MAX_OBSERVATIONS = 1_000;
+/** What a plugin sends of its metrics in a second at most: each name may be a counter, a gauge and a histogram. */
+export const MEASUREMENTS_PER_SECOND = MAX_METRICS * (MAX_OBSERVATIONS + 5);

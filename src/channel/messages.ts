@@ -1,0 +1,167 @@
+import type { DataOptions } from '../data/options.js';
+import { type ErrorCode, isErrorCode } from '../errors/index.js';
+import type { JsonObject } from '../lib/json.js';
+import { FAILURE_KINDS, type FailureKind, type PluginFailure, type PluginMethod } from '../model/plugin-call.js';
+import type { LogLevel, PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
+import type { PluginConfig } from '../plugin-api/config.js';
+import { ChannelError } from './channel-error.js';
+
+/** A plugin's definition as plain data, checked in the plugin's process. */
+export interface DefinitionFacts {
+  readonly id: string;
+  readonly version: string;
+  readonly taskTypes: readonly ServedTaskType[];
+  readonly isDefault: boolean;
+  /** The definition's `config`, not checked. */
+  readonly config: unknown;
+  /** Names and prefixes of the variables it wants. */
+  readonly environment: readonly string[];
+}
+
+/** What load() gave, as plain data. */
+export interface PluginFacts {
+  readonly kind: 'async' | 'sync';
+  readonly features: PluginFeatures;
+}
+
+/** Daemon to plugin process. `p` numbers the plugin within its process, `id` the call. */
+export type HostMessage =
+  | { readonly t: 'import'; readonly p: number; readonly url: string; readonly label: string }
+  | {
+      readonly t: 'load';
+      readonly p: number;
+      readonly pluginId: string;
+      readonly environment: Readonly<Record<string, string>>;
+      readonly settings: JsonObject;
+      readonly config: PluginConfig;
+      readonly data: DataOptions;
+      readonly timeoutMs: number;
+      readonly logLinesPerSecond: number;
+    }
+  | {
+      readonly t: 'call';
+      readonly p: number;
+      readonly id: number;
+      readonly m: PluginMethod;
+      readonly a: unknown;
+      /** Milliseconds left until the deadline. */
+      readonly left: number;
+    }
+  | { readonly t: 'cancel'; readonly id: number }
+  | { readonly t: 'ping' }
+  | { readonly t: 'close' };
+
+export interface LoadFailure {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Plugin process to daemon. */
+export type ChildMessage =
+  | { readonly t: 'ready' }
+  | { readonly t: 'imported'; readonly p: number; readonly facts: DefinitionFacts }
+  | { readonly t: 'loaded'; readonly p: number; readonly facts: PluginFacts }
+  | { readonly t: 'failed'; readonly p: number; readonly failure: LoadFailure }
+  | { readonly t: 'answer'; readonly id: number; readonly v: unknown }
+  | { readonly t: 'error'; readonly id: number; readonly f: PluginFailure }
+  | {
+      readonly t: 'log';
+      readonly p: number;
+      readonly level: LogLevel;
+      readonly msg: string;
+      readonly fields: JsonObject;
+    }
+  | {
+      readonly t: 'metric';
+      readonly p: number;
+      readonly kind: 'count' | 'gauge' | 'observe';
+      readonly name: string;
+      readonly values: readonly number[];
+    }
+  | { readonly t: 'pong'; readonly rss: number; readonly abandoned: number }
+  | { readonly t: 'closed' };
+
+type Fields = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+const isText = (value: unknown): value is string => typeof value === 'string';
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const isList = (value: unknown, of: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(of);
+
+const LEVELS: readonly unknown[] = ['debug', 'info', 'warn', 'error'];
+const METRIC_KINDS: readonly unknown[] = ['count', 'gauge', 'observe'];
+
+function isServedTaskType(value: unknown): boolean {
+  return isObject(value) && isText(value.name) && (value.versions === undefined || isList(value.versions, isCount));
+}
+
+function isDefinitionFacts(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isText(value.id) &&
+    isText(value.version) &&
+    isList(value.taskTypes, isServedTaskType) &&
+    typeof value.isDefault === 'boolean' &&
+    isList(value.environment, isText)
+  );
+}
+
+function isPluginFacts(value: unknown): boolean {
+  if (!isObject(value) || (value.kind !== 'async' && value.kind !== 'sync')) return false;
+  const features = value.features;
+  if (!isObject(features)) return false;
+  const many = features.getMany;
+  const manyOk =
+    many === undefined ||
+    (isObject(many) && isCount(many.maxBatch) && many.maxBatch > 0 && typeof many.batchKeys === 'boolean');
+  return (
+    manyOk &&
+    ['getLogs', 'getMetrics', 'resourceRequirements', 'adoptMeta'].every((name) => typeof features[name] === 'boolean')
+  );
+}
+
+function isLoadFailure(value: unknown): boolean {
+  return isObject(value) && isText(value.message) && isText(value.code) && isErrorCode(value.code);
+}
+
+export function isPluginFailure(value: unknown): value is PluginFailure {
+  return (
+    isObject(value) &&
+    FAILURE_KINDS.includes(value.kind as FailureKind) &&
+    isText(value.message) &&
+    isText(value.code) &&
+    (value.faultKind === 'USER' || value.faultKind === 'SYSTEM') &&
+    (value.retryAfterMs === undefined || typeof value.retryAfterMs === 'number') &&
+    (value.notCreated === undefined || typeof value.notCreated === 'boolean')
+  );
+}
+
+const CHECKS: { readonly [T in ChildMessage['t']]: (message: Fields) => boolean } = {
+  ready: () => true,
+  imported: (m) => isCount(m.p) && isDefinitionFacts(m.facts),
+  loaded: (m) => isCount(m.p) && isPluginFacts(m.facts),
+  failed: (m) => isCount(m.p) && isLoadFailure(m.failure),
+  answer: (m) => isCount(m.id),
+  error: (m) => isCount(m.id) && isPluginFailure(m.f),
+  log: (m) => isCount(m.p) && LEVELS.includes(m.level) && isText(m.msg) && isObject(m.fields),
+  metric: (m) =>
+    isCount(m.p) &&
+    METRIC_KINDS.includes(m.kind) &&
+    isText(m.name) &&
+    isList(m.values, (item) => typeof item === 'number'),
+  pong: (m) => isCount(m.rss) && isCount(m.abandoned),
+  closed: () => true,
+};
+
+/**
+ * Checks a message from a plugin's process, which is not to be trusted: plugin code shares that process. The value of
+ * an answer is checked by its method (answers.ts). Throws ChannelError GARBAGE.
+ */
+export function parseChildMessage(value: unknown): ChildMessage {
+  if (isObject(value) && isText(value.t) && Object.hasOwn(CHECKS, value.t)) {
+    if (CHECKS[value.t as ChildMessage['t']](value)) return value as ChildMessage;
+    throw new ChannelError('GARBAGE', `a message "${value.t}" has fields of the wrong type`);
+  }
+  throw new ChannelError('GARBAGE', 'a message of no known type');
+}

@@ -1,0 +1,255 @@
+import type { Duplex } from 'node:stream';
+import { Channel } from '../channel/channel.js';
+import { ChannelError } from '../channel/channel-error.js';
+import { CHILD_BOUNDS } from '../channel/frame-bounds.js';
+import type { ChildMessage, HostMessage, LoadFailure } from '../channel/messages.js';
+import type { DataOptions } from '../data/options.js';
+import { HostError, isErrorCode, messageOf } from '../errors/index.js';
+import { cutText } from '../lib/text.js';
+import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
+import type { DataKit } from './data-kit.js';
+import { bounded } from './plain-fields.js';
+import { Redactor } from './redactor.js';
+import { PluginRuntime } from './runtime.js';
+import type { TelemetrySink } from './telemetry.js';
+
+export interface ChildHostOptions {
+  readonly maxInBytes: number;
+  readonly maxOutBytes: number;
+  readonly highWaterBytes: number;
+  readonly makeKit: (data: DataOptions) => DataKit;
+  /** The environment that plugins see; declared variables are put here. */
+  readonly env: Record<string, string | undefined>;
+  /** The channel is gone: nobody wants this process any more. */
+  readonly onGone: () => void;
+}
+
+interface RunningCall {
+  readonly controller: AbortController;
+  readonly timer: NodeJS.Timeout;
+}
+
+type ImportMessage = Extract<HostMessage, { t: 'import' }>;
+type LoadMessage = Extract<HostMessage, { t: 'load' }>;
+type CallMessage = Extract<HostMessage, { t: 'call' }>;
+
+const FLUSH_MS = 1_000;
+
+/** The plugin process's end of the channel: runs what the daemon asks for, for one plugin or a group. */
+export class ChildHost {
+  readonly #options: ChildHostOptions;
+  readonly #channel: Channel;
+  readonly #runtimes = new Map<number, PluginRuntime>();
+  readonly #calls = new Map<number, RunningCall>();
+  /** Calls whose deadline has passed or that were cancelled, and whose plugin code still runs. */
+  #abandoned = 0;
+  readonly redactor = new Redactor();
+
+  constructor(stream: Duplex, options: ChildHostOptions) {
+    this.#options = options;
+    // The operator's variables are here before anything is imported.
+    this.redactor.addEnvironment(options.env);
+    this.#channel = new Channel(stream, {
+      maxInBytes: options.maxInBytes,
+      maxOutBytes: options.maxOutBytes,
+      highWaterBytes: options.highWaterBytes,
+      outBounds: CHILD_BOUNDS,
+      onMessage: (message) => this.#receive(message as HostMessage),
+      onClose: () => options.onGone(),
+    });
+    setInterval(() => {
+      for (const runtime of this.#runtimes.values()) runtime.flush();
+    }, FLUSH_MS).unref();
+    this.#send({ t: 'ready' });
+  }
+
+  #send(message: ChildMessage): void {
+    if (!this.#channel.closed) this.#channel.send(message);
+  }
+
+  #receive(message: HostMessage): void {
+    switch (message.t) {
+      case 'import':
+        void this.#import(message);
+        return;
+      case 'load':
+        void this.#load(message);
+        return;
+      case 'call':
+        void this.#call(message);
+        return;
+      case 'cancel':
+        this.#calls.get(message.id)?.controller.abort(new DOMException('the call was cancelled', 'AbortError'));
+        return;
+      case 'ping':
+        this.#send({ t: 'pong', rss: process.memoryUsage.rss(), abandoned: this.#abandoned });
+        return;
+      case 'close':
+        void this.#close();
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  async #import({ p, url, label }: ImportMessage): Promise<void> {
+    const runtime = new PluginRuntime(this.#sink(p), this.redactor);
+    this.#runtimes.set(p, runtime);
+    let exported: unknown;
+    try {
+      exported = await importDefault(url);
+    } catch (thrown) {
+      runtime.logThrown('importing the plugin threw', thrown);
+      const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
+      this.#fail(p, { code: 'PLUGIN_IMPORT_FAILED', message: `${label}: importing it threw: ${message}` });
+      return;
+    }
+    try {
+      this.#send({ t: 'imported', p, facts: runtime.define(exported, label) });
+    } catch (thrown) {
+      this.#fail(p, loadFailure(thrown, 'PLUGIN_SHAPE_INVALID', label, this.redactor));
+    }
+  }
+
+  async #load(message: LoadMessage): Promise<void> {
+    const { p, pluginId, environment, settings, config, timeoutMs } = message;
+    const runtime = this.#runtimes.get(p);
+    Object.assign(this.#options.env, environment);
+    this.redactor.addEnvironment(environment);
+    try {
+      if (runtime === undefined) throw new HostError('INTERNAL', `load of plugin ${p}, which was not imported`);
+      const kit = this.#options.makeKit(message.data);
+      const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
+      const { logLinesPerSecond } = message;
+      this.#send({
+        t: 'loaded',
+        p,
+        facts: await runtime.load({ pluginId, settings, config, kit, signal, logLinesPerSecond }),
+      });
+    } catch (thrown) {
+      this.#fail(p, loadFailure(thrown, 'PLUGIN_LOAD_FAILED', pluginId, this.redactor));
+    }
+  }
+
+  #fail(p: number, failure: LoadFailure): void {
+    this.#runtimes.delete(p);
+    this.#send({ t: 'failed', p, failure });
+  }
+
+  async #call({ p, id, m, a, left }: CallMessage): Promise<void> {
+    const runtime = this.#runtimes.get(p);
+    if (runtime === undefined) return;
+    const controller = new AbortController();
+    const timeout = () => controller.abort(new DOMException('the deadline of the call has passed', 'TimeoutError'));
+    const timer = setTimeout(timeout, Math.max(0, left));
+    controller.signal.addEventListener('abort', () => this.#abandoned++, { once: true });
+    this.#calls.set(id, { controller, timer });
+    const options = { signal: controller.signal, deadlineMs: Date.now() + left };
+    const outcome = await runtime.call(m, a as never, options);
+    clearTimeout(timer);
+    this.#calls.delete(id);
+    if (controller.signal.aborted) {
+      // The daemon has settled this call by itself.
+      this.#abandoned--;
+      return;
+    }
+    if (outcome.ok) this.#answer(id, m, outcome.value);
+    else this.#send({ t: 'error', id, f: outcome.failure });
+  }
+
+  /** An answer that cannot be sent is the plugin's fault and costs this call only; of a batch, what fits is answered. */
+  #answer(id: number, method: string, value: unknown): void {
+    try {
+      this.#send({ t: 'answer', id, v: value });
+    } catch (error) {
+      const f = unsendable(method, error);
+      const shorter = method === 'getMany' && tooLarge(error) ? shortened(value as BatchAnswer, f) : undefined;
+      if (shorter === undefined) this.#send({ t: 'error', id, f });
+      else this.#answer(id, method, shorter);
+    }
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#runtimes.values()].map((runtime) => runtime.close()));
+    this.#send({ t: 'closed' });
+  }
+
+  /** A line that is too large goes without its fields, and cut where that is not enough. */
+  #log(line: LogMessage): void {
+    const bare = { ...line, fields: { leftOut: 'the fields of this line are too large' } };
+    for (const form of [line, bare, { ...bare, msg: cutText(line.msg, 2_048) }]) {
+      try {
+        this.#send(form);
+        return;
+      } catch (error) {
+        if (!tooLarge(error)) throw error;
+      }
+    }
+  }
+
+  /** Lines are dropped while the daemon does not keep up; answers are not. */
+  #sink(p: number): TelemetrySink {
+    return {
+      log: (level, msg, fields) => {
+        if (this.#channel.writable) this.#log({ t: 'log', p, level, msg, fields });
+      },
+      metric: (kind, name, values) => {
+        if (this.#channel.writable) this.#send({ t: 'metric', p, kind, name, values });
+      },
+    };
+  }
+}
+
+type LogMessage = Extract<ChildMessage, { t: 'log' }>;
+
+type BatchAnswer = PluginMethods['getMany']['answer'];
+
+function unsendable(method: string, error: unknown): PluginFailure {
+  return {
+    kind: 'invalid',
+    message: `${method}(): the answer cannot be sent: ${messageOf(error)}`,
+    code: 'PLUGIN_ANSWER_INVALID',
+    faultKind: 'SYSTEM',
+    retryAfterMs: undefined,
+  };
+}
+
+function tooLarge(error: unknown): boolean {
+  return error instanceof ChannelError && error.code === 'TOO_LARGE';
+}
+
+/**
+ * The batch with half as many states in it; the others are read in their turn, which costs them nothing. The last one that
+ * is too large by itself has failed. Undefined when no state is left to leave out.
+ */
+function shortened(outcomes: BatchAnswer, tooLargeAlone: PluginFailure): BatchAnswer | undefined {
+  const states = outcomes.filter((outcome) => outcome.ok).length;
+  let room = Math.floor(states / 2);
+  if (states === 0) return undefined;
+  const failure = states === 1 ? tooLargeAlone : NO_ROOM;
+  return outcomes.map((outcome) => (outcome.ok && room-- <= 0 ? { ok: false, failure } : outcome));
+}
+
+const NO_ROOM: PluginFailure = {
+  kind: 'cancelled',
+  message: 'the answer of its batch had no room for it; it is read in its turn',
+  code: 'CALL_CANCELLED',
+  faultKind: 'SYSTEM',
+  retryAfterMs: undefined,
+};
+
+/** The default export; that of a CommonJS file compiled from ES module syntax lies one level deeper. */
+async function importDefault(url: string): Promise<unknown> {
+  const namespace = (await import(url)) as { readonly default?: unknown };
+  const exported = namespace.default;
+  if (typeof exported === 'object' && exported !== null && '__esModule' in exported && 'default' in exported) {
+    return exported.default;
+  }
+  return exported;
+}
+
+function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string, redactor: Redactor): LoadFailure {
+  const message = redactor.redact(messageOf(thrown));
+  if (HostError.is(thrown) && isErrorCode(thrown.code)) return { code: thrown.code, message };
+  return { code: otherwise, message: `${label}: ${bounded(message, 4_096)}` };
+}

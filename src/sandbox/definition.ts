@@ -1,0 +1,114 @@
+import type { DefinitionFacts } from '../channel/messages.js';
+import { HostError } from '../errors/index.js';
+import { show } from '../lib/show.js';
+import type { ServedTaskType } from '../model/plugin-facts.js';
+import { PLUGIN_API_VERSION, type PluginDefinition, type TaskTypeSupport } from '../plugin-api/plugin.js';
+
+const ID = /^[a-z][a-z0-9-]{0,39}$/;
+/** Task types are labels of metrics and parts of handles, so they are kept short and printable. */
+const TASK_TYPE = /^[\x21-\x7e]{1,128}$/;
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*\*?$/;
+const MAX_TASK_TYPES = 1_000;
+/** A task type version is an int32 in every protocol; one beyond could not be listed, nor anything beside it. */
+const MAX_VERSION = 2 ** 31 - 1;
+
+/**
+ * The checks of a plugin's default export, in their fixed order: an object, its API version, then its fields. Throws
+ * PLUGIN_SHAPE_INVALID or PLUGIN_API_VERSION_UNKNOWN; `label` names the plugin in the messages.
+ */
+export function checkDefinition(exported: unknown, label: string): DefinitionFacts {
+  if (typeof exported !== 'object' || exported === null) {
+    throw shape(label, 'default export', exported, 'an object with id, apiVersion, taskTypes and load');
+  }
+  const definition = exported as Partial<Record<keyof PluginDefinition, unknown>>;
+  if (definition.apiVersion === undefined)
+    throw shape(label, 'apiVersion', undefined, `the number ${PLUGIN_API_VERSION}`);
+  if (definition.apiVersion !== PLUGIN_API_VERSION) {
+    throw new HostError(
+      'PLUGIN_API_VERSION_UNKNOWN',
+      `${label}: the plugin was written for plugin API version ${show(definition.apiVersion)}, this daemon speaks ${PLUGIN_API_VERSION}; use a matching version of one of them`,
+    );
+  }
+  const { id, version = '', isDefault = false, config, environment = [], load, settings } = definition;
+  if (typeof id !== 'string' || !ID.test(id)) {
+    throw shape(label, 'id', id, 'lower-case letters, digits and dashes, starting with a letter, at most 40');
+  }
+  if (typeof version !== 'string' || version.length > 100)
+    throw shape(label, 'version', version, 'a text of at most 100 characters');
+  if (typeof isDefault !== 'boolean') throw shape(label, 'isDefault', isDefault, 'true or false');
+  if (typeof load !== 'function') throw shape(label, 'load', load, 'a function');
+  if (config !== undefined && (typeof config !== 'object' || config === null))
+    throw shape(label, 'config', config, 'an object');
+  if (settings !== undefined && !isStandardSchema(settings)) {
+    throw shape(label, 'settings', settings, 'a Standard Schema (zod, valibot, arktype, …)');
+  }
+  return {
+    id,
+    version,
+    taskTypes: checkTaskTypes(definition.taskTypes, isDefault, label),
+    isDefault,
+    config: config ?? {},
+    environment: checkEnvironment(environment, label),
+  };
+}
+
+function checkTaskTypes(value: unknown, isDefault: boolean, label: string): ServedTaskType[] {
+  const expected = 'a list of task types, each a name or { name, versions? }, at least one unless isDefault';
+  if (!Array.isArray(value) || value.length > MAX_TASK_TYPES) throw shape(label, 'taskTypes', value, expected);
+  if (value.length === 0 && !isDefault) throw shape(label, 'taskTypes', value, expected);
+  const byName = new Map<string, Set<number> | undefined>();
+  for (const [index, item] of (value as TaskTypeSupport[]).entries()) {
+    const path = `taskTypes[${index}]`;
+    const name: unknown = typeof item === 'string' ? item : item?.name;
+    const versions: unknown = typeof item === 'string' ? undefined : item.versions;
+    if (typeof name !== 'string' || !TASK_TYPE.test(name)) {
+      throw shape(label, path, name, 'a name of 1 to 128 printable ASCII characters without spaces');
+    }
+    if (versions !== undefined && !isVersionList(versions)) {
+      throw shape(label, `${path}.versions`, versions, `a list of whole numbers from 0 to ${MAX_VERSION}, not empty`);
+    }
+    const known = byName.get(name);
+    if (byName.has(name) && (known === undefined || versions === undefined)) {
+      throw shape(label, path, name, 'each task type once');
+    }
+    byName.set(name, versions === undefined ? undefined : new Set([...(known ?? []), ...versions]));
+  }
+  return [...byName].map(([name, versions]) => ({
+    name,
+    versions: versions === undefined ? undefined : [...versions].sort((a, b) => a - b),
+  }));
+}
+
+function isVersionList(value: unknown): value is readonly number[] {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.length <= 1_000 &&
+    value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0 && (item as number) <= MAX_VERSION)
+  );
+}
+
+function checkEnvironment(value: unknown, label: string): string[] {
+  if (!Array.isArray(value)) throw shape(label, 'environment', value, 'a list of names of variables');
+  for (const [index, name] of (value as unknown[]).entries()) {
+    if (typeof name !== 'string' || !VARIABLE.test(name)) {
+      throw shape(label, `environment[${index}]`, name, 'the name of a variable, or a prefix ending in *');
+    }
+  }
+  return value as string[];
+}
+
+/** Functions count too: arktype's schemas are callable. */
+function isStandardSchema(value: unknown): boolean {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
+  const standard = (value as Record<string, unknown>)['~standard'];
+  return (
+    typeof standard === 'object' &&
+    standard !== null &&
+    typeof (standard as Record<string, unknown>).validate === 'function'
+  );
+}
+
+function shape(label: string, field: string, seen: unknown, expected: string): HostError {
+  return new HostError('PLUGIN_SHAPE_INVALID', `${label}: ${field} is ${show(seen)}; expected ${expected}`);
+}

@@ -1,0 +1,69 @@
+import { writeFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
+import { PortStream } from '../channel/port-stream.js';
+import { stackOf } from '../errors/index.js';
+import { writeWithin } from '../lib/write-within.js';
+import { ChildHost } from './child-host.js';
+import { makeDataKit } from './make-data-kit.js';
+import { resolveSelf } from './self-resolution.js';
+
+/**
+ * What runs in a plugin's process, or in its worker thread. Argument 1 (of the process), or workerData, holds the bounds of
+ * the channel as JSON. Ends when the channel does: a plugin never outlives its daemon, unless its code spins, cannot
+ * see it, and the kernel was not asked to end it either (docs/plugin-processes.md).
+ */
+
+const LAST_WORDS_MS = 1_000;
+
+/** Number of the extra pipe that the daemon gives to a child process. */
+const CHANNEL_FD = 3;
+
+interface Bounds {
+  readonly maxInBytes: number;
+  readonly maxOutBytes: number;
+  readonly highWaterBytes: number;
+}
+
+function connect(): { stream: Duplex; bounds: Bounds } {
+  if (!isMainThread) {
+    const { port, bounds } = workerData as { port: MessagePort; bounds: Bounds };
+    return { stream: new PortStream(port), bounds };
+  }
+  const bounds = JSON.parse(process.argv[2] ?? '{}') as Bounds;
+  // Let the kernel end this process before the daemon when memory runs out. Not everywhere possible, and no loss.
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '900');
+  } catch {}
+  return { stream: new Socket({ fd: CHANNEL_FD, readable: true, writable: true }), bounds };
+}
+
+/** What the plugin prints goes to the daemon's log; its secrets do not. */
+function maskOutput(stream: NodeJS.WriteStream, redact: (text: string) => string): void {
+  const write = stream.write.bind(stream) as (chunk: unknown, ...rest: unknown[]) => boolean;
+  stream.write = ((chunk: unknown, ...rest: unknown[]) =>
+    write(typeof chunk === 'string' ? redact(chunk) : chunk, ...rest)) as typeof stream.write;
+}
+
+const { stream, bounds } = connect();
+resolveSelf(new URL('../index.js', import.meta.url).href);
+const host = new ChildHost(stream, {
+  ...bounds,
+  makeKit: (data) => makeDataKit(data, { env: process.env }),
+  env: process.env,
+  onGone: () => process.exit(0),
+});
+for (const output of [process.stdout, process.stderr]) maskOutput(output, (text) => host.redactor.redact(text));
+
+// An error that nothing caught ends the process, as without this handler; but with its secrets masked.
+process.on('uncaughtException', (thrown) => {
+  const text = `uncaught: ${host.redactor.redact(stackOf(thrown))}\n`;
+  if (isMainThread) {
+    // A daemon that reads no more of what this process prints must not keep it.
+    writeWithin(2, Buffer.from(text), performance.now() + LAST_WORDS_MS);
+    process.exit(1);
+  }
+  // A thread's descriptor 2 is the daemon's own; its stream arrives as the plugin's, some turns later.
+  process.stderr.write(text, () => process.exit(1));
+});

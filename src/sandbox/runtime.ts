@@ -1,0 +1,163 @@
+import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
+import { HostError, messageOf, stackOf } from '../errors/index.js';
+import type { JsonObject } from '../lib/json.js';
+import { cutText } from '../lib/text.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { PluginConfig } from '../plugin-api/config.js';
+import { isPluginError } from '../plugin-api/errors.js';
+import type { PluginDefinition } from '../plugin-api/plugin.js';
+import { watchSecrets } from './contexts.js';
+import type { DataKit } from './data-kit.js';
+import { checkDefinition } from './definition.js';
+import { isSurprise, toFailure } from './failures.js';
+import { type LoadedPlugin, METHODS } from './methods.js';
+import { bounded } from './plain-fields.js';
+import { checkPlugin } from './plugin-shape.js';
+import { Redactor } from './redactor.js';
+import { checkSettings } from './settings.js';
+import { ChildLogger, ChildMetrics, PerSecond, type TelemetrySink } from './telemetry.js';
+
+export interface LoadOptions {
+  readonly pluginId: string;
+  readonly settings: JsonObject;
+  readonly config: PluginConfig;
+  readonly kit: DataKit;
+  readonly signal: AbortSignal;
+  readonly logLinesPerSecond: number;
+}
+
+const MAX_STACK = 8_192;
+const TRACES_PER_SECOND = 100;
+/** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
+const MAX_READ = 256 * 1024;
+
+/**
+ * One plugin in the process that runs it: imported, checked, loaded, called. Knows nothing of processes or channels,
+ * so the kit for plugin authors runs the same code in-process.
+ *
+ * States: empty → `define` → defined → `load` → loaded. A step out of order throws.
+ */
+export class PluginRuntime {
+  readonly #sink: TelemetrySink;
+  readonly redactor: Redactor;
+  #definition: PluginDefinition<unknown, unknown, unknown> | undefined;
+  #label = '';
+  readonly #traces = new PerSecond(TRACES_PER_SECOND);
+  #loaded: { plugin: LoadedPlugin['plugin']; kit: DataKit; logger: ChildLogger; metrics: ChildMetrics } | undefined;
+
+  constructor(sink: TelemetrySink, redactor = new Redactor()) {
+    this.#sink = sink;
+    this.redactor = redactor;
+  }
+
+  /** Takes a module's default export. Throws PLUGIN_SHAPE_INVALID or PLUGIN_API_VERSION_UNKNOWN. */
+  define(exported: unknown, label: string): DefinitionFacts {
+    const facts = checkDefinition(exported, label);
+    this.#definition = exported as PluginDefinition<unknown, unknown, unknown>;
+    this.#label = label;
+    return facts;
+  }
+
+  /**
+   * Validates the settings, runs load() and checks what it gives. Throws PLUGIN_SETTINGS_INVALID, PLUGIN_SKIPPED,
+   * PLUGIN_LOAD_FAILED or PLUGIN_SHAPE_INVALID.
+   */
+  async load(options: LoadOptions): Promise<PluginFacts> {
+    const definition = this.#definition;
+    if (definition === undefined) throw new HostError('INTERNAL', 'load before define');
+    const logger = new ChildLogger(this.#sink, this.redactor, options.logLinesPerSecond);
+    const metrics = new ChildMetrics(this.#sink, logger);
+    const settings = await this.#settings(definition, options.settings);
+    let plugin: unknown;
+    try {
+      plugin = await definition.load({
+        pluginId: options.pluginId,
+        settings,
+        config: options.config,
+        secretManager: watchSecrets(options.kit.secretManager(undefined), this.redactor),
+        logger,
+        metrics,
+        signal: options.signal,
+      });
+    } catch (thrown) {
+      throw this.#loadError(thrown);
+    }
+    const facts = checkPlugin(plugin, this.#label);
+    this.#loaded = { plugin: plugin as LoadedPlugin['plugin'], kit: options.kit, logger, metrics };
+    return facts;
+  }
+
+  async #settings(definition: PluginDefinition<unknown, unknown, unknown>, raw: JsonObject): Promise<unknown> {
+    this.redactor.addEnvironment(textFields(raw));
+    try {
+      return await checkSettings(definition.settings, raw, this.#label);
+    } catch (thrown) {
+      if (HostError.is(thrown)) throw thrown;
+      throw new HostError('PLUGIN_SETTINGS_INVALID', `${this.#label}: the settings schema threw: ${messageOf(thrown)}`);
+    }
+  }
+
+  #loadError(thrown: unknown): HostError {
+    const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
+    if (isPluginError(thrown) && (thrown.kind as unknown) === 'skip') {
+      return new HostError('PLUGIN_SKIPPED', `${this.#label}: ${message}`);
+    }
+    this.logThrown('load() threw', thrown);
+    return new HostError('PLUGIN_LOAD_FAILED', `${this.#label}: load() threw: ${message}`);
+  }
+
+  /** Logs a stack trace, so that the author finds the line; a hundred of them a second tell enough. */
+  logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
+    if (!this.#traces.take()) return;
+    const stack = this.redactor.redact(cutText(stackOf(thrown), MAX_READ));
+    this.#sink.log('error', what, { ...fields, stack: bounded(stack, MAX_STACK) });
+  }
+
+  /** Never rejects. */
+  async call<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: { readonly signal: AbortSignal; readonly deadlineMs: number },
+  ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
+    const redact = (text: string): string => this.redactor.redact(text);
+    try {
+      const loaded = this.#loaded;
+      if (loaded === undefined) throw new HostError('INTERNAL', 'call before load');
+      const { plugin, kit, logger, metrics } = loaded;
+      const value = await METHODS[method](plugin, args, { ...options, kit, logger, metrics, redactor: this.redactor });
+      return { ok: true, value };
+    } catch (thrown) {
+      if (isSurprise(thrown) && !options.signal.aborted) this.logThrown(`${method}() threw`, thrown, { method });
+      return { ok: false, failure: toFailure(thrown, redact) };
+    }
+  }
+
+  /** Sends what was gathered; to be called once a second. */
+  flush(): void {
+    this.#loaded?.metrics.flush();
+    this.#loaded?.logger.flush();
+  }
+
+  /** Runs the plugin's close(), if there is one. Never rejects. */
+  async close(): Promise<void> {
+    const loaded = this.#loaded;
+    this.#loaded = undefined;
+    try {
+      await loaded?.plugin.close?.();
+    } catch (thrown) {
+      this.logThrown('close() threw', thrown);
+    }
+    loaded?.metrics.flush();
+  }
+}
+
+/** The text values of settings by key, at every depth; those of a list by the key of the list. */
+function textFields(value: unknown, key = '', out: Record<string, string> = {}): Record<string, string> {
+  // Equal keys at different places must not hide each other.
+  if (typeof value === 'string') out[`${key}#${Object.keys(out).length}`] = value;
+  else if (Array.isArray(value)) for (const item of value) textFields(item, key, out);
+  else if (typeof value === 'object' && value !== null) {
+    for (const [name, item] of Object.entries(value)) textFields(item, name, out);
+  }
+  return out;
+}

@@ -1,0 +1,295 @@
+import { backoffMs } from '../../lib/backoff.js';
+import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import { META_WARN_BYTES } from '../../model/handle.js';
+import { type OutcomeEnd, outcomeRule } from '../../model/outcomes.js';
+import { type PhaseState, phaseState } from '../../model/phase-state.js';
+import type { CreateAnswer, PluginFailure } from '../../model/plugin-call.js';
+import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
+import { isTerminal } from '../../plugin-api/phase.js';
+import type { TasksDeps } from '../deps.js';
+import { failureState } from '../failures.js';
+import { createArgs, type PluginRuntime } from '../runtime.js';
+import { settledBefore, sleep } from '../wait.js';
+import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
+
+/** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
+export type CreateEnd =
+  | { readonly kind: 'created'; readonly meta: Buffer }
+  /** A sync plugin ran the task to its end. */
+  | { readonly kind: 'ran' }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'cancelled' }
+  | { readonly kind: 'stopped' }
+  /** The plugin found a job of an earlier life of this key; the next incarnation is to be tried. */
+  | { readonly kind: 'taken' };
+
+/** What a run needs that other use cases own. */
+export interface CreatorHooks {
+  /** Resolves when the attempts before this one are cancelled (rule 9). */
+  predecessorsGone(task: TaskRecord): Promise<void>;
+  /** The task is live: start to poll it. `state` is what create itself told. */
+  created(runtime: PluginRuntime, task: TaskRecord, state: PhaseState | undefined): void;
+  /** A sync plugin answered the final state. */
+  ran(runtime: PluginRuntime, task: TaskRecord, state: PhaseState): void;
+  /** The task is about to end, and a create call that was sent may have left a job. */
+  unclear(task: TaskRecord, error: ReadFailure): void;
+  /** The daemon stops, and a create call that was sent may have left a job. */
+  interrupted(task: TaskRecord, error: ReadFailure): void;
+  /** The task ended without a job that is known. */
+  refused(runtime: PluginRuntime, task: TaskRecord): void;
+}
+
+/**
+ * One create on its way from accepted to live or over: requirements, token, then the call, repeated within the budget.
+ *
+ * A Delete that comes meanwhile cancels it. Before the plugin was called that is simple. After, the remote may hold a job
+ * whose meta is unknown here; then the run goes on until it has the meta, so that the job can be cancelled.
+ */
+export class CreateRun {
+  readonly #deps: TasksDeps;
+  readonly #hooks: CreatorHooks;
+  readonly #runtime: PluginRuntime;
+  readonly #task: TaskRecord;
+  /** Aborted when the run should stop to wait. */
+  readonly #waiting = new AbortController();
+  /** Aborted when the daemon stops. */
+  readonly #halt = new AbortController();
+  /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
+  #queued: AbortController | undefined;
+  /** Ends a run of `do` that was sent; a Delete does that, the stop of the daemon lets it finish. */
+  #running: AbortController | undefined;
+  readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
+  #cancelled = false;
+  #stopping = false;
+  /** A create call was sent whose outcome does not exclude that the remote has the job. */
+  #mayExist: boolean;
+  #lastError: ReadFailure = { code: 'CREATE_LOST', message: 'an earlier life of the daemon made the create call' };
+
+  /** `resumed`: a create call of an earlier life of the daemon may have made the job. */
+  constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, resumed = false) {
+    // What a sync plugin ran before is no job that could be found.
+    this.#mayExist = resumed && runtime.plugin.kind !== 'sync';
+    this.#deps = deps;
+    this.#hooks = hooks;
+    this.#runtime = runtime;
+    this.#task = task;
+  }
+
+  /** Resolves when the run has ended, however it did. Never rejects. */
+  get ended(): Promise<CreateEnd> {
+    return this.#end.promise;
+  }
+
+  start(): void {
+    this.#run().then(
+      (end) => this.#end.resolve(end),
+      (error: unknown) => {
+        this.#deps.events.fault?.('create', error);
+        this.#refuse(
+          'INTERNAL',
+          'the daemon failed while it created the task; its log says more',
+          'SYSTEM',
+          'PERMANENT_FAILURE',
+        );
+        this.#end.resolve({ kind: 'refused' });
+      },
+    );
+  }
+
+  /** The engine deleted the task. What has not reached the plugin never will. */
+  cancel(): void {
+    this.#cancelled = true;
+    this.#leaveLines();
+    this.#running?.abort();
+  }
+
+  /** The daemon stops: nothing new is sent. The record stays as it is, for the journal to take up. */
+  stop(): void {
+    this.#stopping = true;
+    this.#halt.abort();
+    this.#leaveLines();
+  }
+
+  #leaveLines(): void {
+    this.#runtime.quotas.cancel(this.#task.id);
+    this.#waiting.abort();
+    this.#queued?.abort();
+  }
+
+  async #run(): Promise<CreateEnd> {
+    await this.#predecessors();
+    if (this.#over()) return this.#stopped();
+    const run = this.#admitted();
+    if (
+      !(await settleRequirements(this.#deps, this.#runtime, run)) ||
+      !(await takeToken(this.#deps, this.#runtime, run))
+    ) {
+      return this.#over() ? this.#stopped() : { kind: 'refused' };
+    }
+    const firstTryMs = this.#deps.clock.now();
+    for (let attempt = 1; ; attempt++) {
+      await this.#remoteUp();
+      if (this.#over()) return this.#stopped();
+      this.#waits('creating', 'the create waits for its turn within the write limit');
+      const outcome = await this.#call();
+      if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
+      const { failure } = outcome;
+      if (failure.kind === 'cancelled' && this.#over()) return this.#stopped();
+      const ends = endOf(failure);
+      if (ends !== undefined) {
+        this.#refuse(codeOf(ends, failure), failure.message, failure.faultKind, ends.phase);
+        return { kind: 'refused' };
+      }
+      if (!(await this.#mayRetry(failure, attempt, firstTryMs)))
+        return this.#over() ? this.#stopped() : { kind: 'refused' };
+    }
+  }
+
+  /** Whether the run must not go on. A cancelled run whose job may exist goes on to find it. */
+  #over(): boolean {
+    return this.#stopping || (this.#cancelled && !this.#mayExist);
+  }
+
+  /**
+   * What ends a wait. A cancelled run that looks for its job waits like any other, until the daemon stops: on the signal
+   * that its cancellation aborted it would spin.
+   */
+  get #patience(): AbortSignal {
+    return this.#cancelled ? this.#halt.signal : this.#waiting.signal;
+  }
+
+  #admitted(): AdmittedRun {
+    return {
+      task: this.#task,
+      patience: this.#waiting.signal,
+      over: () => this.#over(),
+      waits: (stage, reason) => this.#waits(stage, reason),
+      pause: (failure, attempt) => this.#pause(failure, attempt),
+      refuse: (...verdict) => this.#refuse(...verdict),
+    };
+  }
+
+  #stopped(): CreateEnd {
+    if (!this.#stopping) return { kind: 'cancelled' };
+    if (this.#mayExist) this.#hooks.interrupted(this.#task, this.#lastError);
+    return { kind: 'stopped' };
+  }
+
+  /** Says why the task has not started. A cancelled one is gone from the store and says nothing any more. */
+  #waits(stage: 'accepted' | 'creating', reason: string): void {
+    if (this.#cancelled) return;
+    this.#deps.store.setWaiting(this.#task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
+  }
+
+  async #predecessors(): Promise<void> {
+    const gone = this.#hooks.predecessorsGone(this.#task);
+    const { clock, options } = this.#deps;
+    const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
+    if (quick || this.#over()) return;
+    this.#waits('accepted', 'an earlier attempt of this node is being cancelled first');
+    await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
+  }
+
+  /** While the remote is taken to be down nothing new is sent to it; the probing read tells when it is back. */
+  async #remoteUp(): Promise<void> {
+    const { refresher, recovered } = this.#runtime;
+    while (refresher.remoteDown && refresher.tracked > 0 && !this.#over()) {
+      const stage = this.#task.stage === 'creating' ? 'creating' : 'accepted';
+      this.#waits(stage, 'the remote is down; the task starts when it has recovered');
+      await recovered(this.#patience);
+    }
+  }
+
+  async #call() {
+    const args = createArgs(this.#task, this.#deps.clock.now());
+    let sent = false;
+    const queued = new AbortController();
+    this.#queued = queued;
+    const sync = this.#runtime.plugin.kind === 'sync';
+    const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
+      admission: 'wait',
+      signal: queued.signal,
+      onSent: () => {
+        sent = true;
+        // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
+        this.#queued = undefined;
+        if (sync) this.#running = queued;
+        this.#deps.journal
+          .append({ kind: 'creating', id: this.#task.id })
+          .catch((error: unknown) => this.#deps.events.fault?.('journal', error));
+      },
+    });
+    this.#queued = undefined;
+    this.#running = undefined;
+    if (sent && !sync && !outcome.ok) {
+      const { kind, notCreated = false } = outcome.failure;
+      if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
+        this.#mayExist = true;
+        this.#lastError = { code: outcome.failure.code, message: outcome.failure.message };
+      }
+    }
+    return outcome;
+  }
+
+  async #mayRetry(failure: PluginFailure, attempt: number, firstTryMs: number): Promise<boolean> {
+    const { clock, options } = this.#deps;
+    const { counted, endsPastBound } = outcomeRule('create', failure.kind);
+    if (counted === 'yes' && endsPastBound !== undefined && clock.now() - firstTryMs >= options.createBudgetMs) {
+      const spent = `creating was tried for ${Math.round((clock.now() - firstTryMs) / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
+      this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);
+      return false;
+    }
+    const why = failure.kind === 'throttled' ? 'the remote throttles' : `creating failed and is repeated`;
+    this.#waits('creating', `${why}: ${failure.message}`);
+    await this.#pause(failure, attempt);
+    return !this.#over();
+  }
+
+  async #pause(failure: PluginFailure, attempt: number): Promise<void> {
+    const { clock, options, random, events } = this.#deps;
+    const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+    const delay = Math.max(failure.retryAfterMs ?? 0, backoffMs(attempt, backoff, random));
+    events.createRetried?.(this.#task, failure.code, failure.message, delay);
+    await sleep(clock, delay, this.#patience);
+  }
+
+  #ran(state: PhaseState): CreateEnd {
+    if (!this.#cancelled) this.#hooks.ran(this.#runtime, this.#task, state);
+    return { kind: 'ran' };
+  }
+
+  #created(answer: CreateAnswer): CreateEnd {
+    const { store } = this.#deps;
+    if (this.#cancelled && answer.existing && answer.state !== undefined && isTerminal(answer.state.phase)) {
+      // A task that was deleted meanwhile wants no next life, and a job that is over no delete.
+      return { kind: 'cancelled' };
+    }
+    if (answer.existing && !this.#cancelled && foundEarlierLife(this.#deps, this.#task, answer.state, this.#mayExist))
+      return { kind: 'taken' };
+    if (answer.meta.length > META_WARN_BYTES) {
+      this.#deps.events.metaLarge?.(this.#task, answer.meta.length);
+    }
+    if (this.#cancelled) return { kind: 'created', meta: answer.meta };
+    store.setCreated(this.#task, answer.meta);
+    this.#hooks.created(this.#runtime, this.#task, answer.state);
+    return { kind: 'created', meta: answer.meta };
+  }
+
+  #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
+    this.#runtime.quotas.release(this.#task.id);
+    if (this.#mayExist) this.#hooks.unclear(this.#task, { code, message });
+    if (this.#cancelled) return;
+    this.#deps.store.end(this.#task, failureState(phase, code, message, kind));
+    this.#hooks.refused(this.#runtime, this.#task);
+  }
+}
+
+/** Whether, and how, a failed create ends the task at once. */
+function endOf(failure: PluginFailure): OutcomeEnd | undefined {
+  const { ends, endsWhen } = outcomeRule('create', failure.kind);
+  return endsWhen === 'meta' && !failure.code.startsWith('RESOURCE_META') ? undefined : ends;
+}
+
+function codeOf(end: OutcomeEnd, failure: PluginFailure): string {
+  return end.code === 'plugin' ? failure.code : end.code;
+}

@@ -1,0 +1,89 @@
+import { HostError } from '../../errors/index.js';
+import { type AttemptKey, attemptKeyOf, idempotencyKeyOf } from '../../model/attempt-key.js';
+import { outcomeRule } from '../../model/outcomes.js';
+import type { PhaseState } from '../../model/phase-state.js';
+import { isTerminal } from '../../plugin-api/phase.js';
+import type { TasksDeps } from '../deps.js';
+import { errorOf, failureState } from '../failures.js';
+import { checkOutputs, writeLargeOutputs } from '../read/outputs.js';
+import { runtimeOf } from '../runtime.js';
+import type { CallScope, TaskSpec } from '../types.js';
+import { settledBefore } from '../wait.js';
+
+/**
+ * Runs sync tasks. One run per attempt key at a time, whoever asks; its result is kept for a while, since engines repeat
+ * the call when they failed to write its answer down. A caller that leaves does not end the run.
+ */
+export class DoTask {
+  readonly #deps: TasksDeps;
+  readonly #running = new Map<AttemptKey, Promise<PhaseState>>();
+
+  constructor(deps: TasksDeps) {
+    this.#deps = deps;
+  }
+
+  /** Throws what is no result of the task: bad input, a limit that cannot admit it, a throttle, the caller's deadline. */
+  async do(spec: TaskSpec, scope: CallScope): Promise<PhaseState> {
+    const { replays, clock } = this.#deps;
+    const key = attemptKeyOf(spec.attempt);
+    const known = replays.get(key);
+    if (known !== undefined) return known;
+    let running = this.#running.get(key);
+    if (running === undefined) {
+      running = this.#run(key, spec, scope.deadlineMs).finally(() => this.#running.delete(key));
+      this.#running.set(key, running);
+      // The run belongs to nobody in particular; its error reaches whoever still waits.
+      running.catch(() => undefined);
+    }
+    if (await settledBefore(clock, running, scope.deadlineMs, scope.signal)) return running;
+    if (scope.signal.aborted) throw new HostError('CALL_CANCELLED', 'the caller cancelled the call; the task runs on');
+    throw new HostError(
+      'DEADLINE_EXCEEDED',
+      'the task did not end within the deadline; a repeat joins it while it runs',
+    );
+  }
+
+  async #run(key: AttemptKey, spec: TaskSpec, deadlineMs: number): Promise<PhaseState> {
+    const plugin = this.#deps.host.route(spec.taskType, spec.taskTypeVersion);
+    if (plugin.kind !== 'sync') {
+      throw new HostError(
+        'PLUGIN_KIND_MISMATCH',
+        `task type "${spec.taskType}" is served by the async plugin "${plugin.id}"; use Create and Status for it`,
+      );
+    }
+    const { gate } = runtimeOf(this.#deps.runtimes, plugin.id);
+    const args = {
+      template: spec.template,
+      inputs: spec.inputs,
+      inputPrefix: spec.inputPrefix,
+      outputPrefix: spec.outputPrefix,
+      metadata: spec.metadata,
+      maxDatasetSizeBytes: spec.maxDatasetSizeBytes,
+      idempotencyKey: idempotencyKeyOf(key, 1),
+      connection: spec.connection,
+    };
+    const outcome = await gate.call('do', args, { admission: 'fail-fast', deadlineMs });
+    if (outcome.ok) return this.#keep(key, await this.#checked(spec, outcome.value));
+    const { failure } = outcome;
+    const { ends, retry } = outcomeRule('do', failure.kind);
+    if (ends === undefined) throw errorOf(failure, plugin.id, 'the task');
+    const state = failureState(ends.phase, failure.code, failure.message, failure.faultKind);
+    // Where a repeat of the attempt may well succeed, nothing is kept.
+    return retry === 'no' ? this.#keep(key, state) : state;
+  }
+
+  async #checked(spec: TaskSpec, state: PhaseState): Promise<PhaseState> {
+    if (!isTerminal(state.phase)) {
+      const seen = `do answered phase ${state.phase}; a sync plugin must answer a terminal one`;
+      return failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM');
+    }
+    const checked = checkOutputs(spec, state, this.#deps.options.maxInlineOutputBytes, () => undefined);
+    if (checked.kind === 'ready') return checked.state;
+    return (await writeLargeOutputs(this.#deps, spec, checked)).state;
+  }
+
+  #keep(key: AttemptKey, state: PhaseState): PhaseState {
+    this.#deps.replays.set(key, state);
+    return state;
+  }
+}

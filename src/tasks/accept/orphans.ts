@@ -1,0 +1,128 @@
+import type { Timer } from '../../lib/clock.js';
+import { getOrMake } from '../../lib/get-or-make.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import type { TasksDeps } from '../deps.js';
+
+/**
+ * Creates whose answer visibly never reached the engine (rule 9). An engine that goes on to the next attempt of the node
+ * never deletes the one before, since it has no handle for it; so the daemon does.
+ */
+export class Orphans {
+  readonly #deps: TasksDeps;
+  readonly #candidates = new Map<TaskRecord, Timer>();
+  /** The same by node key, so that a later attempt finds its own at once. */
+  readonly #byNode = new Map<string, Set<TaskRecord>>();
+  /** Deletions that a task waits for. */
+  readonly #predecessors = new WeakMap<TaskRecord, readonly Promise<void>[]>();
+  /** The record that took the place of one. */
+  readonly #next = new WeakMap<TaskRecord, TaskRecord>();
+  /** Create calls that were answered, less those whose answer is known to be lost. */
+  readonly #arrived = new WeakMap<TaskRecord, number>();
+  #stopped = false;
+
+  constructor(deps: TasksDeps) {
+    this.#deps = deps;
+  }
+
+  /** Called when the grace of a candidate is over and nobody confirmed it. */
+  onExpired: (task: TaskRecord) => void = () => {};
+
+  /** Candidates now; also what was answered and never asked for, for the operator's list. */
+  *list(): Iterable<TaskRecord> {
+    for (const task of this.#deps.store.unfinishedTasks()) {
+      if (!task.confirmed) yield task;
+    }
+  }
+
+  get size(): number {
+    return this.#candidates.size;
+  }
+
+  /** A create call about this task was answered. */
+  answered(task: TaskRecord): void {
+    this.#arrived.set(task, (this.#arrived.get(task) ?? 0) + 1);
+  }
+
+  /**
+   * One of these answers was lost. A repeated create is no sign that the engine holds the handle: its answer may be lost
+   * as well, and then nobody ever deletes the job.
+   */
+  lost(answered: TaskRecord): void {
+    const task = this.#latest(answered);
+    const arrived = (this.#arrived.get(task) ?? 0) - 1;
+    this.#arrived.set(task, arrived);
+    if (arrived > 0) return;
+    this.#deps.store.undelivered(task);
+    this.#add(task);
+  }
+
+  /** A task went on as another record, under the handle that was answered. */
+  moved(task: TaskRecord, next: TaskRecord): void {
+    this.#next.set(task, next);
+    this.#arrived.set(next, this.#arrived.get(task) ?? 0);
+    if (this.#drop(task)) this.#add(next);
+  }
+
+  /** A later attempt of the same node was created: earlier candidates are deleted first. */
+  supersede(task: TaskRecord, remove: (orphan: TaskRecord) => Promise<void>): void {
+    const { node } = task;
+    if (node === undefined) return;
+    const gone: Promise<void>[] = [];
+    for (const candidate of this.#byNode.get(node.nodeKey) ?? []) {
+      if (candidate.node === undefined || candidate.node.attempt >= node.attempt) continue;
+      this.#drop(candidate);
+      if (this.#isOrphan(candidate)) gone.push(remove(candidate));
+    }
+    if (gone.length > 0) this.#predecessors.set(task, gone);
+  }
+
+  /** Resolves when the orphaned attempts before this one are cancelled at the remote. */
+  async predecessorsGone(task: TaskRecord): Promise<void> {
+    const gone = this.#predecessors.get(task) ?? [];
+    this.#predecessors.delete(task);
+    await Promise.allSettled(gone);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const task of [...this.#candidates.keys()]) this.#drop(task);
+  }
+
+  #isOrphan(task: TaskRecord): boolean {
+    return !task.confirmed && (this.#arrived.get(task) ?? 0) <= 0;
+  }
+
+  #latest(task: TaskRecord): TaskRecord {
+    let latest = task;
+    for (let next = this.#next.get(latest); next !== undefined; next = this.#next.get(latest)) latest = next;
+    return latest;
+  }
+
+  #add(task: TaskRecord): void {
+    if (this.#stopped || task.confirmed || task.undeliveredAtMs === undefined || this.#candidates.has(task)) return;
+    const { clock, options } = this.#deps;
+    const timer = clock.setTimer(options.orphanGraceMs, () => this.#expire(task));
+    this.#candidates.set(task, timer);
+    if (task.node !== undefined) getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
+  }
+
+  /** Takes a task off the candidates; false when it was none. */
+  #drop(task: TaskRecord): boolean {
+    const timer = this.#candidates.get(task);
+    if (timer === undefined) return false;
+    timer.cancel();
+    this.#candidates.delete(task);
+    if (task.node !== undefined) {
+      const ofNode = this.#byNode.get(task.node.nodeKey);
+      ofNode?.delete(task);
+      if (ofNode?.size === 0) this.#byNode.delete(task.node.nodeKey);
+    }
+    return true;
+  }
+
+  #expire(task: TaskRecord): void {
+    this.#drop(task);
+    const held = this.#deps.store.byId(task.id) === task;
+    if (held && this.#isOrphan(task)) this.onExpired(task);
+  }
+}

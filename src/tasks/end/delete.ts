@@ -1,0 +1,96 @@
+import { taskIdOf } from '../../model/attempt-key.js';
+import { type PhaseState, phaseState } from '../../model/phase-state.js';
+import type { CreateTask } from '../accept/create.js';
+import type { TasksDeps } from '../deps.js';
+import type { Adoption } from '../read/adopt.js';
+import type { Handles } from '../read/handles.js';
+import type { ReadSink } from '../read/reads.js';
+import { keptUntil } from '../runtime.js';
+import type { HandleHints } from '../types.js';
+import { cancelInBackground, cancelTask } from './cancel.js';
+import type { DeleteList } from './delete-list.js';
+
+interface Parts {
+  readonly reads: ReadSink;
+  readonly handles: Handles;
+  readonly creates: CreateTask;
+  readonly deletes: DeleteList;
+}
+
+/**
+ * Ends the incarnation that a handle names; resolves once the intent is safe (design 1a, Delete). What memory does not
+ * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel.
+ */
+export async function deleteTask(
+  deps: TasksDeps,
+  { handles, creates, deletes, reads }: Parts,
+  bytes: Buffer,
+  reason: string,
+  hints: HandleHints,
+): Promise<void> {
+  const found = handles.find(bytes, hints);
+  const connectionUntilMs = keptUntil(hints.connection, deps.clock.now(), deps.options.connectionTtlMs);
+  if (found.kind === 'deleted') {
+    deletes.renew(found.id, hints.connection, connectionUntilMs);
+    return deletes.safe(found.id);
+  }
+  if (found.kind === 'held') {
+    // The daemon may owe a delete of a task that it ended itself.
+    deletes.renew(found.task.id, hints.connection, connectionUntilMs);
+    if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable(deletes.unheld);
+    const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
+    gone.catch((error: unknown) => deps.events.fault?.('delete', error));
+    // A repeated create of the attempt may be under way while its engine still has the handle of an earlier daemon.
+    const { key, incarnation } = found.task.identity;
+    const created = found.task.adopted ? deps.store.byId(taskIdOf(key, incarnation)) : undefined;
+    if (created !== undefined) cancelInBackground(deps, { deletes, creates }, created, reason);
+    return safe;
+  }
+  const { identity, meta } = found.handle;
+  const { key, incarnation } = identity;
+  const id = taskIdOf(key, incarnation);
+  const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
+  // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
+  if (meta !== undefined && !over) deps.store.assertOwable(deletes.unheld);
+  deps.store.bury(identity);
+  if (meta === undefined || over) return;
+  await deletes.owe({
+    id,
+    identity,
+    meta,
+    outputPrefix: hints.outputPrefix,
+    connection: hints.connection,
+    connectionUntilMs,
+    reason,
+    readFirst: true,
+    fromHandle: true,
+    onOver: (state) => keepEnd(deps, reads, { ...found.handle, bytes, hints }, state),
+  });
+}
+
+/**
+ * A task that this memory did not hold turned out to be over when it was to be cancelled. Its handle goes on answering how
+ * it ended: an engine may poll it again after a Delete whose effects it failed to write (FIELD 27).
+ */
+function keepEnd(deps: TasksDeps, reads: ReadSink, adoption: Adoption, state: PhaseState): void {
+  const { store, runtimes } = deps;
+  const { identity, meta, bytes, hints } = adoption;
+  const runtime = runtimes.get(identity.plugin);
+  if (runtime === undefined || meta === undefined || store.byHandle(bytes) !== undefined) return;
+  const { outputPrefix } = hints;
+  const running = phaseState('RUNNING', { reason: 'deleted, and found to be over' });
+  const task = store.insert({
+    identity,
+    stage: 'live',
+    state: running,
+    meta,
+    outputPrefix,
+    answeredHandle: bytes,
+    adopted: true,
+  });
+  reads.state(runtime, task, state);
+  reads.settled(task.id).then(
+    () => store.remove(task),
+    (error: unknown) => deps.events.fault?.('delete', error),
+  );
+}

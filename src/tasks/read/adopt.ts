@@ -1,0 +1,88 @@
+import { type AttemptKey, adoptedIdOf, taskIdOf } from '../../model/attempt-key.js';
+import type { Handle } from '../../model/handle.js';
+import { phaseState } from '../../model/phase-state.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import { type NewTask, newEntry } from '../../store/entry.js';
+import type { TasksDeps } from '../deps.js';
+import { failureState } from '../failures.js';
+import { keptUntil, runtimeOf } from '../runtime.js';
+import type { HandleHints } from '../types.js';
+import type { Adoptions } from './adoptions.js';
+import { startPolling } from './polling.js';
+
+export interface Adoption extends Handle {
+  readonly bytes: Buffer;
+  readonly hints: HandleHints;
+}
+
+/**
+ * A record for a handle that memory does not hold. One that ended here is answered as before; with a meta the remote is
+ * polled, RUNNING until the first read says more, since nothing is known but that the task was created; without one its
+ * create is lost. Where there is no room for more of these the answer is RUNNING too, and nothing is kept: an engine counts
+ * a refused Status against its task, and asks again.
+ */
+export function adoptTask(
+  deps: TasksDeps,
+  adoptions: Adoptions,
+  { identity, meta: told, bytes, hints }: Adoption,
+): TaskRecord {
+  const { store, clock, options, events } = deps;
+  const runtime = runtimeOf(deps.runtimes, identity.plugin);
+  const { key, incarnation } = identity;
+  const trace = store.trace(taskIdOf(key, incarnation)) ?? store.trace(adoptedIdOf(key, incarnation, bytes));
+  const mark = store.marks.get(key, incarnation);
+  const meta = told ?? trace?.meta;
+  const base = {
+    identity: trace?.identity ?? identity,
+    outputPrefix: hints.outputPrefix || (trace?.outputPrefix ?? ''),
+    connection: hints.connection,
+    connectionUntilMs: keptUntil(hints.connection, clock.now(), options.connectionTtlMs),
+    answeredHandle: bytes,
+    adopted: true,
+    deleted: mark?.deleted ?? trace?.deleted ?? false,
+    ...(meta === undefined ? {} : { meta }),
+    // What the trace has left out is visible.
+    ...(trace === undefined ? {} : { seen: { phaseVersion: trace.phaseVersion + 1 } }),
+  };
+  const end = trace?.state ?? mark?.failure;
+  if (end !== undefined) return store.insert({ ...base, stage: 'over', state: end });
+  if (meta === undefined) {
+    const lost =
+      'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
+    const state = failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM');
+    return forAnswer(deps, { ...base, stage: 'over', state }, bytes);
+  }
+  if (!adoptions.admit()) {
+    const reason =
+      'known from its handle; it is read when there is room for it among the tasks that handles alone tell of';
+    return forAnswer(deps, { ...base, stage: 'live', state: phaseState('RUNNING', { reason }) }, bytes);
+  }
+  const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
+  const task = store.insert({ ...base, stage: 'live', state });
+  events.adopted?.(task);
+  startPolling(deps, runtime, task);
+  return task;
+}
+
+/** A record that only answers a call: the next one comes to the same without it. */
+function forAnswer({ clock }: TasksDeps, task: NewTask, bytes: Buffer): TaskRecord {
+  return { ...newEntry(task, clock.now()), answeredHandle: bytes };
+}
+
+/** A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. */
+export function recallEnded({ store }: TasksDeps, key: AttemptKey): TaskRecord | undefined {
+  const trace = store.trace(taskIdOf(key, store.marks.firstOpen(key)));
+  if (trace === undefined || trace.deleted) return undefined;
+  const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state } = trace;
+  if (state === undefined && meta === undefined) return undefined;
+  return store.insert({
+    identity,
+    stage: state === undefined ? 'live' : 'over',
+    // Its outputs were not kept; whoever takes it up reads them again.
+    state: state ?? phaseState('RUNNING', { reason: 'taken up again; its outputs are read again' }),
+    outputPrefix,
+    answeredHandle,
+    seen: { phaseVersion: phaseVersion + 1 },
+    ...(meta === undefined ? {} : { meta }),
+  });
+}

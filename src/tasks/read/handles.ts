@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto';
+import { HostError } from '../../errors/index.js';
+import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
+import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
+import { phaseState } from '../../model/phase-state.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import { newEntry } from '../../store/entry.js';
+import type { TasksDeps } from '../deps.js';
+import type { DeleteList } from '../end/delete-list.js';
+import { errorOf } from '../failures.js';
+import { runtimeOf } from '../runtime.js';
+import type { CallScope, HandleHints } from '../types.js';
+import { settledBefore } from '../wait.js';
+import { adoptTask } from './adopt.js';
+import { Adoptions } from './adoptions.js';
+
+/** What a handle turned out to be. */
+export type Found =
+  | { readonly kind: 'held'; readonly task: TaskRecord }
+  /** Its incarnation was deleted. */
+  | { readonly kind: 'deleted'; readonly id: TaskId }
+  | { readonly kind: 'unknown'; readonly handle: Handle };
+
+/** Finds tasks by handle and takes up those that memory does not hold (rule 7). */
+export class Handles {
+  readonly #deps: TasksDeps;
+  readonly #deletes: DeleteList;
+  readonly #adoptions: Adoptions;
+
+  constructor(deps: TasksDeps, deletes: DeleteList) {
+    this.#deps = deps;
+    this.#deletes = deletes;
+    this.#adoptions = new Adoptions(deps);
+  }
+
+  /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
+  find(bytes: Buffer, hints: HandleHints): Found {
+    const { store, clock, options } = this.#deps;
+    const byBytes = store.byHandle(bytes);
+    const handle = byBytes === undefined ? this.#read(bytes) : undefined;
+    const task = byBytes ?? (handle === undefined ? undefined : this.#byIdentity(handle));
+    if (task !== undefined) {
+      store.asked(task);
+      store.enrich(task, hints.outputPrefix, hints.connection, clock.now() + options.connectionTtlMs);
+      if (task.stage === 'live') this.#deps.runtimes.get(task.identity.plugin)?.refresher.asked(task.id);
+      return { kind: 'held', task };
+    }
+    if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');
+    runtimeOf(this.#deps.runtimes, handle.identity.plugin);
+    const id = this.#deletedAs(handle, bytes);
+    return id === undefined ? { kind: 'unknown', handle } : { kind: 'deleted', id };
+  }
+
+  /** A handle whose task went on as the next incarnation stands for that one. */
+  #read(bytes: Buffer): Handle {
+    const handle = decodeHandle(bytes);
+    const { identity } = handle;
+    const incarnation = this.#deps.store.marks.follow(identity.key, identity.incarnation);
+    return incarnation === identity.incarnation ? handle : { ...handle, identity: { ...identity, incarnation } };
+  }
+
+  /** The id that a handle was deleted under before its task was over, or while nothing says that it was. */
+  #deletedAs({ identity: { key, incarnation } }: Handle, bytes: Buffer): TaskId | undefined {
+    const { store } = this.#deps;
+    const mark = store.marks.get(key, incarnation);
+    const adopted = adoptedIdOf(key, incarnation, bytes);
+    const id = this.#deletes.has(adopted) ? adopted : taskIdOf(key, incarnation);
+    if (mark?.ended === true || store.trace(id) !== undefined) return undefined;
+    const current = store.current(key)?.identity.incarnation ?? 0;
+    // A delete may be owed for longer than its mark lasts.
+    return mark?.deleted === true || incarnation < current || this.#deletes.has(id) ? id : undefined;
+  }
+
+  #byIdentity(handle: Handle): TaskRecord | undefined {
+    const { store } = this.#deps;
+    const { key, incarnation } = handle.identity;
+    return store.byId(taskIdOf(key, incarnation));
+  }
+
+  /** A record for a handle that memory does not hold. */
+  adopt(bytes: Buffer, handle: Handle, hints: HandleHints): TaskRecord {
+    return adoptTask(this.#deps, this.#adoptions, { ...handle, bytes, hints });
+  }
+
+  /**
+   * The task of a handle. One that memory did not hold is read first, within the caller's deadline; if that fails the
+   * answer is RUNNING, and the schedule goes on.
+   */
+  async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+    const found = this.find(bytes, hints);
+    if (found.kind === 'held') {
+      if (awaitsFirstRead(found.task)) await this.#firstRead(found.task, scope);
+      return found.task;
+    }
+    if (found.kind === 'deleted') return this.#deletedOrEnded(bytes, found.id, hints, scope);
+    const task = this.adopt(bytes, found.handle, hints);
+    await this.#firstRead(task, scope);
+    return task;
+  }
+
+  /**
+   * Takes up a resource meta that another service made, if a plugin of the task type knows it. Its handle is the foreign
+   * bytes themselves. Throws HANDLE_MALFORMED where no plugin does.
+   */
+  async adoptForeign(
+    bytes: Buffer,
+    taskType: string,
+    version: number,
+    hints: HandleHints,
+    scope: CallScope,
+  ): Promise<void> {
+    const { store, host, clock } = this.#deps;
+    if (looksLikeHandle(bytes) || store.byHandle(bytes) !== undefined) return;
+    const plugin = host.route(taskType, version);
+    const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
+    const key = foreignKey(bytes, taskType);
+    const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
+    const mark = store.marks.get(key, 1);
+    if (mark?.failure !== undefined) {
+      this.adopt(bytes, { identity, meta: undefined }, hints);
+      return;
+    }
+    if (mark?.deleted === true && !mark.ended) {
+      // Known as deleted from here on, so that Get says so and a repeated Delete succeeds.
+      const { outputPrefix } = hints;
+      store.insert({
+        identity,
+        stage: 'over',
+        state: DELETED,
+        outputPrefix,
+        answeredHandle: bytes,
+        adopted: true,
+        deleted: true,
+      });
+      return;
+    }
+    if (plugin.features.adoptMeta) {
+      const outcome = await runtime.gate.call(
+        'adoptMeta',
+        { foreign: bytes, taskType },
+        { admission: 'fail-fast', deadlineMs: scope.deadlineMs, signal: scope.signal },
+      );
+      if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta');
+      if (outcome.value.meta !== undefined) {
+        if (store.byHandle(bytes) !== undefined) return;
+        this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);
+        return;
+      }
+    }
+    throw new HostError(
+      'HANDLE_MALFORMED',
+      `not a handle of this daemon, and plugin "${plugin.id}" does not take over resource metas of another service like this one (${bytes.length} bytes); send the bytes that Create answered`,
+    );
+  }
+
+  async #firstRead(task: TaskRecord, scope: CallScope): Promise<void> {
+    const { clock, options, store } = this.#deps;
+    if (task.stage !== 'live' || store.byId(task.id) !== task) return;
+    const { refresher } = runtimeOf(this.#deps.runtimes, task.identity.plugin);
+    const until = scope.deadlineMs - options.answerMarginMs;
+    const read = refresher.readNow(task.id, until, scope.signal);
+    await settledBefore(clock, read, until, scope.signal);
+  }
+
+  /** What was deleted without being known here is being read: it may have been over, and then says how it ended. */
+  async #deletedOrEnded(bytes: Buffer, id: TaskId, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+    const { clock, options } = this.#deps;
+    if (this.#deletes.reads(id)) {
+      await settledBefore(clock, this.#deletes.done(id), scope.deadlineMs - options.answerMarginMs, scope.signal);
+      const found = this.find(bytes, hints);
+      if (found.kind === 'held') return found.task;
+    }
+    return this.#deleted(bytes);
+  }
+
+  /** A record for an answer only: the incarnation of this handle was deleted. */
+  #deleted(bytes: Buffer): TaskRecord {
+    const { identity } = decodeHandle(bytes);
+    const task = { identity, stage: 'over', state: DELETED, outputPrefix: '', adopted: true } as const;
+    return { ...newEntry(task, identity.createdAtMs), answeredHandle: bytes };
+  }
+}
+
+const DELETED = phaseState('ABORTED', {
+  reason: 'the task was deleted',
+  error: { code: 'TASK_DELETED', message: 'the task was deleted', kind: 'USER' },
+});
+
+/**
+ * Whether an answer about this task waits for its first read (rule 7). Once a read has failed it does not: the task is
+ * RUNNING then, and the schedule goes on.
+ */
+export function awaitsFirstRead(task: TaskRecord): boolean {
+  return task.adopted && task.stage === 'live' && task.observedAtMs === undefined && task.lastFailure === undefined;
+}
+
+function foreignIdentity(
+  plugin: string,
+  taskType: string,
+  taskTypeVersion: number,
+  key: string,
+  incarnation: number,
+  nowMs: number,
+): Handle['identity'] {
+  return {
+    plugin,
+    taskType,
+    taskTypeVersion,
+    key,
+    incarnation,
+    project: '',
+    domain: '',
+    namespace: '',
+    quotaNamespace: '',
+    createdAtMs: Math.round(nowMs),
+    outputNames: undefined,
+  };
+}
+
+/** Foreign metas have no attempt key; what identifies the task is the meta itself, with its task type. */
+export function foreignKey(bytes: Buffer, taskType: string): string {
+  return createHash('sha256').update(`foreign\n${taskType}\n`).update(bytes).digest('hex').slice(0, 32);
+}

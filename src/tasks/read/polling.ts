@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto';
+import type { TaskRecord } from '../../model/task-record.js';
+import type { TaskStore } from '../../store/task-store.js';
+import type { TasksDeps } from '../deps.js';
+import type { PluginRuntime } from '../runtime.js';
+
+/** What is known of a plugin's tasks; a part of its runtime. */
+type Polled = Pick<PluginRuntime, 'plugin' | 'gate' | 'refresher'>;
+
+/** Tasks whose batch keys are asked for at a time. */
+const ASKED_TOGETHER = 100;
+
+/**
+ * Hands a live task to the poll schedule. The batch key, where the plugin has one, is asked for; until it is known the
+ * task is read by itself, so that a batch never mixes keys. `last` is for a task that was read a moment ago.
+ */
+export function startPolling(
+  deps: TasksDeps,
+  runtime: PluginRuntime,
+  task: TaskRecord,
+  last: { readonly lastReadAtMs?: number; readonly nextPollAfterMs?: number } = {},
+): void {
+  const keyed = hasBatchKeys(runtime.plugin);
+  runtime.refresher.track({
+    id: task.id,
+    // The job exists since then; what the task waited before is neither its age nor part of the visibility grace.
+    createdAtMs: task.liveSinceMs,
+    lastReadAtMs: last.lastReadAtMs,
+    lastAskedAtMs: task.lastAskedAtMs,
+    nextPollAfterMs: last.nextPollAfterMs ?? task.state.nextPollAfterMs,
+    quotaNamespace: task.identity.quotaNamespace,
+    ...(keyed ? { batchKey: alone(task) } : {}),
+  });
+  if (keyed) void regroup(runtime, deps.store, task);
+}
+
+export function hasBatchKeys(plugin: PluginRuntime['plugin']): boolean {
+  return plugin.features.getMany?.batchKeys === true;
+}
+
+/**
+ * Asks for all batch keys of a plugin's live tasks anew: a reload may have brought other ones, and while its process was
+ * away none could be told. Where it had none before (`first`) tasks are read by themselves until then. Never rejects.
+ */
+export async function regroupAll(runtime: Polled, store: TaskStore, first: boolean): Promise<void> {
+  const live = [...store.unfinishedTasks()].filter(
+    (task) => task.stage === 'live' && task.identity.plugin === runtime.plugin.id,
+  );
+  if (first) for (const task of live) runtime.refresher.regroup(task.id, alone(task));
+  for (let at = 0; at < live.length; at += ASKED_TOGETHER) {
+    await Promise.all(live.slice(at, at + ASKED_TOGETHER).map((task) => regroup(runtime, store, task)));
+  }
+}
+
+function alone(task: TaskRecord): string {
+  return `single:${task.id}`;
+}
+
+/** Without an answer the task stays where it is. Never rejects. */
+async function regroup({ plugin, gate, refresher }: Polled, store: TaskStore, task: TaskRecord): Promise<void> {
+  if (!hasBatchKeys(plugin)) {
+    refresher.regroup(task.id, '');
+    return;
+  }
+  if (task.meta === undefined) return;
+  const outcome = await gate.call('batchKeys', { metas: [task.meta] }, { admission: 'wait' });
+  const key = outcome.ok ? outcome.value.keys[0] : undefined;
+  if (key !== undefined && store.byId(task.id)?.stage === 'live') refresher.regroup(task.id, `key:${key}`);
+}
+
+/**
+ * Takes the token of a task that was adopted and that a read has shown to run, past whoever waits (rule 10). Until then,
+ * and where its quota has no room for what handles alone say, it goes on without.
+ */
+export function adoptToken(runtime: PluginRuntime, task: TaskRecord): void {
+  const { project, namespace, quotaNamespace } = task.identity;
+  if (!task.adopted || quotaNamespace === '' || task.meta === undefined) return;
+  runtime.quotas.adopt({ taskId: task.id, quotaNamespace, project, namespace }, jobOf(task.meta));
+}
+
+/** Names the job of a resource meta, for the ledger. */
+export function jobOf(meta: Buffer): string {
+  return createHash('sha256').update(meta).digest('base64').slice(0, 22);
+}

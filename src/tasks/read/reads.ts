@@ -1,0 +1,166 @@
+import { messageOf } from '../../errors/index.js';
+import { backoffMs } from '../../lib/backoff.js';
+import type { PhaseState } from '../../model/phase-state.js';
+import type { TaskRecord } from '../../model/task-record.js';
+import { isTerminal } from '../../plugin-api/phase.js';
+import type { ReadDecision, ReadReport } from '../../refresh/types.js';
+import type { TasksDeps } from '../deps.js';
+import type { DeleteList } from '../end/delete-list.js';
+import { failureState } from '../failures.js';
+import type { PluginRuntime } from '../runtime.js';
+import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
+import { adoptToken, startPolling } from './polling.js';
+
+/**
+ * Where what was read about a task goes: outputs checked, phase into the store, token freed when the task is known over,
+ * an owed delete when the daemon ends a task whose remote may still run (rule 6).
+ */
+export class ReadSink {
+  readonly #deps: TasksDeps;
+  readonly #deletes: DeleteList;
+  /** Tasks whose large outputs are being written; they are not polled meanwhile. */
+  readonly #writing = new Map<string, Promise<void>>();
+  /** Tasks whose large outputs could not be written so far: since when, and how many tries failed. */
+  readonly #unwritten = new WeakMap<TaskRecord, { readonly sinceMs: number; tries: number }>();
+
+  constructor(deps: TasksDeps, deletes: DeleteList) {
+    this.#deps = deps;
+    this.#deletes = deletes;
+  }
+
+  /** One finished read, from the refresher. */
+  report(runtime: PluginRuntime, report: ReadReport): ReadDecision {
+    const { store } = this.#deps;
+    const task = store.byId(report.id);
+    if (task === undefined || task.stage === 'over') return { terminal: true };
+    if (report.outcome.ok) return this.state(runtime, task, report.outcome.value);
+    const failure = report.lastFailure ?? report.outcome.failure;
+    const failed = report.failures + (report.missing?.reads ?? 0);
+    store.readFailed(task, { code: failure.code, message: failure.message }, failed, reasonOf(report));
+    const { verdict } = report;
+    if (verdict === undefined) return { terminal: false };
+    this.end(
+      runtime,
+      task,
+      failureState(verdict.phase, verdict.code, verdict.message, verdict.faultKind),
+      verdict.oweDelete ? `the daemon ended the task: ${verdict.message}` : undefined,
+    );
+    return { terminal: true };
+  }
+
+  /** A state that the plugin told, by a read or already by create. */
+  state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): ReadDecision {
+    const state = withAbortError(told);
+    const { store, options, events } = this.#deps;
+    const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
+    const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
+    if (checked.kind === 'write') {
+      this.#write(runtime, task, checked);
+      return { terminal: true };
+    }
+    this.#settle(runtime, task, checked.state, checked.unusable);
+    if (isTerminal(checked.state.phase)) return { terminal: true };
+    return { terminal: store.byId(task.id)?.stage === 'over', nextPollAfterMs: state.nextPollAfterMs };
+  }
+
+  /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
+  end(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, deleteReason: string | undefined): void {
+    const { connection, connectionUntilMs } = task;
+    this.#deps.store.end(task, state);
+    this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
+  }
+
+  /** Resolves when the outputs of this task, if they had to be written, are. */
+  async settled(id: string): Promise<void> {
+    await this.#writing.get(id);
+  }
+
+  /** Resolves when no outputs are being written. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#writing.values()]);
+  }
+
+  #settle(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, unusable: boolean): void {
+    const { connection, connectionUntilMs } = task;
+    if (this.#deps.store.observed(task, state)) {
+      // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
+      const deleteReason = unusable ? `the daemon ended the task: ${state.reason}` : undefined;
+      this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
+    } else if (task.adopted && this.#deps.store.byId(task.id) === task) adoptToken(runtime, task);
+  }
+
+  #ended(
+    runtime: PluginRuntime,
+    task: TaskRecord,
+    credentials: Pick<TaskRecord, 'connection' | 'connectionUntilMs'>,
+    deleteReason: string | undefined,
+  ): void {
+    runtime.refresher.untrack(task.id);
+    this.#deps.events.ended?.(task);
+    if (deleteReason === undefined || task.meta === undefined) {
+      runtime.quotas.release(task.id);
+      return;
+    }
+    this.#deletes
+      .owe({
+        id: task.id,
+        identity: task.identity,
+        meta: task.meta,
+        outputPrefix: task.outputPrefix,
+        ...credentials,
+        reason: deleteReason,
+        readFirst: false,
+      })
+      .catch((error: unknown) => this.#deps.events.fault?.('delete', error));
+  }
+
+  #write(runtime: PluginRuntime, task: TaskRecord, checked: { literalMap: Buffer; state: PhaseState }): void {
+    const writing = writeLargeOutputs(this.#deps, targetOf(task), checked)
+      .then((written) => {
+        if (written.kind === 'later') this.#writeLater(runtime, task, written);
+        else this.#settle(runtime, task, written.state, written.unusable);
+      })
+      .catch((error: unknown) => this.#deps.events.fault?.(`outputs: ${messageOf(error)}`, error))
+      .finally(() => this.#writing.delete(task.id));
+    this.#writing.set(task.id, writing);
+  }
+
+  /**
+   * A data store that is away for a while fails no task. The outputs are not held meanwhile, since nothing bounds how many
+   * tasks end in that time: the plugin is asked for them again after a pause. A sync plugin cannot be asked twice.
+   */
+  #writeLater(runtime: PluginRuntime, task: TaskRecord, failed: Extract<WrittenOutputs, { kind: 'later' }>): void {
+    const { clock, random, options, store, events } = this.#deps;
+    if (store.byId(task.id) !== task || task.stage !== 'live') return;
+    const now = clock.now();
+    const record = this.#unwritten.get(task) ?? { sinceMs: now, tries: 0 };
+    if (runtime.plugin.kind === 'sync' || now - record.sinceMs >= options.outputsBudgetMs) {
+      this.#settle(runtime, task, failed.state, true);
+      return;
+    }
+    record.tries += 1;
+    this.#unwritten.set(task, record);
+    store.readFailed(task, { code: failed.code, message: failed.message }, record.tries);
+    const delayMs = backoffMs(record.tries, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs }, random);
+    events.outputsDelayed?.(task, failed.code, failed.message, delayMs);
+    startPolling(this.#deps, runtime, task, { lastReadAtMs: now, nextPollAfterMs: delayMs });
+  }
+}
+
+/** What the phase's reason says of a job that is not found. One answer alone, which is often a blip, changes nothing. */
+function reasonOf({ missing, outcome }: ReadReport): string | undefined {
+  if (missing === undefined || outcome.ok || outcome.failure.kind !== 'not_found') return undefined;
+  if (missing.wave) return 'the remote does not find this job and others that were alive; the task waits until it does';
+  return missing.reads < 2 ? undefined : 'the remote does not find the job; the task goes on until that is confirmed';
+}
+
+/** Callers find an error with every way a task can fail; a plugin gives an abort a reason only. */
+function withAbortError(state: PhaseState): PhaseState {
+  if (state.phase !== 'ABORTED' || state.error !== undefined) return state;
+  const message = state.reason === '' ? 'the job was aborted at the remote' : state.reason;
+  return { ...state, error: { code: 'TASK_ABORTED', message, kind: 'USER' } };
+}
+
+function targetOf(task: TaskRecord): OutputTarget {
+  return { outputNames: task.identity.outputNames, outputPrefix: task.outputPrefix };
+}
