@@ -3,6 +3,7 @@ import { parseAnswer } from './answer-text.js';
 import { ALREADY_DONE, classify, maybeUnauthorized, type RestFailure, type RestFault } from './faults.js';
 import { type JobList, type JobView, numberOf, parseJobs } from './jobs.js';
 import type { TokenSource } from './token.js';
+import { AnswerTooLarge, sendAlone } from './transport.js';
 
 export interface RestClientOptions {
   /** Root of slurmrestd without a trailing slash. */
@@ -12,7 +13,6 @@ export interface RestClientOptions {
   readonly tokens: TokenSource;
   readonly maxResponseBytes: number;
   readonly now: () => number;
-  readonly fetch?: typeof fetch;
 }
 
 interface Call {
@@ -152,7 +152,11 @@ export class RestClient {
       try {
         return await this.#sendTo(address, call, token);
       } catch (error) {
-        if (error instanceof TransientError) throw error;
+        if (error instanceof AnswerTooLarge) {
+          const { maxResponseBytes } = this.options;
+          const message = `${call.what}: slurmrestd's answer is larger than maxResponseBytes (${maxResponseBytes})`;
+          throw new TransientError(message, { code: UNUSABLE });
+        }
         call.signal.throwIfAborted();
         if (mayRepeat && isReset(error)) continue;
         const message = `${call.what}: ${address} cannot be reached: ${reasonOf(error)}`;
@@ -167,37 +171,24 @@ export class RestClient {
       'user-agent': `webapi-plugin-host-slurm (${call.purpose})`,
       'x-slurm-user-name': this.options.user,
       'x-slurm-user-token': token,
-      // what stands between may have dropped an idle connection; a submission on it would end without an answer
-      connection: 'close',
     };
     if (call.body !== undefined) headers['content-type'] = 'application/json';
-    const response = await (this.options.fetch ?? fetch)(address, {
-      method: call.method,
-      headers,
-      signal: call.signal,
-      // a redirect would carry the token to wherever it points
-      redirect: 'error',
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-    });
-    const text = await readText(response, this.options.maxResponseBytes);
+    const { method, signal } = call;
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const maxBytes = this.options.maxResponseBytes;
+    const { status, headers: answered, text } = await sendAlone(address, { method, headers, body, signal, maxBytes });
     const hide = (part: string) => part.replaceAll(token, '***');
     return {
-      status: response.status,
-      retryAfter: response.headers.get('retry-after'),
-      date: response.headers.get('date'),
+      status,
+      retryAfter: answered['retry-after'] ?? null,
+      date: answered.date ?? null,
       head: hide(text.slice(0, 2_000)).slice(0, 200),
       ...readJson(text, hide),
     };
   }
 }
 
-const RESET_CODES: ReadonlySet<unknown> = new Set([
-  'ECONNRESET',
-  'EPIPE',
-  'HPE_INVALID_EOF_STATE',
-  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
-  'UND_ERR_SOCKET',
-]);
+const RESET_CODES: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'HPE_INVALID_EOF_STATE']);
 
 /** Whether a connection was there and broke, so that a second one may hold. */
 function isReset(error: unknown): boolean {
@@ -212,7 +203,7 @@ function readJson(text: string, hide: (part: string) => string): Pick<Answer, 'j
   return { ...parsed, faults: faultsOf(parsed.json).map(({ code, text }) => ({ code, text: hide(text) })) };
 }
 
-/** fetch says "fetch failed" and keeps the reason in a chain of causes. */
+/** The reason may stand in a chain of causes. */
 function reasonOf(error: unknown): string {
   const parts: string[] = [];
   for (let at = error; at instanceof Error && parts.length < 4; at = at.cause) {
@@ -221,21 +212,6 @@ function reasonOf(error: unknown): string {
     if (!parts.includes(text)) parts.push(text);
   }
   return parts.join(': ') || String(error);
-}
-
-async function readText(response: Response, maxBytes: number): Promise<string> {
-  if (response.body === null) return '';
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    // leaving the loop cancels the body
-    if (size > maxBytes) {
-      throw new TransientError(`slurmrestd's answer is larger than maxResponseBytes (${maxBytes})`, { code: UNUSABLE });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function faultsOf(json: unknown): RestFault[] {
