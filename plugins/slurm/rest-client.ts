@@ -53,6 +53,8 @@ const FAULT_CHARS = 500;
  * only after 401, which comes before anything was done, never after an answer that leaves its fate open.
  */
 export class RestClient {
+  #isReachable = true;
+
   constructor(private readonly options: RestClientOptions) {}
 
   /** Every job the controller remembers that `wanted` picks; complete as far as Slurm says, or an error. */
@@ -145,12 +147,17 @@ export class RestClient {
     throw unusable(call, answer) ?? classify(failure, this.options.now());
   }
 
-  /** Sends once, and what may be repeated without harm once more when its connection breaks. */
+  /**
+   * Sends once, and what may be repeated without harm once more when its connection breaks; not again before one was
+   * answered, so that an outage does not double the calls that the limits allow.
+   */
   async #send(call: Call, token: string): Promise<Answer> {
     const address = `${this.options.url}/slurm/${this.options.apiVersion}/${call.path}`;
     for (let mayRepeat = call.method !== 'POST'; ; mayRepeat = false) {
       try {
-        return await this.#sendTo(address, call, token);
+        const answer = await this.#sendTo(address, call, token);
+        this.#isReachable = true;
+        return answer;
       } catch (error) {
         if (error instanceof AnswerTooLarge) {
           const { maxResponseBytes } = this.options;
@@ -158,7 +165,9 @@ export class RestClient {
           throw new TransientError(message, { code: UNUSABLE });
         }
         call.signal.throwIfAborted();
-        if (mayRepeat && isReset(error)) continue;
+        const wasReachable = this.#isReachable;
+        this.#isReachable = false;
+        if (mayRepeat && wasReachable && isReset(error)) continue;
         const message = `${call.what}: ${address} cannot be reached: ${reasonOf(error)}`;
         throw new TransientError(message, { code: 'SlurmUnavailable', cause: error });
       }

@@ -306,6 +306,12 @@ test('a broken connection is tried once more where that harms nothing, and a sub
     await call();
     breaks = 2;
     await assert.rejects(call(), { name: 'TransientError', code: 'SlurmUnavailable' });
+    breaks = Number.POSITIVE_INFINITY;
+    const before = fake.requests.length;
+    for (let i = 0; i < 5; i++) await assert.rejects(call(), { name: 'TransientError' });
+    assert.equal(fake.requests.length, before + 5, 'an outage doubles no calls');
+    breaks = 0;
+    await call();
   }
   breaks = 1;
   await assert.rejects(client.submit({ job: {} }, signal), { name: 'TransientError' });
