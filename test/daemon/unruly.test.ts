@@ -19,9 +19,9 @@ import {
 } from './support.js';
 
 /** What the get of a plugin does -> what becomes of its process. Each is a plugin of its own. */
-const DEADLY = ['exit', 'killSelf', 'rejectUnhandled', 'garbage', 'hugeFrame', 'spin'] as const;
+const DEADLY = ['exit', 'killSelf', 'rejectUnhandled', 'garbage', 'hugeFrame', 'spin', 'floodChannel'] as const;
 const HOARDERS = ['heapLoop', 'heapParse', 'heapFill', 'buffers'] as const;
-const SURVIVORS = ['never', 'floodLogs', 'floodStdout', 'floodChannel'] as const;
+const SURVIVORS = ['never', 'floodLogs', 'floodStdout'] as const;
 
 /** The unruly plugin of the host's tests, under an id and a task type of its own; `custom.do` says what get does. */
 function unruly(action: string): string {
@@ -132,7 +132,8 @@ test('plugins that misbehave in every way cost only their own calls', BOUND, asy
   for (const action of DEADLY) {
     const { phaseInfo, lastErrorCode } = await statusOf(action);
     assert.ok(['QUEUED', 'RUNNING'].includes(phaseInfo.phase), `${action}: ${phaseInfo.phase}`);
-    assert.match(lastErrorCode, /^PLUGIN_/, action);
+    // Who floods has answered the read before its process is ended.
+    if (action !== 'floodChannel') assert.match(lastErrorCode, /^PLUGIN_/, action);
   }
   await until(
     'the call that never answers to end at its deadline',
