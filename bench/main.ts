@@ -3,7 +3,10 @@ import type { Bench, BenchOptions } from './lib/bench.js';
 
 /** Name → bench, loaded when asked for. A new bench is a file with a `bench` export, and a line here. */
 const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
-  status: () => import('./status/bench.js'),
+  status: () => import('./status.js'),
+  refresh: () => import('./refresh.js'),
+  create: () => import('./create.js'),
+  memory: () => import('./memory.js'),
 };
 
 class UsageError extends Error {}
@@ -21,7 +24,7 @@ function optionsOf(bench: Bench, given: Readonly<Record<string, string | boolean
 }
 
 async function usage(): Promise<string> {
-  const lines = ['usage: npm run bench -- NAME [--json] [--option number …]', ''];
+  const lines = ['usage: npm run bench -- [NAME] [--json] [--option number …]; without a name all are run', ''];
   for (const [name, load] of Object.entries(BENCHES)) {
     const { bench } = await load();
     const options = Object.entries(bench.defaults).map(([key, value]) => `--${key} ${value}`);
@@ -30,16 +33,28 @@ async function usage(): Promise<string> {
   return lines.join('\n');
 }
 
+/** One bench; with `json` the result is the last line of the output, as one object. */
+async function runOne(name: string, bench: Bench, options: BenchOptions, json: boolean): Promise<void> {
+  const result = await bench.run(options, (line) => console.error(`${name}: ${line}`));
+  console.log(json ? JSON.stringify(result) : bench.describe(result));
+}
+
 async function main(args: readonly string[]): Promise<void> {
-  const [name = '', ...rest] = args;
+  const [name = '', ...rest] = args.filter((arg) => arg !== '--json');
+  const json = args.includes('--json');
+  if (name === '') {
+    for (const [each, load] of Object.entries(BENCHES)) {
+      const { bench } = await load();
+      await runOne(each, bench, bench.defaults, json);
+    }
+    return;
+  }
   const load = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
-  if (load === undefined) throw new UsageError(name === '' ? 'no bench named' : `no bench ${name}`);
+  if (load === undefined) throw new UsageError(`no bench ${name}`);
   const { bench } = await load();
   const numbers = Object.fromEntries(Object.keys(bench.defaults).map((key) => [key, { type: 'string' as const }]));
-  const { values } = parseArgs({ args: rest, options: { ...numbers, json: { type: 'boolean' } } });
-  const given = values as Record<string, string | boolean | undefined>;
-  const result = await bench.run(optionsOf(bench, given), (line) => console.error(line));
-  console.log(given.json === true ? JSON.stringify(result, undefined, 2) : bench.describe(result));
+  const { values } = parseArgs({ args: rest, options: numbers });
+  await runOne(name, bench, optionsOf(bench, values), json);
 }
 
 try {

@@ -72,22 +72,33 @@ export interface RoundCounts {
   calls: number;
   /** Calls answered without a message, which is how gRPC sends errors, or reset. */
   errors: number;
-  bytes: number;
+  /** From the write of a call to the end of its answer, in the order of the ends. */
+  latenciesMs: number[];
 }
 
-/** Streams whose answer had a message, by stream id; ids come back around long after their call is over. */
-const SEEN = 1 << 16;
+/** Told of every call that ended; `body` is its encoded answer, undefined where it failed. */
+export type Answered = (call: PreparedCall, body: Buffer | undefined) => void;
+
+/** What is known of the streams under way, by stream id; ids come back around long after their call is over. */
+const SLOTS = 1 << 16;
+
+/** Flag and length before a gRPC message. */
+const MESSAGE_HEAD = 5;
 
 export class H2Connection {
   readonly #socket: Socket;
   readonly #streams: number;
-  readonly #seen = new Uint8Array(SEEN);
+  readonly #startedAt = new Float64Array(SLOTS);
+  /** Calls under way and what came of their answers, by slot; bodies are kept for who asks for them only. */
+  readonly #calls = new Array<PreparedCall | undefined>(SLOTS);
+  readonly #bodies = new Array<Buffer | undefined>(SLOTS);
   #rest: Buffer = Buffer.alloc(0);
   #nextId = 1;
   #inFlight = 0;
   #received = 0;
   #next: (() => PreparedCall | undefined) | undefined;
-  #counts: RoundCounts = { calls: 0, errors: 0, bytes: 0 };
+  #answered: Answered | undefined;
+  #counts: RoundCounts = { calls: 0, errors: 0, latenciesMs: [] };
   #idle: (() => void) | undefined;
   #failed: ((error: Error) => void) | undefined;
 
@@ -116,8 +127,9 @@ export class H2Connection {
   }
 
   /** Makes calls until `next` answers undefined, and resolves when the last one is answered. */
-  run(next: () => PreparedCall | undefined): Promise<RoundCounts> {
-    this.#counts = { calls: 0, errors: 0, bytes: 0 };
+  run(next: () => PreparedCall | undefined, answered?: Answered): Promise<RoundCounts> {
+    this.#counts = { calls: 0, errors: 0, latenciesMs: [] };
+    this.#answered = answered;
     this.#next = next;
     return new Promise((resolve, reject) => {
       this.#failed = reject;
@@ -153,11 +165,16 @@ export class H2Connection {
   #send(calls: readonly PreparedCall[], size: number): void {
     const out = Buffer.allocUnsafe(size);
     let at = 0;
-    for (const { bytes, dataAt } of calls) {
+    const now = performance.now();
+    for (const call of calls) {
+      const { bytes, dataAt } = call;
       bytes.copy(out, at);
       out.writeUInt32BE(this.#nextId, at + 5);
       out.writeUInt32BE(this.#nextId, at + dataAt + 5);
-      this.#seen[(this.#nextId >>> 1) % SEEN] = 0;
+      const slot = (this.#nextId >>> 1) % SLOTS;
+      this.#startedAt[slot] = now;
+      this.#calls[slot] = call;
+      this.#bodies[slot] = undefined;
       this.#nextId += 2;
       at += bytes.length;
     }
@@ -180,18 +197,17 @@ export class H2Connection {
 
   #frame(buffer: Buffer, at: number, length: number): void {
     const flags = buffer[at + 4]!;
-    const slot = (buffer.readUInt32BE(at + 5) >>> 1) % SEEN;
+    const slot = (buffer.readUInt32BE(at + 5) >>> 1) % SLOTS;
     switch (buffer[at + 3]) {
       case DATA:
-        this.#seen[slot] = 1;
-        this.#counts.bytes += length;
+        this.#data(slot, buffer.subarray(at + HEAD, at + HEAD + length));
         this.#giveBack(length);
         break;
       case HEADERS:
-        if ((flags & END_STREAM) !== 0) this.#ended(this.#seen[slot] === 1);
+        if ((flags & END_STREAM) !== 0) this.#ended(slot, this.#bodies[slot]);
         break;
       case RST_STREAM:
-        this.#ended(false);
+        this.#ended(slot, undefined);
         break;
       case SETTINGS:
         if ((flags & ACK) === 0) this.#socket.write(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
@@ -209,10 +225,20 @@ export class H2Connection {
     }
   }
 
-  #ended(ok: boolean): void {
+  #data(slot: number, part: Buffer): void {
+    const before = this.#bodies[slot];
+    if (this.#answered === undefined) this.#bodies[slot] = part;
+    else this.#bodies[slot] = before === undefined ? Buffer.from(part) : Buffer.concat([before, part]);
+  }
+
+  #ended(slot: number, body: Buffer | undefined): void {
     this.#inFlight -= 1;
-    if (ok) this.#counts.calls += 1;
+    if (body !== undefined) this.#counts.calls += 1;
     else this.#counts.errors += 1;
+    this.#counts.latenciesMs.push(performance.now() - this.#startedAt[slot]!);
+    this.#answered?.(this.#calls[slot]!, body?.subarray(MESSAGE_HEAD));
+    this.#calls[slot] = undefined;
+    this.#bodies[slot] = undefined;
   }
 
   #giveBack(bytes: number): void {

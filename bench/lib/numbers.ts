@@ -9,3 +9,9 @@ export function median(values: readonly number[]): number {
 export function rounded(value: number, digits = 3): number {
   return Number(value.toFixed(digits));
 }
+
+/** The value that `share` (0 to 1) of the sorted values do not exceed; 0 for none. */
+export function percentile(sorted: Float64Array, share: number): number {
+  if (sorted.length === 0) return 0;
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? sorted[0]!;
+}

@@ -203,7 +203,8 @@ function illegal(what: string, state: RpcServerState): HostError {
   return new HostError('DAEMON_STATE', `${what} is not allowed in state ${state} of the gRPC server`);
 }
 
-function channelOptions(limits: RpcLimits): Record<string, number> {
+/** What the transport is told of the bounds. */
+export function channelOptions(limits: RpcLimits): Record<string, number> {
   return {
     'grpc.max_receive_message_length': limits.maxReceiveBytes,
     'grpc.max_send_message_length': limits.maxSendBytes,

@@ -1,0 +1,21 @@
+import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+
+/**
+ * Loaded into the daemon's process by the bench (`node --expose-gc --import hook.js`) and by nobody else: a loopback port
+ * that collects all garbage and tells what is left. Its number is written to the file that the environment names.
+ */
+const collect = (globalThis as { gc?: () => void }).gc;
+const file = process.env.BENCH_HOOK_FILE;
+
+if (collect === undefined || file === undefined) {
+  throw new Error('the hook of the bench needs --expose-gc and BENCH_HOOK_FILE');
+}
+
+const server = createServer((_request, response) => {
+  // What a first collection finalizes is freed by a second one.
+  for (let times = 0; times < 4; times++) collect();
+  response.end(JSON.stringify(process.memoryUsage()));
+});
+server.listen(0, '127.0.0.1', () => writeFileSync(file, String((server.address() as { port: number }).port)));
+server.unref();

@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs';
+import os from 'node:os';
+
+/**
+ * Microseconds that the main thread of a process has run so far. It is what a Node server is bound by: CPU of the whole
+ * process would count the collector's and the compiler's threads, too, which run on other cores.
+ */
+export function mainThreadMicros(pid: number): number {
+  return onCpuMicros(readSchedstat(pid));
+}
+
+function readSchedstat(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8');
+  } catch (cause) {
+    throw new Error(`the CPU time of process ${pid} cannot be read; the bench needs Linux with /proc/<pid>/schedstat`, {
+      cause,
+    });
+  }
+}
+
+/** The first field of schedstat: nanoseconds on a CPU. */
+export function onCpuMicros(schedstat: string): number {
+  const nanos = Number(schedstat.split(' ')[0]);
+  if (!Number.isFinite(nanos)) throw new Error(`not a schedstat: ${schedstat}`);
+  return nanos / 1000;
+}
+
+/** Resident bytes of a process. */
+export function residentBytes(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  if (kib === undefined) throw new Error(`/proc/${pid}/status tells no resident memory`);
+  return Number(kib) * 1024;
+}
+
+/** What the figures of a run depend on; stands in every result. */
+export function machine(): Record<string, unknown> {
+  const cpus = os.cpus();
+  return {
+    cpu: cpus[0]?.model ?? 'unknown',
+    cores: cpus.length,
+    node: process.version,
+    load_average: os.loadavg().map((value) => Number(value.toFixed(2))),
+  };
+}

@@ -1,0 +1,109 @@
+import type { Idl } from '../../src/idl/idl.js';
+import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../../src/idl/load.js';
+import type { GeneratorRequest, RoundResult, Width } from './generator.js';
+import { Worker } from './processes.js';
+
+/** Creates and deletes are made this many at a time over the generator's channel. */
+const CHUNK = 5000;
+
+const methodPath = (name: string): string => `/${PLUGIN_HOST_SERVICE}/${name}`;
+
+/** A key of 80 characters, as an engine's generated names with their prefix are long. */
+function nameOf(run: string, index: number): string {
+  const head = `flytesnacks-development-${run}-`;
+  return `${head}${String(index).padStart(80 - head.length, '0')}`;
+}
+
+/** The load's side of the bench: speaks the native API from a process of its own. */
+export class Load {
+  readonly #idl: Idl = loadPluginHost();
+  readonly #worker = new Worker(new URL('./generator.js', import.meta.url));
+  readonly #width: Width;
+  #created = 0;
+
+  constructor(width: Width) {
+    this.#width = width;
+  }
+
+  /** Creates live tasks and answers their handles. Throws where one fails. */
+  async create(port: number, count: number): Promise<{ handles: Buffer[]; rounds: RoundResult[] }> {
+    const request = this.#idl.codec('pluginhost.v1.CreateRequest');
+    const answer = this.#idl.codec<{ handle: Buffer }>('pluginhost.v1.CreateResponse');
+    const messages = Array.from({ length: count }, () => {
+      this.#created += 1;
+      return request.encode({
+        task: {
+          generatedName: nameOf('f3a9c0d1e2b4', this.#created),
+          template: { type: 'bench', interface: { outputs: { variables: {} } } },
+          outputPrefix: `s3://flyte-metadata/propeller/flytesnacks-development-f${this.#created}/n0/data/0`,
+          metadata: {
+            // Long enough for a handle of some 250 bytes.
+            namespace: 'flytesnacks-development-of-a-team-with-a-rather-long-name-x',
+            taskExecutionId: {
+              nodeExecutionId: {
+                executionId: { project: 'flytesnacks', domain: 'development', name: `f${this.#created}` },
+              },
+            },
+          },
+        },
+      });
+    });
+    const rounds = await this.#each(port, 'Create', messages);
+    return { handles: rounds.flatMap(({ answers }) => answers!.map((body) => answer.decode(body!).handle)), rounds };
+  }
+
+  async delete(port: number, handles: readonly Buffer[]): Promise<RoundResult[]> {
+    const request = this.#idl.codec('pluginhost.v1.DeleteRequest');
+    return this.#each(
+      port,
+      'Delete',
+      handles.map((handle) => request.encode({ handle, reason: 'bench' })),
+    );
+  }
+
+  /** The encoded answer to one Status. */
+  async status(port: number, handle: Buffer): Promise<Uint8Array> {
+    const [round] = await this.#each(port, 'Status', [this.#statusRequest(handle)]);
+    return round!.answers![0]!;
+  }
+
+  /** The name of the phase in an encoded answer to Status. */
+  phaseOf(answer: Uint8Array): string {
+    return this.#idl.codec('pluginhost.v1.StatusResponse').decode(answer).status.phaseInfo.phase;
+  }
+
+  /** Makes Status of these handles what `statusCalls` steps through. */
+  async loadStatus(port: number, handles: readonly Buffer[]): Promise<void> {
+    const messages = handles.map((handle) => this.#statusRequest(handle));
+    await this.#ask({ kind: 'load', port, path: methodPath('Status'), messages });
+  }
+
+  async statusCalls(port: number, calls: number): Promise<RoundResult> {
+    const round = await this.#ask({ kind: 'steps', port, calls, ...this.#width });
+    if (round.errors > 0) throw new Error(`${round.errors} of ${calls} calls of Status failed`);
+    return round;
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.stop();
+  }
+
+  #statusRequest(handle: Buffer): Buffer {
+    return this.#idl.codec('pluginhost.v1.StatusRequest').encode({ handle });
+  }
+
+  async #each(port: number, method: string, messages: readonly Buffer[]): Promise<RoundResult[]> {
+    const rounds: RoundResult[] = [];
+    for (let at = 0; at < messages.length; at += CHUNK) {
+      const part = messages.slice(at, at + CHUNK);
+      const round = await this.#ask({ kind: 'each', port, path: methodPath(method), messages: part, ...this.#width });
+      if (round.errors > 0) throw new Error(`${round.errors} of ${part.length} calls of ${method} failed`);
+      rounds.push(round);
+    }
+    return rounds;
+  }
+
+  #ask(request: GeneratorRequest): Promise<RoundResult> {
+    return this.#worker.ask<RoundResult>(request);
+  }
+}
