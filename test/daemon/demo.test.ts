@@ -85,15 +85,17 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
     await until('the token to be free', async () => (await quota())?.used === 0);
   });
 
-  await t.test('a job that the remote has lost ends its task as RESOURCE_LOST, once the grace is over', async () => {
+  await t.test('a job that the remote has lost ends its task as RESOURCE_LOST, and is cancelled', async () => {
     const { handle } = await client.create(task('lost', 'demo_hang'));
     await statusWhere(client, handle, 'RUNNING', running);
+    const cancels = remote.callsOf('cancel').length;
     remote.lose();
     const { phaseInfo } = await end(handle);
     assert.deepEqual(
       [phaseInfo.phase, phaseInfo.error?.code, phaseInfo.error?.kind],
       ['RETRYABLE_FAILURE', 'RESOURCE_LOST', 'SYSTEM'],
     );
+    await until('the owed delete to reach the remote', () => remote.callsOf('cancel').length > cancels);
   });
 
   await t.test('a create whose caller left while it hung is deleted at the remote after the grace', async () => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
+import { createItem } from '../../src/refresh/item.js';
+import { MissingTasks } from '../../src/refresh/missing.js';
 import { createRefresher } from '../../src/refresh/refresher.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
 import { configOf, FakeHost, fails, running } from './fake-host.js';
@@ -144,4 +146,43 @@ test('not found neither starts nor ends an outage, and an outage loses nothing',
   await clock.advance(2 * minute);
   assert.equal(refresher.stats().remote, 'up');
   await refresher.stop();
+});
+
+/** One task that is old enough, and what each of its reads that answer NotFound makes of it. */
+function oneTask() {
+  const missing = new MissingTasks({});
+  const item = createItem({ id: 't', createdAtMs: 0 }, hour);
+  const read = (atMs: number, alone: boolean) =>
+    missing.sighted(
+      item,
+      {
+        startedAtMs: hour + atMs,
+        nowMs: hour + atMs,
+        alone,
+        population: { ofKey: 100, ofPlugin: 100 },
+        intervalMs: 30_000,
+      },
+      configOf(),
+    );
+  return { item, missing, read };
+}
+
+test('two reads lose no job, however far apart they are, and the third does', () => {
+  const { read } = oneTask();
+  assert.deepEqual([read(0, true), read(hour, true), read(2 * hour, true)], [false, false, true]);
+});
+
+test('no list loses a job, however often it leaves it out; the next read by get alone does', () => {
+  const { item, read } = oneTask();
+  for (let i = 0; i < 20; i++) assert.equal(read(i * minute, false), false);
+  assert.equal(item.alone, true, 'it is to be asked for alone');
+  assert.equal(read(20 * minute, true), true);
+});
+
+test('an answer of any other kind begins the count and the time anew', () => {
+  const { item, missing, read } = oneTask();
+  for (let i = 0; i < 3; i++) read(i * minute, false);
+  missing.doubted(item);
+  assert.deepEqual([read(3 * minute, true), read(4 * minute, true), read(4.5 * minute, true)], [false, false, false]);
+  assert.equal(read(5 * minute, true), true);
 });
