@@ -1,6 +1,7 @@
 import {
   type AsyncPlugin,
   type CreateContext,
+  createHttpClient,
   definePlugin,
   type LiteralInput,
   NotFoundError,
@@ -8,7 +9,6 @@ import {
   type PhaseInfo,
   phases,
 } from 'webapi-plugin-host';
-import { callRemote } from './client.js';
 import type { JobView } from './jobs.js';
 import { type DemoSettings, demoSettings } from './settings.js';
 
@@ -29,6 +29,7 @@ export default definePlugin<DemoSettings, DemoMeta, JobView>({
   taskTypes: ['demo_sleep', 'demo_fail', 'demo_hang'],
   settings: demoSettings,
   load({ settings }) {
+    const api = createHttpClient({ baseUrl: settings.url });
     const plugin: AsyncPlugin<DemoMeta, JobView> = {
       resourceRequirements: ({ taskReader }) => {
         const { quota } = taskReader.read().custom;
@@ -37,30 +38,25 @@ export default definePlugin<DemoSettings, DemoMeta, JobView>({
 
       async create(ctx) {
         const name = ctx.taskExecutionMetadata.generatedName;
-        const body = { token: ctx.idempotencyKey, name, ...(await requestOf(ctx)) };
-        const answer = (await callRemote(settings.url, 'POST', '/v1/jobs', ctx.signal, body)) as {
-          job: JobView;
-          existing: boolean;
-        };
+        const json = { token: ctx.idempotencyKey, name, ...(await requestOf(ctx)) };
+        const answer = await api.post<{ job: JobView; existing: boolean }>(ctx, '/v1/jobs', { json });
         const meta = { job: answer.job.id, outputs: ctx.taskReader.read().outputNames.length > 0 };
         return { resourceMeta: meta, resource: answer.job, existing: answer.existing };
       },
 
-      async get({ resourceMeta, signal }) {
-        return (await callRemote(settings.url, 'GET', `/v1/jobs/${resourceMeta.job}`, signal)) as JobView;
-      },
+      get: (ctx) => api.get<JobView>(ctx, ['v1', 'jobs', ctx.resourceMeta.job]),
 
       status: ({ resource, resourceMeta }) => phaseOf(resource, resourceMeta),
 
-      async delete({ resourceMeta, signal }) {
-        await callRemote(settings.url, 'DELETE', `/v1/jobs/${resourceMeta.job}`, signal);
-      },
+      delete: (ctx) => api.delete<void>(ctx, ['v1', 'jobs', ctx.resourceMeta.job]),
 
-      async getLogs({ resourceMeta, signal }) {
-        const path = `/v1/jobs/${resourceMeta.job}/logs`;
-        const { lines } = (await callRemote(settings.url, 'GET', path, signal)) as { lines: string[] };
+      async getLogs(ctx) {
+        const path = ['v1', 'jobs', ctx.resourceMeta.job, 'logs'];
+        const { lines } = await api.get<{ lines: string[] }>(ctx, path);
         return { lines: lines.map((message) => ({ message })) };
       },
+
+      close: () => api.close(),
     };
     if (!settings.batch) return plugin;
     return {
@@ -69,10 +65,8 @@ export default definePlugin<DemoSettings, DemoMeta, JobView>({
         maxBatch: MAX_BATCH,
         async read(contexts) {
           const ids = contexts.map((ctx) => ctx.resourceMeta.job).join(',');
-          const path = `/v1/jobs?ids=${ids}`;
-          const { jobs } = (await callRemote(settings.url, 'GET', path, contexts[0]!.signal)) as {
-            jobs: (JobView | null)[];
-          };
+          const query = { ids };
+          const { jobs } = await api.get<{ jobs: (JobView | null)[] }>(contexts[0]!, '/v1/jobs', { query });
           return jobs.map((job) =>
             job === null
               ? { status: 'rejected', reason: new NotFoundError('the remote does not know the job') }

@@ -1,5 +1,4 @@
-import { definePlugin, type LiteralInput, phases } from 'webapi-plugin-host';
-import { callRemote } from './client.js';
+import { createHttpClient, definePlugin, type LiteralInput, phases } from 'webapi-plugin-host';
 import { type DemoSettings, demoSettings } from './settings.js';
 
 /** The sync sibling of the demo plugin: one call that computes and answers. */
@@ -9,16 +8,18 @@ export default definePlugin<DemoSettings>({
   version: '1.0.0',
   taskTypes: ['demo_sync'],
   settings: demoSettings,
-  load: ({ settings }) => ({
-    async do(ctx) {
-      const template = ctx.taskReader.read();
-      const inputs = await ctx.inputReader.get();
-      const outputs = Object.fromEntries(template.outputNames.map((name) => [name, inputs[name] as LiteralInput]));
-      const { ok, message } = (await callRemote(settings.url, 'POST', '/v1/run', ctx.signal, {
-        spec: template.custom,
-        name: ctx.taskExecutionMetadata.generatedName,
-      })) as { ok: boolean; message: string };
-      return ok ? phases.success(outputs) : phases.permanentFailure(message, { code: 'DemoFailure' });
-    },
-  }),
+  load({ settings }) {
+    const api = createHttpClient({ baseUrl: settings.url });
+    return {
+      async do(ctx) {
+        const template = ctx.taskReader.read();
+        const inputs = await ctx.inputReader.get();
+        const outputs = Object.fromEntries(template.outputNames.map((name) => [name, inputs[name] as LiteralInput]));
+        const json = { spec: template.custom, name: ctx.taskExecutionMetadata.generatedName };
+        const { ok, message } = await api.post<{ ok: boolean; message: string }>(ctx, '/v1/run', { json });
+        return ok ? phases.success(outputs) : phases.permanentFailure(message, { code: 'DemoFailure' });
+      },
+      close: () => api.close(),
+    };
+  },
 });

@@ -3,7 +3,7 @@ import { parseAnswer } from './answer-text.js';
 import { ALREADY_DONE, classify, maybeUnauthorized, type RestFailure, type RestFault } from './faults.js';
 import { type JobList, type JobView, numberOf, parseJobs } from './jobs.js';
 import type { TokenSource } from './token.js';
-import { AnswerTooLarge, sendAlone } from './transport.js';
+import { sender } from './transport.js';
 
 export interface RestClientOptions {
   /** Root of slurmrestd without a trailing slash. */
@@ -54,8 +54,11 @@ const FAULT_CHARS = 500;
  */
 export class RestClient {
   #isReachable = true;
+  readonly #sendAlone: ReturnType<typeof sender>;
 
-  constructor(private readonly options: RestClientOptions) {}
+  constructor(private readonly options: RestClientOptions) {
+    this.#sendAlone = sender(options.url, options.maxResponseBytes);
+  }
 
   /** Every job the controller remembers that `wanted` picks; complete as far as Slurm says, or an error. */
   async listJobs(wanted: (view: JobView) => boolean, signal: AbortSignal, purpose: Purpose = 'read'): Promise<JobList> {
@@ -155,11 +158,11 @@ export class RestClient {
     const address = `${this.options.url}/slurm/${this.options.apiVersion}/${call.path}`;
     for (let mayRepeat = call.method !== 'POST'; ; mayRepeat = false) {
       try {
-        const answer = await this.#sendTo(address, call, token);
+        const answer = await this.#sendTo(call, token);
         this.#isReachable = true;
         return answer;
       } catch (error) {
-        if (error instanceof AnswerTooLarge) {
+        if ((error as { code?: unknown }).code === 'HTTPAnswerTooLarge') {
           const { maxResponseBytes } = this.options;
           const message = `${call.what}: slurmrestd's answer is larger than maxResponseBytes (${maxResponseBytes})`;
           throw new TransientError(message, { code: UNUSABLE });
@@ -168,13 +171,13 @@ export class RestClient {
         const wasReachable = this.#isReachable;
         this.#isReachable = false;
         if (mayRepeat && wasReachable && isReset(error)) continue;
-        const message = `${call.what}: ${address} cannot be reached: ${reasonOf(error)}`;
+        const message = `${call.what}: ${address} cannot be reached: ${reasonOf((error as Error).cause ?? error)}`;
         throw new TransientError(message, { code: 'SlurmUnavailable', cause: error });
       }
     }
   }
 
-  async #sendTo(address: string, call: Call, token: string): Promise<Answer> {
+  async #sendTo(call: Call, token: string): Promise<Answer> {
     const headers: Record<string, string> = {
       accept: 'application/json',
       'user-agent': `webapi-plugin-host-slurm (${call.purpose})`,
@@ -184,8 +187,8 @@ export class RestClient {
     if (call.body !== undefined) headers['content-type'] = 'application/json';
     const { method, signal } = call;
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
-    const maxBytes = this.options.maxResponseBytes;
-    const { status, headers: answered, text } = await sendAlone(address, { method, headers, body, signal, maxBytes });
+    const path = `/slurm/${this.options.apiVersion}/${call.path}`;
+    const { status, headers: answered, text } = await this.#sendAlone(path, { method, headers, body, signal });
     const hide = (part: string) => part.replaceAll(token, '***');
     return {
       status,
@@ -197,7 +200,7 @@ export class RestClient {
   }
 }
 
-const RESET_CODES: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'HPE_INVALID_EOF_STATE']);
+const RESET_CODES: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'HPE_INVALID_EOF_STATE']);
 
 /** Whether a connection was there and broke, so that a second one may hold. */
 function isReset(error: unknown): boolean {

@@ -101,7 +101,7 @@ test('throttling, outages, refusals and lost jobs arrive as what they are', BOUN
   remote.control.rejectCreates = 'no more disk';
   const refused = await create(demo, 'demo_sleep', {}, 'b');
   assert.equal(!refused.ok && refused.failure.kind, 'permanent');
-  assert.match(refused.ok ? '' : refused.failure.message, /HTTP 400 no more disk/);
+  assert.match(refused.ok ? '' : refused.failure.message, /HTTP 400: no more disk/);
   remote.lose();
   assert.equal(await read(), 'not_found');
 });

@@ -131,6 +131,7 @@ test('a throttle carries the delay: seconds, a date against the remote clock, or
     [{ 'retry-after': '99999999' }, 3_600_000],
     [{ 'retry-after': 'Wed, 21 Oct 2015 07:28:30 GMT', date: 'Wed, 21 Oct 2015 07:28:00 GMT' }, 30_000],
     [{ 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT', date: 'Wed, 21 Oct 2015 07:28:30 GMT' }, 0],
+    [{ 'retry-after': 'Wed Oct 21 07:28:30 2015', date: 'Wed, 21 Oct 2015 07:28:00 GMT' }, 30_000],
     [{ 'retry-after': 'soon' }, undefined],
     [{ 'retry-after': '-5' }, undefined],
     [{ 'ratelimit-reset': '9' }, 9_000],
@@ -183,6 +184,23 @@ test('a connection that is closed while it is used again is tried once more wher
   assert.deepEqual([error.kind, error.notCreated], ['transient', false]);
   await api.get(call, '/');
   assert.deepEqual(await api.post(call, '/jobs', { json: {}, headers: { 'Idempotency-Key': 'k' } }), {});
+});
+
+test('a client that shall not use connections again makes one for each request, and none stays', async (t) => {
+  const { url, server } = await remote(t, (_request, response) => response.end('{}'));
+  let made = 0;
+  let open = 0;
+  server.on('connection', (socket) => {
+    made += 1;
+    open += 1;
+    socket.on('close', () => {
+      open -= 1;
+    });
+  });
+  const api = client(t, url, { reuseConnections: false });
+  for (let i = 0; i < 3; i++) await api.get(call, '/');
+  for (let i = 0; open > 0 && i < 200; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual([made, open], [3, 0]);
 });
 
 test('the credential is fetched anew after a 401, once, and never shown', async (t) => {

@@ -180,7 +180,10 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     const failed = this.#options.failed?.(answer.body, answer);
     if (typeof failed === 'string') throw new TransientError(`${about.what}: ${about.mask(failed.slice(0, 1_000))}`);
     if (failed !== undefined) throw failed;
-    return answer;
+    // What was judged is parsed; what the plugin takes for a success in spite of its status comes as it asked.
+    return raw.status < 300 || as === 'json' || raw.body.length === 0
+      ? answer
+      : { ...answer, body: as === 'text' ? text : raw.body };
   }
 
   async #fetchToken(grant: {

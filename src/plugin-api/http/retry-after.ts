@@ -27,14 +27,20 @@ function secondsIn(text: string): number | undefined {
 }
 
 function dateIn(text: string, headers: Readonly<Record<string, string>>): number | undefined {
-  // Date.parse takes "-5" for a year.
-  const atMs = /^\s*[A-Za-z]{3}/.test(text) ? Date.parse(text) : Number.NaN;
+  const atMs = httpDate(text);
   return Number.isNaN(atMs) ? undefined : (atMs - nowOf(headers)) / 1_000;
+}
+
+/** NaN for what is no date. Date.parse takes "-5" for a year, and the oldest form, which names no zone, for local time. */
+function httpDate(text: string): number {
+  const date = text.trim();
+  if (!/^[A-Za-z]{3}/.test(date)) return Number.NaN;
+  return Date.parse(/^[A-Za-z]{3} [A-Za-z]{3} [ \d]\d \d\d:\d\d:\d\d \d{4}$/.test(date) ? `${date} UTC` : date);
 }
 
 /** The remote's idea of now, in milliseconds since the epoch. */
 function nowOf(headers: Readonly<Record<string, string>>): number {
-  const told = Date.parse(headers.date ?? '');
+  const told = httpDate(headers.date ?? '');
   return Number.isNaN(told) ? Date.now() : told;
 }
 

@@ -24,27 +24,39 @@ export interface RawAnswer {
 /** The answer was larger than the client reads. */
 export class AnswerTooLarge extends Error {}
 
+type TransportOptions = Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections' | 'reuseConnections'>;
+
 /**
  * Sockets to the remote. undici is loaded with the first request, so that a plugin that never calls pays nothing; its
  * own agents are used and not Node's fetch, which sends a browser's headers and knows no proxy on Node 20.
  */
 export class Transport {
-  readonly #options: Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections'>;
+  readonly #options: TransportOptions;
   #agent: Promise<EnvHttpProxyAgent> | undefined;
   #tlsStamp = '';
   #lookAtMs = 0;
   readonly #old = new Set<Promise<void>>();
   #closed = false;
 
-  constructor(options: Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections'>) {
+  constructor(options: TransportOptions) {
     this.#options = options;
   }
 
   /** Sends once. Rejects with whatever undici or the signal says; nothing of the answer stays open then. */
   async send(request: SentRequest): Promise<RawAnswer> {
+    const { signal } = request;
+    const alone = this.#options.reuseConnections === false;
+    const agent = alone ? await this.#make() : await this.#current();
+    try {
+      signal.throwIfAborted();
+      return await this.#sendBy(agent, request);
+    } finally {
+      if (alone) await agent.destroy();
+    }
+  }
+
+  async #sendBy(agent: EnvHttpProxyAgent, request: SentRequest): Promise<RawAnswer> {
     const { method, url, headers, body, signal, maxBytes, timeoutMs } = request;
-    const agent = await this.#current();
-    signal.throwIfAborted();
     const answer = await agent.request({
       origin: url.origin,
       path: url.pathname + url.search,

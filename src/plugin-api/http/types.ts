@@ -95,6 +95,11 @@ export interface HttpClientOptions<Call extends HttpCall = HttpCall> {
   readonly timeoutMs?: number;
   /** Sockets to one origin. Default 64. */
   readonly connections?: number;
+  /**
+   * False gives each request a connection of its own, for a remote behind what drops idle ones without telling: a request
+   * on such a one would end without an answer. Default true.
+   */
+  readonly reuseConnections?: boolean;
 }
 
 export interface HttpRequestOptions {
