@@ -11,7 +11,7 @@ interface Reads {
   readonly mainThreadShare: number;
 }
 
-/** Waits until the plugin has read so many tasks more, then looks what they cost. */
+/** What the tasks cost that the plugin reads within this time. */
 async function window(daemon: Daemon, seconds: number): Promise<Reads> {
   const readBefore = daemon.tasksRead();
   const cpuBefore = mainThreadMicros(daemon.pid);

@@ -83,11 +83,7 @@ export class Daemon {
 
   /** Tasks that the plugin has read so far, each time it read them. */
   tasksRead(): number {
-    try {
-      return Number(readFileSync(path.join(this.#folder, 'counter'), 'utf8'));
-    } catch {
-      return 0;
-    }
+    return Number(readFileSync(path.join(this.#folder, 'counter'), 'utf8'));
   }
 
   async stop(): Promise<void> {
