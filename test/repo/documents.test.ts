@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ownFiles } from '../support/files.js';
 import { fromRoot } from '../support/paths.js';
@@ -20,3 +20,23 @@ test('every npm script that a document names exists', () => {
     ['e2e:nowhere'],
   );
 });
+
+test('a place in the code that the glossary or the architecture names is there', () => {
+  const places = ['docs/glossary.md', 'docs/architecture.md'].flatMap(placesIn);
+  assert.ok(places.length >= 40, `only ${places.length} places named`);
+  assert.deepEqual(
+    places.filter((place) => !isPlace(place)),
+    [],
+  );
+  assert.equal(isPlace('store/nowhere'), false);
+});
+
+/** Backticked paths below src/, such as `store/change-ring` or `rpc/`. */
+function placesIn(file: string): string[] {
+  const rooms = readdirSync(fromRoot('src')).join('|');
+  return [...read(file).matchAll(new RegExp(`\`((?:${rooms})/[a-z0-9/-]*)\``, 'g'))].map(([, place]) => place ?? '');
+}
+
+function isPlace(place: string): boolean {
+  return existsSync(fromRoot('src', place)) || existsSync(fromRoot('src', `${place}.ts`));
+}
