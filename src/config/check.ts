@@ -1,7 +1,8 @@
 import path from 'node:path';
 import type { JsonValue } from '../lib/json.js';
+import type { AnyLeaf, Free, MapOf, Node, Section } from '../model/options/spec.js';
+import { expectedOf, readValue } from '../model/options/values.js';
 import { type ConfigProblem, keyText, seenText, shapeText } from './problems.js';
-import type { AnyLeaf, Free, MapOf, Node, Section } from './spec.js';
 import { nearest } from './suggest.js';
 
 /** A value for one option, checked and in its compiled form. */
@@ -81,13 +82,13 @@ function checkLeaf(leaf: AnyLeaf, raw: unknown, at: readonly string[], context: 
     report(context, 'CONFIG_VALUE_INVALID', at, MASKED);
     return;
   }
-  const parsed = leaf.parse(raw);
+  const parsed = readValue(leaf, raw);
   if (!parsed.ok) {
     const seen = leaf.sensitive ? `a hidden ${raw === null ? 'null' : typeof raw}` : seenText(raw);
     const missingUnit =
       (leaf.suffix === 'Ms' || leaf.suffix === 'Bytes') && typeof raw === 'string' && /^\d+(\.\d+)?$/.test(raw.trim());
     const hint = missingUnit ? '; the text lacks a unit' : '';
-    report(context, 'CONFIG_VALUE_INVALID', at, `seen ${seen}, expected ${leaf.expected}${hint}`);
+    report(context, 'CONFIG_VALUE_INVALID', at, `seen ${seen}, expected ${expectedOf(leaf)}${hint}`);
     return;
   }
   add(resolvePaths(leaf, parsed.value, context.baseDir));

@@ -1,7 +1,8 @@
 import convict from 'convict';
+import type { AnyLeaf, MapOf, Node, Section } from '../model/options/spec.js';
+import { expectedOf, fallbackOf, readValue } from '../model/options/values.js';
 import { type Entry, MAP_KEY } from './check.js';
 import { type ConfigProblem, keyText } from './problems.js';
-import type { AnyLeaf, MapOf, Node, Section } from './spec.js';
 
 /** The strongest entry of each option, by its path. */
 export type Effective = ReadonlyMap<string, Entry>;
@@ -41,7 +42,7 @@ export function missingOptions(schema: Section, effective: Effective): ConfigPro
   const visit = (node: Node, at: readonly string[], origin: string) => {
     if (node.node === 'leaf') {
       if (node.presence === 'required' && !effective.has(pathKey(at))) {
-        const message = `not set, expected ${node.expected}`;
+        const message = `not set, expected ${expectedOf(node)}`;
         problems.push({ code: 'CONFIG_VALUE_INVALID', origin, key: keyText(at), message });
       }
     } else if (node.node === 'section') {
@@ -101,9 +102,9 @@ function convictSchema(node: Section): Record<string, unknown> {
 function convictLeaf(leaf: AnyLeaf): Record<string, unknown> {
   const format = (value: unknown) => {
     if (value === undefined && leaf.presence === 'optional') return;
-    if (!leaf.parse(value).ok) throw new TypeError(`expected ${leaf.expected}`);
+    if (!readValue(leaf, value).ok) throw new TypeError(`expected ${expectedOf(leaf)}`);
   };
-  return { doc: leaf.doc, default: leaf.fallback, format, sensitive: leaf.sensitive };
+  return { doc: leaf.doc, default: fallbackOf(leaf), format, sensitive: leaf.sensitive };
 }
 
 /** What convict must not look into is handed to it in a box. */

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors/index.js';
+import { CONFIG_SCHEMA, type Config } from '../model/options/schema.js';
+import type { AnyLeaf } from '../model/options/spec.js';
+import { expectedOf, readValue } from '../model/options/values.js';
 import type { Entry } from './check.js';
 import { compileSection, type Effective, mergeLayers, missingOptions, pathKey, walkFixed } from './compile.js';
 import { ConfigError, type ConfigProblem, keyText } from './problems.js';
 import { conflicts } from './rules.js';
-import { CONFIG_SCHEMA, type Config } from './schema.js';
 import { type FlagSetting, readConfigFile, readEnvironment, readFlags } from './sources.js';
-import type { AnyLeaf } from './spec.js';
 
 export interface LoadOptions {
   /** Config files, JSON or YAML, the later the stronger. */
@@ -73,10 +74,10 @@ function readSecretFiles(
       continue;
     }
     try {
-      const parsed = leaf.parse(readText(source.value as string).trim());
+      const parsed = readValue(leaf, readText(source.value as string).trim());
       if (parsed.ok) entries.push({ path: secret, value: parsed.value, origin: `${key} (${source.origin})`, leaf });
       else {
-        const message = `the content of ${source.value} is not ${leaf.expected}`;
+        const message = `the content of ${source.value} is not ${expectedOf(leaf)}`;
         problems.push({ code: 'CONFIG_VALUE_INVALID', origin: source.origin, key, message });
       }
     } catch (error) {

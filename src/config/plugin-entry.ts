@@ -1,6 +1,6 @@
 import type { JsonObject } from '../lib/json.js';
+import type { PluginEntryConfig } from '../model/options/plugin.js';
 import type { PluginConfigInput } from '../plugin-api/config.js';
-import type { PluginEntryConfig } from './plugin-schema.js';
 
 /** A configured plugin in the form that the plugin host takes. */
 export interface CompiledPluginEntry {

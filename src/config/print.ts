@@ -1,9 +1,10 @@
 import type { JsonValue } from '../lib/json.js';
+import { CONFIG_SCHEMA } from '../model/options/schema.js';
+import type { AnyLeaf, Node, Section } from '../model/options/spec.js';
+import { fallbackOf, showValue } from '../model/options/values.js';
 import { MAP_KEY, MASK } from './check.js';
 import { type Effective, keysOf, pathKey } from './compile.js';
 import { keyText } from './problems.js';
-import { CONFIG_SCHEMA } from './schema.js';
-import type { AnyLeaf, Node, Section } from './spec.js';
 
 /** Names inside free-form settings whose values are taken for secrets. */
 const SECRET_NAME =
@@ -46,7 +47,7 @@ export function defaultTree(schema: Section = CONFIG_SCHEMA): { [key: string]: J
   for (const [key, node] of Object.entries(schema.fields)) {
     if (node.node === 'section') out[key] = defaultTree(node);
     else if (node.node !== 'leaf') out[key] = {};
-    else if (node.presence === 'default') out[key] = node.show(node.fallback);
+    else if (node.presence === 'default') out[key] = showValue(node, fallbackOf(node));
   }
   return out;
 }
@@ -78,9 +79,9 @@ function visit(node: Node, at: readonly string[], effective: Effective, fn: Visi
 
 function visitLeaf(leaf: AnyLeaf, at: readonly string[], effective: Effective, fn: Visit): void {
   const entry = effective.get(pathKey(at));
-  const value = entry === undefined ? leaf.fallback : entry.value;
+  const value = entry === undefined ? fallbackOf(leaf) : entry.value;
   if (value === undefined) return;
-  fn(at, leaf.sensitive ? MASK : maskInside(leaf.show(value)), entry?.origin ?? 'default');
+  fn(at, leaf.sensitive ? MASK : maskInside(showValue(leaf, value)), entry?.origin ?? 'default');
 }
 
 function visitFree(at: readonly string[], effective: Effective, fn: Visit): void {

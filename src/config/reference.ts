@@ -1,14 +1,15 @@
+import { CONFIG_SCHEMA } from '../model/options/schema.js';
+import type { AnyLeaf, Node } from '../model/options/spec.js';
+import { expectedOf, fallbackOf, showValue } from '../model/options/values.js';
 import { keyText } from './problems.js';
-import { CONFIG_SCHEMA } from './schema.js';
 import { RESERVED_VARIABLES, variables } from './sources.js';
-import type { AnyLeaf, Node } from './spec.js';
 
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ').replaceAll('<', '&lt;');
 
 function defaultText(leaf: AnyLeaf): string {
   if (leaf.presence === 'required') return '*required*';
   if (leaf.presence === 'optional') return '*not set*';
-  return `\`${JSON.stringify(leaf.show(leaf.fallback))}\``;
+  return `\`${JSON.stringify(showValue(leaf, fallbackOf(leaf)))}\``;
 }
 
 interface Row {
@@ -49,9 +50,9 @@ function collect(node: Node, at: readonly string[], rows: Row[], env: ReadonlyMa
       return;
     case 'leaf':
       row(
-        node.type,
+        node.takes.type,
         defaultText(node),
-        `${node.doc}${node.sensitive ? ' Sensitive.' : ''} Takes ${node.expected.replace(/, as text with a unit.*$/, '')}.`,
+        `${node.doc}${node.sensitive ? ' Sensitive.' : ''} Takes ${expectedOf(node).replace(/, as text with a unit.*$/, '')}.`,
       );
       return;
     default:

@@ -1,6 +1,6 @@
+import type { Config } from '../model/options/schema.js';
 import { type Effective, pathKey } from './compile.js';
 import { type ConfigProblem, keyText } from './problems.js';
-import type { Config } from './schema.js';
 
 type Conflict = (keys: readonly (readonly string[])[], message: string) => void;
 

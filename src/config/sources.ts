@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { isAlias, isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { messageOf } from '../errors/index.js';
+import type { AnyLeaf, MapOf, Node, Section } from '../model/options/spec.js';
+import { valueFromText } from '../model/options/values.js';
 import { type CheckContext, check, checkInsideFree, checkMapKey, type Entry, MAP_KEY, unknownKey } from './check.js';
 import { type ConfigProblem, keyText, seenText } from './problems.js';
-import type { AnyLeaf, MapOf, Node, Section } from './spec.js';
 import { nearest } from './suggest.js';
 
 /** What one source gave. */
@@ -225,7 +226,7 @@ function untypedValue(text: string): unknown {
 
 /** Checks a text by the declared type of its option; sections, maps and settings are written as JSON. */
 function checkText(node: Node, text: string, at: readonly string[], context: CheckContext): void {
-  const raw = node.node === 'leaf' ? (node as AnyLeaf).fromText(text) : untypedValue(text);
+  const raw = node.node === 'leaf' ? valueFromText(node as AnyLeaf, text) : untypedValue(text);
   if (node.node !== 'leaf' && raw === text) {
     const message = 'seen a text that is not JSON, expected an object written as JSON';
     context.problems.push({ code: 'CONFIG_VALUE_INVALID', origin: context.origin(at), key: keyText(at), message });

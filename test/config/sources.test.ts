@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { CONFIG_SCHEMA } from '../../src/config/index.js';
 import { splitKey, variables } from '../../src/config/sources.js';
 import { nearest } from '../../src/config/suggest.js';
-import { formatDuration, formatSize, parseDuration, parseSize } from '../../src/config/units.js';
+import { formatDuration, formatSize, parseDuration, parseSize } from '../../src/model/options/units.js';
 import { load, problemsOf } from './support.js';
 
 const flag = (key: string, text: string) => ({ flags: [{ flag: '--set', key, text }] });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CONFIG_SCHEMA, ConfigError } from '../../src/config/index.js';
-import type { AnyLeaf, Node } from '../../src/config/spec.js';
+import type { AnyLeaf, Node } from '../../src/model/options/spec.js';
+import { expectedOf } from '../../src/model/options/values.js';
 import { load, problemsOf } from './support.js';
 
 /** Every option of the schema with a path to it, maps entered under a key that is allowed. */
@@ -58,11 +59,11 @@ describe('strict config', () => {
         choice: [5, true, [], {}, 'no-such-choice'],
         'list of text': ['a', 5, true, {}, [5], [['a']], ['a', 'a']],
       };
-      for (const value of wrong[leaf.type] ?? assert.fail(leaf.type)) {
+      for (const value of wrong[leaf.takes.type] ?? assert.fail(leaf.takes.type)) {
         const found = problemsOf(json(at, value)).filter(({ key }) => key === at.join('.'));
         assert.equal(found.length, 1, `${at.join('.')} took ${JSON.stringify(value)}`);
         assert.equal(found[0]?.code, 'CONFIG_VALUE_INVALID');
-        assert.ok(found[0]?.message.includes(leaf.expected));
+        assert.ok(found[0]?.message.includes(expectedOf(leaf)));
       }
       if (leaf.presence !== 'optional') {
         assert.match(problemsOf(json(at, null))[0]?.message ?? '', /seen (a hidden )?null/);

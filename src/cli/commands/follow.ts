@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Client } from '../../client/index.js';
-import { parseDuration } from '../../config/units.js';
 import { loadPluginHost } from '../../idl/load.js';
+import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, parseHandle } from '../follow-task.js';
 import type { CliIo } from '../io.js';

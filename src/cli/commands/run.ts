@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import type { Client, TaskInput } from '../../client/index.js';
-import { parseDuration } from '../../config/units.js';
 import { loadPluginHost } from '../../idl/load.js';
+import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, handleText } from '../follow-task.js';
 import { type CliIo, note } from '../io.js';

@@ -1,4 +1,4 @@
-import { PLUGIN_ENTRY_SCHEMA } from './plugin-schema.js';
+import { PLUGIN_ENTRY_SCHEMA } from './plugin.js';
 import {
   asPath,
   bool,

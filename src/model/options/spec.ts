@@ -1,0 +1,158 @@
+import type { JsonValue } from '../../lib/json.js';
+import { expectedOf, readValue } from './values.js';
+
+/**
+ * What an option takes, as data: the parser, the words of an error, the reference and the default file are all made
+ * from it (values.ts), so that a range or a pattern stands once. Bounds are inclusive and written with their unit.
+ */
+export type Domain =
+  | { readonly type: 'duration'; readonly min: string; readonly max: string }
+  | { readonly type: 'size'; readonly min: string; readonly max: string; readonly multipleOf?: string }
+  | { readonly type: 'integer'; readonly min: number; readonly max: number }
+  | { readonly type: 'number'; readonly min: number; readonly max: number }
+  | { readonly type: 'boolean' }
+  | { readonly type: 'text'; readonly pattern: RegExp; readonly expected: string }
+  | { readonly type: 'choice'; readonly values: readonly string[] }
+  /** Texts, each once. */
+  | { readonly type: 'list of text'; readonly item: RegExp; readonly itemsExpected: string };
+
+/**
+ * One option. `T` is its compiled type, `S` the unit that is appended to its name in the compiled config (`Ms`,
+ * `Bytes`, or nothing).
+ */
+export interface Leaf<T, S extends string = string> {
+  readonly node: 'leaf';
+  readonly suffix: S;
+  readonly doc: string;
+  readonly takes: Domain;
+  readonly presence: 'required' | 'default' | 'optional';
+  /** The default as one would write it; undefined unless `presence` is `default`. */
+  readonly written: JsonValue | undefined;
+  /** Never printed, logged or put into an error. */
+  readonly sensitive: boolean;
+  /**
+   * A file system path: relative ones are taken from where they are written. With `dotted` only texts that start with
+   * ./ or ../ are paths.
+   */
+  readonly path: false | 'always' | 'dotted';
+  /** Carries the compiled type; never set. */
+  readonly compiled?: T;
+}
+
+/** A fixed set of keys. */
+export interface Section<F extends Fields = Fields> {
+  readonly node: 'section';
+  readonly doc: string;
+  readonly fields: F;
+}
+
+/** Keys that the operator chooses, all of one kind. */
+export interface MapOf<V extends Node = Node> {
+  readonly node: 'map';
+  readonly doc: string;
+  /** What a key stands for, for the reference: `<id>`. */
+  readonly keyName: string;
+  readonly keyPattern: RegExp;
+  readonly keyExpected: string;
+  readonly value: V;
+  /** Where set, a list is taken too, each element carrying its key under this name. */
+  readonly listKey: string | undefined;
+}
+
+/** An object whose content is another's business (a plugin's settings): any JSON, merged by key over the layers. */
+export interface Free {
+  readonly node: 'free';
+  readonly doc: string;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a tree of leaves of every type
+export type AnyLeaf = Leaf<any, string>;
+export type Node = AnyLeaf | Section | MapOf | Free;
+export type Fields = { readonly [key: string]: Node };
+
+type NameOf<K extends string, N> = N extends Leaf<infer _T, infer S> ? (K extends `${string}${S}` ? K : `${K}${S}`) : K;
+
+/** The type of the frozen object a node compiles to. */
+export type Compiled<N> =
+  N extends Leaf<infer T, string>
+    ? T
+    : N extends Section<infer F>
+      ? { readonly [K in keyof F & string as NameOf<K, F[K]>]: Compiled<F[K]> }
+      : N extends MapOf<infer V>
+        ? { readonly [key: string]: Compiled<V> }
+        : N extends Free
+          ? { readonly [key: string]: JsonValue }
+          : never;
+
+export const section = <F extends Fields>(doc: string, fields: F): Section<F> => ({ node: 'section', doc, fields });
+
+export const free = (doc: string): Free => ({ node: 'free', doc });
+
+/** A map; `keys` names the key in the reference and says which are allowed. */
+export function mapOf<V extends Node>(
+  doc: string,
+  keys: { name: string; pattern?: RegExp; expected?: string; listKey?: string },
+  value: V,
+): MapOf<V> {
+  return {
+    node: 'map',
+    doc,
+    keyName: keys.name,
+    keyPattern: keys.pattern ?? /^[^\p{Cc}]{1,200}$/u,
+    keyExpected: keys.expected ?? 'a name of 1 to 200 printable characters',
+    value,
+    listKey: keys.listKey,
+  };
+}
+
+function leaf<T, S extends string>(suffix: S, doc: string, takes: Domain): Leaf<T, S> {
+  return { node: 'leaf', suffix, doc, takes, presence: 'required', written: undefined, sensitive: false, path: false };
+}
+
+/** The option has a default, written as in a file. */
+export function withDefault<T, S extends string>(base: Leaf<T, S>, written: JsonValue): Leaf<T, S> {
+  const leaf: Leaf<T, S> = { ...base, presence: 'default', written };
+  if (!readValue(leaf, written).ok)
+    throw new TypeError(`the default ${JSON.stringify(written)} is not ${expectedOf(leaf)}`);
+  return leaf;
+}
+
+/** The option may be left out, or be set to null, and is undefined then. */
+export const optional = <T, S extends string>(base: Leaf<T, S>): Leaf<T | undefined, S> =>
+  ({ ...base, presence: 'optional' }) as Leaf<T | undefined, S>;
+
+export const sensitive = <T, S extends string>(base: Leaf<T, S>): Leaf<T, S> => ({ ...base, sensitive: true });
+
+/** The value is a path of the file system, or a list of them. */
+export const asPath = <T, S extends string>(base: Leaf<T, S>, path: 'always' | 'dotted' = 'always'): Leaf<T, S> => ({
+  ...base,
+  path,
+});
+
+/** Milliseconds as a number, or text with a unit. `min` and `max` are inclusive. */
+export const duration = (doc: string, range: { min: string; max: string }): Leaf<number, 'Ms'> =>
+  leaf('Ms', doc, { type: 'duration', ...range });
+
+/** Bytes as a whole number, or text with a unit. */
+export const size = (doc: string, range: { min: string; max: string; multipleOf?: string }): Leaf<number, 'Bytes'> =>
+  leaf('Bytes', doc, { type: 'size', ...range });
+
+export const int = (doc: string, min: number, max: number): Leaf<number, ''> =>
+  leaf('', doc, { type: 'integer', min, max });
+
+export const real = (doc: string, min: number, max: number): Leaf<number, ''> =>
+  leaf('', doc, { type: 'number', min, max });
+
+export const bool = (doc: string): Leaf<boolean, ''> => leaf('', doc, { type: 'boolean' });
+
+export const text = <T extends string = string>(
+  doc: string,
+  expected = 'a text of 1 to 4096 characters',
+  pattern = /^[\s\S]{1,4096}$/,
+): Leaf<T, ''> => leaf('', doc, { type: 'text', pattern, expected });
+
+export const choice = <const T extends string>(doc: string, values: readonly T[]): Leaf<T, ''> =>
+  leaf('', doc, { type: 'choice', values });
+
+export const list = (doc: string, itemsExpected = 'texts', item = /^[\s\S]{1,4096}$/): Leaf<readonly string[], ''> =>
+  leaf('', doc, { type: 'list of text', item, itemsExpected });
