@@ -91,8 +91,8 @@ that is thrown is taken as an unknown transient fault.
   have no caller; Create and Delete answer before the remote is called, with the task's phase.
 - **Task**: what becomes of the task. A read's bound is \`maxSystemFailures\` consecutive failures *and* a minimum time of
   failing (2 minutes by default); a create's bound is the create budget. While the plugin's remote is taken to be down,
-  counts and times of reads stand still for the outage grace (1 hour by default); after it, tasks that go on failing end
-  with \`REMOTE_OUTAGE\` instead of \`READS_FAILING\`. A task that the daemon ends while its job may still run is put on the
+  counts and times of reads stand still for the outage grace (1 hour by default, from the first failure after the last good
+  read); after it, tasks that go on failing end with \`REMOTE_OUTAGE\` instead of \`READS_FAILING\`. A task that the daemon ends while its job may still run is put on the
   durable delete list; where no create was answered, the daemon
   [looks for the job](operations.md#creates-of-unclear-outcome). Tasks of one batch key are spared in the same way while only
   the remote of that key fails.
@@ -105,7 +105,11 @@ that is thrown is taken as an unknown transient fault.
   task for which every read died with the process during the whole outage grace ends all the same.
 - **Token**: the task's allocation token afterwards; where a bound ends the task, the token is freed then.
 - **Remote**: whether a read with this outcome tells that the plugin's remote is up or down. Reads that fail across tasks
-  put the plugin into the state *remote down*, where one probing read at a time is made until one of them tells *up*.
+  put the plugin into the state *remote down*, where one probing read at a time is made until one of them tells *up*. For
+  creates it is whether the remote takes them: those that fail across tasks are an outage of their own, in which waiting
+  creates are tried one at a time, in rotation, and create budgets stand still for the outage grace from the first failure on.
+  The first create that succeeds ends it. While reads are down creates are tried in the same way, at no cost to their budgets,
+  until one succeeds; that ends no outage of reads.
 
 A throttle rests the whole lane, all reads or all writes of the plugin, for the time the remote asked (at most an hour);
 without a time for 1 to 60 seconds, growing with every throttle in a row.

@@ -56,6 +56,7 @@ function pluginFigures(plugin: HostedPlugin, runtime: PluginRuntime | undefined,
       write: laneFigures(runtime.gate, 'write', plugin.config.writeRateLimiter),
     },
     schedule: { ...runtime.refresher.stats(), due: runtime.refresher.countDue() },
+    creates: { down: runtime.creates.downSinceMs !== undefined, held: runtime.creates.waiting },
     quotas: runtime.quotas.snapshot(),
   };
 }

@@ -45,7 +45,7 @@ export interface OutcomeRule {
   readonly endsWhen?: 'confirmed' | 'meta';
   /** Ends the task when the count (or the time) is past its bound; the token is freed then. */
   readonly endsPastBound?: OutcomeEnd;
-  /** What a read tells of the remote as a whole (rule 4). */
+  /** What a read tells of the remote as a whole, and what a create tells of its taking creates (rule 4). */
   readonly remote: 'up' | 'down' | 'unknown';
 }
 
@@ -87,15 +87,17 @@ const failedCreate = {
   endsPastBound: BUDGET_SPENT,
   remote: 'unknown',
 } as const;
+/** Failures that look like those of a remote that is away. */
+const awayCreate = { ...failedCreate, remote: 'down' } as const;
 const waitingCreate = { answer: 'phase', counted: 'no', token: 'kept', remote: 'unknown' } as const;
 
 const CREATE: Row = {
   throttled: { ...waitingCreate, retry: 'pause' },
-  transient: failedCreate,
+  transient: awayCreate,
   permanent: { answer: 'phase', counted: 'no', retry: 'no', token: 'freed', ends: REFUSED, remote: 'unknown' },
   not_found: failedCreate,
-  unknown: failedCreate,
-  deadline: failedCreate,
+  unknown: awayCreate,
+  deadline: awayCreate,
   process_died: failedCreate,
   invalid: { ...failedCreate, ends: REFUSED, endsWhen: 'meta' },
   not_admitted: { ...waitingCreate, retry: 'turn' },

@@ -4,18 +4,17 @@ import { gatePlugin } from '../calls/hosted.js';
 import type { GateEvents, GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
-import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { QuotaLedger } from '../limits/quota-ledger.js';
 import type { QuotaEvents } from '../limits/types.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
-import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
+import { DEFAULT_REFRESH_TUNING, type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
+import { CreateLane, type CreateLaneEvents } from './accept/create-lane.js';
 import { hasBatchKeys, regroupAll } from './read/polling.js';
 import { type PluginRuntime, resourceArgs } from './runtime.js';
-import { settledBefore } from './wait.js';
 
 export interface RuntimeOptions {
   readonly plugin: HostedPlugin;
@@ -26,15 +25,12 @@ export interface RuntimeOptions {
   readonly refresh: Partial<RefreshTuning>;
   /** Creates that may wait for a token of this plugin. */
   readonly maxWaiting: number;
-  readonly events: GateEvents & RefreshEvents & QuotaEvents;
+  readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Where finished reads go. */
   readonly report: (runtime: PluginRuntime, report: ReadReport) => ReadDecision;
 }
-
-/** A create that waits for a remote to recover looks again after this time at the latest. Milliseconds. */
-const RECOVERY_LOOK_MS = 5_000;
 
 /** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
@@ -55,7 +51,12 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     maxWaiting: options.maxWaiting,
     events,
   });
-  const waiters = new Set<Deferred<void>>();
+  const creates = new CreateLane({
+    clock,
+    random,
+    graceMs: options.refresh.outageGraceMs ?? DEFAULT_REFRESH_TUNING.outageGraceMs,
+    events,
+  });
   const pollConfig = () => ({
     ...refreshConfig(plugin.config, plugin.features.getMany?.maxBatch ?? 1, options.refresh),
     readConcurrency: options.gate.readConcurrency ?? plugin.config.caching.workers,
@@ -66,10 +67,13 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     config: pollConfig(),
     events: {
       ...events,
+      remoteDown(event) {
+        events.remoteDown?.(event);
+        creates.readsDown();
+      },
       remoteUp(event) {
         events.remoteUp?.(event);
-        for (const waiter of waiters) waiter.resolve();
-        waiters.clear();
+        creates.readsUp();
       },
     },
     host: {
@@ -119,12 +123,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     gate,
     refresher,
     quotas,
-    async recovered(signal) {
-      const waiter = createDeferred<void>();
-      waiters.add(waiter);
-      await settledBefore(clock, waiter.promise, clock.now() + RECOVERY_LOOK_MS, signal);
-      waiters.delete(waiter);
-    },
+    creates,
     async stop() {
       unlisten();
       await refresher.stop();

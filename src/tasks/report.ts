@@ -85,12 +85,16 @@ function stateOf(
   const state = STATES[plugin.state];
   if (state !== 'SERVING' || runtime === undefined) return { state, reason: plugin.stateReason };
   if (runtime.gate.paused) return { state: 'PAUSED', reason: 'paused by an operator' };
-  const stats = runtime.refresher.stats();
-  if (stats.remote === 'down') {
-    const since = new Date(stats.remoteDownSinceMs ?? 0).toISOString();
-    return { state: 'REMOTE_DOWN', reason: `the remote is taken to be down since ${since}` };
-  }
+  const down = [
+    downLine('reads fail', runtime.refresher.stats().remoteDownSinceMs),
+    downLine('creates fail', runtime.creates.downSinceMs),
+  ].filter((line) => line !== undefined);
+  if (down.length > 0) return { state: 'REMOTE_DOWN', reason: `the remote is taken to be down: ${down.join(', ')}` };
   return { state, reason: plugin.stateReason };
+}
+
+function downLine(what: string, sinceMs: number | undefined): string | undefined {
+  return sinceMs === undefined ? undefined : `${what} since ${new Date(sinceMs).toISOString()}`;
 }
 
 /** A plugin derives quota namespaces from tasks, so there may be more than an engine's client takes in one answer. */

@@ -7,6 +7,7 @@ import type { CreateArgs, ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { Refresher } from '../refresh/types.js';
+import type { CreateLane } from './accept/create-lane.js';
 
 /** Everything that runs for one plugin. */
 export interface PluginRuntime {
@@ -14,8 +15,8 @@ export interface PluginRuntime {
   readonly gate: Gate;
   readonly refresher: Refresher;
   readonly quotas: QuotaLedger;
-  /** Resolves when the remote may be up again, at most one probe interval later. */
-  readonly recovered: (signal: AbortSignal) => Promise<void>;
+  /** The way of its creates to the gate. */
+  readonly creates: CreateLane;
 }
 
 /** The runtimes by plugin id. */

@@ -60,12 +60,13 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
   };
 }
 
-/** For `RefreshEvents` of refresh/, which are per plugin. */
+/** For `RefreshEvents` of refresh/ and `CreateLaneEvents` of tasks/, which are per plugin. */
 export function refreshAdapter({ set, log, label }: AdapterParts, pluginId: string) {
   const plugin = label(pluginId);
   const reads = set.counter('pluginhost_reads_started_total');
   const lag = set.histogram('pluginhost_schedule_lag_seconds').labels(plugin);
   const outages = set.counter('pluginhost_remote_outages_total').labels(plugin);
+  const createOutages = set.counter('pluginhost_creates_outages_total').labels(plugin);
   return {
     readStarted(event: { readonly purpose: 'poll' | 'probe' | 'get'; readonly lagMs: number }): void {
       reads.inc({ plugin, purpose: event.purpose });
@@ -88,6 +89,17 @@ export function refreshAdapter({ set, log, label }: AdapterParts, pluginId: stri
     },
     remoteUp(event: { readonly downMs: number }): void {
       log.emit('remote.up', { plugin, downMs: Math.round(event.downMs) });
+    },
+    createsDown({
+      failure,
+    }: {
+      readonly failure: { readonly code: string; readonly message: string } | undefined;
+    }): void {
+      createOutages.inc();
+      log.emit('creates.down', { plugin, code: failure?.code ?? '', error: failure?.message ?? '' });
+    },
+    createsUp(event: { readonly downMs: number }): void {
+      log.emit('creates.up', { plugin, downMs: Math.round(event.downMs) });
     },
   };
 }

@@ -110,7 +110,7 @@ export const LOG_EVENTS = {
   'plugin.log.warn': event('warn', 'a plugin wrote a line', pluginLine()),
   'plugin.log.error': event('error', 'a plugin wrote a line', pluginLine()),
 
-  'remote.down': event('warn', 'a remote is taken to be down; its tasks go on', {
+  'remote.down': event('warn', 'the reads of a remote are taken to be down; its tasks go on', {
     plugin: PLUGIN,
     code: CODE,
     error: ERROR,
@@ -127,9 +127,18 @@ export const LOG_EVENTS = {
     found: 'tasks that go on, or that were deleted or ended otherwise meanwhile',
     lost: 'tasks that ended while they were not found',
   }),
-  'remote.up': event('info', 'a remote is up again', {
+  'remote.up': event('info', 'the reads of a remote are up again', {
     plugin: PLUGIN,
-    downMs: 'how long it was down, in milliseconds',
+    downMs: 'how long they were down, in milliseconds',
+  }),
+  'creates.down': event('warn', 'the creates of a remote are taken to be down; they wait and are tried in turn', {
+    plugin: PLUGIN,
+    code: CODE,
+    error: ERROR,
+  }),
+  'creates.up': event('info', 'the creates of a remote are up again', {
+    plugin: PLUGIN,
+    downMs: 'how long they were down, in milliseconds',
   }),
   'call.throttled': event('info', 'a remote throttled; its calls rest', {
     plugin: PLUGIN,

@@ -46,6 +46,8 @@ export interface PluginFigures {
     readonly notFound: number;
     readonly notFoundFrozen: number;
   };
+  /** Whether creates are taken to be down, and how many stand in line for it, or because reads are. */
+  readonly creates?: { readonly down: boolean; readonly held: number };
   readonly quotas?: readonly {
     readonly quotaNamespace: string;
     /** undefined: unlimited. */
@@ -82,6 +84,7 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   );
   writeProcesses(set, plugins);
   writeSchedules(set, plugins);
+  writeCreates(set, plugins);
   writeLanes(set, plugins);
   writeQuotas(set, plugins);
 }
@@ -137,6 +140,19 @@ function writeSchedules(set: MetricSet, plugins: readonly PluginFigures[]): void
   setAll<'pluginhost_not_found_frozen_tasks'>(
     set.gauge('pluginhost_not_found_frozen_tasks'),
     values((s) => s.notFoundFrozen),
+  );
+}
+
+function writeCreates(set: MetricSet, plugins: readonly PluginFigures[]): void {
+  const values = (value: (creates: NonNullable<PluginFigures['creates']>) => number) =>
+    plugins.flatMap(({ id, creates }) => (creates === undefined ? [] : [[{ plugin: id }, value(creates)] as const]));
+  setAll<'pluginhost_creates_down'>(
+    set.gauge('pluginhost_creates_down'),
+    values(({ down }) => (down ? 1 : 0)),
+  );
+  setAll<'pluginhost_creates_held'>(
+    set.gauge('pluginhost_creates_held'),
+    values(({ held }) => held),
   );
 }
 

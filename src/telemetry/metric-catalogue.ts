@@ -69,10 +69,15 @@ export const METRICS = {
   pluginhost_schedule_longest_interval_seconds: gauge('Longest poll interval in force.', ['plugin']),
   pluginhost_schedule_lag_seconds: histogram('How late reads start after they were due.', ['plugin'], REMOTE),
   pluginhost_reads_started_total: counter('Reads started, by what they are for.', ['plugin', 'purpose']),
-  pluginhost_remote_down: gauge('1 while the remote is taken to be down.', ['plugin']),
+  pluginhost_remote_down: gauge('1 while reads of the remote are taken to be down.', ['plugin']),
+  pluginhost_creates_down: gauge('1 while creates at the remote are taken to be down.', ['plugin']),
   pluginhost_not_found_tasks: gauge('Tasks whose last read did not find the job.', ['plugin']),
   pluginhost_not_found_frozen_tasks: gauge('Those of them that turned not found together and are frozen.', ['plugin']),
-  pluginhost_remote_outages_total: counter('Times the remote went down.', ['plugin']),
+  pluginhost_remote_outages_total: counter('Times reads of the remote went down.', ['plugin']),
+  pluginhost_creates_outages_total: counter('Times creates at the remote went down.', ['plugin']),
+  pluginhost_creates_held: gauge('Creates that stand in line while the remote takes none, or may take none.', [
+    'plugin',
+  ]),
 
   pluginhost_limit_wait_seconds: histogram('Time a call waited for its slot and token.', ['plugin', 'lane'], REMOTE),
   pluginhost_limit_rejections_total: counter('Calls that failed without being sent.', ['plugin', 'method', 'code']),

@@ -13,8 +13,11 @@ import type {
   PluginOutcome,
 } from '../../src/model/plugin-call.js';
 import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../../src/plugin-api/config.js';
+import type { RefreshTuning } from '../../src/refresh/config.js';
+import type { RefreshEvents } from '../../src/refresh/types.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import { TaskStore } from '../../src/store/task-store.js';
+import type { CreateLaneEvents } from '../../src/tasks/accept/create-lane.js';
 import { buildRuntime } from '../../src/tasks/build-runtime.js';
 import { DEFAULT_TASKS_OPTIONS, type TaskEvents, type TasksDeps, type TasksOptions } from '../../src/tasks/deps.js';
 import type { PluginRuntime } from '../../src/tasks/runtime.js';
@@ -121,6 +124,9 @@ export interface HarnessOptions {
   readonly options?: Partial<TasksOptions>;
   readonly plugin?: (plugin: FakePlugin) => void;
   readonly events?: TaskEvents;
+  readonly refresh?: Partial<RefreshTuning>;
+  /** Told of outages. */
+  readonly remote?: RefreshEvents & CreateLaneEvents;
   readonly maxTasks?: number;
   readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
   readonly tombstoneTtlMs?: number;
@@ -180,9 +186,9 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     random: () => 0.5,
     store,
     gate: {},
-    refresh: {},
+    refresh: { ...given.refresh },
     maxWaiting: 1000,
-    events: {},
+    events: { ...given.remote },
     report: (one, report) => tasks.reads.report(one, report),
   });
   runtimes.set(plugin.id, runtime);

@@ -323,7 +323,7 @@ test('the load report is answered from memory, with counts, quotas and the state
   await h.clock.advance(120_000);
   const [down] = h.tasks.listPlugins();
   assert.equal(down?.state, 'REMOTE_DOWN');
-  assert.match(down?.stateReason ?? '', /is taken to be down since \d{4}-/);
+  assert.match(down?.stateReason ?? '', /is taken to be down: reads fail since \d{4}-/);
   assert.ok(h.plugin.calls.slice(calls).every(({ method }) => method === 'get'));
   h.plugin.on.get = () => running();
   await h.clock.advance(120_000);

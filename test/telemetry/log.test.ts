@@ -52,7 +52,7 @@ describe('log', () => {
     assert.deepEqual(rest, {
       event: 'remote.up',
       level: 'info',
-      message: 'a remote is up again',
+      message: 'the reads of a remote are up again',
       plugin: 'slurm',
       downMs: 5,
     });
@@ -66,7 +66,7 @@ describe('log', () => {
     log.emit('remote.down', { plugin: 'slurm', error: 'two words', code: undefined });
     assert.match(
       text(),
-      /^\S+Z WARN {2}remote\.down a remote is taken to be down; its tasks go on plugin=slurm error="two words"\n$/,
+      /^\S+Z WARN {2}remote\.down the reads of a remote are taken to be down; its tasks go on plugin=slurm error="two words"\n$/,
     );
   });
 

@@ -71,6 +71,8 @@ describe('metrics', () => {
     } as const;
     refresh.remoteDown({ failure });
     refresh.remoteUp({ downMs: 5 });
+    refresh.createsDown({ failure });
+    refresh.createsUp({ downMs: 5 });
     telemetry.quotaEvents('slurm').granted({ waitMs: 1_000, forced: false });
     hostEvents.metric({ pluginId: 'slurm', kind: 'count', name: 'BAD NAME', value: 1 });
     const record = task('slurm');

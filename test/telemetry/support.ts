@@ -54,6 +54,7 @@ export const FIGURES: DaemonFigures = {
         notFound: 5,
         notFoundFrozen: 4,
       },
+      creates: { down: true, held: 6 },
       quotas: [
         { quotaNamespace: 'gpu', total: 4, used: 3, waiting: 1 },
         { quotaNamespace: 'from-a-request-1', total: undefined, used: 5, waiting: 0 },

@@ -41,18 +41,18 @@ export async function settleRequirements(deps: TasksDeps, runtime: PluginRuntime
 }
 
 async function askRequirements(
-  { clock, options }: TasksDeps,
-  { gate }: PluginRuntime,
+  { options }: TasksDeps,
+  { gate, creates }: PluginRuntime,
   run: AdmittedRun,
   args: Parameters<typeof gate.call<'resourceRequirements'>>[1],
 ): Promise<ResourceRequirements | undefined> {
-  const startMs = clock.now();
+  const budget = creates.budget();
   for (let attempt = 1; ; attempt++) {
     const outcome = await gate.call('resourceRequirements', args, { admission: 'wait', signal: run.patience });
     if (run.over()) return undefined;
     if (outcome.ok) return outcome.value;
     const { code, message, faultKind, kind } = outcome.failure;
-    if (kind === 'permanent' || clock.now() - startMs > options.createBudgetMs) {
+    if (kind === 'permanent' || budget.spentMs() > options.createBudgetMs) {
       const phase = kind === 'permanent' ? 'PERMANENT_FAILURE' : 'RETRYABLE_FAILURE';
       run.refuse(code, `resourceRequirements: ${message}`, faultKind, phase);
       return undefined;

@@ -11,6 +11,7 @@ import { failureState } from '../failures.js';
 import { createArgs, type PluginRuntime } from '../runtime.js';
 import { settledBefore, sleep } from '../wait.js';
 import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
+import type { CreateBudget } from './create-lane.js';
 
 /** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
 export type CreateEnd =
@@ -81,7 +82,8 @@ export class CreateRun {
   }
 
   start(): void {
-    this.#run().then(
+    const run = this.#run().finally(() => this.#runtime.creates.leave(this.#task.id));
+    run.then(
       (end) => this.#end.resolve(end),
       (error: unknown) => {
         this.#deps.events.fault?.('create', error);
@@ -126,9 +128,9 @@ export class CreateRun {
     ) {
       return this.#over() ? this.#stopped() : { kind: 'refused' };
     }
-    const firstTryMs = this.#deps.clock.now();
+    const budget = this.#runtime.creates.budget();
     for (let attempt = 1; ; attempt++) {
-      await this.#remoteUp();
+      await this.#remoteTakesCreates(attempt);
       if (this.#over()) return this.#stopped();
       this.#waits('creating', 'the create waits for its turn within the write limit');
       const outcome = await this.#call();
@@ -140,7 +142,7 @@ export class CreateRun {
         this.#refuse(codeOf(ends, failure), failure.message, failure.faultKind, ends.phase);
         return { kind: 'refused' };
       }
-      if (!(await this.#mayRetry(failure, attempt, firstTryMs)))
+      if (!(await this.#mayRetry(failure, attempt, budget)))
         return this.#over() ? this.#stopped() : { kind: 'refused' };
     }
   }
@@ -190,13 +192,14 @@ export class CreateRun {
     await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
   }
 
-  /** While the remote is taken to be down nothing new is sent to it; the probing read tells when it is back. */
-  async #remoteUp(): Promise<void> {
-    const { refresher, recovered } = this.#runtime;
-    while (refresher.remoteDown && refresher.tracked > 0 && !this.#over()) {
-      const stage = this.#task.stage === 'creating' ? 'creating' : 'accepted';
-      this.#waits(stage, 'the remote is down; the task starts when it has recovered');
-      await recovered(this.#patience);
+  /** While the remote takes no creates, or may take none, they are tried in turn. A run of `do` makes no job there. */
+  async #remoteTakesCreates(attempt: number): Promise<void> {
+    const { creates, plugin } = this.#runtime;
+    if (plugin.kind === 'sync') return;
+    while (!this.#over()) {
+      if (creates.holds) this.#waits(this.#task.stage === 'creating' ? 'creating' : 'accepted', creates.reason);
+      // A cancelled run that looks for its job waits on, with another patience.
+      if (await creates.pass(this.#task.id, attempt > 1 || this.#mayExist, this.#patience)) return;
     }
   }
 
@@ -221,6 +224,7 @@ export class CreateRun {
     });
     this.#queued = undefined;
     this.#running = undefined;
+    if (!sync) this.#runtime.creates.told(this.#task.id, outcome);
     if (sent && !sync && !outcome.ok) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
@@ -231,11 +235,11 @@ export class CreateRun {
     return outcome;
   }
 
-  async #mayRetry(failure: PluginFailure, attempt: number, firstTryMs: number): Promise<boolean> {
-    const { clock, options } = this.#deps;
+  async #mayRetry(failure: PluginFailure, attempt: number, budget: CreateBudget): Promise<boolean> {
+    const spentMs = budget.spentMs();
     const { counted, endsPastBound } = outcomeRule('create', failure.kind);
-    if (counted === 'yes' && endsPastBound !== undefined && clock.now() - firstTryMs >= options.createBudgetMs) {
-      const spent = `creating was tried for ${Math.round((clock.now() - firstTryMs) / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
+    if (counted === 'yes' && endsPastBound !== undefined && spentMs >= this.#deps.options.createBudgetMs) {
+      const spent = `creating was tried for ${Math.round(spentMs / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
       this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);
       return false;
     }
@@ -248,7 +252,9 @@ export class CreateRun {
   async #pause(failure: PluginFailure, attempt: number): Promise<void> {
     const { clock, options, random, events } = this.#deps;
     const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
-    const delay = Math.max(failure.retryAfterMs ?? 0, backoffMs(attempt, backoff, random));
+    // In an outage the line of those that wait says when the next try is.
+    const least = this.#runtime.creates.holds ? 0 : backoffMs(attempt, backoff, random);
+    const delay = Math.max(failure.retryAfterMs ?? 0, least);
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
     await sleep(clock, delay, this.#patience);
   }

@@ -57,13 +57,17 @@ export class RepeatedWork<T> {
   }
 
   /** A call that waits its turn, unless the stop comes first; once sent it is not given up. */
-  async call<M extends PluginMethod>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
+  call<M extends PluginMethod>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
+    return this.untilStop((signal, onSent) => runtime.gate.call(method, args, { admission: 'wait', signal, onSent }));
+  }
+
+  /** Something that waits on the signal of the stop, until it says that it is past its waiting. */
+  async untilStop<R>(wait: (signal: AbortSignal, past: () => void) => Promise<R>): Promise<R> {
     const queued = new AbortController();
     if (this.#stopping) queued.abort();
     this.#queued.add(queued);
-    const onSent = () => this.#queued.delete(queued);
     try {
-      return await runtime.gate.call(method, args, { admission: 'wait', signal: queued.signal, onSent });
+      return await wait(queued.signal, () => this.#queued.delete(queued));
     } finally {
       this.#queued.delete(queued);
     }

@@ -9,7 +9,7 @@ import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import { payloadBytes } from '../accept/waiting-room.js';
 import type { TasksDeps } from '../deps.js';
-import { createArgs, freshConnection, lacksCredentials } from '../runtime.js';
+import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../runtime.js';
 import type { DeleteList } from './delete-list.js';
 import { RepeatedWork } from './repeated-work.js';
 
@@ -139,20 +139,36 @@ export class UnclearCreates {
   }
 
   async #look(entry: Entry): Promise<number | undefined> {
-    entry.nextLookMs = undefined;
-    const { runtimes, clock, options } = this.#deps;
+    const { runtimes, clock } = this.#deps;
     const runtime = runtimes.get(entry.identity.plugin);
     if (entry.args === undefined) return undefined;
-    if (runtime === undefined || runtime.refresher.remoteDown) return this.#later(entry);
-    const connection = freshConnection(entry, clock.now());
-    if (lacksCredentials(entry, clock.now())) {
-      return this.#leave(entry, 'the secrets that came with the create are no longer kept');
+    if (runtime === undefined) return this.#later(entry);
+    const { creates } = runtime;
+    try {
+      // While creates are held up a look stands in line as they do, and is as good a probe.
+      if (!(await this.#work.untilStop((signal) => creates.pass(entry.id, true, signal)))) return this.#later(entry);
+      entry.nextLookMs = undefined;
+      // The list may have let it go meanwhile.
+      const { args } = entry;
+      if (args === undefined) return undefined;
+      if (lacksCredentials(entry, clock.now())) {
+        return this.#leave(entry, 'the secrets that came with the create are no longer kept');
+      }
+      return await this.#call(entry, args, runtime);
+    } finally {
+      creates.leave(entry.id);
     }
-    const outcome = await this.#work.call(runtime, 'create', { ...entry.args, connection });
+  }
+
+  async #call(entry: Entry, args: CreateArgs, runtime: PluginRuntime): Promise<number | undefined> {
+    const { clock, options } = this.#deps;
+    const connection = freshConnection(entry, clock.now());
+    const outcome = await this.#work.call(runtime, 'create', { ...args, connection });
+    runtime.creates.told(entry.id, outcome);
     if (outcome.ok) return this.#found(entry, outcome.value);
     const { failure } = outcome;
     entry.lastError = { code: failure.code, message: failure.message };
-    if (wasTried(failure)) entry.looks += 1;
+    if (wasTried(failure) && !runtime.creates.holds) entry.looks += 1;
     if (entry.looks >= options.unclearLooks) return this.#leave(entry, `${entry.looks} looks did not find out`);
     return this.#later(entry, failure.retryAfterMs);
   }

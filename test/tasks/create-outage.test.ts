@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CreateOutage } from '../../src/tasks/accept/create-outage.js';
+
+const HOUR = 3_600_000;
+const FAILURE = { code: 'X', message: 'x' };
+
+/** A state whose back-offs have no jitter, with these tasks in it. */
+function outageOf(...ids: string[]) {
+  const outage = new CreateOutage({ random: () => 0.5, graceMs: HOUR });
+  for (const id of ids) outage.enter(id, false);
+  const fails = (id: string, nowMs: number) => outage.learn(id, 'down', FAILURE, nowMs);
+  return { outage, fails };
+}
+
+test('three failed creates of two tasks close, and neither two nor three of one task do', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  assert.deepEqual(
+    [fails('a', 1), fails('a', 2), fails('a', 3), outage.holds(3)],
+    [undefined, undefined, undefined, false],
+  );
+  assert.deepEqual([fails('b', 4), outage.holds(4), outage.downSinceMs], ['down', true, 4]);
+  const two = outageOf('a', 'b');
+  assert.deepEqual([two.fails('a', 1), two.fails('b', 2), two.outage.holds(2)], [undefined, undefined, false]);
+});
+
+test('what says nothing of the remote neither closes nor opens, and a success starts the count anew', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  for (const id of ['a', 'b', 'a', 'b']) outage.learn(id, 'unknown', FAILURE, 1);
+  assert.equal(outage.holds(1), false);
+  fails('a', 2);
+  fails('b', 3);
+  outage.learn('b', 'up', undefined, 4);
+  assert.equal(fails('a', 5), undefined);
+  outage.readsDown(6);
+  assert.equal(outage.learn('a', 'unknown', FAILURE, 7), undefined);
+  assert.equal(outage.holds(7), true);
+});
+
+test('reads that are down close without an outage of creates; a success opens although they stay down', () => {
+  const { outage } = outageOf('a');
+  outage.readsDown(10);
+  assert.deepEqual([outage.holds(10), outage.downSinceMs, outage.probeAtMs('fresh')], [true, undefined, 10]);
+  assert.equal(outage.learn('a', 'up', undefined, 20), undefined, 'creates were never down');
+  assert.equal(outage.holds(20), false);
+  outage.readsDown(30);
+  outage.readsUp(40);
+  assert.equal(outage.holds(40), false);
+});
+
+test('the end of the outage of reads ends none of creates, but has it probed at once', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  outage.readsDown(0);
+  for (const [i, id] of ['a', 'b', 'a', 'b'].entries()) fails(id, 100_000 * i);
+  outage.readsUp(400_000);
+  assert.deepEqual([outage.holds(400_000), outage.probeAtMs('tried')], [true, 400_000]);
+  assert.equal(outage.learn('b', 'up', undefined, 400_001), 'up');
+});
+
+test('probes are a growing time apart, a minute at most, and those of tasks never tried do not wait for those that were', () => {
+  const { outage, fails } = outageOf('a', 'b', 'c');
+  outage.readsDown(0);
+  let now = 0;
+  fails('a', now);
+  const gaps = Array.from({ length: 9 }, () => {
+    now = Math.max(now, outage.probeAtMs('tried'));
+    fails('a', now);
+    return outage.probeAtMs('tried') - now;
+  });
+  assert.deepEqual(gaps, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+  assert.equal(outage.kindOf('b'), 'fresh');
+  assert.equal(outage.probeAtMs('fresh'), 1_000);
+});
+
+test('budgets stand still from the first failure until the grace is over, and no time counts twice', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  for (const id of ['a', 'b', 'a']) fails(id, id === 'a' ? 100 : 1_000);
+  assert.equal(outage.frozenTotalMs(2_100), 2_000);
+  assert.equal(outage.holds(HOUR + 99), true);
+  assert.equal(outage.holds(HOUR + 100), false, 'the grace runs from the first failure');
+  assert.equal(outage.frozenTotalMs(5 * HOUR), HOUR);
+  assert.equal(outage.learn('b', 'up', undefined, 5 * HOUR), 'up');
+  for (const id of ['b', 'a', 'b']) fails(id, 6 * HOUR);
+  assert.equal(outage.frozenTotalMs(6 * HOUR + 10), HOUR + 10);
+});
+
+test('time without a failed create does not use up the grace, however long reads are down', () => {
+  const { outage, fails } = outageOf('a');
+  outage.readsDown(0);
+  fails('a', 10 * HOUR);
+  assert.equal(outage.holds(10.5 * HOUR), true);
+  assert.equal(outage.holds(11 * HOUR), false);
+});
+
+test('a task that failed before the last success says nothing of the remote, unless more than half of all fail', () => {
+  const few = outageOf('sick', 'ill', 'c', 'd');
+  few.fails('sick', 1);
+  few.fails('ill', 2);
+  few.outage.learn('c', 'up', undefined, 3);
+  few.outage.leave('c', 3);
+  few.outage.enter('e', false);
+  for (let now = 4; now < 20; now++) few.fails(now % 2 === 0 ? 'sick' : 'ill', now);
+  assert.equal(few.outage.holds(20), false);
+  few.fails('d', 21);
+  few.fails('e', 22);
+  few.fails('sick', 22);
+  assert.equal(few.outage.holds(22), true, 'three of four fail');
+});
+
+test('an outage is let go with its last task, and not before', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  for (const id of ['a', 'b', 'a']) fails(id, 1);
+  assert.equal(outage.leave('a', 2), undefined);
+  assert.equal(outage.holds(2), true);
+  assert.equal(outage.leave('b', 3), 'up');
+  assert.deepEqual([outage.holds(3), outage.leave('b', 4)], [false, undefined]);
+});
+
+test('while reads are down the last task takes what was learnt of creates with it, but the next one is a probe still', () => {
+  const { outage, fails } = outageOf('a');
+  outage.readsDown(0);
+  fails('a', 10);
+  assert.equal(outage.holds(HOUR + 10), false);
+  outage.leave('a', HOUR + 20);
+  assert.equal(outage.holds(HOUR + 20), true);
+  assert.equal(outage.frozenTotalMs(HOUR + 20), HOUR + 10);
+});
