@@ -40,7 +40,7 @@ export const allowedRooms = {
   data: ['errors', 'idl', 'lib', 'plugin-api'],
   telemetry: ['errors', 'lib', 'model'],
   idl: ['errors', 'generated', 'lib'],
-  config: ['errors', 'lib', 'model', 'plugin-api'],
+  config: ['errors', 'lib', 'model'],
   generated: [],
   model: ['errors', 'lib', 'plugin-api'],
   'plugin-api': ['lib'],

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { JsonValue } from '../lib/json.js';
+import { isMapKey } from '../model/options/read.js';
 import type { AnyLeaf, Free, MapOf, Node, Section } from '../model/options/spec.js';
 import { expectedOf, readValue } from '../model/options/values.js';
 import { type ConfigProblem, keyText, seenText, shapeText } from './problems.js';
@@ -131,14 +132,19 @@ function checkMap(node: MapOf, raw: unknown, at: readonly string[], context: Che
     invalid(context, at, raw, node.listKey === undefined ? shape : `${shape}, or a list`);
     return;
   }
-  for (const key of Object.keys(raw)) {
+  const keys = Object.keys(raw);
+  if (keys.length > node.maxKeys) {
+    report(context, 'CONFIG_VALUE_INVALID', at, `seen ${keys.length} keys, expected at most ${node.maxKeys}`);
+    return;
+  }
+  for (const key of keys) {
     if (checkMapKey(node, key, [...at, key], context)) checkMapValue(node, raw[key], [...at, key], context);
   }
 }
 
 /** Whether a key chosen by the operator is allowed; reports it otherwise. */
 export function checkMapKey(node: MapOf, key: string, at: readonly string[], context: CheckContext): boolean {
-  if (key !== '__proto__' && node.keyPattern.test(key)) return true;
+  if (isMapKey(node, key)) return true;
   report(context, 'CONFIG_KEY_UNKNOWN', at, `seen the key ${seenText(key)}, expected ${node.keyExpected}`);
   return false;
 }

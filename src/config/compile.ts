@@ -1,5 +1,5 @@
 import convict from 'convict';
-import type { AnyLeaf, MapOf, Node, Section } from '../model/options/spec.js';
+import { type AnyLeaf, compiledName, type MapOf, type Node, type Section } from '../model/options/spec.js';
 import { expectedOf, fallbackOf, readValue } from '../model/options/values.js';
 import { type Entry, MAP_KEY } from './check.js';
 import { type ConfigProblem, keyText } from './problems.js';
@@ -154,11 +154,6 @@ export function walkFixed(
     if (child.node === 'section') walkFixed(child, [...at, key], fn);
     else fn(child, [...at, key]);
   }
-}
-
-/** The name of an option in the compiled config: its unit appended, unless it ends in it. */
-export function compiledName(key: string, node: Node): string {
-  return node.node === 'leaf' && !key.endsWith(node.suffix) ? `${key}${node.suffix}` : key;
 }
 
 function named(schema: Section, values: Record<string, unknown>): unknown {

@@ -1,8 +1,6 @@
-export type { PluginEntryConfig } from '../model/options/plugin.js';
 export { CONFIG_SCHEMA, type Config } from '../model/options/schema.js';
 export { type Effective, mergeLayers } from './compile.js';
 export { type LoadedConfig, type LoadOptions, loadConfig } from './load.js';
-export { type CompiledPluginEntry, compilePluginEntry } from './plugin-entry.js';
 export { defaultTree, type EffectiveOption, effectiveOptions, effectiveTree, secretValues } from './print.js';
 export { ConfigError, type ConfigProblem, describeProblem } from './problems.js';
 export { configReference, reservedVariables } from './reference.js';

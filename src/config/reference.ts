@@ -1,6 +1,6 @@
 import { CONFIG_SCHEMA } from '../model/options/schema.js';
 import type { AnyLeaf, Node } from '../model/options/spec.js';
-import { expectedOf, fallbackOf, showValue } from '../model/options/values.js';
+import { defaultOf, expectedOf, showValue } from '../model/options/values.js';
 import { keyText } from './problems.js';
 import { RESERVED_VARIABLES, variables } from './sources.js';
 
@@ -8,8 +8,9 @@ const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 
 function defaultText(leaf: AnyLeaf): string {
   if (leaf.presence === 'required') return '*required*';
-  if (leaf.presence === 'optional') return '*not set*';
-  return `\`${JSON.stringify(showValue(leaf, fallbackOf(leaf)))}\``;
+  if (leaf.written === undefined) return '*not set*';
+  const written = `\`${JSON.stringify(showValue(leaf, defaultOf(leaf)))}\``;
+  return leaf.presence === 'optional' ? `the plugin’s, or ${written}` : written;
 }
 
 interface Row {

@@ -1,14 +1,13 @@
 import type { Config } from '../config/index.js';
-import { compilePluginEntry } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
-import type { PluginEntry } from '../host/types.js';
+import type { PluginEntry } from '../model/options/plugin.js';
 import { DEFAULT_TASKS_OPTIONS, type TasksOptions } from '../tasks/deps.js';
 
 /** The enabled entries of the config, as the plugin host takes them. */
 export function pluginEntries(config: Config): PluginEntry[] {
   return Object.entries(config.plugins)
     .filter(([, entry]) => entry.enabled)
-    .map(([id, entry]) => compilePluginEntry(id, entry));
+    .map(([id, entry]) => ({ ...entry, id }));
 }
 
 /** Data store and secrets, for the plugin processes and for outputs that the daemon writes itself. */

@@ -1,9 +1,10 @@
 import { HostError } from '../errors/index.js';
-import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
+import type { PluginEntry } from '../model/options/plugin.js';
+import type { ResolvedEntry } from './load/entry.js';
 import { resolveSource, sourceLabel, stripsTypes } from './load/source.js';
 import type { Group, Member } from './process/group.js';
 import type { PluginSlot } from './slot.js';
-import type { LoadReport, LoadResult, PluginEntry } from './types.js';
+import type { LoadReport, LoadResult } from './types.js';
 
 /** One configured entry on its way through loading; it ends with a slot, an error, or both. */
 export interface Candidate {
@@ -17,7 +18,7 @@ export interface Candidate {
   error: HostError | undefined;
 }
 
-/** Checks an entry and finds its module. Does not throw: what is wrong is the candidate's error. */
+/** Finds the module of an entry. Does not throw: what is wrong is the candidate's error. */
 export function resolveCandidate(entry: PluginEntry, baseDir: string): Candidate {
   const candidate: Candidate = {
     entry,
@@ -29,8 +30,8 @@ export function resolveCandidate(entry: PluginEntry, baseDir: string): Candidate
     error: undefined,
   };
   try {
-    const normal = normalizeEntry(entry);
-    candidate.resolved = { ...normal, resolved: resolveSource(entry.source, baseDir, stripsTypes()) };
+    const resolved = resolveSource(entry.source, baseDir, stripsTypes());
+    candidate.resolved = { ...entry, label: candidate.label, resolved };
   } catch (error) {
     candidate.error = asHostError(error);
   }
@@ -40,7 +41,7 @@ export function resolveCandidate(entry: PluginEntry, baseDir: string): Candidate
 export function reportOf(candidates: readonly Candidate[], routeErrors: readonly HostError[]): LoadReport {
   const results = candidates.map(({ slot, label, error, entry }): LoadResult => {
     const outcome = error === undefined ? 'loaded' : error.code === 'PLUGIN_SKIPPED' ? 'skipped' : 'failed';
-    const required = entry.required ?? false;
+    const { required } = entry;
     return { label: slot?.id ?? label, pluginId: slot?.id, source: label, required, outcome, error };
   });
   const missing = results.flatMap(({ required, outcome, error }) =>

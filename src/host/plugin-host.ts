@@ -3,7 +3,7 @@ import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
-import { normalizeEntry, type ResolvedEntry } from './load/entry.js';
+import type { ResolvedEntry } from './load/entry.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
 import { mergePluginConfig } from './load/plugin-config.js';
 import { buildRoutes, type Routes } from './load/routing.js';
@@ -90,7 +90,7 @@ class Host implements PluginHost {
   /** Gives an imported plugin its id and its limits; in the order of the entries, so that the first one keeps an id. */
   #admit(candidate: Candidate): void {
     const { resolved, member } = candidate;
-    const id = resolved?.id ?? candidate.entry.id ?? member?.definition?.id;
+    const id = candidate.entry.id ?? member?.definition?.id;
     const taken = this.#candidates.find((other) => other.slot !== undefined && other.slot.id === id);
     if (taken !== undefined) {
       candidate.error ??= new HostError(
@@ -101,11 +101,13 @@ class Host implements PluginHost {
       return;
     }
     if (id === undefined) return;
-    const entry = resolved ?? {
-      ...normalizeEntry({ source: candidate.entry.source }),
-      required: candidate.entry.required ?? false,
-    };
-    const slot = new PluginSlot({ id, entry, events: this.#options.events, clock: this.#options.clock });
+    const slot = new PluginSlot({
+      id,
+      entry: candidate.entry,
+      label: candidate.label,
+      events: this.#options.events,
+      clock: this.#options.clock,
+    });
     candidate.slot = slot;
     if (member?.definition === undefined || resolved === undefined) return;
     const environment = this.#environmentOf(resolved, member.definition);
@@ -131,8 +133,11 @@ class Host implements PluginHost {
 
   /** Names of the variables that the plugin's process gets. */
   #environmentOf(entry: ResolvedEntry, definition: DefinitionFacts): readonly string[] {
-    const passed = pickVariables([...NETWORK_VARIABLES, ...entry.pass, ...definition.environment], this.#env);
-    return [...new Set([...Object.keys(passed), ...Object.keys(entry.set)])].sort();
+    const passed = pickVariables(
+      [...NETWORK_VARIABLES, ...entry.environment.pass, ...definition.environment],
+      this.#env,
+    );
+    return [...new Set([...Object.keys(passed), ...Object.keys(entry.environment.set)])].sort();
   }
 
   /** Tells the slot of a plugin that is out. */

@@ -1,13 +1,13 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import { DEFAULT_PLUGIN_CONFIG, type PluginEntry, type PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
-import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../plugin-api/config.js';
-import type { NormalEntry } from './load/entry.js';
+import type { PluginConfig } from '../plugin-api/config.js';
 import { failed } from './process/outcomes.js';
 import type { PluginProcess } from './process/plugin-process.js';
-import type { CallOptions, HostEvents, HostedPlugin, PluginIsolation, PluginState, StateChange } from './types.js';
+import type { CallOptions, HostEvents, HostedPlugin, PluginState, StateChange } from './types.js';
 
 const NO_FEATURES: PluginFeatures = {
   getMany: undefined,
@@ -26,7 +26,9 @@ export interface Binding {
 
 export interface SlotOptions {
   readonly id: string;
-  readonly entry: NormalEntry;
+  readonly entry: PluginEntry;
+  /** The source as configured, for messages. */
+  readonly label: string;
   readonly events: HostEvents;
   readonly clock: Clock;
 }
@@ -51,7 +53,7 @@ export class PluginSlot implements HostedPlugin {
   #state: PluginState = 'starting';
   #reason = 'it is being loaded';
   #code: ErrorCode | undefined;
-  #entry: NormalEntry;
+  #entry: PluginEntry;
   #definition: DefinitionFacts | undefined;
   #facts: PluginFacts | undefined;
   #config: PluginConfig = DEFAULT_PLUGIN_CONFIG;
@@ -82,7 +84,7 @@ export class PluginSlot implements HostedPlugin {
     return this.#definition?.version ?? '';
   }
   get source(): string {
-    return this.#entry.label;
+    return this.#options.label;
   }
   get isolation(): PluginIsolation {
     return this.#entry.isolation;
@@ -158,7 +160,7 @@ export class PluginSlot implements HostedPlugin {
 
   /** What the definition says and the limits in force; before the plugin serves for the first time, and at a reload. */
   describe(
-    entry: NormalEntry,
+    entry: PluginEntry,
     definition: DefinitionFacts,
     config: PluginConfig,
     environment: readonly string[],

@@ -2,55 +2,10 @@ import type { DataOptions } from '../data/options.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
+import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { LogLevel, PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
-import type { PluginConfig, PluginConfigInput } from '../plugin-api/config.js';
-
-/** Where a plugin's module comes from. A path is relative to the host's `baseDir`. */
-export type PluginSource =
-  | { readonly file: string }
-  /** A folder with a package.json (`exports` or `main`) or an index file. */
-  | { readonly folder: string }
-  /** A package (subpaths allowed), resolved as from a file in `baseDir`. */
-  | { readonly package: string };
-
-/**
- * `process`: a child process of its own (the default). `shared:<group>`: one child process for all entries of the
- * group; a crash of one costs the others their calls in flight too. `worker`: a thread of the daemon; weaker still,
- * docs/plugin-processes.md says how.
- */
-export type PluginIsolation = 'process' | 'worker' | `shared:${string}`;
-
-/** One configured plugin, as the operator wrote it. Everything but `source` may be left out. */
-export interface PluginEntry {
-  /** A path (starting with `.`, `/` or a drive, or ending in a known suffix) or a package name, or told apart. */
-  readonly source: PluginSource | string;
-  /** Hosts the plugin under this id instead of its own, so that one module may serve twice with other settings. */
-  readonly id?: string;
-  /** A failure to load ends the start of the daemon. Default false. */
-  readonly required?: boolean;
-  /** The plugin's own options, checked by its schema. Default {}. */
-  readonly settings?: JsonObject;
-  /** Overrides the limits that the plugin's definition asks for, key by key. */
-  readonly config?: PluginConfigInput;
-  /** Added to what the definition declares. */
-  readonly environment?: {
-    /** Names of the daemon's own variables to pass on; a trailing `*` takes a prefix. Default []. */
-    readonly pass?: readonly string[];
-    /** Variables with their values. They win over passed ones. Default {}. */
-    readonly set?: Readonly<Record<string, string>>;
-  };
-  /** Default `process`. */
-  readonly isolation?: PluginIsolation;
-  /** Resident memory above which the process is killed, in MiB, 64 to 1,048,576. Default 512. */
-  readonly memoryLimitMb?: number;
-  /** For import and load() together, in milliseconds, 100 to 3,600,000. Default 30,000. */
-  readonly loadTimeoutMs?: number;
-  /** Bound of a call for which nobody set a deadline, in milliseconds, 1 to 3,600,000. Default 30,000. */
-  readonly callTimeoutMs?: number;
-  /** Further options of the Node binary, such as `--enable-source-maps`. Not for `worker`. Default []. */
-  readonly nodeOptions?: readonly string[];
-}
+import type { PluginConfig } from '../plugin-api/config.js';
 
 /**
  * - `starting`: being loaded for the first time.

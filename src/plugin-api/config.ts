@@ -36,11 +36,3 @@ export interface PluginConfigInput {
   readonly writeRateLimiter?: Partial<RateLimiterConfig>;
   readonly caching?: Partial<Omit<CachingConfig, 'resyncIntervalMs'>> & { readonly resyncInterval?: number | string };
 }
-
-/** Defaults of the original framework. */
-export const DEFAULT_PLUGIN_CONFIG: PluginConfig = Object.freeze({
-  resourceQuotas: Object.freeze({}),
-  readRateLimiter: Object.freeze({ qps: 30, burst: 300 }),
-  writeRateLimiter: Object.freeze({ qps: 20, burst: 200 }),
-  caching: Object.freeze({ size: 100_000, resyncIntervalMs: 30_000, workers: 10, maxSystemFailures: 5 }),
-});

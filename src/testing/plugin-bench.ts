@@ -1,6 +1,6 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
-import { mergePluginConfig } from '../host/load/plugin-config.js';
+import { mergePluginConfig, readPluginConfig } from '../host/load/plugin-config.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { LogLevel } from '../model/plugin-facts.js';
@@ -96,7 +96,11 @@ export class PluginBench {
     const loaded = await runtime.load({
       pluginId: facts.id,
       settings: options.settings ?? {},
-      config: mergePluginConfig(`plugin ${facts.id}`, facts.config, options.config),
+      config: mergePluginConfig(
+        `plugin ${facts.id}`,
+        facts.config,
+        options.config && readPluginConfig(options.config, `plugin ${facts.id}: config`),
+      ),
       kit: makeDataKit(data, { env, store }),
       signal: new AbortController().signal,
       logLinesPerSecond: 10_000,

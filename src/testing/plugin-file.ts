@@ -1,6 +1,8 @@
+import { completeEntry } from '../host/load/entry.js';
 import { createPluginHost } from '../host/plugin-host.js';
-import type { HostedPlugin, PluginEntry, PluginLogEvent, PluginMetricEvent } from '../host/types.js';
+import type { HostedPlugin, PluginLogEvent, PluginMetricEvent } from '../host/types.js';
 import { systemClock } from '../lib/clock.js';
+import type { WrittenPluginEntry } from '../model/options/plugin.js';
 
 export interface StartPluginFileOptions {
   /** Where the entry's relative source starts from. Default: the working directory. */
@@ -24,13 +26,13 @@ const GRACE_MS = 1_000;
 
 /** Runs one plugin from its file, folder or package in a process of its own, as the daemon does. Throws its load error. */
 export async function startPluginFile(
-  entry: PluginEntry,
+  entry: WrittenPluginEntry,
   options: StartPluginFileOptions = {},
 ): Promise<StartedPlugin> {
   const logs: PluginLogEvent[] = [];
   const metrics: PluginMetricEvent[] = [];
   const host = createPluginHost({
-    entries: [entry],
+    entries: [completeEntry(entry)],
     clock: systemClock,
     random: Math.random,
     data: {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { compiledName } from '../../src/config/compile.js';
 import { CONFIG_SCHEMA, loadConfig } from '../../src/config/index.js';
 import { createDaemon } from '../../src/daemon.js';
 import type { Node } from '../../src/model/options/spec.js';
+import { compiledName } from '../../src/model/options/spec.js';
 import { createLog } from '../../src/telemetry/index.js';
 import { fromRoot } from '../support/paths.js';
 

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   CONFIG_SCHEMA,
-  compilePluginEntry,
   configReference,
   configWarnings,
   defaultTree,
@@ -10,9 +9,9 @@ import {
   effectiveTree,
   loadConfig,
 } from '../../src/config/index.js';
-import type { PluginConfigInput } from '../../src/plugin-api/config.js';
 import { load, problemsOf } from './support.js';
 
+const MIB = 1024 * 1024;
 const TOKEN = 'a-token-of-some-length';
 
 describe('config rules', () => {
@@ -144,18 +143,20 @@ describe('config rules', () => {
         '    config: {caching: {resyncInterval: 10s, workers: 3}, writeRateLimiter: {qps: 0.5}, resourceQuotas: {gpu: 4}}',
       ].join('\n'),
     });
-    const one = compilePluginEntry('one', config.plugins.one!);
-    assert.deepEqual(one.config, { resourceQuotas: {}, readRateLimiter: {}, writeRateLimiter: {}, caching: {} });
-    assert.deepEqual([one.memoryLimitMb, one.isolation, one.loadTimeoutMs], [512, 'process', 30_000]);
-    const two = compilePluginEntry('two', config.plugins.two!);
-    const expected: PluginConfigInput = {
+    const one = config.plugins.one!;
+    const unset = { qps: undefined, burst: undefined };
+    const counts = { size: undefined, resyncIntervalMs: undefined, workers: undefined, maxSystemFailures: undefined };
+    const none = { resourceQuotas: {}, readRateLimiter: unset, writeRateLimiter: unset, caching: counts };
+    assert.deepEqual(one.config, none);
+    assert.deepEqual([one.memoryLimitBytes, one.isolation, one.loadTimeoutMs], [512 * MIB, 'process', 30_000]);
+    const two = config.plugins.two!;
+    assert.deepEqual(two.config, {
       resourceQuotas: { gpu: 4 },
-      readRateLimiter: {},
-      writeRateLimiter: { qps: 0.5 },
-      caching: { workers: 3, resyncInterval: 10_000 },
-    };
-    assert.deepEqual(two.config, expected);
-    assert.deepEqual([two.source, two.memoryLimitMb, two.isolation], ['/cwd/q.mjs', 1024, 'shared:team']);
+      readRateLimiter: unset,
+      writeRateLimiter: { ...unset, qps: 0.5 },
+      caching: { ...counts, workers: 3, resyncIntervalMs: 10_000 },
+    });
+    assert.deepEqual([two.source, two.memoryLimitBytes, two.isolation], ['/cwd/q.mjs', 1024 * MIB, 'shared:team']);
     assert.equal(problemsOf({ 'a.yaml': 'plugins: {a: {source: p, memoryLimit: 100000001B}}' }).length, 1);
     assert.equal(problemsOf({ 'a.yaml': 'plugins: {a: {source: p, isolation: shared}}' }).length, 1);
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gateConfig } from '../../src/calls/config.js';
 import { gateTuning } from '../../src/daemon/runtimes.js';
-import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 
 const workers = (n: number) => ({
   ...DEFAULT_PLUGIN_CONFIG,

@@ -29,7 +29,7 @@ const DEADLY: Record<string, { kind: FailureKind; why: RegExp; leftMs?: number }
 for (const [action, expected] of Object.entries(DEADLY)) {
   test(`a plugin that does "${action}" costs only its own calls and is started again`, BOUND, async (t) => {
     const { plugin, changes, pids } = await startHost(t, [
-      { source: './unruly.mjs', memoryLimitMb: 160 },
+      { source: './unruly.mjs', memoryLimit: '160MiB' },
       { source: './steady.mjs' },
     ]);
     const unruly = plugin('unruly');
@@ -89,7 +89,7 @@ test(
   'a plugin that allocates buffers in the background is found by its memory, with no call in flight',
   BOUND,
   async (t) => {
-    const { plugin } = await startHost(t, [{ source: './unruly.mjs', memoryLimitMb: 160 }]);
+    const { plugin } = await startHost(t, [{ source: './unruly.mjs', memoryLimit: '160MiB' }]);
     const unruly = plugin('unruly');
     const restarting = untilState(unruly, 'restarting');
     assert.equal((await act(unruly, 'buffersSlowly')).ok, true);

@@ -3,9 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { HostError } from '../../src/errors/index.js';
+import { completeEntry } from '../../src/host/load/entry.js';
 import { createPluginHost } from '../../src/host/plugin-host.js';
-import type { PluginEntry } from '../../src/host/types.js';
 import { systemClock } from '../../src/lib/clock.js';
+import type { WrittenPluginEntry } from '../../src/model/options/plugin.js';
 import { act, isAlive, resourceArgs, startHost, untilState } from './support.js';
 
 const BOUND = { timeout: 60_000 };
@@ -25,7 +27,7 @@ function folder(t: TestContext, files: Record<string, string>): string {
 const module = (fields: string): string => `export default { ${fields} }`;
 
 /** What a plugin file holds -> the code and words of its error. */
-const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?: Partial<PluginEntry> }> = {
+const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?: Partial<WrittenPluginEntry> }> = {
   'a syntax error': { text: 'export default {', code: 'PLUGIN_IMPORT_FAILED', says: /importing it threw: Unexpected/ },
   'an import that throws': {
     text: `throw new TypeError('no good day')`,
@@ -42,13 +44,13 @@ const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?:
     text: `await new Promise(() => {}); ${module('')}`,
     code: 'PLUGIN_IMPORT_TIMEOUT',
     says: /importing it took longer than 500 ms/,
-    entry: { loadTimeoutMs: 500 },
+    entry: { loadTimeout: 500 },
   },
   'an import that spins': {
     text: 'for (;;) {}',
     code: 'PLUGIN_IMPORT_TIMEOUT',
-    says: /importing it took longer than 500 ms \(loadTimeoutMs\)/,
-    entry: { loadTimeoutMs: 500 },
+    says: /importing it took longer than 500 ms \(loadTimeout\)/,
+    entry: { loadTimeout: 500 },
   },
   'no default export': {
     text: 'export const id = 1',
@@ -81,11 +83,10 @@ const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?:
     code: 'PLUGIN_CONFIG_INVALID',
     says: /plugin p: definition.config.readRateLimiter.qps is 0; expected a number from 0.001 to 100000/,
   },
-  "an operator's unknown limit": {
-    text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], ${GOOD}`),
+  'an unknown limit': {
+    text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], config: { caching: { sise: 1 } }, ${GOOD}`),
     code: 'PLUGIN_CONFIG_INVALID',
-    says: /plugin p: config\.caching\.sise: no such key; known are size, resyncInterval/,
-    entry: { config: { caching: { sise: 1 } as never } },
+    says: /plugin p: definition\.config\.caching\.sise: no such key; known are size, resyncInterval/,
   },
   'a load that throws': {
     text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], load() { throw new Error('no cluster') }`),
@@ -101,7 +102,7 @@ const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?:
     text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], load: () => new Promise(() => {})`),
     code: 'PLUGIN_IMPORT_TIMEOUT',
     says: /load\(\) took longer than/,
-    entry: { loadTimeoutMs: 3_000 },
+    entry: { loadTimeout: 3_000 },
   },
   'a load that gives nothing': {
     text: module(`id: 'p', apiVersion: 1, taskTypes: ['x'], load() {}`),
@@ -236,7 +237,7 @@ const AS_TRANSPILED = AS_REQUIRE.replace(
   `Object.defineProperty(exports, '__esModule', { value: true }); exports.default =`,
 );
 
-const SOURCES: Record<string, { files: Record<string, string>; source: PluginEntry['source'] }> = {
+const SOURCES: Record<string, { files: Record<string, string>; source: WrittenPluginEntry['source'] }> = {
   'a .mjs file': { files: { 'p.mjs': AS_IMPORT }, source: './p.mjs' },
   'a .js file of an ES module package': {
     files: { 'p.js': AS_IMPORT, 'package.json': '{"type":"module"}' },
@@ -351,7 +352,7 @@ test('a host that is stopped while it loads starts nothing more and leaves no pr
     printed = resolve;
   });
   const host = createPluginHost({
-    entries: Array.from({ length: 6 }, () => ({ source: path.join(dir, 'p.mjs') })),
+    entries: Array.from({ length: 6 }, () => completeEntry({ source: path.join(dir, 'p.mjs') })),
     clock: systemClock,
     random: () => 0.5,
     data: { dataStore: { localRoots: [], maxObjectBytes: 1 }, secrets: { envPrefixes: [] }, maxOutputBytes: 1 },
@@ -383,17 +384,21 @@ test('a plugin whose process cannot be started fails by itself, at the start and
     t,
     [
       { source: './unruly.mjs', environment: { pass: ['A'] } },
-      { source: './unruly.mjs', id: 'set', environment: { set: { C: impossible } } },
       { source: './steady.mjs', environment: { pass: ['B'] } },
     ],
     { env },
   );
-  const [passed, set, loaded] = report.results;
+  const [passed, loaded] = report.results;
   assert.equal(passed?.error?.code, 'PLUGIN_IMPORT_FAILED');
   assert.match(passed?.error?.message ?? '', /unruly\.mjs: its process could not be started: .*null bytes/);
-  assert.equal(set?.error?.code, 'CONFIG_VALUE_INVALID');
-  assert.match(set?.error?.message ?? '', /environment\.set\.C/);
-  assert.doesNotMatch(`${passed?.error?.message}${set?.error?.message}`, /hunter22/);
+  assert.throws(
+    () => completeEntry({ source: './unruly.mjs', environment: { set: { C: impossible } } }),
+    (error: HostError) =>
+      error.code === 'CONFIG_VALUE_INVALID' &&
+      error.message.includes('environment.set.C') &&
+      !error.message.includes('hunter22'),
+  );
+  assert.doesNotMatch(`${passed?.error?.message}`, /hunter22/);
   assert.equal(loaded?.outcome, 'loaded');
   const steady = plugin('steady');
   env.B = impossible;

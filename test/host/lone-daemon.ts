@@ -1,3 +1,4 @@
+import { completeEntry } from '../../src/host/load/entry.js';
 import { createPluginHost } from '../../src/host/plugin-host.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { act, fixture } from './support.js';
@@ -7,7 +8,7 @@ import { act, fixture } from './support.js';
  * argument `spin` the plugin is in an endless loop by then.
  */
 const host = createPluginHost({
-  entries: [{ source: fixture('unruly.mjs') }],
+  entries: [completeEntry({ source: fixture('unruly.mjs') })],
   clock: systemClock,
   random: Math.random,
   data: {

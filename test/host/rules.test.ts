@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { normalizeEntry } from '../../src/host/load/entry.js';
+import { completeEntry } from '../../src/host/load/entry.js';
 import { pickVariables } from '../../src/host/load/environment.js';
-import { mergePluginConfig } from '../../src/host/load/plugin-config.js';
+import { mergePluginConfig, readPluginConfig } from '../../src/host/load/plugin-config.js';
 import { buildRoutes, type Routable } from '../../src/host/load/routing.js';
 import { HealthWatch } from '../../src/host/process/health-watch.js';
 import { ManualClock } from '../../src/lib/clock.js';
-import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { toFailure } from '../../src/sandbox/failures.js';
 import { Redactor } from '../../src/sandbox/redactor.js';
 import { ChildLogger, ChildMetrics } from '../../src/sandbox/telemetry.js';
@@ -134,7 +134,10 @@ test('limits: the operator wins over the definition, the definition over the def
       caching: { resyncInterval: '1.5m', workers: 2 },
       resourceQuotas: { cpu: 1, gpu: 1 },
     },
-    { readRateLimiter: { burst: 7 }, caching: { workers: 3 }, resourceQuotas: { gpu: 9 } },
+    readPluginConfig(
+      { readRateLimiter: { burst: 7 }, caching: { workers: 3 }, resourceQuotas: { gpu: 9 } },
+      'plugin p: config',
+    ),
   );
   assert.deepEqual(merged, {
     resourceQuotas: { cpu: 1, gpu: 9 },
@@ -152,10 +155,10 @@ test('limits outside their range are refused with key, value and range, and neve
       /p: config\.readRateLimiter\.qps is 0\.0001; expected a number from 0\.001 to 100000/,
     ],
     [{ readRateLimiter: { qps: Number.NaN } }, /qps is NaN/],
-    [{ writeRateLimiter: { burst: 1.5 } }, /burst is 1\.5; expected a whole number from 1 to 10000/],
+    [{ writeRateLimiter: { burst: 1.5 } }, /burst is 1\.5; expected an integer from 1 to 10000/],
     [{ writeRateLimiter: { burst: '20' } }, /burst is "20"/],
     [{ caching: { size: 500_001 } }, /caching\.size is 500001; .* to 500000/],
-    [{ caching: { resyncInterval: '4s' } }, /resyncInterval is "4s"; .*5000 ms to 3600000 ms/],
+    [{ caching: { resyncInterval: '4s' } }, /resyncInterval is "4s"; .*from 5s to 1h/],
     [{ caching: { resyncInterval: '30 s' } }, /resyncInterval is "30 s"/],
     [{ caching: { resyncInterval: -1 } }, /resyncInterval is -1/],
     [{ caching: { maxSystemFailures: 101 } }, /from 0 to 100/],
@@ -165,7 +168,7 @@ test('limits outside their range are refused with key, value and range, and neve
     ['fast', /config is "fast"/],
   ];
   for (const [config, message] of wrong) {
-    assert.throws(() => mergePluginConfig('p', {}, config), { code: 'PLUGIN_CONFIG_INVALID', message });
+    assert.throws(() => readPluginConfig(config, 'p: config'), { code: 'PLUGIN_CONFIG_INVALID', message });
   }
 });
 
@@ -174,12 +177,12 @@ test('an entry outside its ranges is refused with the key', () => {
     [{ isolation: 'thread' }, /isolation is "thread"; expected process, worker, or shared:<group>/],
     [{ isolation: 'shared:' }, /isolation/],
     [{ id: 'Up' }, /id is "Up"/],
-    [{ memoryLimitMb: 63 }, /memoryLimitMb is 63; expected a number from 64/],
-    [{ loadTimeoutMs: '30s' }, /loadTimeoutMs is "30s"/],
+    [{ memoryLimit: '63MiB' }, /memoryLimit is "63MiB"; expected a size from 64MiB/],
+    [{ loadTimeout: '30' }, /loadTimeout is "30"; expected a duration from 100ms to 1h/],
     [{ isolation: 'worker', nodeOptions: ['--x'] }, /nodeOptions/],
   ];
   for (const [parts, message] of wrong) {
-    assert.throws(() => normalizeEntry({ source: './p.mjs', ...parts } as never), {
+    assert.throws(() => completeEntry({ source: './p.mjs', ...parts } as never), {
       code: 'CONFIG_VALUE_INVALID',
       message,
     });

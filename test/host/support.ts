@@ -2,13 +2,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { completeEntry } from '../../src/host/load/entry.js';
 import { createPluginHost } from '../../src/host/plugin-host.js';
 import type {
   HostedPlugin,
   HostLimits,
   LoadReport,
   PluginChange,
-  PluginEntry,
   PluginHost,
   PluginHostOptions,
   PluginLogEvent,
@@ -17,6 +17,7 @@ import type {
   StateChange,
 } from '../../src/host/types.js';
 import { systemClock } from '../../src/lib/clock.js';
+import type { WrittenPluginEntry } from '../../src/model/options/plugin.js';
 import type { PhaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs, PluginOutcome, ResourceArgs } from '../../src/model/plugin-call.js';
 
@@ -54,7 +55,7 @@ export interface TestHost {
 /** A started host that is stopped when the test ends. */
 export async function startHost(
   t: TestContext,
-  entries: readonly PluginEntry[],
+  entries: readonly WrittenPluginEntry[],
   options: Partial<PluginHostOptions> = {},
 ): Promise<TestHost> {
   const logs: PluginLogEvent[] = [];
@@ -64,7 +65,7 @@ export async function startHost(
   const pids = new Set<number>();
   const waiting = new Set<(event: PluginLogEvent) => void>();
   const host = createPluginHost({
-    entries,
+    entries: entries.map(completeEntry),
     clock: systemClock,
     random: () => 0.5,
     data: {

@@ -1,7 +1,7 @@
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { FailureKind, PluginOutcome } from '../../src/model/plugin-call.js';
-import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
 import { refreshConfig } from '../../src/refresh/config.js';
 import type {
   ReadCapacity,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { DEFAULT_PLUGIN_CONFIG } from '../../src/plugin-api/config.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { refreshConfig } from '../../src/refresh/config.js';
 import { AGE_CLASSES, ageClassOf, ageOfClass, Pacing } from '../../src/refresh/pacing.js';
 

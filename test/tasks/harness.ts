@@ -4,6 +4,7 @@ import { buildLiteralMap } from '../../src/idl/literal-map.js';
 import { type Journal, memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type {
   FailureKind,
@@ -12,7 +13,7 @@ import type {
   PluginMethods,
   PluginOutcome,
 } from '../../src/model/plugin-call.js';
-import { DEFAULT_PLUGIN_CONFIG, type PluginConfig } from '../../src/plugin-api/config.js';
+import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
 import type { RefreshEvents } from '../../src/refresh/types.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { HostError, messageOf } from '../../errors/index.js';
-import type { PluginSource } from '../types.js';
+import type { PluginSource } from '../../model/options/plugin.js';
 
 export interface ResolvedSource {
   /** As configured, for messages and the load report. */

@@ -9,6 +9,8 @@ import type { HostEvents, HostLimits } from '../types.js';
 import { Group, Member } from './group.js';
 import { PluginProcess } from './plugin-process.js';
 
+const MIB = 1024 * 1024;
+
 export interface GroupMakerOptions {
   readonly clock: Clock;
   readonly random: () => number;
@@ -59,13 +61,13 @@ export class GroupMaker {
     const { clock, events, limits, baseDir, env: from } = this.#options;
     const entries = members.map((member) => member.entry);
     const env = pickVariables(NETWORK_VARIABLES, from);
-    for (const { pass, set } of entries) Object.assign(env, pickVariables(pass, from), set);
+    for (const { environment } of entries) Object.assign(env, pickVariables(environment.pass, from), environment.set);
     const { maxRequestBytes, maxAnswerBytes, highWaterBytes } = limits;
     return new PluginProcess({
       launch: {
         isolation: name.startsWith('worker') ? 'worker' : 'process',
         env,
-        memoryLimitMb: Math.max(...entries.map((entry) => entry.memoryLimitMb)),
+        memoryLimitMb: Math.max(...entries.map((entry) => entry.memoryLimitBytes)) / MIB,
         nodeOptions: [...new Set(entries.flatMap((entry) => entry.nodeOptions))],
         bounds: { maxInBytes: maxRequestBytes, maxOutBytes: maxAnswerBytes, highWaterBytes },
         cwd: baseDir,

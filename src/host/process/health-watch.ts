@@ -88,7 +88,7 @@ export class HealthWatch {
     const { memoryLimitMb } = this.#options;
     if (rss > memoryLimitMb * MIB) {
       this.#condemn(
-        `was killed: ${Math.round(rss / MIB)} MiB of memory, ${memoryLimitMb} MiB are allowed (memoryLimitMb)`,
+        `was killed: ${Math.round(rss / MIB)} MiB of memory, ${memoryLimitMb} MiB are allowed (memoryLimit)`,
       );
     }
   }

@@ -54,7 +54,7 @@ export class LoadSteps {
     const step = createDeferred<LoadAnswer>();
     this.#steps.set(message.p, step);
     const timer = this.#options.clock.setTimer(timeoutMs, () => {
-      const text = `${label}: ${doing} took longer than ${Math.round(timeoutMs)} ms (loadTimeoutMs)`;
+      const text = `${label}: ${doing} took longer than ${Math.round(timeoutMs)} ms (loadTimeout)`;
       step.reject(new HostError('PLUGIN_IMPORT_TIMEOUT', text));
       this.#options.kill(`was killed: ${doing} took too long`);
     });

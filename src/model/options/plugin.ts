@@ -1,10 +1,15 @@
+import type { JsonValue } from '../../lib/json.js';
+import type { PluginConfig } from '../../plugin-api/config.js';
 import {
+  type AnyLeaf,
   asPath,
   bool,
   type Compiled,
+  compiledName,
   duration,
   free,
   int,
+  type Leaf,
   list,
   mapOf,
   optional,
@@ -13,41 +18,73 @@ import {
   sensitive,
   size,
   text,
+  type Written,
   withDefault,
 } from './spec.js';
+import { defaultOf } from './values.js';
+
+/** Where a plugin's module comes from. A path is relative to the host's `baseDir`. */
+export type PluginSource =
+  | { readonly file: string }
+  /** A folder with a package.json (`exports` or `main`) or an index file. */
+  | { readonly folder: string }
+  /** A package (subpaths allowed), resolved as from a file in `baseDir`. */
+  | { readonly package: string };
+
+/**
+ * `process`: a child process of its own (the default). `shared:<group>`: one child process for all entries of the
+ * group; a crash of one costs the others their calls in flight too. `worker`: a thread of the daemon; weaker still,
+ * docs/plugin-processes.md says how.
+ */
+export type PluginIsolation = 'process' | 'worker' | `shared:${string}`;
+
+/** What a plugin may be called, wherever an id is written. */
+export const PLUGIN_ID = {
+  pattern: /^[a-z][a-z0-9-]{0,39}$/,
+  expected: 'a plugin id: lower-case letters, digits and dashes, starting with a letter, at most 40 characters',
+} as const;
 
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-const rateLimiter = (what: string) =>
+/** An option that the operator sets over the plugin; `written` is in force where neither says anything. */
+const inherited = <T, S extends string>(base: Leaf<T, S>, written: JsonValue): Leaf<T | undefined, S> =>
+  optional(withDefault(base, written));
+
+const rateLimiter = (what: string, qps: number, burst: number) =>
   section(`Limit of ${what} calls to the remote; what is left out comes from the plugin.`, {
-    qps: optional(real('Calls a second on average; may be fractional.', 0.001, 100_000)),
-    burst: optional(int('Calls that may come at once after a pause.', 1, 10_000)),
+    qps: inherited(real('Calls a second on average; may be fractional.', 0.001, 100_000), qps),
+    burst: inherited(int('Calls that may come at once after a pause.', 1, 10_000), burst),
   });
 
-/** PluginConfig of the plugin contract, every key optional: what the operator sets overrides what the plugin brings. */
+/**
+ * PluginConfig of the plugin contract, every key optional: what the operator sets overrides what the plugin brings. Names,
+ * defaults and ranges are those of the original framework.
+ */
 export const PLUGIN_CONFIG_SCHEMA = section('Limits of this plugin; each key that is set overrides the plugin’s own.', {
   resourceQuotas: mapOf(
     'Tokens of each quota namespace; replaces the plugin’s value of that namespace.',
     { name: 'namespace' },
     int('Tokens, that is tasks which may hold one at a time.', 0, 1_000_000_000),
   ),
-  readRateLimiter: rateLimiter('read'),
-  writeRateLimiter: rateLimiter('write'),
+  readRateLimiter: rateLimiter('read', 30, 300),
+  writeRateLimiter: rateLimiter('write', 20, 200),
   caching: section('Polling and what is held.', {
-    size: optional(int('Live tasks this plugin may hold; further creates wait.', 1, 500_000)),
-    resyncInterval: optional(
+    size: inherited(int('Live tasks this plugin may hold; further creates wait.', 1, 500_000), 100_000),
+    resyncInterval: inherited(
       duration('No live task waits longer for its next read while the read limit can bear it.', {
         min: '5s',
         max: '1h',
       }),
+      '30s',
     ),
-    workers: optional(int('Concurrent calls, reads and writes each.', 1, 10_000)),
-    maxSystemFailures: optional(
+    workers: inherited(int('Concurrent calls, reads and writes each.', 1, 10_000), 10),
+    maxSystemFailures: inherited(
       int(
         'Consecutive failed reads after which, and after tasks.minFailingTime, the task ends in a system failure.',
         0,
         100,
       ),
+      5,
     ),
   }),
 });
@@ -80,10 +117,10 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
     ),
   }),
   isolation: withDefault(
-    text(
+    text<PluginIsolation>(
       'Where the plugin’s code runs: a process of its own, a process shared by the plugins of one group, or a thread of the daemon. docs/plugin-processes.md says what each contains.',
-      'process, worker, or shared:<group> with a group of lower-case letters, digits and dashes',
-      /^(process|worker|shared:[a-z0-9-]{1,40})$/,
+      'process, worker, or shared:<group> with a group of 1 to 40 letters, digits, dashes and _',
+      /^(process|worker|shared:[A-Za-z0-9_-]{1,40})$/,
     ),
     'process',
   ),
@@ -112,4 +149,38 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
   writeConcurrency: optional(int('Concurrent writes; config.caching.workers unless set.', 1, 10_000)),
 });
 
-export type PluginEntryConfig = Compiled<typeof PLUGIN_ENTRY_SCHEMA>;
+/** One plugin to be hosted: an entry of the configuration, complete and checked, with its id. */
+export type PluginEntry = Omit<Compiled<typeof PLUGIN_ENTRY_SCHEMA>, 'source'> & {
+  /** Hosts the plugin under this id instead of its own, so that one module may serve twice with other settings. */
+  readonly id: string | undefined;
+  /** A path (starting with `.`, `/` or a drive, or ending in a known suffix) or a package name, or told apart. */
+  readonly source: PluginSource | string;
+};
+
+/** An entry as one writes it in code: the keys and units of the configuration, everything but `source` left out at will. */
+export type WrittenPluginEntry = Omit<Written<typeof PLUGIN_ENTRY_SCHEMA>, 'source'> & {
+  readonly id?: string;
+  readonly source: PluginSource | string;
+};
+
+/** The keys of a PluginConfig that one layer sets. */
+export type PluginConfigLayer = Compiled<typeof PLUGIN_CONFIG_SCHEMA>;
+
+/** What is in force over no layers: each option's default. */
+export const DEFAULT_PLUGIN_CONFIG: PluginConfig = layered([]);
+
+/** What is in force: each key from the last layer that sets it, from its default where none does. */
+export function layered(layers: readonly PluginConfigLayer[]): PluginConfig {
+  const { resourceQuotas: _, ...sections } = PLUGIN_CONFIG_SCHEMA.fields;
+  const merged = Object.entries(sections).map(([name, { fields }]) => {
+    const written = layers.map((layer) => layer[name as keyof typeof sections] as Record<string, unknown>);
+    const values = Object.entries<AnyLeaf>(fields).map(([key, leaf]) => {
+      const compiled = compiledName(key, leaf);
+      const set = written.map((layer) => layer[compiled]).filter((value) => value !== undefined);
+      return [compiled, set.length > 0 ? set.at(-1) : defaultOf(leaf)];
+    });
+    return [name, Object.freeze(Object.fromEntries(values))];
+  });
+  const resourceQuotas = Object.freeze(Object.assign({}, ...layers.map((layer) => layer.resourceQuotas)));
+  return Object.freeze({ ...Object.fromEntries(merged), resourceQuotas }) as PluginConfig;
+}

@@ -1,4 +1,4 @@
-import { PLUGIN_ENTRY_SCHEMA } from './plugin.js';
+import { PLUGIN_ENTRY_SCHEMA, PLUGIN_ID } from './plugin.js';
 import {
   asPath,
   bool,
@@ -221,8 +221,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
     'The plugins, by id. Instead of a map a list may be given, each element with its id.',
     {
       name: 'id',
-      pattern: /^[a-z][a-z0-9-]{0,39}$/,
-      expected: 'a plugin id: lower-case letters, digits and dashes, starting with a letter, at most 40 characters',
+      ...PLUGIN_ID,
       listKey: 'id',
     },
     PLUGIN_ENTRY_SCHEMA,
@@ -230,7 +229,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
   defaultForTaskTypes: mapOf(
     'Which plugin serves a task type that several of them serve.',
     { name: 'task type' },
-    text('Id of the plugin.', 'a plugin id', /^[a-z][a-z0-9-]{0,39}$/),
+    text('Id of the plugin.', PLUGIN_ID.expected, PLUGIN_ID.pattern),
   ),
   store,
   tasks,

@@ -26,7 +26,7 @@ export interface Leaf<T, S extends string = string> {
   readonly doc: string;
   readonly takes: Domain;
   readonly presence: 'required' | 'default' | 'optional';
-  /** The default as one would write it; undefined unless `presence` is `default`. */
+  /** The default as one would write it. Of an optional one: what is in force where nobody else, such as the plugin, says. */
   readonly written: JsonValue | undefined;
   /** Never printed, logged or put into an error. */
   readonly sensitive: boolean;
@@ -55,6 +55,7 @@ export interface MapOf<V extends Node = Node> {
   readonly keyPattern: RegExp;
   readonly keyExpected: string;
   readonly value: V;
+  readonly maxKeys: number;
   /** Where set, a list is taken too, each element carrying its key under this name. */
   readonly listKey: string | undefined;
 }
@@ -84,9 +85,31 @@ export type Compiled<N> =
           ? { readonly [key: string]: JsonValue }
           : never;
 
+/**
+ * What one writes for a node in code: units as text or as a bare number, everything that has a default left out at will.
+ */
+export type Written<N> =
+  N extends Leaf<infer T, infer S>
+    ? T | (S extends 'Ms' | 'Bytes' ? string : never)
+    : N extends Section<infer F>
+      ? { readonly [K in keyof F]?: Written<F[K]> | undefined }
+      : N extends MapOf<infer V>
+        ? { readonly [key: string]: Written<V> }
+        : N extends Free
+          ? { readonly [key: string]: JsonValue }
+          : never;
+
+/** The name of an option in the compiled config: its unit appended, unless it ends in it. */
+export function compiledName(key: string, node: Node): string {
+  return node.node === 'leaf' && !key.endsWith(node.suffix) ? `${key}${node.suffix}` : key;
+}
+
 export const section = <F extends Fields>(doc: string, fields: F): Section<F> => ({ node: 'section', doc, fields });
 
 export const free = (doc: string): Free => ({ node: 'free', doc });
+
+/** Keys that a map may hold. */
+const MAX_KEYS = 10_000;
 
 /** A map; `keys` names the key in the reference and says which are allowed. */
 export function mapOf<V extends Node>(
@@ -101,6 +124,7 @@ export function mapOf<V extends Node>(
     keyPattern: keys.pattern ?? /^[^\p{Cc}]{1,200}$/u,
     keyExpected: keys.expected ?? 'a name of 1 to 200 printable characters',
     value,
+    maxKeys: MAX_KEYS,
     listKey: keys.listKey,
   };
 }

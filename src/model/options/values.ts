@@ -84,9 +84,12 @@ export function expectedOf({ takes }: AnyLeaf): string {
   }
 }
 
-/** The default in its compiled form; undefined where the option has none. */
-export function fallbackOf<T>(leaf: Leaf<T>): T | undefined {
-  if (leaf.presence !== 'default') return undefined;
+/** The value of an option that is not set, in its compiled form; undefined where it stays unset. */
+export const fallbackOf = <T>(leaf: Leaf<T>): T | undefined =>
+  leaf.presence === 'default' ? defaultOf(leaf) : undefined;
+
+/** The default in its compiled form, also of an option that leaves another the word first; undefined without one. */
+export function defaultOf<T>(leaf: Leaf<T>): T | undefined {
   const read = readValue(leaf, leaf.written);
   return read.ok ? read.value : undefined;
 }
