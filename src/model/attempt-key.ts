@@ -17,8 +17,8 @@ export type AttemptKey = string;
 export function attemptKeyOf(identity: AttemptIdentity): AttemptKey {
   return createHash('sha256')
     .update(`${identity.name.length}:${identity.name}\n${identity.executionId}`)
-    .digest('hex')
-    .slice(0, 32);
+    .digest()
+    .toString('hex', 0, 16);
 }
 
 /** Names one incarnation of an attempt, everywhere a task is looked up. */

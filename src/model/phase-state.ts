@@ -26,6 +26,7 @@ export interface PhaseState {
   readonly nextPollAfterMs: number | undefined;
 }
 
+const NONE: readonly never[] = Object.freeze([]);
 const NO_OUTPUTS: Outputs = Object.freeze({ kind: 'none' });
 
 /** A PhaseState from its parts, everything absent filled with its neutral value. */
@@ -34,14 +35,25 @@ export function phaseState(phase: Phase, parts: Partial<Omit<PhaseState, 'phase'
     phase,
     reason: '',
     error: undefined,
-    logs: [],
+    logs: NONE,
     customInfo: undefined,
-    externalResources: [],
+    externalResources: NONE,
     outputs: NO_OUTPUTS,
     remotePhase: '',
     version: 0,
     nextPollAfterMs: undefined,
     ...parts,
+  };
+}
+
+/** The same state with what is empty in it shared by all: half a million of them may be kept. */
+export function compactState(state: PhaseState): PhaseState {
+  return {
+    ...state,
+    phase: PHASE_NAMES.get(state.phase) ?? state.phase,
+    logs: state.logs.length === 0 ? NONE : state.logs,
+    externalResources: state.externalResources.length === 0 ? NONE : state.externalResources,
+    outputs: state.outputs.kind === 'none' ? NO_OUTPUTS : state.outputs,
   };
 }
 
@@ -62,6 +74,9 @@ const RANK: Readonly<Record<Phase, number>> = {
   PERMANENT_FAILURE: 6,
   ABORTED: 6,
 };
+
+/** A phase that came over the channel is a text of its own. */
+const PHASE_NAMES: ReadonlyMap<string, Phase> = new Map((Object.keys(RANK) as Phase[]).map((phase) => [phase, phase]));
 
 export function phaseRank(phase: Phase): number {
   return RANK[phase];

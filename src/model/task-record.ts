@@ -76,9 +76,6 @@ export interface TaskRecord {
   /** The engine deleted it after its end; its handle goes on answering that end, its key is free. */
   readonly deleted: boolean;
 
-  /**
-   * Encoded answers, one slot a transport, dropped at every visible change; Status answers from here without encoding.
-   * Owned by the transports.
-   */
-  readonly encoded: (Buffer | undefined)[];
+  /** Rises with every change of what an answer about the task shows; the transports keep encoded answers by it. */
+  readonly revision: number;
 }

@@ -1,22 +1,23 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskRecord, TaskStage } from '../model/task-record.js';
+import type { Entry } from './entry.js';
 
 /** Tasks by the handle bytes that were answered for them. */
-export class HandleIndex<T extends TaskRecord> {
-  readonly #tasks = new Map<string, T>();
+export class HandleIndex {
+  readonly #tasks = new Map<string, Entry>();
 
-  get(handle: Buffer): T | undefined {
+  get(handle: Buffer): Entry | undefined {
     return this.#tasks.get(handle.toString('latin1'));
   }
 
-  add(handle: Buffer, task: T): void {
-    this.#tasks.set(handle.toString('latin1'), task);
+  add(entry: Entry): void {
+    if (entry.handleKey !== undefined) this.#tasks.set(entry.handleKey, entry);
   }
 
-  remove(task: T): void {
-    const key = task.answeredHandle?.toString('latin1');
-    if (key !== undefined && this.#tasks.get(key) === task) this.#tasks.delete(key);
+  remove(entry: Entry): void {
+    const key = entry.handleKey;
+    if (key !== undefined && this.#tasks.get(key) === entry) this.#tasks.delete(key);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
-import type { PhaseState } from '../model/phase-state.js';
+import { compactState, type PhaseState } from '../model/phase-state.js';
 import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
@@ -11,7 +11,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
 import { EndMarks, endOf } from './end-marks.js';
-import { type Entry, type NewTask, newEntry } from './entry.js';
+import { Entry, type NewTask } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { nextState } from './transition.js';
@@ -51,7 +51,7 @@ export class TaskStore {
   readonly #unfinished = new Map<TaskId, Entry>();
   readonly #finished: FinishedTasks<Entry>;
   readonly #current = new Map<AttemptKey, Entry>();
-  readonly #handles = new HandleIndex<Entry>();
+  readonly #handles = new HandleIndex();
   readonly #adopted = new AdoptedTasks<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
@@ -125,7 +125,7 @@ export class TaskStore {
   }
 
   insert(task: NewTask): TaskRecord {
-    const entry = newEntry(task, this.#options.clock.now());
+    const entry = new Entry(task, this.#options.clock.now());
     const { id, identity } = entry;
     if (this.#unfinished.has(id) || this.#finished.has(id)) {
       throw new HostError('INTERNAL', `task ${id} is in the store already`);
@@ -201,7 +201,7 @@ export class TaskStore {
     if (entry.answeredHandle !== undefined) return;
     entry.answeredHandle = handle;
     if (this.byId(entry.id) !== entry) return;
-    this.#handles.add(handle, entry);
+    this.#handles.add(entry);
     // What happened before the task had a name was shown to no watcher.
     if (entry.phaseVersion > 0) this.#ring.append(entry, false);
   }
@@ -252,7 +252,7 @@ export class TaskStore {
     const hadFailures = entry.consecutiveFailures > 0 || entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
     entry.lastFailure = undefined;
-    entry.encoded.length = 0;
+    entry.revision += 1;
     this.#write(entry, state, hadFailures);
     return isTerminal(state.phase);
   }
@@ -267,7 +267,7 @@ export class TaskStore {
     this.#dropOldConnection(entry);
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
-    entry.encoded.length = 0;
+    entry.revision += 1;
     if (reason !== undefined) this.#write(entry, { ...entry.state, reason });
   }
 
@@ -326,7 +326,7 @@ export class TaskStore {
       return;
     }
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
-    entry.encoded.length = 0;
+    entry.revision += 1;
     if (entry.meta !== undefined) this.letGo(entry);
     this.#drop(entry);
   }
@@ -380,12 +380,13 @@ export class TaskStore {
   #write(entry: Entry, read: PhaseState, forceVersion = false): void {
     const { state, changed } = nextState(entry.state, read);
     if (!changed && !forceVersion) {
-      entry.state = state;
+      // What was read is the same but for the pace, which no caller sees.
+      if (state.nextPollAfterMs !== entry.state.nextPollAfterMs) entry.state = compactState(state);
       return;
     }
-    entry.state = state;
+    entry.state = compactState(state);
     entry.phaseVersion += 1;
-    entry.encoded.length = 0;
+    entry.revision += 1;
     if (isTerminal(state.phase)) this.#finish(entry);
     this.#ring.append(entry, false);
     this.#journal({ kind: 'phase', id: entry.id, state, phaseVersion: entry.phaseVersion });

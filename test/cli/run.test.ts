@@ -49,7 +49,7 @@ async function move(fixture: Fixture, state: PhaseState): Promise<void> {
   const record = [...fixture.tasks.records.values()][0]!;
   record.state = state;
   record.phaseVersion += 1;
-  record.encoded.length = 0;
+  record.revision += 1;
   fixture.tasks.ring.append(record);
 }
 

@@ -10,7 +10,7 @@ function move(fixture: Fixture, handle: Buffer, state: PhaseState): void {
   const record = fixture.tasks.peek(handle)!;
   record.state = state;
   record.phaseVersion += 1;
-  record.encoded.length = 0;
+  record.revision += 1;
   fixture.tasks.ring.append(record);
 }
 
@@ -179,7 +179,7 @@ test('waitForEnd reads Status again when Watch lagged', async (t) => {
   await until(() => fixture.tasks.ring.readers.size === 1);
   const record = fixture.tasks.peek(handle)!;
   record.state = phaseState('SUCCESS');
-  record.encoded.length = 0;
+  record.revision += 1;
   fixture.tasks.ring.push({ kind: 'lagged', resumeToken: '5', dropped: 0 });
   assert.equal((await waiting).phaseInfo.phase, 'SUCCESS');
 });
@@ -193,7 +193,7 @@ test('waitForEnd stays with a daemon that goes away and comes back, and fails at
   await until(() => fixture.tasks.ring.readers.size === 1);
   const record = fixture.tasks.peek(handle)!;
   record.state = phaseState('SUCCESS');
-  record.encoded.length = 0;
+  record.revision += 1;
   // As after a restart: not answered from memory.
   fixture.tasks.peek = () => undefined;
   fixture.tasks.status = async () => {

@@ -23,12 +23,12 @@ export interface Mutable {
   observedAtMs: number | undefined;
   consecutiveFailures: number;
   lastFailure: TaskRecord['lastFailure'];
-  encoded: (Buffer | undefined)[];
+  revision: number;
 }
 
 export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Mutable {
   const { identity } = handle;
-  return {
+  const record = {
     id: taskIdOf(identity.key, identity.incarnation),
     identity,
     stage: 'live',
@@ -52,8 +52,18 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
     undeliveredAtMs: undefined,
     adopted: false,
     deleted: false,
-    encoded: [],
-  };
+    revision: 0,
+  } as const;
+  let shown = state;
+  // As in the store, whatever is set anew makes answers out of date.
+  return Object.defineProperty({ ...record } as TaskRecord & Mutable, 'state', {
+    enumerable: true,
+    get: () => shown,
+    set(this: Mutable, next: PhaseState) {
+      shown = next;
+      this.revision += 1;
+    },
+  });
 }
 
 /** Use cases that keep what they are asked and answer what a test sets. */

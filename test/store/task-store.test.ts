@@ -76,15 +76,19 @@ test('the version rises with every visible change and not without one', () => {
   assert.equal(task.phaseVersion, before + 2);
 });
 
-test('a cached encoding is dropped by every read, since how fresh the phase is can be seen too', () => {
+test('the revision rises with every read, since how fresh the phase is can be seen too', () => {
   const { store } = makeStore();
   const task = addLive(store, 'a');
-  task.encoded[0] = Buffer.from('old');
-  store.observed(task, phaseState('QUEUED'));
-  assert.equal(task.encoded[0], undefined);
-  task.encoded[0] = Buffer.from('old');
-  store.readFailed(task, { code: 'X', message: 'm' }, 1);
-  assert.equal(task.encoded[0], undefined);
+  let { revision } = task;
+  for (const read of [
+    () => store.observed(task, phaseState('QUEUED')),
+    () => store.readFailed(task, { code: 'X', message: 'm' }, 1),
+    () => store.end(task, phaseState('ABORTED')),
+  ]) {
+    read();
+    assert.ok(task.revision > revision);
+    revision = task.revision;
+  }
 });
 
 test('failures are counted and forgotten on success, and the phase stays', () => {

@@ -12,8 +12,6 @@ export interface Dialect {
   readonly templateType: string;
   readonly asyncService: string;
   readonly metadataService: string;
-  /** This protocol's slot of `TaskRecord.encoded`; the native API has 0. */
-  readonly slot: number;
   /** Encodes a google.protobuf.Struct whose fields are given as an object. */
   readonly struct: Codec;
   /** Of a request or answer message, by its name without package. */
@@ -27,7 +25,6 @@ export function flyte1(idl: Idl, struct: Codec): Dialect {
     templateType: 'flyteidl.core.TaskTemplate',
     asyncService: FLYTE1_SERVICES.asyncAgent,
     metadataService: FLYTE1_SERVICES.metadata,
-    slot: 1,
     struct,
     codec: (name) => idl.codec(`flyteidl.admin.${name}`),
   };
@@ -40,7 +37,6 @@ export function flyte2(idl: Idl, struct: Codec): Dialect {
     templateType: 'flyteidl2.core.TaskTemplate',
     asyncService: FLYTE2_SERVICES.asyncConnector,
     metadataService: FLYTE2_SERVICES.metadata,
-    slot: 2,
     struct,
     codec: (name) => idl.codec(`flyteidl2.connector.${name}`),
   };

@@ -4,6 +4,7 @@ import { lenField } from '../../idl/wire.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { TaskLog } from '../../plugin-api/phase.js';
+import { AnswerCache } from '../answer-cache.js';
 import { logMessage } from '../task-log.js';
 import type { Dialect } from './dialect.js';
 import { deprecatedState, type WirePhase, wireMessage, wirePhase } from './phases.js';
@@ -14,6 +15,7 @@ const RESOURCE = 1;
 export class ResourceEncoder {
   readonly #dialect: Dialect;
   readonly #resource: Codec;
+  readonly #answers = new AnswerCache();
 
   constructor(dialect: Dialect) {
     this.#dialect = dialect;
@@ -22,13 +24,7 @@ export class ResourceEncoder {
 
   /** GetTaskResponse, encoded once a visible change. */
   getTask(task: TaskRecord): Buffer {
-    const { slot } = this.#dialect;
-    let bytes = task.encoded[slot];
-    if (bytes === undefined) {
-      bytes = lenField(RESOURCE, this.resource(task.state));
-      task.encoded[slot] = bytes;
-    }
-    return bytes;
+    return this.#answers.of(task, () => lenField(RESOURCE, this.resource(task.state)));
   }
 
   /** Outputs are set only where they travel inline: unset says that they lie at the output prefix (FIELD 12). */

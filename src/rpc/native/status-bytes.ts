@@ -7,10 +7,8 @@ import { lenField } from '../../idl/wire.js';
 import type { Outputs, PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { ExternalResource } from '../../plugin-api/phase.js';
+import { AnswerCache } from '../answer-cache.js';
 import { logMessage } from '../task-log.js';
-
-/** This transport's slot of `TaskRecord.encoded`. Flyte's have others. */
-export const NATIVE_SLOT = 0;
 
 const STATUS_FIELD = 1;
 /** TaskStatus.remote_down = true: appended, it is merged into the status as protobuf has it. */
@@ -46,6 +44,7 @@ function outputsMessage(outputs: Outputs): Message {
 export class StatusEncoder {
   readonly #phaseInfo: Codec;
   readonly #taskStatus: Codec;
+  readonly #answers = new AnswerCache();
 
   constructor(idl: Idl) {
     this.#phaseInfo = idl.codec('pluginhost.v1.PhaseInfo');
@@ -71,11 +70,7 @@ export class StatusEncoder {
 
   /** StatusResponse (and GetResponse, which is the same on the wire), encoded once a visible change. */
   response(task: TaskRecord, remoteDown: boolean): Buffer {
-    let bytes = task.encoded[NATIVE_SLOT];
-    if (bytes === undefined) {
-      bytes = lenField(STATUS_FIELD, this.#status(task));
-      task.encoded[NATIVE_SLOT] = bytes;
-    }
+    const bytes = this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
     return remoteDown ? Buffer.concat([bytes, REMOTE_DOWN_RESPONSE]) : bytes;
   }
 

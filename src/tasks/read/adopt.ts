@@ -2,7 +2,7 @@ import { type AttemptKey, adoptedIdOf, taskIdOf } from '../../model/attempt-key.
 import type { Handle } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { type NewTask, newEntry } from '../../store/entry.js';
+import { type NewTask, recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
 import { keptUntil, runtimeOf } from '../runtime.js';
@@ -66,7 +66,7 @@ export function adoptTask(
 
 /** A record that only answers a call: the next one comes to the same without it. */
 function forAnswer({ clock }: TasksDeps, task: NewTask, bytes: Buffer): TaskRecord {
-  return { ...newEntry(task, clock.now()), answeredHandle: bytes };
+  return recordForAnswer(task, clock.now(), bytes);
 }
 
 /** A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. */

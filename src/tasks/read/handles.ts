@@ -4,7 +4,7 @@ import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { newEntry } from '../../store/entry.js';
+import { recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { errorOf } from '../failures.js';
@@ -177,7 +177,7 @@ export class Handles {
   #deleted(bytes: Buffer): TaskRecord {
     const { identity } = decodeHandle(bytes);
     const task = { identity, stage: 'over', state: DELETED, outputPrefix: '', adopted: true } as const;
-    return { ...newEntry(task, identity.createdAtMs), answeredHandle: bytes };
+    return recordForAnswer(task, identity.createdAtMs, bytes);
   }
 }
 

@@ -56,7 +56,7 @@ for (const protocol of PROTOCOLS) {
     const handle = await flyte.created(protocol);
     const record = flyte.tasks.records.get(handle.toString('latin1'))!;
     for (const [state, phase, message, deprecated] of TABLE) {
-      Object.assign(record, { state, encoded: [] });
+      Object.assign(record, { state });
       const { error, bytes } = await flyte.async(protocol, 'GetTask', getRequest(protocol, handle));
       assert.equal(error, undefined);
       const { resource } = decode(protocol, 'GetTaskResponse', bytes);
@@ -68,7 +68,7 @@ for (const protocol of PROTOCOLS) {
   test(`${name}: UNDEFINED is never answered; it is a fault of the daemon`, async (t) => {
     const flyte = await startFlyte(t);
     const handle = await flyte.created(protocol);
-    Object.assign(flyte.tasks.records.get(handle.toString('latin1'))!, { state: phaseState('UNDEFINED'), encoded: [] });
+    Object.assign(flyte.tasks.records.get(handle.toString('latin1'))!, { state: phaseState('UNDEFINED') });
     const { error } = await flyte.async(protocol, 'GetTask', getRequest(protocol, handle));
     assert.equal(error?.code, status.INTERNAL);
   });
@@ -83,7 +83,7 @@ for (const protocol of PROTOCOLS) {
     const { bytes } = await flyte.async(protocol, 'GetTask', getRequest(protocol, handle));
     assert.ok(bytes.includes(literalMap));
     for (const kind of ['prefix', 'none'] as const) {
-      Object.assign(record, { state: phaseState('SUCCESS', { outputs: { kind } }), encoded: [] });
+      Object.assign(record, { state: phaseState('SUCCESS', { outputs: { kind } }) });
       const unset = await flyte.async(protocol, 'GetTask', getRequest(protocol, handle));
       assert.equal(decode(protocol, 'GetTaskResponse', unset.bytes).resource.outputs, null, kind);
     }
@@ -95,7 +95,7 @@ for (const protocol of PROTOCOLS) {
     const logs = [{ uri: 'http://logs', name: 'Logs', ttlMs: 1500 }];
     const customInfo = { job: 'j1', nested: { list: [1, null, true] } };
     const state = phaseState('RUNNING', { logs, customInfo });
-    Object.assign(flyte.tasks.records.get(handle.toString('latin1'))!, { state, encoded: [] });
+    Object.assign(flyte.tasks.records.get(handle.toString('latin1'))!, { state });
     const { bytes } = await flyte.async(protocol, 'GetTask', getRequest(protocol, handle));
     const { resource } = decode(protocol, 'GetTaskResponse', bytes);
     const [link] = resource.logLinks;
@@ -168,7 +168,6 @@ test('Flyte 1: a failure carries its code, kind and origin for the sync path', a
   const handle = await flyte.created(FLYTE1);
   Object.assign(flyte.tasks.records.get(handle.toString('latin1'))!, {
     state: phaseState('RETRYABLE_FAILURE', failed('SYSTEM')),
-    encoded: [],
   });
   const { bytes } = await flyte.async(FLYTE1, 'GetTask', getRequest(FLYTE1, handle, { taskType: 'demo' }));
   const { agentError } = decode(FLYTE1, 'GetTaskResponse', bytes).resource;

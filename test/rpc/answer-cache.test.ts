@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TaskRecord } from '../../src/model/task-record.js';
+import { AnswerCache } from '../../src/rpc/answer-cache.js';
+
+function fakeTask(revision = 0): TaskRecord & { revision: number } {
+  return { revision } as TaskRecord & { revision: number };
+}
+
+test('an answer is encoded once a revision of its task, and again for the next one', () => {
+  const cache = new AnswerCache();
+  const task = fakeTask();
+  let made = 0;
+  const encode = () => Buffer.from(`answer ${++made}`);
+  assert.equal(cache.of(task, encode).toString(), 'answer 1');
+  assert.equal(cache.of(task, encode).toString(), 'answer 1');
+  task.revision += 1;
+  assert.equal(cache.of(task, encode).toString(), 'answer 2');
+  assert.deepEqual([made, cache.size, cache.bytes], [2, 1, 8]);
+});
+
+test('the oldest answers give way past the bounds of number and bytes, and one too large is not kept at all', () => {
+  const cache = new AnswerCache({ answers: 3, bytes: 100 });
+  const tasks = Array.from({ length: 4 }, () => fakeTask());
+  let made = 0;
+  const of = (task: TaskRecord, size: number) =>
+    cache.of(task, () => {
+      made += 1;
+      return Buffer.alloc(size);
+    });
+  for (const task of tasks) of(task, 10);
+  assert.deepEqual([cache.size, cache.bytes], [3, 30]);
+  of(tasks[3]!, 10);
+  assert.equal(made, 4, 'what is kept is not encoded again');
+  of(tasks[0]!, 10);
+  assert.equal(made, 5, 'the first one had gone');
+  for (let i = 0; i < 8; i++) of(fakeTask(), 25);
+  assert.ok(cache.bytes <= 100 && cache.size <= 3);
+  const large = fakeTask();
+  of(large, 26);
+  of(large, 26);
+  assert.equal(made, 15, 'encoded each time');
+  assert.ok(cache.bytes <= 100);
+});
+
+test('an answer is held in memory of its own, and not as a piece of a pool', () => {
+  const bytes = new AnswerCache().of(fakeTask(), () => Buffer.from('short'));
+  assert.equal(bytes.buffer.byteLength, 5);
+});
