@@ -31,6 +31,7 @@ const RETRY = {
   pause: 'when the pause is over',
   backoff: 'after a growing back-off',
   turn: 'in its turn',
+  confirm: 'at growing intervals until confirmed',
   caller: 'if the caller repeats',
   no: 'never',
 };
@@ -101,6 +102,10 @@ that is thrown is taken as an unknown transient fault.
   Three tasks or more, and a tenth of those polled there, that turn not found within one interval after they were seen alive
   are a fault of the remote's: they are frozen, and lost only when the outage grace is over. Not found tells neither that a
   remote is up nor that it is down.
+- **Not found on a delete** is success for the caller, and for whoever waits for the token or for the cancelled attempt. The
+  order itself stays listed and is tried again at growing intervals until not found is all that at least three tries were
+  answered over \`tasks.notFoundTime\`, and no job of the plugin is frozen any more: the fault that hides a job for a moment
+  leaves none running unseen. Where the daemon knows that the job was over, one answer is enough.
 - **Counted**: whether it moves that count. *Time only*: a crash of the plugin's process never counts as a failed read; a
   task for which every read died with the process during the whole outage grace ends all the same.
 - **Token**: the task's allocation token afterwards; where a bound ends the task, the token is freed then.

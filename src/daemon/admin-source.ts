@@ -32,6 +32,7 @@ export function adminSource(parts: AdminParts): AdminSource {
     if (found !== undefined) return found;
     throw new HostError('PLUGIN_NOT_SERVING', `no plugin "${id}" is configured; see /v1/plugins`);
   };
+  const row = (task: TaskRecord) => taskRow(task, runtimes.get(task.identity.plugin));
   return {
     metrics: () => telemetry.scrape(),
     liveness: () => parts.liveness.check(),
@@ -46,7 +47,7 @@ export function adminSource(parts: AdminParts): AdminSource {
           [stage, task.stage],
           [project, identity.project],
         ];
-        return wanted.every(([want, seen]) => want === undefined || want === seen) ? taskRow(task) : undefined;
+        return wanted.every(([want, seen]) => want === undefined || want === seen) ? row(task) : undefined;
       }),
     deletes: (page) =>
       pageOf(
@@ -80,7 +81,7 @@ export function adminSource(parts: AdminParts): AdminSource {
           lastError: { ...lastError },
         }),
       ),
-    orphans: (page) => pageOf(tasks.orphans.list(), page, taskRow),
+    orphans: (page) => pageOf(tasks.orphans.list(), page, row),
     config: () => effectiveTree(parts.config.effective),
     pause: (id) => {
       runtime(id).gate.pause();
@@ -112,8 +113,9 @@ export function readinessOf(state: DaemonState, host: PluginHost): Readiness {
   return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
 }
 
-function taskRow(task: TaskRecord): JsonObject & { id: string } {
+function taskRow(task: TaskRecord, runtime: PluginRuntime | undefined): JsonObject & { id: string } {
   const { identity, state } = task;
+  const missing = task.stage === 'live' ? runtime?.refresher.missing(task.id) : undefined;
   return {
     id: task.id,
     plugin: identity.plugin,
@@ -130,6 +132,8 @@ function taskRow(task: TaskRecord): JsonObject & { id: string } {
     observed: task.observedAtMs === undefined ? null : iso(task.observedAtMs),
     consecutiveFailures: task.consecutiveFailures,
     lastFailure: task.lastFailure === undefined ? null : { ...task.lastFailure },
+    notFound:
+      missing === undefined ? null : { since: iso(missing.sinceMs), reads: missing.reads, frozen: missing.wave },
     confirmed: task.confirmed,
     undelivered: task.undeliveredAtMs === undefined ? null : iso(task.undeliveredAtMs),
     adopted: task.adopted,

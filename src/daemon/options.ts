@@ -40,6 +40,7 @@ export function tasksOptions(config: Config): TasksOptions {
     replayWindowMs: config.tasks.tombstoneTtlMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,
+    notFoundMinMs: config.tasks.notFoundTimeMs,
     unclearLooks: config.tasks.unclearCreateLooks,
     connectionTtlMs: config.tasks.connectionTtlMs,
     maxAdopted: config.store.maxTasks,

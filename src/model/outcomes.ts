@@ -30,9 +30,10 @@ export interface OutcomeRule {
   readonly counted: 'yes' | 'no' | 'time';
   /**
    * `pause`: when the pause that the remote asked for is over. `backoff`: after a growing delay of this task alone.
-   * `turn`: in its turn, as if it had not been tried. `caller`: if the caller repeats it. `no`: never.
+   * `turn`: in its turn, as if it had not been tried. `confirm`: at growing intervals, until it is all that was answered over
+   * the minimum time. `caller`: if the caller repeats it. `no`: never.
    */
-  readonly retry: 'pause' | 'backoff' | 'turn' | 'caller' | 'no';
+  readonly retry: 'pause' | 'backoff' | 'turn' | 'confirm' | 'caller' | 'no';
   /** The task's allocation token after the outcome; `none` where the call holds none. */
   readonly token: 'kept' | 'freed' | 'none';
   /** Ends the task at once, or once `endsWhen` holds. */
@@ -106,12 +107,15 @@ const CREATE: Row = {
 
 const failedDelete = { answer: 'ok', counted: 'no', retry: 'backoff', token: 'kept', remote: 'unknown' } as const;
 
-/** The caller is answered once the intent is safe; nothing but success and not_found ends the daemon's repeats. */
+/**
+ * The caller is answered once the intent is safe; nothing but success and a confirmed not_found ends the daemon's repeats.
+ * One not_found frees the token, since the job is most likely gone, but the fault that hides a job may hide it for a moment.
+ */
 const DELETE: Row = {
   throttled: { ...failedDelete, retry: 'pause' },
   transient: failedDelete,
   permanent: failedDelete,
-  not_found: { ...failedDelete, retry: 'no', token: 'freed' },
+  not_found: { ...failedDelete, retry: 'confirm', token: 'freed' },
   unknown: failedDelete,
   deadline: failedDelete,
   process_died: failedDelete,

@@ -19,6 +19,7 @@ import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
 import type {
   ReadPurpose,
+  ReadReport,
   RefreshConfig,
   RefreshEvents,
   Refresher,
@@ -113,6 +114,11 @@ class PollRefresher implements Refresher {
 
   regroup(id: TaskId, batchKey: string): void {
     this.#schedule.regroup(id, batchKey);
+  }
+
+  missing(id: TaskId): ReadReport['missing'] {
+    const item = this.#schedule.get(id);
+    return item?.missing && { ...item.missing, wave: item.wave !== undefined };
   }
 
   asked(id: TaskId): void {

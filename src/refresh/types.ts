@@ -165,6 +165,8 @@ export interface Refresher {
   /** Something may have changed that allows a read: the gate's `onReadCapacity` calls this. */
   wake(): void;
   reconfigure(config: RefreshConfig): void;
+  /** What is known of a task whose last answer was NotFound; undefined for every other. O(1). */
+  missing(id: TaskId): ReadReport['missing'];
   /** Whether the remote is taken to be down. O(1): every Status asks. */
   readonly remoteDown: boolean;
   /** How many tasks are tracked. O(1). */

@@ -21,6 +21,8 @@ export interface TasksOptions {
   readonly orphanGraceMs: number;
   /** Within this after its creation a job that the remote does not find may still be there. */
   readonly visibilityGraceMs: number;
+  /** Not found on a delete that is owed is believed once it is all that the tries were answered for this long. */
+  readonly notFoundMinMs: number;
   /** Tasks known from handles alone that are held, what they hold in bytes, and how many are taken up in a second, or at once. */
   readonly maxAdopted: number;
   readonly maxAdoptedBytes: number;
@@ -55,6 +57,7 @@ export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
   replayWindowMs: 86_400_000,
   orphanGraceMs: 600_000,
   visibilityGraceMs: 60_000,
+  notFoundMinMs: 120_000,
   maxAdopted: 200_000,
   maxAdoptedBytes: 512 * 1024 * 1024,
   adoptionsPerSecond: 1_000,

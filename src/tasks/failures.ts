@@ -1,4 +1,5 @@
 import { type ErrorCode, HostError, isErrorCode } from '../errors/index.js';
+import { type OutcomePlace, outcomeRule } from '../model/outcomes.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
 import type { FailureKind, PluginFailure } from '../model/plugin-call.js';
 
@@ -16,9 +17,15 @@ const CODE_OF_KIND: Readonly<Record<FailureKind, ErrorCode>> = {
   cancelled: 'CALL_CANCELLED',
 };
 
-/** A failed plugin call as an error for the caller of an RPC. */
-export function errorOf(failure: PluginFailure, plugin: string, doing: string): HostError {
-  const code = isErrorCode(failure.code) ? failure.code : CODE_OF_KIND[failure.kind];
+/**
+ * A failed plugin call as an error for the caller of an RPC, by the outcome table: what it makes of a kind of failure stands
+ * above the code that names this kind, while a code that says more than the kind is passed on.
+ */
+export function errorOf(failure: PluginFailure, plugin: string, doing: string, place: OutcomePlace): HostError {
+  const general = CODE_OF_KIND[failure.kind];
+  const { answer } = outcomeRule(place, failure.kind);
+  const byTable = answer === 'phase' || answer === 'ok' ? general : answer;
+  const code = isErrorCode(failure.code) && failure.code !== general ? failure.code : byTable;
   return new HostError(code, `${doing} by plugin "${plugin}" failed: ${failure.message}`, {
     details: { plugin, plugin_code: failure.code },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type AdminParts, adminSource } from '../../src/daemon/admin-source.js';
 import { HostError } from '../../src/errors/index.js';
+import { created, fail, makeHarness, running, settle } from '../tasks/harness.js';
 
 const owed = (id: string) => ({ id, identity: { plugin: 'p' }, reason: 'r', sinceMs: 0, attempts: 1 });
 
@@ -34,4 +35,24 @@ test('a page after a row that is gone is an error, and not the end of the list',
     () => source.deletes({ limit: 1, after: 'a' }),
     (error) => HostError.is(error) && error.code === 'REQUEST_FIELD_INVALID' && /start again/.test(error.message),
   );
+});
+
+test('the row of a task says since when and by how many reads its job is not found, and whether a wave froze it', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = (args) => created(args.idempotencyKey);
+  h.plugin.on.get = () => running();
+  const parts = { tasks: h.tasks, store: h.store, runtimes: { get: () => h.runtime } };
+  const source = adminSource(parts as unknown as AdminParts);
+  const filters = { plugin: undefined, phase: undefined, stage: undefined, project: undefined };
+  const told = () => source.tasks({ ...filters, limit: 10, after: '' }).rows.map(({ notFound }) => notFound);
+  for (const name of ['a', 'b', 'c']) await settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+  await h.clock.advance(60_000);
+  assert.deepEqual(told(), [null, null, null]);
+  h.plugin.on.get = () => fail('not_found');
+  await h.clock.advance(300_000);
+  for (const row of told() as { frozen: boolean; reads: number }[]) assert.ok(row.frozen && row.reads >= 3);
+  h.plugin.on.get = () => running();
+  await h.clock.advance(120_000);
+  assert.deepEqual(told(), [null, null, null]);
+  await h.stop();
 });

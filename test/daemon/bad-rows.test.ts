@@ -24,7 +24,11 @@ test('whatever handles are sent, the load report, the operator’s lists and Sta
   h.plugin.on.get = () => ok(phaseState('RUNNING'));
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('good'), h.scope()));
   const good = decodeHandle(handle);
-  const source = adminSource({ tasks: h.tasks, store: h.store } as unknown as AdminParts);
+  const source = adminSource({
+    tasks: h.tasks,
+    store: h.store,
+    runtimes: { get: () => h.runtime },
+  } as unknown as AdminParts);
   const encoder = new StatusEncoder(idl);
   let held = 0;
   for (const bytes of fc.sample(fc.oneof(madeUp(good), mutated(good)), 600)) {

@@ -48,7 +48,7 @@ test('whatever a plugin throws becomes a failure, and that an error for a caller
       assert.equal(typeof isSurprise(value), 'boolean');
       const failure = toFailure(value, (text) => text);
       assert.ok(isPluginFailure(failure), JSON.stringify(failure));
-      const error = errorOf(failure, 'demo', 'reading the task');
+      const error = errorOf(failure, 'demo', 'reading the task', 'get');
       assert.ok(HostError.is(error));
       assert.ok(statusOf(error).code > 0);
     }),
@@ -59,7 +59,7 @@ test('whatever a plugin throws becomes a failure, and that an error for a caller
 test('a code of a plugin is its own, unless the catalogue has it: names that every object has are in no catalogue', () => {
   for (const code of ['constructor', 'toString', '__proto__', 'hasOwnProperty', 'valueOf', '']) {
     const failure = { kind: 'transient', message: 'm', code, faultKind: 'SYSTEM', retryAfterMs: undefined } as const;
-    const error = errorOf(failure, 'demo', 'reading the task');
+    const error = errorOf(failure, 'demo', 'reading the task', 'get');
     assert.equal(error.code, 'PLUGIN_THREW_TRANSIENT');
     assert.equal(error.details.plugin_code, code);
   }

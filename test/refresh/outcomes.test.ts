@@ -43,7 +43,7 @@ for (const place of readPlaces) {
         assert.equal(again.length, 0);
         assert.equal(refresher.stats().tracked, 1);
       } else {
-        const least = { pause: 7_000, backoff: 2_000, turn: 100, caller: 0, no: 0 }[rule.retry];
+        const least = { pause: 7_000, backoff: 2_000, turn: 100, confirm: 0, caller: 0, no: 0 }[rule.retry];
         assert.ok(again.length > 0 && again[0]!.atMs - (first?.finishedAtMs ?? 0) >= least);
       }
       await refresher.stop();

@@ -309,6 +309,8 @@ test('a delete of a job that memory does not hold and the remote does not show y
     await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
     await h.clock.advance(1_000);
     assert.equal(h.plugin.count('delete'), deletes);
+    await h.clock.advance(180_000);
+    assert.equal(h.plugin.count('delete'), deletes);
     assert.equal(h.tasks.owedDeletes.size, 0);
     await h.stop();
   }

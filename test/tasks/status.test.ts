@@ -224,8 +224,10 @@ test('a delete of something unknown reads first and cancels only what is not ove
     h.plugin.on.get = () => read;
     h.plugin.on.delete = () => fail('not_found');
     await settle(h.clock, h.tasks.delete(createdHandle(name), 'r', HINTS, h.scope()));
-    await h.clock.advance(60_000);
-    assert.equal(h.plugin.count('delete'), deletes, name);
+    await h.clock.advance(180_000);
+    if (name === 'over' || name === 'gone') assert.equal(h.plugin.count('delete'), deletes, name);
+    else assert.ok(h.plugin.count('delete') > deletes, `${name}: one answer of not found is no confirmation`);
+    if (name === 'gone') assert.ok(h.plugin.count('get') >= 3);
     assert.equal(h.tasks.owedDeletes.size, 0, name);
     await h.stop();
   }

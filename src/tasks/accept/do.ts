@@ -66,7 +66,7 @@ export class DoTask {
     if (outcome.ok) return this.#keep(key, await this.#checked(spec, outcome.value));
     const { failure } = outcome;
     const { ends, retry } = outcomeRule('do', failure.kind);
-    if (ends === undefined) throw errorOf(failure, plugin.id, 'the task');
+    if (ends === undefined) throw errorOf(failure, plugin.id, 'the task', 'do');
     const state = failureState(ends.phase, failure.code, failure.message, failure.faultKind);
     // Where a repeat of the attempt may well succeed, nothing is kept.
     return retry === 'no' ? this.#keep(key, state) : state;

@@ -5,7 +5,7 @@ import type { TaskId } from '../../model/attempt-key.js';
 import type { TaskIdentity } from '../../model/handle.js';
 import { outcomeRule } from '../../model/outcomes.js';
 import type { PhaseState } from '../../model/phase-state.js';
-import type { DeleteArgs } from '../../model/plugin-call.js';
+import type { DeleteArgs, PluginFailure } from '../../model/plugin-call.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { TasksDeps } from '../deps.js';
@@ -23,6 +23,8 @@ export interface DeleteOrder {
   readonly reason: string;
   /** The daemon does not know whether the job is over: read it, and cancel it only if it is not. */
   readonly readFirst: boolean;
+  /** The daemon knows that the job is over; what is left of it may be gone as well. */
+  readonly jobOver?: boolean;
   /** The task is known from a handle alone. */
   readonly fromHandle?: boolean;
   /** Told the state that the first read found, where the job is over: how the task ended must not be forgotten. */
@@ -43,11 +45,18 @@ type Entry = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & {
   readonly done: Deferred<void>;
   /** Settles with the journal's word on the order. */
   readonly safe: Promise<void>;
+  /** Answers of NotFound in a row. */
+  notFound: { readonly sinceMs: number; tries: number } | undefined;
 };
+
+/** Tries that must all have answered NotFound before it is believed. */
+const TRIES_TO_CONFIRM = 3;
 
 /**
  * The deletes that the daemon owes (rule 6). An order is safe once `owe` resolves; it is carried out and repeated with
- * back-off until the remote says that the job is cancelled, over or unknown. No failure takes an order off the list.
+ * back-off until the remote says that the job is cancelled or over, or does not find it over the minimum time. No failure
+ * takes an order off the list. One answer of NotFound frees the token and lets go on who waits; the order stays, since the
+ * same fault hides jobs that run.
  */
 export class DeleteList {
   readonly #deps: TasksDeps;
@@ -92,7 +101,7 @@ export class DeleteList {
     return entry?.readFirst === true && entry.lastError === undefined;
   }
 
-  /** Resolves when the order is carried out; at once if there is none. */
+  /** Resolves when the order is carried out, as far as is known; at once if there is none. */
   done(id: TaskId): Promise<void> {
     return this.#entries.get(id)?.done.promise ?? Promise.resolve();
   }
@@ -120,6 +129,7 @@ export class DeleteList {
       nextAttemptMs: undefined,
       needsCredentials: false,
       lastError: undefined,
+      notFound: undefined,
       done: createDeferred<void>(),
       safe: this.#deps.journal.append({ kind: 'delete-owed', id, identity, meta, outputPrefix, reason }),
     };
@@ -164,26 +174,59 @@ export class DeleteList {
       connection: entry.connection,
       reason: entry.reason,
     };
-    if (entry.readFirst && (await this.#isOver(runtime, entry, args))) return this.#finish(runtime, entry);
+    if (entry.readFirst) {
+      const read = await this.#read(runtime, entry, args);
+      if (read === 'over') return this.#finish(runtime, entry);
+      if (read !== undefined) return this.#notFound(runtime, entry, read);
+    }
     const outcome = await this.#work.call(runtime, 'delete', args);
-    if (outcome.ok || outcomeRule('delete', outcome.failure.kind).retry === 'no') return this.#finish(runtime, entry);
-    return this.#retryIn(entry, outcome.failure.code, outcome.failure.message, outcome.failure.retryAfterMs);
+    if (outcome.ok) return this.#finish(runtime, entry);
+    const { failure } = outcome;
+    const { retry } = outcomeRule('delete', failure.kind);
+    if (retry === 'confirm') return this.#notFound(runtime, entry, failure);
+    // An answer that says nothing of the job breaks the row; a call that was not made, or throttled, is no answer.
+    if (retry === 'backoff') entry.notFound = undefined;
+    return this.#retryIn(entry, failure.code, failure.message, failure.retryAfterMs);
   }
 
   /**
-   * Whether the remote says that there is nothing left to cancel. Doubt is answered with false, since cancelling is safe; a
-   * young job that is not found may only not be visible yet.
+   * Whether the remote says that there is nothing left to cancel: the job is over, or it was not found. Doubt is answered
+   * with undefined, since cancelling is safe; a young job that is not found may only not be visible yet.
    */
-  async #isOver(runtime: PluginRuntime, entry: Entry, args: DeleteArgs): Promise<boolean> {
+  async #read(runtime: PluginRuntime, entry: Entry, args: DeleteArgs): Promise<'over' | PluginFailure | undefined> {
     const outcome = await this.#work.call(runtime, 'get', args);
     if (outcome.ok) {
-      const over = isTerminal(outcome.value.phase);
-      if (over) entry.onOver?.(outcome.value);
-      return over;
+      if (!isTerminal(outcome.value.phase)) return undefined;
+      entry.onOver?.(outcome.value);
+      return 'over';
     }
     const { clock, options } = this.#deps;
     const visible = clock.now() - entry.identity.createdAtMs >= options.visibilityGraceMs;
-    return outcome.failure.kind === 'not_found' && visible;
+    return outcome.failure.kind === 'not_found' && visible ? outcome.failure : undefined;
+  }
+
+  /**
+   * The job was not found. That is believed once nothing else was answered over the minimum time, three tries at least, and
+   * while no wave of NotFound is on at the remote (rule 4).
+   */
+  #notFound(runtime: PluginRuntime, entry: Entry, { code, message }: PluginFailure): number | undefined {
+    const { clock, options, random } = this.#deps;
+    const now = clock.now();
+    entry.notFound ??= { sinceMs: now, tries: 0 };
+    entry.notFound.tries += 1;
+    const { sinceMs, tries } = entry.notFound;
+    const confirmed = tries >= TRIES_TO_CONFIRM && now - sinceMs >= options.notFoundMinMs;
+    const wave = runtime.refresher.stats().notFoundFrozen > 0;
+    if (entry.jobOver === true || (confirmed && !wave)) return this.#finish(runtime, entry);
+    runtime.quotas.release(entry.id);
+    entry.done.resolve();
+    entry.lastError = { code, message };
+    const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+    // The fourth try comes when the minimum time is over: its sixth, third and half part lie between them.
+    const share = (options.notFoundMinMs * Math.min(tries, TRIES_TO_CONFIRM)) / 6;
+    const delay = Math.max(backoffMs(tries, backoff, random), share);
+    entry.nextAttemptMs = now + delay;
+    return delay;
   }
 
   #finish(runtime: PluginRuntime, entry: Entry): undefined {

@@ -29,7 +29,7 @@ export async function getTask(
   const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);
   await reads.settled(task.id);
   if (outcome.ok || isOver(task)) return task;
-  throw errorOf(outcome.failure, task.identity.plugin, 'reading the task');
+  throw errorOf(outcome.failure, task.identity.plugin, 'reading the task', 'get');
 }
 
 /** The read may have ended the task; the compiler does not know that the record changes meanwhile. */

@@ -21,7 +21,7 @@ export async function getLogs(
   if (!plugin.features.getLogs) throw missing(plugin.id, 'getLogs');
   const args = { ...resourceArgs(task, deps.clock.now()), ...request };
   const outcome = await gate.call('getLogs', args, { admission: 'fail-fast', ...scope });
-  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the logs');
+  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the logs', 'getLogs');
   return outcome.value;
 }
 
@@ -39,7 +39,7 @@ export async function getMetrics(
   if (!plugin.features.getMetrics) throw missing(plugin.id, 'getMetrics');
   const args = { ...resourceArgs(task, deps.clock.now()), ...request };
   const outcome = await gate.call('getMetrics', args, { admission: 'fail-fast', ...scope });
-  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the metrics');
+  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the metrics', 'getLogs');
   return outcome.value.series;
 }
 

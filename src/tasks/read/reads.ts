@@ -5,7 +5,7 @@ import type { TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ReadDecision, ReadReport } from '../../refresh/types.js';
 import type { TasksDeps } from '../deps.js';
-import type { DeleteList } from '../end/delete-list.js';
+import type { DeleteList, DeleteOrder } from '../end/delete-list.js';
 import { failureState } from '../failures.js';
 import type { PluginRuntime } from '../runtime.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
@@ -85,14 +85,14 @@ export class ReadSink {
     if (this.#deps.store.observed(task, state)) {
       // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
       const deleteReason = unusable ? `the daemon ended the task: ${state.reason}` : undefined;
-      this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
+      this.#ended(runtime, task, { connection, connectionUntilMs, jobOver: true }, deleteReason);
     } else if (task.adopted && this.#deps.store.byId(task.id) === task) adoptToken(runtime, task);
   }
 
   #ended(
     runtime: PluginRuntime,
     task: TaskRecord,
-    credentials: Pick<TaskRecord, 'connection' | 'connectionUntilMs'>,
+    known: Pick<DeleteOrder, 'connection' | 'connectionUntilMs' | 'jobOver'>,
     deleteReason: string | undefined,
   ): void {
     runtime.refresher.untrack(task.id);
@@ -107,7 +107,7 @@ export class ReadSink {
         identity: task.identity,
         meta: task.meta,
         outputPrefix: task.outputPrefix,
-        ...credentials,
+        ...known,
         reason: deleteReason,
         readFirst: false,
       })
