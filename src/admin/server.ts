@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { type ErrorKind, HostError, messageOf } from '../errors/index.js';
 import type { Log } from '../telemetry/logger.js';
+import { AdminConnections } from './connections.js';
 import { type Answer, json, ROUTES, type Route } from './routes.js';
 import type { AdminSource } from './source.js';
 
@@ -10,7 +11,7 @@ export interface AdminServerOptions {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
-  /** Connections at a time; further ones are dropped. */
+  /** Connections at a time; for a further one another gives way. */
   readonly maxConnections: number;
   /** Bearer token of /v1/…; without one those paths are closed. */
   readonly token: string | undefined;
@@ -50,6 +51,7 @@ const HTTP_STATUS: Readonly<Record<ErrorKind, number>> = {
 export class AdminServer {
   readonly #options: AdminServerOptions;
   readonly #server: Server;
+  readonly #connections: AdminConnections;
   readonly #tokenDigest: Buffer | undefined;
   #deniedLoggedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -66,7 +68,8 @@ export class AdminServer {
       },
       (request, response) => void this.#serve(request, response),
     );
-    this.#server.maxConnections = options.maxConnections;
+    this.#connections = new AdminConnections(options.maxConnections);
+    this.#server.on('connection', (socket) => this.#connections.add(socket));
     this.#server.maxRequestsPerSocket = 10_000;
   }
 
@@ -109,6 +112,8 @@ export class AdminServer {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // A client that goes away while it is answered is its own business.
     response.on('error', () => {});
+    const { socket } = request;
+    response.on('close', () => this.#connections.answering(socket, false));
     let answer: Answer;
     let headers: Readonly<Record<string, string>> = {};
     const path = (request.url ?? '/').split('?', 1)[0] as string;
@@ -116,6 +121,7 @@ export class AdminServer {
       const { route, params, query } = find(request, path);
       this.#authorize(request, route, path);
       await drainBody(request);
+      this.#connections.answering(socket, true);
       answer = await route.handle(this.#options.source, params, query);
       if (route.action !== undefined) {
         const remote = request.socket.remoteAddress;

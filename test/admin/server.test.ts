@@ -160,17 +160,56 @@ describe('admin server', () => {
     assert.equal((await call('/healthz')).status, 200);
   });
 
-  it('drops connections beyond its bound and serves again when one is free', async (t) => {
+  it('lets the connection give way that waited longest when a newcomer finds it full, and not the newcomer', async (t) => {
     const { server, call } = await serveAdmin(t, { maxConnections: 2 });
-    const { port } = new URL(`http://${server.address}`);
-    const open = [net.connect(Number(port), '127.0.0.1'), net.connect(Number(port), '127.0.0.1')];
-    await Promise.all(open.map((socket) => once(socket, 'connect')));
-    const third = net.connect(Number(port), '127.0.0.1').on('error', () => {});
-    await once(third, 'close');
-    const closed = open.map((socket) => once(socket, 'close'));
-    for (const socket of open) socket.end();
-    await Promise.all(closed);
+    const port = Number(new URL(`http://${server.address}`).port);
+    const open: net.Socket[] = [];
+    for (let i = 0; i < 2; i++) {
+      const socket = net.connect(port, '127.0.0.1').on('error', () => {});
+      t.after(() => socket.destroy());
+      await once(socket, 'connect');
+      open.push(socket);
+    }
+    const first = once(open[0]!.resume(), 'close');
     assert.equal((await call('/healthz')).status, 200);
+    await first;
+    assert.equal(open[1]!.destroyed, false);
+  });
+
+  it('answers every probe while others hold all the room: heads by single bytes, bodies that do not come, answers not read', async (t) => {
+    const { server } = await serveAdmin(t, { maxConnections: 10, writeTimeoutMs: 60_000 });
+    const port = Number(new URL(`http://${server.address}`).port);
+    let stopped = false;
+    const held = new Set<net.Socket>();
+    const attack = (i: number) => {
+      if (stopped) return;
+      const socket = net.connect(port, '127.0.0.1').on('error', () => {});
+      held.add(socket);
+      if (i % 3 === 0) socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n');
+      else if (i % 3 === 1)
+        socket.write('POST /v1/plugins/slurm/pause HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1');
+      else socket.pause().write('GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(50));
+      socket.on('close', () => {
+        held.delete(socket);
+        setTimeout(() => attack(i), 1);
+      });
+      if (i % 3 !== 2) socket.resume();
+    };
+    for (let i = 0; i < 30; i++) attack(i);
+    t.after(() => {
+      stopped = true;
+      for (const socket of held) socket.destroy();
+    });
+    for (let probe = 0; probe < 15; probe++) {
+      const socket = net.connect(port, '127.0.0.1');
+      let text = '';
+      socket.setEncoding('utf8').on('data', (part) => {
+        text += part;
+      });
+      socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+      await once(socket, 'close');
+      assert.match(text, /^HTTP\/1\.1 200 /, `probe ${probe}`);
+    }
   });
 
   it('cuts a peer that does not read its answer, which makes room for another one', async (t) => {

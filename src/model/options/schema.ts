@@ -84,7 +84,11 @@ const grpc = section('The gRPC server that engines call.', {
 const admin = section('HTTP server for metrics, health and the operator’s view.', {
   host: host('Address to listen on.', '0.0.0.0'),
   port: port('Port to listen on.', 9090),
-  maxConnections: count('Open connections; further ones are refused.', 100, 10_000),
+  maxConnections: count(
+    'Open connections. At the bound the one that waited longest without a request gives way to a newcomer.',
+    100,
+    10_000,
+  ),
   token: secret('Bearer token of the operator’s view (/v1/…); without one that view is closed.', 16),
   tokenFile: secretFile('the token'),
 });
