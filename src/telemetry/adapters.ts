@@ -1,4 +1,5 @@
 import { HostError, messageOf, stackOf } from '../errors/index.js';
+import { Rarely } from '../lib/rarely.js';
 import type { FailureKind, PluginFailure, PluginMethod } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMeasurement, CustomMetrics } from './custom-metrics.js';
@@ -15,7 +16,12 @@ export interface AdapterParts {
   readonly custom: CustomMetrics;
   /** The label of a plugin: its id, or `unregistered`, since ids also arrive in handles that others send. */
   readonly label: (plugin: string) => string;
+  /** Monotonic, in milliseconds. */
+  readonly now: () => number;
 }
+
+/** Between two warnings of one plugin about its metas. */
+const META_PAUSE_MS = 3_600_000;
 
 const READS: ReadonlySet<PluginMethod> = new Set(['get', 'getMany', 'getLogs', 'getMetrics']);
 const laneOf = (method: PluginMethod) => (READS.has(method) ? 'read' : 'write');
@@ -178,7 +184,7 @@ export function logLoadReport(
 }
 
 /** For `TaskEvents` of tasks/. */
-export function taskAdapter({ set, log, label }: AdapterParts) {
+export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     accepted: set.counter('pluginhost_tasks_accepted_total'),
     created: set.counter('pluginhost_tasks_created_total'),
@@ -192,6 +198,7 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
     deletesDone: set.counter('pluginhost_deletes_done_total'),
     deletesFailed: set.counter('pluginhost_delete_failures_total'),
   };
+  const metas = new Rarely({ now, pauseMs: META_PAUSE_MS, maxKeys: 1_000 });
   const of = (task: TaskRecord) => ({ plugin: label(task.identity.plugin) });
   const fields = (task: TaskRecord) => ({
     task: task.id,
@@ -209,13 +216,15 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
     },
     adopted(task: TaskRecord): void {
       counters.adopted.inc(of(task));
-      log.emit('task.adopted', fields(task));
+      if (log.enabled('task.adopted')) log.emit('task.adopted', fields(task));
     },
     ended(task: TaskRecord): void {
       counters.ended.inc({ ...of(task), phase: task.state.phase });
       log.emit('task.ended', { ...fields(task), phase: task.state.phase, code: task.state.error?.code });
     },
-    metaLarge: (task: TaskRecord, bytes: number) => log.emit('task.meta_large', { ...fields(task), bytes }),
+    metaLarge(task: TaskRecord, bytes: number): void {
+      if (metas.allows(of(task).plugin)) log.emit('task.meta_large', { ...fields(task), bytes });
+    },
     createRetried(task: TaskRecord, code: string, error: string, delayMs: number): void {
       counters.retried.inc(of(task));
       log.emit('task.create_retried', { ...fields(task), code, error, delayMs: Math.round(delayMs) });
@@ -243,7 +252,8 @@ export function taskAdapter({ set, log, label }: AdapterParts) {
     deleteOwed: (task: string, plugin: string, reason: string) => log.emit('delete.owed', { task, plugin, reason }),
     deleteFailed(task: string, plugin: string, code: string, error: string, attempts: number): void {
       counters.deletesFailed.inc({ plugin: label(plugin) });
-      log.emit('delete.failed', { task, plugin, code, error, attempts });
+      // A remote that refuses for days is told of ever more rarely; the metric counts every try.
+      if (Number.isInteger(Math.log2(attempts))) log.emit('delete.failed', { task, plugin, code, error, attempts });
     },
     deleteDone(task: string, plugin: string, attempts: number): void {
       counters.deletesDone.inc({ plugin: label(plugin) });

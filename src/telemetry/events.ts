@@ -159,17 +159,21 @@ export const LOG_EVENTS = {
 
   'task.accepted': event('debug', 'a task was accepted', taskFields()),
   'task.created': event('debug', 'a task was created at its remote', taskFields()),
-  'task.adopted': event('info', 'a task was taken up from its handle', taskFields()),
+  'task.adopted': event('debug', 'a task was taken up from its handle', taskFields()),
   'task.ended': event('info', 'a task is over', {
     ...taskFields(),
     phase: 'its terminal phase',
     code: 'code of its error',
   }),
-  'task.meta_large': event('warn', 'a resource meta is larger than engines should store', {
-    ...taskFields(),
-    bytes: 'its size',
-  }),
-  'task.create_retried': event('info', 'a create failed transiently and is repeated', {
+  'task.meta_large': event(
+    'warn',
+    'a resource meta is larger than engines should store; told once an hour for each plugin',
+    {
+      ...taskFields(),
+      bytes: 'its size',
+    },
+  ),
+  'task.create_retried': event('debug', 'a create failed transiently and is repeated', {
     ...taskFields(),
     code: CODE,
     error: ERROR,
@@ -203,12 +207,12 @@ export const LOG_EVENTS = {
     reason: 'why not',
     error: 'the last error, in words',
   }),
-  'delete.owed': event('info', 'a delete was accepted and is to be carried out', {
+  'delete.owed': event('debug', 'a delete was accepted and is to be carried out', {
     task: TASK,
     plugin: PLUGIN,
     reason: 'why the task is deleted',
   }),
-  'delete.failed': event('warn', 'a try of an owed delete failed; it is repeated', {
+  'delete.failed': event('warn', 'a try of an owed delete failed; it is repeated (told of tries 1, 2, 4, 8, …)', {
     task: TASK,
     plugin: PLUGIN,
     code: CODE,

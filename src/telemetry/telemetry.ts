@@ -21,6 +21,8 @@ export interface TelemetryOptions {
   readonly plugins: readonly string[];
   /** Whether CPU, memory, event-loop delay and the like of the process are measured; once a process. Default true. */
   readonly processMetrics?: boolean;
+  /** Monotonic, in milliseconds; the process's own clock unless given. */
+  readonly now?: () => number;
 }
 
 /** All that one daemon measures and logs. Nothing here is shared between daemons. */
@@ -44,7 +46,7 @@ export class Telemetry {
     const set = this.metrics;
     const dropped = set.counter('pluginhost_plugin_custom_dropped_total');
     const custom = new CustomMetrics(set, (plugin) => dropped.inc({ plugin }));
-    this.#parts = { set, log: options.log, custom, label };
+    this.#parts = { set, log: options.log, custom, label, now: options.now ?? (() => performance.now()) };
     if (options.processMetrics ?? true) set.addProcessMetrics();
     const version = options.version;
     set.gauge('pluginhost_build_info').set({ version, node_version: process.version }, 1);

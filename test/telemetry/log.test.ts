@@ -177,7 +177,7 @@ describe('log', () => {
         'plugin.log.error error',
         'daemon.fault error',
         'rpc.fault error',
-        'delete.owed info',
+        'delete.owed debug',
         'plugin.load_failed error',
         'plugin.skipped info',
         'plugin.loaded info',
