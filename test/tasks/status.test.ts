@@ -80,6 +80,18 @@ test('an accepted handle whose record is lost is a retryable failure CREATE_LOST
   await h.stop();
 });
 
+test('an accepted handle whose record is lost goes on answering CREATE_LOST when it was deleted', async () => {
+  const h = await makeHarness();
+  const handle = encodeHandle({ identity: identity('a'), meta: undefined });
+  for (let call = 1; call <= 3; call++) {
+    const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
+    assert.deepEqual([state.phase, state.error?.code], ['RETRYABLE_FAILURE', 'CREATE_LOST']);
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  }
+  assert.equal(h.plugin.calls.length, 0);
+  await h.stop();
+});
+
 test('malformed and foreign handles, and those of a plugin that is not here, are clear errors', async () => {
   const h = await makeHarness();
   await rejectsWith(h.tasks.status(Buffer.from('{"job_id":1}'), HINTS, h.scope()), 'HANDLE_MALFORMED');

@@ -1,8 +1,9 @@
 import { taskIdOf } from '../../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
+import { endOf } from '../../store/end-marks.js';
 import type { CreateTask } from '../accept/create.js';
 import type { TasksDeps } from '../deps.js';
-import type { Adoption } from '../read/adopt.js';
+import { type Adoption, CREATE_LOST } from '../read/adopt.js';
 import type { Handles } from '../read/handles.js';
 import type { ReadSink } from '../read/reads.js';
 import { keptUntil } from '../runtime.js';
@@ -52,6 +53,8 @@ export async function deleteTask(
   const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
   if (meta !== undefined && !over) deps.store.assertOwable(deletes.unheld);
+  // What was never created here ended as its handle was answered, and goes on answering so (rule 8).
+  if (meta === undefined && !over) deps.store.marks.set(key, incarnation, endOf(CREATE_LOST));
   deps.store.bury(identity);
   if (meta === undefined || over) return;
   await deletes.owe({

@@ -10,6 +10,14 @@ import type { HandleHints } from '../types.js';
 import type { Adoptions } from './adoptions.js';
 import { startPolling } from './polling.js';
 
+/** The end of a task that was accepted by a daemon whose memory is gone. */
+export const CREATE_LOST = failureState(
+  'RETRYABLE_FAILURE',
+  'CREATE_LOST',
+  'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again',
+  'SYSTEM',
+);
+
 export interface Adoption extends Handle {
   readonly bytes: Buffer;
   readonly hints: HandleHints;
@@ -47,10 +55,7 @@ export function adoptTask(
   const end = trace?.state ?? mark?.failure;
   if (end !== undefined) return store.insert({ ...base, stage: 'over', state: end });
   if (meta === undefined) {
-    const lost =
-      'the task was accepted, and the daemon that accepted it stopped before it knew the job; create it again';
-    const state = failureState('RETRYABLE_FAILURE', 'CREATE_LOST', lost, 'SYSTEM');
-    return forAnswer(deps, { ...base, stage: 'over', state }, bytes);
+    return forAnswer(deps, { ...base, stage: 'over', state: CREATE_LOST }, bytes);
   }
   if (!adoptions.admit()) {
     const reason =
