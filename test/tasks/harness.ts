@@ -2,7 +2,7 @@ import { HostError } from '../../src/errors/index.js';
 import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
 import { type Journal, memoryJournal } from '../../src/journal/journal.js';
-import { ManualClock } from '../../src/lib/clock.js';
+import { type Clock, ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
@@ -117,6 +117,8 @@ export interface Harness {
   readonly written: { prefix: string; bytes: Buffer }[];
   spec(name: string, parts?: Partial<TaskSpec>): TaskSpec;
   scope(ms?: number): CallScope;
+  /** Begins to stop, and moves no time. */
+  stops(): Promise<unknown>;
   stop(): Promise<void>;
 }
 
@@ -128,6 +130,10 @@ export interface HarnessOptions {
   readonly refresh?: Partial<RefreshTuning>;
   /** Told of outages. */
   readonly remote?: RefreshEvents & CreateLaneEvents;
+  /** Another's time: `clock` is the daemon's, which may end before `manual` does. */
+  readonly world?: { readonly manual: ManualClock; readonly clock: Clock };
+  /** Time that passes before the test begins; a minute unless given. */
+  readonly warmUpMs?: number;
   readonly maxTasks?: number;
   readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
   readonly tombstoneTtlMs?: number;
@@ -139,7 +145,8 @@ export interface HarnessOptions {
 
 /** The use cases over a fake plugin, with real gate, quotas, schedule and store, on a clock that the test moves. */
 export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> {
-  const clock = new ManualClock();
+  const manual = given.world?.manual ?? new ManualClock();
+  const clock = given.world?.clock ?? manual;
   const journal = given.journal ?? memoryJournal;
   const plugin = new FakePlugin();
   plugin.config = { ...DEFAULT_PLUGIN_CONFIG, ...given.config };
@@ -194,9 +201,9 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   });
   runtimes.set(plugin.id, runtime);
   // Buckets start empty; let them fill, so that a test sees limits only where it asks for them.
-  await clock.advance(60_000);
+  await manual.advance(given.warmUpMs ?? 60_000);
   return {
-    clock,
+    clock: manual,
     plugin,
     store,
     tasks,
@@ -236,9 +243,10 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
       ...parts,
     }),
     scope: (ms = 9_000) => ({ deadlineMs: clock.now() + ms, signal: new AbortController().signal }),
+    stops: () => Promise.all([tasks.stop(), runtime.stop()]),
     async stop() {
       const stopping = Promise.all([tasks.stop(), runtime.stop()]);
-      await clock.advance(1);
+      await manual.advance(1);
       await stopping;
     },
   };

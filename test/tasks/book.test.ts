@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+/** More on demand: `node dist/test/tasks/book/run.js 20000`, with a second number for the seed of a case that failed. */
+const CASES = 200;
+
+test('over not found, outages, poisoned jobs, lost answers and restarts no job runs unseen, none runs twice, and new work goes on', async () => {
+  // In a process of its own: the hooks of node:test cost most of the time where so many promises are made.
+  const child = spawn(process.execPath, [fileURLToPath(new URL('book/run.js', import.meta.url)), String(CASES)]);
+  let told = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (told += bytes.toString()));
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  assert.equal(code, 0, told);
+});
