@@ -2,15 +2,15 @@ import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
-import { QuotaLine, type Waiter } from './quota-line.js';
+import { byArrival, QuotaLine } from './quota-line.js';
 import { QuotaUsageCounts } from './quota-usage.js';
 import type { QuotaAnswer, QuotaEvents, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
 
 export interface QuotaLimits {
   /** Tokens of each quota namespace; one that is not listed is unlimited. */
   readonly quotas: Readonly<Record<string, number>>;
-  /** Tokens over all namespaces together: the live tasks a plugin may hold (`caching.size`, rule 11). Unlimited unless given. */
-  readonly capacity?: number | undefined;
+  /** Tokens over all namespaces together: the live tasks a plugin may hold (`caching.size`, rule 11). */
+  readonly capacity: number;
 }
 
 export interface QuotaLedgerOptions extends QuotaLimits {
@@ -20,16 +20,17 @@ export interface QuotaLedgerOptions extends QuotaLimits {
   readonly events?: QuotaEvents;
 }
 
-/** Scopes that an earlier waiter keeps from later ones during one look at the line. */
+/**
+ * Scopes that an earlier waiter keeps from later ones during one look at the line. The capacity is none of them: while an
+ * earlier waiter lacks it, so does everybody.
+ */
 class Closed {
-  everything = false;
   readonly #quota = new Set<string>();
   readonly #project = new Map<string, Set<string>>();
   readonly #namespace = new Map<string, Set<string>>();
 
   /** The scope in which `request` stands behind an earlier waiter. */
   blocks(request: QuotaRequest): QuotaScope | undefined {
-    if (this.everything) return 'capacity';
     if (this.#quota.has(request.quotaNamespace)) return 'quota';
     if (this.#project.get(request.quotaNamespace)?.has(request.project)) return 'project';
     return this.#namespace.get(request.quotaNamespace)?.has(request.namespace) ? 'namespace' : undefined;
@@ -41,7 +42,6 @@ class Closed {
    */
   close(request: QuotaRequest, lacks: QuotaScope): void {
     const { quotaNamespace, constraints } = request;
-    if (lacks === 'capacity') this.everything = true;
     if (lacks === 'quota') this.#quota.add(quotaNamespace);
     if (lacks === 'project' || constraints?.project !== undefined) {
       into(this.#project, quotaNamespace).add(request.project);
@@ -88,7 +88,7 @@ export class QuotaLedger {
     this.#maxWaiting = options.maxWaiting;
     this.#events = options.events ?? {};
     this.#quotas = new Map(Object.entries(options.quotas));
-    this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY;
+    this.#capacity = options.capacity;
   }
 
   /** Grants a token now, or puts the task in the line. A task that holds or awaits one already gets that answer. */
@@ -116,8 +116,9 @@ export class QuotaLedger {
     const { taskId, quotaNamespace } = request;
     if (this.#held.has(taskId)) return true;
     const adopted = this.#adopted.of(quotaNamespace)?.used ?? 0;
-    const total = this.#quotas.get(quotaNamespace) ?? Number.POSITIVE_INFINITY;
-    if (this.#jobs.has(job) || adopted >= total || this.#adopted.all >= this.#capacity) return false;
+    const total = this.#quotas.get(quotaNamespace);
+    if (total !== undefined && adopted >= total) return false;
+    if (this.#jobs.has(job) || this.#adopted.all >= this.#capacity) return false;
     // One that nobody uses or configured has no total to keep; made-up names must not fill the ledger.
     const known = this.#quotas.has(quotaNamespace) || this.#usage.of(quotaNamespace) !== undefined;
     if (!known && this.#usage.size >= MAX_ADOPTED_NAMESPACES) return false;
@@ -174,7 +175,7 @@ export class QuotaLedger {
   /** Takes new totals. Tokens that are out stay out, also over a smaller total. */
   reconfigure(limits: QuotaLimits): void {
     this.#quotas = new Map(Object.entries(limits.quotas));
-    this.#capacity = limits.capacity ?? Number.POSITIVE_INFINITY;
+    this.#capacity = limits.capacity;
     this.#advance();
   }
 
@@ -242,10 +243,9 @@ export class QuotaLedger {
   #advance(): void {
     if (this.#line.size === 0) return;
     const closed = new Closed();
-    let heads = this.#line.heads();
-    while (heads.length > 0) {
-      const next = heads.shift() as Waiter;
-      const lacks = closed.blocks(next.request) ?? this.#lacksRoom(next.request);
+    const heads = this.#line.heads();
+    for (let next = heads.shift(); next !== undefined; next = heads.shift()) {
+      const lacks = this.#lacksRoom(next.request) ?? closed.blocks(next.request);
       if (lacks !== undefined) {
         next.lacks = lacks;
         closed.close(next.request, lacks);
@@ -255,7 +255,9 @@ export class QuotaLedger {
       this.#record(next.request, this.#clock.now() - next.sinceMs, false);
       next.granted.resolve(true);
       const follower = this.#line.headOfGroup(next.request);
-      if (follower !== undefined) heads = insertBySequence(heads, follower);
+      if (follower === undefined) continue;
+      heads.push(follower);
+      heads.sort(byArrival);
     }
   }
 
@@ -273,12 +275,6 @@ export class QuotaLedger {
     this.#usage.add(request);
     this.#events.granted?.({ quotaNamespace: request.quotaNamespace, waitMs, forced });
   }
-}
-
-function insertBySequence(heads: Waiter[], waiter: Waiter): Waiter[] {
-  const at = heads.findIndex((head) => head.sequence > waiter.sequence);
-  heads.splice(at < 0 ? heads.length : at, 0, waiter);
-  return heads;
 }
 
 function rows(used: Map<string, number> | undefined, waiting: Map<string, number> | undefined) {

@@ -14,6 +14,10 @@ export interface Waiter {
   readonly granted: Deferred<boolean>;
 }
 
+export function byArrival(a: Waiter, b: Waiter): number {
+  return a.sequence - b.sequence;
+}
+
 /**
  * Waiters that share all their scopes and are constrained in the same ones, so that the first keeps from others whatever
  * any of them keeps. Within one group the line is strictly first come, first served.
@@ -26,11 +30,11 @@ interface Group {
   readonly waiters: LinkedQueue<Waiter>;
 }
 
-type Constrained = 'nowhere' | 'project' | 'namespace' | 'both';
+/** In which of its scopes a request is constrained, as the name of a group. */
+type Constrained = string;
 
 function constrainedIn({ constraints }: QuotaRequest): Constrained {
-  if (constraints?.project === undefined) return constraints?.namespace === undefined ? 'nowhere' : 'namespace';
-  return constraints.namespace === undefined ? 'project' : 'both';
+  return `${constraints?.project !== undefined} ${constraints?.namespace !== undefined}`;
 }
 
 type Groups = Map<Constrained, Group>;
@@ -82,7 +86,7 @@ export class QuotaLine {
       const first = waiters.peek();
       if (first !== undefined) heads.push(first);
     }
-    return heads.sort((a, b) => a.sequence - b.sequence);
+    return heads.sort(byArrival);
   }
 
   /** The waiter that follows this group's first once that one is removed. */

@@ -40,18 +40,17 @@ export class TokenBucket {
     if (options.snapshot !== undefined) this.#restore(options.snapshot);
   }
 
-  /** Takes `count` tokens if they are there now and no pause is in force. */
-  tryTake(count = 1): boolean {
-    this.#refill();
-    if (this.#clock.now() < this.#pausedUntilMs || this.#level < count - EPSILON) return false;
-    this.#level -= count;
+  /** Takes a token if one is there now and no pause is in force. */
+  tryTake(): boolean {
+    if (this.available() === 0) return false;
+    this.#level -= 1;
     return true;
   }
 
   /** Whole tokens that could be taken now; 0 during a pause. */
   available(): number {
     this.#refill();
-    return this.#clock.now() < this.#pausedUntilMs ? 0 : Math.max(0, Math.floor(this.#level + EPSILON));
+    return this.pausedUntilMs() === undefined ? Math.max(0, Math.floor(this.#level + EPSILON)) : 0;
   }
 
   /** Tokens in the bucket, fractions included, whether or not a pause is in force. */
@@ -64,12 +63,12 @@ export class TokenBucket {
    * Whole milliseconds until the last of `count` takes, each made as soon as it can be, is possible; 0 when all are
    * possible now. `count` may exceed the burst.
    */
-  msUntil(count = 1): number {
+  msUntil(count: number): number {
     this.#refill();
     const now = this.#clock.now();
     const pause = Math.max(0, this.#pausedUntilMs - now);
-    const missing = count - EPSILON - this.#level;
-    return missing <= 0 ? Math.ceil(pause) : Math.ceil(pause + (missing / this.#qps) * 1000);
+    const missing = Math.max(0, count - EPSILON - this.#level);
+    return Math.ceil(pause + (missing / this.#qps) * 1000);
   }
 
   /** Stops takes and refill until `untilMs`. Extends a pause in force and never shortens it. */
@@ -84,19 +83,18 @@ export class TokenBucket {
     return this.#pausedUntilMs > this.#clock.now() ? this.#pausedUntilMs : undefined;
   }
 
-  /** Takes a new rate and burst from now on. The level stays, cut to the new burst; a larger burst fills with time. */
+  /** Takes a new rate and burst from now on. The level stays, cut to the new burst by the next look; a larger burst fills with time. */
   reconfigure(config: RateLimiterConfig): void {
     this.#refill();
     this.#qps = config.qps;
     this.#burst = config.burst;
-    this.#level = Math.min(this.#level, config.burst);
   }
 
   snapshot(): BucketSnapshot {
     this.#refill();
-    const now = this.#clock.now();
-    const plain = { level: this.#level, atMs: now };
-    return this.#pausedUntilMs > now ? { ...plain, pausedUntilMs: this.#pausedUntilMs } : plain;
+    const pausedUntilMs = this.pausedUntilMs();
+    const plain = { level: this.#level, atMs: this.#atMs };
+    return pausedUntilMs === undefined ? plain : { ...plain, pausedUntilMs };
   }
 
   #restore({ level, atMs, pausedUntilMs }: BucketSnapshot): void {
@@ -107,14 +105,13 @@ export class TokenBucket {
     if (pausedUntilMs !== undefined && Number.isFinite(pausedUntilMs)) {
       this.#pausedUntilMs = Math.min(pausedUntilMs, now + MAX_PAUSE_MS);
     }
-    this.#refill();
   }
 
   /** Adds what the time since the last look refilled, without the part of it that lay in a pause. */
   #refill(): void {
     const now = this.#clock.now();
     const from = Math.max(this.#atMs, this.#pausedUntilMs);
-    if (now > from) this.#level = Math.min(this.#burst, this.#level + ((now - from) / 1000) * this.#qps);
-    if (now > this.#atMs) this.#atMs = now;
+    this.#level = Math.min(this.#burst, this.#level + (Math.max(0, now - from) / 1000) * this.#qps);
+    this.#atMs = Math.max(this.#atMs, now);
   }
 }

@@ -16,7 +16,7 @@ function ledger(quotas: Record<string, number>, more: { maxWaiting?: number; cap
     quotas,
     clock,
     maxWaiting: more.maxWaiting ?? 100,
-    capacity: more.capacity,
+    capacity: more.capacity ?? Number.POSITIVE_INFINITY,
     events: { granted: ({ waitMs, forced }) => waits.push({ waitMs, forced }) },
   });
   return { clock, waits, subject };
@@ -64,6 +64,17 @@ test('a release credits the scopes of the grant, not those of a later request', 
   );
   subject.release('a');
   assert.equal(subject.heldCount, 0);
+});
+
+test('a freed token makes room in its project and its namespace while others of both are held', () => {
+  for (const scope of ['project', 'namespace'] as const) {
+    const { subject } = ledger({ gpu: 10 });
+    const constraints = { [scope]: 2 };
+    for (const id of ['a', 'b']) subject.acquire(request(id, { constraints }));
+    assert.equal(subject.acquire(request('c', { constraints })).status, 'waiting');
+    subject.release('a');
+    assert.equal(subject.holds('c'), true, scope);
+  }
 });
 
 test('ml is not charged for ml-prod, nor a name for any other way to cut the joined text', () => {
@@ -175,15 +186,56 @@ test('namespaces that only handles name are bounded in number, and handles fill 
 });
 
 test('the token of an adopted task goes over to the create of the same attempt, past the line, and is freed once', () => {
-  const { subject } = ledger({ gpu: 1 });
+  const { subject, waits } = ledger({ gpu: 1 });
+  assert.equal(subject.handOver('handle', request('made')), false, 'there is nothing to hand over');
   subject.adopt(request('handle'), 'job');
   subject.acquire(request('other'));
   assert.equal(subject.handOver('handle', { ...request('made'), quotaNamespace: 'else' }), false);
   assert.equal(subject.handOver('handle', request('made')), true);
   assert.equal(subject.handOver('handle', request('again')), false);
   assert.deepEqual([subject.holds('made'), subject.holds('handle'), subject.holds('other')], [true, false, false]);
+  assert.deepEqual(waits, [
+    { waitMs: 0, forced: true },
+    { waitMs: 0, forced: false },
+  ]);
   assert.equal(subject.adopt(request('handle'), 'job'), false, 'the job has its token');
   assert.deepEqual([subject.release('handle'), subject.release('made'), subject.holds('other')], [false, true, true]);
+});
+
+test("a token that a create was granted is nobody else's to take over", () => {
+  const { subject } = ledger({ gpu: 2 });
+  subject.acquire(request('made'));
+  subject.identify('made', 'job');
+  assert.equal(subject.handOver('made', request('again')), false);
+  assert.deepEqual([subject.holds('made'), subject.holds('again')], [true, false]);
+});
+
+test('a job that is said of a task without a token is claimed by nobody', () => {
+  const { subject } = ledger({ gpu: 2 });
+  subject.identify('stranger', 'job');
+  assert.equal(subject.adopt(request('handle'), 'job'), true);
+});
+
+test('an adopted task that waited says how long, and whoever stood behind it goes on', async () => {
+  const { clock, subject, waits } = ledger({ gpu: 3 });
+  subject.acquire(request('a', { constraints: { project: 1 } }));
+  subject.acquire(request('b', { constraints: { project: 1 } }));
+  subject.acquire(request('c'));
+  await clock.advance(3_000);
+  assert.equal(subject.adopt(request('b'), 'job'), true);
+  assert.equal(subject.holds('c'), true);
+  assert.deepEqual(waits.slice(1), [
+    { waitMs: 3_000, forced: true },
+    { waitMs: 3_000, forced: false },
+  ]);
+});
+
+test('a quota namespace that is configured or in use takes adopted tasks, however many others handles made up', () => {
+  const { subject } = ledger({ gpu: 5 });
+  subject.acquire(request('own', { quotaNamespace: 'in use' }));
+  for (let i = 0; i < 1_000; i++) subject.adopt(request(`t${i}`, { quotaNamespace: `made-up-${i}` }), `job ${i}`);
+  const adopts = (id: string, quotaNamespace: string) => subject.adopt(request(id, { quotaNamespace }), id);
+  assert.deepEqual([adopts('x', 'new'), adopts('y', 'gpu'), adopts('z', 'in use')], [false, true, true]);
 });
 
 test('the line is bounded, and a full one records nothing', () => {
@@ -209,11 +261,22 @@ test('a reload with more room grants to the line; with less it takes nothing bac
   subject.acquire(request('a'));
   const waiting = promiseOf(subject.acquire(request('b')));
   assert.equal(subject.hasWaiters('gpu'), true);
-  subject.reconfigure({ quotas: { gpu: 2 } });
+  subject.reconfigure({ quotas: { gpu: 2 }, capacity: 10 });
   assert.equal(await waiting, true);
-  subject.reconfigure({ quotas: { gpu: 0 } });
+  subject.reconfigure({ quotas: { gpu: 0 }, capacity: 10 });
   assert.equal(subject.heldCount, 2);
   assert.equal(subject.hasWaiters('gpu'), false);
+});
+
+test('a reload with more capacity grants to the line, and whoever still waits says for what', async () => {
+  const { subject } = ledger({ gpu: 5 }, { capacity: 1 });
+  const constraints = { project: 1 };
+  subject.acquire(request('a', { constraints }));
+  subject.acquire(request('b', { constraints }));
+  subject.acquire(request('c', { project: 'bio' }));
+  assert.deepEqual([subject.waitsFor('b'), subject.waitsFor('c')], ['capacity', 'capacity']);
+  subject.reconfigure({ quotas: { gpu: 5 }, capacity: 3 });
+  assert.deepEqual([subject.waitsFor('b'), subject.holds('c')], ['project', true]);
 });
 
 test('the load report counts used and waiting by whole names', () => {
@@ -271,7 +334,7 @@ function competes(earlier: QuotaRequest, later: QuotaRequest, earlierLacks: stri
 }
 
 test('a waiter keeps its own constrained scope, also behind another one of its group', async () => {
-  const subject = new QuotaLedger({ quotas: {}, clock: new ManualClock(), maxWaiting: 10 });
+  const subject = new QuotaLedger({ quotas: {}, capacity: 10, clock: new ManualClock(), maxWaiting: 10 });
   const request = { quotaNamespace: 'q', project: 'ml', namespace: 'ml-' };
   subject.acquire({ ...request, taskId: 'a', constraints: { namespace: 0 } });
   subject.acquire({ ...request, taskId: 'b', constraints: { project: 0 } });
@@ -297,6 +360,16 @@ test('grants never exceed a bound unless adopted, come in order, and each token 
       const adopted = new Set<string>();
       const line: QuotaRequest[] = [];
       const settled = new Map<string, boolean[]>();
+      const lacksRoom = (r: QuotaRequest) => {
+        const same = [...held.values()].filter((h) => h.quotaNamespace === r.quotaNamespace);
+        const { project = 100, namespace = 100 } = r.constraints ?? {};
+        return (
+          held.size >= capacity ||
+          same.length >= ({ q: total, 'q-2': 3 }[r.quotaNamespace] ?? 100) ||
+          same.filter((h) => h.project === r.project).length >= project ||
+          same.filter((h) => h.namespace === r.namespace).length >= namespace
+        );
+      };
       const checkGrant = (r: QuotaRequest, before: readonly QuotaRequest[]) => {
         const same = [...held.values()].filter((h) => h.quotaNamespace === r.quotaNamespace);
         const bound = { q: total, 'q-2': 3 }[r.quotaNamespace] ?? Number.POSITIVE_INFINITY;
@@ -373,6 +446,13 @@ test('grants never exceed a bound unless adopted, come in order, and each token 
           leave(`t${s.id}`);
         }
         absorbGrants();
+        line.forEach((r, i) => {
+          const stands = line.slice(0, i).some((earlier) => {
+            const lacks = subject.waitsFor(earlier.taskId) ?? assert.fail();
+            return competes(earlier, r, lacks);
+          });
+          assert.ok(stands || lacksRoom(r), `${r.taskId} waits for nothing`);
+        });
         assert.equal(subject.heldCount, held.size);
         assert.equal(subject.waitingCount, line.length);
         const used = subject.snapshot().reduce((sum, n) => sum + n.used, 0);

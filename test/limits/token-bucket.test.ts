@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ManualClock } from '../../src/lib/clock.js';
-import { MAX_PAUSE_MS, TokenBucket } from '../../src/limits/token-bucket.js';
+import { TokenBucket } from '../../src/limits/token-bucket.js';
 
 const config = { qps: 2, burst: 5 };
 
@@ -72,7 +72,45 @@ test('a pause lets nothing through, refills nothing, keeps what was there, and a
   assert.equal(bucket.msUntil(3), 501);
   await clock.advance(1);
   assert.equal(bucket.pausedUntilMs(), undefined);
+  assert.deepEqual(bucket.snapshot(), { level: 2, atMs: clock.now() }, 'a pause that is over is not kept');
+  assert.deepEqual([bucket.available(), bucket.msUntil(2)], [2, 0]);
   assert.equal(drain(bucket), 2);
+});
+
+test('whole tokens alone are there to be taken, and the time to a token that is there is none', async () => {
+  const clock = new ManualClock();
+  const bucket = new TokenBucket({ config, clock });
+  assert.deepEqual([bucket.available(), bucket.msUntil(1), bucket.msUntil(3)], [0, 500, 1_500]);
+  await clock.advance(499);
+  assert.equal(bucket.available(), 0);
+  await clock.advance(1);
+  assert.deepEqual([bucket.available(), bucket.msUntil(1), bucket.msUntil(2)], [1, 0, 500]);
+  await clock.advance(60_000);
+  assert.deepEqual([bucket.available(), bucket.msUntil(5), bucket.msUntil(6)], [5, 0, 500]);
+});
+
+test('what time refilled up to a reload or a stop is kept, at the rate of that time', async () => {
+  const clock = new ManualClock();
+  const bucket = new TokenBucket({ config, clock });
+  await clock.advance(1_000);
+  assert.deepEqual(bucket.snapshot(), { level: 2, atMs: clock.now() });
+  await clock.advance(500);
+  bucket.reconfigure({ qps: 1, burst: 10 });
+  assert.equal(bucket.level(), 3);
+  await clock.advance(1_000);
+  assert.equal(bucket.level(), 4);
+});
+
+test('a clock that goes back refills nothing, and nothing a second time', async () => {
+  let nowMs = 10_000;
+  const clock = Object.assign(new ManualClock(), { now: () => nowMs });
+  const bucket = new TokenBucket({ config, clock });
+  nowMs = 11_000;
+  assert.equal(bucket.level(), 2);
+  nowMs = 10_500;
+  assert.equal(bucket.level(), 2);
+  nowMs = 11_000;
+  assert.equal(bucket.level(), 2);
 });
 
 test('a pause survives a restart, and a damaged one does not stop the plugin for ever', async () => {
@@ -87,8 +125,15 @@ test('a pause survives a restart, and a damaged one does not stop the plugin for
     clock,
     snapshot: { level: 5, atMs: clock.now(), pausedUntilMs: Number.MAX_VALUE },
   });
-  await clock.advance(MAX_PAUSE_MS);
+  const hourMs = 3_600_000;
+  assert.equal(damaged.pausedUntilMs(), clock.now() + hourMs);
+  await clock.advance(hourMs);
   assert.equal(damaged.tryTake(), true);
+  for (const pausedUntilMs of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const unpaused = new TokenBucket({ config, clock, snapshot: { level: 0, atMs: clock.now(), pausedUntilMs } });
+    assert.equal(unpaused.pausedUntilMs(), undefined);
+    assert.equal(unpaused.msUntil(1), 500, 'it refills');
+  }
 });
 
 test('a reload keeps the level: a larger burst is not filled at once and a smaller one cuts it', () => {
