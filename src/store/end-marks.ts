@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import { cutText } from '../lib/text.js';
 import type { AttemptKey } from '../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
+import { aging } from './aging.js';
 
 export interface EndMarksOptions {
   readonly clock: Clock;
@@ -24,14 +25,13 @@ export interface EndMark {
   readonly next: number | undefined;
 }
 
-const NONE: EndMark = { deleted: false, ended: false, failure: undefined, next: undefined };
 const MAX_MESSAGE = 1_024;
 /** No honest attempt is deleted and created anew so often. */
 const MAX_INCARNATIONS = 1_000;
 
 interface Marks {
   readonly byIncarnation: Map<number, EndMark>;
-  units: number;
+  readonly units: number;
 }
 
 /**
@@ -47,9 +47,7 @@ export class EndMarks {
       // A bound by size and not by count: for the latter the cache allocates its arrays in full, 34 MB for a million.
       maxSize: max,
       sizeCalculation: (marks) => marks.units,
-      ttl: ttlMs,
-      ttlResolution: 0,
-      perf: { now: () => clock.now() },
+      ...aging(clock, ttlMs),
     });
   }
 
@@ -70,8 +68,7 @@ export class EndMarks {
 
   /** Adds what is known to the mark of an incarnation. What it said stays true. */
   set(key: AttemptKey, incarnation: number, known: Partial<EndMark>): void {
-    const marks = this.#keys.get(key) ?? { byIncarnation: new Map<number, EndMark>(), units: 0 };
-    const { byIncarnation } = marks;
+    let { byIncarnation, units } = this.#keys.get(key) ?? { byIncarnation: new Map<number, EndMark>(), units: 0 };
     const before = byIncarnation.get(incarnation);
     const mark = {
       deleted: before?.deleted === true || known.deleted === true,
@@ -80,13 +77,14 @@ export class EndMarks {
       next: before?.next ?? known.next,
     };
     byIncarnation.set(incarnation, mark);
-    marks.units += unitsOf(mark) - (before === undefined ? 0 : unitsOf(before));
+    units += unitsOf(mark) - (before === undefined ? 0 : unitsOf(before));
     for (const [oldest, dropped] of byIncarnation) {
       if (byIncarnation.size <= MAX_INCARNATIONS) break;
       byIncarnation.delete(oldest);
-      marks.units -= unitsOf(dropped);
+      units -= unitsOf(dropped);
     }
-    this.#keys.set(key, marks);
+    // A new object each time: the cache does not measure the same one again.
+    this.#keys.set(key, { byIncarnation, units });
   }
 
   /** The first incarnation that was not deleted; one that ended is still the attempt's own. */
@@ -107,7 +105,7 @@ export function endOf(state: PhaseState): Pick<EndMark, 'ended' | 'failure'> {
   return { ended: true, failure: phaseState(state.phase, parts) };
 }
 
-function unitsOf({ failure }: EndMark = NONE): number {
+function unitsOf({ failure }: EndMark): number {
   if (failure === undefined) return 1;
   return 2 + Math.ceil((failure.reason.length + (failure.error?.message.length ?? 0)) / 128);
 }

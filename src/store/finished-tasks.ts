@@ -4,6 +4,7 @@ import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
+import { aging } from './aging.js';
 import { stateBytes } from './state-bytes.js';
 
 export interface FinishedTasksOptions {
@@ -38,29 +39,22 @@ export class FinishedTasks<T extends TaskRecord> {
   readonly #tasks: LRUCache<TaskId, T>;
   readonly #traces: LRUCache<TaskId, FinishedTrace>;
 
-  /** `left` is told of every record that is no longer held, and whether it gave way. */
-  constructor(options: FinishedTasksOptions, left: (task: T, gaveWay: boolean) => void) {
+  /** `left` is told of every record that is no longer held. */
+  constructor(options: FinishedTasksOptions, left: (task: T) => void) {
     const { clock, maxCount, maxBytes, ttlMs } = options;
-    const shared = {
-      ttl: ttlMs,
-      ttlAutopurge: false,
-      ttlResolution: 0,
-      perf: { now: () => clock.now() },
-    };
     this.#traces = new LRUCache({
-      ...shared,
+      ...aging(clock, ttlMs),
       maxSize: Math.ceil(maxBytes * TRACES_SHARE),
       sizeCalculation: traceBytes,
     });
     this.#tasks = new LRUCache({
-      ...shared,
+      ...aging(clock, ttlMs),
       max: maxCount,
       maxSize: maxBytes,
       sizeCalculation: (task) => Math.min(maxBytes, 1024 + stateBytes(task.state) + (task.meta?.length ?? 0)),
       dispose: (task, id, reason) => {
-        if (reason === 'set') return;
         if (reason === 'evict') this.#remember(id, task);
-        left(task, reason !== 'delete');
+        left(task);
       },
     });
   }

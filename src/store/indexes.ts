@@ -41,7 +41,8 @@ export class StageCounts {
 
 /** Tasks that are not over and known from a handle alone, by the incarnation that they say they are, with what they take. */
 export class AdoptedTasks<T extends TaskRecord> {
-  readonly #byAttempt = new Map<TaskId, Set<T>>();
+  /** With the bytes that each was counted for, since a task may come to hold more. */
+  readonly #byAttempt = new Map<TaskId, Map<T, number>>();
   /** Those that no read has shown to exist, in the order they came in. */
   readonly #unread = new Set<T>();
   #size = 0;
@@ -57,14 +58,15 @@ export class AdoptedTasks<T extends TaskRecord> {
   }
 
   of(key: AttemptKey, incarnation: number): Iterable<T> {
-    return this.#byAttempt.get(taskIdOf(key, incarnation)) ?? [];
+    return this.#byAttempt.get(taskIdOf(key, incarnation))?.keys() ?? [];
   }
 
   add(task: T): void {
-    getOrMake(this.#byAttempt, attemptOf(task), () => new Set<T>()).add(task);
+    const bytes = adoptedBytes(task);
+    getOrMake(this.#byAttempt, attemptOf(task), () => new Map<T, number>()).set(task, bytes);
     this.#unread.add(task);
     this.#size += 1;
-    this.#bytes += adoptedBytes(task);
+    this.#bytes += bytes;
   }
 
   /** A read has shown that the task exists. */
@@ -80,10 +82,12 @@ export class AdoptedTasks<T extends TaskRecord> {
     this.#unread.delete(task);
     const id = attemptOf(task);
     const tasks = this.#byAttempt.get(id);
-    if (tasks?.delete(task) !== true) return;
+    const bytes = tasks?.get(task);
+    if (tasks === undefined || bytes === undefined) return;
+    tasks.delete(task);
     if (tasks.size === 0) this.#byAttempt.delete(id);
     this.#size -= 1;
-    this.#bytes -= adoptedBytes(task);
+    this.#bytes -= bytes;
   }
 }
 

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../lib/clock.js';
 import type { AttemptKey } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
+import { aging } from './aging.js';
 import { stateBytes } from './state-bytes.js';
 
 export interface ReplayCacheOptions {
@@ -20,9 +21,7 @@ export class ReplayCache {
       max,
       maxSize: maxBytes,
       sizeCalculation: stateBytes,
-      ttl: ttlMs,
-      ttlResolution: 0,
-      perf: { now: () => clock.now() },
+      ...aging(clock, ttlMs),
     });
   }
 

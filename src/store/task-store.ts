@@ -35,7 +35,7 @@ export interface TaskStoreEvents {
   journalFailed?(error: unknown): void;
 }
 
-const STAGE_ORDER: Readonly<Record<TaskStage, number>> = { accepted: 0, creating: 1, live: 2, over: 3 };
+const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over'];
 
 /**
  * All tasks in memory, and the only place where a phase is written (rule 7). Records that are not over are held until
@@ -63,9 +63,8 @@ export class TaskStore {
     this.#events = events;
     this.marks = new EndMarks({ clock: options.clock, ...options.endMarks });
     this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
-    this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry, gaveWay) => {
+    this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry) => {
       this.#unlink(entry);
-      if (!gaveWay) return;
       this.#evictions += 1;
       this.#ring.evict(entry);
     });
@@ -133,11 +132,9 @@ export class TaskStore {
     if (!entry.adopted) this.#current.set(identity.key, entry);
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
-    else {
-      this.#unfinished.set(id, entry);
-      if (entry.adopted) this.#adopted.add(entry);
-    }
+    else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
+    if (entry.adopted && task.stage !== 'over') this.#adopted.add(entry);
     return entry;
   }
 
@@ -403,8 +400,7 @@ export class TaskStore {
   }
 
   #moveTo(entry: Entry, stage: TaskStage): void {
-    if (entry.stage === stage) return;
-    if (STAGE_ORDER[stage] < STAGE_ORDER[entry.stage]) {
+    if (STAGE_ORDER.indexOf(stage) < STAGE_ORDER.indexOf(entry.stage)) {
       throw new HostError('INTERNAL', `task ${entry.id} cannot go from stage ${entry.stage} back to ${stage}`);
     }
     this.#counts.add(entry.identity.plugin, entry.stage, -1);

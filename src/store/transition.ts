@@ -32,9 +32,6 @@ function heldBack(current: PhaseState, read: PhaseState): PhaseState {
 
 function visiblyDiffers(a: PhaseState, b: PhaseState): boolean {
   if (a === b) return false;
-  if (a.phase !== b.phase || a.reason !== b.reason || a.remotePhase !== b.remotePhase || a.version !== b.version) {
-    return true;
-  }
   // Pacing is between plugin and daemon; no caller sees it.
   return !isDeepStrictEqual({ ...a, nextPollAfterMs: undefined }, { ...b, nextPollAfterMs: undefined });
 }

@@ -24,7 +24,11 @@ test('a mark of a far incarnation, which anybody may make up, moves the first on
   marks.set('a', 7, { deleted: true });
   assert.equal(marks.firstOpen('a'), 1);
   for (let i = 1; i <= 1_500; i++) marks.set('a', i, { deleted: true });
-  assert.ok(marks.firstOpen('a') <= 1_501, 'the marks of one key are bounded');
+  assert.deepEqual(
+    [marks.get('a', 500), marks.get('a', 501)?.deleted],
+    [undefined, true],
+    'the last thousand are kept',
+  );
 });
 
 test('what is kept of an end is its phase and error, cut to a size, and no outputs; what a mark said stays', () => {
@@ -46,4 +50,41 @@ test('the handle of an incarnation that went on as the next one stands for the l
   marks.set('a', 1, { deleted: true, next: 2 });
   marks.set('a', 2, { deleted: true, next: 3 });
   assert.deepEqual([marks.follow('a', 1), marks.follow('a', 3), marks.follow('b', 1)], [3, 3, 1]);
+});
+
+test('a handle that would lead in a circle or back leads nowhere', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 100, ttlMs: 1_000 });
+  marks.set('a', 2, { next: 2 });
+  marks.set('a', 5, { next: 1 });
+  assert.deepEqual([marks.follow('a', 2), marks.follow('a', 5)], [2, 5]);
+});
+
+test('an end counts with the length of what is remembered of it, and one that grew counts anew', () => {
+  const failed = (reason: string, message: string) =>
+    endOf(phaseState('PERMANENT_FAILURE', { reason, error: { code: 'X', message, kind: 'USER' } }));
+  const heldOf = (known: Parameters<EndMarks['set']>[2], max: number) => {
+    const marks = new EndMarks({ clock: new ManualClock(), max, ttlMs: 1_000 });
+    for (let i = 0; i < 100; i++) {
+      marks.set(`k${i}`, 1, { deleted: true });
+      marks.set(`k${i}`, 1, known);
+    }
+    return marks.size;
+  };
+  assert.equal(heldOf({ ended: true }, 60), 60);
+  assert.equal(heldOf(failed('', ''), 60), 30);
+  assert.equal(heldOf(failed('r'.repeat(128), ''), 60), 20);
+  assert.equal(heldOf(failed('', 'm'.repeat(129)), 60), 15);
+  assert.equal(heldOf(endOf(phaseState('RETRYABLE_FAILURE', { reason: 'r'.repeat(256) })), 60), 15);
+});
+
+test('marks that gave way for room take none', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 1_001, ttlMs: 1_000 });
+  for (let i = 1; i <= 3_000; i++) marks.set('a', i, { deleted: true });
+  marks.set('b', 1, { deleted: true });
+  assert.deepEqual([marks.size, marks.get('a', 3_000)?.deleted], [2, true]);
+});
+
+test('the last words of an end are cut wherever they stand', () => {
+  const { failure } = endOf(phaseState('ABORTED', { reason: 'r'.repeat(5_000), remotePhase: 'p'.repeat(5_000) }));
+  assert.deepEqual([failure?.reason.length, failure?.remotePhase.length, failure?.error], [1_024, 1_024, undefined]);
 });

@@ -47,3 +47,17 @@ test('a read that says the same, but for the pacing that nobody sees, is no chan
   assert.equal(nextState(state, { ...state, customInfo: { a: [1, { b: 3 }] } }).changed, true);
   assert.equal(nextState(state, { ...state, version: 1 }).changed, true);
 });
+
+test('a job that was put back shows its newer logs and the phase the remote gave it, or else the one it was put back to', () => {
+  const running = phaseState('RUNNING', { logs: [{ uri: 'http://old' }] });
+  const back = (parts: Parameters<typeof phaseState>[1]) => nextState(running, phaseState('QUEUED', parts)).state;
+  const { reason, remotePhase, logs } = back({});
+  assert.deepEqual([remotePhase, logs], ['QUEUED', running.logs]);
+  assert.ok(!reason.includes(':'), 'there is no reason to add');
+  assert.deepEqual(back({ logs: [{ uri: 'http://new' }] }).logs, [{ uri: 'http://new' }]);
+});
+
+test('the very same state is no change', () => {
+  const state = phaseState('RUNNING');
+  assert.deepEqual(nextState(state, state), { state, changed: false });
+});

@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import type { JournalEntry } from '../../src/journal/journal.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import { adoptedTask, handleOf, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+
+const failure = { code: 'X', message: 'm' };
+const connection = { secrets: { key: 'hush' }, configs: {} };
+
+test('a new task has failed and been seen by nobody yet, and only one that comes from a handle is held by an engine', () => {
+  const { clock, store } = storeOf();
+  const task = insertTask(store, 'a');
+  const { phaseVersion, observedAtMs, consecutiveFailures, confirmed, adopted, deleted, connectionUntilMs } = task;
+  assert.deepEqual(
+    { phaseVersion, observedAtMs, consecutiveFailures, confirmed, adopted, deleted, connectionUntilMs },
+    {
+      phaseVersion: 0,
+      observedAtMs: undefined,
+      consecutiveFailures: 0,
+      confirmed: false,
+      adopted: false,
+      deleted: false,
+      connectionUntilMs: 0,
+    },
+  );
+  assert.deepEqual([task.lastAskedAtMs, task.createdAtMs], [clock.now(), 1]);
+  const known = adoptedTask(store, 'a');
+  assert.deepEqual([known.confirmed, known.adopted], [true, true]);
+  assert.notEqual(known.id, task.id, 'it goes by an id of its own');
+  assert.equal(store.current('a'), task, 'and claims no key');
+  assert.equal(insertTask(store, 'b', { deleted: true }).deleted, true);
+});
+
+test('a task is in the store once', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a');
+  const again = () => insertTask(store, 'a');
+  assert.throws(again, (error) => HostError.is(error) && error.code === 'INTERNAL');
+  store.end(task, phaseState('ABORTED'));
+  assert.throws(again, (error) => HostError.is(error) && error.code === 'INTERNAL');
+  assert.deepEqual([store.unfinished, store.finished], [0, 1]);
+});
+
+test('one that is over when it comes is kept among the finished, found by key, id and handle', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a', { stage: 'over', state: phaseState('SUCCESS'), answeredHandle: handleOf('a') });
+  insertTask(store, 'b');
+  assert.deepEqual([store.byId(task.id), store.current('a'), store.byHandle(handleOf('a'))], [task, task, task]);
+  assert.deepEqual([store.unfinished, store.finished], [1, 1]);
+  assert.deepEqual(
+    [[...store.unfinishedTasks()], [...store.allTasks()]].map((tasks) => tasks.map((t) => t.identity.key)),
+    [['b'], ['b', 'a']],
+  );
+});
+
+test('a question makes interest fresh and, unless it says otherwise, shows that the engine holds the handle', async () => {
+  const { clock, store } = storeOf();
+  const task = liveTask(store, 'a');
+  await clock.advance(5_000);
+  store.asked(task, false);
+  assert.deepEqual([task.lastAskedAtMs, task.confirmed], [clock.now(), false]);
+  store.asked(task);
+  assert.equal(task.confirmed, true);
+});
+
+test('the first time an answer was not delivered stands, and none for a task whose handle is held', async () => {
+  const { clock, store } = storeOf();
+  const [task, held] = [liveTask(store, 'a'), liveTask(store, 'b')];
+  const firstMs = clock.now();
+  store.undelivered(task);
+  await clock.advance(1_000);
+  store.undelivered(task);
+  assert.equal(task.undeliveredAtMs, firstMs);
+  store.asked(held);
+  store.undelivered(held);
+  assert.equal(held.undeliveredAtMs, undefined);
+});
+
+test('the handle that was answered first stays, and the task is found by no other', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  store.answered(task, Buffer.from('another'));
+  assert.deepEqual([task.answeredHandle, store.byHandle(Buffer.from('another'))], [handleOf('a'), undefined]);
+});
+
+test('facts of a later call fill what is empty, and nothing empty takes the place of what is known', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a', { connection, connectionUntilMs: 5 });
+  store.enrich(task, 's3://x', undefined, 9);
+  assert.deepEqual([task.outputPrefix, task.connection, task.connectionUntilMs], ['s3://x', connection, 5]);
+  const newer = { secrets: {}, configs: {} };
+  store.enrich(task, '', newer, 9);
+  store.enrich(task, 's3://y', undefined, 0);
+  assert.deepEqual([task.outputPrefix, task.connection, task.connectionUntilMs], ['s3://x', newer, 9]);
+});
+
+test("requirements are kept, and the quota namespace they name is the task's from then on", () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a');
+  store.setRequirements(task, { quotaNamespace: 'gpu' } as never, 'gpu');
+  assert.deepEqual([task.requirements, task.identity.quotaNamespace], [{ quotaNamespace: 'gpu' }, 'gpu']);
+  assert.equal(task.identity.key, 'a');
+});
+
+test('the stage of a task never goes back', () => {
+  const { store } = storeOf();
+  const waiting = phaseState('WAITING_FOR_RESOURCES');
+  const task = insertTask(store, 'a');
+  store.setWaiting(task, 'creating', waiting);
+  store.setWaiting(task, 'creating', waiting);
+  assert.throws(() => store.setWaiting(task, 'accepted', waiting), /cannot go/);
+  store.setCreated(task, Buffer.from('{}'));
+  assert.throws(() => store.setWaiting(task, 'creating', waiting), /cannot go/);
+  assert.equal(task.stage, 'live');
+});
+
+test('a created task keeps its meta and its time of birth, and its inputs no longer', async () => {
+  const { clock, store } = storeOf();
+  const task = insertTask(store, 'a', { payload: { inputs: 'large' } as never });
+  await clock.advance(5_000);
+  store.setCreated(task, Buffer.from('meta'));
+  assert.deepEqual(
+    [task.meta?.toString(), task.payload, task.liveSinceMs, task.stage, task.createdAtMs],
+    ['meta', undefined, clock.now(), 'live', 1],
+  );
+});
+
+test('a read that succeeded says when, whether it is over, and that failures before it are forgotten', async () => {
+  const { clock, store } = storeOf();
+  const task = liveTask(store, 'a');
+  await clock.advance(1_000);
+  store.readFailed(task, failure, 2);
+  const version = task.phaseVersion;
+  assert.equal(store.observed(task, phaseState('QUEUED')), false);
+  assert.deepEqual(
+    [task.observedAtMs, task.phaseVersion],
+    [clock.now(), version + 1],
+    'the end of failures is visible',
+  );
+  store.observed(task, phaseState('QUEUED'));
+  assert.equal(task.phaseVersion, version + 1);
+  store.readFailed(task, failure, 0);
+  store.observed(task, phaseState('QUEUED'));
+  assert.equal(task.phaseVersion, version + 2, 'one that was counted for nothing was visible as well');
+  assert.equal(store.observed(task, phaseState('SUCCESS')), true);
+  assert.equal(store.observed(task, phaseState('SUCCESS')), true);
+});
+
+test('a failed read changes the reason where it has one to give, and the phase stays', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  const version = task.phaseVersion;
+  store.readFailed(task, failure, 1);
+  assert.deepEqual([task.state.reason, task.phaseVersion], ['', version]);
+  store.readFailed(task, failure, 2, 'the remote does not answer');
+  assert.deepEqual(
+    [task.state.phase, task.state.reason, task.phaseVersion],
+    ['QUEUED', 'the remote does not answer', version + 1],
+  );
+});
+
+test('pacing that nobody sees is kept though it makes no new version', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  const version = task.phaseVersion;
+  store.setWaiting(task, 'live' as never, phaseState('QUEUED', { nextPollAfterMs: 500 }));
+  assert.deepEqual([task.state.nextPollAfterMs, task.phaseVersion], [500, version]);
+});
+
+test('secrets are gone at the very end of their time, and not before', async () => {
+  for (const write of ['setWaiting', 'observed', 'readFailed'] as const) {
+    const { clock, store } = storeOf();
+    const task = insertTask(store, 'a', { connection, connectionUntilMs: clock.now() + 1_000 });
+    const writes = {
+      setWaiting: () => store.setWaiting(task, 'accepted', phaseState('WAITING_FOR_RESOURCES')),
+      observed: () => store.observed(task, phaseState('WAITING_FOR_RESOURCES')),
+      readFailed: () => store.readFailed(task, failure, 1),
+    };
+    await clock.advance(999);
+    writes[write]();
+    assert.equal(task.connection, connection, write);
+    await clock.advance(1);
+    writes[write]();
+    assert.equal(task.connection, undefined, write);
+  }
+});
+
+test('room counts tasks of creates and deletes owed together, adopted ones apart, and says when to come again', () => {
+  const { store } = storeOf({ maxTasks: 3 });
+  liveTask(store, 'a');
+  for (const key of ['x', 'y', 'z']) adoptedTask(store, key);
+  store.assertRoom(1);
+  const refused = (error: unknown) =>
+    HostError.is(error) && error.code === 'STORE_FULL' && error.retryAfterMs === 30_000;
+  assert.throws(() => store.assertRoom(2), refused);
+  liveTask(store, 'b');
+  store.assertRoom();
+  assert.throws(() => store.assertRoom(1), /1 deletes owed/);
+  liveTask(store, 'c');
+  assert.throws(
+    () => store.assertRoom(),
+    (error) => error instanceof Error && !error.message.includes('owed'),
+  );
+  store.assertOwable(2);
+  assert.throws(() => store.assertOwable(3), refused);
+});
+
+test('the next incarnation keeps what the engine knows: handle, version, delivery and where outputs go', () => {
+  const { clock, store } = storeOf();
+  const payload = { inputs: 'x' } as never;
+  const more = { outputPrefix: 's3://x', payload, connection, connectionUntilMs: clock.now() + 9 };
+  const task = insertTask(store, 'a', { ...more, answeredHandle: handleOf('a') });
+  store.undelivered(task);
+  store.setWaiting(task, 'accepted', phaseState('WAITING_FOR_RESOURCES', { reason: 'r' }));
+  const next = store.nextIncarnation(task);
+  assert.deepEqual(
+    [next.outputPrefix, next.payload, next.connection, next.connectionUntilMs],
+    [task.outputPrefix, payload, connection, task.connectionUntilMs],
+  );
+  assert.deepEqual(
+    [next.phaseVersion, next.undeliveredAtMs, next.confirmed, next.state.reason, next.stage],
+    [1, clock.now(), false, 'r', 'accepted'],
+  );
+  assert.equal(store.marks.follow('a', 1), 2);
+  assert.deepEqual(Object.values(store.counts('demo')), [1, 0, 0, 0]);
+  assert.equal(store.byId(task.id), undefined);
+});
+
+test('what a handle alone says of an end becomes no end of the attempt that a create made', () => {
+  const { store } = storeOf();
+  store.observed(adoptedTask(store, 'a'), phaseState('PERMANENT_FAILURE'));
+  assert.equal(store.marks.get('a', 1), undefined);
+  store.observed(liveTask(store, 'b'), phaseState('PERMANENT_FAILURE'));
+  assert.equal(store.marks.get('b', 1)?.failure?.phase, 'PERMANENT_FAILURE');
+  assert.equal(store.marks.get('b', 1)?.ended, true);
+});
+
+test('a removed task is marked as over only if it was, and its secrets stay for the create that still runs', () => {
+  const { store } = storeOf();
+  const live = liveTask(store, 'a');
+  store.enrich(live, '', connection, Number.MAX_VALUE);
+  store.remove(live);
+  assert.deepEqual([store.marks.get('a', 1)?.ended, live.connection], [false, undefined]);
+  const creating = insertTask(store, 'b', { stage: 'creating', connection });
+  store.remove(creating);
+  assert.equal(creating.connection, connection);
+  assert.deepEqual(Object.values(store.counts('demo')), [0, 0, 0, 0]);
+});
+
+test('a create that came to know its job takes over from the record of a handle, and the engine sees nothing go back', async () => {
+  const { clock, store } = storeOf();
+  const task = insertTask(store, 'a');
+  const identity = identityOf('a', { createdAtMs: 77 });
+  const adopted = adoptedTask(store, 'a', { identity });
+  store.observed(adopted, phaseState('QUEUED'));
+  store.observed(adopted, phaseState('RUNNING'));
+  await clock.advance(500);
+  store.asked(adopted);
+  store.setCreated(task, Buffer.from('{}'));
+  store.takeOver(task, adopted);
+  assert.deepEqual([task.state.phase, task.phaseVersion, task.confirmed], ['RUNNING', 3, true]);
+  assert.deepEqual([task.lastAskedAtMs, task.identity.createdAtMs], [clock.now(), 77]);
+  assert.deepEqual([store.byHandle(handleOf('a')), store.adopted.size, store.unfinished], [task, 0, 1]);
+});
+
+test('a create whose handle was answered keeps it when it takes over from the record of another', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  const adopted = adoptedTask(store, 'a', { answeredHandle: handleOf('older') });
+  store.takeOver(task, adopted);
+  assert.deepEqual([task.answeredHandle, task.identity.createdAtMs], [handleOf('a'), 1]);
+  assert.equal(store.byHandle(handleOf('older')), undefined);
+});
+
+test('every new version goes to the journal, and a journal that cannot take it is reported', async () => {
+  const entries: JournalEntry[] = [];
+  let broken = false;
+  const journal = {
+    durable: false,
+    append: async (entry: JournalEntry) => {
+      entries.push(entry);
+      if (broken) throw new Error('disk full');
+    },
+    close: async () => {},
+  };
+  const { store, journalFailures } = storeOf({ journal });
+  const task = liveTask(store, 'a');
+  store.observed(task, phaseState('QUEUED'));
+  assert.deepEqual(entries, [{ kind: 'phase', id: task.id, state: task.state, phaseVersion: 1 }]);
+  broken = true;
+  store.observed(task, phaseState('RUNNING'));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.match(String(journalFailures[0]), /disk full/);
+});
