@@ -19,6 +19,7 @@ export class ClassCounts implements Population {
 /** How many tasks each batch key has. */
 export class KeyCounts {
   readonly #counts = new Map<string, number>();
+  #total = 0;
   readonly #gone: (batchKey: string) => void;
 
   /** `gone` is told when the last task of a key has left it. */
@@ -31,15 +32,22 @@ export class KeyCounts {
     return this.#counts.size;
   }
 
+  /** Tasks of all keys. */
+  get total(): number {
+    return this.#total;
+  }
+
   of(batchKey: string): number {
     return this.#counts.get(batchKey) ?? 0;
   }
 
   add(batchKey: string): void {
+    this.#total += 1;
     this.#counts.set(batchKey, this.of(batchKey) + 1);
   }
 
   remove(batchKey: string): void {
+    this.#total -= 1;
     const left = this.of(batchKey) - 1;
     if (left > 0) {
       this.#counts.set(batchKey, left);

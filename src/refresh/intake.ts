@@ -5,9 +5,12 @@ import type { Item } from './item.js';
 import { judge } from './judge.js';
 import type { MissingTasks } from './missing.js';
 import type { Outages } from './outages.js';
-import type { Evidence } from './remote-state.js';
+import { type Evidence, type FailingTask, kindOf } from './remote-state.js';
 import type { Schedule } from './schedule.js';
 import type { ReadDecision, ReadReport, RefreshConfig, RefreshEvents, RefreshHost } from './types.js';
+
+/** A task that left the schedule while it was read. */
+const GONE: FailingTask = { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: 0 };
 
 export interface IntakeParts {
   readonly host: RefreshHost;
@@ -64,16 +67,24 @@ export class Intake {
     const { outages, schedule, events } = this.#parts;
     const remote = outages.plugin;
     const { downSinceMs } = remote;
-    const evidence = [...results].map(([id, outcome]) => ({ id, outcome, batchKey: schedule.get(id)?.batchKey ?? '' }));
-    const entered = remote.learn(evidence, { tasks: schedule.size, keys: schedule.keys.size }, nowMs);
+    const evidence = [...results].map(([id, outcome]): Evidence => {
+      const item = schedule.get(id);
+      return { id, outcome, batchKey: item?.batchKey ?? '', task: item ?? GONE };
+    });
+    const { keys, failing } = schedule;
+    const scope = { tasks: schedule.size, failing: failing.total, keys: keys.size };
+    const entered = remote.learn(evidence, scope, nowMs);
     const byKey = new Map<string, Evidence[]>();
     // A task may have moved to another key while it was read.
     for (const one of evidence) getOrMake(byKey, one.batchKey, () => []).push(one);
-    for (const [batchKey, items] of byKey) outages.learnOfGroup(batchKey, items, schedule.keys.of(batchKey), nowMs);
+    for (const [batchKey, items] of byKey) {
+      outages.learnOfGroup(batchKey, items, { tasks: keys.of(batchKey), failing: failing.of(batchKey) }, nowMs);
+    }
     const { failure } = remote;
     if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });
-    if (entered === 'down' && failure !== undefined) events.remoteDown?.({ sinceMs: nowMs, failure });
-    if (flight.purpose === 'probe' && remote.downSinceMs !== undefined) remote.probeFailed(nowMs);
+    if (entered === 'down' && failure !== undefined)
+      events.remoteDown?.({ sinceMs: remote.failingSinceMs ?? nowMs, failure });
+    if (flight.purpose === 'probe' && remote.downSinceMs !== undefined) remote.probeFailed(kindOf(evidence), nowMs);
   }
 
   #settle(item: Item, flight: Flight, outcome: ReadOutcome, nowMs: number, config: RefreshConfig): void {
@@ -88,6 +99,7 @@ export class Intake {
       intervalMs: schedule.pacing.longestMs,
     } as const;
     const { verdict, again } = judge(item, read, { outage: outages.of(item.batchKey), missing }, config);
+    schedule.noteFailing(item);
     const decision = this.#report({
       id: item.id,
       outcome,

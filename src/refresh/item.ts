@@ -24,6 +24,11 @@ export interface Item extends HeapMember {
   /** The remote's frozen time when the failing began; that time does not count as failing. */
   frozenBefore: FrozenMarks;
   lastFailure: PluginFailure | undefined;
+  lastFailedAtMs: number | undefined;
+  /** How often its remote answered others between two of its failures. */
+  outvoted: number;
+  /** Whether it is counted among those that fail. */
+  countedFailing: boolean;
   /** When a read last found the job. */
   seenAliveAtMs: number | undefined;
   missing: Missing | undefined;
@@ -57,6 +62,9 @@ export function createItem(facts: TrackedFacts, nowMs: number): Item {
     failingSinceMs: facts.failingSinceMs,
     frozenBefore: { plugin: 0, group: 0 },
     lastFailure: undefined,
+    lastFailedAtMs: undefined,
+    outvoted: 0,
+    countedFailing: false,
     seenAliveAtMs: undefined,
     missing: undefined,
     wave: undefined,

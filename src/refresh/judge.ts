@@ -68,6 +68,8 @@ function clear(item: Item, nowMs: number): void {
   item.retries = 0;
   item.failingSinceMs = undefined;
   item.lastFailure = undefined;
+  item.lastFailedAtMs = undefined;
+  item.outvoted = 0;
   item.batchLimit = Number.POSITIVE_INFINITY;
 }
 
@@ -111,6 +113,8 @@ function endsPastBound(
     item.failingSinceMs = nowMs;
     item.frozenBefore = outage.marks(nowMs);
   }
+  if (item.lastFailedAtMs !== undefined && outage.answeredAtMs > item.lastFailedAtMs) item.outvoted += 1;
+  item.lastFailedAtMs = nowMs;
   if (outage.frozen(nowMs)) return undefined;
   if (counted === 'yes') item.failures += 1;
   const failingMs = nowMs - item.failingSinceMs - outage.frozenSince(item.frozenBefore, nowMs);

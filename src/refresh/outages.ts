@@ -1,4 +1,4 @@
-import { type Evidence, RemoteState, type RemoteStateOptions } from './remote-state.js';
+import { type Evidence, RemoteState, type RemoteStateOptions, type Scope } from './remote-state.js';
 
 /** Batch keys whose state is kept; those that are well are let go first. */
 const MAX_KEYS = 1_000;
@@ -16,6 +16,8 @@ export interface Outage {
   /** Whether reads of the whole plugin are probes now; while a batch key alone is away, each of its tasks backs off. */
   probed(nowMs: number): boolean;
   readonly down: boolean;
+  /** When the task's own remote last answered a read; -Infinity where that is not known. */
+  readonly answeredAtMs: number;
   marks(nowMs: number): FrozenMarks;
   /** How long counts stood still since the marks were made. */
   frozenSince(marks: FrozenMarks, nowMs: number): number;
@@ -43,10 +45,10 @@ export class Outages {
   }
 
   /**
-   * Takes one finished call of tasks of one batch key as evidence about that key; `tracked` tasks have it. Called after
+   * Takes one finished call of tasks of one batch key as evidence about that key; `tracked` tells of the tasks that have it. Called after
    * the plugin's state has learnt of it: an outage of all is none of a key, whose grace would be added to that of all.
    */
-  learnOfGroup(batchKey: string, call: readonly Evidence[], tracked: number, nowMs: number): void {
+  learnOfGroup(batchKey: string, call: readonly Evidence[], tracked: Omit<Scope, 'keys'>, nowMs: number): void {
     if (batchKey === '' || this.plugin.downSinceMs !== undefined) return;
     let group = this.#groups.get(batchKey);
     if (group === undefined) {
@@ -55,7 +57,7 @@ export class Outages {
       group = new RemoteState(this.#options);
       this.#groups.set(batchKey, group);
     }
-    group.learn(call, { tasks: tracked, keys: 1 }, nowMs);
+    group.learn(call, { ...tracked, keys: 1 }, nowMs);
   }
 
   /** The group's state is of no use without its last task. */
@@ -70,6 +72,7 @@ export class Outages {
       frozen: (nowMs) => plugin.frozen(nowMs) || group?.frozen(nowMs) === true,
       probed: (nowMs) => plugin.frozen(nowMs),
       down: plugin.downSinceMs !== undefined || group?.downSinceMs !== undefined,
+      answeredAtMs: batchKey === '' ? plugin.answeredAtMs : (group?.answeredAtMs ?? Number.NEGATIVE_INFINITY),
       marks: (nowMs) => ({ plugin: plugin.frozenTotalMs(nowMs), group: group?.frozenTotalMs(nowMs) ?? 0 }),
       // Both may stand still at a time; the longer one is the least that is certain.
       frozenSince: (marks, nowMs) =>

@@ -46,15 +46,7 @@ export class Pool implements HeapMember {
 
   /** Computes the due time of the first item anew. */
   refresh(): void {
-    this.key = this.#first()?.dueMs ?? Number.POSITIVE_INFINITY;
-  }
-
-  /** Takes the first item out, due or not. */
-  takeFirst(): Item | undefined {
-    const first = this.#first();
-    if (first === undefined) return undefined;
-    this.remove(first.item);
-    return first.item;
+    this.key = this.firstOf()?.dueMs ?? Number.POSITIVE_INFINITY;
   }
 
   /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon. */
@@ -62,7 +54,7 @@ export class Pool implements HeapMember {
     const batch: Item[] = [];
     let limit = maxBatch;
     while (batch.length < limit) {
-      const first = this.#first();
+      const first = this.firstOf();
       if (first === undefined) break;
       const { item, dueMs, intervalMs } = first;
       if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * intervalMs) break;
@@ -81,11 +73,14 @@ export class Pool implements HeapMember {
     return count;
   }
 
-  #first(): { item: Item; dueMs: number; intervalMs: number } | undefined {
+  /** The item that is due first, of the bins whose names are wanted. */
+  firstOf(
+    wanted: (bin: string) => boolean = () => true,
+  ): { item: Item; dueMs: number; intervalMs: number } | undefined {
     let best: { item: Item; dueMs: number; intervalMs: number } | undefined;
     for (const bin of this.#bins.values()) {
       const item = bin.items.peek();
-      if (item === undefined) continue;
+      if (item === undefined || !wanted(bin.name)) continue;
       const intervalMs = bin.intervalMs();
       const dueMs = item.key + intervalMs;
       if (best === undefined || dueMs < best.dueMs) best = { item, dueMs, intervalMs };

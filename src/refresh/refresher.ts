@@ -15,6 +15,7 @@ import { Intake } from './intake.js';
 import type { Item } from './item.js';
 import { MissingTasks } from './missing.js';
 import { Outages } from './outages.js';
+import { ProbeRota } from './probe-rota.js';
 import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
 import type {
@@ -64,6 +65,7 @@ class PollRefresher implements Refresher {
   readonly #schedule: Schedule;
   readonly #outages: Outages;
   readonly #remote: RemoteState;
+  readonly #rota: ProbeRota;
   readonly #missing: MissingTasks;
   readonly #intake: Intake;
   readonly #flights = new Flights();
@@ -90,6 +92,7 @@ class PollRefresher implements Refresher {
     });
     this.#outages = new Outages(this.#remoteOptions());
     this.#remote = this.#outages.plugin;
+    this.#rota = new ProbeRota(this.#schedule, this.#remote);
     const { host } = options;
     this.#intake = new Intake({
       host,
@@ -176,7 +179,7 @@ class PollRefresher implements Refresher {
       inFlight: this.#flights.tasks,
       oldestOverdueMs: Math.max(0, now - (this.#schedule.nextDueMs() ?? now)),
       remote: this.#remote.downSinceMs === undefined ? 'up' : 'down',
-      remoteDownSinceMs: this.#remote.downSinceMs,
+      remoteDownSinceMs: this.#remote.failingSinceMs,
       notFound: this.#missing.size,
       notFoundFrozen: this.#missing.frozen,
       longestIntervalMs: pacing.longestMs,
@@ -231,20 +234,16 @@ class PollRefresher implements Refresher {
     this.#schedule.pace(now, { tasksPerCall: this.#tasksPerCall, callMs: this.#callMs });
   }
 
-  /** The remote is down: one read at a time, at growing distances. */
+  /** The remote is down: one read at a time, at growing distances, tasks of every standing in turn. */
   #probe(now: number): void {
     if (this.#probing()) return; // its end pumps
-    const waitMs = this.#remote.nextProbeAtMs - now;
-    if (waitMs > 0) {
-      this.#arm(Math.ceil(waitMs));
-      return;
-    }
     if (!this.#host.capacity().open) {
       this.#arm(TICK_MS);
       return;
     }
-    const item = this.#schedule.takeFirst();
-    if (item !== undefined) this.#start([item], 'probe', undefined, new AbortController());
+    const { item, inMs } = this.#rota.next(now);
+    if (item === undefined) this.#arm(Math.ceil(inMs));
+    else this.#start([item], 'probe', undefined, new AbortController());
   }
 
   #probing(): boolean {
@@ -261,7 +260,12 @@ class PollRefresher implements Refresher {
     const now = this.#clock.now();
     if (this.#remote.frozen(now) && this.#probing()) {
       const message = `the remote is down (${this.#remote.failure?.message ?? 'reads fail'}); it is probed by another read`;
-      return failedRead('not_admitted', 'REMOTE_OUTAGE', message, Math.max(1_000, this.#remote.nextProbeAtMs - now));
+      return failedRead(
+        'not_admitted',
+        'REMOTE_OUTAGE',
+        message,
+        Math.max(1_000, this.#remote.nextProbeAtMs('rotation') - now),
+      );
     }
     this.#schedule.take(item);
     return this.#start([item], 'get', deadlineMs, new AbortController());

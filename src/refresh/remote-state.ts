@@ -8,6 +8,9 @@ const CALLS_TO_DOWN = 3;
 const TASKS_TO_DOWN = 2;
 /** Batch keys that must be among them where there are as many; of fewer all, since each may be a remote of its own. */
 const KEYS_TO_DOWN = 5;
+/** Answers to others, each between two failures of a task, after which it is the task that fails and not its remote. */
+const ANSWERS_TO_OUTVOTE = 3;
+const FIRST_PROBE_MS = 1_000;
 /** Kinds that speak for an outage even when a plugin has one task only, whose fault it might be as well. */
 const OF_THE_REMOTE: ReadonlySet<FailureKind> = new Set(['transient', 'deadline']);
 
@@ -24,12 +27,32 @@ export interface Evidence {
   readonly id: TaskId;
   readonly batchKey: string;
   readonly outcome: PluginOutcome<unknown>;
+  /** As it was before the call. */
+  readonly task: FailingTask;
 }
 
-/** How many tasks, and how many batch keys, the evidence is about. */
+/** How a task's reads have failed so far. */
+export interface FailingTask {
+  readonly failingSinceMs: number | undefined;
+  /** How often the remote answered others between two of its failures. */
+  readonly outvoted: number;
+  /** undefined: never read here. */
+  readonly lastReadAtMs: number | undefined;
+}
+
+/** How many tasks, and how many batch keys, the evidence is about, and how many of the tasks fail. */
 export interface Scope {
   readonly tasks: number;
+  readonly failing: number;
   readonly keys: number;
+}
+
+/** `fresh`: tasks that were never read here. */
+export type ProbeKind = 'fresh' | 'rotation';
+
+interface ProbeClock {
+  failures: number;
+  atMs: number;
 }
 
 /**
@@ -38,11 +61,17 @@ export interface Scope {
  * - `up` → `down`: three calls in a row failed as the table marks `down`, with no `up` between them, and they concerned
  *   at least two tasks, and every batch key or five of them; for a plugin with a single task transient errors and passed
  *   deadlines suffice, since these are what an outage looks like.
- * - `down` → `up`: the first outcome that the table marks `up`: a success, a not_found, a permanent refusal. Also when the
+ * - `down` → `up`: the first outcome that the table marks `up`: a success, a permanent refusal. Also when the
  *   last task is gone, since then nothing is read that could tell.
  *
- * While it is down and the outage grace lasts, counts and failing times are frozen and reads are probes, one at a time.
- * After the grace the state stays `down`, but reads and counts go on as usual, so that no fault can hide behind it.
+ * While it is down and the outage grace lasts, which runs from the first failure after the last answer, counts and failing
+ * times are frozen and reads are probes, one at a time, at growing distances. Tasks that were never read here have
+ * distances of their own, so that a new one does not wait behind all that fail. After the grace the state stays `down`,
+ * but reads and counts go on as usual, so that no fault can hide behind it.
+ *
+ * A task that failed before the remote last answered, and still does, is no evidence, unless more than half of all tasks
+ * fail; one that others outvoted several times is none at all. So jobs that can never be read do not call the remote down
+ * again and again, and end.
  */
 export class RemoteState {
   #options: RemoteStateOptions;
@@ -50,10 +79,15 @@ export class RemoteState {
   readonly #tasks = new Set<TaskId>();
   readonly #keys = new Set<string>();
   #onlyOfTheRemote = true;
+  #firstFailureMs: number | undefined;
   #downSinceMs: number | undefined;
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #answeredBy: TaskId | undefined;
   #failure: PluginFailure | undefined;
-  #probes = 0;
-  #nextProbeAtMs = 0;
+  readonly #probes: Readonly<Record<ProbeKind, ProbeClock>> = {
+    fresh: { failures: 0, atMs: 0 },
+    rotation: { failures: 0, atMs: 0 },
+  };
   #frozenMs = 0;
 
   constructor(options: RemoteStateOptions) {
@@ -68,18 +102,33 @@ export class RemoteState {
     return this.#downSinceMs;
   }
 
+  /** The first failure of the outage, from which its grace runs; undefined while it is up. */
+  get failingSinceMs(): number | undefined {
+    return this.#downSinceMs === undefined ? undefined : this.#graceFromMs;
+  }
+
   /** The failure that stands for the outage. */
   get failure(): PluginFailure | undefined {
     return this.#failure;
   }
 
-  get nextProbeAtMs(): number {
-    return this.#nextProbeAtMs;
+  /** When it last answered a read; -Infinity if it never did. */
+  get answeredAtMs(): number {
+    return this.#answeredAtMs;
+  }
+
+  /** The task whose read it last answered. */
+  get answeredBy(): TaskId | undefined {
+    return this.#answeredBy;
+  }
+
+  nextProbeAtMs(kind: ProbeKind): number {
+    return this.#probes[kind].atMs;
   }
 
   /** Whether counts stand still and only probes are made. */
   frozen(nowMs: number): boolean {
-    return this.#downSinceMs !== undefined && nowMs - this.#downSinceMs < this.#options.outageGraceMs;
+    return this.#downSinceMs !== undefined && nowMs - this.#graceFromMs < this.#options.outageGraceMs;
   }
 
   /** All time so far during which counts stood still, in milliseconds. */
@@ -90,15 +139,22 @@ export class RemoteState {
   /** Takes one finished call as evidence. Answers the state it entered, if it did. */
   learn(call: readonly Evidence[], tracked: Scope, nowMs: number): 'down' | 'up' | undefined {
     const rules = call.map(({ outcome }) => (outcome.ok ? 'up' : outcomeRule('get', outcome.failure.kind).remote));
-    if (rules.includes('up')) return this.#alive(nowMs);
+    if (rules.includes('up')) {
+      this.#answeredAtMs = nowMs;
+      this.#answeredBy = call[rules.indexOf('up')]?.id;
+      return this.#alive(nowMs);
+    }
     const failed = call.filter((_, i) => rules[i] === 'down');
     if (failed.length === 0) return undefined;
     if (this.#downSinceMs !== undefined) {
-      this.#backOff(nowMs);
+      this.probeFailed(kindOf(failed), nowMs);
       return undefined;
     }
+    const telling = failed.filter(({ task }) => !this.#failsAnyway(task, tracked));
+    if (telling.length === 0) return undefined;
+    this.#firstFailureMs ??= nowMs;
     this.#calls += 1;
-    for (const { id, batchKey, outcome } of failed) {
+    for (const { id, batchKey, outcome } of telling) {
       if (this.#keys.size < KEYS_TO_DOWN) this.#keys.add(batchKey);
       if (this.#tasks.size < TASKS_TO_DOWN) this.#tasks.add(id);
       if (!outcome.ok) {
@@ -110,14 +166,20 @@ export class RemoteState {
     const acrossKeys = this.#keys.size >= Math.min(KEYS_TO_DOWN, tracked.keys);
     if (this.#calls < CALLS_TO_DOWN || !acrossTasks || !acrossKeys) return undefined;
     this.#downSinceMs = nowMs;
-    this.#probes = 0;
-    this.#backOff(nowMs);
+    for (const kind of ['fresh', 'rotation'] as const) {
+      this.#probes[kind].failures = 0;
+      this.probeFailed(kind, nowMs);
+    }
     return 'down';
   }
 
-  /** A probe came to nothing that says anything (throttled, not admitted): the next one waits all the same. */
-  probeFailed(nowMs: number): void {
-    this.#backOff(nowMs);
+  /** A probe found no answer, or came to nothing that says anything (throttled, not admitted): the next one waits. */
+  probeFailed(kind: ProbeKind, nowMs: number): void {
+    const probe = this.#probes[kind];
+    if (nowMs < probe.atMs) return;
+    probe.failures += 1;
+    const backoff = { initialMs: FIRST_PROBE_MS, maxMs: this.#options.probeMaxMs };
+    probe.atMs = nowMs + backoffMs(probe.failures, backoff, this.#options.random);
   }
 
   /** Drops what was learnt: no task is left that could learn more. */
@@ -129,6 +191,7 @@ export class RemoteState {
     const wasDown = this.#downSinceMs !== undefined;
     this.#frozenMs += this.#frozenNowMs(nowMs);
     this.#downSinceMs = undefined;
+    this.#firstFailureMs = undefined;
     this.#failure = undefined;
     this.#calls = 0;
     this.#tasks.clear();
@@ -137,14 +200,22 @@ export class RemoteState {
     return wasDown ? 'up' : undefined;
   }
 
-  #backOff(nowMs: number): void {
-    if (nowMs < this.#nextProbeAtMs) return;
-    this.#probes += 1;
-    const backoff = { initialMs: 1_000, maxMs: this.#options.probeMaxMs };
-    this.#nextProbeAtMs = nowMs + backoffMs(this.#probes, backoff, this.#options.random);
+  /** Whether a failure of this task says nothing, since it failed while the remote answered others. */
+  #failsAnyway(task: FailingTask, { tasks, failing }: Scope): boolean {
+    if (task.outvoted >= ANSWERS_TO_OUTVOTE) return true;
+    return task.failingSinceMs !== undefined && task.failingSinceMs <= this.#answeredAtMs && failing * 2 <= tasks;
+  }
+
+  get #graceFromMs(): number {
+    return this.#firstFailureMs ?? this.#downSinceMs ?? 0;
   }
 
   #frozenNowMs(nowMs: number): number {
-    return this.#downSinceMs === undefined ? 0 : Math.min(nowMs - this.#downSinceMs, this.#options.outageGraceMs);
+    return this.#downSinceMs === undefined ? 0 : Math.min(nowMs - this.#graceFromMs, this.#options.outageGraceMs);
   }
+}
+
+/** What kind of probe a call was, whoever made it. */
+export function kindOf(call: readonly Evidence[]): ProbeKind {
+  return call.every(({ task }) => task.lastReadAtMs === undefined) ? 'fresh' : 'rotation';
 }

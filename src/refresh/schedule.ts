@@ -27,6 +27,14 @@ const POOLS_PER_MS = 100;
 const BACKOFF_INTERVALS = 4;
 const BACKOFF_INITIAL_MS = 2_000;
 
+/** What is known of a task's reads: none was made here, the last ones failed, or the last one found it. */
+export type Standing = 'fresh' | 'failing' | 'well';
+
+/** By the bin that holds a task; those that were read well have many. */
+function standingOf(bin: string): Standing {
+  return bin === 'fresh' || bin === 'failing' ? bin : 'well';
+}
+
 /** When a task is to be read next, as its last read says. */
 export type Again =
   /** In its interval, or as `nextPollAfterMs` of the item says. */
@@ -52,6 +60,8 @@ export class Schedule {
   readonly #counts = new ClassCounts();
   /** The batch keys of all tasks, in flight or not. */
   readonly keys: KeyCounts;
+  /** The same of the tasks whose reads fail. */
+  readonly failing = new KeyCounts(() => undefined);
   /** Quota namespaces with unasked tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
@@ -91,6 +101,7 @@ export class Schedule {
       const before = known.batchKey;
       correctItem(known, facts);
       this.keys.move(before, known.batchKey);
+      if (known.countedFailing) this.failing.move(before, known.batchKey);
       if (known.bin !== undefined) this.#place(known, nowMs);
       return known;
     }
@@ -98,6 +109,7 @@ export class Schedule {
     this.#items.set(item.id, item);
     this.keys.add(item.batchKey);
     this.#counts.add(item, 1);
+    this.noteFailing(item);
     if (!inFlight) this.#place(item, nowMs);
     return item;
   }
@@ -108,6 +120,7 @@ export class Schedule {
     this.take(item);
     this.#counts.add(item, -1);
     this.keys.remove(item.batchKey);
+    if (item.countedFailing) this.failing.remove(item.batchKey);
     this.#items.delete(id);
     this.#options.gone?.(item);
   }
@@ -117,6 +130,7 @@ export class Schedule {
     const item = this.#items.get(id);
     if (item === undefined || item.batchKey === batchKey) return;
     this.keys.move(item.batchKey, batchKey);
+    if (item.countedFailing) this.failing.move(item.batchKey, batchKey);
     item.batchKey = batchKey;
     const { bin } = item;
     if (bin === undefined) return;
@@ -157,12 +171,34 @@ export class Schedule {
     return batch;
   }
 
-  /** The most overdue task, or else the next one. */
-  takeFirst(): Item | undefined {
-    const pool = this.#order.peek();
-    const item = pool?.takeFirst();
-    if (pool !== undefined) this.#reorder(pool);
-    return item;
+  /** When the first task of this standing is due; undefined without one. Looks at every batch key: for probes only. */
+  firstDueMs(standing: Standing): number | undefined {
+    return this.#firstOf(standing)?.dueMs;
+  }
+
+  /** Takes out the most overdue task of this standing, or else the next one. Looks at every batch key. */
+  takeFirst(standing: Standing): Item | undefined {
+    const first = this.#firstOf(standing);
+    if (first !== undefined) this.take(first.item);
+    return first?.item;
+  }
+
+  #firstOf(standing: Standing): { item: Item; dueMs: number } | undefined {
+    let best: { item: Item; dueMs: number } | undefined;
+    for (const pool of this.#order) {
+      const first = pool.firstOf((bin) => standingOf(bin) === standing);
+      if (first !== undefined && (best === undefined || first.dueMs < best.dueMs)) best = first;
+    }
+    return best;
+  }
+
+  /** Counts the task among those whose reads fail, or not. Called after every read. */
+  noteFailing(item: Item): void {
+    const failing = item.failingSinceMs !== undefined;
+    if (failing === item.countedFailing) return;
+    item.countedFailing = failing;
+    if (failing) this.failing.add(item.batchKey);
+    else this.failing.remove(item.batchKey);
   }
 
   /** Queues a task again after a read. */
@@ -235,7 +271,8 @@ export class Schedule {
   }
 
   #fixed(item: Item, dueMs: number): void {
-    this.#enqueue(item, dueMs, 'fixed', () => 0);
+    const bin = item.lastReadAtMs === undefined ? 'fresh' : item.retries > 0 ? 'failing' : 'fixed';
+    this.#enqueue(item, dueMs, bin, () => 0);
   }
 
   #enqueue(item: Item, key: number, bin: string, intervalMs: () => number): void {

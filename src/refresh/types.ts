@@ -93,6 +93,7 @@ export interface RefreshHost {
 export interface RefreshEvents {
   /** A read started; `lagMs` is how long after its due time the most overdue of its items was read. */
   readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
+  /** `sinceMs`: the first failure of the outage, from which its grace runs. */
   remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
   remoteUp?(event: { readonly downMs: number }): void;
   /** Tasks that were alive a moment ago are not found, several at a time: they are frozen. Told once a wave. */
@@ -137,6 +138,7 @@ export interface RefreshStats {
   /** How long the most overdue task has been due without a read in flight, in milliseconds; 0 when nothing is due. */
   readonly oldestOverdueMs: number;
   readonly remote: 'up' | 'down';
+  /** The first failure of the outage. */
   readonly remoteDownSinceMs: number | undefined;
   /** Tasks whose last read did not find the job, and those of them that a wave froze. */
   readonly notFound: number;

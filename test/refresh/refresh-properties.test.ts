@@ -41,7 +41,7 @@ function watch(system: System, limits: { maxSystemFailures: number; minFailingMs
     const known = before.get(id)?.failures ?? 0;
     const key = keys.get(id) ?? '';
     away.set(key, outcome.ok ? 0 : (away.get(key) ?? 0) + 1);
-    const frozen = system.remote === 'down' && system.clock.now() - system.remoteDownSinceMs < limits.outageGraceMs;
+    const frozen = system.remote === 'down' && system.clock.now() - system.remoteFailingSinceMs < limits.outageGraceMs;
     if (outcome.ok) {
       assert.equal(failures, 0);
       assert.equal(verdict, undefined);

@@ -25,7 +25,7 @@ export class System {
   readonly underWay = new Set<string>();
   respond: (id: string) => Outcome = () => running;
   remote: 'up' | 'down' = 'up';
-  remoteDownSinceMs = 0;
+  remoteFailingSinceMs = 0;
   openSinceDown = 0;
   outages = 0;
   /** Broken rules, collected: an assertion thrown here would be taken for a fault of the plugin. */
@@ -57,9 +57,9 @@ export class System {
         ...options.refresh,
       }),
       events: {
-        remoteDown: () => {
+        remoteDown: ({ sinceMs }) => {
           this.remote = 'down';
-          this.remoteDownSinceMs = this.clock.now();
+          this.remoteFailingSinceMs = sinceMs;
           this.outages += 1;
           this.openSinceDown = 0;
         },
@@ -147,7 +147,7 @@ export class System {
 
   graceOver(): boolean {
     const graceMs = this.#options.refresh.outageGraceMs ?? 3_600_000;
-    return this.clock.now() - this.remoteDownSinceMs >= graceMs;
+    return this.clock.now() - this.remoteFailingSinceMs >= graceMs;
   }
 
   /** Stops polling and lets what is under way come to its end. */

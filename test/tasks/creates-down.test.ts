@@ -81,11 +81,44 @@ test('jobs that can never be read hold no new create up, and a create that succe
   assert.deepEqual([h.faults, h.clock.pending], [[], 0]);
 });
 
+test('a task created while others cannot be read is seen itself within seconds, and they end with their deletes owed', async () => {
+  const remote = await brokenRemote();
+  const { h, reads, start } = remote;
+  const sick = await poison(remote);
+  await h.clock.advance(10 * MINUTE);
+  const { task } = await start('new');
+  await h.clock.advance(4_000);
+  assert.ok(reads.includes(task.id));
+  assert.equal(task.state.phase, 'RUNNING');
+  await h.clock.advance(40 * MINUTE);
+  for (const { task: one } of sick) {
+    assert.equal(one.state.phase, 'RETRYABLE_FAILURE');
+    assert.match(one.state.error?.code ?? '', /^(READS_FAILING|REMOTE_OUTAGE)$/);
+  }
+  assert.equal(h.plugin.count('delete'), 5);
+  assert.equal(task.state.phase, 'RUNNING');
+  await h.stop();
+});
+
+test('jobs that can never be read, and nothing else, end once the grace since their first failure is over', async () => {
+  const remote = await brokenRemote();
+  const { h } = remote;
+  const sick = await poison(remote);
+  await h.clock.advance(55 * MINUTE);
+  for (const { task } of sick) assert.equal(task.state.phase, 'RUNNING');
+  await h.clock.advance(30 * MINUTE);
+  for (const { task } of sick) assert.equal(task.state.error?.code, 'REMOTE_OUTAGE');
+  assert.equal(h.plugin.count('delete'), 5);
+  assert.equal(h.runtime.refresher.remoteDown, false);
+  await h.stop();
+});
+
 test('while reads and creates fail, waiting creates are tried one at a time in rotation, ever more rarely, those never tried first', async () => {
   const remote = await brokenRemote({ options: { createBudgetMs: 2 * MINUTE } });
   const { h, sick, sent, start } = remote;
   await poison(remote);
   sick.creates = () => true;
+  sick.allReads = true;
   const before = sent.length;
   const waiting: Awaited<ReturnType<typeof start>>[] = [];
   for (const name of ['a', 'b', 'c']) waiting.push(await start(name));
