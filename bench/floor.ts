@@ -1,6 +1,8 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { rpcLimits } from '../src/daemon/options.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../src/idl/load.js';
-import { DEFAULT_RPC_OPTIONS } from '../src/rpc/options.js';
+import { defaultsOf } from '../src/model/options/read.js';
+import { CONFIG_SCHEMA } from '../src/model/options/schema.js';
 import { channelOptions } from '../src/rpc/server.js';
 import { serve } from './lib/processes.js';
 
@@ -20,7 +22,7 @@ type Answer = (error: null, value: Buffer) => void;
 /** A bare grpc-js server with the daemon's options: bytes in, one constant answer out, nothing decoded. */
 async function start({ answer }: FloorRequest): Promise<FloorStarted> {
   const constant = Buffer.from(answer);
-  const server = new Server(channelOptions(DEFAULT_RPC_OPTIONS));
+  const server = new Server(channelOptions(rpcLimits(defaultsOf(CONFIG_SCHEMA))));
   const { Status } = loadPluginHost().rawService(PLUGIN_HOST_SERVICE);
   server.addService({ Status: Status! }, { Status: (_call: unknown, callback: Answer) => callback(null, constant) });
   const port = await new Promise<number>((resolve, reject) => {

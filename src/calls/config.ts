@@ -1,30 +1,30 @@
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { GateConfig } from './types.js';
 
-/** Bounds of a gate that the original framework does not have, with this daemon's defaults. */
+/** What the operator sets for a plugin's calls, besides its limits. */
 export interface GateTuning {
-  readonly readConcurrency: number;
-  readonly writeConcurrency: number;
-  readonly maxQueue: number;
+  /** Concurrent reads; `caching.workers` where undefined. */
+  readonly readConcurrency: number | undefined;
+  /** Concurrent writes; `caching.workers` where undefined. */
+  readonly writeConcurrency: number | undefined;
   readonly callTimeoutMs: number;
-  readonly doTimeoutMs: number;
-  readonly maxWaitMs: number;
 }
 
-export const DEFAULT_GATE_TUNING = Object.freeze({
+/** Bounds that nobody sets. */
+const BOUNDS = {
   maxQueue: 10_000,
-  callTimeoutMs: 60_000,
   doTimeoutMs: 600_000,
   maxWaitMs: 900_000,
-});
+} as const;
 
-/** The gate's settings for a plugin with these limits; both concurrency bounds are `caching.workers` unless given. */
-export function gateConfig(config: PluginConfig, tuning: Partial<GateTuning> = {}): GateConfig {
+/** The gate's settings for a plugin with these limits. */
+export function gateConfig(config: PluginConfig, tuning: GateTuning): GateConfig {
+  const { workers } = config.caching;
   return {
-    ...DEFAULT_GATE_TUNING,
-    readConcurrency: config.caching.workers,
-    writeConcurrency: config.caching.workers,
-    ...tuning,
+    ...BOUNDS,
+    readConcurrency: tuning.readConcurrency ?? workers,
+    writeConcurrency: tuning.writeConcurrency ?? workers,
+    callTimeoutMs: tuning.callTimeoutMs,
     readRateLimiter: config.readRateLimiter,
     writeRateLimiter: config.writeRateLimiter,
   };

@@ -1,7 +1,9 @@
 import type { Config } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
 import type { PluginEntry } from '../model/options/plugin.js';
-import { DEFAULT_TASKS_OPTIONS, type TasksOptions } from '../tasks/deps.js';
+import { RPC_BOUNDS, type RpcLimits } from '../rpc/options.js';
+import type { RuntimeOptions } from '../tasks/build-runtime.js';
+import { TASKS_BOUNDS, type TasksOptions } from '../tasks/deps.js';
 
 /** The enabled entries of the config, as the plugin host takes them. */
 export function pluginEntries(config: Config): PluginEntry[] {
@@ -31,9 +33,10 @@ export function dataOptions(config: Config): DataOptions {
   };
 }
 
+/** Times and bounds of the use cases. */
 export function tasksOptions(config: Config): TasksOptions {
   return {
-    ...DEFAULT_TASKS_OPTIONS,
+    ...TASKS_BOUNDS,
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
     outputsBudgetMs: config.tasks.outputsBudgetMs,
@@ -46,5 +49,40 @@ export function tasksOptions(config: Config): TasksOptions {
     maxAdopted: config.store.maxTasks,
     maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,
+  };
+}
+
+/** Settings of the poll schedules. */
+export function refreshTuning({ refresh, tasks }: Config): RuntimeOptions['refresh'] {
+  return {
+    pollShare: refresh.pollShare,
+    minIntervalMs: refresh.minIntervalMs,
+    unaskedAfterMs: refresh.idleAfterMs,
+    maxIntervalMs: refresh.idleMaxIntervalMs,
+    minFailingMs: tasks.minFailingTimeMs,
+    visibilityGraceMs: tasks.visibilityGraceMs,
+    notFoundMinMs: tasks.notFoundTimeMs,
+    outageGraceMs: tasks.outageGraceMs,
+  };
+}
+
+/** Of the largest request: it has room beside the small ones, and beside half of another. */
+const UNFINISHED_SHARE = 1.5;
+
+/** Bounds of the gRPC port. */
+export function rpcLimits({ grpc }: Config): RpcLimits {
+  return {
+    ...RPC_BOUNDS,
+    maxReceiveBytes: grpc.maxReceiveMessageBytes,
+    maxSendBytes: grpc.maxSendMessageBytes,
+    maxConcurrentStreams: grpc.maxConcurrentStreams,
+    maxUnfinishedBytes: grpc.maxUnfinishedRequestBytes ?? grpc.maxReceiveMessageBytes * UNFINISHED_SHARE,
+    maxConnections: grpc.maxConnections,
+    maxStreams: grpc.maxWatchStreams,
+    keepaliveTimeMs: grpc.keepalive.timeMs,
+    keepaliveTimeoutMs: grpc.keepalive.timeoutMs,
+    maxConnectionIdleMs: grpc.keepalive.maxConnectionIdleMs,
+    defaultDeadlineMs: grpc.defaultDeadlineMs,
+    maxDeadlineMs: grpc.maxDeadlineMs,
   };
 }

@@ -9,6 +9,7 @@ import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { readinessOf } from './admin-source.js';
 import type { Lifecycle } from './lifecycle.js';
+import { rpcLimits } from './options.js';
 
 export interface RpcParts {
   readonly config: Config;
@@ -19,14 +20,10 @@ export interface RpcParts {
   readonly lifecycle: Lifecycle;
 }
 
-/** Of the largest request: it has room beside the small ones, and beside half of another. */
-const UNFINISHED_SHARE = 1.5;
-
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
 export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
-  const { timeMs, timeoutMs, maxConnectionIdleMs } = grpc.keepalive;
   const limits = { customBytes: grpc.maxCustomBytes };
   const native = loadPluginHost();
   const flyteidl = loadFlyteidl();
@@ -34,17 +31,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
   return createRpcServer({
     host: grpc.host,
     port: grpc.port,
-    maxReceiveBytes: grpc.maxReceiveMessageBytes,
-    maxSendBytes: grpc.maxSendMessageBytes,
-    maxConcurrentStreams: grpc.maxConcurrentStreams,
-    maxUnfinishedBytes: grpc.maxUnfinishedRequestBytes ?? grpc.maxReceiveMessageBytes * UNFINISHED_SHARE,
-    maxConnections: grpc.maxConnections,
-    maxStreams: grpc.maxWatchStreams,
-    keepaliveTimeMs: timeMs,
-    keepaliveTimeoutMs: timeoutMs,
-    ...(maxConnectionIdleMs === undefined ? {} : { maxConnectionIdleMs }),
-    defaultDeadlineMs: grpc.defaultDeadlineMs,
-    maxDeadlineMs: grpc.maxDeadlineMs,
+    ...rpcLimits(config),
     services: [
       createNativeService({ tasks, idl: native, limits }),
       ...(enabled

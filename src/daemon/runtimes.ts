@@ -1,4 +1,3 @@
-import type { GateTuning } from '../calls/config.js';
 import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
@@ -7,6 +6,7 @@ import { buildRuntime } from '../tasks/build-runtime.js';
 import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';
 import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
+import { refreshTuning } from './options.js';
 
 type OwnedRuntime = PluginRuntime & { stop(): Promise<void> };
 
@@ -64,37 +64,17 @@ export class RuntimeRegistry implements Runtimes {
 
   #make(plugin: HostedPlugin, tasks: TasksControl): OwnedRuntime {
     const { config, clock, random, store, telemetry } = this.#parts;
-    const entry = config.plugins[plugin.id];
     return buildRuntime({
       plugin,
       clock,
       random,
       store,
-      gate: gateTuning(entry),
-      refresh: {
-        pollShare: config.refresh.pollShare,
-        minIntervalMs: config.refresh.minIntervalMs,
-        unaskedAfterMs: config.refresh.idleAfterMs,
-        maxIntervalMs: config.refresh.idleMaxIntervalMs,
-        minFailingMs: config.tasks.minFailingTimeMs,
-        visibilityGraceMs: config.tasks.visibilityGraceMs,
-        notFoundMinMs: config.tasks.notFoundTimeMs,
-        outageGraceMs: config.tasks.outageGraceMs,
-      },
+      // Every plugin has its id from the configuration.
+      gate: config.plugins[plugin.id]!,
+      refresh: refreshTuning(config),
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
       report: (runtime, report) => tasks.reads.report(runtime, report),
     });
   }
-}
-
-/** The operator's bounds of a plugin's calls. What is left out follows the plugin's config, over reloads too. */
-export function gateTuning(entry: Config['plugins'][string] | undefined): Partial<GateTuning> {
-  if (entry === undefined) return {};
-  const { readConcurrency, writeConcurrency, callTimeoutMs } = entry;
-  return {
-    ...(readConcurrency === undefined ? {} : { readConcurrency }),
-    ...(writeConcurrency === undefined ? {} : { writeConcurrency }),
-    callTimeoutMs,
-  };
 }

@@ -31,20 +31,8 @@ export interface RpcLimits {
   readonly maxDeadlineMs: number;
 }
 
-const MiB = 1024 * 1024;
-
-export const DEFAULT_RPC_OPTIONS: RpcLimits = Object.freeze({
-  maxReceiveBytes: 64 * MiB,
-  maxSendBytes: 64 * MiB,
-  maxConcurrentStreams: 10_000,
-  maxUnfinishedBytes: 96 * MiB,
+/** The bounds among them that the operator does not set. */
+export const RPC_BOUNDS = {
   callsPerTurn: 64,
-  maxConnections: 1000,
-  maxStreams: 1000,
-  keepaliveTimeMs: 60_000,
-  keepaliveTimeoutMs: 20_000,
-  maxConnectionIdleMs: 30 * 60_000,
   handshakeTimeoutMs: 10_000,
-  defaultDeadlineMs: 10_000,
-  maxDeadlineMs: 10 * 60_000,
-});
+} as const satisfies Partial<RpcLimits>;

@@ -11,10 +11,10 @@ import { foreignServices } from './foreign-services.js';
 import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
 import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
-import { DEFAULT_RPC_OPTIONS, type RpcLimits } from './options.js';
+import type { RpcLimits } from './options.js';
 import { Reflection } from './reflection.js';
 
-export interface RpcServerOptions extends Partial<RpcLimits> {
+export interface RpcServerOptions extends RpcLimits {
   /** Address to listen on; a host name is resolved once. */
   readonly host: string;
   /** 0 takes any free port. */
@@ -60,8 +60,7 @@ export class RpcServer {
   #state: RpcServerState = 'created';
   #stopped: Promise<boolean> | undefined;
 
-  constructor(given: RpcServerOptions) {
-    const options = { ...DEFAULT_RPC_OPTIONS, ...given };
+  constructor(options: RpcServerOptions) {
     const names = options.services.map((service) => service.name);
     const clock = options.clock ?? systemClock;
     this.#connections = new Connections(options, clock);

@@ -8,7 +8,7 @@ import { QuotaLedger } from '../limits/quota-ledger.js';
 import type { QuotaEvents } from '../limits/types.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
-import { DEFAULT_REFRESH_TUNING, type RefreshTuning, refreshConfig } from '../refresh/config.js';
+import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
@@ -21,8 +21,8 @@ export interface RuntimeOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly store: TaskStore;
-  readonly gate: Partial<GateTuning>;
-  readonly refresh: Partial<RefreshTuning>;
+  readonly gate: GateTuning;
+  readonly refresh: RefreshTuning;
   /** Creates that may wait for a token of this plugin. */
   readonly maxWaiting: number;
   readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
@@ -54,7 +54,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   const creates = new CreateLane({
     clock,
     random,
-    graceMs: options.refresh.outageGraceMs ?? DEFAULT_REFRESH_TUNING.outageGraceMs,
+    graceMs: options.refresh.outageGraceMs,
     events,
   });
   const pollConfig = () => ({

@@ -49,30 +49,19 @@ export interface TasksOptions {
   readonly maxUnclearBytes: number;
 }
 
-export const DEFAULT_TASKS_OPTIONS: TasksOptions = {
-  acceptShare: 1 / 3,
-  createBudgetMs: 600_000,
+/** The bounds among them that the operator does not set. */
+export const TASKS_BOUNDS = {
   retryInitialMs: 1_000,
   retryMaxMs: 60_000,
-  replayWindowMs: 86_400_000,
-  orphanGraceMs: 600_000,
-  visibilityGraceMs: 60_000,
-  notFoundMinMs: 120_000,
-  maxAdopted: 200_000,
   maxAdoptedBytes: 512 * 1024 * 1024,
   adoptionsPerSecond: 1_000,
   adoptionsAtOnce: 20_000,
-  connectionTtlMs: 3_600_000,
   answerMarginMs: 250,
   maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
-  outputsBudgetMs: 600_000,
-  maxWaiting: 20_000,
-  maxWaitingBytes: 512 * 1024 * 1024,
   deleteConcurrency: 64,
-  unclearLooks: 6,
   maxUnclear: 10_000,
   maxUnclearBytes: 64 * 1024 * 1024,
-};
+} as const satisfies Partial<TasksOptions>;
 
 /** What logs and metrics learn of tasks; all optional, none may throw. */
 export interface TaskEvents {

@@ -54,15 +54,15 @@ describe('config layers', () => {
     const { config } = load({
       'a.yaml':
         'plugins:\n  a: {source: ./a.mjs, settings: {url: x, deep: {one: 1, two: 2}}, config: {readRateLimiter: {qps: 2}}}\n' +
-        'grpc: {keepalive: {maxConnectionIdle: 1h}}\nsecrets: {envPrefixes: [A_, B_]}\n',
+        'grpc: {maxUnfinishedRequestBytes: 1GiB}\nsecrets: {envPrefixes: [A_, B_]}\n',
       'b.yaml':
         'plugins:\n  b: {source: pkg}\n  a: {settings: {deep: {two: [3], three: {}}}, config: {readRateLimiter: {burst: 9}}}\n' +
-        'grpc: {keepalive: {maxConnectionIdle: null}}\nsecrets: {envPrefixes: [C_]}\n',
+        'grpc: {maxUnfinishedRequestBytes: null}\nsecrets: {envPrefixes: [C_]}\n',
     });
     assert.deepEqual(Object.keys(config.plugins), ['a', 'b']);
     assert.deepEqual(config.plugins.a?.settings, { url: 'x', deep: { one: 1, two: [3], three: {} } });
     assert.deepEqual(config.plugins.a?.config.readRateLimiter, { qps: 2, burst: 9 });
-    assert.equal(config.grpc.keepalive.maxConnectionIdleMs, undefined);
+    assert.equal(config.grpc.maxUnfinishedRequestBytes, undefined);
     assert.deepEqual(config.secrets.envPrefixes, ['C_']);
   });
 

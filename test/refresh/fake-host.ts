@@ -1,3 +1,4 @@
+import { refreshTuning } from '../../src/daemon/options.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { phaseState } from '../../src/model/phase-state.js';
@@ -11,6 +12,7 @@ import type {
   RefreshConfig,
   RefreshHost,
 } from '../../src/refresh/types.js';
+import { DEFAULTS } from '../support/defaults.js';
 
 export type Outcome = PluginOutcome<ReturnType<typeof phaseState>>;
 
@@ -30,7 +32,7 @@ export const open: ReadCapacity = {
 };
 
 export function configOf(parts: Partial<RefreshConfig> = {}): RefreshConfig {
-  return { ...refreshConfig(DEFAULT_PLUGIN_CONFIG, 1), ...parts };
+  return { ...refreshConfig(DEFAULT_PLUGIN_CONFIG, 1, refreshTuning(DEFAULTS)), ...parts };
 }
 
 export interface PendingRead extends ReadRequest {

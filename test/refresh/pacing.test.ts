@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { refreshTuning } from '../../src/daemon/options.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { refreshConfig } from '../../src/refresh/config.js';
 import { AGE_CLASSES, ageClassOf, ageOfClass, Pacing } from '../../src/refresh/pacing.js';
+import { DEFAULTS } from '../support/defaults.js';
 
-const config = refreshConfig(DEFAULT_PLUGIN_CONFIG, 1); // 30 qps, 30 s, half for the young
+const config = refreshConfig(DEFAULT_PLUGIN_CONFIG, 1, refreshTuning(DEFAULTS)); // 30 qps, 30 s, half for the young
 const fast = { tasksPerCall: 1, callMs: 10 };
 
 function population(parts: Readonly<Record<number, number>>, unasked: [number, number][] = []) {
@@ -77,7 +79,7 @@ test('a task nobody asks for waits ever longer, up to the bound, and counts litt
   pacing.solve(population({ 60000: 1 }, [[1, 100]]), fast);
   assert.deepEqual(
     [1, 2, 6, 7, 30].map((d) => pacing.unaskedIntervalMs(d)),
-    [60_000, 120_000, 1_920_000, 3_600_000, 3_600_000],
+    [60_000, 120_000, 1_800_000, 1_800_000, 1_800_000],
   );
 });
 

@@ -461,7 +461,7 @@ test('nextPollAfter paces a task, within the floor and the ceiling', async () =>
     nextPollAfterMs: { slow: 10 * minute, never: 1e15, eager: 1 }[id] ?? undefined,
   });
   for (const id of ['slow', 'never', 'eager']) track(id, { lastAskedAtMs: start + 10 * hour });
-  await clock.advance(2 * hour);
+  await clock.advance(hour);
   const gapsOf = (id: string) => {
     const times = host.readsOf(id).map((r) => r.atMs);
     return times.slice(1).map((t, i) => t - times[i]!);

@@ -4,12 +4,14 @@ import http2 from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
+import { rpcLimits } from '../../src/daemon/options.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import type { RpcServiceModule } from '../../src/rpc/methods.js';
 import { createRpcServer } from '../../src/rpc/server.js';
+import { DEFAULTS } from '../support/defaults.js';
 import { createRequest, FakeHealth, http2Call, idl, rawCall, SERVICE, startServer } from './support.js';
 
-const quiet = { health: new FakeHealth(), reflection: false, log: { fault: () => {} } };
+const quiet = { ...rpcLimits(DEFAULTS), health: new FakeHealth(), reflection: false, log: { fault: () => {} } };
 
 /** Resolves when the socket is closed, also by an error. */
 const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once('close', () => resolve()));

@@ -2,12 +2,14 @@ import http2 from 'node:http2';
 import type { TestContext } from 'node:test';
 import { type ClientOptions as ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { createClient, type Client as NativeClient } from '../../src/client/index.js';
+import { rpcLimits } from '../../src/daemon/options.js';
 import type { Idl } from '../../src/idl/idl.js';
 import { loadPluginHost } from '../../src/idl/load.js';
 import { decodeRpcStatus, type RpcStatus } from '../../src/idl/rpc-status.js';
 import type { HealthSource } from '../../src/rpc/health.js';
 import { createNativeService, type NativeServiceOptions } from '../../src/rpc/native/service.js';
 import { createRpcServer, type RpcServer, type RpcServerOptions } from '../../src/rpc/server.js';
+import { DEFAULTS } from '../support/defaults.js';
 import { FakeTasks } from './fake-tasks.js';
 
 export const idl: Idl = loadPluginHost();
@@ -116,6 +118,7 @@ export async function startServer(
     host: '127.0.0.1',
     port: 0,
     services: [createNativeService({ tasks, idl, ...native })],
+    ...rpcLimits(DEFAULTS),
     health,
     reflection: false,
     log: { fault: (event) => faults.push(event) },

@@ -1,3 +1,4 @@
+import { refreshTuning, tasksOptions } from '../../src/daemon/options.js';
 import { HostError } from '../../src/errors/index.js';
 import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
@@ -20,10 +21,11 @@ import { ReplayCache } from '../../src/store/replay-cache.js';
 import { TaskStore } from '../../src/store/task-store.js';
 import type { CreateLaneEvents } from '../../src/tasks/accept/create-lane.js';
 import { buildRuntime } from '../../src/tasks/build-runtime.js';
-import { DEFAULT_TASKS_OPTIONS, type TaskEvents, type TasksDeps, type TasksOptions } from '../../src/tasks/deps.js';
+import type { TaskEvents, TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
 import type { PluginRuntime } from '../../src/tasks/runtime.js';
 import { createTasks, type TasksControl } from '../../src/tasks/tasks.js';
 import type { CallScope, TaskSpec } from '../../src/tasks/types.js';
+import { DEFAULT_ENTRY, DEFAULTS } from '../support/defaults.js';
 
 type Answer<M extends PluginMethod> = PluginOutcome<PluginMethods[M]['answer']>;
 type Handler<M extends PluginMethod> = (
@@ -183,7 +185,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     host,
     runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
     replays: new ReplayCache({ clock, ttlMs: 600_000, max: 100, maxBytes: 1e7 }),
-    options: { ...DEFAULT_TASKS_OPTIONS, ...given.options },
+    options: { ...tasksOptions(DEFAULTS), ...given.options },
     events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
     writeOutputs: given.dataStore === 'none' ? undefined : writeOutputs,
   };
@@ -193,8 +195,8 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     clock,
     random: () => 0.5,
     store,
-    gate: {},
-    refresh: { ...given.refresh },
+    gate: DEFAULT_ENTRY,
+    refresh: { ...refreshTuning(DEFAULTS), ...given.refresh },
     maxWaiting: 1000,
     events: { ...given.remote },
     report: (one, report) => tasks.reads.report(one, report),

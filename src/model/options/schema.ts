@@ -75,9 +75,7 @@ const grpc = section('The gRPC server that engines call.', {
   keepalive: section('Keeping connections alive, and ending old ones.', {
     time: span('Ping a silent connection after this time.', '30s', { min: '1s', max: '24h' }),
     timeout: span('Close a connection whose ping is not answered within this time.', '10s', { min: '1s', max: '1h' }),
-    maxConnectionIdle: optional(
-      duration('Close a connection without calls after this time; 30 minutes unless set.', { min: '1s', max: '30d' }),
-    ),
+    maxConnectionIdle: span('Close a connection without calls after this time.', '30m', { min: '1s', max: '30d' }),
   }),
 });
 

@@ -16,14 +16,14 @@ export interface FlyteServicesOptions {
   /** With those of flyteidl2 (`loadFlyteidl2`). */
   readonly flyteidl2: Idl;
   readonly limits?: Partial<FieldLimits>;
-  /** See `AsyncServiceOptions`. 60,000 unless given. */
-  readonly maxStalenessMs?: number;
+  /** See `AsyncServiceOptions`. */
+  readonly maxStalenessMs: number;
   readonly now?: () => number;
 }
 
 /** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. */
 export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
-  const { tasks, maxStalenessMs = 60_000, now = systemClock.now } = options;
+  const { tasks, maxStalenessMs, now = systemClock.now } = options;
   const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
   // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
   const struct = options.flyteidl.codec('google.protobuf.Struct');
