@@ -30,7 +30,8 @@ export function withBoundedWaits<T>(outcome: PluginOutcome<T>): PluginOutcome<T>
 
 function withBoundedWait<F extends { readonly failure: PluginFailure }>(outcome: F): F {
   const { failure } = outcome;
-  if (failure.retryAfterMs === undefined || failure.retryAfterMs <= MAX_PAUSE_MS) return outcome;
+  // Not a number is no wait at all, and above nothing.
+  if (failure.retryAfterMs === undefined || !(failure.retryAfterMs > MAX_PAUSE_MS)) return outcome;
   return { ...outcome, failure: { ...failure, retryAfterMs: MAX_PAUSE_MS } };
 }
 

@@ -60,3 +60,19 @@ test('a plugin that restarts is waited for, one that is quarantined or failed re
   assert.equal(plugin.writable, true);
   assert.equal(plugin.refusal, undefined);
 });
+
+test('a state that lasts refuses whoever cannot wait, one that passes refuses nobody', () => {
+  const { plugin, become } = hosted();
+  const refuses = (state: PluginState) => {
+    become(state);
+    return plugin.refusal?.code;
+  };
+  for (const state of ['failed', 'skipped', 'stopped'] as const) assert.equal(refuses(state), 'PLUGIN_NOT_SERVING');
+  assert.equal(refuses('quarantined'), 'PLUGIN_QUARANTINED');
+  for (const state of ['starting', 'restarting', 'serving'] as const) assert.equal(refuses(state), undefined);
+});
+
+test('a call goes to the plugin with its arguments, and its answer comes back', async () => {
+  const { plugin } = hosted();
+  assert.deepEqual(await plugin.call('get', {} as never, { deadlineMs: 1 } as never), { ok: true, value: 'answer' });
+});
