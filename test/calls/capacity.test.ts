@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gateConfig } from '../../src/calls/config.js';
 import { createGate } from '../../src/calls/gate.js';
 import type { GateConfig } from '../../src/calls/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { PluginOutcome } from '../../src/model/plugin-call.js';
-import type { PluginConfig } from '../../src/plugin-api/config.js';
 import { FakePlugin, fails, resource, running, wideConfig } from './fake-plugin.js';
 
 const HOUR_MS = 3_600_000;
@@ -95,19 +93,6 @@ test('of the times that throttled items of a batch ask for the longest counts, a
   const noTimes = [Number.NaN, Number.NEGATIVE_INFINITY, -5, 0, undefined];
   assert.equal(await restOf(noTimes.map((ms) => fails('throttled', ms))), 1_000, 'the first back-off');
   assert.equal(await restOf([fails('permanent', 9_000), running]), 0);
-});
-
-test('a gate has as many slots as the plugin has workers, for reads and writes, unless it is given others', () => {
-  const limits = { qps: 1, burst: 2 };
-  const config = { caching: { workers: 7 }, readRateLimiter: limits, writeRateLimiter: limits } as PluginConfig;
-  const plain = gateConfig(config);
-  assert.deepEqual([plain.readConcurrency, plain.writeConcurrency, plain.readRateLimiter], [7, 7, limits]);
-  const tuned = gateConfig(config, { writeConcurrency: 2, callTimeoutMs: 5 });
-  assert.deepEqual([tuned.readConcurrency, tuned.writeConcurrency, tuned.callTimeoutMs], [7, 2, 5]);
-  assert.deepEqual(
-    [plain.maxQueue, plain.callTimeoutMs, plain.doTimeoutMs, plain.maxWaitMs],
-    [10_000, 60_000, 600_000, 900_000],
-  );
 });
 
 test('do runs for its own time and every other call for that of calls', async () => {
