@@ -68,8 +68,11 @@ export class BookEngine {
     const name = `${id}/${node.attempt}`;
     const life = this.lifeOf(name);
     const work = async () => {
-      const spec = this.#h.spec(name, { node: { nodeKey: id, attempt: node.attempt } });
-      const answer = await this.#h.tasks.create(spec, this.#h.scope(6_000));
+      const h = this.#h;
+      const spec = h.spec(name, { node: { nodeKey: id, attempt: node.attempt } });
+      const answer = await h.tasks.create(spec, h.scope(6_000));
+      // What a daemon that was killed would have said.
+      if (this.#h !== h) return;
       this.#look(answer.handle, answer.task, name);
       const now = `${id}/${node.attempt}` === name && this.lifeOf(name) === life;
       if (!now || (delivery !== 'arrives' && node.handle === undefined)) {
@@ -100,7 +103,11 @@ export class BookEngine {
   get(id: string): void {
     const { handle } = this.#node(id);
     if (handle === undefined) return;
-    this.#run(async () => this.#look(handle, await this.#h.tasks.get(handle, HINTS, this.#h.scope(5_000)), id));
+    const h = this.#h;
+    this.#run(async () => {
+      const task = await h.tasks.get(handle, HINTS, h.scope(5_000));
+      if (this.#h === h) this.#look(handle, task, id);
+    });
   }
 
   delete(id: string): void {
@@ -158,9 +165,9 @@ export class BookEngine {
   }
 
   async #status(handle: Buffer, id: string): Promise<void> {
-    const { tasks } = this.#h;
-    const task = tasks.peek(handle) ?? (await tasks.status(handle, HINTS, this.#h.scope(5_000)));
-    this.#look(handle, task, id);
+    const h = this.#h;
+    const task = h.tasks.peek(handle) ?? (await h.tasks.status(handle, HINTS, h.scope(5_000)));
+    if (this.#h === h) this.#look(handle, task, id);
   }
 
   /** Rule 7: what a handle answers goes forwards, is never UNDEFINED, and its end stays its end. */

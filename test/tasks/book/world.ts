@@ -118,7 +118,7 @@ class World {
         if (this.#lists) plugin.features.getMany = { maxBatch: 4, batchKeys: false };
         this.remote.serve(plugin, () => life.alive);
       },
-      events: { ended: (task) => this.#ended(task) },
+      events: { ended: (task) => life.alive && this.#ended(task) },
     });
     if (this.engine === undefined) this.engine = new BookEngine(this.h, this.story);
     else this.engine.movesTo(this.h);
@@ -180,6 +180,9 @@ class World {
     const wave = this.#turnedTogether(task, job);
     const frozen = wave >= 3 && now - missingSinceMs < OUTAGE_GRACE_MS;
     this.story.check(!frozen, () => `${task.id} is lost although ${wave} jobs were not found together`);
+    // It may run all the same: the delete that is owed has to find out for itself.
+    job.believedGone = false;
+    job.seen = { ...UNSEEN };
   }
 
   /** Live tasks, this one among them, that were seen alive shortly before and turned NotFound with it. */
@@ -315,7 +318,9 @@ class World {
         engine[one.kind]();
         break;
       case 'wait':
+        engine.poll();
         await clock.advance(one.ms);
+        engine.poll();
         break;
       case 'weather':
         for (const doing of one.of) remote.weather[doing] = one.weather;
