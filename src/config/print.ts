@@ -1,14 +1,11 @@
 import type { JsonValue } from '../lib/json.js';
+import { isSecretName } from '../lib/secrets.js';
 import { CONFIG_SCHEMA } from '../model/options/schema.js';
 import type { AnyLeaf, Node, Section } from '../model/options/spec.js';
 import { fallbackOf, showValue } from '../model/options/values.js';
 import { MAP_KEY, MASK } from './check.js';
 import { type Effective, keysOf, pathKey } from './compile.js';
 import { keyText } from './problems.js';
-
-/** Names inside free-form settings whose values are taken for secrets. */
-const SECRET_NAME =
-  /token|secret|passw|passphrase|credential|api[-_]?key|access[-_]?key|private[-_]?key|authorization|cookie/i;
 
 /** One option with its value in force and where it comes from. */
 export interface EffectiveOption {
@@ -88,7 +85,7 @@ function visitFree(at: readonly string[], effective: Effective, fn: Visit): void
   for (const { path, value, origin } of effective.values()) {
     if (value === MAP_KEY || path.length < at.length || !at.every((part, i) => path[i] === part)) continue;
     const inside = path.slice(at.length);
-    const hidden = inside.some((part) => SECRET_NAME.test(part)) && !isEmptyObject(value);
+    const hidden = inside.some((part) => isSecretName(part)) && !isEmptyObject(value);
     fn(path, hidden ? MASK : maskInside(value as JsonValue), origin);
   }
 }
@@ -102,7 +99,7 @@ function maskInside(value: JsonValue): JsonValue {
   if (typeof value === 'string') return value.replace(/(\w+:\/\/[^/\s:@]*):[^/\s@]+@/g, `$1:${MASK}@`);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, inner]) => [key, SECRET_NAME.test(key) ? MASK : maskInside(inner)]),
+    Object.entries(value).map(([key, inner]) => [key, isSecretName(key) ? MASK : maskInside(inner)]),
   );
 }
 

@@ -43,7 +43,16 @@ function connect(): { stream: Duplex; bounds: Bounds } {
 function maskOutput(stream: NodeJS.WriteStream, redact: (text: string) => string): void {
   const write = stream.write.bind(stream) as (chunk: unknown, ...rest: unknown[]) => boolean;
   stream.write = ((chunk: unknown, ...rest: unknown[]) =>
-    write(typeof chunk === 'string' ? redact(chunk) : chunk, ...rest)) as typeof stream.write;
+    write(maskChunk(chunk, redact), ...rest)) as typeof stream.write;
+}
+
+/** Bytes that hold no secret go out as they came. */
+function maskChunk(chunk: unknown, redact: (text: string) => string): unknown {
+  if (typeof chunk === 'string') return redact(chunk);
+  if (!(chunk instanceof Uint8Array)) return chunk;
+  const text = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('utf8');
+  const masked = redact(text);
+  return masked === text ? chunk : Buffer.from(masked, 'utf8');
 }
 
 const { stream, bounds } = connect();

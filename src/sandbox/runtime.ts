@@ -88,7 +88,7 @@ export class PluginRuntime {
   }
 
   async #settings(definition: PluginDefinition<unknown, unknown, unknown>, raw: JsonObject): Promise<unknown> {
-    this.redactor.addEnvironment(textFields(raw));
+    this.redactor.addSettings(raw);
     try {
       return await checkSettings(definition.settings, raw, this.#label);
     } catch (thrown) {
@@ -149,15 +149,4 @@ export class PluginRuntime {
     }
     loaded?.metrics.flush();
   }
-}
-
-/** The text values of settings by key, at every depth; those of a list by the key of the list. */
-function textFields(value: unknown, key = '', out: Record<string, string> = {}): Record<string, string> {
-  // Equal keys at different places must not hide each other.
-  if (typeof value === 'string') out[`${key}#${Object.keys(out).length}`] = value;
-  else if (Array.isArray(value)) for (const item of value) textFields(item, key, out);
-  else if (typeof value === 'object' && value !== null) {
-    for (const [name, item] of Object.entries(value)) textFields(item, name, out);
-  }
-  return out;
 }

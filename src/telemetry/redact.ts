@@ -1,7 +1,6 @@
-export const REDACTED = '[redacted]';
+import { isSecretName } from '../lib/secrets.js';
 
-const SECRET_NAME =
-  /token$|secret|passw|passphrase|credential|api[-_]?key|access[-_]?key|private[-_]?key|authorization|cookie|^auth$|bearer/i;
+export const REDACTED = '[redacted]';
 
 const MAX_DEPTH = 6;
 const MAX_ITEMS = 100;
@@ -49,7 +48,7 @@ export function createRedactor(options: RedactorOptions): (value: unknown) => un
     const out: Record<string, unknown> = {};
     const keys = Object.keys(value);
     for (const key of keys.slice(0, MAX_ITEMS)) {
-      const secret = SECRET_NAME.test(key) || names.has(key.toLowerCase());
+      const secret = isSecretName(key) || names.has(key.toLowerCase());
       const inner = (value as Record<string, unknown>)[key];
       const safe = secret && inner !== undefined && inner !== null ? REDACTED : walk(inner, depth + 1);
       // Defined, not assigned: a key may be __proto__.

@@ -198,14 +198,23 @@ test('variables are picked by name and by prefix, and nothing else is', () => {
   });
 });
 
-test('a secret is masked wherever it stands; short values are left alone, and memory is bounded', () => {
+test('what a process was given is masked wherever it stands, whatever its name, and is never forgotten', () => {
   const redactor = new Redactor();
   redactor.add('abc');
-  redactor.addEnvironment({ API_TOKEN: 'token-value', PLAIN: 'plain-value' });
-  assert.equal(redactor.redact('abc token-value/token-value plain-value'), 'abc [redacted]/[redacted] plain-value');
-  for (let i = 0; i < 1_000; i++) redactor.add(`secret-number-${i}`);
-  assert.equal(redactor.reveals('token-value'), false);
-  assert.equal(redactor.reveals('secret-number-999'), true);
+  redactor.addEnvironment({
+    API_TOKEN: 'token-value',
+    DB_PASSPHRASE: 'phrase-value',
+    ANY: 'any-value',
+    HOME: '/home/plugin',
+  });
+  assert.equal(
+    redactor.redact('abc token-value/phrase-value any-value /home/plugin'),
+    'abc [redacted]/[redacted] [redacted] /home/plugin',
+  );
+  for (let i = 0; i < 5_000; i++) redactor.add(`secret-number-${i}`);
+  assert.equal(redactor.reveals('token-value'), true, 'its own');
+  assert.equal(redactor.reveals('secret-number-4999'), true);
+  assert.equal(redactor.reveals('secret-number-1 '), false, 'memory is bounded');
 });
 
 test('masking comes before cutting, and a secret that begins another one leaves nothing of it', () => {

@@ -6,9 +6,13 @@ import { LineBudget, type LineBudgetOptions } from './line-budget.js';
 
 export interface OutputLinesOptions extends LineBudgetOptions {
   readonly onLine: (line: string) => void;
+  /** Takes secrets out of a line, whatever way it was printed. */
+  readonly mask: (text: string) => string;
 }
 
 const MAX_LINE = 8_192;
+/** A longer line is cut only when so much more has come: a secret that the cut would divide is whole by then. */
+const OVERLAP = 2_048;
 /** Read in a second; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
 const BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SECOND_MS = 1_000;
@@ -39,16 +43,17 @@ export class OutputLines {
     this.#bytes += chunk.length;
     const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
     this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > MAX_LINE) {
-      lines.push(this.#rest);
-      this.#rest = '';
+    if (this.#rest.length > MAX_LINE + OVERLAP) {
+      const masked = this.#options.mask(this.#rest);
+      lines.push(masked.slice(0, MAX_LINE));
+      this.#rest = masked.slice(MAX_LINE);
     }
     for (const line of lines) this.#emit(line);
     if (this.#bytes > BYTES_PER_SECOND) this.#stream.pause();
   }
 
   #emit(raw: string): void {
-    const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
+    const line = this.#options.mask(raw.endsWith('\r') ? raw.slice(0, -1) : raw);
     if (line.trim() === '') return;
     if (/Error\b|FATAL/.test(line)) this.lastError = cutText(line, 300);
     if (this.#budget.take()) this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);

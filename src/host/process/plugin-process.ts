@@ -11,8 +11,10 @@ import {
 import { messageOf } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
+import { SecretMasks } from '../../lib/secrets.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { LogLevel } from '../../model/plugin-facts.js';
+import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { CallOptions, HostLimits, PluginLogEvent, PluginMetricEvent } from '../types.js';
 import { CallTable } from './call-table.js';
 import { FrameLedger } from './frame-ledger.js';
@@ -59,6 +61,8 @@ export class PluginProcess {
   readonly #steps: LoadSteps;
   readonly #lines: LineBudget;
   readonly #ledger: FrameLedger;
+  /** What the daemon gave to the process: its own printed lines may hold it, however they were printed. */
+  readonly #masks = new SecretMasks();
   readonly #ended = createDeferred<string>();
   readonly #closed = createDeferred<void>();
   #verdict: string | undefined;
@@ -67,6 +71,7 @@ export class PluginProcess {
   constructor(options: PluginProcessOptions) {
     const { limits, clock } = options;
     this.#options = options;
+    this.#masks.addVariables(options.launch.env);
     this.#launched = launch(options.launch);
     this.#calls = new CallTable({ clock, cancel: (id) => this.#send({ t: 'cancel', id }) });
     this.#channel = new Channel(this.#launched.stream, {
@@ -144,6 +149,8 @@ export class PluginProcess {
 
   /** Runs load() of an imported plugin. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */
   async load(message: LoadMessage): Promise<PluginFacts> {
+    this.#masks.addVariables(message.environment);
+    this.#masks.addSettings(message.settings);
     return this.#steps.load(message);
   }
 
@@ -159,6 +166,8 @@ export class PluginProcess {
     }
     if (signal?.aborted === true)
       return failed('cancelled', 'CALL_CANCELLED', `${method}: cancelled before it was sent`);
+    const { connection } = args as { readonly connection?: ConnectionInfo };
+    for (const secret of Object.values(connection?.secrets ?? {})) this.#masks.add(secret);
     const left = deadlineMs - this.#options.clock.now();
     if (left <= 0) return failed('deadline', 'PLUGIN_DEADLINE', `${method}: the deadline passed before it was sent`);
     if (this.#channel.queuedBytes > this.#options.limits.maxQueuedBytes) {
@@ -253,6 +262,7 @@ export class PluginProcess {
     return new OutputLines(this.#launched[source], {
       clock,
       linesPerSecond: limits.logLinesPerSecond,
+      mask: (text) => this.#masks.mask(text),
       onLine: (line) => onLog(undefined, { level, message: line, fields: {}, source }),
       onDropped: (lines) => this.#dropped(source, lines),
     });
