@@ -118,6 +118,11 @@ export const ERROR_CATALOGUE = {
   // Loading plugins.
   PLUGIN_SOURCE_NOT_FOUND: entry('invalid', false, 'The configured file, folder or package does not exist.'),
   PLUGIN_SOURCE_UNSUPPORTED: entry('invalid', false, 'The file type cannot be loaded by this Node version.'),
+  PLUGIN_START_STARVED: entry(
+    'unavailable',
+    true,
+    'The machine has no file handles, memory or processes left to start the plugin process; it is tried again.',
+  ),
   PLUGIN_IMPORT_FAILED: entry('invalid', false, 'Importing the plugin module threw.'),
   PLUGIN_IMPORT_TIMEOUT: entry('deadline', false, 'Importing or loading the plugin took longer than its deadline.'),
   PLUGIN_SHAPE_INVALID: entry('invalid', false, 'The default export is not a plugin definition.'),

@@ -2,7 +2,7 @@ import { HostError } from '../errors/index.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import type { ResolvedEntry } from './load/entry.js';
 import { resolveSource, sourceLabel, stripsTypes } from './load/source.js';
-import type { Group, Member } from './process/group.js';
+import { type Group, isStarved, type Member } from './process/group.js';
 import type { PluginSlot } from './slot.js';
 import type { LoadReport, LoadResult } from './types.js';
 
@@ -45,7 +45,7 @@ export function reportOf(candidates: readonly Candidate[], routeErrors: readonly
     return { label: slot?.id ?? label, pluginId: slot?.id, source: label, required, outcome, error };
   });
   const missing = results.flatMap(({ required, outcome, error }) =>
-    required && outcome === 'failed' && error !== undefined ? [error] : [],
+    required && outcome === 'failed' && error !== undefined && !isStarved({ error }) ? [error] : [],
   );
   return { results, fatal: [...missing, ...routeErrors] };
 }

@@ -1,13 +1,15 @@
 import path from 'node:path';
 import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
+import { backoffMs } from '../lib/backoff.js';
+import type { Timer } from '../lib/clock.js';
 import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import type { ResolvedEntry } from './load/entry.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
 import { mergePluginConfig } from './load/plugin-config.js';
 import { buildRoutes, type Routes } from './load/routing.js';
-import type { Group, Member } from './process/group.js';
+import { type Group, isStarved, type Member } from './process/group.js';
 import { drain, GroupMaker } from './process/group-maker.js';
 import { PluginSlot } from './slot.js';
 import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions, ReloadResult } from './types.js';
@@ -40,6 +42,8 @@ class Host implements PluginHost {
   #fresh: Group | undefined;
   /** Replaced by reloads, with calls in flight or processes not ended yet. */
   readonly #retired = new Set<Group>();
+  /** Before the next try of plugins that the machine had nothing left for. */
+  readonly #tries = new Set<Timer>();
 
   constructor(options: PluginHostOptions) {
     this.#options = options;
@@ -69,6 +73,7 @@ class Host implements PluginHost {
     const { routes, errors } = this.#buildRoutes();
     this.#routes = routes;
     this.#warnOfLostClaims();
+    for (const group of groups) this.#tryLater(group, 1);
     return reportOf(this.#candidates, errors);
   }
 
@@ -83,6 +88,47 @@ class Host implements PluginHost {
     }
   }
 
+  /** A group whose processes the machine had nothing left for at the start is started again, for as long as it takes. */
+  #tryLater(group: Group, attempt: number): void {
+    const starved = this.#candidates.filter((candidate) => candidate.group === group).some(isStarved);
+    if (!starved || this.#isStopped()) return;
+    const { restartInitialMs: initialMs, restartMaxMs: maxMs } = this.#limits;
+    const delay = backoffMs(attempt, { initialMs, maxMs }, this.#options.random);
+    const timer = this.#options.clock.setTimer(delay, () => {
+      this.#tries.delete(timer);
+      const tried = this.#reloads.then(() => this.#startAgain(group, attempt));
+      this.#reloads = tried.catch(() => undefined);
+    });
+    this.#tries.add(timer);
+  }
+
+  /** The steps of a start for one group. A reload may have replaced it meanwhile. */
+  async #startAgain(old: Group, attempt: number): Promise<void> {
+    const affected = this.#candidates.filter((candidate) => candidate.group === old);
+    if (affected.length === 0 || this.#isStopped()) return;
+    // Their modules were found, which a machine without file handles could not do again.
+    const fresh = affected.map((candidate): Candidate => ({ ...candidate, member: undefined, error: undefined }));
+    const [group] = this.#groups.make(fresh);
+    this.#fresh = group;
+    await group?.importAll();
+    for (const candidate of fresh) this.#admit(candidate);
+    await group?.loadAll();
+    this.#fresh = undefined;
+    if (this.#isStopped()) return void (await group?.stop());
+    old.retire();
+    this.#candidates = this.#candidates.map((candidate) => fresh[affected.indexOf(candidate)] ?? candidate);
+    const { routes, errors } = this.#buildRoutes();
+    if (errors[0] === undefined) this.#routes = routes;
+    for (const candidate of fresh) {
+      candidate.error ??= errors[0];
+      this.#conclude(candidate);
+    }
+    if (group === undefined) return;
+    if (errors[0] !== undefined) return group.stop();
+    group.serve();
+    this.#tryLater(group, attempt + 1);
+  }
+
   #isStopped(): boolean {
     return this.#state === 'stopped';
   }
@@ -91,7 +137,7 @@ class Host implements PluginHost {
   #admit(candidate: Candidate): void {
     const { resolved, member } = candidate;
     const id = candidate.entry.id ?? member?.definition?.id;
-    const taken = this.#candidates.find((other) => other.slot !== undefined && other.slot.id === id);
+    const taken = this.#candidates.find(({ slot }) => slot !== undefined && slot !== candidate.slot && slot.id === id);
     if (taken !== undefined) {
       candidate.error ??= new HostError(
         'PLUGIN_ID_TAKEN',
@@ -101,13 +147,15 @@ class Host implements PluginHost {
       return;
     }
     if (id === undefined) return;
-    const slot = new PluginSlot({
-      id,
-      entry: candidate.entry,
-      label: candidate.label,
-      events: this.#options.events,
-      clock: this.#options.clock,
-    });
+    const slot =
+      candidate.slot ??
+      new PluginSlot({
+        id,
+        entry: candidate.entry,
+        label: candidate.label,
+        events: this.#options.events,
+        clock: this.#options.clock,
+      });
     candidate.slot = slot;
     if (member?.definition === undefined || resolved === undefined) return;
     const environment = this.#environmentOf(resolved, member.definition);
@@ -152,10 +200,11 @@ class Host implements PluginHost {
     const { error, slot } = candidate;
     if (error === undefined) return;
     const skipped = error.code === 'PLUGIN_SKIPPED';
-    slot?.unbind(skipped ? 'skipped' : 'failed', error.message, error);
+    const starved = isStarved(candidate);
+    slot?.unbind(skipped ? 'skipped' : starved ? 'restarting' : 'failed', error.message, error);
     this.#options.events.log({
       pluginId: slot?.id ?? candidate.label,
-      level: skipped ? 'info' : 'error',
+      level: skipped ? 'info' : starved ? 'warn' : 'error',
       message: error.message,
       fields: { code: error.code },
       source: 'host',
@@ -315,6 +364,7 @@ class Host implements PluginHost {
 
   async #stop(graceMs: number): Promise<void> {
     this.#state = 'stopped';
+    for (const timer of this.#tries) timer.cancel();
     await this.#fresh?.stop();
     const current = this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]));
     const groups = [...new Set([...current, ...this.#retired])].reverse();

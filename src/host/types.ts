@@ -10,7 +10,7 @@ import type { PluginConfig } from '../plugin-api/config.js';
 /**
  * - `starting`: being loaded for the first time.
  * - `serving`: calls are sent to its process.
- * - `restarting`: its process ended; another one is started after a back-off.
+ * - `restarting`: its process ended, or the machine had nothing left to start it; it is started after a back-off.
  * - `quarantined`: it crashed repeatedly and is held back; it is tried again after the quarantine.
  * - `failed`: it could not be loaded, or changed on disk in a way that needs a reload.
  * - `skipped`: load() decided that it has nothing to serve here.
@@ -138,7 +138,10 @@ export interface ReloadResult {
 
 export interface LoadReport {
   readonly results: readonly LoadResult[];
-  /** Errors that forbid to go on: failures of required plugins and conflicts of routes. */
+  /**
+   * Errors that forbid to go on: failures of required plugins and conflicts of routes. PLUGIN_START_STARVED is none: the
+   * host goes on trying.
+   */
   readonly fatal: readonly HostError[];
 }
 

@@ -11,7 +11,9 @@ import type { ResolvedEntry } from '../load/entry.js';
 import { pickVariables } from '../load/environment.js';
 import type { PluginSlot } from '../slot.js';
 import type { PluginChange } from '../types.js';
+import { starved } from './load-steps.js';
 import type { PluginProcess } from './plugin-process.js';
+import { isShortage } from './shortage.js';
 
 /** A configured plugin within its group. */
 export class Member {
@@ -69,12 +71,15 @@ export interface Supervision {
  * States: idle → `importAll` → `loadAll` → `serve` → supervised → `retire` → retired → `stop` → stopped; `stop` may come
  * at any time. While supervised, the end of the process is a crash: its plugins are `restarting` and a new process is
  * started after a back-off; `maxCrashes` within `crashWindowMs` make them `quarantined` for a time, after which one more
- * start is tried. A retired group finishes its calls; it and a stopped one start nothing and touch no slot again.
+ * start is tried. A process that the machine is too short of something to start is no crash: that is tried again after a
+ * back-off for as long as it takes. A retired group finishes its calls; it and a stopped one start nothing and touch no slot again.
  */
 export class Group {
   readonly #options: GroupOptions;
   #process: PluginProcess | undefined;
   #crashes: number[] = [];
+  /** Starts in a row that the machine was too short of something for. */
+  #shortages = 0;
   #timer: Timer | undefined;
   #retired = false;
 
@@ -135,6 +140,8 @@ export class Group {
         await step(member, process);
       } catch (error) {
         member.error = HostError.is(error) ? error : new HostError('INTERNAL', String(error), { cause: error });
+        if (!isStarved(member)) continue;
+        for (const other of this.#live) other.error = member.error;
       }
     }
   }
@@ -147,10 +154,13 @@ export class Group {
       return this.#process;
     } catch (error) {
       // Node quotes the value that it does not take, which may be a secret of the environment.
-      const why = messageOf(error).split('. Received ')[0];
+      const why = messageOf(error).split('. Received ')[0] ?? '';
       for (const member of this.#live) {
-        const text = `plugin ${member.entry.label}: its process could not be started: ${why}`;
-        member.error = new HostError('PLUGIN_IMPORT_FAILED', text);
+        const label = `plugin ${member.entry.label}`;
+        const text = `${label}: its process could not be started: ${why}`;
+        member.error = isShortage(error)
+          ? starved(label, `could not be started: ${why}`)
+          : new HostError('PLUGIN_IMPORT_FAILED', text);
       }
       return undefined;
     }
@@ -240,9 +250,16 @@ export class Group {
    */
   async #restart(): Promise<void> {
     const before = this.#live;
-    for (const slot of this.#slots()) slot.restarts++;
     await this.loadAll();
     if (this.#retired) return;
+    const short = before.find(isStarved)?.error;
+    if (short !== undefined) {
+      for (const member of before) member.error = undefined;
+      this.#waitOutShortage(short);
+      return;
+    }
+    this.#shortages = 0;
+    for (const { admitted } of before) if (admitted !== undefined) admitted.slot.restarts++;
     if (this.#live.length > 0) {
       for (const member of before) {
         if (member.error !== undefined) member.admitted?.slot.unbind('failed', member.error.message, member.error);
@@ -254,6 +271,13 @@ export class Group {
     for (const member of before) member.error = undefined;
     const process = this.#process;
     if (process !== undefined) this.#onEnd(process, `did not come up again: ${why}`);
+  }
+
+  #waitOutShortage(error: HostError): void {
+    const { clock, random, restartInitialMs: initialMs, restartMaxMs: maxMs } = this.#options.supervision;
+    for (const slot of this.#slots()) slot.unbind('restarting', error.message, error);
+    const delay = backoffMs(++this.#shortages, { initialMs, maxMs }, random);
+    this.#timer = clock.setTimer(delay, () => void this.#restart());
   }
 
   /** A process that serves nobody is not kept. */
@@ -272,6 +296,11 @@ export class Group {
     this.retire();
     if (this.#process !== undefined && !this.#process.over) await this.#process.stop();
   }
+}
+
+/** The machine had nothing left for its process: nothing is wrong with the plugin. */
+export function isStarved({ error }: { readonly error: HostError | undefined }): boolean {
+  return error?.code === 'PLUGIN_START_STARVED';
 }
 
 /** Start of the SHA-256 of a module's own file, not of what it imports. Never rejects. */

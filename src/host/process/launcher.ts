@@ -1,30 +1,17 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../../channel/port-stream.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
+import { diesWithParent } from './parent-death.js';
+import { isShortage, ShortageError } from './shortage.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
 const HEAP_SHARE = 0.75;
 const CHANNEL_FD = 3;
-
-/**
- * What goes before the command of a plugin process so that the kernel ends it with the daemon, also one that spins and
- * never sees its channel close. util-linux's setpriv sets the signal and then becomes the command, under the same pid.
- * Empty where there is no such program or, as busybox's, it does not know the option.
- */
-const DIES_WITH_PARENT = diesWithParent();
-
-function diesWithParent(): readonly string[] {
-  if (process.platform !== 'linux') return [];
-  const command = ['/usr/bin/setpriv', '--pdeathsig', 'KILL'];
-  const [program = '', ...args] = command;
-  const probe = spawnSync(program, [...args, process.execPath, '--version'], { stdio: 'ignore', timeout: 5_000 });
-  return probe.status === 0 ? command : [];
-}
 
 /** Keeps SIGUSR1 from opening the debugger before the program's own taker stands; Node 20 does not know it. */
 const NO_DEBUGGER = ['--disable-sigusr1'].filter((flag) => process.allowedNodeEnvironmentFlags.has(flag));
@@ -39,6 +26,14 @@ export interface LaunchOptions {
   readonly cwd: string;
 }
 
+export interface Exit {
+  /** For a person. */
+  readonly how: string;
+  /** It could not be started because the machine ran short of something. */
+  readonly shortage: boolean;
+  readonly signal: NodeJS.Signals | undefined;
+}
+
 /** A process or thread that was started; some reasons why it could not be come as `exited`, others are thrown. */
 export interface Launched {
   /** Undefined for a thread, and where the process could not be started. */
@@ -46,8 +41,8 @@ export interface Launched {
   readonly stream: Duplex;
   readonly stdout: Readable;
   readonly stderr: Readable;
-  /** How it ended, for a person; resolves when what it started has ended, too. Never rejects. */
-  readonly exited: Promise<string>;
+  /** How it ended; resolves when what it started has ended, too. Never rejects. */
+  readonly exited: Promise<Exit>;
   terminate(): void;
   kill(): void;
 }
@@ -66,7 +61,7 @@ function heapMb(options: LaunchOptions): number {
  */
 function launchProcess(options: LaunchOptions): Launched {
   const mark = randomBytes(16).toString('hex');
-  const [program = process.execPath, ...args] = [...DIES_WITH_PARENT, process.execPath];
+  const [program = process.execPath, ...args] = [...diesWithParent(), process.execPath];
   const child = spawn(
     program,
     [
@@ -86,17 +81,19 @@ function launchProcess(options: LaunchOptions): Launched {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     },
   );
-  const exited = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(`could not be started: ${error.message}`));
+  const exited = new Promise<Exit>((resolve) => {
+    child.once('error', (error) => {
+      resolve({ how: `could not be started: ${error.message}`, shortage: isShortage(error), signal: undefined });
+    });
     child.once('exit', (code, signal) => {
       killGroup(child, 'SIGKILL');
       const how = signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`;
-      void endMarked(mark).then(() => resolve(how));
+      void endMarked(mark).then(() => resolve({ how, shortage: false, signal: signal ?? undefined }));
     });
   });
   // Without file handles for its pipes a child has none of them.
   const stdio = child.stdio as typeof child.stdio | undefined;
-  if (stdio === undefined) throw new Error('no file handles are left for its pipes');
+  if (stdio === undefined) throw new ShortageError('no file handles are left for its pipes');
   return {
     pid: child.pid,
     stream: stdio[CHANNEL_FD] as Duplex,
@@ -130,12 +127,17 @@ function launchWorker(options: LaunchOptions): Launched {
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: heapMb(options) },
   });
-  const exited = new Promise<string>((resolve) => {
+  const exited = new Promise<Exit>((resolve) => {
     let problem = '';
+    let shortage = false;
     worker.once('error', (error) => {
+      shortage = isShortage(error);
       problem = `: ${error instanceof Error ? error.message : String(error)}`;
     });
-    worker.once('exit', (code) => void endMarked(mark).then(() => resolve(`ended with exit code ${code}${problem}`)));
+    worker.once('exit', (code) => {
+      const exit = { how: `ended with exit code ${code}${problem}`, shortage, signal: undefined };
+      void endMarked(mark).then(() => resolve(exit));
+    });
   });
   const end = () => void worker.terminate().catch(() => undefined);
   return {

@@ -12,6 +12,8 @@ export interface LoadStepsOptions {
   readonly clock: Clock;
   /** Resolves with why when the process is gone. */
   readonly ended: Promise<string>;
+  /** Of a process that is gone: it never came up, for want of something of the machine. */
+  readonly starved: () => boolean;
   readonly send: (message: HostMessage) => void;
   readonly kill: (why: string) => void;
 }
@@ -24,25 +26,32 @@ export class LoadSteps {
   readonly #options: LoadStepsOptions;
   readonly #ready = createDeferred<void>();
   readonly #steps = new Map<number, Deferred<LoadAnswer>>();
+  #up = false;
 
   constructor(options: LoadStepsOptions) {
     this.#options = options;
   }
 
+  /** Whether the process said that it is up. */
+  get up(): boolean {
+    return this.#up;
+  }
+
   receive(message: LoadAnswer): void {
+    if (message.t === 'ready') this.#up = true;
     if (message.t === 'ready') this.#ready.resolve();
     else if (message.t !== 'failed') this.#steps.get(message.p)?.resolve(message);
     else this.#steps.get(message.p)?.reject(new HostError(message.failure.code, message.failure.message));
   }
 
-  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, or PLUGIN_IMPORT_FAILED when it ended. */
+  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, PLUGIN_START_STARVED, or PLUGIN_IMPORT_FAILED when it ended. */
   async importModule(message: ImportMessage, timeoutMs: number): Promise<DefinitionFacts> {
     const answer = await this.#step(message, message.label, timeoutMs);
     if (answer.t === 'imported') return answer.facts;
     throw new HostError('INTERNAL', `${message.label}: a message "${answer.t}" instead of "imported"`);
   }
 
-  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, or PLUGIN_LOAD_FAILED when it ended. */
+  /** Throws HostError: what the process says, PLUGIN_IMPORT_TIMEOUT, PLUGIN_START_STARVED, or PLUGIN_LOAD_FAILED when it ended. */
   async load(message: LoadMessage): Promise<PluginFacts> {
     const answer = await this.#step(message, `plugin ${message.pluginId}`, message.timeoutMs);
     if (answer.t === 'loaded') return answer.facts;
@@ -60,6 +69,7 @@ export class LoadSteps {
     });
     const diedCode = message.t === 'import' ? 'PLUGIN_IMPORT_FAILED' : 'PLUGIN_LOAD_FAILED';
     const died = this.#options.ended.then((why): never => {
+      if (this.#options.starved()) throw starved(label, why);
       throw new HostError(diedCode, `${label}: ${doing} failed: its process ${why}`);
     });
     try {
@@ -71,4 +81,10 @@ export class LoadSteps {
       this.#steps.delete(message.p);
     }
   }
+}
+
+/** The machine is short of something, which is no fault of the plugin. */
+export function starved(label: string, why: string): HostError {
+  const text = `${label}: the machine has no file handles, memory or processes left for its process, which is tried again: it ${why}`;
+  return new HostError('PLUGIN_START_STARVED', text);
 }

@@ -3,6 +3,7 @@ import { StringDecoder } from 'node:string_decoder';
 import type { Timer } from '../../lib/clock.js';
 import { cutText } from '../../lib/text.js';
 import { LineBudget, type LineBudgetOptions } from './line-budget.js';
+import { tellsShortage } from './shortage.js';
 
 export interface OutputLinesOptions extends LineBudgetOptions {
   readonly onLine: (line: string) => void;
@@ -28,6 +29,8 @@ export class OutputLines {
   #window: Timer | undefined;
   /** The last line that looks like an error: says why a process ended. */
   lastError = '';
+  /** Whether a line said that the machine is short of file handles, memory or processes. */
+  toldShortage = false;
 
   constructor(stream: Readable, options: OutputLinesOptions) {
     this.#stream = stream;
@@ -56,6 +59,7 @@ export class OutputLines {
     const line = this.#options.mask(raw.endsWith('\r') ? raw.slice(0, -1) : raw);
     if (line.trim() === '') return;
     if (/Error\b|FATAL/.test(line)) this.lastError = cutText(line, 300);
+    if (tellsShortage(line)) this.toldShortage = true;
     if (this.#budget.take()) this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
   }
 

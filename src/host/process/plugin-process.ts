@@ -67,6 +67,9 @@ export class PluginProcess {
   readonly #closed = createDeferred<void>();
   #verdict: string | undefined;
   #over = false;
+  #starved = false;
+  /** It was ended because its channel closed: the signal says nothing. */
+  #cutOff = false;
 
   constructor(options: PluginProcessOptions) {
     const { limits, clock } = options;
@@ -86,6 +89,7 @@ export class PluginProcess {
     this.#steps = new LoadSteps({
       clock,
       ended: this.ended,
+      starved: () => this.#starved,
       send: (message) => this.#send(message),
       kill: (why) => this.kill(why),
     });
@@ -273,18 +277,27 @@ export class PluginProcess {
     this.#options.onLog(undefined, { level: 'warn', message, fields: { lines }, source: 'host' });
   }
 
-  /** A process whose channel is gone is of no use, whatever it still does. */
+  /** A process whose channel is gone is of no use, whatever it still does. One that did not come up ends as it will: how tells why. */
   #onChannelClose(error: Error | undefined): void {
     if (this.#over) return;
     if (error instanceof ChannelError) this.#verdict ??= `was killed: it broke the channel: ${error.message}`;
     if (error !== undefined || this.#verdict === undefined)
-      this.#options.clock.setTimer(0, () => this.#launched.kill());
+      this.#options.clock.setTimer(this.#steps.up ? 0 : LAST_WORDS_MS, () => this.#cut());
+  }
+
+  #cut(): void {
+    if (this.#over) return;
+    this.#cutOff = true;
+    this.#launched.kill();
   }
 
   async #watchExit(): Promise<void> {
-    const how = await this.#launched.exited;
+    const { how, shortage, signal } = await this.#launched.exited;
     await this.#lastWords();
     this.#over = true;
+    const bySystem = signal !== undefined && !this.#cutOff;
+    this.#starved =
+      shortage || (!this.#steps.up && this.#verdict === undefined && (bySystem || this.#stderr.toldShortage));
     this.#health.stop();
     this.#channel.destroy();
     this.#lines.end();

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { judge } from '../../src/host/process/parent-death.js';
+import { isShortage, ShortageError, tellsShortage } from '../../src/host/process/shortage.js';
+import type { StateChange } from '../../src/host/types.js';
+import { startHost, untilState } from './support.js';
+
+const BOUND = { timeout: 60_000 };
+const LIMITED = { ...BOUND, skip: process.platform !== 'linux' || !existsSync('/usr/bin/prlimit') };
+
+/** Few crashes are let through, so that a shortage counted as a crash shows. */
+const STRICT = { maxCrashes: 3, quarantineMs: 3_600_000, restartMaxMs: 20 };
+
+const SOURCE = `
+import { definePlugin, phases } from 'webapi-plugin-host';
+export default definePlugin({
+  id: 'p', apiVersion: 1, taskTypes: ['x'],
+  load: () => ({ async create() { return { resourceMeta: {} }; }, async get() { return phases.running(); }, async delete() {} }),
+});
+`;
+
+function folder(t: TestContext): { file: string; flag: string } {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const file = path.join(dir, 'p.mjs');
+  writeFileSync(file, SOURCE);
+  return { file, flag: path.join(dir, 'enough') };
+}
+
+/**
+ * Takes this process's file handles away and gives them back, from a process that needs none of its own for that. To be
+ * called first in a test: hooks run in the order they were made, and the others need file handles.
+ */
+async function handles(t: TestContext): Promise<{ take(): Promise<void>; giveBack(): Promise<void> }> {
+  const script = `ulimit -n; while read n; do prlimit --pid ${process.pid} --nofile=$n:; echo done; done`;
+  const child: ChildProcessByStdio<Writable, Readable, null> = spawn('/bin/sh', ['-c', script], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  child.stdout.setEncoding('utf8');
+  const [before] = (await once(child.stdout, 'data')) as [string];
+  const set = async (limit: string) => {
+    child.stdin.write(`${limit}\n`);
+    await once(child.stdout, 'data');
+  };
+  t.after(async () => {
+    await set(before.trim());
+    child.stdin.end();
+    await once(child, 'exit');
+  });
+  return { take: () => set('1'), giveBack: () => set(before.trim()) };
+}
+
+const starved = ({ code }: StateChange) => code === 'PLUGIN_START_STARVED';
+
+/** Resolves once the machine was short for it more often than crashes are let through. */
+async function untilTriedOften(changes: readonly StateChange[]): Promise<void> {
+  while (changes.filter(starved).length <= STRICT.maxCrashes) {
+    assert.ok(!changes.some(({ state }) => state === 'quarantined'), 'a shortage was counted as a crash');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+test(
+  'a required plugin without file handles at the first start ends nothing, is told, and comes up by itself',
+  LIMITED,
+  async (t) => {
+    const { file } = folder(t);
+    const machine = await handles(t);
+    await machine.take();
+    const entries = [{ source: file, id: 'p', required: true }];
+    const { report, plugin, changes, logs } = await startHost(t, entries, { limits: STRICT });
+    assert.deepEqual(report.fatal, []);
+    assert.equal(report.results[0]?.outcome, 'failed');
+    assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
+    assert.equal(plugin('p').stateCode, 'PLUGIN_START_STARVED');
+    assert.match(plugin('p').stateReason, /no file handles, memory or processes left/);
+    await untilTriedOften(changes);
+    assert.equal(plugin('p').state, 'restarting');
+    assert.ok(logs.some(({ fields }) => fields.code === 'PLUGIN_START_STARVED'));
+    await machine.giveBack();
+    await untilState(plugin('p'), 'serving');
+    assert.equal(plugin('p').stateCode, undefined);
+    assert.deepEqual(
+      plugin('p').taskTypes.map(({ name }) => name),
+      ['x'],
+    );
+    assert.ok(!changes.some(({ state }) => state === 'quarantined'));
+  },
+);
+
+test(
+  'a plugin whose id is not configured comes up and is routed to after a start without file handles',
+  LIMITED,
+  async (t) => {
+    const { file } = folder(t);
+    const machine = await handles(t);
+    await machine.take();
+    const { host, report } = await startHost(t, [{ source: file }]);
+    assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
+    await machine.giveBack();
+    while (host.plugin('p')?.state !== 'serving') await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(host.route('x', 0).id, 'p');
+  },
+);
+
+test(
+  'a restart without file handles is tried again for as long as it takes, and counts as no crash',
+  LIMITED,
+  async (t) => {
+    const { file } = folder(t);
+    const { plugin, changes } = await startHost(t, [{ source: file }], { limits: STRICT });
+    const machine = await handles(t);
+    await machine.take();
+    process.kill(plugin('p').pid!, 'SIGKILL');
+    await untilTriedOften(changes);
+    assert.equal(plugin('p').state, 'restarting');
+    assert.equal(plugin('p').restarts, 0);
+    await machine.giveBack();
+    await untilState(plugin('p'), 'serving');
+    assert.equal(plugin('p').restarts, 1);
+    assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+  },
+);
+
+test('a reload without file handles says so and leaves the old process serving', LIMITED, async (t) => {
+  const machine = await handles(t);
+  const { file } = folder(t);
+  const { host, plugin } = await startHost(t, [{ source: file }]);
+  const { pid } = plugin('p');
+  await machine.take();
+  await assert.rejects(host.reload('p'), { code: 'PLUGIN_START_STARVED' });
+  await machine.giveBack();
+  assert.equal(plugin('p').state, 'serving');
+  assert.equal(plugin('p').pid, pid);
+});
+
+/** Runs before the plugin's program says that it is up. */
+const preload = (flag: string, ending: string) => [
+  `--import=data:text/javascript,${encodeURIComponent(
+    `import { existsSync, writeSync } from 'node:fs'; if (!existsSync(${JSON.stringify(flag)})) { ${ending} }`,
+  )}`,
+];
+const DEATHS = {
+  'by a signal': `process.kill(process.pid, 'SIGABRT'); for (;;);`,
+  'with the word for it on its stderr': `writeSync(2, 'Error: spawn EAGAIN\\n'); process.exit(1);`,
+  'where no thread could be made': `writeSync(2, 'Assertion (0) == (uv_thread_create(&t, f, d)) failed.\\n'); process.exit(134);`,
+};
+for (const [how, ending] of Object.entries(DEATHS)) {
+  test(
+    `a process that dies before it is up, ${how}, is the machine's doing and is tried until it comes up`,
+    BOUND,
+    async (t) => {
+      const { file, flag } = folder(t);
+      const entries = [{ source: file, id: 'p', nodeOptions: preload(flag, ending) }];
+      const { report, plugin, changes } = await startHost(t, entries, { limits: STRICT });
+      assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
+      await untilTriedOften(changes);
+      writeFileSync(flag, '');
+      await untilState(plugin('p'), 'serving');
+      // The same at a restart, where it would be a crash.
+      rmSync(flag);
+      changes.length = 0;
+      process.kill(plugin('p').pid!, 'SIGKILL');
+      await untilTriedOften(changes);
+      writeFileSync(flag, '');
+      await untilState(plugin('p'), 'serving');
+      assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+    },
+  );
+}
+
+test('a process that ends by itself before it is up and blames nothing is a failed plugin', BOUND, async (t) => {
+  const { file, flag } = folder(t);
+  const { report, plugin } = await startHost(t, [
+    { source: file, id: 'p', nodeOptions: preload(flag, 'process.exit(1);') },
+  ]);
+  assert.equal(report.results[0]?.error?.code, 'PLUGIN_IMPORT_FAILED');
+  assert.equal(plugin('p').state, 'failed');
+});
+
+test('the trial of setpriv is taken for an answer only where it came to one', () => {
+  const error = (code: string) => Object.assign(new Error(`spawnSync ${code}`), { code });
+  assert.notDeepEqual(judge({ status: 0 }), []);
+  assert.deepEqual(judge({ status: 1 }), []);
+  assert.deepEqual(judge({ status: null, error: error('ENOENT') }), []);
+  for (const code of ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ETIMEDOUT']) {
+    assert.throws(() => judge({ status: null, error: error(code) }), ShortageError);
+  }
+  assert.throws(() => judge({ status: null }), ShortageError);
+});
+
+test('a shortage is told from a mistake by the error code, and in printed lines by the word for it', () => {
+  for (const code of ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']) {
+    assert.ok(isShortage(Object.assign(new Error('spawn'), { code })));
+    assert.ok(tellsShortage(`Error: spawn ${code}`));
+  }
+  assert.ok(!isShortage(Object.assign(new Error('spawn ENOENT'), { code: 'ENOENT' })));
+  assert.ok(!isShortage(new Error('EMFILE')));
+  assert.ok(!isShortage('EMFILE'));
+  assert.ok(!tellsShortage('Error: Cannot find module ./EMFILES'));
+});
