@@ -205,11 +205,11 @@ test('what a process was given is masked wherever it stands, whatever its name, 
     API_TOKEN: 'token-value',
     DB_PASSPHRASE: 'phrase-value',
     ANY: 'any-value',
-    HOME: '/home/plugin',
+    HOME: '/opt/plugin',
   });
   assert.equal(
-    redactor.redact('abc token-value/phrase-value any-value /home/plugin'),
-    'abc [redacted]/[redacted] [redacted] /home/plugin',
+    redactor.redact('abc token-value/phrase-value any-value /opt/plugin'),
+    'abc [redacted]/[redacted] [redacted] /opt/plugin',
   );
   for (let i = 0; i < 5_000; i++) redactor.add(`secret-number-${i}`);
   assert.equal(redactor.reveals('token-value'), true, 'its own');

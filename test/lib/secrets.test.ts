@@ -43,16 +43,16 @@ test('a secret is masked in each of its forms, and what looks like it is not', (
 
 test('passwords in URLs of variables and settings are secrets, and so is what stands under a secret name', () => {
   const masks = new SecretMasks();
-  masks.addVariables({ HTTP_PROXY: 'http://user:pr0xy%2Dpass@proxy:3128', HOME: '/home/someone' });
+  masks.addVariables({ HTTP_PROXY: 'http://user:pr0xy%2Dpass@proxy:3128', HOME: '/opt/someone' });
   masks.addSettings({
     url: 'https://me:url-password@host/',
     auth: { values: ['list-of-secrets'] },
     plain: 'ordinary text',
   });
   const masked = masks.mask(
-    'pr0xy%2Dpass pr0xy-pass url-password list-of-secrets ordinary text proxy:3128 /home/someone',
+    'pr0xy%2Dpass pr0xy-pass url-password list-of-secrets ordinary text proxy:3128 /opt/someone',
   );
-  assert.equal(masked, '[redacted] [redacted] [redacted] [redacted] ordinary text proxy:3128 /home/someone');
+  assert.equal(masked, '[redacted] [redacted] [redacted] [redacted] ordinary text proxy:3128 /opt/someone');
 });
 
 test('no text that was masked holds a secret, whatever the secrets are', () => {
