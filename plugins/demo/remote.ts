@@ -47,7 +47,7 @@ export class DemoRemote {
   readonly control: Misbehaviour = structuredClone(WELL_BEHAVED);
 
   constructor(options: DemoRemoteOptions = {}) {
-    const clock = options.clock ?? { now: Date.now };
+    const clock = options.clock ?? { now: () => performance.timeOrigin + performance.now() };
     this.#now = () => clock.now();
     this.#port = options.port ?? 0;
   }

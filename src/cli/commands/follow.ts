@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Client } from '../../client/index.js';
 import { loadPluginHost } from '../../idl/load.js';
+import { systemClock } from '../../lib/clock.js';
 import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, parseHandle } from '../follow-task.js';
@@ -35,7 +36,7 @@ async function follow(text: string, options: Options, io: CliIo): Promise<ExitCo
   const idl = loadPluginHost();
   const json = options.json === true;
   const signals = new SignalQueue(io.signals);
-  const progress = createProgress(io, json, Date.now);
+  const progress = createProgress(io, json, systemClock.now);
   try {
     const follow = (client: Client) =>
       followTask({

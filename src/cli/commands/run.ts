@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import type { Client, TaskInput } from '../../client/index.js';
 import { loadPluginHost } from '../../idl/load.js';
+import { systemClock } from '../../lib/clock.js';
 import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
 import { followTask, handleText } from '../follow-task.js';
@@ -62,7 +63,7 @@ async function runTask(file: string, options: Options, io: CliIo): Promise<ExitC
   };
   const json = options.json === true;
   const signals = new SignalQueue(io.signals);
-  const progress = createProgress(io, json, Date.now);
+  const progress = createProgress(io, json, systemClock.now);
   try {
     const submitAndFollow = async (client: Client) => {
       const handle = await submit(task, client, progress, signals, io);
