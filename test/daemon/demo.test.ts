@@ -57,7 +57,7 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
     }
     const late = await client.create(task('late', 'demo_sleep'), { deadlineMs: 3_000 });
     assert.equal(late.status.phaseInfo.phase, 'WAITING_FOR_RESOURCES');
-    assert.match(late.status.phaseInfo.reason, /remote is down/);
+    assert.match(late.status.phaseInfo.reason, /remote is down|reads fail at the remote/);
     assert.equal((await daemon.http('/healthz')).status, 200, 'liveness does not depend on a remote');
     assert.equal((await daemon.http('/readyz')).status, 200);
     remote.control.down = false;
@@ -99,7 +99,6 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
   });
 
   await t.test('a create whose caller left while it hung is deleted at the remote after the grace', async () => {
-    const cancels = remote.callsOf('cancel').length;
     const creates = remote.callsOf('create').length;
     remote.control.delayMs = 1_500;
     const gone = new AbortController();
@@ -108,7 +107,8 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
     gone.abort();
     await assert.rejects(create, (error) => error instanceof PluginHostError && error.status === 'CANCELLED');
     remote.control.delayMs = 0;
-    await until('the orphan to be cancelled', () => remote.callsOf('cancel').length > cancels);
+    // The delete of the lost job is repeated for a while yet, so cancels are not counted.
+    await until('the orphan to be cancelled', () => remote.jobs().some(({ state }) => state === 'CANCELLED'));
     assert.deepEqual(
       remote.jobs().map(({ state }) => state),
       ['CANCELLED'],
