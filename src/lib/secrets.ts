@@ -3,6 +3,9 @@
  * configuration that is shown.
  */
 
+import { isMaskable, secretForms } from './secret-forms.js';
+import { TextMatcher } from './text-matcher.js';
+
 const MASK = '[redacted]';
 
 /** Names of fields, options and variables whose values are secrets. */
@@ -24,25 +27,11 @@ export function isPlainVariable(name: string): boolean {
   return PLAIN_VARIABLES.has(name.toUpperCase()) || /^LC_[A-Z_]+$/.test(name);
 }
 
-/** Shorter values are too common to be told from ordinary text. */
-const MIN_LENGTH = 8;
-/** Words that are given as values and are no secrets. */
-const ORDINARY: ReadonlySet<string> = new Set([
-  'password',
-  'changeme',
-  'localhost',
-  'production',
-  'development',
-  'undefined',
-  '127.0.0.1',
-  'disabled',
-  'required',
-  'optional',
-  'default-value',
-]);
 /** Values that are remembered of each kind. */
 const MAX_OWN = 2_000;
 const MAX_PASSING = 1_000;
+/** So many of the passing ones go at once, since forgetting costs a new matcher. */
+const FORGET = MAX_PASSING / 8;
 
 /**
  * The secrets that are masked in texts. A process's own ones (its variables, settings, tokens) are kept for good; those that
@@ -51,23 +40,23 @@ const MAX_PASSING = 1_000;
 export class SecretMasks {
   readonly #own = new Set<string>();
   readonly #passing = new Set<string>();
-  #pattern: RegExp | undefined;
+  #matcher = new TextMatcher();
 
   /** A secret of the process itself. */
   addOwn(value: string): void {
-    if (this.#own.size < MAX_OWN) this.#add(this.#own, value);
+    if (this.#own.has(value) || this.#own.size >= MAX_OWN || !isMaskable(value)) return;
+    this.#own.add(value);
+    if (!this.#passing.delete(value)) this.#learn(value);
   }
 
   /** A secret that came with a call. */
   add(value: string): void {
-    if (this.#own.has(value)) return;
-    this.#passing.delete(value);
-    this.#add(this.#passing, value);
-    for (const oldest of this.#passing) {
-      if (this.#passing.size <= MAX_PASSING) break;
-      this.#passing.delete(oldest);
-      this.#pattern = undefined;
-    }
+    if (this.#own.has(value) || !isMaskable(value)) return;
+    const known = this.#passing.delete(value);
+    this.#passing.add(value);
+    if (known) return;
+    this.#learn(value);
+    if (this.#passing.size > MAX_PASSING) this.#forget();
   }
 
   /** Variables that a plugin is given: all but the plain ones, and the password in the URL of a plain one. */
@@ -93,48 +82,33 @@ export class SecretMasks {
   }
 
   mask(text: string): string {
-    const pattern = this.#compiled();
-    return pattern === undefined ? text : text.replace(pattern, MASK);
+    return this.#matcher.replace(text, MASK);
+  }
+
+  /** Where a secret begins that the end of the text may divide; the text's length where none does. */
+  openAt(text: string): number {
+    return this.#matcher.openAt(text);
   }
 
   /** Whether one of the secrets appears in the text. */
   reveals(text: string): boolean {
-    const pattern = this.#compiled();
-    return pattern !== undefined && text.search(pattern) >= 0;
+    return this.#matcher.finds(text);
   }
 
-  #add(to: Set<string>, value: string): void {
-    if (typeof value !== 'string' || value.length < MIN_LENGTH || ORDINARY.has(value.toLowerCase())) return;
-    if (!to.has(value)) this.#pattern = undefined;
-    to.add(value);
+  #learn(value: string): void {
+    for (const form of secretForms(value)) this.#matcher.add(form);
   }
 
-  /** Longest first, so that a value which begins another one does not leave the rest of it. */
-  #compiled(): RegExp | undefined {
-    if (this.#pattern !== undefined || this.#own.size + this.#passing.size === 0) return this.#pattern;
-    const forms = new Set([...this.#own, ...this.#passing].flatMap(formsOf));
-    const longestFirst = [...forms].sort((a, b) => b.length - a.length).map(escaped);
-    this.#pattern = new RegExp(longestFirst.join('|'), 'g');
-    return this.#pattern;
+  #forget(): void {
+    let left = FORGET;
+    for (const oldest of this.#passing) {
+      if (left-- <= 0) break;
+      this.#passing.delete(oldest);
+    }
+    this.#matcher = new TextMatcher();
+    for (const value of this.#own) this.#learn(value);
+    for (const value of this.#passing) this.#learn(value);
   }
-}
-
-function formsOf(value: string): string[] {
-  const base64 = Buffer.from(value, 'utf8').toString('base64');
-  const unpadded = base64.replace(/=+$/, '');
-  const trimmed = value.trim();
-  return [
-    value,
-    unpadded,
-    unpadded.replaceAll('+', '-').replaceAll('/', '_'),
-    encodeURIComponent(value.replace(/[\ud800-\udfff]/g, '')),
-    JSON.stringify(value).slice(1, -1),
-    ...(trimmed.length >= MIN_LENGTH ? [trimmed] : []),
-  ];
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
 /** Users' passwords in the URLs of a text, as they stand and decoded. */

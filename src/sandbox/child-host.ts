@@ -116,6 +116,7 @@ export class ChildHost {
     const runtime = this.#runtimes.get(p);
     Object.assign(this.#options.env, environment);
     this.redactor.addEnvironment(environment);
+    this.redactor.addSettings(message.data.dataStore);
     try {
       if (runtime === undefined) throw new HostError('INTERNAL', `load of plugin ${p}, which was not imported`);
       const kit = this.#options.makeKit(message.data);

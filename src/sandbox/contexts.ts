@@ -101,14 +101,15 @@ function callContext(parts: CallParts): CallContext {
 /** Every secret that a plugin reads is masked from then on in what leaves the process. */
 function secretsOf(connection: ConnectionInfo | undefined, parts: CallParts): SecretManager {
   for (const value of Object.values(connection?.secrets ?? {})) parts.redactor.add(value);
-  return watchSecrets(parts.kit.secretManager(connection), parts.redactor);
+  return watchSecrets(parts.kit.secretManager(connection), parts.redactor, connection);
 }
 
-export function watchSecrets(manager: SecretManager, redactor: Redactor): SecretManager {
+export function watchSecrets(manager: SecretManager, redactor: Redactor, connection?: ConnectionInfo): SecretManager {
   return {
     async get(group, key, options) {
       const value = await manager.get(group, key, options);
-      redactor.add(value);
+      // One that came with a call is known already, and stays one that passes.
+      if (!Object.values(connection?.secrets ?? {}).includes(value)) redactor.addOwn(value);
       return value;
     },
   };

@@ -9,11 +9,11 @@ export interface OutputLinesOptions extends LineBudgetOptions {
   readonly onLine: (line: string) => void;
   /** Takes secrets out of a line, whatever way it was printed. */
   readonly mask: (text: string) => string;
+  /** Where a secret begins that the end of the text may divide; its length where none does. */
+  readonly openAt: (text: string) => number;
 }
 
 const MAX_LINE = 8_192;
-/** A longer line is cut only when so much more has come: a secret that the cut would divide is whole by then. */
-const OVERLAP = 2_048;
 /** Read in a second; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
 const BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SECOND_MS = 1_000;
@@ -46,10 +46,14 @@ export class OutputLines {
     this.#bytes += chunk.length;
     const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
     this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > MAX_LINE + OVERLAP) {
-      const masked = this.#options.mask(this.#rest);
-      lines.push(masked.slice(0, MAX_LINE));
-      this.#rest = masked.slice(MAX_LINE);
+    if (this.#rest.length > MAX_LINE) {
+      // What may be the start of a secret waits for the rest of it, so that no cut divides one.
+      const open = this.#options.openAt(this.#rest);
+      const masked = this.#options.mask(this.#rest.slice(0, open));
+      if (masked.length >= MAX_LINE) {
+        lines.push(masked.slice(0, MAX_LINE));
+        this.#rest = masked.slice(MAX_LINE) + this.#rest.slice(open);
+      }
     }
     for (const line of lines) this.#emit(line);
     if (this.#bytes > BYTES_PER_SECOND) this.#stream.pause();

@@ -155,6 +155,7 @@ export class PluginProcess {
   async load(message: LoadMessage): Promise<PluginFacts> {
     this.#masks.addVariables(message.environment);
     this.#masks.addSettings(message.settings);
+    this.#masks.addSettings(message.data.dataStore);
     return this.#steps.load(message);
   }
 
@@ -267,6 +268,7 @@ export class PluginProcess {
       clock,
       linesPerSecond: limits.logLinesPerSecond,
       mask: (text) => this.#masks.mask(text),
+      openAt: (text) => this.#masks.openAt(text),
       onLine: (line) => onLog(undefined, { level, message: line, fields: {}, source }),
       onDropped: (lines) => this.#dropped(source, lines),
     });
