@@ -45,6 +45,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     },
     reflection: grpc.reflection,
     metrics: telemetry.rpcMetrics,
+    connectionCut: telemetry.connectionCut,
     log: telemetry.rpcLog,
     clock,
   });

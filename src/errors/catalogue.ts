@@ -61,7 +61,7 @@ export const ERROR_CATALOGUE = {
   REQUESTS_UNFINISHED: entry(
     'exhausted',
     true,
-    'Requests that are not complete hold as many bytes as are allowed; this one made room.',
+    'Requests that are not complete hold as many bytes as are allowed; this one came more slowly than others, and made room.',
   ),
   TOO_MANY_STREAMS: entry('exhausted', true, 'The bound of open Watch streams is reached.'),
 

@@ -27,6 +27,8 @@ export interface DispatchContext {
   readonly maxStreams: number;
   readonly log: RpcLog;
   readonly metrics: RpcMetrics | undefined;
+  /** What observes each method, by its path. */
+  readonly observers: Map<string, RpcMethodObserver>;
   /** Aborted when the server drains. */
   readonly draining: AbortSignal;
   /** Open streams that count against the bound. */
@@ -273,6 +275,7 @@ export function implementationOf(service: RpcServiceModule, context: DispatchCon
       throw new HostError('DAEMON_STATE', `${method.path} needs a ${kind} handler, got ${handler?.kind ?? 'none'}`);
     }
     const observer = context.metrics?.({ service: service.name, method: name, type: TYPES[kind] }) ?? NO_OBSERVER;
+    context.observers.set(method.path, observer);
     const dispatch = new MethodDispatch(method.path, context, observer);
     if (handler.kind === 'unary') implementation[name] = dispatch.unary(handler);
     else if (handler.kind === 'serverStream') implementation[name] = dispatch.serverStream(handler);

@@ -4,13 +4,13 @@ import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinit
 import { HostError } from '../errors/index.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
-import { Connections } from './edge/connections.js';
+import { type ConnectionCut, Connections } from './edge/connections.js';
 import { Edge } from './edge/edge.js';
 import { Listener } from './edge/listener.js';
 import { foreignServices } from './foreign-services.js';
 import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
-import type { RpcLog, RpcMetrics, RpcServiceModule } from './methods.js';
+import type { RpcLog, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
 import type { RpcLimits } from './options.js';
 import { Reflection } from './reflection.js';
 
@@ -24,6 +24,8 @@ export interface RpcServerOptions extends RpcLimits {
   /** Whether server reflection is offered. */
   readonly reflection: boolean;
   readonly metrics?: RpcMetrics;
+  /** Told of each connection that is closed or refused for a bound. */
+  readonly connectionCut?: (reason: ConnectionCut) => void;
   readonly log: RpcLog;
   /** The clock of deadlines: the one that the use cases have. The machine's unless given. */
   readonly clock?: Clock;
@@ -63,9 +65,16 @@ export class RpcServer {
   constructor(options: RpcServerOptions) {
     const names = options.services.map((service) => service.name);
     const clock = options.clock ?? systemClock;
-    this.#connections = new Connections(options, clock);
-    this.#edge = new Edge(options, clock, this.#connections);
+    this.#connections = new Connections(options, clock, options.connectionCut);
+    const observers = new Map<string, RpcMethodObserver>();
+    const other = options.metrics?.({ service: 'other', method: 'other', type: 'unary' });
+    this.#edge = new Edge(options, clock, this.#connections, (path, code, seconds) => {
+      const observer = observers.get(path) ?? other;
+      observer?.started();
+      observer?.handled(code, seconds);
+    });
     this.#context = {
+      observers,
       edge: this.#edge,
       clock,
       maxStreams: options.maxStreams,

@@ -27,6 +27,7 @@ const RPC = ['grpc_type', 'grpc_service', 'grpc_method'] as const;
 
 export const METRICS = {
   // The names that gRPC middlewares share.
+  // Calls that no handler had count by their method; those of no method that is ours under `other`.
   grpc_server_started_total: counter('RPCs started on the server.', RPC),
   grpc_server_handled_total: counter('RPCs completed on the server, by status code.', [...RPC, 'grpc_code']),
   grpc_server_msg_received_total: counter('Messages received on the server.', RPC),
@@ -35,6 +36,10 @@ export const METRICS = {
 
   pluginhost_build_info: gauge('Always 1; the labels tell the version.', ['version', 'node_version']),
   pluginhost_daemon_state: gauge('1 for the state the daemon is in, 0 for the others.', ['state']),
+
+  pluginhost_connections_cut_total: counter('Connections to the gRPC port that were closed or not taken for a bound.', [
+    'reason',
+  ]),
 
   pluginhost_log_lines_dropped_total: counter('Lines of the log that standard output did not take.', []),
 

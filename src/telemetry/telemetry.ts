@@ -31,6 +31,8 @@ export class Telemetry {
   readonly metrics = new MetricSet();
   /** Makes the observer of one RPC; see rpc/'s RpcMetrics. */
   readonly rpcMetrics: ReturnType<typeof createRpcMetrics>;
+  /** Counts a connection that was closed for a bound. */
+  readonly connectionCut: (reason: string) => void;
   readonly gateEvents: ReturnType<typeof gateAdapter>;
   readonly hostEvents: ReturnType<typeof hostAdapter>;
   readonly taskEvents: ReturnType<typeof taskAdapter>;
@@ -51,6 +53,8 @@ export class Telemetry {
     const version = options.version;
     set.gauge('pluginhost_build_info').set({ version, node_version: process.version }, 1);
     this.rpcMetrics = createRpcMetrics(set);
+    const cut = set.counter('pluginhost_connections_cut_total');
+    this.connectionCut = (reason) => cut.inc({ reason });
     this.gateEvents = gateAdapter(this.#parts);
     this.hostEvents = hostAdapter(this.#parts);
     this.taskEvents = taskAdapter(this.#parts);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { Metadata, status } from '@grpc/grpc-js';
+import { systemClock } from '../../src/lib/clock.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { createRequest, type Fixture, http2Call, SERVICE, startServer } from './support.js';
@@ -56,7 +57,7 @@ test("a Create past its caller's deadline is undelivered, and its signal says wh
   const reply = fixture.call('Create', createRequest(), { deadlineMs: 500 });
   await held.entered;
   const { signal, deadlineMs } = fixture.tasks.scopes[0]!;
-  assert.ok(deadlineMs <= Date.now() + 500);
+  assert.ok(deadlineMs <= systemClock.now() + 500);
   const aborted = signal.aborted ? undefined : new Promise((resolve) => signal.addEventListener('abort', resolve));
   assert.equal((await reply).error!.code, status.DEADLINE_EXCEEDED);
   await aborted;
@@ -94,11 +95,11 @@ test('a Create whose answer was handed over and could not leave is undelivered',
 test('a call without a deadline gets the default one and is answered at it; what settles later is undelivered', async (t) => {
   const fixture = await startServer(t, { defaultDeadlineMs: 100 });
   const held = holdCreate(fixture);
-  const before = Date.now();
+  const before = systemClock.now();
   const reply = fixture.call('Create', createRequest(), { deadlineMs: Number.POSITIVE_INFINITY });
   await held.entered;
   const { deadlineMs, signal } = fixture.tasks.scopes[0]!;
-  assert.ok(deadlineMs >= before + 100 && deadlineMs <= Date.now() + 100);
+  assert.ok(deadlineMs >= before + 100 && deadlineMs <= systemClock.now() + 100);
   const { error, details } = await reply;
   assert.equal(error!.code, status.DEADLINE_EXCEEDED);
   assert.equal(details!.errorInfo!.reason, 'DEADLINE_EXCEEDED');
@@ -112,7 +113,7 @@ test('a longer deadline than the maximum is cut to it', async (t) => {
   const held = holdCreate(fixture);
   const reply = fixture.call('Create', createRequest(), { deadlineMs: 600_000 });
   await held.entered;
-  assert.ok(fixture.tasks.scopes[0]!.deadlineMs <= Date.now() + 120);
+  assert.ok(fixture.tasks.scopes[0]!.deadlineMs <= systemClock.now() + 120);
   const { error, details } = await reply;
   assert.equal(error!.code, status.DEADLINE_EXCEEDED);
   assert.match(details!.message, /no answer within the deadline/);
@@ -125,7 +126,7 @@ test('a deadline beyond what the transport can reckon is cut to the maximum as w
   // Long enough for a timer that ran over to cut the call.
   tasks.before = () => new Promise((resolve) => setTimeout(resolve, 50));
   for (const timeout of ['597H', '35792M', '2147484S', '99999999H', '99999999m']) {
-    const startedAt = Date.now();
+    const startedAt = systemClock.now();
     const { stream } = http2Call(t, port, 'Create', createRequest(), {}, { 'grpc-timeout': timeout });
     let code: unknown;
     for (const event of ['response', 'trailers']) {
@@ -136,7 +137,7 @@ test('a deadline beyond what the transport can reckon is cut to the maximum as w
     await once(stream.resume(), 'close');
     assert.equal(code, String(status.OK), timeout);
     const { deadlineMs } = tasks.scopes.at(-1)!;
-    assert.ok(deadlineMs >= startedAt + 60_000 && deadlineMs <= Date.now() + 60_000, timeout);
+    assert.ok(deadlineMs >= startedAt + 60_000 && deadlineMs <= systemClock.now() + 60_000, timeout);
   }
 });
 

@@ -41,6 +41,7 @@ describe('metrics', () => {
     observer.handled('OK', 0.002);
     observer.handled('NOT_FOUND', 60);
     observer.sent();
+    telemetry.connectionCut('idle');
     const { gateEvents, taskEvents, hostEvents } = telemetry;
     gateEvents.callFinished({
       plugin: 'slurm',

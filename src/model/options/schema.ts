@@ -52,7 +52,7 @@ const grpc = section('The gRPC server that engines call.', {
   maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
   maxUnfinishedRequestBytes: optional(
     size(
-      'Memory of all requests together that have not come as a whole; past it the oldest one of the connection with the most is ended. More than maxReceiveMessageBytes; one and a half times as much unless set.',
+      'Memory of all requests together that have not come as a whole; past it those are ended that come most slowly. More than maxReceiveMessageBytes; one and a half times as much unless set.',
       { min: '1MiB', max: '64GiB' },
     ),
   ),

@@ -17,6 +17,8 @@ const INFLATION = 1032;
 export class Arrival {
   readonly stream: ServerHttp2Stream;
   readonly connection: Connection;
+  /** The method as the caller names it. */
+  readonly path: string;
   readonly arrivedMs: number;
   /** What the caller asked for, from `arrivedMs` on; Infinity where it set none. */
   readonly timeoutMs: number;
@@ -30,10 +32,14 @@ export class Arrival {
   onPassed: (() => void) | undefined;
   /** A handler has the request: what is answered from here on is its business. */
   taken = false;
+  /** The `grpc-status` that was answered before a handler had it. */
+  code: unknown;
   /** What was answered is trailers only. */
   trailersOnly = false;
   /** Bytes that the request holds before a handler has it. */
   held = 0;
+  /** Until when its sender has kept up: see `Unfinished`. */
+  keptUpMs: number;
   /** A message may be compressed. */
   readonly #encoded: boolean;
   #head = 0;
@@ -44,12 +50,14 @@ export class Arrival {
   constructor(
     stream: ServerHttp2Stream,
     connection: Connection,
+    path: string,
     times: { readonly arrivedMs: number; readonly timeoutMs: number; readonly deadlineMs: number },
     encoded: boolean,
   ) {
     this.stream = stream;
     this.connection = connection;
-    this.arrivedMs = times.arrivedMs;
+    this.path = path;
+    this.arrivedMs = this.keptUpMs = times.arrivedMs;
     this.timeoutMs = times.timeoutMs;
     this.deadlineMs = times.deadlineMs;
     this.endsAtMs = times.deadlineMs;
@@ -61,13 +69,14 @@ export class Arrival {
     return (stream as WithArrival | undefined)?.[ARRIVAL];
   }
 
-  /** Reads along in the framing. True where the chunk ends a message. */
+  /** Reads along in the framing. True where a message ends with the chunk. */
   reads(chunk: Buffer): boolean {
     let ended = false;
     let at = 0;
     while (at < chunk.length) {
       if (this.#headBytes < HEAD_BYTES) {
         const byte = chunk[at++]!;
+        ended = false;
         if (this.#headBytes === 0) this.#weight = byte === 1 && this.#encoded ? INFLATION : 1;
         else this.#head = this.#head * 256 + byte;
         this.#headBytes += 1;

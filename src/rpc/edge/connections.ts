@@ -2,7 +2,6 @@ import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
-import type { Arrival } from './arrival.js';
 
 interface AtAddress {
   count: number;
@@ -19,9 +18,6 @@ export class Connection {
   calls = 0;
   /** Since when it has no call. */
   idleSinceMs: number;
-  /** Requests of it that no handler has yet, oldest first, and what they hold. */
-  readonly unfinished = new Set<Arrival>();
-  unfinishedBytes = 0;
   timer: Timer | undefined;
 
   constructor(socket: Socket, nowMs: number) {
@@ -36,6 +32,12 @@ export class Connection {
     else this.session.destroy();
   }
 }
+
+/**
+ * Why a connection was closed: no preface and SETTINGS in time, no call for long, it gave way to a newcomer; or was not taken,
+ * with as many open as there may be and each with calls.
+ */
+export type ConnectionCut = 'handshake' | 'idle' | 'gave_way' | 'no_room';
 
 export interface ConnectionBounds {
   readonly maxConnections: number;
@@ -52,11 +54,13 @@ export interface ConnectionBounds {
 export class Connections {
   readonly #bounds: ConnectionBounds;
   readonly #clock: Clock;
+  readonly #told: (reason: ConnectionCut) => void;
   readonly #open = new Set<Connection>();
 
-  constructor(bounds: ConnectionBounds, clock: Clock) {
+  constructor(bounds: ConnectionBounds, clock: Clock, told: (reason: ConnectionCut) => void = () => {}) {
     this.#bounds = bounds;
     this.#clock = clock;
+    this.#told = told;
   }
 
   get size(): number {
@@ -66,12 +70,13 @@ export class Connections {
   /** Takes a connection on; undefined, and the socket is destroyed, where there is no room. */
   add(socket: Socket): Connection | undefined {
     if (this.#open.size >= this.#bounds.maxConnections && !this.#makeRoom()) {
+      this.#told('no_room');
       socket.destroy();
       return undefined;
     }
     const connection = new Connection(socket, this.#clock.now());
     this.#open.add(connection);
-    connection.timer = this.#clock.setTimer(this.#bounds.handshakeTimeoutMs, () => connection.destroy());
+    connection.timer = this.#clock.setTimer(this.#bounds.handshakeTimeoutMs, () => this.#cut(connection, 'handshake'));
     socket.once('close', () => this.#forget(connection));
     return connection;
   }
@@ -98,15 +103,20 @@ export class Connections {
       const { maxConnectionIdleMs } = this.#bounds;
       const idleMs = connection.calls > 0 ? 0 : this.#clock.now() - connection.idleSinceMs;
       if (idleMs < maxConnectionIdleMs) this.#watchIdle(connection, maxConnectionIdleMs - idleMs);
-      else connection.destroy();
+      else this.#cut(connection, 'idle');
     });
+  }
+
+  #cut(connection: Connection, reason: ConnectionCut): void {
+    this.#told(reason);
+    connection.destroy();
   }
 
   #makeRoom(): boolean {
     const victim = this.#victim();
     if (victim === undefined) return false;
     this.#forget(victim);
-    victim.destroy();
+    this.#cut(victim, 'gave_way');
     return true;
   }
 

@@ -43,9 +43,12 @@ export class Deadlines<T extends Ending> {
     this.#items.delete(item);
   }
 
+  /** Never puts a look off: whoever adds one short deadline after the other would put off everybody's. */
   #arm(atMs: number, nowMs: number): void {
+    const lookAtMs = Math.max(atMs, nowMs + MIN_LOOK_MS);
+    if (lookAtMs >= this.#lookAtMs) return;
     this.#timer?.cancel();
-    this.#lookAtMs = Math.max(atMs, nowMs + MIN_LOOK_MS);
+    this.#lookAtMs = lookAtMs;
     // A timer may fire a fraction of a millisecond early.
     this.#timer = this.#clock.setTimer(Math.ceil(this.#lookAtMs - nowMs), () => this.#look());
   }
@@ -60,7 +63,7 @@ export class Deadlines<T extends Ending> {
       else if (item.endsAtMs < next) next = item.endsAtMs;
     }
     for (const item of due) this.#items.delete(item);
-    if (next < this.#lookAtMs) this.#arm(next, nowMs);
+    if (next !== Number.POSITIVE_INFINITY) this.#arm(next, nowMs);
     for (const item of due) this.#passed(item);
   }
 }

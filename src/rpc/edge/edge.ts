@@ -7,6 +7,7 @@ import {
   type ServerHttp2Stream,
   type ServerStreamResponseOptions,
 } from 'node:http2';
+import { status } from '@grpc/grpc-js';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { Arrival } from './arrival.js';
@@ -28,6 +29,9 @@ export interface EdgeBounds {
   /** Calls that start in one turn of the event loop. */
   readonly callsPerTurn: number;
 }
+
+/** Told of a call that no handler had: its method, the name of its status, and how long it was there. */
+export type Refused = (path: string, code: string, seconds: number) => void;
 
 /** What a call costs in memory before a byte of it has come: the stream, and what grpc-js keeps beside it. */
 const STREAM_BYTES = 8 * 1024;
@@ -62,6 +66,7 @@ export class Edge {
   readonly #bounds: EdgeBounds;
   readonly #clock: Clock;
   readonly #connections: Connections;
+  readonly #refused: Refused;
   readonly #deadlines: Deadlines<Arrival>;
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
@@ -70,10 +75,11 @@ export class Edge {
   #inner: readonly StreamListener[] = [];
   #respond: Respond | undefined;
 
-  constructor(bounds: EdgeBounds, clock: Clock, connections: Connections) {
+  constructor(bounds: EdgeBounds, clock: Clock, connections: Connections, refused: Refused) {
     this.#bounds = bounds;
     this.#clock = clock;
     this.#connections = connections;
+    this.#refused = refused;
     this.#deadlines = new Deadlines<Arrival>(clock, (arrival) => this.#passed(arrival));
     this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
     this.#turns = new Turns(bounds.callsPerTurn);
@@ -150,7 +156,7 @@ export class Edge {
     }
     const header = headers['grpc-timeout'];
     const timeoutMs = header === undefined ? Number.POSITIVE_INFINITY : parseTimeout(header);
-    const arrival = this.#arrival(stream, connection, timeoutMs, headers['grpc-encoding'] !== undefined);
+    const arrival = this.#arrival(stream, connection, timeoutMs, headers);
     this.#connections.callOpened(connection);
     stream.on('error', ignore);
     stream.on('close', this.#onClose);
@@ -175,14 +181,14 @@ export class Edge {
     stream: ServerHttp2Stream,
     connection: Connection,
     timeoutMs: number | undefined,
-    encoded: boolean,
+    headers: IncomingHttpHeaders,
   ): Arrival {
     const { defaultDeadlineMs, maxDeadlineMs } = this.#bounds;
     const arrivedMs = this.#clock.now();
     const given = timeoutMs ?? Number.POSITIVE_INFINITY;
     const own = given === Number.POSITIVE_INFINITY ? defaultDeadlineMs : given;
     const times = { arrivedMs, timeoutMs: given, deadlineMs: arrivedMs + Math.min(own, maxDeadlineMs) };
-    return new Arrival(stream, connection, times, encoded);
+    return new Arrival(stream, connection, headers[':path'] ?? '', times, headers['grpc-encoding'] !== undefined);
   }
 
   #deliver(arrival: Arrival, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
@@ -202,8 +208,12 @@ export class Edge {
 
   #arrived(arrival: Arrival, chunk: Buffer): void {
     const ended = arrival.reads(chunk);
-    if (arrival.taken && ended) this.#unfinished.release(arrival);
-    else this.#unfinished.hold(arrival, arrival.weigh(chunk.length, this.#bounds.maxReceiveBytes));
+    if (arrival.taken && ended) {
+      this.#unfinished.release(arrival);
+      return;
+    }
+    if (!ended) this.#unfinished.progressed(arrival, chunk.length, this.#clock.now());
+    this.#unfinished.hold(arrival, arrival.weigh(chunk.length, this.#bounds.maxReceiveBytes));
   }
 
   readonly #onClose = (() => {
@@ -213,8 +223,16 @@ export class Edge {
       edge.#deadlines.remove(arrival);
       edge.#unfinished.release(arrival);
       edge.#connections.callClosed(arrival.connection);
+      if (!arrival.taken) edge.#countRefused(arrival);
     };
   })();
+
+  #countRefused(arrival: Arrival): void {
+    const { code, path, stream, arrivedMs } = arrival;
+    const unanswered = stream.headersSent ? status.UNKNOWN : status.CANCELLED;
+    const name = status[code === undefined ? unanswered : Number(code)] ?? 'UNKNOWN';
+    this.#refused(path, name, (this.#clock.now() - arrivedMs) / 1000);
+  }
 
   readonly #onRespond = (() => {
     const edge = this;
@@ -227,8 +245,8 @@ export class Edge {
       // The edge has answered meanwhile.
       if (this.headersSent) return;
       arrival.trailersOnly = options?.endStream === true;
-      const own = headers !== undefined && arrival.trailersOnly && !arrival.taken ? ownRefusal(headers) : headers;
-      edge.#respond!.call(this, own, options);
+      if (headers === undefined || arrival.taken || !arrival.trailersOnly) edge.#respond!.call(this, headers, options);
+      else edge.#answerUntaken(arrival, ownRefusal(headers));
     };
   })();
 
@@ -236,7 +254,7 @@ export class Edge {
     const seen = `requests that are not complete hold more than ${this.#bounds.maxUnfinishedBytes} bytes`;
     this.#refuse(
       arrival,
-      new HostError('REQUESTS_UNFINISHED', `${seen}; the oldest of the connection with the most was ended`, {
+      new HostError('REQUESTS_UNFINISHED', `${seen}; the one that came most slowly was ended`, {
         retryAfterMs: LINGER_MS,
       }),
     );
@@ -269,8 +287,13 @@ export class Edge {
       // What still comes is nobody's.
       stream.removeAllListeners('data').removeAllListeners('end').resume();
       this.#unfinished.release(arrival);
-      this.#respond!.call(stream, refusalHeaders(error), { endStream: true });
+      this.#answerUntaken(arrival, refusalHeaders(error));
     }
+  }
+
+  #answerUntaken(arrival: Arrival, headers: OutgoingHttpHeaders): void {
+    arrival.code = headers['grpc-status'];
+    this.#respond!.call(arrival.stream, headers, { endStream: true });
   }
 }
 

@@ -1,14 +1,21 @@
 import type { Arrival } from './arrival.js';
-import type { Connection } from './connections.js';
+
+/** Who sends this many bytes a second, or more, is taken to send in earnest. */
+const EARNEST_BYTES_PER_MS = 64;
+
+/** How much of the budget is free after it was overdrawn, so that a flood pays one look for many. */
+const ROOM_SHARE = 1 / 32;
 
 /**
- * One budget of bytes for all requests that no handler has yet. When it is overdrawn, the connection that holds the most pays
- * with its oldest request: who sends slowly, or stops, is older than who sends in earnest.
+ * One budget of bytes for all requests that no handler has yet. When it is overdrawn, those pay that have kept up worst:
+ * who stops, or trickles, falls behind his own arrival by the second, while who sends in earnest does not, however much he has
+ * sent and however many connections the others came by. So neither size nor a number of connections buys room: only sending
+ * does, and that ends with the message.
  */
 export class Unfinished {
   readonly #maxBytes: number;
   readonly #cut: (arrival: Arrival) => void;
-  readonly #connections = new Set<Connection>();
+  readonly #open = new Set<Arrival>();
   #bytes = 0;
 
   /** `cut` ends a request; that it is released is seen to here. */
@@ -21,39 +28,37 @@ export class Unfinished {
     return this.#bytes;
   }
 
+  get size(): number {
+    return this.#open.size;
+  }
+
   hold(arrival: Arrival, bytes: number): void {
-    const { connection } = arrival;
-    if (arrival.held === 0) {
-      if (connection.unfinished.size === 0) this.#connections.add(connection);
-      connection.unfinished.add(arrival);
-    }
+    if (arrival.held === 0) this.#open.add(arrival);
     arrival.held += bytes;
-    connection.unfinishedBytes += bytes;
     this.#bytes += bytes;
     if (this.#bytes > this.#maxBytes) this.#makeRoom();
+  }
+
+  /** `bytes` of a request that goes on have come. */
+  progressed(arrival: Arrival, bytes: number, nowMs: number): void {
+    arrival.keptUpMs = Math.min(nowMs, arrival.keptUpMs + bytes / EARNEST_BYTES_PER_MS);
   }
 
   /** A handler has the request, or it is gone. May be repeated. */
   release(arrival: Arrival): void {
     if (arrival.held === 0) return;
-    const { connection } = arrival;
     this.#bytes -= arrival.held;
-    connection.unfinishedBytes -= arrival.held;
     arrival.held = 0;
-    connection.unfinished.delete(arrival);
-    if (connection.unfinished.size === 0) this.#connections.delete(connection);
+    this.#open.delete(arrival);
   }
 
   #makeRoom(): void {
-    while (this.#bytes > this.#maxBytes) {
-      let most: Connection | undefined;
-      for (const connection of this.#connections) {
-        if (most === undefined || connection.unfinishedBytes > most.unfinishedBytes) most = connection;
-      }
-      const [oldest] = most?.unfinished ?? [];
-      if (oldest === undefined) return;
-      this.release(oldest);
-      this.#cut(oldest);
+    const behind = [...this.#open].sort((a, b) => a.keptUpMs - b.keptUpMs);
+    const enough = this.#maxBytes * (1 - ROOM_SHARE);
+    for (const arrival of behind) {
+      if (this.#bytes <= enough) return;
+      this.release(arrival);
+      this.#cut(arrival);
     }
   }
 }

@@ -4,9 +4,9 @@ import http2 from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Server, status } from '@grpc/grpc-js';
-import { decodeRpcStatus } from '../../src/idl/rpc-status.js';
-import { boundHeaders, http2ServerOf } from '../../src/rpc/grpc-internals.js';
-import { createRequest, http2Call, SERVICE, startServer } from './support.js';
+import { decodeRpcStatus } from '../../../src/idl/rpc-status.js';
+import { boundHeaders, http2ServerOf } from '../../../src/rpc/grpc-internals.js';
+import { createRequest, http2Call, SERVICE, startServer } from '../support.js';
 
 const HEALTH = '/grpc.health.v1.Health';
 const MiB = 1024 * 1024;
@@ -81,6 +81,67 @@ test('requests that are announced and never sent hold a bounded number of bytes,
   assert.ok(most > MiB && most <= maxUnfinishedBytes, String(most));
   session.destroy();
   while (server.unfinishedBytes > 0) await turn();
+});
+
+test('liars on many connections make room for one honest request that is larger than what each of them holds', async (t) => {
+  const { port, call } = await startServer(t, { maxUnfinishedBytes: 12 * MiB });
+  const liars = Array.from({ length: 40 }, () => open(openSession(t, port), 'Create'));
+  for (const { stream } of liars) {
+    stream.resume();
+    stream.write(Buffer.concat([head(63 * MiB), Buffer.alloc(256 * 1024)]));
+  }
+  const padding = Buffer.concat([Buffer.from([0xfa, 0x07, 0x80, 0x80, 0x80, 0x04]), Buffer.alloc(8 * MiB)]);
+  const reply = await call('Create', Buffer.concat([createRequest(), padding]));
+  assert.equal(reply.error, undefined);
+});
+
+test('calls that no handler had are counted by their method and code, each once, and those of no method of ours together', async (t) => {
+  const seen: string[] = [];
+  const count = new Map<string, number>();
+  const { server, port } = await startServer(t, {
+    defaultDeadlineMs: 100,
+    maxReceiveBytes: 1000,
+    metrics: ({ service, method }) => ({
+      started: () => count.set(method, (count.get(method) ?? 0) + 1),
+      handled: (code, seconds) => {
+        assert.ok(seconds >= 0);
+        count.set(method, (count.get(method) ?? 0) - 1);
+        seen.push(`${service}/${method} ${code}`);
+      },
+      received() {},
+      sent() {},
+    }),
+  });
+  const session = openSession(t, port);
+  const send = async (path: string, bytes: Buffer, headers?: http2.OutgoingHttpHeaders) => {
+    const call = open(session, path, headers);
+    call.stream.resume();
+    call.stream.end(bytes);
+    await call.ended;
+  };
+  await send('ListPlugins', head(0));
+  await send('Create', Buffer.alloc(0));
+  await send('Create', head(2000));
+  await send('Status', head(0), { 'grpc-timeout': 'soon' });
+  await send('/no.Such/Method', head(0));
+  await send('Status', head(0), { 'content-type': 'text/plain' });
+  await open(session, 'Delete').ended;
+  open(session, 'Get');
+  while (server.unfinishedBytes === 0) await turn();
+  session.destroy();
+  while (seen.length < 8) await turn();
+  const ours = (name: string) => `pluginhost.v1.PluginHost/${name}`;
+  assert.deepEqual(seen, [
+    ours('ListPlugins OK'),
+    ours('Create INVALID_ARGUMENT'),
+    ours('Create RESOURCE_EXHAUSTED'),
+    ours('Status INVALID_ARGUMENT'),
+    'other/other UNIMPLEMENTED',
+    ours('Status UNKNOWN'),
+    ours('Delete DEADLINE_EXCEEDED'),
+    ours('Get CANCELLED'),
+  ]);
+  assert.ok([...count.values()].every((open) => open === 0));
 });
 
 test('a compressed request is counted by what it may come to', async (t) => {
