@@ -173,7 +173,7 @@ export class Edge {
       return;
     }
     delete headers['grpc-timeout'];
-    if (this.#turns.admits(connection)) this.#deliver(arrival, headers, flags, rawHeaders);
+    if (this.#turns.admits()) this.#deliver(arrival, headers, flags, rawHeaders);
     else this.#turns.wait({ arrival, start: () => this.#deliver(arrival, headers, flags, rawHeaders) });
   }
 

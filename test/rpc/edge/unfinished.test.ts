@@ -43,9 +43,11 @@ describe('the budget of unfinished requests', () => {
 
   it('cuts who trickles, however lately its last byte came', () => {
     const { unfinished, cut } = budget(10 * MiB);
-    const trickling = makeArrival();
-    const honest = makeArrival(makeConnection(), 0);
-    sends(unfinished, trickling, 2 * MiB, 1);
+    // The honest one is older, and holds more.
+    const honest = makeArrival();
+    sends(unfinished, honest, 64 * KiB, 1);
+    const trickling = makeArrival(makeConnection(), 2);
+    sends(unfinished, trickling, 2 * MiB, 3);
     for (let s = 1; s <= 60; s++) {
       sends(unfinished, honest, 100 * KiB, s * 1000);
       sends(unfinished, trickling, 100, s * 1000 + 1);
