@@ -1,8 +1,21 @@
 import type { DataOptions } from '../data/options.js';
 import { type ErrorCode, isErrorCode } from '../errors/index.js';
 import type { JsonObject } from '../lib/json.js';
+import { isFitName } from '../lib/text.js';
+import { CUT_MARK, MAX_CODE, MAX_DURATION_MS, MAX_FAILURE_TEXT, MAX_LOAD_FAILURE } from '../model/answer-bounds.js';
+import { isPluginId, isTaskTypeName, isTaskTypeVersion } from '../model/identity-check.js';
 import { FAILURE_KINDS, type FailureKind, type PluginFailure, type PluginMethod } from '../model/plugin-call.js';
-import type { LogLevel, PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
+import {
+  isVariablePattern,
+  type LogLevel,
+  MAX_BATCH,
+  MAX_PLUGIN_VERSION,
+  MAX_TASK_TYPE_VERSIONS,
+  MAX_TASK_TYPES,
+  MAX_VARIABLES,
+  type PluginFeatures,
+  type ServedTaskType,
+} from '../model/plugin-facts.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import { ChannelError } from './channel-error.js';
 
@@ -87,23 +100,35 @@ const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 const isText = (value: unknown): value is string => typeof value === 'string';
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isList = (value: unknown, of: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(of);
+const isList = (value: unknown, of: (item: unknown) => boolean): boolean =>
+  Array.isArray(value) && !value.includes(undefined) && value.every(of);
+const isLong = (value: unknown, min: number, max: number): boolean =>
+  Array.isArray(value) && value.length >= min && value.length <= max;
+const isTextOf = (value: unknown, max: number): value is string => isText(value) && value.length <= max;
+const isFitText = (value: unknown, max: number): boolean => isTextOf(value, max) && isFitName(value);
+const isWait = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value <= MAX_DURATION_MS;
 
 const LEVELS: readonly unknown[] = ['debug', 'info', 'warn', 'error'];
 const METRIC_KINDS: readonly unknown[] = ['count', 'gauge', 'observe'];
 
-function isServedTaskType(value: unknown): boolean {
-  return isObject(value) && isText(value.name) && (value.versions === undefined || isList(value.versions, isCount));
+function isServedTaskType(value: unknown): value is ServedTaskType {
+  if (!isObject(value) || !isTaskTypeName(value.name)) return false;
+  const { versions } = value;
+  if (versions === undefined) return true;
+  return isList(versions, isTaskTypeVersion) && isLong(versions, 1, MAX_TASK_TYPE_VERSIONS);
 }
 
+/** What stands in every listing, in handles and in the labels of metrics. */
 function isDefinitionFacts(value: unknown): boolean {
+  if (!isObject(value) || !isPluginId(value.id) || !isFitText(value.version, MAX_PLUGIN_VERSION)) return false;
+  const { taskTypes, environment } = value;
+  if (!isList(taskTypes, isServedTaskType) || !isLong(taskTypes, 0, MAX_TASK_TYPES)) return false;
+  const names = new Set((taskTypes as ServedTaskType[]).map(({ name }) => name));
   return (
-    isObject(value) &&
-    isText(value.id) &&
-    isText(value.version) &&
-    isList(value.taskTypes, isServedTaskType) &&
+    names.size === (taskTypes as ServedTaskType[]).length &&
     typeof value.isDefault === 'boolean' &&
-    isList(value.environment, isText)
+    isList(environment, isVariablePattern) &&
+    isLong(environment, 0, MAX_VARIABLES)
   );
 }
 
@@ -114,7 +139,11 @@ function isPluginFacts(value: unknown): boolean {
   const many = features.getMany;
   const manyOk =
     many === undefined ||
-    (isObject(many) && isCount(many.maxBatch) && many.maxBatch > 0 && typeof many.batchKeys === 'boolean');
+    (isObject(many) &&
+      isCount(many.maxBatch) &&
+      many.maxBatch > 0 &&
+      many.maxBatch <= MAX_BATCH &&
+      typeof many.batchKeys === 'boolean');
   return (
     manyOk &&
     ['getLogs', 'getMetrics', 'resourceRequirements', 'adoptMeta'].every((name) => typeof features[name] === 'boolean')
@@ -122,17 +151,17 @@ function isPluginFacts(value: unknown): boolean {
 }
 
 function isLoadFailure(value: unknown): boolean {
-  return isObject(value) && isText(value.message) && isText(value.code) && isErrorCode(value.code);
+  return isObject(value) && isTextOf(value.message, MAX_LOAD_FAILURE) && isText(value.code) && isErrorCode(value.code);
 }
 
 export function isPluginFailure(value: unknown): value is PluginFailure {
   return (
     isObject(value) &&
     FAILURE_KINDS.includes(value.kind as FailureKind) &&
-    isText(value.message) &&
-    isText(value.code) &&
+    isTextOf(value.message, MAX_FAILURE_TEXT + CUT_MARK) &&
+    isTextOf(value.code, MAX_CODE) &&
     (value.faultKind === 'USER' || value.faultKind === 'SYSTEM') &&
-    (value.retryAfterMs === undefined || typeof value.retryAfterMs === 'number') &&
+    (value.retryAfterMs === undefined || isWait(value.retryAfterMs)) &&
     (value.notCreated === undefined || typeof value.notCreated === 'boolean')
   );
 }

@@ -113,7 +113,7 @@ export function readinessOf(state: DaemonState, host: PluginHost): Readiness {
   return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
 }
 
-function taskRow(task: TaskRecord, runtime: PluginRuntime | undefined): JsonObject & { id: string } {
+export function taskRow(task: TaskRecord, runtime: PluginRuntime | undefined): JsonObject & { id: string } {
   const { identity, state } = task;
   const missing = task.stage === 'live' ? runtime?.refresher.missing(task.id) : undefined;
   return {

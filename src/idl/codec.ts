@@ -5,6 +5,7 @@ import { CheckedReader } from './reader.js';
 import { assertRequired } from './required.js';
 import type { StrictEncoder } from './strict-encoder.js';
 import { asBuffer, takeMessages } from './wire.js';
+import { WireChecker } from './wire-check.js';
 
 /**
  * A decoded message, or one to encode. Field names in camelCase. Per kind of field:
@@ -44,6 +45,8 @@ export interface Codec<T extends object = Message> {
    * forms, ENCODE_INVALID for values outside their type.
    */
   encodeJson(json: unknown): Buffer;
+  /** Why these bytes, encoded elsewhere, are no such message to some decoder; undefined when they are one. See `WireChecker`. */
+  wireProblem(bytes: Uint8Array, maxDepth?: number): string | undefined;
 }
 
 const DECODED_FORM: protobuf.IConversionOptions = {
@@ -66,6 +69,8 @@ function rawNumbers(type: protobuf.Type, names: readonly string[]): Map<string, 
   }
   return numbers;
 }
+
+const wires = new WireChecker();
 
 export function makeCodec<T extends object>(type: protobuf.Type, encoder: StrictEncoder): Codec<T> {
   const typeName = type.fullName.replace(/^\./, '');
@@ -99,5 +104,6 @@ export function makeCodec<T extends object>(type: protobuf.Type, encoder: Strict
       return encoder.encode(type, message);
     },
     encodeJson: (json) => encoder.encode(type, messageFromJson(type, json)),
+    wireProblem: (bytes, maxDepth) => wires.problem(type, bytes, maxDepth),
   };
 }

@@ -1,6 +1,7 @@
 import protoLoader from '@grpc/proto-loader';
 import type * as protobuf from 'protobufjs';
 import { HostError } from '../errors/index.js';
+import { isWellFormed } from '../lib/text.js';
 
 /** The scalar types of protobuf and how JavaScript values become them without loss. */
 export type ScalarType =
@@ -97,13 +98,10 @@ function to32(type: ScalarType, value: unknown, path: string): number {
   return number;
 }
 
-/** Since ES2024, and in every Node from 20 on; the compiler's library is that of ES2023. */
-type WellFormedString = string & { isWellFormed(): boolean };
-
 /** A lone surrogate has no UTF-8; a Buffer would quietly write U+FFFD for it. */
 function toText(value: unknown, path: string): string {
   if (typeof value !== 'string') throw wrong(path, 'a string', value);
-  if (!(value as WellFormedString).isWellFormed()) {
+  if (!isWellFormed(value)) {
     throw wrong(path, 'well-formed text without lone surrogates', 'ill-formed text');
   }
   return value;

@@ -15,3 +15,15 @@ const UNFIT = /[\p{Cc}\p{Cs}]/u;
 export function isFitName(text: string): boolean {
   return !UNFIT.test(text);
 }
+
+/** Since ES2024, and in every Node from 20 on; the compiler's library is that of ES2023. */
+type Es2024String = string & { isWellFormed(): boolean; toWellFormed(): string };
+
+export function isWellFormed(text: string): boolean {
+  return (text as Es2024String).isWellFormed();
+}
+
+/** The same text with a replacement character for each half of a surrogate pair. */
+export function wellFormed(text: string): string {
+  return isWellFormed(text) ? text : (text as Es2024String).toWellFormed();
+}

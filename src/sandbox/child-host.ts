@@ -6,6 +6,7 @@ import type { ChildMessage, HostMessage, LoadFailure } from '../channel/messages
 import type { DataOptions } from '../data/options.js';
 import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { cutText } from '../lib/text.js';
+import { MAX_TEXT } from '../model/answer-bounds.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
 import type { DataKit } from './data-kit.js';
 import { bounded } from './plain-fields.js';
@@ -250,7 +251,7 @@ async function importDefault(url: string): Promise<unknown> {
 }
 
 function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string, redactor: Redactor): LoadFailure {
-  const message = redactor.redact(messageOf(thrown));
+  const message = bounded(redactor.redact(messageOf(thrown)), MAX_TEXT);
   if (HostError.is(thrown) && isErrorCode(thrown.code)) return { code: thrown.code, message };
-  return { code: otherwise, message: `${label}: ${bounded(message, 4_096)}` };
+  return { code: otherwise, message: `${label}: ${message}` };
 }

@@ -1,16 +1,17 @@
 import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { show } from '../lib/show.js';
-import type { ServedTaskType } from '../model/plugin-facts.js';
+import { isFitName } from '../lib/text.js';
+import { isPluginId, isTaskTypeName, isTaskTypeVersion, MAX_TASK_TYPE_VERSION } from '../model/identity-check.js';
+import {
+  isVariablePattern,
+  MAX_PLUGIN_VERSION,
+  MAX_TASK_TYPE_VERSIONS,
+  MAX_TASK_TYPES,
+  MAX_VARIABLES,
+  type ServedTaskType,
+} from '../model/plugin-facts.js';
 import { PLUGIN_API_VERSION, type PluginDefinition, type TaskTypeSupport } from '../plugin-api/plugin.js';
-
-const ID = /^[a-z][a-z0-9-]{0,39}$/;
-/** Task types are labels of metrics and parts of handles, so they are kept short and printable. */
-const TASK_TYPE = /^[\x21-\x7e]{1,128}$/;
-const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*\*?$/;
-const MAX_TASK_TYPES = 1_000;
-/** A task type version is an int32 in every protocol; one beyond could not be listed, nor anything beside it. */
-const MAX_VERSION = 2 ** 31 - 1;
 
 /**
  * The checks of a plugin's default export, in their fixed order: an object, its API version, then its fields. Throws
@@ -30,11 +31,13 @@ export function checkDefinition(exported: unknown, label: string): DefinitionFac
     );
   }
   const { id, version = '', isDefault = false, config, environment = [], load, settings } = definition;
-  if (typeof id !== 'string' || !ID.test(id)) {
+  if (!isPluginId(id)) {
     throw shape(label, 'id', id, 'lower-case letters, digits and dashes, starting with a letter, at most 40');
   }
-  if (typeof version !== 'string' || version.length > 100)
-    throw shape(label, 'version', version, 'a text of at most 100 characters');
+  if (typeof version !== 'string' || version.length > MAX_PLUGIN_VERSION || !isFitName(version)) {
+    const expected = `a text of at most ${MAX_PLUGIN_VERSION} characters, none of them a control character`;
+    throw shape(label, 'version', version, expected);
+  }
   if (typeof isDefault !== 'boolean') throw shape(label, 'isDefault', isDefault, 'true or false');
   if (typeof load !== 'function') throw shape(label, 'load', load, 'a function');
   if (config !== undefined && (typeof config !== 'object' || config === null))
@@ -61,11 +64,16 @@ function checkTaskTypes(value: unknown, isDefault: boolean, label: string): Serv
     const path = `taskTypes[${index}]`;
     const name: unknown = typeof item === 'string' ? item : item?.name;
     const versions: unknown = typeof item === 'string' ? undefined : item.versions;
-    if (typeof name !== 'string' || !TASK_TYPE.test(name)) {
+    if (!isTaskTypeName(name)) {
       throw shape(label, path, name, 'a name of 1 to 128 printable ASCII characters without spaces');
     }
     if (versions !== undefined && !isVersionList(versions)) {
-      throw shape(label, `${path}.versions`, versions, `a list of whole numbers from 0 to ${MAX_VERSION}, not empty`);
+      throw shape(
+        label,
+        `${path}.versions`,
+        versions,
+        `a list of whole numbers from 0 to ${MAX_TASK_TYPE_VERSION}, not empty`,
+      );
     }
     const known = byName.get(name);
     if (byName.has(name) && (known === undefined || versions === undefined)) {
@@ -81,17 +89,16 @@ function checkTaskTypes(value: unknown, isDefault: boolean, label: string): Serv
 
 function isVersionList(value: unknown): value is readonly number[] {
   return (
-    Array.isArray(value) &&
-    value.length > 0 &&
-    value.length <= 1_000 &&
-    value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0 && (item as number) <= MAX_VERSION)
+    Array.isArray(value) && value.length > 0 && value.length <= MAX_TASK_TYPE_VERSIONS && value.every(isTaskTypeVersion)
   );
 }
 
 function checkEnvironment(value: unknown, label: string): string[] {
-  if (!Array.isArray(value)) throw shape(label, 'environment', value, 'a list of names of variables');
+  if (!Array.isArray(value) || value.length > MAX_VARIABLES) {
+    throw shape(label, 'environment', value, `a list of at most ${MAX_VARIABLES} names of variables`);
+  }
   for (const [index, name] of (value as unknown[]).entries()) {
-    if (typeof name !== 'string' || !VARIABLE.test(name)) {
+    if (!isVariablePattern(name)) {
       throw shape(label, `environment[${index}]`, name, 'the name of a variable, or a prefix ending in *');
     }
   }

@@ -1,12 +1,11 @@
 import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { cutText } from '../lib/text.js';
+import { MAX_CODE, MAX_DURATION_MS, MAX_FAILURE_TEXT } from '../model/answer-bounds.js';
 import type { FailureKind, PluginFailure } from '../model/plugin-call.js';
 import { isPluginError } from '../plugin-api/errors.js';
 import { InvalidAnswer } from './invalid-answer.js';
 import { bounded } from './plain-fields.js';
 
-const MAX_MESSAGE = 4_096;
-const MAX_CODE = 128;
 /** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
 const MAX_READ = 256 * 1024;
 
@@ -23,7 +22,7 @@ const CODES = {
  * its code: transient where the catalogue says retryable, permanent where the task's data is wrong. Never throws.
  */
 export function toFailure(thrown: unknown, redact: (text: string) => string): PluginFailure {
-  const message = bounded(redact(cutText(messageOf(thrown), MAX_READ)), MAX_MESSAGE);
+  const message = bounded(redact(cutText(messageOf(thrown), MAX_READ)), MAX_FAILURE_TEXT);
   try {
     return classified(thrown, message, redact);
   } catch {
@@ -59,8 +58,8 @@ function contractFailure(
     code: typeof code === 'string' && code !== '' ? cutText(redact(cutText(code, MAX_READ)), MAX_CODE) : CODES[known],
     faultKind: known === 'permanent' && faultKind !== 'SYSTEM' ? 'USER' : 'SYSTEM',
     retryAfterMs:
-      known === 'throttled' && typeof retryAfterMs === 'number' && Number.isFinite(retryAfterMs) && retryAfterMs >= 0
-        ? retryAfterMs
+      known === 'throttled' && typeof retryAfterMs === 'number' && retryAfterMs >= 0
+        ? Math.min(retryAfterMs, MAX_DURATION_MS)
         : undefined,
     ...(known === 'transient' && notCreated === true ? { notCreated } : {}),
   };

@@ -1,19 +1,17 @@
 import { show } from '../lib/show.js';
+import { isWellFormed } from '../lib/text.js';
+import { isTime, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from '../model/answer-bounds.js';
 import { isQuotaNamespace, MAX_QUOTA_NAMESPACE } from '../model/identity-check.js';
 import type { PluginMethods } from '../model/plugin-call.js';
 import type { LogLine, MetricSeries, ResourceRequirements } from '../plugin-api/plugin.js';
 import { InvalidAnswer } from './invalid-answer.js';
 
-const MAX_LINES = 100_000;
 const ORIGINATORS: readonly unknown[] = ['UNKNOWN', 'USER', 'SYSTEM'];
 
 type Fields = Record<string, unknown>;
 
 const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-/** Epoch milliseconds of the years 1 to 9999, which is what a google.protobuf.Timestamp may hold. */
-const isTime = (value: unknown): boolean =>
-  typeof value === 'number' && value >= -62_135_596_800_000 && value <= 253_402_300_799_999;
 
 /** Throws InvalidAnswer. */
 export function requirements(answer: unknown): ResourceRequirements {
@@ -46,7 +44,9 @@ export function logsPage(answer: unknown): PluginMethods['getLogs']['answer'] {
     throw wrong('getLogs', 'the answer', answer, `{ lines, token? } with at most ${MAX_LINES} lines`);
   }
   const token = answer.token ?? '';
-  if (typeof token !== 'string') throw wrong('getLogs', 'token', token, 'a text');
+  if (typeof token !== 'string' || !isWellFormed(token) || Buffer.byteLength(token) > MAX_TOKEN_BYTES) {
+    throw wrong('getLogs', 'token', token, `a text of at most ${MAX_TOKEN_BYTES} bytes in UTF-8`);
+  }
   return { lines: (answer.lines as unknown[]).map(logLine), token };
 }
 
@@ -82,6 +82,9 @@ function oneSeries(value: unknown, index: number): MetricSeries {
   const path = `[${index}]`;
   if (!isObject(value) || typeof value.metric !== 'string' || !Array.isArray(value.points)) {
     throw wrong('getMetrics', path, value, '{ metric, points }');
+  }
+  if (value.metric.length > MAX_METRIC_NAME) {
+    throw wrong('getMetrics', `${path}.metric`, value.metric, `a name of at most ${MAX_METRIC_NAME} characters`);
   }
   const points = (value.points as unknown[]).map((point, i) => {
     if (!isObject(point) || !isTime(point.timestampMs) || !Number.isFinite(point.value)) {

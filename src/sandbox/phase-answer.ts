@@ -1,5 +1,17 @@
 import type { JsonObject, JsonValue } from '../lib/json.js';
 import { show } from '../lib/show.js';
+import {
+  MAX_CODE,
+  MAX_CUSTOM_DEPTH,
+  MAX_CUSTOM_INFO,
+  MAX_DURATION_MS,
+  MAX_EXTERNAL,
+  MAX_EXTERNAL_TEXT,
+  MAX_LOGS,
+  MAX_LOGS_TEXT,
+  MAX_TEXT,
+  MAX_VERSION,
+} from '../model/answer-bounds.js';
 import { type Outputs, type PhaseState, phaseState } from '../model/phase-state.js';
 import type { LiteralInput } from '../plugin-api/literals.js';
 import {
@@ -23,21 +35,6 @@ export interface PhaseAnswerContext {
   redact(text: string): string;
 }
 
-const MAX_TEXT = 8_192;
-const MAX_LOGS = 1_000;
-const MAX_EXTERNAL = 10_000;
-/**
- * Characters of JSON. An engine's client takes 4 MiB a reply (FIELD 13), and a Struct may be six times its JSON text.
- */
-const MAX_CUSTOM_INFO = 256 * 1024;
-const MAX_LOGS_TEXT = 1024 * 1024;
-const MAX_EXTERNAL_TEXT = 2 * 1024 * 1024;
-/**
- * Levels of objects and lists. As a google.protobuf.Struct each takes three messages, and decoders of protobuf stop at a
- * hundred.
- */
-const MAX_CUSTOM_DEPTH = 30;
-const MAX_VERSION = 2 ** 32 - 1;
 const FORMATS: readonly unknown[] = ['UNKNOWN', 'CSV', 'JSON'];
 const FAILURES: ReadonlySet<Phase> = new Set(['RETRYABLE_FAILURE', 'PERMANENT_FAILURE', 'ABORTED']);
 
@@ -90,7 +87,7 @@ function checkError(value: unknown, phase: Phase, check: Check): ExecutionError 
   const kind = error.kind;
   if (kind !== 'USER' && kind !== 'SYSTEM') throw check.wrong('error.kind', kind, 'USER or SYSTEM');
   const code = check.text(error.code, 'error.code');
-  if (code === '' || code.length > 128) throw check.wrong('error.code', code, '1 to 128 characters');
+  if (code === '' || code.length > MAX_CODE) throw check.wrong('error.code', code, `1 to ${MAX_CODE} characters`);
   return { code, message: bounded(check.text(error.message, 'error.message'), MAX_TEXT), kind };
 }
 
@@ -104,7 +101,7 @@ function checkLog(value: unknown, path: string, check: Check): TaskLog {
     uri: check.text(log.uri, `${path}.uri`),
     name: check.optionalText(log.name, `${path}.name`),
     messageFormat: format as TaskLog['messageFormat'],
-    ttlMs: check.number(log.ttlMs, `${path}.ttlMs`, Number.MAX_SAFE_INTEGER, false),
+    ttlMs: check.number(log.ttlMs, `${path}.ttlMs`, MAX_DURATION_MS, false),
     showWhilePending: check.optionalFlag(log.showWhilePending, `${path}.showWhilePending`),
     hideOnceFinished: check.optionalFlag(log.hideOnceFinished, `${path}.hideOnceFinished`),
   });

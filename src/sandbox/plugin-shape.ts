@@ -1,9 +1,9 @@
 import type { PluginFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { show } from '../lib/show.js';
+import { MAX_BATCH } from '../model/plugin-facts.js';
 
 const OPTIONAL = ['resourceRequirements', 'status', 'getLogs', 'getMetrics', 'adoptMeta', 'close'] as const;
-const MAX_BATCH = 10_000;
 
 /** Checks what load() answered: a sync plugin has `do`, an async one create, get and delete. Throws PLUGIN_SHAPE_INVALID. */
 export function checkPlugin(loaded: unknown, label: string): PluginFacts {

@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import type { PluginFailure, PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
-import { checkAnswer } from './answers.js';
+import { checkAnswer, failureOf } from './answers.js';
 import { failed } from './outcomes.js';
 
 type AnyOutcome = PluginOutcome<PluginMethods[PluginMethod]['answer']>;
@@ -78,7 +78,7 @@ export class CallTable {
   }
 
   fail(id: number, failure: PluginFailure): void {
-    this.#settle(id, { ok: false, failure: { ...failure, retryAfterMs: failure.retryAfterMs } });
+    this.#settle(id, { ok: false, failure: failureOf(failure) });
   }
 
   /** The process is gone: every call settles as `process_died`. */

@@ -11,10 +11,8 @@ import { AnswerCache } from '../answer-cache.js';
 import { logMessage } from '../task-log.js';
 
 const STATUS_FIELD = 1;
-/** TaskStatus.remote_down = true: appended, it is merged into the status as protobuf has it. */
+/** TaskStatus.remote_down = true, appended to the status. */
 const REMOTE_DOWN = Buffer.from([0x30, 0x01]);
-/** StatusResponse.status with nothing but that. */
-const REMOTE_DOWN_RESPONSE = Buffer.concat([Buffer.from([0x0a, REMOTE_DOWN.length]), REMOTE_DOWN]);
 
 function externalResourceMessage(part: ExternalResource): Message {
   return {
@@ -70,8 +68,9 @@ export class StatusEncoder {
 
   /** StatusResponse (and GetResponse, which is the same on the wire), encoded once a visible change. */
   response(task: TaskRecord, remoteDown: boolean): Buffer {
-    const bytes = this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
-    return remoteDown ? Buffer.concat([bytes, REMOTE_DOWN_RESPONSE]) : bytes;
+    // Not as a second status behind the first: protobuf merges the two, and protobufjs forgets the first.
+    if (remoteDown) return lenField(STATUS_FIELD, this.taskStatus(task, true));
+    return this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
   }
 
   /** TaskStatus alone, for messages that hold it beside other fields. */
