@@ -3,6 +3,7 @@ import type { Codec } from '../idl/codec.js';
 import type { Idl } from '../idl/idl.js';
 import { buildLiteralMap, readNamedLiterals } from '../idl/literal-map.js';
 import { asBuffer } from '../idl/wire.js';
+import { isWellFormed } from '../lib/text.js';
 import {
   type LiteralInput,
   type LiteralType,
@@ -44,6 +45,12 @@ function encodeLiteral(codec: Codec, message: LiteralMessage, path: string): Buf
   }
 }
 
+/** The bytes of a name are written by nobody who would look at it. */
+function exactName(name: string): string {
+  if (isWellFormed(name)) return name;
+  throw unconvertible(JSON.stringify(name), 'the name holds half a surrogate pair, which has no UTF-8');
+}
+
 /** Needs an Idl with flyteidl's core types. */
 export function makeLiteralCodec(idl: Idl): LiteralCodec {
   const literalCodec = idl.codec('flyteidl.core.Literal');
@@ -72,7 +79,10 @@ export function makeLiteralCodec(idl: Idl): LiteralCodec {
       Object.fromEntries(readNamedLiterals(map).map(({ name, value }) => [name, literals.raw(value)])),
     writeMap: (values, types) =>
       buildLiteralMap(
-        Object.entries(values).map(([name, value]) => ({ name, value: write(value, types?.get(name), name) })),
+        Object.entries(values).map(([name, value]) => ({
+          name: exactName(name),
+          value: write(value, types?.get(name), name),
+        })),
       ),
     readType: (bytes) => typeCodec.decode(bytes),
   };

@@ -4,6 +4,7 @@ import { structFromJson } from '../idl/struct.js';
 import type { JsonObject } from '../lib/json.js';
 import { isTaggedLiteral, type LiteralInput, type PreciseDate, type TaggedLiteral } from '../plugin-api/literals.js';
 import { encodeMsgpack, MSGPACK_TAG } from './msgpack.js';
+import { roundedWhole } from './whole-numbers.js';
 
 /** Values without a declared type to flyteidl.core.Literal messages, ready to encode. */
 
@@ -62,11 +63,16 @@ export function durationLiteral(seconds: number, nanos: number, path: string): M
 }
 
 export function structLiteral(value: unknown, path: string): Message {
+  let generic: Message;
   try {
-    return scalar({ generic: structFromJson(value as JsonObject, path) });
+    generic = structFromJson(value as JsonObject, path);
   } catch (thrown) {
     throw unconvertible(path, HostError.is(thrown) ? thrown.message : 'not JSON', thrown);
   }
+  const rounded = roundedWhole(value, path);
+  if (rounded !== undefined)
+    throw unconvertible(rounded, 'a whole number beyond 2^53; a Struct takes it as a text only');
+  return scalar({ generic });
 }
 
 export function blobLiteral(uri: string, format: string, dimensionality: string): Message {

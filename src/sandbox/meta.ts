@@ -3,7 +3,7 @@ import type { JsonValue } from '../lib/json.js';
 import { META_MAX_BYTES } from '../model/handle.js';
 import type { MetaCodec } from '../plugin-api/plugin.js';
 import { InvalidAnswer } from './invalid-answer.js';
-import { jsonLoss } from './json-loss.js';
+import { halfPair, jsonLoss } from './json-loss.js';
 
 /**
  * The resource meta as the bytes that travel in the handle, after the round trip was checked: the process that reads
@@ -38,8 +38,12 @@ function encodeJson(meta: unknown): Buffer {
   }
   if (text === undefined)
     throw invalid(`it is ${meta === undefined ? 'missing' : `a ${typeof meta}`}, which JSON does not know`);
-  const lost = jsonLoss(meta, JSON.parse(text) as JsonValue, 'resourceMeta');
+  const plain = JSON.parse(text) as JsonValue;
+  const lost = jsonLoss(meta, plain, 'resourceMeta');
   if (lost !== undefined) throw invalid(`${lost} does not survive JSON; use plain data or give the plugin a metaCodec`);
+  const half = halfPair(plain, 'resourceMeta');
+  if (half !== undefined)
+    throw invalid(`${half} holds half a surrogate pair, which has no UTF-8; cut texts between characters`);
   return Buffer.from(text, 'utf8');
 }
 

@@ -257,3 +257,41 @@ test('unwrapping removes unions, structs and msgpack at any depth and leaves the
   };
   assert.deepEqual(unwrapLiteral(value), { a: [{ x: 1 }], b: blob, c: 3 });
 });
+
+test('what protobuf, JSON or MessagePack would change is refused in outputs, with its path', () => {
+  const path = (text: string) => new RegExp(text.replace(/[.[\]]/g, '\\$&'));
+  for (const number of [
+    2 ** 53,
+    -(2 ** 53),
+    2 ** 63,
+    Number('9007199254740993'),
+    Number.NaN,
+    Number.NEGATIVE_INFINITY,
+  ]) {
+    refused(literals.struct({ a: [{ b: number }] }), undefined, path('.a[0].b'));
+    refused({ a: [{ b: number }] } as never, { simple: 'STRUCT' }, path('.a[0].b'));
+  }
+  for (const integer of [2n ** 63n, -(2n ** 63n) - 1n]) {
+    refused(integer, undefined, /64 bits/);
+    refused([1, integer], undefined, path('out[1]: '));
+  }
+  for (const number of [Number.NaN, 0.5, 2 ** 53, Number.POSITIVE_INFINITY]) {
+    refused({ a: [number] }, { mapValueType: { collectionType: INTEGER } }, path('out.a[0]: '));
+  }
+  const half = 'cut \ud83d';
+  for (const value of [half, [half], { [half]: 1 }, literals.struct({ a: half }), literals.struct({ [half]: 1 })]) {
+    refused(value, undefined, /surrogate/);
+  }
+  refused(literals.msgpack({ a: [half] }), undefined, path(', at .a[0]'));
+  refused(literals.msgpack({ a: { [half]: 1 } }), undefined, /surrogate/);
+  assert.throws(() => codec.writeMap({ [half]: 1 }), { code: 'LITERAL_UNCONVERTIBLE' });
+});
+
+test('what they carry is written as it is: both zeros of a float, large floats, all of 64 bits', () => {
+  assert.deepEqual(
+    roundTrip(literals.struct({ a: [-0, 6.02214076e23, 0.1] })),
+    literals.struct({ a: [-0, 6.02214076e23, 0.1] }),
+  );
+  assert.ok(Object.is(roundTrip(-0), -0));
+  for (const integer of [2n ** 63n - 1n, -(2n ** 63n)]) assert.equal(roundTrip(integer), integer);
+});

@@ -37,3 +37,15 @@ test('what JSON carries is taken as it is, own keys of odd names too', () => {
   assert.deepEqual(JSON.parse(encodeMeta(plain, undefined).toString()), plain);
   assert.deepEqual(toPhaseState({ phase: 'RUNNING', customInfo: plain }, context).customInfo, plain);
 });
+
+test('half a surrogate pair in a meta is refused with its path, and whole ones are kept', () => {
+  const half = 'cut \ud83d';
+  assert.throws(
+    () => encodeMeta({ a: [{ b: half }] }, undefined),
+    /resourceMeta\.a\[0\]\.b holds half a surrogate pair/,
+  );
+  assert.throws(() => encodeMeta({ a: { [half]: 1 } }, undefined), /resourceMeta\.a\.cut . holds half/);
+  assert.throws(() => encodeMeta(half, undefined), { code: 'RESOURCE_META_INVALID' });
+  const whole = { '😀': ['a\\ud83d', '\ud83d\ude00'] };
+  assert.deepEqual(JSON.parse(encodeMeta(whole, undefined).toString()), whole);
+});
