@@ -12,8 +12,8 @@ export interface ChannelOptions {
   readonly maxOutBytes: number;
   /** Bytes waiting to be sent above which `writable` is false. */
   readonly highWaterBytes: number;
-  /** Called once per message, in order. What it throws closes the channel as GARBAGE. */
-  readonly onMessage: (message: unknown, bytes: number) => void;
+  /** Called once per message, in order, with the bytes and values of its frame. What it throws closes the channel as GARBAGE. */
+  readonly onMessage: (message: unknown, bytes: number, values: number) => void;
   /** What each kind of message that comes in, or goes out, is held to. Default: the size alone. */
   readonly inBounds?: FrameBounds;
   readonly outBounds?: FrameBounds;
@@ -157,7 +157,7 @@ export class Channel {
           if (this.#stream.isPaused()) this.#stream.resume();
           return;
         }
-        this.#options.onMessage(next.message, next.bytes);
+        this.#options.onMessage(next.message, next.bytes, next.values);
         messages++;
         bytes += next.bytes;
         this.#spend(next);

@@ -41,8 +41,11 @@ export const CHILD_BOUNDS: FrameBounds = new Map<ChildMessage['t'], FrameBound>(
 const DEPTH = 2 * MAX_DEPTH;
 /** Text below this can break no bound of values or depth, whatever it holds. */
 const COUNTED_FROM = DEPTH;
-/** Bytes of text that count as one value where they were not counted; small messages have longer names than values. */
-const BYTES_A_VALUE = 16;
+/**
+ * Bytes of text that count as one value where they were not counted; small messages have longer names than values. Also
+ * what a value costs beside its bytes.
+ */
+export const BYTES_A_VALUE = 16;
 
 const START = '{"t":"';
 /** So many bytes of the text tell the kind. */

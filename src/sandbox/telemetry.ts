@@ -1,4 +1,4 @@
-import { MAX_METRICS, MAX_OBSERVATIONS } from '../channel/measurements.js';
+import { LOG_BYTES_PER_SECOND, MAX_METRICS, MAX_OBSERVATIONS } from '../channel/measurements.js';
 import type { JsonObject } from '../lib/json.js';
 import type { LogLevel } from '../model/plugin-facts.js';
 import type { PluginLogger, PluginMetrics } from '../plugin-api/contexts.js';
@@ -37,7 +37,7 @@ export class PerSecond {
   }
 }
 
-/** Log lines of one plugin, limited a second; what is dropped is counted and said in the next second. */
+/** Log lines of one plugin, limited a second in number and bytes; what is dropped is counted and said in the next second. */
 export class ChildLogger implements PluginLogger {
   readonly #sink: TelemetrySink;
   readonly #redactor: Redactor;
@@ -45,6 +45,7 @@ export class ChildLogger implements PluginLogger {
   readonly #now: () => number;
   #windowStart = 0;
   #sent = 0;
+  #bytes = 0;
   #dropped = 0;
 
   constructor(sink: TelemetrySink, redactor: Redactor, perSecond: number, now: () => number = monotonicMs) {
@@ -70,13 +71,16 @@ export class ChildLogger implements PluginLogger {
   #log(level: LogLevel, message: unknown, fields: unknown): void {
     const now = this.#now();
     if (now - this.#windowStart >= SECOND_MS) this.#nextWindow(now);
-    if (this.#sent >= this.#perSecond) {
+    if (this.#sent >= this.#perSecond || this.#bytes >= LOG_BYTES_PER_SECOND) {
       this.#dropped++;
       return;
     }
     this.#sent++;
     const redact = (text: string): string => this.#redactor.redact(text);
-    this.#sink.log(level, bounded(redact(String(message)), MAX_MESSAGE), plainFields(fields, redact));
+    const text = bounded(redact(String(message)), MAX_MESSAGE);
+    const plain = plainFields(fields, redact);
+    this.#bytes += Buffer.byteLength(text) + Buffer.byteLength(JSON.stringify(plain));
+    this.#sink.log(level, text, plain);
   }
 
   /** Says what was dropped in a second that is over, also when no further line comes. */
@@ -89,6 +93,7 @@ export class ChildLogger implements PluginLogger {
     const dropped = this.#dropped;
     this.#windowStart = now;
     this.#sent = 0;
+    this.#bytes = 0;
     this.#dropped = 0;
     if (dropped > 0) this.#sink.log('warn', 'log lines were dropped', { dropped, linesPerSecond: this.#perSecond });
   }

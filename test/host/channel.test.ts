@@ -5,9 +5,11 @@ import { MessageChannel } from 'node:worker_threads';
 import fc from 'fast-check';
 import { Channel, type ChannelOptions } from '../../src/channel/channel.js';
 import { encodeFrame, FrameDecoder } from '../../src/channel/frame.js';
+import { CHILD_BOUNDS } from '../../src/channel/frame-bounds.js';
 import { parseChildMessage } from '../../src/channel/messages.js';
 import { pack } from '../../src/channel/pack.js';
 import { PortStream } from '../../src/channel/port-stream.js';
+import { ManualClock } from '../../src/lib/clock.js';
 
 const MAX = 1024 * 1024;
 const BOUND = { timeout: 30_000 };
@@ -226,6 +228,53 @@ test('a flood is handled a turn at a time, so that others get theirs', BOUND, as
   assert.ok(Math.max(...perTurn) <= 512, `${Math.max(...perTurn)} messages in one turn`);
   assert.ok(perTurn.length > 5);
 });
+
+test('a message that takes long ends its turn, so that others get theirs', BOUND, async () => {
+  const [left, right] = pipe();
+  let seen = 0;
+  const slow = () => {
+    const end = performance.now() + 6;
+    while (performance.now() < end);
+    seen++;
+  };
+  new Channel(right, { ...quiet, onMessage: slow });
+  left.write(Buffer.concat(Array.from({ length: 20 }, (_, i) => bytesOf({ i }))));
+  while (seen < 20) {
+    const before = seen;
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(seen - before <= 2, `${seen - before} slow messages in one turn`);
+  }
+});
+
+const RATES = {
+  bytes: { rate: { bytesPerSecond: 1_000, valuesPerSecond: 1e9 }, message: { t: 'answer', id: 1, v: 'x'.repeat(400) } },
+  values: {
+    rate: { bytesPerSecond: 1e9, valuesPerSecond: 1_500 },
+    message: { t: 'answer', id: 1, v: Array(500).fill(1) },
+  },
+};
+for (const [what, { rate, message }] of Object.entries(RATES)) {
+  test(`what comes above the ${what} of a second waits in its pipe until the second is over`, BOUND, async () => {
+    const [left, right] = pipe();
+    const clock = new ManualClock();
+    let seen = 0;
+    const onMessage = () => void seen++;
+    new Channel(right, { ...quiet, inBounds: CHILD_BOUNDS, inRate: { clock, ...rate }, onMessage });
+    left.write(Buffer.concat(Array.from({ length: 9 }, () => bytesOf(message))));
+    const settled = async () => {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      return seen;
+    };
+    for (const most of [3, 6, 9]) {
+      assert.equal(await settled(), most);
+      assert.equal(right.isPaused(), true);
+      await clock.advance(1_000);
+    }
+    assert.equal(right.isPaused(), false);
+    left.write(bytesOf(message));
+    assert.equal(await settled(), 10);
+  });
+}
 
 test('garbage closes the channel once, with the reason, and nothing is sent or received after', BOUND, async () => {
   const [left, right] = pipe();

@@ -157,8 +157,10 @@ test('bytes that come one by one are held once and no more', () => {
   assert.equal(decoder.heldBytes, 0);
 });
 
+const HONEST = { linesPerSecond: 10, lineBytesPerSecond: 50_000, measurementsPerSecond: 20 };
+
 test('a process answers once what it was asked for; what nobody asked for breaks the channel', () => {
-  const ledger = () => new FrameLedger({ clock: new ManualClock(), linesPerSecond: 10, measurementsPerSecond: 10 });
+  const ledger = () => new FrameLedger({ clock: new ManualClock(), ...HONEST });
   const call = { t: 'call', p: 0, id: 7, m: 'get', a: {}, left: 1 } as HostMessage;
   const failure = { kind: 'unknown', message: '', code: '', faultKind: 'SYSTEM', retryAfterMs: undefined } as const;
   const pairs: [HostMessage | undefined, ChildMessage][] = [
@@ -175,30 +177,76 @@ test('a process answers once what it was asked for; what nobody asked for breaks
   for (const [asked, said] of pairs) {
     const book = ledger();
     if (asked !== undefined) {
-      assert.throws(() => book.received(said), { code: 'GARBAGE', message: /nobody asked for/ });
+      assert.throws(() => book.received(said, 100), { code: 'GARBAGE', message: /nobody asked for/ });
       book.sent(asked);
     }
-    book.received(said);
-    assert.throws(() => book.received(said), { code: 'GARBAGE' }, said.t);
+    book.received(said, 100);
+    assert.throws(() => book.received(said, 100), { code: 'GARBAGE' }, said.t);
   }
   const book = ledger();
   book.sent(call);
-  assert.throws(() => book.received({ t: 'answer', id: 8, v: {} }), { code: 'GARBAGE' });
+  assert.throws(() => book.received({ t: 'answer', id: 8, v: {} }, 100), { code: 'GARBAGE' });
 });
 
 test('lines and measurements may come late and all at once, but not without end', async () => {
   const clock = new ManualClock();
-  const book = new FrameLedger({ clock, linesPerSecond: 10, measurementsPerSecond: 20 });
+  const book = new FrameLedger({ clock, ...HONEST });
   const log: ChildMessage = { t: 'log', p: 0, level: 'info', msg: '', fields: {} };
   const metric: ChildMessage = { t: 'metric', p: 0, kind: 'count', name: 'a', values: Array(9).fill(1) };
   for (let second = 0; second < 300; second++) {
-    for (let i = 0; i < 10; i++) book.received(log);
-    book.received(metric);
-    book.received(metric);
+    for (let i = 0; i < 10; i++) book.received(log, 100);
+    book.received(metric, 200);
+    book.received(metric, 200);
     await clock.advance(1_000);
   }
-  for (let i = 0; i < 1_000; i++) book.received(log);
-  assert.throws(() => book.received(log), { code: 'TOO_LARGE', message: /log lines a second/ });
-  for (let i = 0; i < 200; i++) book.received(metric);
-  assert.throws(() => book.received(metric), { code: 'TOO_LARGE', message: /measurements a second/ });
+  for (let i = 0; i < 1_000; i++) book.received(log, 100);
+  assert.throws(() => book.received(log, 100), { code: 'TOO_LARGE', message: /log lines a second/ });
+  for (let i = 0; i < 200; i++) book.received(metric, 200);
+  assert.throws(() => book.received(metric, 200), { code: 'TOO_LARGE', message: /measurements a second/ });
+});
+
+test('few large lines are a flood as many small ones are', async () => {
+  const clock = new ManualClock();
+  const book = new FrameLedger({ clock, ...HONEST });
+  const log: ChildMessage = { t: 'log', p: 0, level: 'info', msg: '', fields: {} };
+  for (let second = 0; second < 100; second++) {
+    for (let i = 0; i < 5; i++) book.received(log, 10_000);
+    await clock.advance(1_000);
+  }
+  for (let i = 0; i < 8; i++) book.received(log, 60_000);
+  assert.throws(() => book.received(log, 60_000), { code: 'TOO_LARGE', message: /bytes of log lines a second/ });
+});
+
+test('small lines of many values are a flood as well, since each value costs', () => {
+  const book = new FrameLedger({ clock: new ManualClock(), ...HONEST });
+  const log: ChildMessage = { t: 'log', p: 0, level: 'info', msg: '', fields: {} };
+  for (let i = 0; i < 50; i++) book.received(log, 2_000, 500);
+  assert.throws(() => book.received(log, 2_000, 500), { code: 'TOO_LARGE', message: /bytes of log lines a second/ });
+});
+
+test('what nests deep is refused on its bytes, before anything is parsed', () => {
+  const nested = (depth: number) => frame(answer(`${'['.repeat(depth)}${']'.repeat(depth)}`));
+  assert.ok(decode(nested(199)));
+  for (const depth of [400, 5_000, 500_000]) {
+    assert.throws(() => decode(nested(depth)), { code: 'GARBAGE', message: /"answer" is nested too deeply/ });
+  }
+});
+
+test('the count stops where the bound is broken', () => {
+  const many = Buffer.from(`[${'1,'.repeat(50_000)}1]`);
+  assert.equal(jsonSize(many, { values: 10, depth: 10 }).values, 11);
+  assert.equal(jsonSize(Buffer.from('['.repeat(50_000)), { values: 1e9, depth: 10 }).depth, 11);
+});
+
+test('a frame that claims more than a message may have, or bytes that it does not carry, is refused', () => {
+  const claims = frame(answer('1'), Buffer.alloc(10));
+  claims.writeUInt32BE(MAX + 1, 0);
+  assert.throws(() => decode(claims.subarray(0, 8)), { code: 'TOO_LARGE' });
+  const bytes = Buffer.alloc(1000, 65);
+  for (const range of ['[500,501]', '[1001,0]', '[0,1001]', '[-1,1]', '[0.5,1]', '[0]', '"x"', '[4294967296,1]']) {
+    for (const mark of ['$b', '$s']) {
+      const reference = `{"${mark}":${range}}`;
+      assert.throws(() => decode(frame(answer(reference), bytes)), { code: 'GARBAGE' }, reference);
+    }
+  }
 });

@@ -1,4 +1,5 @@
 import { ChannelError } from '../../channel/channel-error.js';
+import { BYTES_A_VALUE } from '../../channel/frame-bounds.js';
 import type { ChildMessage, HostMessage } from '../../channel/messages.js';
 import type { Clock } from '../../lib/clock.js';
 
@@ -6,13 +7,21 @@ export interface FrameLedgerOptions {
   readonly clock: Clock;
   /** What an honest process sends at most in a second; more than that for long ends it. */
   readonly linesPerSecond: number;
+  /** Of log lines, where a value counts for 16 bytes more: it costs the daemon as much. Default: no such bound. */
+  readonly lineBytesPerSecond?: number;
   readonly measurementsPerSecond: number;
 }
 
-/** An honest process may be behind, and so may we: what came up in this time may come at once. */
-const BACKLOG_S = 100;
-/** Above what an honest process sends, since its second is not ours. */
-const SLACK = 5;
+interface Bounds {
+  /** Times what an honest process sends, since its second is not ours. */
+  readonly slack: number;
+  /** An honest process may be behind, and so may we: what came up in so many seconds may come at once. */
+  readonly backlogS: number;
+}
+
+const NUMBERS: Bounds = { slack: 5, backlogS: 100 };
+/** Bytes cost as they come, and a process that is behind holds no more than a pipe and a queue of them. */
+const BYTES: Bounds = { slack: 1.25, backlogS: 10 };
 
 type Asked = 'ready' | 'steps' | 'calls' | 'pings' | 'closes';
 
@@ -23,12 +32,15 @@ type Asked = 'ready' | 'steps' | 'calls' | 'pings' | 'closes';
 export class FrameLedger {
   readonly #asked: Record<Asked, number> = { ready: 1, steps: 0, calls: 0, pings: 0, closes: 0 };
   readonly #lines: Allowance;
+  readonly #lineBytes: Allowance;
   readonly #measurements: Allowance;
   #lastId = 0;
 
-  constructor({ clock, linesPerSecond, measurementsPerSecond }: FrameLedgerOptions) {
-    this.#lines = new Allowance(clock, linesPerSecond);
-    this.#measurements = new Allowance(clock, measurementsPerSecond);
+  constructor(options: FrameLedgerOptions) {
+    const { clock, linesPerSecond, lineBytesPerSecond, measurementsPerSecond } = options;
+    this.#lines = new Allowance(clock, linesPerSecond, NUMBERS);
+    this.#lineBytes = new Allowance(clock, lineBytesPerSecond ?? Number.POSITIVE_INFINITY, BYTES);
+    this.#measurements = new Allowance(clock, measurementsPerSecond, NUMBERS);
   }
 
   /** To be called with each message that leaves. */
@@ -38,10 +50,11 @@ export class FrameLedger {
     if (message.t === 'call') this.#lastId = Math.max(this.#lastId, message.id);
   }
 
-  /** Throws ChannelError GARBAGE for what nobody asked for, TOO_LARGE for a flood. */
-  received(message: ChildMessage): void {
+  /** `bytes` and `values` of its frame. Throws ChannelError GARBAGE for what nobody asked for, TOO_LARGE for a flood. */
+  received(message: ChildMessage, bytes = 0, values = 0): void {
     if (message.t === 'log') {
       this.#lines.spend(1, 'log lines');
+      this.#lineBytes.spend(bytes + values * BYTES_A_VALUE, 'bytes of log lines');
       return;
     }
     if (message.t === 'metric') {
@@ -87,10 +100,10 @@ class Allowance {
   #left: number;
   #at: number;
 
-  constructor(clock: Clock, perSecond: number) {
+  constructor(clock: Clock, perSecond: number, { slack, backlogS }: Bounds) {
     this.#clock = clock;
-    this.#perSecond = perSecond * SLACK;
-    this.#most = perSecond * BACKLOG_S;
+    this.#perSecond = perSecond * slack;
+    this.#most = perSecond * backlogS;
     this.#left = this.#most;
     this.#at = clock.now();
   }

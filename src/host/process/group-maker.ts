@@ -1,4 +1,4 @@
-import { MEASUREMENTS_PER_SECOND } from '../../channel/measurements.js';
+import { LOG_BYTES_PER_SECOND, MEASUREMENTS_PER_SECOND } from '../../channel/measurements.js';
 import type { DefinitionFacts } from '../../channel/messages.js';
 import type { DataOptions } from '../../data/options.js';
 import type { Clock } from '../../lib/clock.js';
@@ -76,6 +76,7 @@ export class GroupMaker {
       clock,
       // Each plugin has its own bound within the process; as much again is left for stack traces of what they throw.
       channelLinesPerSecond: 2 * members.length * limits.logLinesPerSecond,
+      channelLineBytesPerSecond: 2 * members.length * LOG_BYTES_PER_SECOND,
       measurementsPerSecond: members.length * MEASUREMENTS_PER_SECOND,
       onLog: (p, event) => events.log({ pluginId: nameOf(name, members, p), ...event }),
       onMetric: (p, event) => events.metric({ pluginId: nameOf(name, members, p), ...event }),

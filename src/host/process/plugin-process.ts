@@ -1,6 +1,7 @@
 import { Channel } from '../../channel/channel.js';
 import { ChannelError } from '../../channel/channel-error.js';
 import { CHILD_BOUNDS } from '../../channel/frame-bounds.js';
+import { LOG_BYTES_PER_SECOND } from '../../channel/measurements.js';
 import {
   type ChildMessage,
   type DefinitionFacts,
@@ -31,6 +32,8 @@ export interface PluginProcessOptions {
   readonly clock: Clock;
   /** Log lines a second that may come over the channel. The process bounds them itself; this is for one that does not. */
   readonly channelLinesPerSecond: number;
+  /** Bytes of such lines; a process that sends more for long is ended. */
+  readonly channelLineBytesPerSecond: number;
   /** Measurements a second that its plugins can make at most. */
   readonly measurementsPerSecond: number;
   /** A line of plugin number `p`; undefined where the process as a whole speaks. */
@@ -42,8 +45,6 @@ export interface PluginProcessOptions {
 const LAST_WORDS_MS = 1_000;
 /** A flood of lines is one above this in any case, however few are let through. */
 const MIN_LINES = 500;
-/** Of lines that are let through: each is searched for secrets and written. */
-const LOG_BYTES_PER_SECOND = 2 * 1024 * 1024;
 
 /**
  * One run of one plugin process (or worker thread), from its start to its end.
@@ -83,7 +84,7 @@ export class PluginProcess {
       highWaterBytes: limits.highWaterBytes,
       inBounds: CHILD_BOUNDS,
       inRate: { clock, bytesPerSecond: limits.answerBytesPerSecond, valuesPerSecond: limits.answerValuesPerSecond },
-      onMessage: (message, bytes) => this.#receive(parseChildMessage(message), bytes),
+      onMessage: (message, bytes, values) => this.#receive(parseChildMessage(message), bytes, values),
       onClose: (error) => this.#onChannelClose(error),
     });
     this.#steps = new LoadSteps({
@@ -96,11 +97,13 @@ export class PluginProcess {
     this.#ledger = new FrameLedger({
       clock,
       linesPerSecond: Math.max(MIN_LINES, options.channelLinesPerSecond),
+      lineBytesPerSecond: options.channelLineBytesPerSecond,
       measurementsPerSecond: options.measurementsPerSecond,
     });
     this.#lines = new LineBudget({
       clock,
       linesPerSecond: options.channelLinesPerSecond,
+      // Each that is let through is searched for secrets and written.
       bytesPerSecond: LOG_BYTES_PER_SECOND,
       onDropped: (lines) => this.#dropped('its channel', lines),
     });
@@ -226,8 +229,8 @@ export class PluginProcess {
     this.#channel.send(message);
   }
 
-  #receive(message: ChildMessage, bytes: number): void {
-    this.#ledger.received(message);
+  #receive(message: ChildMessage, bytes: number, values: number): void {
+    this.#ledger.received(message, bytes, values);
     switch (message.t) {
       case 'ready':
       case 'imported':
