@@ -157,7 +157,12 @@ test('bytes that come one by one are held once and no more', () => {
   assert.equal(decoder.heldBytes, 0);
 });
 
-const HONEST = { linesPerSecond: 10, lineBytesPerSecond: 50_000, measurementsPerSecond: 20 };
+const HONEST = {
+  linesPerSecond: 10,
+  lineBytesPerSecond: 50_000,
+  measurementsPerSecond: 20,
+  measurementBytesPerSecond: 960,
+};
 
 test('a process answers once what it was asked for; what nobody asked for breaks the channel', () => {
   const ledger = () => new FrameLedger({ clock: new ManualClock(), ...HONEST });
@@ -190,7 +195,7 @@ test('a process answers once what it was asked for; what nobody asked for breaks
 
 test('lines and measurements may come late and all at once, but not without end', async () => {
   const clock = new ManualClock();
-  const book = new FrameLedger({ clock, ...HONEST });
+  const book = new FrameLedger({ clock, linesPerSecond: 10, measurementsPerSecond: 20 });
   const log: ChildMessage = { t: 'log', p: 0, level: 'info', msg: '', fields: {} };
   const metric: ChildMessage = { t: 'metric', p: 0, kind: 'count', name: 'a', values: Array(9).fill(1) };
   for (let second = 0; second < 300; second++) {
@@ -217,10 +222,13 @@ test('few large lines are a flood as many small ones are', async () => {
   assert.throws(() => book.received(log, 60_000), { code: 'TOO_LARGE', message: /bytes of log lines a second/ });
 });
 
-test('small lines of many values are a flood as well, since each value costs', () => {
+test('small lines, or metrics, of many values are a flood as well, since each value costs', () => {
   const book = new FrameLedger({ clock: new ManualClock(), ...HONEST });
   const log: ChildMessage = { t: 'log', p: 0, level: 'info', msg: '', fields: {} };
   for (let i = 0; i < 50; i++) book.received(log, 2_000, 500);
+  const metric: ChildMessage = { t: 'metric', p: 0, kind: 'count', name: 'a', values: Array(20).fill(1) };
+  for (let i = 0; i < 25; i++) book.received(metric, 60, 20);
+  assert.throws(() => book.received(metric, 60, 20), { code: 'TOO_LARGE', message: /bytes of measurements a second/ });
   assert.throws(() => book.received(log, 2_000, 500), { code: 'TOO_LARGE', message: /bytes of log lines a second/ });
 });
 

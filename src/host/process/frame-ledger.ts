@@ -10,6 +10,8 @@ export interface FrameLedgerOptions {
   /** Of log lines, where a value counts for 16 bytes more: it costs the daemon as much. Default: no such bound. */
   readonly lineBytesPerSecond?: number;
   readonly measurementsPerSecond: number;
+  /** The same of metrics. */
+  readonly measurementBytesPerSecond?: number;
 }
 
 interface Bounds {
@@ -34,13 +36,16 @@ export class FrameLedger {
   readonly #lines: Allowance;
   readonly #lineBytes: Allowance;
   readonly #measurements: Allowance;
+  readonly #measurementBytes: Allowance;
   #lastId = 0;
 
   constructor(options: FrameLedgerOptions) {
-    const { clock, linesPerSecond, lineBytesPerSecond, measurementsPerSecond } = options;
+    const { clock, linesPerSecond, lineBytesPerSecond = Number.POSITIVE_INFINITY } = options;
+    const { measurementsPerSecond, measurementBytesPerSecond = Number.POSITIVE_INFINITY } = options;
     this.#lines = new Allowance(clock, linesPerSecond, NUMBERS);
-    this.#lineBytes = new Allowance(clock, lineBytesPerSecond ?? Number.POSITIVE_INFINITY, BYTES);
+    this.#lineBytes = new Allowance(clock, lineBytesPerSecond, BYTES);
     this.#measurements = new Allowance(clock, measurementsPerSecond, NUMBERS);
+    this.#measurementBytes = new Allowance(clock, measurementBytesPerSecond, BYTES);
   }
 
   /** To be called with each message that leaves. */
@@ -52,13 +57,15 @@ export class FrameLedger {
 
   /** `bytes` and `values` of its frame. Throws ChannelError GARBAGE for what nobody asked for, TOO_LARGE for a flood. */
   received(message: ChildMessage, bytes = 0, values = 0): void {
+    const cost = bytes + values * BYTES_A_VALUE;
     if (message.t === 'log') {
       this.#lines.spend(1, 'log lines');
-      this.#lineBytes.spend(bytes + values * BYTES_A_VALUE, 'bytes of log lines');
+      this.#lineBytes.spend(cost, 'bytes of log lines');
       return;
     }
     if (message.t === 'metric') {
       this.#measurements.spend(message.values.length + 1, 'measurements');
+      this.#measurementBytes.spend(cost, 'bytes of measurements');
       return;
     }
     const asked = ANSWERS[message.t];

@@ -1,7 +1,7 @@
 import { Channel } from '../../channel/channel.js';
 import { ChannelError } from '../../channel/channel-error.js';
 import { CHILD_BOUNDS } from '../../channel/frame-bounds.js';
-import { LOG_BYTES_PER_SECOND } from '../../channel/measurements.js';
+import { LOG_BYTES_PER_SECOND, MEASUREMENT_BYTES } from '../../channel/measurements.js';
 import {
   type ChildMessage,
   type DefinitionFacts,
@@ -99,6 +99,7 @@ export class PluginProcess {
       linesPerSecond: Math.max(MIN_LINES, options.channelLinesPerSecond),
       lineBytesPerSecond: options.channelLineBytesPerSecond,
       measurementsPerSecond: options.measurementsPerSecond,
+      measurementBytesPerSecond: MEASUREMENT_BYTES * options.measurementsPerSecond,
     });
     this.#lines = new LineBudget({
       clock,
