@@ -1,20 +1,11 @@
-import { type ErrorCode, messageOf } from '../errors/index.js';
+import { messageOf } from '../errors/index.js';
 import { MAX_PAUSE_MS } from '../limits/token-bucket.js';
-import type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-call.js';
-
-/** A failure that the daemon saw or decided itself, as an outcome. */
-export function failed(
-  kind: FailureKind,
-  code: ErrorCode,
-  message: string,
-  retryAfterMs?: number,
-): { readonly ok: false; readonly failure: PluginFailure } {
-  return { ok: false, failure: { kind, code, message, faultKind: 'SYSTEM', retryAfterMs } };
-}
+import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import { type FailedCall, failedCall } from '../model/plugin-failure.js';
 
 /** The channel broke its promise not to reject. */
-export function channelThrew(thrown: unknown): { readonly ok: false; readonly failure: PluginFailure } {
-  return failed('unknown', 'PLUGIN_THREW_UNKNOWN', `the channel to the plugin failed: ${messageOf(thrown)}`);
+export function channelThrew(thrown: unknown): FailedCall {
+  return failedCall('unknown', 'PLUGIN_THREW_UNKNOWN', `the channel to the plugin failed: ${messageOf(thrown)}`);
 }
 
 /**

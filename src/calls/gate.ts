@@ -1,19 +1,11 @@
 import type { Clock } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
-import { channelThrew, failed, withBoundedWaits } from './failures.js';
+import { type FailedCall, failedCall } from '../model/plugin-failure.js';
+import { type Lane, methodTraits } from '../model/plugin-methods.js';
+import { channelThrew, withBoundedWaits } from './failures.js';
 import { type Blocked, CallLane, type LaneCall, type LaneLimits } from './lane.js';
-import { batchSize, methodTraits, timeoutMs } from './methods.js';
-import type {
-  Gate,
-  GateCallOptions,
-  GateConfig,
-  GateEvents,
-  GatePlugin,
-  GateSnapshot,
-  Lane,
-  LaneCapacity,
-} from './types.js';
+import type { Gate, GateCallOptions, GateConfig, GateEvents, GatePlugin, GateSnapshot, LaneCapacity } from './types.js';
 
 export interface GateOptions {
   readonly plugin: GatePlugin;
@@ -87,7 +79,7 @@ class PluginGate implements Gate {
     options: GateCallOptions,
   ): Promise<Outcome<M>> {
     if (this.#closed !== undefined) return Promise.resolve(this.#refuse(method, draining()));
-    const { lane, first } = methodTraits(method);
+    const { lane, first = false } = methodTraits(method);
     if (lane === undefined) return this.#pass(method, args, options);
     const askedAtMs = this.#clock.now();
     const answer = createDeferred<Outcome<M>>();
@@ -118,7 +110,7 @@ class PluginGate implements Gate {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    const failure = failed('not_admitted', 'PLUGIN_PAUSED', this.#pausedMessage()).failure;
+    const failure = failedCall('not_admitted', 'PLUGIN_PAUSED', this.#pausedMessage()).failure;
     for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
   }
 
@@ -185,11 +177,11 @@ class PluginGate implements Gate {
       outcome: outcome.ok ? 'ok' : outcome.failure.kind,
       waitMs: sentAtMs - askedAtMs,
       durationMs: this.#clock.now() - sentAtMs,
-      batchSize: batchSize(method, args),
+      batchSize: methodTraits(method).items?.(args) ?? 1,
     });
   }
 
-  #refuse(method: PluginMethod, outcome: ReturnType<typeof failed>): ReturnType<typeof failed> {
+  #refuse(method: PluginMethod, outcome: FailedCall): FailedCall {
     const { kind, code } = outcome.failure;
     if (kind === 'not_admitted') this.#events.rejected?.({ plugin: this.#plugin.id, method, code });
     return outcome;
@@ -212,7 +204,7 @@ class PluginGate implements Gate {
     const look = () => {
       const { refusal, writable } = this.#plugin;
       if (refusal !== undefined) {
-        const failure = failed('not_admitted', refusal.code, refusal.message).failure;
+        const failure = failedCall('not_admitted', refusal.code, refusal.message).failure;
         for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
       }
       // Told too early (a state that passed by): look again a little later rather than at once and for ever.
@@ -246,7 +238,11 @@ class PluginGate implements Gate {
 }
 
 function draining() {
-  return failed('cancelled', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further calls');
+  return failedCall('cancelled', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further calls');
+}
+
+function timeoutMs(method: PluginMethod, config: GateConfig): number {
+  return methodTraits(method).runs === 'task' ? config.doTimeoutMs : config.callTimeoutMs;
 }
 
 function laneLimits(lane: Lane, config: GateConfig): LaneLimits {

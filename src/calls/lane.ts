@@ -4,8 +4,9 @@ import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import { TokenBucket } from '../limits/token-bucket.js';
 import type { BucketSnapshot } from '../limits/types.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import { failedCall } from '../model/plugin-failure.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
-import { channelThrew, failed, throttleOf } from './failures.js';
+import { channelThrew, throttleOf } from './failures.js';
 import { ThrottleBackoff } from './throttle.js';
 import type { LaneCapacity } from './types.js';
 
@@ -247,7 +248,7 @@ export class CallLane {
     };
     const { outcome, boundMs } = sendSafely(call, sentAtMs);
     const guard = this.#clock.setTimer(boundMs - sentAtMs + GUARD_MS, () =>
-      finish(failed('deadline', 'PLUGIN_DEADLINE', 'the plugin did not answer within the deadline of its call')),
+      finish(failedCall('deadline', 'PLUGIN_DEADLINE', 'the plugin did not answer within the deadline of its call')),
     );
     outcome.then(finish, (thrown: unknown) => finish(channelThrew(thrown)));
     return true;
@@ -279,9 +280,9 @@ function sendSafely(call: LaneCall, nowMs: number): ReturnType<LaneCall['send']>
 }
 
 function notAdmitted(code: ErrorCode, message: string, retryAfterMs?: number): PluginFailure {
-  return failed('not_admitted', code, message, retryAfterMs).failure;
+  return failedCall('not_admitted', code, message, retryAfterMs).failure;
 }
 
 function cancelled(): PluginFailure {
-  return failed('cancelled', 'CALL_CANCELLED', 'the caller gave the call up before it was sent').failure;
+  return failedCall('cancelled', 'CALL_CANCELLED', 'the caller gave the call up before it was sent').failure;
 }

@@ -1,10 +1,8 @@
 import type { ErrorCode } from '../errors/index.js';
 import type { BucketSnapshot } from '../limits/types.js';
 import type { FailureKind, PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { Lane } from '../model/plugin-methods.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
-
-/** Reads and writes have a limit, a concurrency bound and a queue of their own; some methods need none. */
-export type Lane = 'read' | 'write';
 
 /** Bounds of one call on its way to the plugin process. */
 export interface ChannelCallOptions {

@@ -2,9 +2,9 @@ import type { DataOptions } from '../data/options.js';
 import { type ErrorCode, isErrorCode } from '../errors/index.js';
 import type { JsonObject } from '../lib/json.js';
 import { isFitName } from '../lib/text.js';
-import { CUT_MARK, MAX_CODE, MAX_DURATION_MS, MAX_FAILURE_TEXT, MAX_LOAD_FAILURE } from '../model/answer-bounds.js';
+import { MAX_LOAD_FAILURE } from '../model/answer-bounds.js';
 import { isPluginId, isTaskTypeName, isTaskTypeVersion } from '../model/identity-check.js';
-import { FAILURE_KINDS, type FailureKind, type PluginFailure, type PluginMethod } from '../model/plugin-call.js';
+import type { PluginFailure, PluginMethod } from '../model/plugin-call.js';
 import {
   isVariablePattern,
   type LogLevel,
@@ -13,9 +13,10 @@ import {
   MAX_TASK_TYPE_VERSIONS,
   MAX_TASK_TYPES,
   MAX_VARIABLES,
-  type PluginFeatures,
   type ServedTaskType,
 } from '../model/plugin-facts.js';
+import { isPluginFailure } from '../model/plugin-failure.js';
+import { methodsOffered, type PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import { ChannelError } from './channel-error.js';
 
@@ -106,7 +107,6 @@ const isLong = (value: unknown, min: number, max: number): boolean =>
   Array.isArray(value) && value.length >= min && value.length <= max;
 const isTextOf = (value: unknown, max: number): value is string => isText(value) && value.length <= max;
 const isFitText = (value: unknown, max: number): boolean => isTextOf(value, max) && isFitName(value);
-const isWait = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value <= MAX_DURATION_MS;
 
 const LEVELS: readonly unknown[] = ['debug', 'info', 'warn', 'error'];
 const METRIC_KINDS: readonly unknown[] = ['count', 'gauge', 'observe'];
@@ -144,26 +144,11 @@ function isPluginFacts(value: unknown): boolean {
       many.maxBatch > 0 &&
       many.maxBatch <= MAX_BATCH &&
       typeof many.batchKeys === 'boolean');
-  return (
-    manyOk &&
-    ['getLogs', 'getMetrics', 'resourceRequirements', 'adoptMeta'].every((name) => typeof features[name] === 'boolean')
-  );
+  return manyOk && methodsOffered('optional').every((name) => typeof features[name] === 'boolean');
 }
 
 function isLoadFailure(value: unknown): boolean {
   return isObject(value) && isTextOf(value.message, MAX_LOAD_FAILURE) && isText(value.code) && isErrorCode(value.code);
-}
-
-export function isPluginFailure(value: unknown): value is PluginFailure {
-  return (
-    isObject(value) &&
-    FAILURE_KINDS.includes(value.kind as FailureKind) &&
-    isTextOf(value.message, MAX_FAILURE_TEXT + CUT_MARK) &&
-    isTextOf(value.code, MAX_CODE) &&
-    (value.faultKind === 'USER' || value.faultKind === 'SYSTEM') &&
-    (value.retryAfterMs === undefined || isWait(value.retryAfterMs)) &&
-    (value.notCreated === undefined || typeof value.notCreated === 'boolean')
-  );
 }
 
 const CHECKS: { readonly [T in ChildMessage['t']]: (message: Fields) => boolean } = {

@@ -1,6 +1,7 @@
-import type { Gate, Lane } from '../calls/types.js';
+import type { Gate } from '../calls/types.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import { getOrMake } from '../lib/get-or-make.js';
+import type { Lane } from '../model/plugin-methods.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';

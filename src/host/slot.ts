@@ -3,19 +3,12 @@ import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import { DEFAULT_PLUGIN_CONFIG, type PluginEntry, type PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
-import type { PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
+import type { ServedTaskType } from '../model/plugin-facts.js';
+import { failedCall } from '../model/plugin-failure.js';
+import { isOffered, methodTraits, NO_FEATURES, type PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
-import { failed } from './process/outcomes.js';
 import type { PluginProcess } from './process/plugin-process.js';
 import type { CallOptions, HostEvents, HostedPlugin, PluginState, StateChange } from './types.js';
-
-const NO_FEATURES: PluginFeatures = {
-  getMany: undefined,
-  getLogs: false,
-  getMetrics: false,
-  resourceRequirements: false,
-  adoptMeta: false,
-};
 
 /** What serves a plugin now. */
 export interface Binding {
@@ -32,15 +25,6 @@ export interface SlotOptions {
   readonly events: HostEvents;
   readonly clock: Clock;
 }
-
-/** Which feature a method needs. */
-const NEEDS: { readonly [M in PluginMethod]?: (features: PluginFeatures) => boolean } = {
-  getMany: (features) => features.getMany !== undefined,
-  batchKeys: (features) => features.getMany?.batchKeys === true,
-  getLogs: (features) => features.getLogs,
-  getMetrics: (features) => features.getMetrics,
-  adoptMeta: (features) => features.adoptMeta,
-};
 
 /**
  * A plugin as the daemon sees it, over all the processes that serve it one after the other. `setState` is the one
@@ -133,16 +117,16 @@ export class PluginSlot implements HostedPlugin {
     args: PluginMethods[M]['args'],
     options: CallOptions,
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
-    if (method === 'resourceRequirements' && !this.features.resourceRequirements) {
-      return { ok: true, value: { namespace: 'default' } as PluginMethods[M]['answer'] };
-    }
+    const offered = isOffered(method, this.features);
+    const { absent } = methodTraits(method);
+    if (!offered && absent !== undefined) return { ok: true, value: absent };
     const bound = this.#bound;
     if (bound === undefined) {
       const code = this.#state === 'quarantined' ? 'PLUGIN_QUARANTINED' : 'PLUGIN_NOT_SERVING';
-      return failed('process_died', code, `plugin ${this.id} is ${this.#state}: ${this.#reason}`);
+      return failedCall('process_died', code, `plugin ${this.id} is ${this.#state}: ${this.#reason}`);
     }
-    if (NEEDS[method]?.(this.features) === false) {
-      return failed('invalid', 'PLUGIN_METHOD_MISSING', `plugin ${this.id} does not offer ${method}`);
+    if (!offered) {
+      return failedCall('invalid', 'PLUGIN_METHOD_MISSING', `plugin ${this.id} does not offer ${method}`);
     }
     const deadlineMs = options.deadlineMs ?? this.#options.clock.now() + this.#entry.callTimeoutMs;
     this.#inFlight++;

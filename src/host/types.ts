@@ -4,7 +4,8 @@ import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
-import type { LogLevel, PluginFeatures, ServedTaskType } from '../model/plugin-facts.js';
+import type { LogLevel, ServedTaskType } from '../model/plugin-facts.js';
+import type { PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 
 /**

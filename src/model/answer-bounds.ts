@@ -41,3 +41,8 @@ export const MAX_DURATION_MS = 315_576_000_000_000;
 export function isTime(value: unknown): value is number {
   return typeof value === 'number' && value >= -62_135_596_800_000 && value <= 253_402_300_799_999;
 }
+
+/** A length of time to wait for, in milliseconds. */
+export function isWait(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= MAX_DURATION_MS;
+}

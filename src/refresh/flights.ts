@@ -1,8 +1,9 @@
-import { type ErrorCode, messageOf } from '../errors/index.js';
+import { messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
-import type { FailureKind, PluginOutcome } from '../model/plugin-call.js';
+import type { PluginOutcome } from '../model/plugin-call.js';
+import { failedCall } from '../model/plugin-failure.js';
 import type { ReadPurpose, RefreshHost } from './types.js';
 
 export type ReadOutcome = PluginOutcome<PhaseState>;
@@ -61,10 +62,6 @@ export function isFlight(value: Flight | ReadOutcome): value is Flight {
   return 'ids' in value;
 }
 
-export function failedRead(kind: FailureKind, code: ErrorCode, message: string, retryAfterMs?: number): ReadOutcome {
-  return { ok: false, failure: { kind, code, message, faultKind: 'SYSTEM', retryAfterMs } };
-}
-
 /** The outcome of a flight, or undefined when the deadline or the signal comes first. Leaves no timer behind. */
 export function awaitFlight(
   flight: Flight,
@@ -98,9 +95,9 @@ export async function readOnce(
     const outcomes = await host.read({ ids, purpose, deadlineMs, signal: stop.signal });
     if (outcomes.length === ids.length) return outcomes;
     const seen = `the plugin answered ${outcomes.length} outcomes for a batch of ${ids.length}`;
-    return [failedRead('invalid', 'PLUGIN_ANSWER_INVALID', `${seen}; expected one for each, in order`)];
+    return [failedCall('invalid', 'PLUGIN_ANSWER_INVALID', `${seen}; expected one for each, in order`)];
   } catch (thrown) {
-    return [failedRead('unknown', 'PLUGIN_THREW_UNKNOWN', `reading failed: ${messageOf(thrown)}`)];
+    return [failedCall('unknown', 'PLUGIN_THREW_UNKNOWN', `reading failed: ${messageOf(thrown)}`)];
   }
 }
 
@@ -110,5 +107,5 @@ export function spoilsBatch(outcome: ReadOutcome): boolean {
 }
 
 export function tooLate(): ReadOutcome {
-  return failedRead('deadline', 'DEADLINE_EXCEEDED', 'the deadline passed before the read was answered');
+  return failedCall('deadline', 'DEADLINE_EXCEEDED', 'the deadline passed before the read was answered');
 }

@@ -1,16 +1,8 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
-import {
-  awaitFlight,
-  type Flight,
-  Flights,
-  failedRead,
-  isFlight,
-  type ReadOutcome,
-  readOnce,
-  tooLate,
-} from './flights.js';
+import { failedCall } from '../model/plugin-failure.js';
+import { awaitFlight, type Flight, Flights, isFlight, type ReadOutcome, readOnce, tooLate } from './flights.js';
 import { Intake } from './intake.js';
 import type { Item } from './item.js';
 import { MissingTasks } from './missing.js';
@@ -130,7 +122,7 @@ class PollRefresher implements Refresher {
 
   async readNow(id: TaskId, deadlineMs: number, signal?: AbortSignal): Promise<ReadOutcome> {
     for (;;) {
-      if (signal?.aborted === true) return failedRead('cancelled', 'CALL_CANCELLED', 'the caller cancelled the read');
+      if (signal?.aborted === true) return failedCall('cancelled', 'CALL_CANCELLED', 'the caller cancelled the read');
       if (this.#clock.now() >= deadlineMs) return tooLate();
       const running = this.#flights.get(id);
       const flight = running ?? this.#startGet(id, deadlineMs);
@@ -253,14 +245,14 @@ class PollRefresher implements Refresher {
   #startGet(id: TaskId, deadlineMs: number): Flight | ReadOutcome {
     const item = this.#schedule.get(id);
     if (this.#stopped !== undefined) {
-      return failedRead('not_admitted', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further reads');
+      return failedCall('not_admitted', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further reads');
     }
     if (item === undefined)
-      return failedRead('not_admitted', 'TASK_UNKNOWN', `task ${id} is not polled here (any more)`);
+      return failedCall('not_admitted', 'TASK_UNKNOWN', `task ${id} is not polled here (any more)`);
     const now = this.#clock.now();
     if (this.#remote.frozen(now) && this.#probing()) {
       const message = `the remote is down (${this.#remote.failure?.message ?? 'reads fail'}); it is probed by another read`;
-      return failedRead(
+      return failedCall(
         'not_admitted',
         'REMOTE_OUTAGE',
         message,

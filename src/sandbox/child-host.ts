@@ -8,6 +8,7 @@ import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { cutText } from '../lib/text.js';
 import { MAX_TEXT } from '../model/answer-bounds.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
+import { pluginFailure } from '../model/plugin-failure.js';
 import type { DataKit } from './data-kit.js';
 import { bounded } from './plain-fields.js';
 import { Redactor } from './redactor.js';
@@ -207,13 +208,8 @@ type LogMessage = Extract<ChildMessage, { t: 'log' }>;
 type BatchAnswer = PluginMethods['getMany']['answer'];
 
 function unsendable(method: string, error: unknown): PluginFailure {
-  return {
-    kind: 'invalid',
-    message: `${method}(): the answer cannot be sent: ${messageOf(error)}`,
-    code: 'PLUGIN_ANSWER_INVALID',
-    faultKind: 'SYSTEM',
-    retryAfterMs: undefined,
-  };
+  const message = `${method}(): the answer cannot be sent: ${messageOf(error)}`;
+  return pluginFailure('invalid', 'PLUGIN_ANSWER_INVALID', message);
 }
 
 function tooLarge(error: unknown): boolean {
@@ -232,13 +228,11 @@ function shortened(outcomes: BatchAnswer, tooLargeAlone: PluginFailure): BatchAn
   return outcomes.map((outcome) => (outcome.ok && room-- <= 0 ? { ok: false, failure } : outcome));
 }
 
-const NO_ROOM: PluginFailure = {
-  kind: 'cancelled',
-  message: 'the answer of its batch had no room for it; it is read in its turn',
-  code: 'CALL_CANCELLED',
-  faultKind: 'SYSTEM',
-  retryAfterMs: undefined,
-};
+const NO_ROOM = pluginFailure(
+  'cancelled',
+  'CALL_CANCELLED',
+  'the answer of its batch had no room for it; it is read in its turn',
+);
 
 /** The default export; that of a CommonJS file compiled from ES module syntax lies one level deeper. */
 async function importDefault(url: string): Promise<unknown> {

@@ -2,6 +2,7 @@ import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { cutText } from '../lib/text.js';
 import { MAX_CODE, MAX_DURATION_MS, MAX_FAILURE_TEXT } from '../model/answer-bounds.js';
 import type { FailureKind, PluginFailure } from '../model/plugin-call.js';
+import { pluginFailure } from '../model/plugin-failure.js';
 import { isPluginError } from '../plugin-api/errors.js';
 import { InvalidAnswer } from './invalid-answer.js';
 import { bounded } from './plain-fields.js';
@@ -52,17 +53,16 @@ function contractFailure(
     return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
   }
   const known = kind as keyof typeof CODES;
-  return {
-    kind: known,
-    message,
-    code: typeof code === 'string' && code !== '' ? cutText(redact(cutText(code, MAX_READ)), MAX_CODE) : CODES[known],
+  const ownCode =
+    typeof code === 'string' && code !== '' ? cutText(redact(cutText(code, MAX_READ)), MAX_CODE) : undefined;
+  return pluginFailure(known, ownCode ?? CODES[known], message, {
     faultKind: known === 'permanent' && faultKind !== 'SYSTEM' ? 'USER' : 'SYSTEM',
     retryAfterMs:
       known === 'throttled' && typeof retryAfterMs === 'number' && retryAfterMs >= 0
         ? Math.min(retryAfterMs, MAX_DURATION_MS)
         : undefined,
     ...(known === 'transient' && notCreated === true ? { notCreated } : {}),
-  };
+  });
 }
 
 function kindOfHostError(error: HostError): FailureKind {
@@ -71,7 +71,7 @@ function kindOfHostError(error: HostError): FailureKind {
 }
 
 function failure(kind: FailureKind, message: string, code: string): PluginFailure {
-  return { kind, message, code, faultKind: kind === 'permanent' ? 'USER' : 'SYSTEM', retryAfterMs: undefined };
+  return pluginFailure(kind, code, message, { faultKind: kind === 'permanent' ? 'USER' : 'SYSTEM' });
 }
 
 /** Whether the stack trace of this is worth a log line: bugs are, refusals of the remote are not. */

@@ -2,8 +2,12 @@ import type { PluginFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { show } from '../lib/show.js';
 import { MAX_BATCH } from '../model/plugin-facts.js';
+import { featuresOf, methodsOffered, NO_FEATURES, type PluginFeatures } from '../model/plugin-methods.js';
 
-const OPTIONAL = ['resourceRequirements', 'status', 'getLogs', 'getMetrics', 'adoptMeta', 'close'] as const;
+/** Beside the methods that are called over the channel. */
+const OPTIONAL = [...methodsOffered('optional'), 'status', 'close'];
+const ASYNC = methodsOffered('async');
+const SYNC = methodsOffered('sync');
 
 /** Checks what load() answered: a sync plugin has `do`, an async one create, get and delete. Throws PLUGIN_SHAPE_INVALID. */
 export function checkPlugin(loaded: unknown, label: string): PluginFacts {
@@ -12,36 +16,21 @@ export function checkPlugin(loaded: unknown, label: string): PluginFacts {
   }
   const plugin = loaded as Record<string, unknown>;
   for (const name of OPTIONAL) optionalFunction(plugin, name, label);
-  if (plugin.do !== undefined) {
-    for (const name of ['create', 'get', 'delete']) {
+  if (SYNC.some((name) => plugin[name] !== undefined)) {
+    for (const name of ASYNC) {
       if (plugin[name] !== undefined)
-        throw wrong(label, name, plugin[name], 'nothing beside do: a plugin is sync or async');
+        throw wrong(label, name, plugin[name], `nothing beside ${SYNC.join(', ')}: a plugin is sync or async`);
     }
-    requireFunction(plugin, 'do', label);
-    const none = {
-      getMany: undefined,
-      getLogs: false,
-      getMetrics: false,
-      resourceRequirements: false,
-      adoptMeta: false,
-    };
-    return { kind: 'sync', features: none };
+    for (const name of SYNC) requireFunction(plugin, name, label);
+    return { kind: 'sync', features: NO_FEATURES };
   }
-  for (const name of ['create', 'get', 'delete']) requireFunction(plugin, name, label);
+  for (const name of ASYNC) requireFunction(plugin, name, label);
   checkCodec(plugin.metaCodec, label);
-  return {
-    kind: 'async',
-    features: {
-      getMany: checkBatch(plugin.getMany, label),
-      getLogs: plugin.getLogs !== undefined,
-      getMetrics: plugin.getMetrics !== undefined,
-      resourceRequirements: plugin.resourceRequirements !== undefined,
-      adoptMeta: plugin.adoptMeta !== undefined,
-    },
-  };
+  const features = featuresOf(checkBatch(plugin.getMany, label), (name) => plugin[name] !== undefined);
+  return { kind: 'async', features };
 }
 
-function checkBatch(value: unknown, label: string): PluginFacts['features']['getMany'] {
+function checkBatch(value: unknown, label: string): PluginFeatures['getMany'] {
   if (value === undefined) return undefined;
   if (typeof value !== 'object' || value === null) throw wrong(label, 'getMany', value, 'an object { maxBatch, read }');
   const batch = value as Record<string, unknown>;

@@ -8,6 +8,7 @@ import { QuotaLedger } from '../limits/quota-ledger.js';
 import type { QuotaEvents } from '../limits/types.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
+import { failedCall } from '../model/plugin-failure.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
@@ -134,13 +135,4 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
 }
 
 /** The task left memory between the decision to read it and the read. */
-const GONE: PluginOutcome<PhaseState> = {
-  ok: false,
-  failure: {
-    kind: 'cancelled',
-    message: 'the task is gone',
-    code: 'CALL_CANCELLED',
-    faultKind: 'SYSTEM',
-    retryAfterMs: undefined,
-  },
-};
+const GONE = failedCall('cancelled', 'CALL_CANCELLED', 'the task is gone');

@@ -1,7 +1,8 @@
 import { type ErrorCode, HostError, isErrorCode } from '../errors/index.js';
-import { type OutcomePlace, outcomeRule } from '../model/outcomes.js';
+import { outcomeRule } from '../model/outcomes.js';
 import { type PhaseState, phaseState } from '../model/phase-state.js';
-import type { FailureKind, PluginFailure } from '../model/plugin-call.js';
+import type { FailureKind, PluginFailure, PluginMethod } from '../model/plugin-call.js';
+import { methodTraits } from '../model/plugin-methods.js';
 
 /** The catalogue's code of a failure whose own code is the plugin's. */
 const CODE_OF_KIND: Readonly<Record<FailureKind, ErrorCode>> = {
@@ -21,9 +22,9 @@ const CODE_OF_KIND: Readonly<Record<FailureKind, ErrorCode>> = {
  * A failed plugin call as an error for the caller of an RPC, by the outcome table: what it makes of a kind of failure stands
  * above the code that names this kind, while a code that says more than the kind is passed on.
  */
-export function errorOf(failure: PluginFailure, plugin: string, doing: string, place: OutcomePlace): HostError {
+export function errorOf(failure: PluginFailure, plugin: string, doing: string, method: PluginMethod): HostError {
   const general = CODE_OF_KIND[failure.kind];
-  const { answer } = outcomeRule(place, failure.kind);
+  const { answer } = outcomeRule(methodTraits(method).place, failure.kind);
   const byTable = answer === 'phase' || answer === 'ok' ? general : answer;
   const code = isErrorCode(failure.code) && failure.code !== general ? failure.code : byTable;
   return new HostError(code, `${doing} by plugin "${plugin}" failed: ${failure.message}`, {

@@ -1,6 +1,7 @@
 import { HostError, messageOf, stackOf } from '../errors/index.js';
 import { Rarely } from '../lib/rarely.js';
 import type { FailureKind, PluginFailure, PluginMethod } from '../model/plugin-call.js';
+import { methodTraits } from '../model/plugin-methods.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMeasurement, CustomMetrics } from './custom-metrics.js';
 import type { Log } from './logger.js';
@@ -23,9 +24,6 @@ export interface AdapterParts {
 /** Between two warnings of one plugin about its metas. */
 const META_PAUSE_MS = 3_600_000;
 
-const READS: ReadonlySet<PluginMethod> = new Set(['get', 'getMany', 'getLogs', 'getMetrics']);
-const laneOf = (method: PluginMethod) => (READS.has(method) ? 'read' : 'write');
-
 /** For `GateEvents` of calls/. */
 export function gateAdapter({ set, log, label }: AdapterParts) {
   const calls = set.counter('pluginhost_plugin_calls_total');
@@ -46,10 +44,11 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
     }): void {
       const plugin = label(event.plugin);
       const { method, outcome } = event;
+      const { lane, items: batches } = methodTraits(method);
       calls.inc({ plugin, method, outcome });
       seconds.observe({ plugin, method }, event.durationMs / 1000);
-      wait.observe({ plugin, lane: laneOf(method) }, event.waitMs / 1000);
-      if (method === 'getMany') items.observe({ plugin }, event.batchSize);
+      if (lane !== undefined) wait.observe({ plugin, lane }, event.waitMs / 1000);
+      if (batches !== undefined) items.observe({ plugin }, event.batchSize);
       if (outcome !== 'ok') log.emit('call.failed', { plugin, method, outcome, tookMs: Math.round(event.durationMs) });
     },
     throttled(event: { readonly plugin: string; readonly lane: 'read' | 'write'; readonly pauseMs: number }): void {

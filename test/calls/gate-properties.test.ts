@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { createGate } from '../../src/calls/gate.js';
-import { methodTraits } from '../../src/calls/methods.js';
 import type { GateConfig, GateSnapshot } from '../../src/calls/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { PluginMethod, PluginOutcome } from '../../src/model/plugin-call.js';
+import { methodTraits } from '../../src/model/plugin-methods.js';
 import { FakePlugin, fails, resource, running, wideConfig } from './fake-plugin.js';
 
 const methods: readonly PluginMethod[] = ['get', 'getMany', 'getLogs', 'create', 'delete', 'do'];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isPluginFailure } from '../../src/channel/messages.js';
 import { HostError, messageOf, stackOf } from '../../src/errors/index.js';
+import { isPluginFailure } from '../../src/model/plugin-failure.js';
 import { isPluginError } from '../../src/plugin-api/errors.js';
 import { isTaggedLiteral } from '../../src/plugin-api/literals.js';
 import { isPhaseInfo } from '../../src/plugin-api/phase.js';

@@ -14,6 +14,7 @@ import type {
   PluginMethods,
   PluginOutcome,
 } from '../../src/model/plugin-call.js';
+import { NO_FEATURES, type PluginFeatures } from '../../src/model/plugin-methods.js';
 import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
 import type { RefreshEvents } from '../../src/refresh/types.js';
@@ -68,13 +69,7 @@ export class FakePlugin implements HostedPlugin {
   isDefault = false;
   required = false;
   config: PluginConfig = DEFAULT_PLUGIN_CONFIG;
-  features = {
-    getMany: undefined as { maxBatch: number; batchKeys: boolean } | undefined,
-    getLogs: false,
-    getMetrics: false,
-    resourceRequirements: false,
-    adoptMeta: false,
-  };
+  features: { -readonly [F in keyof PluginFeatures]: PluginFeatures[F] } = { ...NO_FEATURES };
   pid = 1;
   restarts = 0;
   rssBytes = 0;

@@ -59,6 +59,15 @@ describe('metrics', () => {
       durationMs: 1,
       batchSize: 1,
     });
+    const inside = {
+      plugin: 'slurm',
+      method: 'batchKeys',
+      outcome: 'ok',
+      waitMs: 0,
+      durationMs: 1,
+      batchSize: 1,
+    } as const;
+    gateEvents.callFinished(inside);
     gateEvents.throttled({ plugin: 'slurm', lane: 'read', pauseMs: 2_500 });
     gateEvents.rejected({ plugin: 'slurm', method: 'get', code: 'ADMISSION_DEADLINE' });
     const refresh = telemetry.refreshEvents('slurm');
@@ -111,6 +120,11 @@ describe('metrics', () => {
     assert.equal(value('pluginhost_plugin_restarts_total{plugin="slurm"}'), 2);
     assert.equal(value('pluginhost_throttle_pause_seconds_total{plugin="slurm",lane="read"}'), 2.5);
     assert.equal(value('pluginhost_limit_qps{plugin="slurm",lane="write"}'), 20);
+    for (const lane of ['read', 'write']) {
+      // A call within the plugin's process waits in no lane.
+      assert.equal(value(`pluginhost_limit_wait_seconds_count{plugin="slurm",lane="${lane}"}`), 1);
+    }
+    assert.equal(value('pluginhost_plugin_batch_items_count{plugin="slurm"}'), 1);
   });
 
   it('takes no label from a request', async () => {

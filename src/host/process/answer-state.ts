@@ -14,6 +14,7 @@ import {
   MAX_TEXT,
   MAX_VERSION,
 } from '../../model/answer-bounds.js';
+import { bytes, type Fields, flag, list, object, oneOf, optional, text, within } from '../../model/answer-values.js';
 import { type Outputs, type PhaseState, phaseState } from '../../model/phase-state.js';
 import {
   type ExecutionError,
@@ -22,7 +23,6 @@ import {
   type Phase,
   type TaskLog,
 } from '../../plugin-api/phase.js';
-import { bytes, type Fields, flag, list, object, oneOf, optional, text, within } from './answer-values.js';
 
 const FORMATS = ['UNKNOWN', 'CSV', 'JSON'] as const;
 const FAILURES: ReadonlySet<Phase> = new Set(['RETRYABLE_FAILURE', 'PERMANENT_FAILURE', 'ABORTED']);

@@ -1,8 +1,8 @@
 import { messageOf } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import type { PluginFailure, PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
-import { checkAnswer, failureOf } from './answers.js';
-import { failed } from './outcomes.js';
+import { failedCall, failureOf } from '../../model/plugin-failure.js';
+import { checkAnswer } from './answers.js';
 
 type AnyOutcome = PluginOutcome<PluginMethods[PluginMethod]['answer']>;
 
@@ -53,13 +53,16 @@ export class CallTable {
     return new Promise((resolve) => {
       const onAbort = (): void => {
         this.#options.cancel(id);
-        this.#settle(id, failed('cancelled', 'CALL_CANCELLED', `${method}: the caller gave the call up`));
+        this.#settle(id, failedCall('cancelled', 'CALL_CANCELLED', `${method}: the caller gave the call up`));
       };
       const timer = this.#options.clock.setTimer(leftMs, () => {
         this.expired++;
         // A process that was busy may not have begun it yet; it would give it the whole time once more.
         this.#options.cancel(id);
-        this.#settle(id, failed('deadline', 'PLUGIN_DEADLINE', `${method}: no answer within ${Math.round(leftMs)} ms`));
+        this.#settle(
+          id,
+          failedCall('deadline', 'PLUGIN_DEADLINE', `${method}: no answer within ${Math.round(leftMs)} ms`),
+        );
       });
       signal?.addEventListener('abort', onAbort, { once: true });
       const settle = resolve as (outcome: AnyOutcome) => void;
@@ -73,7 +76,7 @@ export class CallTable {
     try {
       this.#settle(id, { ok: true, value: checkAnswer(call.method, value, call.args) });
     } catch (error) {
-      this.#settle(id, failed('invalid', 'PLUGIN_ANSWER_INVALID', `${call.method}: ${messageOf(error)}`));
+      this.#settle(id, failedCall('invalid', 'PLUGIN_ANSWER_INVALID', `${call.method}: ${messageOf(error)}`));
     }
   }
 
@@ -84,7 +87,10 @@ export class CallTable {
   /** The process is gone: every call settles as `process_died`. */
   end(why: string): void {
     for (const [id, call] of [...this.#waiting]) {
-      this.#settle(id, failed('process_died', 'PLUGIN_PROCESS_DIED', `${call.method}: the plugin's process ${why}`));
+      this.#settle(
+        id,
+        failedCall('process_died', 'PLUGIN_PROCESS_DIED', `${call.method}: the plugin's process ${why}`),
+      );
     }
   }
 

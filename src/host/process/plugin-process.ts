@@ -15,6 +15,7 @@ import { createDeferred } from '../../lib/deferred.js';
 import { SecretMasks } from '../../lib/secrets.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { LogLevel } from '../../model/plugin-facts.js';
+import { failedCall } from '../../model/plugin-failure.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { CallOptions, HostLimits, PluginLogEvent, PluginMetricEvent } from '../types.js';
 import { CallTable } from './call-table.js';
@@ -23,7 +24,6 @@ import { HealthWatch } from './health-watch.js';
 import { type Launched, type LaunchOptions, launch } from './launcher.js';
 import { LineBudget } from './line-budget.js';
 import { type LoadMessage, LoadSteps } from './load-steps.js';
-import { failed } from './outcomes.js';
 import { OutputLines } from './output-lines.js';
 
 export interface PluginProcessOptions {
@@ -171,17 +171,22 @@ export class PluginProcess {
     { deadlineMs, signal }: CallOptions & { readonly deadlineMs: number },
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
     if (this.#over || this.#channel.closed) {
-      return failed('process_died', 'PLUGIN_NOT_SERVING', `${method}: the plugin's process is gone`);
+      return failedCall('process_died', 'PLUGIN_NOT_SERVING', `${method}: the plugin's process is gone`);
     }
     if (signal?.aborted === true)
-      return failed('cancelled', 'CALL_CANCELLED', `${method}: cancelled before it was sent`);
+      return failedCall('cancelled', 'CALL_CANCELLED', `${method}: cancelled before it was sent`);
     const { connection } = args as { readonly connection?: ConnectionInfo };
     for (const secret of Object.values(connection?.secrets ?? {})) this.#masks.add(secret);
     const left = deadlineMs - this.#options.clock.now();
-    if (left <= 0) return failed('deadline', 'PLUGIN_DEADLINE', `${method}: the deadline passed before it was sent`);
+    if (left <= 0)
+      return failedCall('deadline', 'PLUGIN_DEADLINE', `${method}: the deadline passed before it was sent`);
     if (this.#channel.queuedBytes > this.#options.limits.maxQueuedBytes) {
       const queued = this.#channel.queuedBytes;
-      return failed('not_admitted', 'PLUGIN_CHANNEL_OVERLOADED', `${method}: ${queued} bytes wait to be sent already`);
+      return failedCall(
+        'not_admitted',
+        'PLUGIN_CHANNEL_OVERLOADED',
+        `${method}: ${queued} bytes wait to be sent already`,
+      );
     }
     try {
       return await this.#calls.add(method, args, left, signal, (id) => {
@@ -191,7 +196,7 @@ export class PluginProcess {
       });
     } catch (error) {
       const tooLarge = error instanceof ChannelError && error.code === 'TOO_LARGE';
-      return failed('not_admitted', tooLarge ? 'REQUEST_TOO_LARGE' : 'INTERNAL', `${method}: ${messageOf(error)}`);
+      return failedCall('not_admitted', tooLarge ? 'REQUEST_TOO_LARGE' : 'INTERNAL', `${method}: ${messageOf(error)}`);
     }
   }
 

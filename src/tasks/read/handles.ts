@@ -140,7 +140,7 @@ export class Handles {
         { foreign: bytes, taskType },
         { admission: 'fail-fast', deadlineMs: scope.deadlineMs, signal: scope.signal },
       );
-      if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta', 'getLogs');
+      if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta', 'adoptMeta');
       if (outcome.value.meta !== undefined) {
         if (store.byHandle(bytes) !== undefined) return;
         this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);

@@ -39,7 +39,7 @@ export async function getMetrics(
   if (!plugin.features.getMetrics) throw missing(plugin.id, 'getMetrics');
   const args = { ...resourceArgs(task, deps.clock.now()), ...request };
   const outcome = await gate.call('getMetrics', args, { admission: 'fail-fast', ...scope });
-  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the metrics', 'getLogs');
+  if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'reading the metrics', 'getMetrics');
   return outcome.value.series;
 }
 

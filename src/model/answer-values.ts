@@ -1,4 +1,4 @@
-import { wellFormed } from '../../lib/text.js';
+import { wellFormed } from '../lib/text.js';
 
 /**
  * Checks of the values in an answer of a plugin process. Each gives the value in the form that is kept, with a mark for
