@@ -102,8 +102,13 @@ test('a time that no Timestamp can hold is an invalid answer, and all others can
 });
 
 function withoutHugeNumbers(value: unknown): JsonValue {
-  const text = JSON.stringify(value, (_, item) => (Math.abs(item) > 2 ** 53 ? Math.sign(item) : item));
+  const text = JSON.stringify(value, (_, item) => (isHuge(item) ? Math.sign(item) : item));
   return JSON.parse(text) as JsonValue;
+}
+
+/** An object may have a `valueOf` of its own, which is no function. */
+function isHuge(item: unknown): item is number {
+  return typeof item === 'number' && Math.abs(item) > 2 ** 53;
 }
 
 test('whatever a plugin answers is refused at its process or can be told to every engine', () => {
