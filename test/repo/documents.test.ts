@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ownFiles } from '../support/files.js';
 import { fromRoot } from '../support/paths.js';
-import { findUnknownScripts, scriptsMentioned } from '../support/repo-facts.js';
+import { findFetchedByName, findUnknownScripts, scriptsMentioned } from '../support/repo-facts.js';
 
 const manifest = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8'));
 const files = ownFiles();
@@ -19,6 +19,30 @@ test('every npm script that a document names exists', () => {
     findUnknownScripts('run `npm run e2e:nowhere`, `npm test` or `npm start`', { test: '', start: '' }),
     ['e2e:nowhere'],
   );
+});
+
+test('no document has a command that runs whatever package has claimed a name in the registry', () => {
+  const documents = files.filter((file) => file.endsWith('.md'));
+  assert.ok(documents.length >= 15);
+  const own = [manifest.name, ...Object.keys(manifest.bin)];
+  for (const file of documents) assert.deepEqual(findFetchedByName(read(file), own), [], file);
+  const planted = [
+    'Run `npx plugin-host serve`, or',
+    '```sh',
+    'npx -y webapi-plugin-host && npm exec -- plugin-host',
+    'npm install undici webapi-plugin-host',
+    '```',
+    'and `pnpm dlx plugin-host`.',
+  ].join('\n');
+  assert.deepEqual(findFetchedByName(planted, own), [
+    'npx -y webapi-plugin-host',
+    'npm exec -- plugin-host',
+    'npm install undici webapi-plugin-host',
+    'npx plugin-host',
+    'pnpm dlx plugin-host',
+  ]);
+  const fine = 'npx and npm, `npx --no-install plugin-host`, `npm install undici`, `npm ci`, `npx ./dist/src/main.js`';
+  assert.deepEqual(findFetchedByName(fine, own), []);
 });
 
 test('a place in the code that the glossary or the architecture names is there', () => {

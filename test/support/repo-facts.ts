@@ -17,6 +17,32 @@ export function findUnknownScripts(text: string, scripts: Readonly<Record<string
   return [...new Set(scriptsMentioned(text))].filter((name) => !(name in scripts));
 }
 
+/**
+ * The commands in a document's code that fetch a package by its name from the registry and run or install it: whoever
+ * claims the name there decides what runs. `npx --no-install NAME` takes what is installed; names under a scope of the
+ * registry's (`@scope/name`) and paths are nobody's to claim.
+ */
+export function findFetchedByName(markdown: string, own: readonly string[]): string[] {
+  const fences = [...markdown.matchAll(/^ *```[^\n]*\n([\s\S]*?)^ *```/gm)].map(([, code]) => code as string);
+  const spans = [...markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').matchAll(/`([^`\n]+)`/g)].map(
+    ([, code]) => code as string,
+  );
+  const found: string[] = [];
+  for (const code of [...fences, ...spans]) {
+    for (const [command, , name] of code.matchAll(FETCHES_AND_RUNS)) {
+      if (!/^[@./]/.test(name as string)) found.push(command);
+    }
+    for (const [command, , names = ''] of code.matchAll(INSTALLS)) {
+      if (names.split(/\s+/).some((name) => own.includes(name.replace(/@.*$/, '')))) found.push(command);
+    }
+  }
+  return found;
+}
+
+const FETCHES_AND_RUNS =
+  /\b(npx|bunx|pnpx|npm (?:exec|x)|pnpm dlx|yarn dlx)\s+(?:(?:-y|--yes|--)\s+)*(?!-)([\w@./-]+)/g;
+const INSTALLS = /\b((?:npm|pnpm|yarn|bun) (?:i|install|add))((?:[ \t]+[\w@./:-]+)+)/g;
+
 // Written in parts, so that this file does not find itself.
 const traces = [
   new RegExp(`/${'work'}/(?:main|wt|shared|\\.library)\\b`),
