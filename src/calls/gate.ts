@@ -1,11 +1,12 @@
 import type { Clock } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import type { GateEvents } from '../model/events/gate.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import { type FailedCall, failedCall } from '../model/plugin-failure.js';
 import { type Lane, methodTraits } from '../model/plugin-methods.js';
 import { channelThrew, withBoundedWaits } from './failures.js';
 import { type Blocked, CallLane, type LaneCall, type LaneLimits } from './lane.js';
-import type { Gate, GateCallOptions, GateConfig, GateEvents, GatePlugin, GateSnapshot, LaneCapacity } from './types.js';
+import type { Gate, GateCallOptions, GateConfig, GatePlugin, GateSnapshot, LaneCapacity } from './types.js';
 
 export interface GateOptions {
   readonly plugin: GatePlugin;

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../errors/index.js';
 import type { BucketSnapshot } from '../limits/types.js';
-import type { FailureKind, PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { Lane } from '../model/plugin-methods.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
 
@@ -85,25 +85,6 @@ export interface LaneCapacity {
 export interface GateSnapshot {
   readonly read: BucketSnapshot;
   readonly write: BucketSnapshot;
-}
-
-/** Told of everything that metrics and logs show; all optional, none may throw. */
-export interface GateEvents {
-  callFinished?(event: {
-    readonly plugin: string;
-    readonly method: PluginMethod;
-    readonly outcome: 'ok' | FailureKind;
-    /** Milliseconds between the call to the gate and the send. */
-    readonly waitMs: number;
-    /** Milliseconds between the send and the outcome. */
-    readonly durationMs: number;
-    /** Items of a `getMany`, else 1. */
-    readonly batchSize: number;
-  }): void;
-  /** The remote throttled; the lane rests for `pauseMs`. */
-  throttled?(event: { readonly plugin: string; readonly lane: Lane; readonly pauseMs: number }): void;
-  /** A call failed without being sent; `code` is of the error catalogue. */
-  rejected?(event: { readonly plugin: string; readonly method: PluginMethod; readonly code: string }): void;
 }
 
 /** The one way to a plugin. Every path of `call` resolves; none rejects. */

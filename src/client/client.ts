@@ -14,6 +14,7 @@ import { AnswerReader, connectionMessage, reportOf, taskMessage } from './conver
 import { clientError, PluginHostError } from './error.js';
 import type {
   CallOptions,
+  Client,
   CreateResult,
   HandleOptions,
   PhaseInfo,
@@ -39,39 +40,6 @@ export interface ClientOptions {
   readonly channelOptions?: ChannelOptions;
   /** Descriptors of pluginhost.v1, to share them between clients; loaded anew unless given, which takes some 60 ms. */
   readonly idl?: Idl;
-}
-
-/**
- * A client of the native API. A call that fails throws a PluginHostError; a template or input that cannot be encoded throws
- * a HostError before anything is sent. Both have a `code`.
- */
-export interface Client {
-  /** Starts a task, or finds the one that its attempt key started before. */
-  create(task: TaskInput, options?: CallOptions): Promise<CreateResult>;
-  /** The phase from the daemon's memory. */
-  status(handle: Uint8Array, options?: HandleOptions): Promise<TaskStatus>;
-  /** The phase as the remote has it now. */
-  get(handle: Uint8Array, options?: HandleOptions): Promise<TaskStatus>;
-  delete(
-    handle: Uint8Array,
-    options?: CallOptions & { readonly reason?: string; readonly connection?: HandleOptions['connection'] },
-  ): Promise<void>;
-  /** Runs a task of a sync plugin to its end. */
-  do(task: TaskInput, options?: CallOptions): Promise<PhaseInfo>;
-  /**
-   * Changes as they come. The stream is resumed by itself after the daemon stopped or the connection broke; leave the
-   * loop, or abort the signal, to end it. Throws what cannot be cured by resuming.
-   */
-  watch(filter?: WatchFilter, options?: WatchOptions): AsyncIterable<WatchUpdate>;
-  listPlugins(options?: CallOptions): Promise<PluginReport[]>;
-  /**
-   * Resolves with the last state once the task is over. Throws TASK_DELETED when somebody deletes it meanwhile, and
-   * DEADLINE_EXCEEDED after `timeoutMs`.
-   */
-  waitForEnd(handle: Uint8Array, options?: WaitOptions): Promise<TaskStatus>;
-  /** Inline outputs as values; undefined where there are none, or where they lie at the output prefix. */
-  outputValues(info: PhaseInfo): Record<string, LiteralValue> | undefined;
-  close(): void;
 }
 
 const MiB = 1024 * 1024;

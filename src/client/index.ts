@@ -1,8 +1,9 @@
 /** The typed client of the native API, for engines, tools and tests. */
-export { type Client, type ClientOptions, createClient } from './client.js';
+export { type ClientOptions, createClient } from './client.js';
 export { PluginHostError } from './error.js';
 export type {
   CallOptions,
+  Client,
   Connection,
   CreateResult,
   ExternalResource,

@@ -1,8 +1,7 @@
 import { backoffMs } from '../lib/backoff.js';
 import { isTerminal } from '../plugin-api/phase.js';
-import type { Client } from './client.js';
 import { PluginHostError } from './error.js';
-import type { TaskStatus, WaitOptions } from './types.js';
+import type { Client, TaskStatus, WaitOptions } from './types.js';
 import { BACKOFF, pause } from './watch.js';
 
 /** A longer one would fire at once. */

@@ -1,5 +1,6 @@
 import convict from 'convict';
-import { type AnyLeaf, compiledName, type MapOf, type Node, type Section } from '../model/options/spec.js';
+import type { AnyLeaf } from '../model/options/leaf.js';
+import { compiledName, type MapOf, type Node, type Section } from '../model/options/spec.js';
 import { expectedOf, fallbackOf, readValue } from '../model/options/values.js';
 import { type Entry, MAP_KEY } from './check.js';
 import { type ConfigProblem, keyText } from './problems.js';

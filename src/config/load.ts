@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors/index.js';
+import type { AnyLeaf } from '../model/options/leaf.js';
 import { CONFIG_SCHEMA, type Config } from '../model/options/schema.js';
-import type { AnyLeaf } from '../model/options/spec.js';
 import { expectedOf, readValue } from '../model/options/values.js';
 import type { Entry } from './check.js';
 import { compileSection, type Effective, mergeLayers, missingOptions, pathKey, walkFixed } from './compile.js';

@@ -1,7 +1,8 @@
 import type { JsonValue } from '../lib/json.js';
 import { isSecretName } from '../lib/secrets.js';
+import type { AnyLeaf } from '../model/options/leaf.js';
 import { CONFIG_SCHEMA } from '../model/options/schema.js';
-import type { AnyLeaf, Node, Section } from '../model/options/spec.js';
+import type { Node, Section } from '../model/options/spec.js';
 import { fallbackOf, showValue } from '../model/options/values.js';
 import { MAP_KEY, MASK } from './check.js';
 import { type Effective, keysOf, pathKey } from './compile.js';

@@ -1,5 +1,6 @@
+import type { AnyLeaf } from '../model/options/leaf.js';
 import { CONFIG_SCHEMA } from '../model/options/schema.js';
-import type { AnyLeaf, Node } from '../model/options/spec.js';
+import type { Node } from '../model/options/spec.js';
 import { defaultOf, expectedOf, showValue } from '../model/options/values.js';
 import { keyText } from './problems.js';
 import { RESERVED_VARIABLES, variables } from './sources.js';

@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { isAlias, isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { messageOf } from '../errors/index.js';
-import type { AnyLeaf, MapOf, Node, Section } from '../model/options/spec.js';
+import type { AnyLeaf } from '../model/options/leaf.js';
+import type { MapOf, Node, Section } from '../model/options/spec.js';
 import { valueFromText } from '../model/options/values.js';
 import { type CheckContext, check, checkInsideFree, checkMapKey, type Entry, MAP_KEY, unknownKey } from './check.js';
 import { type ConfigProblem, keyText, seenText } from './problems.js';

@@ -1,10 +1,11 @@
 import { HostError } from '../errors/index.js';
+import type { LoadResult } from '../model/events/host.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import type { ResolvedEntry } from './load/entry.js';
 import { resolveSource, sourceLabel, stripsTypes } from './load/source.js';
 import { type Group, isStarved, type Member } from './process/group.js';
 import type { PluginSlot } from './slot.js';
-import type { LoadReport, LoadResult } from './types.js';
+import type { LoadReport } from './types.js';
 
 /** One configured entry on its way through loading; it ends with a slot, an error, or both. */
 export interface Candidate {

@@ -1,6 +1,7 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { HostEvents, PluginState, StateChange } from '../model/events/host.js';
 import { DEFAULT_PLUGIN_CONFIG, type PluginEntry, type PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { ServedTaskType } from '../model/plugin-facts.js';
@@ -8,7 +9,7 @@ import { failedCall } from '../model/plugin-failure.js';
 import { isOffered, methodTraits, NO_FEATURES, type PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { PluginProcess } from './process/plugin-process.js';
-import type { CallOptions, HostEvents, HostedPlugin, PluginState, StateChange } from './types.js';
+import type { CallOptions, HostedPlugin } from './types.js';
 
 /** What serves a plugin now. */
 export interface Binding {

@@ -1,23 +1,12 @@
 import type { DataOptions } from '../data/options.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
-import type { JsonObject } from '../lib/json.js';
+import type { HostEvents, LoadResult, PluginState, StateChange } from '../model/events/host.js';
 import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
-import type { LogLevel, ServedTaskType } from '../model/plugin-facts.js';
+import type { ServedTaskType } from '../model/plugin-facts.js';
 import type { PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
-
-/**
- * - `starting`: being loaded for the first time.
- * - `serving`: calls are sent to its process.
- * - `restarting`: its process ended, or the machine had nothing left to start it; it is started after a back-off.
- * - `quarantined`: it crashed repeatedly and is held back; it is tried again after the quarantine.
- * - `failed`: it could not be loaded, or changed on disk in a way that needs a reload.
- * - `skipped`: load() decided that it has nothing to serve here.
- * - `stopped`: the host stopped it.
- */
-export type PluginState = 'starting' | 'serving' | 'restarting' | 'quarantined' | 'failed' | 'skipped' | 'stopped';
 
 export interface CallOptions {
   /** When the call is given up, on the host's clock; the entry's `callTimeoutMs` from now where undefined. */
@@ -70,64 +59,6 @@ export interface HostedPlugin {
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>>;
   /** Tells of every change of state; answers how to stop listening. */
   onStateChange(listener: (change: StateChange) => void): () => void;
-}
-
-export interface StateChange {
-  readonly pluginId: string;
-  readonly state: PluginState;
-  readonly previous: PluginState;
-  readonly reason: string;
-  readonly code: ErrorCode | undefined;
-  readonly pid: number | undefined;
-  readonly restarts: number;
-}
-
-export interface PluginLogEvent {
-  /** The plugin, or `shared:<group>` for a line of a shared process that cannot be told apart. */
-  readonly pluginId: string;
-  readonly level: LogLevel;
-  readonly message: string;
-  readonly fields: JsonObject;
-  /** `plugin`: ctx.logger; `stdout`, `stderr`: a line it printed; `host`: the host about the plugin. */
-  readonly source: 'plugin' | 'stdout' | 'stderr' | 'host';
-}
-
-export interface PluginMetricEvent {
-  readonly pluginId: string;
-  readonly kind: 'count' | 'gauge' | 'observe';
-  readonly name: string;
-  readonly value: number;
-}
-
-/** A restart found other code on disk than ran before. */
-export interface PluginChange {
-  readonly pluginId: string;
-  readonly version: string;
-  readonly previousVersion: string;
-  /** Start of the SHA-256 of the module's own file; empty where it could not be read. */
-  readonly digest: string;
-  readonly previousDigest: string;
-}
-
-/** Where the host sends what happens; called synchronously, must not throw. All of it is bounded before it gets here. */
-export interface HostEvents {
-  log(event: PluginLogEvent): void;
-  metric(event: PluginMetricEvent): void;
-  lifecycle(event: StateChange): void;
-  /** Called before the plugin serves again. */
-  changed(event: PluginChange): void;
-}
-
-/** What became of one configured entry. */
-export interface LoadResult {
-  /** The id where it is known, else the source as configured. */
-  readonly label: string;
-  readonly pluginId: string | undefined;
-  readonly source: string;
-  readonly required: boolean;
-  readonly outcome: 'loaded' | 'skipped' | 'failed';
-  /** Why it failed or skipped itself. */
-  readonly error: HostError | undefined;
 }
 
 /** What became of one plugin when all were loaded anew. */

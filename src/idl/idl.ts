@@ -1,7 +1,8 @@
 import type * as protobuf from 'protobufjs';
 import pb from 'protobufjs';
 import { HostError } from '../errors/index.js';
-import { type Codec, type Message, makeCodec } from './codec.js';
+import type { Codec, Message } from './codec.js';
+import { makeCodec } from './make-codec.js';
 import { StrictEncoder } from './strict-encoder.js';
 import { asBuffer } from './wire.js';
 

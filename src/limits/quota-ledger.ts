@@ -2,9 +2,10 @@ import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
+import type { QuotaEvents } from '../model/events/quotas.js';
 import { byArrival, QuotaLine } from './quota-line.js';
 import { QuotaUsageCounts } from './quota-usage.js';
-import type { QuotaAnswer, QuotaEvents, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
+import type { QuotaAnswer, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
 
 export interface QuotaLimits {
   /** Tokens of each quota namespace; one that is not listed is unlimited. */

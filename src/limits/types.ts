@@ -38,11 +38,6 @@ export type QuotaAnswer =
   | { readonly status: 'waiting'; readonly lacks: QuotaScope; readonly granted: Promise<boolean> }
   | { readonly status: 'full' };
 
-export interface QuotaEvents {
-  /** A token was recorded; `waitMs` is 0 for a grant without waiting. Forced grants say so. */
-  granted?(event: { readonly quotaNamespace: string; readonly waitMs: number; readonly forced: boolean }): void;
-}
-
 /** One row of a quota namespace in the load report. */
 export interface QuotaUsage {
   readonly name: string;

@@ -1,7 +1,16 @@
 import { crc32 } from 'node:zlib';
 import { HostError } from '../errors/index.js';
+import { isFitName } from '../lib/text.js';
 import type { AttemptKey } from './attempt-key.js';
-import { identityProblem } from './identity-check.js';
+import {
+  isPluginId,
+  isQuotaNamespace,
+  isTaskTypeVersion,
+  isWhole,
+  MAX_NAME_BYTES,
+  MAX_OUTPUT_NAMES,
+  MAX_SCOPE_BYTES,
+} from './identity-check.js';
 
 /** What a task is, apart from how it is doing; everything the daemon needs to take a task up again from its handle. */
 export interface TaskIdentity {
@@ -34,6 +43,12 @@ export const MAX_HANDLE_OVERHEAD = 300;
 export const META_WARN_BYTES = 1024;
 /** Above this a plugin's meta is refused. */
 export const META_MAX_BYTES = 16 * 1024;
+
+/** Far above what deletes can count up, and short enough for an idempotency key of 48 characters. */
+const MAX_INCARNATION = 1e12;
+/** The end of the year 9999, the last one that a google.protobuf.Timestamp may hold. */
+const MAX_TIME_MS = 253_402_300_799_999;
+const KEY = /^[0-9a-z]{1,32}$/;
 
 const MAGIC = Buffer.from('wph1', 'latin1');
 const FIXED = MAGIC.length + 4 + 2; // magic, CRC-32 of the rest, length of the header
@@ -120,4 +135,35 @@ function parse(headerBytes: Buffer, meta: Buffer): Handle {
 
 function malformed(what: string): HostError {
   return new HostError('HANDLE_MALFORMED', `not a handle of this daemon: ${what}; send the bytes that Create answered`);
+}
+
+/**
+ * What is wrong with an identity of unknown origin, each field in itself; undefined when nothing is. What passes can be
+ * encoded, counted and shown everywhere (rule 15).
+ */
+export function identityProblem(id: Readonly<Record<keyof TaskIdentity, unknown>>): string | undefined {
+  const problems: readonly [field: string, ok: boolean][] = [
+    ['plugin', isPluginId(id.plugin)],
+    ['task type', isName(id.taskType, MAX_NAME_BYTES) && id.taskType !== ''],
+    ['task type version', isTaskTypeVersion(id.taskTypeVersion)],
+    ['key', typeof id.key === 'string' && KEY.test(id.key)],
+    ['incarnation', isWhole(id.incarnation, 1, MAX_INCARNATION)],
+    ['project', isName(id.project, MAX_SCOPE_BYTES)],
+    ['domain', isName(id.domain, MAX_SCOPE_BYTES)],
+    ['namespace', isName(id.namespace, MAX_SCOPE_BYTES)],
+    ['quota namespace', id.quotaNamespace === '' || isQuotaNamespace(id.quotaNamespace)],
+    ['creation time', isWhole(id.createdAtMs, 0, MAX_TIME_MS)],
+    ['list of output names', id.outputNames === undefined || areOutputNames(id.outputNames)],
+  ];
+  return problems.find(([, ok]) => !ok)?.[0];
+}
+
+function isName(value: unknown, maxBytes: number): boolean {
+  return typeof value === 'string' && Buffer.byteLength(value) <= maxBytes && isFitName(value);
+}
+
+/** Names of outputs may hold anything that has UTF-8; engines take it as it is. */
+function areOutputNames(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length > MAX_OUTPUT_NAMES) return false;
+  return value.every((name) => typeof name === 'string' && !/\p{Cs}/u.test(name));
 }

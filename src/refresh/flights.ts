@@ -1,10 +1,11 @@
 import { messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { TaskId } from '../model/attempt-key.js';
+import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
-import type { ReadPurpose, RefreshHost } from './types.js';
+import type { RefreshHost } from './types.js';
 
 export type ReadOutcome = PluginOutcome<PhaseState>;
 

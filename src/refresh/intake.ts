@@ -1,5 +1,6 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
+import type { RefreshEvents } from '../model/events/refresh.js';
 import { type Flight, type ReadOutcome, spoilsBatch } from './flights.js';
 import type { Item } from './item.js';
 import { judge } from './judge.js';
@@ -7,7 +8,7 @@ import type { MissingTasks } from './missing.js';
 import type { Outages } from './outages.js';
 import { type Evidence, type FailingTask, kindOf } from './remote-state.js';
 import type { Schedule } from './schedule.js';
-import type { ReadDecision, ReadReport, RefreshConfig, RefreshEvents, RefreshHost } from './types.js';
+import type { ReadDecision, ReadReport, RefreshConfig, RefreshHost } from './types.js';
 
 /** A task that left the schedule while it was read. */
 const GONE: FailingTask = { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: 0 };

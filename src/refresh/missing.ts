@@ -1,6 +1,7 @@
 import type { TaskId } from '../model/attempt-key.js';
+import type { RefreshEvents } from '../model/events/refresh.js';
 import type { Item } from './item.js';
-import type { RefreshConfig, RefreshEvents } from './types.js';
+import type { RefreshConfig } from './types.js';
 
 /** Reads that must all have answered NotFound before a task is lost. */
 const READS_TO_CONFIRM = 3;

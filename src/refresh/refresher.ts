@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
+import type { ReadPurpose, RefreshEvents } from '../model/events/refresh.js';
 import { failedCall } from '../model/plugin-failure.js';
 import { awaitFlight, type Flight, Flights, isFlight, type ReadOutcome, readOnce, tooLate } from './flights.js';
 import { Intake } from './intake.js';
@@ -10,16 +11,7 @@ import { Outages } from './outages.js';
 import { ProbeRota } from './probe-rota.js';
 import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
-import type {
-  ReadPurpose,
-  ReadReport,
-  RefreshConfig,
-  RefreshEvents,
-  Refresher,
-  RefreshHost,
-  RefreshStats,
-  TrackedFacts,
-} from './types.js';
+import type { ReadReport, RefreshConfig, Refresher, RefreshHost, RefreshStats, TrackedFacts } from './types.js';
 
 export interface RefresherOptions {
   readonly host: RefreshHost;

@@ -1,4 +1,5 @@
 import type { TaskId } from '../model/attempt-key.js';
+import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 import type { FaultKind } from '../plugin-api/errors.js';
@@ -21,9 +22,6 @@ export interface TrackedFacts {
   /** The quota namespace whose token it holds; decayed tasks are read as often as others while somebody waits for one. */
   readonly quotaNamespace?: string | undefined;
 }
-
-/** Why a read is made: by the schedule, as the one probe of a remote that is down, or because an engine asked. */
-export type ReadPurpose = 'poll' | 'probe' | 'get';
 
 export interface ReadRequest {
   /** Never empty; one unless the plugin reads batches. All of one batch key. */
@@ -87,21 +85,6 @@ export interface RefreshHost {
   onOutcome(report: ReadReport): ReadDecision;
   /** Whether a create waits for a token of this quota namespace. */
   tokenWanted?(quotaNamespace: string): boolean;
-}
-
-/** Told of what metrics and logs show. */
-export interface RefreshEvents {
-  /** A read started; `lagMs` is how long after its due time the most overdue of its items was read. */
-  readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
-  /** `sinceMs`: the first failure of the outage, from which its grace runs. */
-  remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
-  remoteUp?(event: { readonly downMs: number }): void;
-  /** Tasks that were alive a moment ago are not found, several at a time: they are frozen. Told once a wave. */
-  notFoundWave?(event: { readonly batchKey: string; readonly tasks: number; readonly of: number }): void;
-  /** The last task of a wave was found (or left the schedule) or was lost. */
-  notFoundWaveOver?(event: { readonly lastedMs: number; readonly found: number; readonly lost: number }): void;
-  /** The host's `onOutcome` threw; the task stays in the schedule. */
-  fault?(thrown: unknown): void;
 }
 
 export interface RefreshConfig {

@@ -12,11 +12,12 @@ import {
 } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
 import type { Edge } from './edge/edge.js';
 import { arrivalOf, http2StreamOf } from './grpc-internals.js';
-import type { RpcLog, RpcMethodHandler, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
+import type { RpcMethodHandler, RpcServiceModule } from './methods.js';
 import { statusOf } from './status.js';
 import { RpcDuplex, RpcStream, type StreamParts } from './stream.js';
 

@@ -26,26 +26,3 @@ export interface RpcServiceModule {
   readonly definition: RpcService;
   readonly handlers: Readonly<Record<string, RpcMethodHandler>>;
 }
-
-/** Observes the calls of one method. Made once a method, so that a call costs no lookup. */
-export interface RpcMethodObserver {
-  started(): void;
-  /** `code` is the status name, such as `OK` or `INVALID_ARGUMENT`. */
-  handled(code: string, seconds: number): void;
-  received(): void;
-  sent(): void;
-}
-
-export type RpcMethodType = 'unary' | 'server_stream' | 'bidi_stream';
-
-/** Makes the observer of a method; the names are those of the standard gRPC metrics. */
-export type RpcMetrics = (method: {
-  readonly service: string;
-  readonly method: string;
-  readonly type: RpcMethodType;
-}) => RpcMethodObserver;
-
-export interface RpcLog {
-  /** A fault of the daemon itself: a throw that is no HostError. */
-  fault(event: { readonly method: string; readonly error: unknown }): void;
-}

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import { type Clock, systemClock } from '../lib/clock.js';
+import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
 import { type ConnectionCut, Connections } from './edge/connections.js';
 import { Edge } from './edge/edge.js';
@@ -10,7 +11,7 @@ import { Listener } from './edge/listener.js';
 import { foreignServices } from './foreign-services.js';
 import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
-import type { RpcLog, RpcMethodObserver, RpcMetrics, RpcServiceModule } from './methods.js';
+import type { RpcServiceModule } from './methods.js';
 import type { RpcLimits } from './options.js';
 import { Reflection } from './reflection.js';
 

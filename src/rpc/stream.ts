@@ -1,9 +1,9 @@
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { RpcMethodObserver } from '../model/events/rpc.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
-import type { RpcMethodObserver } from './methods.js';
 
 type Writable = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 

@@ -1,19 +1,22 @@
 import { type GateTuning, gateConfig } from '../calls/config.js';
 import { createGate } from '../calls/gate.js';
 import { gatePlugin } from '../calls/hosted.js';
-import type { GateEvents, GateSnapshot } from '../calls/types.js';
+import type { GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import { QuotaLedger } from '../limits/quota-ledger.js';
-import type { QuotaEvents } from '../limits/types.js';
+import type { CreateLaneEvents } from '../model/events/creates.js';
+import type { GateEvents } from '../model/events/gate.js';
+import type { QuotaEvents } from '../model/events/quotas.js';
+import type { RefreshEvents } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
-import type { ReadDecision, ReadReport, ReadRequest, RefreshEvents } from '../refresh/types.js';
+import type { ReadDecision, ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
-import { CreateLane, type CreateLaneEvents } from './accept/create-lane.js';
+import { CreateLane } from './accept/create-lane.js';
 import { hasBatchKeys, regroupAll } from './read/polling.js';
 import { type PluginRuntime, resourceArgs } from './runtime.js';
 

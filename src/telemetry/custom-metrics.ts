@@ -1,11 +1,8 @@
+import type { PluginMetricEvent } from '../model/events/host.js';
 import type { MetricSet, Sample } from './metric-set.js';
 
 /** A measurement that a plugin made itself. */
-export interface CustomMeasurement {
-  readonly kind: 'count' | 'gauge' | 'observe';
-  readonly name: string;
-  readonly value: number;
-}
+export type CustomMeasurement = Omit<PluginMetricEvent, 'pluginId'>;
 
 const PREFIX = 'pluginhost_plugin_custom_';
 const NAME = /^[a-z][a-z0-9_]{0,79}$/;

@@ -1,17 +1,11 @@
+import type { RpcMethodName, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
 import { METRICS } from './metric-catalogue.js';
 import type { MetricSet, Sample } from './metric-set.js';
-
-/** Which RPC an observer is for; the transport's own words. */
-export interface RpcMethodName {
-  readonly service: string;
-  readonly method: string;
-  readonly type: 'unary' | 'server_stream' | 'bidi_stream';
-}
 
 const BUCKETS = METRICS.grpc_server_handling_seconds.buckets;
 
 /** The numbers of one RPC; every method is a few additions, since Status and GetTask go through it. */
-class RpcMethodStats {
+class RpcMethodStats implements RpcMethodObserver {
   readonly labels: Readonly<Record<string, string>>;
   startedCount = 0;
   receivedCount = 0;
@@ -57,7 +51,7 @@ class RpcMethodStats {
  * The standard gRPC server metrics. Answers a function that makes the observer of one RPC; call it once for each, at
  * registration, with names from the served descriptors.
  */
-export function createRpcMetrics(set: MetricSet): (method: RpcMethodName) => RpcMethodStats {
+export function createRpcMetrics(set: MetricSet): RpcMetrics {
   const all: RpcMethodStats[] = [];
   const each = (value: (stats: RpcMethodStats) => number) => () =>
     all.map((stats): Sample => ({ labels: stats.labels, value: value(stats) }));

@@ -1,3 +1,4 @@
+import type { RpcMetrics } from '../model/events/rpc.js';
 import {
   type AdapterParts,
   gateAdapter,
@@ -29,8 +30,7 @@ export interface TelemetryOptions {
 export class Telemetry {
   readonly log: Log;
   readonly metrics = new MetricSet();
-  /** Makes the observer of one RPC; see rpc/'s RpcMetrics. */
-  readonly rpcMetrics: ReturnType<typeof createRpcMetrics>;
+  readonly rpcMetrics: RpcMetrics;
   /** Counts a connection that was closed for a bound. */
   readonly connectionCut: (reason: string) => void;
   readonly gateEvents: ReturnType<typeof gateAdapter>;

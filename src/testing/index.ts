@@ -6,7 +6,8 @@
  * - `startPluginFile`: the plugin's file in a process of its own, as the daemon runs it.
  */
 
-export type { HostedPlugin, PluginLogEvent, PluginMetricEvent } from '../host/types.js';
+export type { HostedPlugin } from '../host/types.js';
+export type { PluginLogEvent, PluginMetricEvent } from '../model/events/host.js';
 export type { WrittenPluginEntry } from '../model/options/plugin.js';
 export type { Outputs, PhaseState } from '../model/phase-state.js';
 export type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-call.js';

@@ -1,7 +1,8 @@
 import { completeEntry } from '../host/load/entry.js';
 import { createPluginHost } from '../host/plugin-host.js';
-import type { HostedPlugin, PluginLogEvent, PluginMetricEvent } from '../host/types.js';
+import type { HostedPlugin } from '../host/types.js';
 import { systemClock } from '../lib/clock.js';
+import type { PluginLogEvent, PluginMetricEvent } from '../model/events/host.js';
 import type { WrittenPluginEntry } from '../model/options/plugin.js';
 
 export interface StartPluginFileOptions {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gatePlugin } from '../../src/calls/hosted.js';
-import type { HostedPlugin, PluginState, StateChange } from '../../src/host/types.js';
+import type { HostedPlugin } from '../../src/host/types.js';
 import { createDeferred } from '../../src/lib/deferred.js';
+import type { PluginState, StateChange } from '../../src/model/events/host.js';
 
 /** As much of a hosted plugin as the gate looks at. */
 function hosted() {

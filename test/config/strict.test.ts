@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CONFIG_SCHEMA, ConfigError } from '../../src/config/index.js';
-import type { AnyLeaf, Node } from '../../src/model/options/spec.js';
+import type { AnyLeaf } from '../../src/model/options/leaf.js';
+import type { Node } from '../../src/model/options/spec.js';
 import { expectedOf } from '../../src/model/options/values.js';
 import { load, problemsOf } from './support.js';
 

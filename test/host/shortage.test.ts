@@ -8,7 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { judge } from '../../src/host/process/parent-death.js';
 import { isShortage, ShortageError, tellsShortage } from '../../src/host/process/shortage.js';
-import type { StateChange } from '../../src/host/types.js';
+import type { StateChange } from '../../src/model/events/host.js';
 import { startHost, untilState } from './support.js';
 
 const BOUND = { timeout: 60_000 };

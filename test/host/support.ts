@@ -4,19 +4,15 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { completeEntry } from '../../src/host/load/entry.js';
 import { createPluginHost } from '../../src/host/plugin-host.js';
+import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions } from '../../src/host/types.js';
+import { systemClock } from '../../src/lib/clock.js';
 import type {
-  HostedPlugin,
-  HostLimits,
-  LoadReport,
   PluginChange,
-  PluginHost,
-  PluginHostOptions,
   PluginLogEvent,
   PluginMetricEvent,
   PluginState,
   StateChange,
-} from '../../src/host/types.js';
-import { systemClock } from '../../src/lib/clock.js';
+} from '../../src/model/events/host.js';
 import type { WrittenPluginEntry } from '../../src/model/options/plugin.js';
 import type { PhaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs, PluginOutcome, ResourceArgs } from '../../src/model/plugin-call.js';

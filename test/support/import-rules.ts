@@ -111,3 +111,35 @@ export function walkImports(root: string, table: RoomTable): Walk {
   }
   return { files, imports, violations, grants: [...used.grants].sort(), homes: [...used.homes].sort() };
 }
+
+/**
+ * Files below `folder` that import each other in a circle, imports of types included, which no run shows and no reader can
+ * take apart: each circle with all files that lie on it, sorted.
+ */
+export function circlesOf(folder: string): string[][] {
+  const imports = new Map(
+    filesBelow(folder, '.ts').map((file) => {
+      const found = importsOf(readFileSync(path.join(folder, file), 'utf8')).map(({ specifier }) => specifier ?? '');
+      const own = found.filter((specifier) => specifier.startsWith('.'));
+      return [file, own.map((to) => path.posix.join(path.posix.dirname(file), to).replace(/\.js$/, '.ts'))] as const;
+    }),
+  );
+  const reached = new Map([...imports.keys()].map((file) => [file, reachedFrom(file, imports)]));
+  const circles = [...reached].flatMap(([file, files]) => {
+    const circle = [...files].filter((other) => reached.get(other)?.has(file)).sort();
+    return circle[0] === file ? [circle] : [];
+  });
+  return circles;
+}
+
+/** The file itself is among them only where a circle leads back to it. */
+function reachedFrom(file: string, imports: ReadonlyMap<string, readonly string[]>): ReadonlySet<string> {
+  const reached = new Set<string>();
+  const open = [...(imports.get(file) ?? [])];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (reached.has(next)) continue;
+    reached.add(next);
+    open.push(...(imports.get(next) ?? []));
+  }
+  return reached;
+}

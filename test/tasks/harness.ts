@@ -1,10 +1,14 @@
 import { refreshTuning, tasksOptions } from '../../src/daemon/options.js';
 import { HostError } from '../../src/errors/index.js';
-import type { CallOptions, HostedPlugin, PluginHost, StateChange } from '../../src/host/types.js';
+import type { CallOptions, HostedPlugin, PluginHost } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
 import { type Journal, memoryJournal } from '../../src/journal/journal.js';
 import { type Clock, ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import type { CreateLaneEvents } from '../../src/model/events/creates.js';
+import type { StateChange } from '../../src/model/events/host.js';
+import type { RefreshEvents } from '../../src/model/events/refresh.js';
+import type { TaskEvents } from '../../src/model/events/tasks.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type {
@@ -17,12 +21,10 @@ import type {
 import { NO_FEATURES, type PluginFeatures } from '../../src/model/plugin-methods.js';
 import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
-import type { RefreshEvents } from '../../src/refresh/types.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import { TaskStore } from '../../src/store/task-store.js';
-import type { CreateLaneEvents } from '../../src/tasks/accept/create-lane.js';
 import { buildRuntime } from '../../src/tasks/build-runtime.js';
-import type { TaskEvents, TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
+import type { TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
 import type { PluginRuntime } from '../../src/tasks/runtime.js';
 import { createTasks, type TasksControl } from '../../src/tasks/tasks.js';
 import type { CallScope, TaskSpec } from '../../src/tasks/types.js';

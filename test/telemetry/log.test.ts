@@ -139,22 +139,32 @@ describe('log', () => {
 
   it('turns the events of the other rooms into lines at the right level', () => {
     const { log, lines } = captureLog({ level: 'debug' });
-    const { hostEvents, taskEvents, rpcLog } = new Telemetry({
+    const telemetry = new Telemetry({
       log,
       version: '1',
       plugins: ['a'],
       processMetrics: false,
     });
-    const change = { pluginId: 'a', previous: 'serving', reason: 'crashed', code: undefined, pid: 5, restarts: 1 };
+    const { hostEvents, taskEvents, rpcLog } = telemetry;
+    const change = {
+      pluginId: 'a',
+      previous: 'serving',
+      reason: 'crashed',
+      code: undefined,
+      pid: 5,
+      restarts: 1,
+    } as const;
     hostEvents.lifecycle({ ...change, state: 'restarting' });
     hostEvents.lifecycle({ ...change, state: 'serving' });
     hostEvents.log({ pluginId: 'a', level: 'error', message: 'from the plugin', fields: { n: 1 }, source: 'plugin' });
     taskEvents.fault('deletes', new Error('bug'));
+    telemetry.refreshEvents('a').fault(new Error('the store threw'));
     rpcLog.fault({ method: 'Status', error: 'x' });
     taskEvents.deleteOwed('k-1', 'a', 'asked');
     logLoadReport(log, [
       {
         label: 'a',
+        pluginId: 'a',
         source: './a.mjs',
         required: true,
         outcome: 'failed',
@@ -162,12 +172,13 @@ describe('log', () => {
       },
       {
         label: 'b',
+        pluginId: 'b',
         source: './b.mjs',
         required: false,
         outcome: 'skipped',
         error: new HostError('PLUGIN_SKIPPED', 'not here'),
       },
-      { label: 'c', source: './c.mjs', required: false, outcome: 'loaded', error: undefined },
+      { label: 'c', pluginId: 'c', source: './c.mjs', required: false, outcome: 'loaded', error: undefined },
     ]);
     assert.deepEqual(
       lines.map(({ event, level }) => `${event} ${level}`),
@@ -175,6 +186,7 @@ describe('log', () => {
         'plugin.trouble warn',
         'plugin.state info',
         'plugin.log.error error',
+        'daemon.fault error',
         'daemon.fault error',
         'rpc.fault error',
         'delete.owed debug',
@@ -185,6 +197,7 @@ describe('log', () => {
     );
     assert.equal(lines[0]?.processId, 5, 'pid is the daemon itself');
     assert.deepEqual(lines[2]?.data, { n: 1 });
-    assert.deepEqual([lines[6]?.code, lines[6]?.error], ['PLUGIN_LOAD_FAILED', 'no']);
+    assert.deepEqual([lines[4]?.where, lines[4]?.error], ['reads of plugin a', 'the store threw']);
+    assert.deepEqual([lines[7]?.code, lines[7]?.error], ['PLUGIN_LOAD_FAILED', 'no']);
   });
 });

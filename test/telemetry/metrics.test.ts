@@ -71,7 +71,7 @@ describe('metrics', () => {
     gateEvents.throttled({ plugin: 'slurm', lane: 'read', pauseMs: 2_500 });
     gateEvents.rejected({ plugin: 'slurm', method: 'get', code: 'ADMISSION_DEADLINE' });
     const refresh = telemetry.refreshEvents('slurm');
-    refresh.readStarted({ purpose: 'poll', lagMs: 40 });
+    refresh.readStarted({ purpose: 'poll', lagMs: 40, batchSize: 1 });
     const failure = {
       kind: 'transient',
       message: 'x',
@@ -79,11 +79,11 @@ describe('metrics', () => {
       faultKind: 'SYSTEM',
       retryAfterMs: undefined,
     } as const;
-    refresh.remoteDown({ failure });
+    refresh.remoteDown({ failure, sinceMs: 0 });
     refresh.remoteUp({ downMs: 5 });
     refresh.createsDown({ failure });
     refresh.createsUp({ downMs: 5 });
-    telemetry.quotaEvents('slurm').granted({ waitMs: 1_000, forced: false });
+    telemetry.quotaEvents('slurm').granted({ quotaNamespace: 'q', waitMs: 1_000, forced: false });
     hostEvents.metric({ pluginId: 'slurm', kind: 'count', name: 'BAD NAME', value: 1 });
     const record = task('slurm');
     taskEvents.accepted(record);

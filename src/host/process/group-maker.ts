@@ -3,9 +3,10 @@ import type { DefinitionFacts } from '../../channel/messages.js';
 import type { DataOptions } from '../../data/options.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
+import type { HostEvents } from '../../model/events/host.js';
 import type { Candidate } from '../candidate.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
-import type { HostEvents, HostLimits } from '../types.js';
+import type { HostLimits } from '../types.js';
 import { Group, Member } from './group.js';
 import { PluginProcess } from './plugin-process.js';
 

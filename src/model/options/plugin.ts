@@ -1,7 +1,7 @@
 import type { JsonValue } from '../../lib/json.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
+import type { AnyLeaf, Leaf } from './leaf.js';
 import {
-  type AnyLeaf,
   asPath,
   bool,
   type Compiled,
@@ -9,7 +9,6 @@ import {
   duration,
   free,
   int,
-  type Leaf,
   list,
   mapOf,
   optional,

@@ -1,5 +1,6 @@
 import { show } from '../../lib/show.js';
-import { type AnyLeaf, type Compiled, compiledName, type MapOf, type Node, type Section } from './spec.js';
+import type { AnyLeaf } from './leaf.js';
+import { type Compiled, compiledName, type MapOf, type Node, type Section } from './spec.js';
 import { expectedOf, fallbackOf, readValue } from './values.js';
 
 /** Makes the error for what is wrong, told in words: where, what was seen, what was expected. */

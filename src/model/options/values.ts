@@ -1,5 +1,5 @@
 import type { JsonValue } from '../../lib/json.js';
-import type { AnyLeaf, Domain, Leaf } from './spec.js';
+import type { AnyLeaf, Domain, Leaf } from './leaf.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
 /** The value in its compiled form, or that it is not what the option takes. */

@@ -1,0 +1,27 @@
+import type { TaskRecord } from '../task-record.js';
+
+/** What logs and metrics learn of tasks; all optional, none may throw. */
+export interface TaskEvents {
+  accepted?(task: TaskRecord): void;
+  created?(task: TaskRecord): void;
+  ended?(task: TaskRecord): void;
+  adopted?(task: TaskRecord): void;
+  /** The resource meta is larger than an engine should have to store. */
+  metaLarge?(task: TaskRecord, bytes: number): void;
+  createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  /** The data store was away when outputs were to be written; they are read again after the delay. */
+  outputsDelayed?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  /** A task ended, and the outcome of its create does not exclude that the remote has a job of it. */
+  createUnclear?(id: string, plugin: string, code: string, message: string): void;
+  /** The job was found (or made by the look) and is cancelled now, or it was over already. */
+  createCleared?(id: string, plugin: string, job: 'cancelled' | 'over'): void;
+  /** Nobody looks for the job any more. */
+  createLeft?(id: string, plugin: string, because: string, message: string): void;
+  deleteOwed?(id: string, plugin: string, reason: string): void;
+  deleteFailed?(id: string, plugin: string, code: string, message: string, attempts: number): void;
+  deleteDone?(id: string, plugin: string, attempts: number): void;
+  orphanDeleted?(task: TaskRecord): void;
+  outputsDropped?(task: TaskRecord, names: readonly string[]): void;
+  /** A fault of the daemon itself in work that nobody awaits. */
+  fault?(where: string, error: unknown): void;
+}
