@@ -249,6 +249,15 @@ function printTable(remote) {
   }
   const lines = table.toString().split('\n');
   console.log(lines.map((line) => line.trimEnd()).join('\n'));
+  const batches = remote.callsOf('readMany');
+  const largest = Math.max(0, ...batches.map(({ items }) => items));
+  console.log(
+    colors.dim(
+      `"remote calls" counts for a task every call that was about it. One read may ask for many jobs (here ${batches.length} ` +
+        `did, for up to ${largest} at once), so the column adds up to more than the calls that were made; a task with a long ` +
+        'life, or one that was read while the remote throttled or was down, has more of them.',
+    ),
+  );
 }
 
 const BORDERS = [

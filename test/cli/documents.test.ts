@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
-import http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
@@ -9,65 +7,16 @@ import { loadConfig } from '../../src/config/index.js';
 import { DEFAULT_HOST_LIMITS } from '../../src/host/limits.js';
 import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
 import { ownFiles } from '../support/files.js';
+import { codeBlock } from '../support/markdown.js';
 import { compiled, fromRoot } from '../support/paths.js';
-import { runNode, start } from '../support/spawn.js';
+import { runNode } from '../support/spawn.js';
 import { folderWith } from './support.js';
 
 const MAIN = compiled('src/main.ts');
 const README = readFileSync(fromRoot('README.md'), 'utf8');
 
-/** The code block of a document whose first line begins with this comment. */
-function block(firstLine: string, document = README): string {
-  const found = [...document.matchAll(/```\w+\n([\s\S]*?)```/g)].map(([, text]) => text as string);
-  const match = found.find((text) => text.startsWith(firstLine));
-  assert.ok(match, `no code block starts with ${firstLine}`);
-  return match;
-}
-
-describe('README', () => {
-  it('shows a plugin of 30 lines that loads and runs a task when pasted, with the config and task shown', async (t) => {
-    const plugin = block('// jobs.mjs');
-    assert.ok(plugin.trim().split('\n').length <= 30);
-    const jobs = new Map<string, unknown>();
-    const requests: string[] = [];
-    const service = http.createServer(async (request, response) => {
-      const id = request.url!.split('/').at(-1)!;
-      requests.push(`${request.method} ${request.url}`);
-      const chunks: Buffer[] = [];
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-      if (request.method === 'PUT') {
-        const { numbers } = JSON.parse(Buffer.concat(chunks).toString());
-        jobs.set(id, { id, state: 'done', result: numbers.reduce((a: number, b: number) => a + b) });
-      }
-      const job = jobs.get(id);
-      response.writeHead(job === undefined ? 404 : 200, { 'content-type': 'application/json' });
-      response.end(JSON.stringify(job ?? {}));
-    });
-    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
-    t.after(() => service.close());
-    const { port } = service.address() as AddressInfo;
-    const config = block('# config.yaml');
-    const task = /echo '(\{.*\})' > task\.json/.exec(README)?.[1];
-    assert.ok(task !== undefined && config.includes('http://127.0.0.1:8080'));
-    const cwd = folderWith(t, {
-      'jobs.mjs': plugin,
-      'config.yaml': config.replace('127.0.0.1:8080', `127.0.0.1:${port}`),
-      'task.json': task,
-    });
-    const check = await runNode(t, [MAIN, 'check', '--config', 'config.yaml'], { cwd });
-    assert.equal(check.code, 0, check.stdout + check.stderr);
-    assert.match(check.stdout, /^jobs +SERVING .* job .*5\/s, 20/m);
-    const flags = ['--port', '0', '--admin-port', '0', '--set', 'shutdown.drainDelay=0ms'];
-    const daemon = start(t, process.execPath, [MAIN, 'serve', '--config', 'config.yaml', ...flags], { cwd });
-    const [, address] = await daemon.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)"/);
-    const run = await runNode(t, [MAIN, 'run', 'task.json'], { cwd, env: { PLUGIN_HOST_ADDRESS: address } });
-    assert.deepEqual([run.code, run.stdout], [0, 'result: 6\n'], run.stderr);
-    assert.match(requests[0]!, /^PUT \/jobs\/[a-z0-9-]{10,48}$/);
-    daemon.child.kill('SIGTERM');
-    assert.equal((await daemon.finished).code, 0);
-  });
-
-  it('has only links that lead somewhere, like every document', () => {
+describe('every document', () => {
+  it('has only links that lead somewhere', () => {
     const documents = ownFiles().filter((file) => file.endsWith('.md'));
     assert.ok(documents.length >= 15);
     for (const file of documents) {
@@ -84,8 +33,8 @@ describe('docs/writing-plugins.md', () => {
 
   it('shows a plugin and a test of it that passes when both are pasted, and a file that loads as the daemon loads it', async (t) => {
     const cwd = folderWith(t, {
-      'queue.mjs': block('// queue.mjs', text),
-      'queue.test.mjs': block('// queue.test.mjs', text),
+      'queue.mjs': codeBlock(text, '// queue.mjs'),
+      'queue.test.mjs': codeBlock(text, '// queue.test.mjs'),
     });
     mkdirSync(path.join(cwd, 'node_modules'));
     symlinkSync(fromRoot('.'), path.join(cwd, 'node_modules', 'webapi-plugin-host'), 'dir');
