@@ -7,7 +7,20 @@
  */
 export const allowedRooms = {
   main: ['cli', 'lib'],
-  cli: ['client', 'config', 'daemon', 'data', 'errors', 'host', 'idl', 'lib', 'model', 'plugin-api', 'telemetry'],
+  cli: [
+    'client',
+    'config',
+    'daemon',
+    'data',
+    'errors',
+    'host',
+    'idl',
+    'lib',
+    'model',
+    'plugin-api',
+    'state',
+    'telemetry',
+  ],
   daemon: [
     'admin',
     'calls',
@@ -32,6 +45,7 @@ export const allowedRooms = {
   refresh: ['errors', 'lib', 'model', 'plugin-api'],
   store: ['errors', 'journal', 'lib', 'model', 'plugin-api'],
   journal: ['model'],
+  state: ['errors', 'lib', 'model', 'plugin-api'],
   calls: ['errors', 'host', 'lib', 'limits', 'model', 'plugin-api'],
   host: ['channel', 'data', 'errors', 'lib', 'model', 'plugin-api'],
   sandbox: ['channel', 'data', 'errors', 'idl', 'lib', 'model', 'plugin-api'],
@@ -65,6 +79,7 @@ export const vendorHomes = {
   '@grpc/proto-loader': ['idl'],
   '@msgpack/msgpack': ['data'],
   '@standard-schema/spec': ['plugin-api', 'sandbox'],
+  'classic-level': ['state'],
   'cli-table3': ['cli'],
   commander: ['cli'],
   convict: ['config'],

@@ -8,6 +8,7 @@ export const EXIT_CODES = {
   5: 'The daemon could not start for another reason, such as an address in use.',
   6: 'The stop was forced: by a second signal, or because shutdown.forceAfter was over.',
   7: 'The daemon cannot be reached, or refused the call.',
+  8: 'The state that was checked or exported is damaged.',
   10: 'The task ended in PERMANENT_FAILURE.',
   11: 'The task ended in RETRYABLE_FAILURE.',
   12: 'The task ended in ABORTED, or was deleted.',

@@ -33,6 +33,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'config', summary: 'Print the configuration in force.', load: () => import('./commands/config.js') },
   { name: 'pause', summary: 'Hold a plugin of a daemon back.', load: () => import('./commands/pause.js') },
   { name: 'resume', summary: 'Let a paused plugin go on.', load: () => import('./commands/resume.js') },
+  { name: 'state', summary: 'Check or export what a daemon left on disk.', load: () => import('./commands/state.js') },
   { name: 'reload', summary: 'Load a plugin of a daemon anew.', load: () => import('./commands/reload.js') },
 ];
 

@@ -163,6 +163,35 @@ export const ERROR_CATALOGUE = {
   DATA_UNAVAILABLE: entry('unavailable', true, 'The data store failed transiently.'),
   SECRET_NOT_FOUND: entry('not_found', false, 'The secret is in none of the places that were searched.'),
 
+  // State: what survives the process.
+  STATE_LOCKED: entry('conflict', false, 'Another process has the state; stop it, or set another state.dir.'),
+  STATE_FOREIGN: entry('precondition', false, 'state.dir holds files that are no state of this daemon.'),
+  STATE_FORMAT_NEWER: entry('precondition', false, 'The state was written by a later release than this one.'),
+  STATE_DAMAGED: entry(
+    'internal',
+    false,
+    'Part of the state is altered, cut off or missing; `plugin-host state check` says what.',
+  ),
+  STATE_DISK_FULL: entry(
+    'unavailable',
+    true,
+    'The file system of the state has no room; what waits is written once it has.',
+  ),
+  STATE_READ_ONLY: entry('unavailable', true, 'The file system of the state cannot be written.'),
+  STATE_UNWRITABLE: entry(
+    'unavailable',
+    true,
+    'The state cannot be written: no permission, an I/O error, or nothing open; writing is tried on.',
+  ),
+  STATE_SLOW: entry('unavailable', true, 'Writing the state takes seconds; what waits for it waits as long.'),
+  STATE_LOST: entry(
+    'unavailable',
+    true,
+    'The folder of the state was removed under the daemon; a new state is begun with all that memory knows.',
+  ),
+  STATE_FULL: entry('exhausted', true, 'The state takes more than state.maxBytes; nothing new is accepted.'),
+  STATE_DIR_UNSET: entry('precondition', false, 'Nothing says where the state is to be kept: set state.dir.'),
+
   // Encoding.
   ENCODE_INVALID: entry(
     'internal',

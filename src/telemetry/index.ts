@@ -3,4 +3,5 @@ export { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
 export type { DaemonFigures, LaneFigures, PluginFigures } from './figures.js';
 export { createLog, type Log, type LogOptions } from './logger.js';
 export { METRICS } from './metric-catalogue.js';
+export { createRedactor } from './redact.js';
 export { Telemetry, type TelemetryOptions } from './telemetry.js';

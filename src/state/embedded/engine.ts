@@ -1,0 +1,217 @@
+import { realpathSync } from 'node:fs';
+import { ClassicLevel } from 'classic-level';
+import { HostError } from '../../errors/index.js';
+import type { Clock, Timer } from '../../lib/clock.js';
+import type { Puts, StateEngine } from '../engine.js';
+import type { FactKey } from '../facts/facts.js';
+import { chainKey, chainValue, isChainKey, readChain } from './commit-chain.js';
+import { Acknowledged, StateFolder } from './folder.js';
+import { lockedBy, openFailure } from './lock.js';
+import { damagedFiles, fileTrouble } from './trouble.js';
+
+export interface EmbeddedOptions {
+  readonly dir: string;
+  readonly clock: Clock;
+  /** How often the folder is measured. Milliseconds. */
+  readonly measureMs?: number;
+}
+
+type Level = ClassicLevel<string, Buffer>;
+
+/** Facts that are read from the database at a time. */
+const BATCH = 1_000;
+const MEASURE_MS = 5_000;
+/** LevelDB gathers so much in memory before it writes a table; a larger one means fewer merges. */
+const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Folders that are open in this process. The kernel's lock is the process's: opening a folder a second time and closing it
+ * again would let go of the lock of the first.
+ */
+const openHere = new Set<string>();
+
+/**
+ * Facts in a LevelDB of the daemon's own. Every commit is one synced batch, written by the thread pool, with its number
+ * beside it: a gap between numbers, or a last one below what was acknowledged, is damage.
+ *
+ * States: closed → open (`open`), open → broken (a commit failed: what LevelDB then holds is uncertain, so the next commit
+ * opens it anew, which merges the log into synced tables), any → closed (`close`).
+ */
+export class EmbeddedEngine implements StateEngine {
+  readonly name = 'embedded';
+  readonly durable = true;
+  readonly #folder: StateFolder;
+  readonly #clock: Clock;
+  readonly #measureMs: number;
+  #db: Level | undefined;
+  #acknowledged: Acknowledged | undefined;
+  #claimed: string | undefined;
+  #lastCommit = 0;
+  #broken = false;
+  /** That what was committed is gone was said, and what is there is begun anew. */
+  #lossTold = false;
+  /** Another state lies where this one was: it is not touched. */
+  #replaced = false;
+  #closed = false;
+  #measuring: Timer | undefined;
+  sizeBytes = 0;
+
+  constructor({ dir, clock, measureMs = MEASURE_MS }: EmbeddedOptions) {
+    this.#folder = new StateFolder(dir);
+    this.#clock = clock;
+    this.#measureMs = measureMs;
+  }
+
+  async open(): Promise<void> {
+    await this.#open();
+    this.#keepMeasuring();
+  }
+
+  async *load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
+    const iterator = this.#opened().iterator({ fillCache: false });
+    try {
+      for (;;) {
+        const pairs = await iterator.nextv(BATCH);
+        if (pairs.length === 0) return;
+        const facts = pairs.filter(([key]) => !isChainKey(key));
+        if (facts.length > 0) yield facts;
+      }
+    } catch (error) {
+      throw fileTrouble(this.#folder.dir, 'cannot be read', error);
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
+    if (this.#broken) await this.#mend();
+    try {
+      await this.#write(puts, drops);
+    } catch (error) {
+      this.#broken = true;
+      throw fileTrouble(this.#folder.dir, 'cannot be written', error);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#measuring?.cancel();
+    await this.#letGo();
+  }
+
+  async #write(puts: Puts, drops: readonly FactKey[]): Promise<void> {
+    const commit = this.#lastCommit + 1;
+    const operations: ({ type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string })[] = [];
+    for (const [key, value] of puts) operations.push({ type: 'put', key, value });
+    for (const key of drops) operations.push({ type: 'del', key });
+    operations.push({ type: 'put', key: chainKey(commit), value: chainValue(commit) });
+    await this.#opened().batch(operations, { sync: true });
+    this.#lastCommit = commit;
+    // Files that were removed under the daemon take writes all the same; nothing in them is safe.
+    if ((await this.#acknowledged?.write(commit)) === true) return;
+    this.#lossTold = true;
+    throw this.#lost();
+  }
+
+  /**
+   * Opens anew what a failed commit left. A folder that is gone is begun anew, and that is said once; what somebody put in
+   * its place meanwhile is not written over.
+   */
+  async #mend(): Promise<void> {
+    const gone = (await this.#acknowledged?.inPlace().catch(() => true)) === false;
+    await this.#letGo().catch(() => undefined);
+    if (this.#replaced) throw this.#lost();
+    const { empty } = await this.#open();
+    if (gone && !empty) {
+      this.#replaced = true;
+      await this.#letGo();
+      throw this.#lost();
+    }
+    this.#broken = false;
+    const told = this.#lossTold;
+    this.#lossTold = false;
+    if (empty && !told) throw this.#lost();
+  }
+
+  async #open(): Promise<{ readonly empty: boolean }> {
+    const { empty } = await this.#folder.prepare();
+    this.#claim();
+    try {
+      await this.#openDatabase();
+      this.#acknowledged = await Acknowledged.open(this.#folder.acknowledged);
+      await this.#assertWhole();
+      await this.#folder.writeHolder(this.#clock.now());
+      this.sizeBytes = await this.#folder.measure();
+      return { empty };
+    } catch (error) {
+      await this.#letGo().catch(() => undefined);
+      throw await openFailure(this.#folder, error);
+    }
+  }
+
+  async #openDatabase(): Promise<void> {
+    const db: Level = new ClassicLevel<string, Buffer>(this.#folder.database, { valueEncoding: 'buffer' });
+    await db.open({ writeBufferSize: WRITE_BUFFER_BYTES });
+    this.#db = db;
+  }
+
+  /** Every one of the last commits left its trace, and none that was acknowledged is missing at the end. */
+  async #assertWhole(): Promise<void> {
+    const traces = await this.#opened().iterator({ gte: 'commit/', lt: 'commit0' }).all();
+    const { last, problem } = readChain(traces, (await this.#acknowledged?.read()) ?? 0);
+    if (problem !== undefined) throw damagedFiles(this.#folder.dir, problem);
+    this.#lastCommit = last;
+  }
+
+  #claim(): void {
+    const real = realpathSync(this.#folder.dir);
+    if (openHere.has(real)) throw lockedBy(this.#folder.dir, 'this very process');
+    openHere.add(real);
+    this.#claimed = real;
+  }
+
+  async #letGo(): Promise<void> {
+    const acknowledged = this.#acknowledged;
+    const db = this.#db;
+    this.#acknowledged = undefined;
+    this.#db = undefined;
+    try {
+      await acknowledged?.close();
+      await db?.close();
+    } finally {
+      if (this.#claimed !== undefined) openHere.delete(this.#claimed);
+      this.#claimed = undefined;
+    }
+  }
+
+  #lost(): HostError {
+    return new HostError(
+      'STATE_LOST',
+      this.#replaced
+        ? `the folder ${this.#folder.dir} was replaced while the daemon had it, and what lies there now is another state; restart the daemon to go on with that one`
+        : `the folder ${this.#folder.dir} was removed while the daemon had it; a new state is begun there with all that memory knows`,
+    );
+  }
+
+  #opened(): Level {
+    if (this.#db === undefined) throw new HostError('STATE_UNWRITABLE', `the state in ${this.#folder.dir} is not open`);
+    return this.#db;
+  }
+
+  #keepMeasuring(): void {
+    this.#measuring = this.#clock.setTimer(this.#measureMs, () => {
+      this.#folder
+        .measure()
+        .then(
+          (bytes) => {
+            this.sizeBytes = bytes;
+          },
+          // The next commit finds out what is wrong with the folder, and says so.
+          () => undefined,
+        )
+        .finally(() => {
+          if (!this.#closed) this.#keepMeasuring();
+        });
+    });
+  }
+}

@@ -1,0 +1,205 @@
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import { HostError } from '../../errors/index.js';
+import { fileTrouble } from './trouble.js';
+
+/** Format of the folder as a whole; that of each value is its own. */
+const FOLDER_FORMAT = 1;
+const MARKER = 'state.json';
+const HOLDER = 'holder.json';
+const ACKNOWLEDGED = 'acknowledged';
+const DATABASE = 'db';
+/** What a file system itself puts into the root of a volume. */
+const NOT_OURS = new Set(['lost+found']);
+
+/** Who has a folder. */
+export interface Holder {
+  readonly pid: number;
+  readonly host: string;
+  /** ISO 8601. */
+  readonly since: string;
+}
+
+/** Paths and files of a state's folder, besides the database itself. All of it is the owner's alone. */
+export class StateFolder {
+  readonly dir: string;
+  readonly database: string;
+  readonly acknowledged: string;
+
+  constructor(dir: string) {
+    this.dir = dir;
+    this.database = path.join(dir, DATABASE);
+    this.acknowledged = path.join(dir, ACKNOWLEDGED);
+  }
+
+  /** Makes the folder where there is none, and refuses one that is somebody else's. Answers whether it was empty. */
+  async prepare(): Promise<{ readonly empty: boolean }> {
+    try {
+      await mkdir(this.dir, { recursive: true, mode: 0o700 });
+      await chmod(this.dir, 0o700);
+      const empty = await this.#assertOurs();
+      // Says early, and in the system's own words, whether anything can be written here.
+      if (empty) await this.#write(MARKER, { format: FOLDER_FORMAT, what: 'state of webapi-plugin-host' });
+      await mkdir(this.database, { recursive: true, mode: 0o700 });
+      return { empty };
+    } catch (error) {
+      throw fileTrouble(this.dir, 'cannot be written', error);
+    }
+  }
+
+  /** Throws STATE_FOREIGN or STATE_FORMAT_NEWER for a folder that is no state, an empty one included. */
+  async assertIsState(): Promise<void> {
+    let empty: boolean;
+    try {
+      empty = await this.#assertOurs();
+    } catch (error) {
+      throw fileTrouble(this.dir, 'cannot be read', error);
+    }
+    if (empty) throw new HostError('STATE_FOREIGN', `${this.dir} is empty, so there is no state in it`);
+  }
+
+  /** Throws STATE_FOREIGN or STATE_FORMAT_NEWER. True for a folder in which nothing is yet. */
+  async #assertOurs(): Promise<boolean> {
+    const names = (await readdir(this.dir)).filter((name) => !NOT_OURS.has(name));
+    if (names.length === 0) return true;
+    const marker = names.includes(MARKER) ? await this.#json(MARKER) : undefined;
+    const format = (marker as { format?: unknown } | undefined)?.format;
+    if (!Number.isSafeInteger(format)) {
+      const seen = names
+        .slice(0, 3)
+        .map((name) => JSON.stringify(name))
+        .join(', ');
+      throw new HostError(
+        'STATE_FOREIGN',
+        `${this.dir} holds ${seen} and no readable ${MARKER}, so it is no state of this daemon; set state.dir to an empty folder, or to the state's own`,
+      );
+    }
+    if ((format as number) > FOLDER_FORMAT) {
+      throw new HostError(
+        'STATE_FORMAT_NEWER',
+        `the state in ${this.dir} has format ${format}, this release knows ${FOLDER_FORMAT}; start the release that wrote it, or a later one`,
+      );
+    }
+    return false;
+  }
+
+  /** Says who has the folder, for a second one that finds it locked. */
+  async writeHolder(sinceMs: number): Promise<void> {
+    const holder: Holder = { pid: process.pid, host: os.hostname(), since: new Date(sinceMs).toISOString() };
+    await this.#write(HOLDER, holder);
+  }
+
+  async holder(): Promise<Holder | undefined> {
+    const found = (await this.#json(HOLDER)) as Partial<Holder> | undefined;
+    return typeof found?.pid === 'number' && typeof found.host === 'string' && typeof found.since === 'string'
+      ? (found as Holder)
+      : undefined;
+  }
+
+  /** The files of the database, with what they take. Makes those the owner's alone that the database made since. */
+  async measure(): Promise<number> {
+    const sizes = await Promise.all([this.dir, this.database].map((dir) => this.#measureIn(dir)));
+    return sizes.reduce((sum, size) => sum + size, 0);
+  }
+
+  async #measureIn(dir: string): Promise<number> {
+    let sum = 0;
+    for (const name of await readdir(dir)) {
+      const file = path.join(dir, name);
+      try {
+        const { size, mode } = await stat(file);
+        if (name !== DATABASE && !NOT_OURS.has(name)) {
+          sum += size;
+          if ((mode & 0o077) !== 0) await chmod(file, 0o600);
+        }
+      } catch (error) {
+        // The database drops files whenever it has merged them.
+        if ((error as { code?: string }).code !== 'ENOENT') throw error;
+      }
+    }
+    return sum;
+  }
+
+  async #json(name: string): Promise<unknown> {
+    try {
+      return JSON.parse(await readFile(path.join(this.dir, name), 'utf8'));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #write(name: string, content: object): Promise<void> {
+    return writeFile(path.join(this.dir, name), `${JSON.stringify(content)}\n`, { mode: 0o600 });
+  }
+}
+
+/**
+ * The number of the last commit that somebody was told of, in a file of its own: a database whose newest part was cut off
+ * looks whole, and only this says that there was more. It is written after the commit is safe and never synced, so after a
+ * loss of power it may say less than there is, and never more.
+ */
+export class Acknowledged {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #inode: number;
+
+  private constructor(file: string, handle: FileHandle, inode: number) {
+    this.#path = file;
+    this.#file = handle;
+    this.#inode = inode;
+  }
+
+  /** What a file says that nobody has open; 0 where it is missing. */
+  static async lastOf(file: string): Promise<number> {
+    try {
+      return commitIn(await readFile(file));
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ENOENT') return 0;
+      throw error;
+    }
+  }
+
+  static async open(file: string): Promise<Acknowledged> {
+    const handle = await open(file, 'a+', 0o600).then(async (made) => {
+      await made.close();
+      return open(file, 'r+');
+    });
+    return new Acknowledged(file, handle, (await handle.stat()).ino);
+  }
+
+  /** 0 where nothing, or nothing readable, is there. */
+  async read(): Promise<number> {
+    const bytes = Buffer.alloc(12);
+    const { bytesRead } = await this.#file.read(bytes, 0, 12, 0);
+    return commitIn(bytes.subarray(0, bytesRead));
+  }
+
+  /** Answers false when the file is not where it was: the folder was removed, or another took its place. */
+  async write(commit: number): Promise<boolean> {
+    const bytes = Buffer.alloc(12);
+    bytes.writeBigUInt64BE(BigInt(commit), 0);
+    bytes.writeUInt32BE(crc32(bytes.subarray(0, 8)), 8);
+    await this.#file.write(bytes, 0, 12, 0);
+    return this.inPlace();
+  }
+
+  async inPlace(): Promise<boolean> {
+    try {
+      return (await stat(this.#path)).ino === this.#inode;
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+function commitIn(bytes: Buffer): number {
+  if (bytes.length !== 12 || bytes.readUInt32BE(8) !== crc32(bytes.subarray(0, 8))) return 0;
+  return Number(bytes.readBigUInt64BE(0));
+}

@@ -1,0 +1,24 @@
+import { HostError, messageOf } from '../../errors/index.js';
+import type { StateFolder } from './folder.js';
+import { damagedFiles, fileTrouble, hasCode } from './trouble.js';
+
+/** Why a state could not be opened; names who has it. */
+export async function openFailure(folder: StateFolder, error: unknown): Promise<HostError> {
+  if (!hasCode(error, 'LEVEL_LOCKED')) {
+    const trouble = fileTrouble(folder.dir, 'cannot be opened', error);
+    // A file that the database counts on; the folder itself was there a moment ago.
+    return trouble.code === 'STATE_LOST' ? damagedFiles(folder.dir, messageOf(trouble), error) : trouble;
+  }
+  const holder = await folder.holder();
+  const who =
+    holder === undefined ? 'another process' : `process ${holder.pid} on ${holder.host}, since ${holder.since},`;
+  return lockedBy(folder.dir, who, error);
+}
+
+export function lockedBy(dir: string, who: string, cause?: unknown): HostError {
+  return new HostError(
+    'STATE_LOCKED',
+    `${who} has the state in ${dir}; stop it, or give this daemon a state.dir of its own`,
+    cause === undefined ? {} : { cause },
+  );
+}

@@ -1,0 +1,42 @@
+import type { FactKey } from './facts/facts.js';
+
+/** Encoded facts by key. */
+export type Puts = ReadonlyMap<FactKey, Buffer>;
+
+/**
+ * Where facts are kept. One commit is under way at a time; the writer sees to that. What an engine rejects with is always
+ * a HostError with one of the STATE_ codes.
+ */
+export interface StateEngine {
+  readonly name: string;
+  /** Whether what is committed outlives the process. */
+  readonly durable: boolean;
+  /**
+   * Takes hold of the state and checks that nothing is missing of it. Throws STATE_LOCKED, STATE_FOREIGN, STATE_DAMAGED,
+   * STATE_FORMAT_NEWER, STATE_DISK_FULL, STATE_READ_ONLY or STATE_UNWRITABLE, and holds nothing then.
+   */
+  open(): Promise<void>;
+  /** All facts, in batches, in the order of their keys. Throws STATE_DAMAGED where some cannot be read. */
+  load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]>;
+  /**
+   * All of it or nothing, and safe once it resolves: a crash or a loss of power does not take it back. May be repeated
+   * after it rejected, whatever became of the first try. Rejects with STATE_LOST, once, when what was committed before is
+   * gone and a new state was begun; everything has to be committed anew then.
+   */
+  commit(puts: Puts, drops: readonly FactKey[]): Promise<void>;
+  /** About what the state takes where it is kept, in bytes; as it was measured last. */
+  readonly sizeBytes: number;
+  /** Lets go of the state. Callable more than once. */
+  close(): Promise<void>;
+}
+
+/** Keeps nothing: after a restart created tasks are taken up from their handles, and accepted ones are CREATE_LOST. */
+export const noState: StateEngine = {
+  name: 'none',
+  durable: false,
+  sizeBytes: 0,
+  open: () => Promise.resolve(),
+  async *load() {},
+  commit: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+};

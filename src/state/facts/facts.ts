@@ -1,0 +1,94 @@
+import { HostError } from '../../errors/index.js';
+import type { TaskPayload } from '../../model/task-record.js';
+import { decodeValue, encodeValue, type Format } from './envelope.js';
+import {
+  type BirthFact,
+  type BucketFact,
+  birthFact,
+  bucketFact,
+  type DoFact,
+  doFact,
+  type MarkFact,
+  markFact,
+  type OwedFact,
+  owedFact,
+  type RoutesFact,
+  routesFact,
+  type UnclearFact,
+  unclearFact,
+} from './other-facts.js';
+import { type InlineOutputs, inlineOutputs } from './phase-fields.js';
+import { type TaskFact, taskFact, taskPayload } from './task-facts.js';
+
+/** What each kind of fact says. */
+export interface FactsByKind {
+  task: TaskFact;
+  payload: TaskPayload;
+  outputs: InlineOutputs;
+  owed: OwedFact;
+  unclear: UnclearFact;
+  mark: MarkFact;
+  bucket: BucketFact;
+  do: DoFact;
+  routes: RoutesFact;
+  birth: BirthFact;
+}
+
+export type FactKind = keyof FactsByKind;
+
+/** A kind and a name, as `task/<id>`; of `routes` and `birth` there is one each, without a name. */
+export type FactKey = string;
+
+/** Raise a version with every change that the release before would misread; a key that it may pass over is none. */
+const FORMATS: { readonly [K in FactKind]: Format<FactsByKind[K]> } = {
+  task: { version: 1, field: taskFact },
+  payload: { version: 1, field: taskPayload },
+  outputs: { version: 1, field: inlineOutputs },
+  owed: { version: 1, field: owedFact },
+  unclear: { version: 1, field: unclearFact },
+  mark: { version: 1, field: markFact },
+  bucket: { version: 1, field: bucketFact },
+  do: { version: 1, field: doFact },
+  routes: { version: 1, field: routesFact },
+  birth: { version: 1, field: birthFact },
+};
+
+export const FACT_KINDS = Object.keys(FORMATS) as FactKind[];
+
+export function factKey(kind: FactKind, name = ''): FactKey {
+  return name === '' ? kind : `${kind}/${name}`;
+}
+
+/** The kind and name of a key; undefined for one that no release so far has written. */
+export function partsOfKey(key: FactKey): { readonly kind: FactKind; readonly name: string } | undefined {
+  const slash = key.indexOf('/');
+  const kind = slash === -1 ? key : key.slice(0, slash);
+  if (!Object.hasOwn(FORMATS, kind)) return undefined;
+  return { kind: kind as FactKind, name: slash === -1 ? '' : key.slice(slash + 1) };
+}
+
+export function encodeFact<K extends FactKind>(kind: K, name: string, fact: FactsByKind[K]): Buffer {
+  return encodeValue(factKey(kind, name), FORMATS[kind], fact);
+}
+
+/** Throws STATE_DAMAGED or STATE_FORMAT_NEWER, naming the key. */
+export function decodeFact<K extends FactKind>(kind: K, name: string, value: Buffer): FactsByKind[K] {
+  return decodeValue(factKey(kind, name), FORMATS[kind], value);
+}
+
+/** One fact as it was read. */
+export type Fact = {
+  [K in FactKind]: { readonly kind: K; readonly name: string; readonly fact: FactsByKind[K] };
+}[FactKind];
+
+/** Reads a pair of key and value. Throws STATE_FORMAT_NEWER for a kind that this release does not know. */
+export function decodePair(key: FactKey, value: Buffer): Fact {
+  const parts = partsOfKey(key);
+  if (parts === undefined) {
+    throw new HostError(
+      'STATE_FORMAT_NEWER',
+      `the state holds ${JSON.stringify(key.slice(0, 80))}, a kind of fact that this release does not know; start the release that wrote it, or a later one`,
+    );
+  }
+  return { ...parts, fact: decodeFact(parts.kind, parts.name, value) } as Fact;
+}

@@ -1,0 +1,159 @@
+import type { TaskIdentity } from '../../model/handle.js';
+import type { NodeAttempt, ReadFailure } from '../../model/task-record.js';
+import {
+  bytes,
+  type Field,
+  flag,
+  list,
+  optional,
+  optionalList,
+  real,
+  record,
+  text,
+  texts,
+  unless,
+  whole,
+} from './fields.js';
+import { type InlineOutputs, inlineOutputs, type SmallState, smallState } from './phase-fields.js';
+import { identity, nodeAttempt, readFailure } from './task-facts.js';
+
+/** A delete that the daemon owes, without the secrets that came with it. */
+export interface OwedFact {
+  readonly identity: TaskIdentity;
+  readonly node: NodeAttempt | undefined;
+  readonly meta: Buffer;
+  readonly outputPrefix: string;
+  readonly reason: string;
+  readonly sinceMs: number;
+  readonly attempts: number;
+  readonly lastError: ReadFailure | undefined;
+  readonly readFirst: boolean;
+  readonly jobOver: boolean;
+  readonly fromHandle: boolean;
+  /** The task still holds its quota token. */
+  readonly holdsToken: boolean;
+  readonly hadConnection: boolean;
+}
+
+/** A create of unclear outcome; what its looks need stays under `payload/`. */
+export interface UnclearFact {
+  readonly identity: TaskIdentity;
+  readonly node: NodeAttempt | undefined;
+  readonly outputPrefix: string;
+  readonly sinceMs: number;
+  readonly looks: number;
+  readonly leftBecause: string | undefined;
+  readonly lastError: ReadFailure;
+  readonly hadConnection: boolean;
+}
+
+/** How the incarnations of one attempt ended. */
+export interface MarkFact {
+  /** When the last of them was written, epoch milliseconds. */
+  readonly atMs: number;
+  readonly incarnations: readonly {
+    readonly incarnation: number;
+    readonly deleted: boolean;
+    readonly ended: boolean;
+    readonly failure: SmallState | undefined;
+    readonly next: number | undefined;
+  }[];
+}
+
+/** What a bucket held at a clean stop. */
+export interface BucketFact {
+  readonly tokens: number;
+}
+
+/** How a run of `do` ended. */
+export interface DoFact {
+  readonly state: SmallState;
+  readonly outputs: InlineOutputs | undefined;
+  readonly endedAtMs: number;
+}
+
+/** What the last run served. */
+export interface RoutesFact {
+  readonly plugins: readonly {
+    readonly id: string;
+    readonly kind: string;
+    readonly isDefault: boolean;
+    readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] | undefined }[];
+  }[];
+  /** Which plugin serves a task type that several of them serve. */
+  readonly defaultForTaskTypes: Readonly<Record<string, string>>;
+}
+
+/** Of the state as a whole. */
+export interface BirthFact {
+  /** Since when the state knows every end, epoch milliseconds. */
+  readonly completeSinceMs: number;
+  /** Names this state; another one's handles are none of it. */
+  readonly id: string;
+  /** Starts that went on from it. */
+  readonly starts: number;
+}
+
+export const owedFact: Field<OwedFact> = record<OwedFact>({
+  identity,
+  node: optional(nodeAttempt),
+  meta: bytes,
+  outputPrefix: unless('', text),
+  reason: unless('', text),
+  sinceMs: real,
+  attempts: unless(0, whole),
+  lastError: optional(readFailure),
+  readFirst: unless(false, flag),
+  jobOver: unless(false, flag),
+  fromHandle: unless(false, flag),
+  holdsToken: unless(false, flag),
+  hadConnection: unless(false, flag),
+});
+
+export const unclearFact: Field<UnclearFact> = record<UnclearFact>({
+  identity,
+  node: optional(nodeAttempt),
+  outputPrefix: unless('', text),
+  sinceMs: real,
+  looks: unless(0, whole),
+  leftBecause: optional(text),
+  lastError: readFailure,
+  hadConnection: unless(false, flag),
+});
+
+export const markFact: Field<MarkFact> = record<MarkFact>({
+  atMs: real,
+  incarnations: list(
+    record<MarkFact['incarnations'][number]>({
+      incarnation: whole,
+      deleted: unless(false, flag),
+      ended: unless(false, flag),
+      failure: optional(smallState),
+      next: optional(whole),
+    }),
+  ),
+});
+
+export const bucketFact: Field<BucketFact> = record<BucketFact>({ tokens: real });
+
+export const doFact: Field<DoFact> = record<DoFact>({
+  state: smallState,
+  outputs: optional(inlineOutputs),
+  endedAtMs: real,
+});
+
+export const routesFact: Field<RoutesFact> = record<RoutesFact>({
+  plugins: list(
+    record<RoutesFact['plugins'][number]>({
+      id: text,
+      kind: text,
+      isDefault: unless(false, flag),
+      taskTypes: list(
+        record<RoutesFact['plugins'][number]['taskTypes'][number]>({ name: text, versions: optionalList(whole) }),
+      ),
+    }),
+  ),
+  defaultForTaskTypes: texts,
+});
+
+export const birthFact: Field<BirthFact> = record<BirthFact>({ completeSinceMs: real, id: text, starts: whole });

@@ -1,0 +1,258 @@
+import { type ErrorCode, HostError, messageOf } from '../errors/index.js';
+import { backoffMs } from '../lib/backoff.js';
+import type { Clock, Timer } from '../lib/clock.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import type { StateEngine } from './engine.js';
+import type { FactKey } from './facts/facts.js';
+
+/** Where the writer takes facts from. */
+export interface FactSource {
+  /** The fact as it stands, encoded; undefined where there is none any more. */
+  fact(key: FactKey): Buffer | undefined;
+  /** The keys of all facts as they stand. */
+  keys(): Iterable<FactKey>;
+}
+
+/** Why the state cannot be written for now. */
+export interface StateTrouble {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly sinceMs: number;
+}
+
+/** All optional; none may throw. */
+export interface StateEvents {
+  committed?(tookMs: number, facts: number): void;
+  /** A try to write failed. */
+  failed?(code: ErrorCode, message: string): void;
+  degraded?(trouble: StateTrouble): void;
+  mended?(downMs: number): void;
+  /** One fact could not be encoded; the others are written. */
+  fault?(key: FactKey, error: unknown): void;
+}
+
+export interface StateWriterOptions {
+  readonly engine: StateEngine;
+  readonly source: FactSource;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Above this the state takes nothing new; 0 where it has no bound. Bytes. */
+  readonly maxBytes: number;
+  readonly events?: StateEvents;
+}
+
+/** How wide a group of awaited changes is, and within which time the others are written. Milliseconds. */
+const GROUP_MS = 2;
+const LAZY_MS = 100;
+/** A commit that takes longer is trouble of its own. Milliseconds. */
+const SLOW_MS = 2_000;
+const RETRY = { initialMs: 100, maxMs: 5_000 };
+/** Tries of the last commit, at a stop. */
+const LAST_TRIES = 3;
+
+/** Changes that one commit takes, and who waits for it. */
+interface Group {
+  readonly keys: Set<FactKey>;
+  readonly safe: Deferred<void>;
+  /** When its first change came. */
+  sinceMs: number | undefined;
+}
+
+/**
+ * Brings facts to the engine, in groups. What changed is remembered by its key alone, and is encoded when its group is
+ * written: so what is on disk is always the daemon's memory at one instant, every transition of the store is whole in it,
+ * and a task that changes ten times within a group is written once. One commit is under way at a time.
+ *
+ * A commit that fails is repeated, joined by what changed meanwhile, until it succeeds: the waiters wait on, each within
+ * its own deadline. Memory is bounded by the number of facts, however long it takes.
+ */
+export class StateWriter {
+  readonly #options: StateWriterOptions;
+  readonly #events: StateEvents;
+  #next: Group = newGroup();
+  #writing: Group | undefined;
+  /** Settles when no commit is under way. */
+  #underWay: Promise<unknown> = Promise.resolve();
+  #timer: Timer | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #failures = 0;
+  #trouble: StateTrouble | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: StateWriterOptions) {
+    this.#options = options;
+    this.#events = options.events ?? {};
+  }
+
+  get durable(): boolean {
+    return this.#options.engine.durable;
+  }
+
+  /** Undefined while the state can be written. */
+  get trouble(): StateTrouble | undefined {
+    return this.#trouble;
+  }
+
+  get sizeBytes(): number {
+    return this.#options.engine.sizeBytes;
+  }
+
+  /** How long the oldest change waits to be safe. Milliseconds. */
+  get lagMs(): number {
+    const sinceMs = this.#writing?.sinceMs ?? this.#next.sinceMs;
+    return sinceMs === undefined ? 0 : this.#options.clock.now() - sinceMs;
+  }
+
+  /** Throws STATE_FULL while the state takes more than its bound. What ends or shrinks something is written all the same. */
+  assertRoom(): void {
+    const { maxBytes, engine } = this.#options;
+    if (maxBytes === 0 || engine.sizeBytes <= maxBytes) return;
+    throw new HostError(
+      'STATE_FULL',
+      `the state takes ${engine.sizeBytes} bytes, the bound is state.maxBytes = ${maxBytes}; try again when tasks are over, or raise it`,
+      { retryAfterMs: 30_000 },
+    );
+  }
+
+  /** These facts changed; they are written within 100 ms, or with the next group. */
+  changed(...keys: readonly FactKey[]): void {
+    if (!this.durable) return;
+    for (const key of keys) this.#next.keys.add(key);
+    this.#next.sinceMs ??= this.#options.clock.now();
+    this.#within(LAZY_MS);
+  }
+
+  /** Resolves once all that changed so far is safe. Never rejects: who waits has a deadline of its own. */
+  safe(): Promise<void> {
+    if (this.#next.keys.size === 0) return this.#writing?.safe.promise ?? Promise.resolve();
+    this.#within(GROUP_MS);
+    return this.#next.safe.promise;
+  }
+
+  /** Everything is to be written anew: a new state was begun. */
+  changedAll(): void {
+    this.changed(...this.#options.source.keys());
+  }
+
+  /** Writes what is left and lets go of the engine. Rejects when it could not be written. Callable more than once. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#timer?.cancel();
+    try {
+      await this.#underWay;
+      for (let tries = 1; this.#next.keys.size > 0; tries++) {
+        const error = await this.#commit();
+        if (error !== undefined && tries === LAST_TRIES) throw error;
+      }
+    } finally {
+      await this.#options.engine.close();
+    }
+  }
+
+  #within(ms: number): void {
+    if (this.#writing !== undefined || this.#failures > 0 || this.#closing !== undefined) return;
+    const atMs = this.#options.clock.now() + ms;
+    if (atMs >= this.#timerAtMs) return;
+    this.#timer?.cancel();
+    this.#timerAtMs = atMs;
+    this.#timer = this.#options.clock.setTimer(ms, () => void this.#write());
+  }
+
+  /** Writes groups until nothing is left, or one fails. */
+  async #write(): Promise<void> {
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    if (this.#writing !== undefined) return;
+    const commit = this.#commit();
+    this.#underWay = commit;
+    const error = await commit;
+    if (this.#closing !== undefined) return;
+    if (error !== undefined) {
+      const delay = backoffMs(this.#failures, RETRY, this.#options.random);
+      this.#timer = this.#options.clock.setTimer(delay, () => void this.#write());
+    } else if (this.#next.keys.size > 0) this.#within(GROUP_MS);
+  }
+
+  /** Writes one group; answers what went wrong. */
+  async #commit(): Promise<HostError | undefined> {
+    const { engine, clock } = this.#options;
+    const group = this.#next;
+    this.#next = newGroup();
+    this.#writing = group;
+    const startedMs = clock.now();
+    const slow = clock.setTimer(SLOW_MS, () => this.#degrade(tooSlow()));
+    try {
+      const { puts, drops } = this.#encode(group.keys);
+      await engine.commit(puts, drops);
+      this.#writing = undefined;
+      this.#failures = 0;
+      this.#events.committed?.(clock.now() - startedMs, group.keys.size);
+      this.#mended();
+      group.safe.resolve();
+      return undefined;
+    } catch (thrown) {
+      const error = HostError.is(thrown)
+        ? thrown
+        : new HostError('STATE_UNWRITABLE', `the state cannot be written: ${messageOf(thrown)}`, { cause: thrown });
+      this.#failed(group, error);
+      return error;
+    } finally {
+      slow.cancel();
+    }
+  }
+
+  #encode(keys: ReadonlySet<FactKey>): { puts: Map<FactKey, Buffer>; drops: FactKey[] } {
+    const puts = new Map<FactKey, Buffer>();
+    const drops: FactKey[] = [];
+    for (const key of keys) {
+      try {
+        const value = this.#options.source.fact(key);
+        if (value === undefined) drops.push(key);
+        else puts.set(key, value);
+      } catch (error) {
+        this.#events.fault?.(key, error);
+      }
+    }
+    return { puts, drops };
+  }
+
+  /** What the group had to write joins what changed meanwhile. */
+  #failed(group: Group, error: HostError): void {
+    const later = this.#next;
+    for (const key of later.keys) group.keys.add(key);
+    void group.safe.promise.then(() => later.safe.resolve());
+    this.#writing = undefined;
+    this.#next = group;
+    this.#failures += 1;
+    this.#events.failed?.(error.code, error.message);
+    this.#degrade(error);
+    if (error.code === 'STATE_LOST') this.changedAll();
+  }
+
+  #degrade({ code, message }: HostError): void {
+    if (this.#trouble?.code === code) return;
+    this.#trouble = { code, message, sinceMs: this.#trouble?.sinceMs ?? this.#options.clock.now() };
+    this.#events.degraded?.(this.#trouble);
+  }
+
+  #mended(): void {
+    if (this.#trouble === undefined) return;
+    const downMs = this.#options.clock.now() - this.#trouble.sinceMs;
+    this.#trouble = undefined;
+    this.#events.mended?.(downMs);
+  }
+}
+
+function newGroup(): Group {
+  return { keys: new Set(), safe: createDeferred<void>(), sinceMs: undefined };
+}
+
+function tooSlow(): HostError {
+  return new HostError(
+    'STATE_SLOW',
+    `writing the state takes longer than ${SLOW_MS / 1000} s; look at the disk under state.dir, or set it to a faster one`,
+  );
+}

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { it, type TestContext } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import { systemClock } from '../../src/lib/clock.js';
+import { EmbeddedEngine } from '../../src/state/index.js';
+import { compiled } from '../support/paths.js';
+import { start } from '../support/spawn.js';
+import { tempFolder } from '../support/temp.js';
+
+/** What the state does to a real disk, seen by tracing, and what a real file system does to it. Needs strace and root. */
+it('has synced a commit before it says that it is safe', async (t) => {
+  const folder = tempFolder(t);
+  const trace = path.join(folder, 'trace');
+  const writer = [process.execPath, compiled('test/state/lone-writer.ts'), path.join(folder, 'state'), '25'];
+  const traced = start(t, 'strace', [
+    '-f',
+    '-y',
+    '-s',
+    '40',
+    '-e',
+    'trace=fsync,fdatasync,write',
+    '-o',
+    trace,
+    ...writer,
+  ]);
+  await traced.waitFor(/^done$/m);
+  traced.child.kill('SIGKILL');
+  await traced.finished;
+  let syncs = 0;
+  let syncsAtLast = 0;
+  let told = 0;
+  for (const line of readFileSync(trace, 'utf8').split('\n')) {
+    // A call that another thread interrupted is over where it is resumed.
+    if (/(fdatasync|fsync)(\(.*\/db\/\d+\.log>\)| resumed>\)) += 0/.test(line)) syncs += 1;
+    if (!/write\(.*"safe (\d+)\\n"/.test(line)) continue;
+    told += 1;
+    assert.ok(syncs > syncsAtLast, `"safe ${told}" was said after ${syncs} syncs, as many as before it`);
+    syncsAtLast = syncs;
+  }
+  assert.equal(told, 25);
+});
+
+function fileSystem(t: TestContext, size: string): string {
+  const folder = tempFolder(t);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
+  t.after(() => execFileSync('umount', ['-l', folder]));
+  return folder;
+}
+
+async function opened(t: TestContext, dir: string): Promise<EmbeddedEngine> {
+  const engine = new EmbeddedEngine({ dir, clock: systemClock });
+  await engine.open();
+  t.after(() => engine.close());
+  return engine;
+}
+
+const fact = (n: number, bytes = 100_000): Map<string, Buffer> => new Map([[`do/${n}`, Buffer.alloc(bytes, n)]]);
+
+async function trouble(commit: Promise<void>): Promise<string | undefined> {
+  try {
+    await commit;
+    return undefined;
+  } catch (error) {
+    return HostError.is(error) ? error.code : String(error);
+  }
+}
+
+it('says that the disk is full, and goes on, with nothing lost, once there is room', async (t) => {
+  const folder = fileSystem(t, '24m');
+  const ballast = path.join(folder, 'ballast');
+  const dir = path.join(folder, 'state');
+  const engine = await opened(t, dir);
+  await engine.commit(fact(0), []);
+  writeFileSync(ballast, Buffer.alloc(12e6));
+  let code: string | undefined;
+  let n = 0;
+  while (code === undefined && n < 1_000) code = await trouble(engine.commit(fact(++n), []));
+  assert.equal(code, 'STATE_DISK_FULL');
+  assert.equal(await trouble(engine.commit(fact(n), [])), 'STATE_DISK_FULL', 'and again');
+  rmSync(ballast);
+  assert.equal(await trouble(engine.commit(fact(n), [])), undefined);
+  let facts = 0;
+  for await (const batch of engine.load()) facts += batch.length;
+  assert.equal(facts, n + 1);
+});
+
+it('says that the file system is read-only, and goes on once it is not', async (t) => {
+  const folder = fileSystem(t, '24m');
+  const engine = await opened(t, path.join(folder, 'state'));
+  await engine.commit(fact(0, 100), []);
+  await engine.close();
+  execFileSync('mount', ['-o', 'remount,ro', folder]);
+  const later = new EmbeddedEngine({ dir: path.join(folder, 'state'), clock: systemClock });
+  assert.equal(await trouble(later.open()), 'STATE_READ_ONLY');
+  execFileSync('mount', ['-o', 'remount,rw', folder]);
+  await later.open();
+  await later.commit(fact(1, 100), []);
+  await later.close();
+});
+
+it('is opened on a full disk as little as on one that cannot be written, and says why', async (t) => {
+  const folder = fileSystem(t, '1m');
+  writeFileSync(path.join(folder, 'ballast'), Buffer.alloc(1024 * 1024));
+  const engine = new EmbeddedEngine({ dir: path.join(folder, 'state'), clock: systemClock });
+  assert.equal(await trouble(engine.open()), 'STATE_DISK_FULL');
+});
