@@ -11,7 +11,8 @@ export type ReadOutcome = PluginOutcome<PhaseState>;
 
 /** One read that is under way, shared by everybody who wants to know its outcome. */
 export interface Flight {
-  readonly ids: readonly TaskId[];
+  /** In the order of the outcomes. */
+  ids: readonly TaskId[];
   readonly purpose: ReadPurpose;
   readonly startedAtMs: number;
   readonly stop: AbortController;
@@ -19,6 +20,8 @@ export interface Flight {
   readonly done: Promise<ReadonlyMap<TaskId, ReadOutcome>>;
   /** Engine calls that wait for it. */
   waiting: number;
+  /** Tasks that went on under another id meanwhile. */
+  readonly renamed: Map<TaskId, TaskId>;
 }
 
 /** The reads under way: at most one flight for each task. */
@@ -53,6 +56,16 @@ export class Flights {
     this.#calls.delete(flight);
   }
 
+  /** A read of one task is from here on that of another: they turned out to be the same. */
+  rename(from: TaskId, to: TaskId): void {
+    const flight = this.#byTask.get(from);
+    if (flight === undefined || this.#byTask.has(to)) return;
+    flight.ids = flight.ids.map((id) => (id === from ? to : id));
+    flight.renamed.set(from, to);
+    this.#byTask.delete(from);
+    this.#byTask.set(to, flight);
+  }
+
   startedSince(ms: number): boolean {
     for (const flight of this.#calls) if (flight.startedAtMs >= ms) return true;
     return false;
@@ -80,7 +93,7 @@ export function awaitFlight(
     const timer = clock.setTimer(deadlineMs - clock.now(), onAbort);
     signal?.addEventListener('abort', onAbort, { once: true });
     flight.done.then(
-      (outcomes) => end(outcomes.get(id)),
+      (outcomes) => end(outcomes.get(flight.renamed.get(id) ?? id)),
       () => end(undefined),
     );
   });

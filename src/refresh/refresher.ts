@@ -94,7 +94,8 @@ class PollRefresher implements Refresher {
     this.#armFor(this.#schedule.nextDueMs());
   }
 
-  untrack(id: TaskId): void {
+  untrack(id: TaskId, becomes?: TaskId): void {
+    if (becomes !== undefined) this.#flights.rename(id, becomes);
     this.#schedule.untrack(id);
     this.#intake.nobodyLeft(this.#clock.now());
   }
@@ -260,7 +261,7 @@ class PollRefresher implements Refresher {
     const startedAtMs = this.#clock.now();
     this.#events.readStarted?.({ purpose, lagMs: this.#lagMs(items, startedAtMs), batchSize: ids.length });
     const done = createDeferred<ReadonlyMap<TaskId, ReadOutcome>>();
-    const flight: Flight = { ids, purpose, startedAtMs, stop, done: done.promise, waiting: 0 };
+    const flight: Flight = { ids, purpose, startedAtMs, stop, done: done.promise, waiting: 0, renamed: new Map() };
     this.#flights.add(flight);
     readOnce(this.#host, flight, deadlineMs)
       .then((outcomes) => done.resolve(this.#finish(flight, outcomes)))

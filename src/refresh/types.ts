@@ -136,8 +136,11 @@ export interface RefreshStats {
 export interface Refresher {
   /** Takes a task on, or corrects the facts of one that is tracked. */
   track(facts: TrackedFacts): void;
-  /** Forgets a task; a read in flight finishes and is not reported. */
-  untrack(id: TaskId): void;
+  /**
+   * Forgets a task; a read in flight finishes and is not reported. `becomes`: it is the same resource as another task, which is
+   * about to be tracked in its place: a read in flight is that one's, so that there are never two of one resource.
+   */
+  untrack(id: TaskId, becomes?: TaskId): void;
   /** Moves a task to those of this batch key, and nothing else: when it is due and how often it failed stays. */
   regroup(id: TaskId, batchKey: string): void;
   /** An engine asked for the task (Status, Get, a Watch that carries it). O(1). */

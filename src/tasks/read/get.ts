@@ -15,9 +15,13 @@ export async function getTask(
   hints: HandleHints,
   scope: CallScope,
 ): Promise<TaskRecord> {
-  const task = await handles.resolve(bytes, hints, scope);
   // Outputs that are being written end the task, and it is not polled meanwhile: there is nothing left to read.
-  await reads.settled(task.id);
+  const settled = async (before: TaskRecord): Promise<TaskRecord> => {
+    const task = handles.latest(bytes, hints, before);
+    await reads.settled(task.id);
+    return handles.latest(bytes, hints, task);
+  };
+  const task = await settled(await handles.resolve(bytes, hints, scope));
   if (task.stage !== 'live') return task;
   if (deps.store.byId(task.id) !== task) {
     const full = 'there is no room to take up more tasks that this daemon knows from their handles alone';
@@ -27,8 +31,8 @@ export async function getTask(
   }
   const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
   const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);
-  await reads.settled(task.id);
-  if (outcome.ok || isOver(task)) return task;
+  const latest = await settled(task);
+  if (outcome.ok || isOver(latest)) return latest;
   throw errorOf(outcome.failure, task.identity.plugin, 'reading the task', 'get');
 }
 

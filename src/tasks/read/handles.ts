@@ -89,13 +89,21 @@ export class Handles {
   async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
     const found = this.find(bytes, hints);
     if (found.kind === 'held') {
-      if (awaitsFirstRead(found.task)) await this.#firstRead(found.task, scope);
-      return found.task;
+      if (!awaitsFirstRead(found.task)) return found.task;
+      await this.#firstRead(found.task, scope);
+      return this.latest(bytes, hints, found.task);
     }
     if (found.kind === 'deleted') return this.#deletedOrEnded(bytes, found.id, hints, scope);
     const task = this.adopt(bytes, found.handle, hints);
     await this.#firstRead(task, scope);
-    return task;
+    return this.latest(bytes, hints, task);
+  }
+
+  /** The task of a handle after a wait: a create that came to know its job meanwhile has taken the adopted record's place. */
+  latest(bytes: Buffer, hints: HandleHints, before: TaskRecord): TaskRecord {
+    if (!before.adopted || this.#deps.store.byId(before.id) === before) return before;
+    const found = this.find(bytes, hints);
+    return found.kind === 'held' ? found.task : before;
   }
 
   /**

@@ -51,6 +51,11 @@ const step = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('get' as const, 'tryAgain' as const), node }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('poll' as const, 'lookBack' as const) }) },
   { weight: 7, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 25_000 }) }) },
+  // Longer than NotFound must last, and shorter than an outage may.
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 45_000, max: 110_000 }) }),
+  },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -118,7 +123,10 @@ class World {
         if (this.#lists) plugin.features.getMany = { maxBatch: 4, batchKeys: false };
         this.remote.serve(plugin, () => life.alive);
       },
-      events: { ended: (task) => life.alive && this.#ended(task) },
+      events: {
+        ended: (task) => life.alive && this.#ended(task),
+        orphanDeleted: (task) => life.alive && this.#orphanDeleted(task),
+      },
     });
     if (this.engine === undefined) this.engine = new BookEngine(this.h, this.story);
     else this.engine.movesTo(this.h);
@@ -155,7 +163,11 @@ class World {
   check(): void {
     if (this.#restarts > 0) return;
     const used = this.#tokens().used;
-    this.story.check(used <= QUOTA, () => `${used} tokens of ${QUOTA} are out`);
+    this.story.check(used >= 0 && used <= QUOTA, () => `${used} tokens of ${QUOTA} are out`);
+    // What the ledger says is one thing; each job is worth a token.
+    let live = 0;
+    for (const { stage } of this.h.store.unfinishedTasks()) if (stage === 'live') live += 1;
+    this.story.check(live <= QUOTA, () => `${live} tasks are live with ${QUOTA} tokens`);
   }
 
   #tokens(): { readonly used: number; readonly waiting: number } {
@@ -183,6 +195,12 @@ class World {
     // It may run all the same: the delete that is owed has to find out for itself.
     job.believedGone = false;
     job.seen = { ...UNSEEN };
+  }
+
+  /** Rule 9: only what runs is deleted, as far as the daemon can know. */
+  #orphanDeleted(task: TaskRecord): void {
+    this.story.check(task.stage !== 'over', () => `${task.id} is over, and is deleted as an orphan`);
+    this.engine.orphanDeleted(task.outputPrefix.replace('s3://bucket/', ''));
   }
 
   /** Live tasks, this one among them, that were seen alive shortly before and turned NotFound with it. */
