@@ -324,6 +324,63 @@ test('a create that never reached the engine is deleted after the grace, a confi
   await h.stop();
 });
 
+test('a lost answer is no reason to delete what is over: a repeated create is told its end, and runs nothing again', async () => {
+  for (const end of [phaseState('SUCCESS'), phaseState('RETRYABLE_FAILURE'), phaseState('PERMANENT_FAILURE')]) {
+    for (const [told, before] of [
+      ['before its answer is known to be lost', true],
+      ['afterwards', false],
+    ] as const) {
+      for (const later of [false, true]) {
+        const h = await makeHarness({ options: { orphanGraceMs: 60_000 } });
+        let runs = 0;
+        h.plugin.on.create = () => {
+          runs += 1;
+          return created('{}');
+        };
+        h.plugin.on.get = () => ok(end);
+        const node = (attempt: number) => ({ node: { nodeKey: 'n', attempt } });
+        const lost = await settle(h.clock, h.tasks.create(h.spec('n/0', node(0)), h.scope()));
+        if (before) await h.clock.advance(30_000);
+        lost.undelivered();
+        await h.clock.advance(30_000);
+        if (later) await settle(h.clock, h.tasks.create(h.spec('n/1', node(1)), h.scope()));
+        await h.clock.advance(600_000);
+        const again = await settle(h.clock, h.tasks.create(h.spec('n/0', node(0)), h.scope()));
+        const what = `${end.phase} ${told}${later ? ', with a later attempt' : ''}`;
+        assert.equal(again.task.state.phase, end.phase, what);
+        assert.deepEqual(again.handle, lost.handle, what);
+        assert.equal(runs, later ? 2 : 1, what);
+        assert.equal(h.plugin.count('delete'), 0, what);
+        assert.equal(h.tasks.orphans.size, 0, what);
+        await h.stop();
+      }
+    }
+  }
+});
+
+test('an orphan is read before it is deleted: one that ended since its last poll is over, and one that cannot be read is deleted', async () => {
+  for (const [read, deletes, then] of [
+    [success(), 0, 'SUCCESS'],
+    [running(), 1, undefined],
+    [fail('transient'), 1, undefined],
+  ] as const) {
+    const h = await makeHarness({ options: { orphanGraceMs: 600_000 } });
+    h.plugin.on.create = () => created('{}');
+    h.plugin.on.get = () => ok(phaseState('RUNNING', { nextPollAfterMs: 3_600_000 }));
+    h.plugin.on.delete = () => ok({});
+    const lost = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    lost.undelivered();
+    await h.clock.advance(300_000);
+    h.plugin.on.get = () => read;
+    await h.clock.advance(340_000);
+    assert.equal(h.plugin.count('delete'), deletes);
+    assert.equal(h.store.byId(lost.task.id)?.state.phase, then);
+    assert.equal(h.tasks.orphans.size, 0);
+    await h.stop();
+    assert.deepEqual(h.faults, []);
+  }
+});
+
 test('a later attempt of the node deletes the orphaned one first, then starts', async () => {
   const h = await makeHarness();
   const order: string[] = [];

@@ -3,6 +3,9 @@ import { getOrMake } from '../../lib/get-or-make.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { TasksDeps } from '../deps.js';
 
+/** For the last look at a job before it is deleted. */
+const LOOK_MS = 30_000;
+
 /**
  * Creates whose answer visibly never reached the engine (rule 9). An engine that goes on to the next attempt of the node
  * never deletes the one before, since it has no handle for it; so the daemon does.
@@ -88,8 +91,12 @@ export class Orphans {
     for (const task of [...this.#candidates.keys()]) this.#drop(task);
   }
 
+  /**
+   * What is over is none: it runs no more, and a Delete would free its key, under which a repeated create would run it a
+   * second time instead of being told its end (rule 8).
+   */
   #isOrphan(task: TaskRecord): boolean {
-    return !task.confirmed && (this.#arrived.get(task) ?? 0) <= 0;
+    return !task.confirmed && task.stage !== 'over' && (this.#arrived.get(task) ?? 0) <= 0;
   }
 
   #latest(task: TaskRecord): TaskRecord {
@@ -99,9 +106,12 @@ export class Orphans {
   }
 
   #add(task: TaskRecord): void {
-    if (this.#stopped || task.confirmed || task.undeliveredAtMs === undefined || this.#candidates.has(task)) return;
-    const { clock, options } = this.#deps;
-    const timer = clock.setTimer(options.orphanGraceMs, () => this.#expire(task));
+    if (this.#stopped || task.undeliveredAtMs === undefined || this.#candidates.has(task)) return;
+    if (task.confirmed || task.stage === 'over') return;
+    const { clock, options, events } = this.#deps;
+    const timer = clock.setTimer(options.orphanGraceMs, () => {
+      this.#expire(task).catch((error: unknown) => events.fault?.('orphans', error));
+    });
     this.#candidates.set(task, timer);
     if (task.node !== undefined) getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
   }
@@ -120,9 +130,16 @@ export class Orphans {
     return true;
   }
 
-  #expire(task: TaskRecord): void {
-    this.#drop(task);
-    const held = this.#deps.store.byId(task.id) === task;
-    if (held && this.#isOrphan(task)) this.onExpired(task);
+  /**
+   * Nobody asks for an orphan, so it was polled ever less: a last read may show that it is over, and then there is nothing to
+   * delete. Meanwhile it stays a candidate, which a call may confirm and a later attempt delete.
+   */
+  async #expire(task: TaskRecord): Promise<void> {
+    const { clock, runtimes, store } = this.#deps;
+    const held = () => store.byId(task.id) === task && this.#isOrphan(task);
+    if (held() && task.stage === 'live') {
+      await runtimes.get(task.identity.plugin)?.refresher.readNow(task.id, clock.now() + LOOK_MS);
+    }
+    if (this.#drop(task) && held()) this.onExpired(task);
   }
 }

@@ -28,7 +28,7 @@ export type Delivery = 'arrives' | 'lost, it repeats' | 'lost, it goes on';
 export class BookEngine {
   readonly #story: Story;
   readonly #nodes = new Map<string, Node>();
-  /** Deletes that were answered, by the attempt's name. */
+  /** Deletes that were answered, and orphans that were deleted, by the attempt's name. */
   readonly #lives = new Map<string, number>();
   /** Handles of what it deleted: it may ask for these again (FIELD 27). */
   readonly #old: Buffer[] = [];
@@ -49,6 +49,16 @@ export class BookEngine {
     // Another daemon would take these up again: that is asked for on purpose by nobody.
     this.#old.length = 0;
     for (const node of this.#nodes.values()) node.fresh = false;
+  }
+
+  /** The daemon deleted what it takes for an orphan: as good as a Delete, where the engine does not hold the handle. */
+  orphanDeleted(name: string): void {
+    const [id = '', attempt = ''] = name.split('/');
+    const node = this.#nodes.get(id);
+    const held = node !== undefined && `${node.attempt}` === attempt && node.fresh && node.handle !== undefined;
+    this.#story.tell(`${name} is deleted as an orphan`);
+    this.#story.check(!held, () => `${name} is deleted although the engine holds its handle`);
+    this.#lives.set(name, this.lifeOf(name) + 1);
   }
 
   lifeOf(name: string): number {
