@@ -15,7 +15,6 @@ import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.j
 import { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
-import { memoryJournal } from './journal/journal.js';
 import { type Clock, systemClock } from './lib/clock.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
@@ -103,7 +102,6 @@ class ComposedDaemon implements Daemon {
     const clock = options.clock ?? systemClock;
     const random = () => randomInt(2 ** 32) / 2 ** 32;
     const data = dataOptions(config);
-    const journal = memoryJournal;
     this.#options = options;
     this.#config = config;
     this.#clock = clock;
@@ -122,17 +120,13 @@ class ComposedDaemon implements Daemon {
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env });
     const { finished, maxTasks, watchRing } = config.store;
     const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
-    this.#store = new TaskStore(
-      { clock, journal, maxTasks, finished, endMarks, watchRing: watchRing.size },
-      { journalFailed: (error) => this.#telemetry.taskEvents.fault('journal', error) },
-    );
+    this.#store = new TaskStore({ clock, maxTasks, finished, endMarks, watchRing: watchRing.size });
     this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
     this.#tasks = createTasks({
       clock,
       random,
       store: this.#store,
-      journal,
       host: this.#host,
       runtimes: this.#runtimes,
       replays: new ReplayCache({ clock, ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 }),

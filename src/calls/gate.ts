@@ -141,11 +141,9 @@ class PluginGate implements Gate {
 
   #send<M extends PluginMethod>(method: M, args: PluginMethods[M]['args'], options: GateCallOptions) {
     const { deadlineMs, signal } = options.boundsUntilSent === true ? UNBOUNDED : options;
-    const boundMs = Math.min(
-      deadlineMs ?? Number.POSITIVE_INFINITY,
-      this.#clock.now() + timeoutMs(method, this.#config),
-    );
-    options.onSent?.();
+    const now = this.#clock.now();
+    const boundMs = Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, now + timeoutMs(method, this.#config));
+    options.onSent?.(boundMs - now);
     const outcome = this.#plugin.call(method, args, { deadlineMs: boundMs, signal }).then(withBoundedWaits);
     return { outcome, boundMs };
   }

@@ -59,9 +59,9 @@ export interface GateCallOptions {
   readonly admission: 'wait' | 'fail-fast';
   /**
    * Called once, synchronously, when the call is about to be handed to the channel: from here on it may have reached the
-   * remote, before it certainly has not.
+   * remote, before it certainly has not. `boundMs`: how long it may run from now.
    */
-  readonly onSent?: (() => void) | undefined;
+  readonly onSent?: ((boundMs: number) => void) | undefined;
 }
 
 /** What the refresher looks at before it reads, and the load report shows. */
@@ -81,7 +81,7 @@ export interface LaneCapacity {
   readonly open: boolean;
 }
 
-/** Bucket levels of a plugin, for the journal at a clean stop. */
+/** Bucket levels of a plugin, for the state at a clean stop. */
 export interface GateSnapshot {
   readonly read: BucketSnapshot;
   readonly write: BucketSnapshot;

@@ -52,6 +52,8 @@ export interface TaskRecord {
   /** Memory only, and only for a time. */
   readonly connection: ConnectionInfo | undefined;
   readonly connectionUntilMs: number;
+  /** A create call may have been sent, and may reach the remote until so long after; undefined before, and once it is answered. Milliseconds. */
+  readonly sentBoundMs: number | undefined;
 
   readonly state: PhaseState;
   /** Rises whenever anything visible changed, from 0. */

@@ -12,7 +12,7 @@ export interface TrackedFacts {
   readonly lastReadAtMs?: number | undefined;
   /** When an engine last asked; now unless given. */
   readonly lastAskedAtMs?: number | undefined;
-  /** Consecutive failed reads so far, from a journal; 0 unless given. */
+  /** Consecutive failed reads so far, from an earlier life; 0 unless given. */
   readonly failures?: number | undefined;
   readonly failingSinceMs?: number | undefined;
   /** The plugin's wish from the last phase, counted from `lastReadAtMs`. */

@@ -32,6 +32,8 @@ const MAX_INCARNATIONS = 1_000;
 interface Marks {
   readonly byIncarnation: Map<number, EndMark>;
   readonly units: number;
+  /** When the last of them was set, epoch milliseconds. */
+  readonly atMs: number;
 }
 
 /**
@@ -41,12 +43,20 @@ interface Marks {
  */
 export class EndMarks {
   readonly #keys: LRUCache<AttemptKey, Marks>;
+  readonly #clock: Clock;
+  readonly #changed: (key: AttemptKey) => void;
 
-  constructor({ clock, max, ttlMs }: EndMarksOptions) {
+  /** `changed` is told of every key whose marks are others now, or gone. */
+  constructor({ clock, max, ttlMs }: EndMarksOptions, changed: (key: AttemptKey) => void = () => {}) {
+    this.#changed = changed;
+    this.#clock = clock;
     this.#keys = new LRUCache({
       // A bound by size and not by count: for the latter the cache allocates its arrays in full, 34 MB for a million.
       maxSize: max,
       sizeCalculation: (marks) => marks.units,
+      dispose: (_marks, key, reason) => {
+        if (reason !== 'set') this.#changed(key);
+      },
       ...aging(clock, ttlMs),
     });
   }
@@ -60,6 +70,15 @@ export class EndMarks {
     return this.#keys.get(key)?.byIncarnation.get(incarnation);
   }
 
+  /** All that is known of a key; does not count as use. */
+  of(key: AttemptKey): { readonly byIncarnation: ReadonlyMap<number, EndMark>; readonly atMs: number } | undefined {
+    return this.#keys.peek(key);
+  }
+
+  keys(): Iterable<AttemptKey> {
+    return this.#keys.keys();
+  }
+
   /** The incarnation that the handle of this one stands for by now. */
   follow(key: AttemptKey, incarnation: number): number {
     const next = this.get(key, incarnation)?.next;
@@ -68,7 +87,9 @@ export class EndMarks {
 
   /** Adds what is known to the mark of an incarnation. What it said stays true. */
   set(key: AttemptKey, incarnation: number, known: Partial<EndMark>): void {
-    let { byIncarnation, units } = this.#keys.get(key) ?? { byIncarnation: new Map<number, EndMark>(), units: 0 };
+    const marks = this.#keys.get(key);
+    const byIncarnation = marks?.byIncarnation ?? new Map<number, EndMark>();
+    let units = marks?.units ?? 0;
     const before = byIncarnation.get(incarnation);
     const mark = {
       deleted: before?.deleted === true || known.deleted === true,
@@ -84,7 +105,8 @@ export class EndMarks {
       units -= unitsOf(dropped);
     }
     // A new object each time: the cache does not measure the same one again.
-    this.#keys.set(key, { byIncarnation, units });
+    this.#keys.set(key, { byIncarnation, units, atMs: this.#clock.now() });
+    this.#changed(key);
   }
 
   /** The first incarnation that was not deleted; one that ended is still the attempt's own. */

@@ -41,6 +41,7 @@ export class Entry implements Fields {
   requirements: ResourceRequirements | undefined = undefined;
   connection: ConnectionInfo | undefined;
   connectionUntilMs: number;
+  sentBoundMs: number | undefined = undefined;
   state: PhaseState;
   phaseVersion: number;
   observedAtMs: number | undefined = undefined;

@@ -4,32 +4,59 @@ import type { AttemptKey } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
 import { aging } from './aging.js';
 import { stateBytes } from './state-bytes.js';
+import { noState, type StateFeed } from './state-feed.js';
 
 export interface ReplayCacheOptions {
   readonly clock: Clock;
+  readonly feed?: StateFeed;
   readonly ttlMs: number;
   readonly max: number;
   readonly maxBytes: number;
 }
 
+/** How a run of `do` ended, and when: epoch milliseconds. */
+export interface DoEnd {
+  readonly state: PhaseState;
+  readonly endedAtMs: number;
+}
+
 /** Results of `do` by attempt key, since engines repeat the call after a failed write of their own. */
 export class ReplayCache {
-  readonly #results: LRUCache<AttemptKey, PhaseState>;
+  readonly #clock: Clock;
+  readonly #feed: StateFeed;
+  readonly #results: LRUCache<AttemptKey, DoEnd>;
 
-  constructor({ clock, ttlMs, max, maxBytes }: ReplayCacheOptions) {
+  constructor({ clock, feed = noState, ttlMs, max, maxBytes }: ReplayCacheOptions) {
+    this.#clock = clock;
+    this.#feed = feed;
     this.#results = new LRUCache({
       max,
       maxSize: maxBytes,
-      sizeCalculation: stateBytes,
+      sizeCalculation: ({ state }) => stateBytes(state),
+      dispose: (_end, key, reason) => {
+        if (reason !== 'set') feed.changed('do', key);
+      },
       ...aging(clock, ttlMs),
     });
   }
 
   get(key: AttemptKey): PhaseState | undefined {
-    return this.#results.get(key);
+    return this.#results.get(key)?.state;
   }
 
-  set(key: AttemptKey, state: PhaseState): void {
-    this.#results.set(key, state);
+  /** Does not count as use. */
+  end(key: AttemptKey): DoEnd | undefined {
+    return this.#results.peek(key);
+  }
+
+  keys(): Iterable<AttemptKey> {
+    return this.#results.keys();
+  }
+
+  /** Resolves once the end is safe. Rejects when it cannot be written; it is kept here all the same. */
+  set(key: AttemptKey, state: PhaseState): Promise<void> {
+    this.#results.set(key, { state, endedAtMs: this.#clock.now() });
+    this.#feed.changed('do', key);
+    return this.#feed.safe();
   }
 }

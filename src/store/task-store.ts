@@ -1,5 +1,4 @@
 import { HostError } from '../errors/index.js';
-import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
@@ -14,11 +13,15 @@ import { EndMarks, endOf } from './end-marks.js';
 import { Entry, type NewTask } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
+import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
+import { noState, type StateFeed } from './state-feed.js';
 import { nextState } from './transition.js';
+import { UnclearCreates } from './unclear-creates.js';
 
 export interface TaskStoreOptions {
   readonly clock: Clock;
-  readonly journal: Journal;
+  /** Told of every fact that changed; without one nothing survives a crash. */
+  readonly feed?: StateFeed;
   /** Tasks that are not over; a create beyond it is refused with STORE_FULL. */
   readonly maxTasks: number;
   /** Bounds of the finished tasks that are kept for late questions. */
@@ -29,25 +32,45 @@ export interface TaskStoreOptions {
   readonly watchRing: number;
 }
 
-/** What the store tells the rest, synchronously, after it has changed a record. */
-export interface TaskStoreEvents {
-  /** The journal could not take an entry that nobody awaits. */
-  journalFailed?(error: unknown): void;
+/** What the store tells the rest of one plugin's tasks, synchronously, within the transition. None may throw. */
+export interface StoreListener {
+  /**
+   * The task is not live any more, however it ended: nobody reads it from here on. `becomes`: another task turned out to be
+   * the same resource and stands in its place.
+   */
+  left(id: TaskId, becomes?: TaskId): void;
+  /** Nothing of the task is left at the remote, as far as is known: its token is free. May come more than once. */
+  freed(id: TaskId): void;
+}
+
+/** A delete that comes with the end of a task. */
+export type OwedWithEnd = { readonly reason: string } & Partial<Pick<DeleteOrder, 'jobOver'>>;
+
+/** A task that was deleted while its create was under way. */
+export interface Cancelling {
+  readonly task: TaskRecord;
+  readonly reason: string;
 }
 
 const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over'];
 
 /**
- * All tasks in memory, and the only place where a phase is written (rule 7). Records that are not over are held until
- * they are over or removed; finished ones are kept within bounds.
+ * The live task records, owed deletes, unclear creates and end marks: the only place where a phase is written (rule 7) and
+ * the only feeder of state and Watch. Each transition is one method, synchronous and whole: what it changes is told to the
+ * feed in one go, and `safe` resolves once it outlives a crash.
+ *
+ * A record's stages are those of `TaskRecord`: it comes by `insert`, goes on by `setWaiting`, `sending`, `setCreated`, `observed`
+ * and `readFailed`, is over by `observed` or `end`, and leaves by `orderDelete`, `remove`, `nextIncarnation`, `takeOver` or
+ * `forget`. A finished one leaves by room or age as well.
  *
  * Invariants: a record is in exactly one of `unfinished` and `finished`; its stage never goes back; the current record of
  * an attempt key is the highest incarnation that a create made here and that was not deleted: what is known from a handle
- * alone claims no key.
+ * alone claims no key. A task whose token is out is unfinished, owed a delete, or being cancelled.
  */
 export class TaskStore {
   readonly #options: TaskStoreOptions;
-  readonly #events: TaskStoreEvents;
+  readonly #feed: StateFeed;
+  readonly #listeners = new Map<string, StoreListener>();
   readonly #unfinished = new Map<TaskId, Entry>();
   readonly #finished: FinishedTasks<Entry>;
   readonly #current = new Map<AttemptKey, Entry>();
@@ -55,18 +78,28 @@ export class TaskStore {
   readonly #adopted = new AdoptedTasks<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
+  readonly #cancelling = new Map<TaskId, Cancelling>();
   readonly marks: EndMarks;
+  readonly owed: OwedDeletes;
+  readonly unclear: UnclearCreates;
   #evictions = 0;
 
-  constructor(options: TaskStoreOptions, events: TaskStoreEvents = {}) {
+  constructor(options: TaskStoreOptions) {
+    const feed = options.feed ?? noState;
     this.#options = options;
-    this.#events = events;
-    this.marks = new EndMarks({ clock: options.clock, ...options.endMarks });
+    this.#feed = feed;
+    this.marks = new EndMarks({ clock: options.clock, ...options.endMarks }, (key) => feed.changed('mark', key));
+    this.owed = new OwedDeletes((id) => feed.changed('owed', id));
+    this.unclear = new UnclearCreates((id) => {
+      feed.changed('unclear', id);
+      feed.changed('payload', id);
+    });
     this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
     this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry) => {
       this.#unlink(entry);
       this.#evictions += 1;
       this.#ring.evict(entry);
+      this.#changed(entry, 'outputs');
     });
   }
 
@@ -102,17 +135,45 @@ export class TaskStore {
     return this.#adopted;
   }
 
-  /** Throws STORE_FULL unless another unfinished task fits. What is known from handles alone has a bound of its own. */
-  assertRoom(owedDeletes = 0): void {
+  /** Whether what is safe outlives the process. */
+  get durable(): boolean {
+    return this.#feed.durable;
+  }
+
+  /** Since when every end is known, over restarts; undefined where that cannot be said. Epoch milliseconds. */
+  get completeSinceMs(): number | undefined {
+    return this.#feed.completeSinceMs;
+  }
+
+  /** Resolves once every transition so far is safe. Rejects when it cannot be written. */
+  safe(): Promise<void> {
+    return this.#feed.safe();
+  }
+
+  /** One listener a plugin; answers how to take it away. */
+  listen(plugin: string, listener: StoreListener): () => void {
+    this.#listeners.set(plugin, listener);
+    return () => {
+      if (this.#listeners.get(plugin) === listener) this.#listeners.delete(plugin);
+    };
+  }
+
+  /**
+   * Throws STORE_FULL unless another unfinished task fits beside the deletes that are owed. What is known from handles alone
+   * has a bound of its own.
+   */
+  assertRoom(): void {
+    const owedDeletes = this.owed.size - this.owed.unheld;
     const created = this.#unfinished.size - this.#adopted.size;
     if (created + owedDeletes < this.#options.maxTasks) return;
     const owed = owedDeletes === 0 ? '' : ` and ${owedDeletes} deletes owed`;
     throw this.#full(`${created} unfinished tasks are held${owed}`);
   }
 
-  /** Throws STORE_FULL when as many deletes are owed as there may be tasks. */
-  assertOwable(owedDeletes: number): void {
-    if (owedDeletes >= this.#options.maxTasks) throw this.#full(`${owedDeletes} deletes are owed`);
+  /** Throws STORE_FULL when as many deletes are owed for handles alone as there may be tasks. */
+  assertOwable(): void {
+    const { unheld } = this.owed;
+    if (unheld >= this.#options.maxTasks) throw this.#full(`${unheld} deletes are owed`);
   }
 
   #full(seen: string): HostError {
@@ -135,6 +196,7 @@ export class TaskStore {
     else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
     if (entry.adopted && task.stage !== 'over') this.#adopted.add(entry);
+    this.#changed(entry, 'payload');
     return entry;
   }
 
@@ -152,9 +214,24 @@ export class TaskStore {
     return this.#current.get(key);
   }
 
-  /** Whether anything here still goes by this id. */
-  knows(id: TaskId): boolean {
-    return this.byId(id) !== undefined || this.trace(id) !== undefined;
+  /**
+   * The first incarnation of a key that nothing here still refers to. A job that is to be cancelled goes by its idempotency
+   * key: a new task under the same one would share the job, or lose its own.
+   */
+  freeIncarnation(key: AttemptKey): number {
+    const taken = (incarnation: number): boolean => {
+      const id = taskIdOf(key, incarnation);
+      if (this.marks.get(key, incarnation)?.deleted === true || this.byId(id) !== undefined) return true;
+      return this.trace(id) !== undefined || this.owed.has(id) || this.unclear.has(id);
+    };
+    let incarnation = this.marks.firstOpen(key);
+    while (taken(incarnation)) incarnation += 1;
+    return incarnation;
+  }
+
+  /** What is known of a task that was deleted while its create was under way. */
+  cancelling(id: TaskId): Cancelling | undefined {
+    return this.#cancelling.get(id);
   }
 
   /** What is remembered of a finished task that memory no longer holds. */
@@ -184,12 +261,17 @@ export class TaskStore {
     const entry = task as Entry;
     entry.lastAskedAtMs = this.#options.clock.now();
     if (entry.stage === 'over') this.#finished.get(entry.id);
-    if (confirms) entry.confirmed = true;
+    if (!confirms || entry.confirmed) return;
+    entry.confirmed = true;
+    this.#changed(entry);
   }
 
+  /** The answer to its create visibly did not reach the engine (rule 9). */
   undelivered(task: TaskRecord): void {
     const entry = task as Entry;
-    if (!entry.confirmed) entry.undeliveredAtMs ??= this.#options.clock.now();
+    if (entry.confirmed || entry.undeliveredAtMs !== undefined) return;
+    entry.undeliveredAtMs = this.#options.clock.now();
+    this.#changed(entry);
   }
 
   /** Fixes the bytes a create answered; from here on the task can be found by them. */
@@ -199,6 +281,7 @@ export class TaskStore {
     entry.answeredHandle = handle;
     if (this.byId(entry.id) !== entry) return;
     this.#handles.add(entry);
+    this.#changed(entry);
     // What happened before the task had a name was shown to no watcher.
     if (entry.phaseVersion > 0) this.#ring.append(entry, false);
   }
@@ -217,6 +300,7 @@ export class TaskStore {
     const entry = task as Entry;
     entry.requirements = requirements;
     entry.identity = { ...entry.identity, quotaNamespace };
+    this.#changed(entry);
   }
 
   /** Moves a task that has not been created on, with the reason a caller sees. */
@@ -228,18 +312,30 @@ export class TaskStore {
     this.#write(entry, state);
   }
 
+  /** The mark of sending: from here on a create call may have reached the remote, and may until so long from now. */
+  sending(task: TaskRecord, boundMs: number): void {
+    const entry = task as Entry;
+    entry.sentBoundMs = boundMs;
+    if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
+  }
+
   /** The remote has the job. Drops the payload. */
   setCreated(task: TaskRecord, meta: Buffer): void {
     const entry = task as Entry;
     if (!this.#isUnfinished(entry)) return;
     entry.meta = meta;
     entry.payload = undefined;
+    entry.sentBoundMs = undefined;
     entry.liveSinceMs = this.#options.clock.now();
     this.#moveTo(entry, 'live');
+    this.#changed(entry, 'payload');
   }
 
-  /** A read that succeeded. Answers whether the task is over; false for one that was removed meanwhile. */
-  observed(task: TaskRecord, state: PhaseState): boolean {
+  /**
+   * A read that succeeded. Answers whether the task is over; false for one that was removed meanwhile. `owe`: a delete that
+   * comes with its end.
+   */
+  observed(task: TaskRecord, state: PhaseState, owe?: OwedWithEnd): boolean {
     const entry = task as Entry;
     if (entry.stage === 'over') return true;
     if (!this.#isUnfinished(entry)) return false;
@@ -250,7 +346,7 @@ export class TaskStore {
     entry.consecutiveFailures = 0;
     entry.lastFailure = undefined;
     entry.revision += 1;
-    this.#write(entry, state, hadFailures);
+    this.#write(entry, state, hadFailures, owe);
     return isTerminal(state.phase);
   }
 
@@ -265,14 +361,18 @@ export class TaskStore {
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
     entry.revision += 1;
+    this.#changed(entry);
     if (reason !== undefined) this.#write(entry, { ...entry.state, reason });
   }
 
-  /** The daemon's own verdict about a task (rule 4, a refused create, unusable outputs). Terminal phases only. */
-  end(task: TaskRecord, state: PhaseState): void {
+  /**
+   * The daemon's own verdict about a task (rule 4, a refused create, unusable outputs). Terminal phases only. `owe`: its job
+   * may run, and is to be cancelled.
+   */
+  end(task: TaskRecord, state: PhaseState, owe?: OwedWithEnd): void {
     const entry = task as Entry;
     if (!isTerminal(state.phase)) throw new HostError('INTERNAL', `a task cannot end in phase ${state.phase}`);
-    if (this.#isUnfinished(entry)) this.#write(entry, state);
+    if (this.#isUnfinished(entry)) this.#write(entry, state, false, owe);
   }
 
   /**
@@ -285,8 +385,8 @@ export class TaskStore {
     this.#ring.replace(task);
     const incarnation = identity.incarnation + 1;
     this.marks.set(identity.key, identity.incarnation, { deleted: true, next: incarnation });
-    this.#unfinished.delete(task.id);
-    this.#unlink(task as Entry);
+    this.#drop(task as Entry);
+    this.#free(task);
     return this.insert({
       identity: { ...identity, incarnation },
       stage: 'accepted',
@@ -301,10 +401,60 @@ export class TaskStore {
     });
   }
 
-  /** Remembers that an incarnation which memory does not hold was deleted; what is known of its end stays known. */
-  bury({ key, incarnation }: Pick<TaskIdentity, 'key' | 'incarnation'>): void {
-    this.marks.set(key, incarnation, { deleted: true });
+  /**
+   * Remembers that an incarnation which memory does not hold was deleted; what is known of its end stays known. `end`: how
+   * it ended before. `order`: its job may run, and is to be cancelled.
+   */
+  bury(
+    { key, incarnation }: Pick<TaskIdentity, 'key' | 'incarnation'>,
+    { end, order }: { readonly end?: PhaseState; readonly order?: DeleteOrder | undefined } = {},
+  ): void {
+    this.marks.set(key, incarnation, { ...(end === undefined ? {} : endOf(end)), deleted: true });
     this.#finished.buried(taskIdOf(key, incarnation));
+    if (order !== undefined) this.owed.add(order, this.#options.clock.now());
+  }
+
+  /**
+   * Ends the incarnation of a task that is to be cancelled, and owes the delete of its job where that is known. With a create
+   * under way (`creating`) it is known later: `cancelled` follows.
+   */
+  orderDelete(task: TaskRecord, reason: string, creating: boolean): void {
+    const entry = task as Entry;
+    const { id } = entry;
+    const order = entry.stage === 'over' ? undefined : deleteOrder(entry, reason);
+    if (order !== undefined) this.owed.add(order, this.#options.clock.now());
+    else if (creating) this.#cancelling.set(id, { task, reason });
+    this.remove(task);
+    if (order === undefined && !creating) this.#free(task);
+  }
+
+  /** The create of a task that was deleted meanwhile has ended; a job that it found or made is to be cancelled. */
+  cancelled({ id, identity }: TaskRecord, order: DeleteOrder | undefined): void {
+    this.#cancelling.delete(id);
+    this.#feed.changed('task', id);
+    this.#feed.changed('payload', id);
+    if (order !== undefined) this.owed.add(order, this.#options.clock.now());
+    else this.#free({ id, identity });
+  }
+
+  /** The job of a create of unclear outcome was found: it is to be cancelled, or is over. */
+  cleared(id: TaskId, order: DeleteOrder | undefined): void {
+    this.unclear.delete(id);
+    if (order !== undefined) this.owed.add(order, this.#options.clock.now());
+  }
+
+  /** The job of an owed delete was not found: it may run all the same, and stays owed, but holds up nobody. */
+  deleteDoubted(id: TaskId): void {
+    const order = this.owed.get(id);
+    if (order !== undefined) this.#free(order);
+  }
+
+  /** Nothing is left to cancel. */
+  deleteDone(id: TaskId): void {
+    const order = this.owed.get(id);
+    if (order === undefined) return;
+    this.owed.delete(id);
+    this.#free(order);
   }
 
   /**
@@ -320,6 +470,7 @@ export class TaskStore {
       entry.deleted = true;
       if (this.#current.get(key) === entry) this.#current.delete(key);
       if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+      this.#changed(entry);
       return;
     }
     if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
@@ -333,6 +484,7 @@ export class TaskStore {
     const entry = task as Entry;
     this.#ring.evict(entry);
     this.#drop(entry);
+    this.#free(entry);
   }
 
   /**
@@ -342,7 +494,8 @@ export class TaskStore {
   takeOver(task: TaskRecord, adopted: TaskRecord): void {
     const entry = task as Entry;
     this.#ring.replace(adopted);
-    this.#drop(adopted as Entry);
+    this.#drop(adopted as Entry, task.id);
+    this.#free(adopted);
     entry.confirmed = true;
     entry.lastAskedAtMs = Math.max(entry.lastAskedAtMs, adopted.lastAskedAtMs);
     entry.phaseVersion = Math.max(entry.phaseVersion, adopted.phaseVersion);
@@ -374,7 +527,7 @@ export class TaskStore {
     }
   }
 
-  #write(entry: Entry, read: PhaseState, forceVersion = false): void {
+  #write(entry: Entry, read: PhaseState, forceVersion = false, owe?: OwedWithEnd): void {
     const { state, changed } = nextState(entry.state, read);
     if (!changed && !forceVersion) {
       // What was read is the same but for the pace, which no caller sees.
@@ -384,12 +537,14 @@ export class TaskStore {
     entry.state = compactState(state);
     entry.phaseVersion += 1;
     entry.revision += 1;
-    if (isTerminal(state.phase)) this.#finish(entry);
+    if (isTerminal(state.phase)) this.#finish(entry, owe);
     this.#ring.append(entry, false);
-    this.#journal({ kind: 'phase', id: entry.id, state, phaseVersion: entry.phaseVersion });
+    this.#changed(entry, state.outputs.kind === 'inline' ? 'outputs' : undefined);
   }
 
-  #finish(entry: Entry): void {
+  #finish(entry: Entry, owe: OwedWithEnd | undefined): void {
+    // The end drops what the order needs.
+    const order = owe && deleteOrder(entry, owe.reason, owe);
     // What a handle alone says of a key must not become the end of the attempt that a create made.
     if (!entry.adopted) this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.state));
     this.#adopted.delete(entry);
@@ -397,6 +552,10 @@ export class TaskStore {
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
     this.#finished.set(entry.id, entry);
+    this.#feed.changed('payload', entry.id);
+    this.#listeners.get(entry.identity.plugin)?.left(entry.id);
+    if (order === undefined) this.#free(entry);
+    else this.owed.add(order, this.#options.clock.now());
   }
 
   #moveTo(entry: Entry, stage: TaskStage): void {
@@ -408,9 +567,12 @@ export class TaskStore {
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
   }
 
-  #drop(entry: Entry): void {
+  #drop(entry: Entry, becomes?: TaskId): void {
     this.#adopted.delete(entry);
-    if (this.#unfinished.delete(entry.id)) this.#unlink(entry);
+    if (!this.#unfinished.delete(entry.id)) return;
+    this.#unlink(entry);
+    this.#changed(entry, 'payload');
+    this.#listeners.get(entry.identity.plugin)?.left(entry.id, becomes);
   }
 
   #unlink(entry: Entry): void {
@@ -419,7 +581,13 @@ export class TaskStore {
     this.#handles.remove(entry);
   }
 
-  #journal(entry: Parameters<Journal['append']>[0]): void {
-    this.#options.journal.append(entry).catch((error: unknown) => this.#events.journalFailed?.(error));
+  /** Release on the store's transition, and nowhere else (rule 10). */
+  #free({ id, identity }: Pick<TaskRecord, 'id' | 'identity'>): void {
+    this.#listeners.get(identity.plugin)?.freed(id);
+  }
+
+  #changed({ id }: Entry, also?: 'payload' | 'outputs'): void {
+    this.#feed.changed('task', id);
+    if (also !== undefined) this.#feed.changed(also, id);
   }
 }

@@ -88,6 +88,10 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     },
   });
   gate.onReadCapacity(() => refresher.wake());
+  const deaf = store.listen(plugin.id, {
+    left: (id, becomes) => refresher.untrack(id, becomes),
+    freed: (id) => quotas.release(id),
+  });
 
   async function read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]> {
     const now = clock.now();
@@ -132,6 +136,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
       unlisten();
       await refresher.stop();
       await gate.close();
+      deaf();
     },
   };
   return runtime;

@@ -1,5 +1,4 @@
 import type { PluginHost } from '../host/types.js';
-import type { Journal } from '../journal/journal.js';
 import type { Clock } from '../lib/clock.js';
 import type { TaskEvents } from '../model/events/tasks.js';
 import type { ReplayCache } from '../store/replay-cache.js';
@@ -68,7 +67,6 @@ export interface TasksDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly store: TaskStore;
-  readonly journal: Journal;
   readonly host: PluginHost;
   readonly runtimes: Runtimes;
   readonly replays: ReplayCache;

@@ -1,15 +1,17 @@
 import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
+import type { OwedDelete } from '../store/owed-deletes.js';
+import type { UnclearCreate } from '../store/unclear-creates.js';
 import { CreateTask } from './accept/create.js';
 import { DoTask } from './accept/do.js';
 import { Orphans } from './accept/orphans.js';
 import type { TasksDeps } from './deps.js';
 import { cancelInBackground } from './end/cancel.js';
-import { deleteTask } from './end/delete.js';
-import { DeleteList, type OwedDelete } from './end/delete-list.js';
+import { deleteTask, keepEnd } from './end/delete.js';
+import { DeleteList } from './end/delete-list.js';
 import { tellLeftBehind } from './end/left-behind.js';
-import { type UnclearCreate, UnclearCreates } from './end/unclear-creates.js';
+import { UnclearLooks } from './end/unclear-looks.js';
 import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
 import { getLogs, getMetrics } from './read/logs.js';
@@ -25,7 +27,7 @@ export interface TasksControl extends Tasks {
   readonly unclearCreates: { readonly size: number; list(): Iterable<UnclearCreate> };
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
-  /** Watch streams end with a resume token; nothing new is accepted unless the journal is durable. */
+  /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */
   drain(): void;
   /** Starts nothing new and resolves when no create, look, delete or write of outputs is in flight. */
   stop(): Promise<void>;
@@ -36,12 +38,13 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const deletes = new DeleteList(deps);
   const reads = new ReadSink(deps, deletes);
   const orphans = new Orphans(deps);
-  const unclear = new UnclearCreates(deps, deletes);
+  const unclear = new UnclearLooks(deps, deletes);
   const creates = new CreateTask(deps, { deletes, orphans, reads, unclear });
   const handles = new Handles(deps, deletes);
   const doing = new DoTask(deps);
   let loadReport: LoadReport | undefined;
 
+  deletes.onOver = (order, state) => keepEnd(deps, reads, order, state);
   orphans.onExpired = (task) => {
     deps.events.orphanDeleted?.(task);
     const why = 'its create was never answered and nobody has asked for it since';
@@ -50,9 +53,9 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
   return {
     reads,
-    owedDeletes: deletes,
+    owedDeletes: deps.store.owed,
     orphans,
-    unclearCreates: unclear,
+    unclearCreates: deps.store.unclear,
 
     create: (spec, scope) => creates.create(spec, scope),
 
@@ -68,7 +71,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     get: (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope),
 
-    delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes, reads }, bytes, reason, hints),
+    delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints),
 
     do: (spec, scope) => doing.do(spec, scope),
 

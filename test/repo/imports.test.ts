@@ -34,7 +34,7 @@ test('the walk reports each planted violation, and nothing beside them', (t) => 
     'src/cli/lazy.ts':
       "export const load = () => import('./commands/serve.js');\nexport const any = (at: string) => import(at);\n",
     'src/sandbox/load.ts': 'export const load = (at: string) => import(at);\n',
-    'src/journal/typed.ts': "export type T = import('../store/store.js').Store;\n",
+    'src/limits/typed.ts': "export type T = import('../store/store.js').Store;\n",
     'src/errors/bare.ts': "import fs from 'fs';\nexport { fs };\n",
     'src/nowhere/lost.ts': "import 'node:fs';\n",
     'src/index.ts': "export * from './plugin-api/plugin.js';\nexport * from './errors/index.js';\n",
@@ -52,7 +52,7 @@ test('the walk reports each planted violation, and nothing beside them', (t) => 
     'src/daemon.ts:2 imports ../scripts/build.mjs, outside src/',
     'src/errors/bare.ts:1 imports fs without node:',
     'src/index.ts:2 imports room errors from room index',
-    'src/journal/typed.ts:1 imports room store from room journal',
+    'src/limits/typed.ts:1 imports room store from room limits',
     'src/nowhere/lost.ts:1 is in no room of scripts/rooms.mjs',
     'src/rpc/native/side.ts:1 imports room admin from room rpc',
     'src/store/up.ts:1 imports room calls from room store',

@@ -15,14 +15,14 @@ test('results of do are kept for their time, and the oldest give way to a bound 
   const clock = new ManualClock();
   const result = phaseState('SUCCESS', { outputs: inline(1_000) });
   const few = new ReplayCache({ clock, ttlMs: 1_000, max: 2, maxBytes: 1e6 });
-  for (const key of ['a', 'b', 'c']) few.set(key, result);
+  for (const key of ['a', 'b', 'c']) await few.set(key, result);
   assert.deepEqual([few.get('a'), few.get('b'), few.get('c')], [undefined, result, result]);
   await clock.advance(1_000);
   assert.equal(few.get('c'), result);
   await clock.advance(1);
   assert.equal(few.get('c'), undefined);
   const small = new ReplayCache({ clock, ttlMs: 1_000, max: 100, maxBytes: 2 * stateBytes(result) });
-  for (const key of ['a', 'b', 'c']) small.set(key, result);
+  for (const key of ['a', 'b', 'c']) await small.set(key, result);
   assert.deepEqual([small.get('a'), small.get('b'), small.get('c')], [undefined, result, result]);
 });
 
@@ -79,8 +79,9 @@ test('a task that ended before it had a job leaves a trace like any other, one w
   assert.deepEqual([trace?.meta, trace?.state?.reason, trace?.deleted], [undefined, 'why', false]);
   assert.equal(store.trace(nameless.id), undefined);
   assert.deepEqual(
-    [named, nameless, last].map(({ id }) => store.knows(id)),
-    [true, false, true],
+    ['a', 'b', 'c'].map((key) => store.freeIncarnation(key)),
+    [2, 1, 2],
+    'what nobody has a handle of leaves its key free',
   );
   assert.equal(store.evictions, 2);
 });

@@ -1,4 +1,3 @@
-import { memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { TaskIdentity } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
@@ -8,20 +7,15 @@ import { TaskStore, type TaskStoreOptions } from '../../src/store/task-store.js'
 
 export function storeOf(overrides: Partial<TaskStoreOptions> = {}) {
   const clock = new ManualClock();
-  const journalFailures: unknown[] = [];
-  const store = new TaskStore(
-    {
-      clock,
-      journal: memoryJournal,
-      maxTasks: 100,
-      finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
-      endMarks: { max: 100, ttlMs: 60_000 },
-      watchRing: 8,
-      ...overrides,
-    },
-    { journalFailed: (error) => journalFailures.push(error) },
-  );
-  return { clock, store, journalFailures };
+  const store = new TaskStore({
+    clock,
+    maxTasks: 100,
+    finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
+    endMarks: { max: 100, ttlMs: 60_000 },
+    watchRing: 8,
+    ...overrides,
+  });
+  return { clock, store };
 }
 
 export function identityOf(key: string, more: Partial<TaskIdentity> = {}): TaskIdentity {

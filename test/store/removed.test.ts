@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { TaskStore } from '../../src/store/task-store.js';
@@ -9,7 +8,6 @@ function makeStore() {
   const clock = new ManualClock();
   const store = new TaskStore({
     clock,
-    journal: memoryJournal,
     maxTasks: 10,
     finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
     endMarks: { max: 10, ttlMs: 60_000 },

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
-import { memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { TaskIdentity } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
@@ -14,7 +13,6 @@ function makeStore(overrides: Partial<TaskStoreOptions> = {}) {
   const clock = new ManualClock();
   const store = new TaskStore({
     clock,
-    journal: memoryJournal,
     maxTasks: 100,
     finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
     endMarks: { max: 100, ttlMs: 60_000 },

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
-import type { JournalEntry } from '../../src/journal/journal.js';
 import { encodeHandle } from '../../src/model/handle.js';
+import { noState } from '../../src/store/state-feed.js';
 import { created, fail, HINTS, makeHarness, ok, running, settle } from './harness.js';
 
 test('owed deletes take room in the store: creates are refused while they fill it', async () => {
@@ -50,16 +50,12 @@ test('deletes of what memory does not hold have a bound of their own, and take n
   await h.stop();
 });
 
-test('secrets that come with a call reach the plugin and are in no handle, journal entry, event or answer', async () => {
-  const entries: JournalEntry[] = [];
+test('secrets that come with a call reach the plugin and are in no handle, key of a fact, event or answer', async () => {
+  const facts: string[] = [];
   const events: unknown[] = [];
   const note = (...args: unknown[]) => void events.push(args);
   const h = await makeHarness({
-    journal: {
-      durable: true,
-      append: async (entry) => void entries.push(entry),
-      close: async () => {},
-    },
+    feed: { ...noState, durable: true, changed: (kind, name) => void facts.push(`${kind}/${name}`) },
     events: {
       accepted: ({ identity, state }) => note(identity, state),
       createRetried: (_task, ...rest) => note(rest),
@@ -79,8 +75,8 @@ test('secrets that come with a call reach the plugin and are in no handle, journ
   await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
   await h.clock.advance(600_000);
   assert.ok(JSON.stringify(h.plugin.calls).includes('hush-hush-hush'), 'the plugin had the secret');
-  assert.ok(entries.length >= 4 && events.length >= 3);
-  for (const shown of [entries, events, task.state, h.tasks.listPlugins(), h.faults]) {
+  assert.ok(facts.length >= 4 && events.length >= 3);
+  for (const shown of [facts, events, task.state, h.tasks.listPlugins(), h.faults]) {
     assert.ok(!JSON.stringify(shown).includes('hush-hush-hush'));
   }
   assert.ok(!handle.includes('hush'));

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { memoryJournal } from '../../src/journal/journal.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import { noState } from '../../src/store/state-feed.js';
 import { created, HINTS, makeHarness, ok, settle } from './harness.js';
 
 /** A remote that finds jobs by their idempotency key, and outlives daemons. */
@@ -60,10 +60,10 @@ test('where the state is complete for longer than the replay window, a job that 
   ] as const) {
     const completeSinceMs = new ManualClock().now() - completeForMs;
     const { jobs, daemon } = remote();
-    const h = await daemon({ journal: { ...memoryJournal, completeSinceMs } });
+    const h = await daemon({ feed: { ...noState, completeSinceMs } });
     jobs.set((await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()))).task.id, 'SUCCESS');
     await h.stop();
-    const later = await daemon({ journal: { ...memoryJournal, completeSinceMs } });
+    const later = await daemon({ feed: { ...noState, completeSinceMs } });
     const { task } = await settle(later.clock, later.tasks.create(later.spec('a'), later.scope()));
     assert.equal(task.identity.incarnation, incarnation);
     await later.stop();

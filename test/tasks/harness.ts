@@ -2,7 +2,6 @@ import { refreshTuning, tasksOptions } from '../../src/daemon/options.js';
 import { HostError } from '../../src/errors/index.js';
 import type { CallOptions, HostedPlugin, PluginHost } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
-import { type Journal, memoryJournal } from '../../src/journal/journal.js';
 import { type Clock, ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import type { CreateLaneEvents } from '../../src/model/events/creates.js';
@@ -22,6 +21,7 @@ import { NO_FEATURES, type PluginFeatures } from '../../src/model/plugin-methods
 import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
+import type { StateFeed } from '../../src/store/state-feed.js';
 import { TaskStore } from '../../src/store/task-store.js';
 import { buildRuntime } from '../../src/tasks/build-runtime.js';
 import type { TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
@@ -137,7 +137,7 @@ export interface HarnessOptions {
   readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
   readonly tombstoneTtlMs?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
-  readonly journal?: Journal;
+  readonly feed?: StateFeed;
   /** Awaited before outputs are written. */
   readonly beforeWrite?: () => Promise<void>;
 }
@@ -146,13 +146,12 @@ export interface HarnessOptions {
 export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> {
   const manual = given.world?.manual ?? new ManualClock();
   const clock = given.world?.clock ?? manual;
-  const journal = given.journal ?? memoryJournal;
   const plugin = new FakePlugin();
   plugin.config = { ...DEFAULT_PLUGIN_CONFIG, ...given.config };
   given.plugin?.(plugin);
   const store = new TaskStore({
     clock,
-    journal,
+    ...(given.feed === undefined ? {} : { feed: given.feed }),
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
     endMarks: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
@@ -178,7 +177,6 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     clock,
     random: () => 0.5,
     store,
-    journal,
     host,
     runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
     replays: new ReplayCache({ clock, ttlMs: 600_000, max: 100, maxBytes: 1e7 }),

@@ -1,22 +1,28 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
-import type { Journal, JournalEntry } from '../../src/journal/journal.js';
 import { encodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { DeleteArgs } from '../../src/model/plugin-call.js';
+import type { FactKind, StateFeed } from '../../src/store/state-feed.js';
 import { created, fail, HINTS, held, literals, makeHarness, ok, running, settle, success } from './harness.js';
 
-/** A journal whose next appends of a kind are held or refused by the test. */
-class TestJournal implements Journal {
+/** A state whose next writes are held or refused by the test, where they hold a fact of a kind. */
+class TestFeed implements StateFeed {
   readonly durable = true;
-  readonly answers = new Map<JournalEntry['kind'], () => Promise<void>>();
+  readonly answers = new Map<FactKind, () => Promise<void>>();
+  readonly #changed = new Set<FactKind>();
 
-  append(entry: JournalEntry): Promise<void> {
-    return this.answers.get(entry.kind)?.() ?? Promise.resolve();
+  changed(kind: FactKind): void {
+    this.#changed.add(kind);
   }
 
-  async close(): Promise<void> {}
+  safe(): Promise<void> {
+    const answer = [...this.#changed].map((kind) => this.answers.get(kind)).find((one) => one !== undefined);
+    if (answer !== undefined) return answer();
+    this.#changed.clear();
+    return Promise.resolve();
+  }
 }
 
 const full = () => Promise.reject(new HostError('INTERNAL', 'the disk is full'));
@@ -40,26 +46,26 @@ test('a repeated create whose answer is lost as well does not confirm the task: 
 });
 
 test('a create whose intent cannot be written fails and leaves nothing behind, and may be tried again', async () => {
-  const journal = new TestJournal();
-  const h = await makeHarness({ journal });
+  const feed = new TestFeed();
+  const h = await makeHarness({ feed });
   h.plugin.on.create = () => created();
   h.plugin.on.get = () => running();
-  journal.answers.set('intent', full);
+  feed.answers.set('payload', full);
   await assert.rejects(settle(h.clock, h.tasks.create(h.spec('a'), h.scope())), /the disk is full/);
   assert.equal(h.store.unfinished, 0);
   assert.equal(h.plugin.count('create'), 0);
-  journal.answers.clear();
+  feed.answers.clear();
   assert.equal((await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()))).task.stage, 'live');
   await h.stop();
 });
 
 test('a repeat that comes while the intent is written is not answered before it is safe', async () => {
-  const journal = new TestJournal();
-  const h = await makeHarness({ journal });
+  const feed = new TestFeed();
+  const h = await makeHarness({ feed });
   h.plugin.on.create = () => created();
   h.plugin.on.get = () => running();
   const writing = held<void>();
-  journal.answers.set('intent', () => writing.promise);
+  feed.answers.set('payload', () => writing.promise);
   const first = h.tasks.create(h.spec('a'), h.scope());
   const repeat = h.tasks.create(h.spec('a'), h.scope());
   let answered = 0;
@@ -73,14 +79,14 @@ test('a repeat that comes while the intent is written is not answered before it 
 });
 
 test('a delete that cannot be written down is an error to its caller and is carried out all the same, once', async () => {
-  const journal = new TestJournal();
-  const h = await makeHarness({ journal, config: { resourceQuotas: { default: 1 } } });
+  const feed = new TestFeed();
+  const h = await makeHarness({ feed, config: { resourceQuotas: { default: 1 } } });
   h.plugin.on.create = () => created();
   h.plugin.on.get = () => running();
   const deleting = held<ReturnType<typeof ok<Record<string, never>>>>();
   h.plugin.on.delete = () => deleting.promise;
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  journal.answers.set('delete-owed', full);
+  feed.answers.set('owed', full);
   await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
   await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
   deleting.release(ok({}));
@@ -398,14 +404,14 @@ test('a delete at any moment around the find of a cancelled job leaves no new jo
 });
 
 test('a create whose intent fails leaves nothing of the attempts before it behind', async () => {
-  const journal = new TestJournal();
-  const h = await makeHarness({ journal });
+  const feed = new TestFeed();
+  const h = await makeHarness({ feed });
   h.plugin.on.create = () => created();
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => ok({});
   const node = (attempt: number) => ({ node: { nodeKey: 'n', attempt } });
   (await settle(h.clock, h.tasks.create(h.spec('n/0', node(0)), h.scope()))).undelivered();
-  journal.answers.set('intent', full);
+  feed.answers.set('payload', full);
   await assert.rejects(settle(h.clock, h.tasks.create(h.spec('n/1', node(1)), h.scope())), /the disk is full/);
   await h.clock.advance(1_000);
   assert.equal(h.plugin.count('delete'), 1, 'the engine has gone on all the same');

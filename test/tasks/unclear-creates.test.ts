@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs, DeleteArgs } from '../../src/model/plugin-call.js';
+import { noState } from '../../src/store/state-feed.js';
 import { created, fail, type HarnessOptions, HINTS, held, makeHarness, ok, running, settle } from './harness.js';
 
 const HOURS = 3_600_000;
@@ -265,8 +266,8 @@ test('one look of a plugin is under way at a time, and a stop waits for it', asy
 
 test('a stop tells of every job that may be left behind, since without a journal nobody looks for it afterwards', async () => {
   for (const durable of [false, true]) {
-    const journal = { durable, append: async () => {}, close: async () => {} };
-    const { h, told, spend } = await unclearHarness({ journal });
+    const feed = { ...noState, durable };
+    const { h, told, spend } = await unclearHarness({ feed });
     h.plugin.on.create = () => fail('deadline');
     const ended = await spend('ended');
     const open = await settle(h.clock, h.tasks.create(h.spec('open'), h.scope()));

@@ -97,7 +97,7 @@ export async function takeToken({ store }: TasksDeps, { quotas }: PluginRuntime,
 
 /** Whether the job that a create found, in this state, is of an earlier life of the task's key (rule 8). */
 export function foundEarlierLife(
-  { store, clock, journal, options }: TasksDeps,
+  { store, clock, options }: TasksDeps,
   { identity: { key, incarnation } }: TaskRecord,
   state: PhaseState | undefined,
   maySend: boolean,
@@ -106,7 +106,7 @@ export function foundEarlierLife(
     state,
     mark: store.marks.get(key, incarnation),
     maySend,
-    completeSinceMs: journal.completeSinceMs,
+    completeSinceMs: store.completeSinceMs,
     nowMs: clock.now(),
     replayWindowMs: options.replayWindowMs,
   });

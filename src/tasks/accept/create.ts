@@ -1,14 +1,13 @@
 import { HostError } from '../../errors/index.js';
 import type { HostedPlugin } from '../../host/types.js';
-import type { JournalEntry } from '../../journal/journal.js';
-import { type AttemptKey, attemptKeyOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
+import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
 import { encodeHandle } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { TasksDeps } from '../deps.js';
 import { cancelInBackground } from '../end/cancel.js';
 import type { DeleteList } from '../end/delete-list.js';
-import type { UnclearCreates } from '../end/unclear-creates.js';
+import type { UnclearLooks } from '../end/unclear-looks.js';
 import { failureState } from '../failures.js';
 import { recallEnded } from '../read/adopt.js';
 import { startPolling } from '../read/polling.js';
@@ -26,7 +25,7 @@ export interface CreateParts {
   readonly deletes: DeleteList;
   readonly orphans: Orphans;
   readonly reads: ReadSink;
-  readonly unclear: UnclearCreates;
+  readonly unclear: UnclearLooks;
 }
 
 /** A key that was cancelled and created anew more often than this is none: the plugin calls its own jobs found. */
@@ -37,7 +36,6 @@ export class CreateTask {
   readonly #deps: TasksDeps;
   readonly #deletes: DeleteList;
   readonly #orphans: Orphans;
-  readonly #unclear: UnclearCreates;
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
   /** Tasks whose intent is being written; nobody is answered before it is safe. */
@@ -50,14 +48,11 @@ export class CreateTask {
     this.#deps = deps;
     this.#deletes = deletes;
     this.#orphans = orphans;
-    this.#unclear = unclear;
     this.#waiting = new WaitingRoom(deps.options);
     this.#hooks = {
       predecessorsGone: (task) => orphans.predecessorsGone(task),
       created: (runtime, task, state) => {
         deps.events.created?.(task);
-        const { meta } = task;
-        if (meta !== undefined) this.#journal({ kind: 'created', id: task.id, identity: task.identity, meta });
         if (!takeOverTwin(deps, runtime, task)) {
           deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
         }
@@ -67,7 +62,7 @@ export class CreateTask {
       ran: (runtime, task, state) => {
         if (reads.state(runtime, task, state).terminal) return;
         const seen = `do answered phase ${state.phase}; a sync plugin must answer a terminal one`;
-        reads.end(runtime, task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'), undefined);
+        reads.end(task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'), undefined);
       },
       unclear: (task, error) => unclear.add(task, error),
       interrupted: (task, error) => unclear.interrupted(task, error),
@@ -105,7 +100,7 @@ export class CreateTask {
     this.#start(runtime, task, sentBefore);
   }
 
-  /** From here on new tasks are only accepted where a journal keeps them for the next start. */
+  /** From here on new tasks are only accepted where a state keeps them for the next start. */
   refuse(): void {
     this.#refusing = true;
   }
@@ -119,8 +114,8 @@ export class CreateTask {
   }
 
   async #accept(spec: TaskSpec, plugin: HostedPlugin): Promise<TaskRecord> {
-    const { store, clock, journal, events } = this.#deps;
-    if (this.#refusing && !journal.durable) {
+    const { store, clock, events } = this.#deps;
+    if (this.#refusing && !store.durable) {
       throw new HostError(
         'DAEMON_DRAINING',
         'the daemon is stopping and keeps no journal; create the task elsewhere, or again in a moment',
@@ -129,7 +124,7 @@ export class CreateTask {
     }
     assertNotFailed(plugin);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
-    store.assertRoom(this.#deletes.size - this.#deletes.unheld);
+    store.assertRoom();
     this.#waiting.assertRoom(spec);
     const key = attemptKeyOf(spec.attempt);
     const task = store.insert({
@@ -138,7 +133,7 @@ export class CreateTask {
         taskType: spec.taskType,
         taskTypeVersion: spec.taskTypeVersion,
         key,
-        incarnation: this.#freeIncarnation(key),
+        incarnation: store.freeIncarnation(key),
         project: spec.metadata.taskExecutionId.project,
         domain: spec.metadata.taskExecutionId.domain,
         namespace: spec.metadata.namespace,
@@ -161,13 +156,12 @@ export class CreateTask {
       connectionUntilMs: keptUntil(spec.connection, clock.now(), this.#deps.options.connectionTtlMs),
     });
     events.accepted?.(task);
-    const { identity, payload, outputPrefix } = task;
     this.#orphans.supersede(task, (orphan) => {
       events.orphanDeleted?.(orphan);
       const why = 'its create was never answered and the engine has gone on to a later attempt';
       return cancelInBackground(this.#deps, { deletes: this.#deletes, creates: this }, orphan, why).gone;
     });
-    if (payload !== undefined) await this.#intent(task, { kind: 'intent', identity, payload, outputPrefix });
+    await this.#intent(task);
     // A task that was cancelled meanwhile must not be started: nobody would know of its job.
     if (!this.#stopping && store.byId(task.id) === task) this.#start(runtime, task, false);
     return task;
@@ -180,26 +174,10 @@ export class CreateTask {
     return task;
   }
 
-  /**
-   * The first incarnation that nothing here still refers to. A job that is to be cancelled goes by its idempotency key: a
-   * new task under the same one would share the job, or lose its own.
-   */
-  #freeIncarnation(key: AttemptKey): number {
-    const { store } = this.#deps;
-    const taken = (incarnation: number): boolean => {
-      const id = taskIdOf(key, incarnation);
-      if (store.marks.get(key, incarnation)?.deleted === true || store.knows(id)) return true;
-      return this.#deletes.has(id) || this.#unclear.has(id);
-    };
-    let incarnation = store.marks.firstOpen(key);
-    while (taken(incarnation)) incarnation += 1;
-    return incarnation;
-  }
-
   /** Rule 8: the intent is safe before the plugin is called, and before anybody is answered. */
-  async #intent(task: TaskRecord, entry: JournalEntry): Promise<void> {
-    const { store, journal } = this.#deps;
-    const safe = journal.append(entry);
+  async #intent(task: TaskRecord): Promise<void> {
+    const { store } = this.#deps;
+    const safe = store.safe();
     this.#accepting.set(task.id, safe);
     try {
       await safe;
@@ -232,7 +210,6 @@ export class CreateTask {
 
   /** The key belongs to a job of an earlier life: the next incarnation takes its place, under the same handle. */
   #startNext(runtime: PluginRuntime, task: TaskRecord, lives: number): void {
-    runtime.quotas.release(task.id);
     if (lives > MAX_LIVES) {
       const seen = `create found a job of an earlier life under each of ${MAX_LIVES} keys; it must not say existing of a job that it made`;
       this.#deps.store.end(task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'));
@@ -247,9 +224,7 @@ export class CreateTask {
   #answer(task: TaskRecord): CreateAnswerView {
     const { store } = this.#deps;
     if (task.answeredHandle === undefined) {
-      const handle = encodeHandle({ identity: task.identity, meta: task.meta });
-      store.answered(task, handle);
-      this.#journal({ kind: 'answered', id: task.id, handle });
+      store.answered(task, encodeHandle({ identity: task.identity, meta: task.meta }));
     }
     this.#orphans.answered(task);
     return {
@@ -257,9 +232,5 @@ export class CreateTask {
       task,
       undelivered: () => this.#orphans.lost(task),
     };
-  }
-
-  #journal(entry: Parameters<TasksDeps['journal']['append']>[0]): void {
-    this.#deps.journal.append(entry).catch((error: unknown) => this.#deps.events.fault?.('journal', error));
   }
 }

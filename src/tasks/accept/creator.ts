@@ -105,7 +105,7 @@ export class CreateRun {
     this.#running?.abort();
   }
 
-  /** The daemon stops: nothing new is sent. The record stays as it is, for the journal to take up. */
+  /** The daemon stops: nothing new is sent. The record stays as it is, for the next start to take up. */
   stop(): void {
     this.#stopping = true;
     this.#halt.abort();
@@ -212,14 +212,12 @@ export class CreateRun {
     const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
       admission: 'wait',
       signal: queued.signal,
-      onSent: () => {
+      onSent: (boundMs) => {
         sent = true;
         // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
         this.#queued = undefined;
         if (sync) this.#running = queued;
-        this.#deps.journal
-          .append({ kind: 'creating', id: this.#task.id })
-          .catch((error: unknown) => this.#deps.events.fault?.('journal', error));
+        this.#deps.store.sending(this.#task, boundMs);
       },
     });
     this.#queued = undefined;
@@ -282,7 +280,6 @@ export class CreateRun {
   }
 
   #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
-    this.#runtime.quotas.release(this.#task.id);
     if (this.#mayExist) this.#hooks.unclear(this.#task, { code, message });
     if (this.#cancelled) return;
     this.#deps.store.end(this.#task, failureState(phase, code, message, kind));

@@ -82,8 +82,9 @@ export class DoTask {
     return (await writeLargeOutputs(this.#deps, spec, checked)).state;
   }
 
-  #keep(key: AttemptKey, state: PhaseState): PhaseState {
-    this.#deps.replays.set(key, state);
+  /** The end is safe before anybody is told. */
+  async #keep(key: AttemptKey, state: PhaseState): Promise<PhaseState> {
+    await this.#deps.replays.set(key, state);
     return state;
   }
 }

@@ -1,5 +1,6 @@
 import type { TaskId } from '../../model/attempt-key.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { deleteOrder } from '../../store/owed-deletes.js';
 import type { CreateRun } from '../accept/creator.js';
 import type { TasksDeps } from '../deps.js';
 import { runtimeOf } from '../runtime.js';
@@ -26,41 +27,23 @@ export function cancelTask(
   task: TaskRecord,
   reason: string,
 ): Cancellation {
-  const { store, journal } = deps;
-  const { id, identity, outputPrefix, connection, connectionUntilMs, meta } = task;
-  const runtime = runtimeOf(deps.runtimes, identity.plugin);
-  const order = {
-    id,
-    identity,
-    outputPrefix,
-    connection,
-    connectionUntilMs,
-    reason,
-    readFirst: false,
-    fromHandle: task.adopted,
-  };
-  if (task.stage === 'over') {
-    if (task.deleted) return { safe: Promise.resolve(), gone: Promise.resolve() };
-    store.remove(task);
-    const safe = journal.append({ kind: 'forgotten', id, incarnation: identity.incarnation });
-    return { safe, gone: safe };
-  }
-  if (meta !== undefined) {
-    runtime.refresher.untrack(id);
-    store.remove(task);
-    const safe = deletes.owe({ ...order, meta });
+  const { store } = deps;
+  const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
+  runtimeOf(deps.runtimes, identity.plugin);
+  if (task.stage === 'over' && task.deleted) return { safe: Promise.resolve(), gone: Promise.resolve() };
+  const run = task.stage === 'over' || task.meta !== undefined ? undefined : creates.run(id);
+  run?.cancel();
+  store.orderDelete(task, reason, run !== undefined);
+  if (run === undefined) {
+    const safe = deletes.carryOut(id);
     return { safe, gone: safe.then(() => deletes.done(id)) };
   }
-  const run = creates.run(id);
-  run?.cancel();
-  store.remove(task);
-  const safe = journal.append({ kind: 'delete-owed', id, identity, meta: undefined, outputPrefix, reason });
-  const gone = (run?.ended ?? Promise.resolve(undefined)).then(async (end) => {
-    if (end?.kind !== 'created') {
-      runtime.quotas.release(id);
-      return;
-    }
-    await deletes.owe({ ...order, meta: end.meta });
+  const safe = store.safe();
+  const gone = run.ended.then(async (end) => {
+    // What came with the task's calls is let go of with the run.
+    const of = { id, identity, node, outputPrefix, connection, connectionUntilMs };
+    store.cancelled(task, end.kind === 'created' ? deleteOrder({ ...of, meta: end.meta }, reason) : undefined);
+    await deletes.carryOut(id);
     await deletes.done(id);
   });
   return { safe, gone };

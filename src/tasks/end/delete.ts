@@ -1,9 +1,9 @@
 import { taskIdOf } from '../../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
-import { endOf } from '../../store/end-marks.js';
+import { deleteOrder, type OwedDelete } from '../../store/owed-deletes.js';
 import type { CreateTask } from '../accept/create.js';
 import type { TasksDeps } from '../deps.js';
-import { type Adoption, CREATE_LOST } from '../read/adopt.js';
+import { CREATE_LOST } from '../read/adopt.js';
 import type { Handles } from '../read/handles.js';
 import type { ReadSink } from '../read/reads.js';
 import { keptUntil } from '../runtime.js';
@@ -12,7 +12,6 @@ import { cancelInBackground, cancelTask } from './cancel.js';
 import type { DeleteList } from './delete-list.js';
 
 interface Parts {
-  readonly reads: ReadSink;
   readonly handles: Handles;
   readonly creates: CreateTask;
   readonly deletes: DeleteList;
@@ -24,7 +23,7 @@ interface Parts {
  */
 export async function deleteTask(
   deps: TasksDeps,
-  { handles, creates, deletes, reads }: Parts,
+  { handles, creates, deletes }: Parts,
   bytes: Buffer,
   reason: string,
   hints: HandleHints,
@@ -32,13 +31,13 @@ export async function deleteTask(
   const found = handles.find(bytes, hints);
   const connectionUntilMs = keptUntil(hints.connection, deps.clock.now(), deps.options.connectionTtlMs);
   if (found.kind === 'deleted') {
-    deletes.renew(found.id, hints.connection, connectionUntilMs);
+    deps.store.owed.renew(found.id, hints.connection, connectionUntilMs);
     return deletes.safe(found.id);
   }
   if (found.kind === 'held') {
     // The daemon may owe a delete of a task that it ended itself.
-    deletes.renew(found.task.id, hints.connection, connectionUntilMs);
-    if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable(deletes.unheld);
+    deps.store.owed.renew(found.task.id, hints.connection, connectionUntilMs);
+    if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable();
     const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
     // A repeated create of the attempt may be under way while its engine still has the handle of an earlier daemon.
@@ -52,35 +51,26 @@ export async function deleteTask(
   const id = taskIdOf(key, incarnation);
   const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
-  if (meta !== undefined && !over) deps.store.assertOwable(deletes.unheld);
-  // What was never created here ended as its handle was answered, and goes on answering so (rule 8).
-  if (meta === undefined && !over) deps.store.marks.set(key, incarnation, endOf(CREATE_LOST));
-  deps.store.bury(identity);
-  if (meta === undefined || over) return;
-  await deletes.owe({
-    id,
-    identity,
-    meta,
-    outputPrefix: hints.outputPrefix,
-    connection: hints.connection,
-    connectionUntilMs,
-    reason,
-    readFirst: true,
-    fromHandle: true,
-    onOver: (state) => keepEnd(deps, reads, { ...found.handle, bytes, hints }, state),
+  if (meta !== undefined && !over) deps.store.assertOwable();
+  const { connection, outputPrefix } = hints;
+  const of = { id, identity, meta, outputPrefix, connection, connectionUntilMs, adopted: true };
+  deps.store.bury(identity, {
+    // What was never created here ended as its handle was answered, and goes on answering so (rule 8).
+    ...(meta === undefined && !over ? { end: CREATE_LOST } : {}),
+    order: over ? undefined : deleteOrder(of, reason, { readFirst: bytes }),
   });
+  await deletes.carryOut(id);
 }
 
 /**
  * A task that this memory did not hold turned out to be over when it was to be cancelled. Its handle goes on answering how
  * it ended: an engine may poll it again after a Delete whose effects it failed to write (FIELD 27).
  */
-function keepEnd(deps: TasksDeps, reads: ReadSink, adoption: Adoption, state: PhaseState): void {
+export function keepEnd(deps: TasksDeps, reads: ReadSink, order: OwedDelete, state: PhaseState): void {
   const { store, runtimes } = deps;
-  const { identity, meta, bytes, hints } = adoption;
+  const { identity, meta, outputPrefix, readFirst: handle } = order;
   const runtime = runtimes.get(identity.plugin);
-  if (runtime === undefined || meta === undefined || store.byHandle(bytes) !== undefined) return;
-  const { outputPrefix } = hints;
+  if (runtime === undefined || handle === undefined || store.byHandle(handle) !== undefined) return;
   const running = phaseState('RUNNING', { reason: 'deleted, and found to be over' });
   const task = store.insert({
     identity,
@@ -88,7 +78,7 @@ function keepEnd(deps: TasksDeps, reads: ReadSink, adoption: Adoption, state: Ph
     state: running,
     meta,
     outputPrefix,
-    answeredHandle: bytes,
+    answeredHandle: handle,
     adopted: true,
   });
   reads.state(runtime, task, state);

@@ -6,8 +6,8 @@ import type { TasksDeps } from '../deps.js';
  * Tells of the jobs that go on at their remotes after a stop while nobody will find them: their engines hold accepted
  * handles, which have no resource meta and are answered CREATE_LOST by whoever comes next.
  */
-export function tellLeftBehind({ store, journal, events }: TasksDeps): void {
-  if (journal.durable) return;
+export function tellLeftBehind({ store, events }: TasksDeps): void {
+  if (store.durable) return;
   for (const task of store.unfinishedTasks()) {
     if (task.stage !== 'live' || !heldAsAccepted(task)) continue;
     const because = 'the daemon stops and keeps no journal, and the engine holds an accepted handle';

@@ -36,10 +36,9 @@ export class Adoptions {
   }
 
   #makeRoom(): boolean {
-    const { store, runtimes } = this.#deps;
+    const { store } = this.#deps;
     const task = store.adopted.oldestUnread;
     if (task === undefined) return false;
-    runtimes.get(task.identity.plugin)?.refresher.untrack(task.id);
     store.forget(task);
     return true;
   }

@@ -64,11 +64,11 @@ export class Handles {
     const { store } = this.#deps;
     const mark = store.marks.get(key, incarnation);
     const adopted = adoptedIdOf(key, incarnation, bytes);
-    const id = this.#deletes.has(adopted) ? adopted : taskIdOf(key, incarnation);
+    const id = store.owed.has(adopted) ? adopted : taskIdOf(key, incarnation);
     if (mark?.ended === true || store.trace(id) !== undefined) return undefined;
     const current = store.current(key)?.identity.incarnation ?? 0;
     // A delete may be owed for longer than its mark lasts.
-    return mark?.deleted === true || incarnation < current || this.#deletes.has(id) ? id : undefined;
+    return mark?.deleted === true || incarnation < current || store.owed.has(id) ? id : undefined;
   }
 
   #byIdentity(handle: Handle): TaskRecord | undefined {

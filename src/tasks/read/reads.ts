@@ -4,8 +4,9 @@ import type { PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ReadDecision, ReadReport } from '../../refresh/types.js';
+import type { OwedWithEnd } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
-import type { DeleteList, DeleteOrder } from '../end/delete-list.js';
+import type { DeleteList } from '../end/delete-list.js';
 import { failureState } from '../failures.js';
 import type { PluginRuntime } from '../runtime.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
@@ -40,7 +41,6 @@ export class ReadSink {
     const { verdict } = report;
     if (verdict === undefined) return { terminal: false };
     this.end(
-      runtime,
       task,
       failureState(verdict.phase, verdict.code, verdict.message, verdict.faultKind),
       verdict.oweDelete ? `the daemon ended the task: ${verdict.message}` : undefined,
@@ -64,10 +64,9 @@ export class ReadSink {
   }
 
   /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
-  end(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, deleteReason: string | undefined): void {
-    const { connection, connectionUntilMs } = task;
-    this.#deps.store.end(task, state);
-    this.#ended(runtime, task, { connection, connectionUntilMs }, deleteReason);
+  end(task: TaskRecord, state: PhaseState, deleteReason: string | undefined): void {
+    this.#deps.store.end(task, state, deleteReason === undefined ? undefined : { reason: deleteReason });
+    this.#ended(task);
   }
 
   /** Resolves when the outputs of this task, if they had to be written, are. */
@@ -81,37 +80,16 @@ export class ReadSink {
   }
 
   #settle(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, unusable: boolean): void {
-    const { connection, connectionUntilMs } = task;
-    if (this.#deps.store.observed(task, state)) {
-      // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
-      const deleteReason = unusable ? `the daemon ended the task: ${state.reason}` : undefined;
-      this.#ended(runtime, task, { connection, connectionUntilMs, jobOver: true }, deleteReason);
-    } else if (task.adopted && this.#deps.store.byId(task.id) === task) adoptToken(runtime, task);
+    // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
+    const owe: OwedWithEnd = { reason: `the daemon ended the task: ${state.reason}`, jobOver: true };
+    if (this.#deps.store.observed(task, state, unusable ? owe : undefined)) this.#ended(task);
+    else if (task.adopted && this.#deps.store.byId(task.id) === task) adoptToken(runtime, task);
   }
 
-  #ended(
-    runtime: PluginRuntime,
-    task: TaskRecord,
-    known: Pick<DeleteOrder, 'connection' | 'connectionUntilMs' | 'jobOver'>,
-    deleteReason: string | undefined,
-  ): void {
-    runtime.refresher.untrack(task.id);
+  #ended(task: TaskRecord): void {
     this.#deps.events.ended?.(task);
-    if (deleteReason === undefined || task.meta === undefined) {
-      runtime.quotas.release(task.id);
-      return;
-    }
-    this.#deletes
-      .owe({
-        id: task.id,
-        identity: task.identity,
-        meta: task.meta,
-        outputPrefix: task.outputPrefix,
-        ...known,
-        reason: deleteReason,
-        readFirst: false,
-      })
-      .catch((error: unknown) => this.#deps.events.fault?.('delete', error));
+    const { events } = this.#deps;
+    this.#deletes.carryOut(task.id).catch((error: unknown) => events.fault?.('delete', error));
   }
 
   #write(runtime: PluginRuntime, task: TaskRecord, checked: { literalMap: Buffer; state: PhaseState }): void {

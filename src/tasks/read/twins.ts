@@ -17,8 +17,6 @@ export function takeOverTwin({ store }: TasksDeps, runtime: PluginRuntime, task:
     const { createdAtMs } = twin.identity;
     const wanted = encodeHandle({ identity: { ...identity, createdAtMs }, meta });
     if (twin.answeredHandle === undefined || !wanted.equals(twin.answeredHandle)) continue;
-    runtime.refresher.untrack(twin.id, task.id);
-    runtime.quotas.release(twin.id);
     store.takeOver(task, twin);
     return true;
   }

@@ -1,0 +1,152 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { TaskIdentity } from '../model/handle.js';
+import type { NodeAttempt, ReadFailure, TaskRecord } from '../model/task-record.js';
+import type { ConnectionInfo } from '../plugin-api/contexts.js';
+
+/** A remote job that is to be cancelled. */
+export interface DeleteOrder {
+  readonly id: TaskId;
+  readonly identity: TaskIdentity;
+  readonly node: NodeAttempt | undefined;
+  readonly meta: Buffer;
+  readonly outputPrefix: string;
+  readonly connection: ConnectionInfo | undefined;
+  readonly connectionUntilMs: number;
+  readonly reason: string;
+  /** The task is known from a handle alone. */
+  readonly fromHandle: boolean;
+  /** The daemon knows that the job is over; what is left of it may be gone as well. */
+  readonly jobOver: boolean;
+  /**
+   * Set where nobody knows whether the job is over: it is read first, and cancelled only if it is not; the end that is found
+   * is kept under this handle.
+   */
+  readonly readFirst: Buffer | undefined;
+}
+
+/** Whose job is to be cancelled: a task's, or what a handle or an unclear create says. */
+export type Deletable = Pick<DeleteOrder, 'id' | 'identity' | 'outputPrefix' | 'connection' | 'connectionUntilMs'> &
+  Partial<Pick<TaskRecord, 'meta' | 'adopted' | 'node'>>;
+
+/** The one place where an order is made. Undefined where the task has no job that is known. */
+export function deleteOrder(
+  of: Deletable,
+  reason: string,
+  known: Partial<Pick<DeleteOrder, 'jobOver' | 'readFirst'>> = {},
+): DeleteOrder | undefined {
+  const { id, identity, node, meta, outputPrefix, connection, connectionUntilMs, adopted = false } = of;
+  if (meta === undefined) return undefined;
+  return {
+    id,
+    identity,
+    node,
+    meta,
+    outputPrefix,
+    connection,
+    connectionUntilMs,
+    reason,
+    fromHandle: adopted,
+    jobOver: known.jobOver ?? false,
+    readFirst: known.readFirst,
+  };
+}
+
+/** An owed delete as the operator's view shows it. Times are epoch milliseconds. */
+export interface OwedDelete extends DeleteOrder {
+  readonly sinceMs: number;
+  readonly attempts: number;
+  readonly nextAttemptMs: number | undefined;
+  /** The secrets that came with its calls are no longer kept; a repeated Delete may bring them again. */
+  readonly needsCredentials: boolean;
+  readonly lastError: ReadFailure | undefined;
+  /** Answers of NotFound in a row. */
+  readonly notFound: { readonly sinceMs: number; readonly tries: number } | undefined;
+}
+
+type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] };
+
+/**
+ * The deletes that the daemon owes (rule 6), as facts; `tasks/end` carries them out. An order is on the list from the
+ * transition that made it until the remote has said that the job is cancelled, over or unknown; no failure takes it off.
+ */
+export class OwedDeletes {
+  readonly #orders = new Map<TaskId, Mutable>();
+  readonly #changed: (id: TaskId) => void;
+  #unheld = 0;
+
+  constructor(changed: (id: TaskId) => void) {
+    this.#changed = changed;
+  }
+
+  get size(): number {
+    return this.#orders.size;
+  }
+
+  /** Orders for handles alone: anybody can make these up, so they take no room from what was created here. */
+  get unheld(): number {
+    return this.#unheld;
+  }
+
+  *list(): Iterable<OwedDelete> {
+    yield* this.#orders.values();
+  }
+
+  has(id: TaskId): boolean {
+    return this.#orders.has(id);
+  }
+
+  get(id: TaskId): OwedDelete | undefined {
+    return this.#orders.get(id);
+  }
+
+  /** A second order for the same task joins the first, with its secrets. */
+  add(order: DeleteOrder, nowMs: number): void {
+    if (this.#orders.has(order.id)) {
+      this.renew(order.id, order.connection, order.connectionUntilMs);
+      return;
+    }
+    this.#orders.set(order.id, {
+      ...order,
+      sinceMs: nowMs,
+      attempts: 0,
+      nextAttemptMs: undefined,
+      needsCredentials: false,
+      lastError: undefined,
+      notFound: undefined,
+    });
+    if (order.fromHandle) this.#unheld += 1;
+    this.#changed(order.id);
+  }
+
+  /** A later call about the task brought its secrets along. */
+  renew(id: TaskId, connection: ConnectionInfo | undefined, untilMs: number): void {
+    const owed = this.#orders.get(id);
+    if (owed === undefined || connection === undefined) return;
+    owed.connection = connection;
+    owed.connectionUntilMs = untilMs;
+    owed.needsCredentials = false;
+  }
+
+  /** Notes what became of a try. */
+  note(
+    id: TaskId,
+    news: Partial<
+      Pick<OwedDelete, 'attempts' | 'nextAttemptMs' | 'connection' | 'needsCredentials' | 'lastError' | 'notFound'>
+    >,
+  ): void {
+    const owed = this.#orders.get(id);
+    if (owed === undefined) return;
+    Object.assign(owed, news);
+    this.#changed(id);
+  }
+
+  /** False where it was not owed. */
+  delete(id: TaskId): boolean {
+    const owed = this.#orders.get(id);
+    if (owed === undefined) return false;
+    this.#orders.delete(id);
+    if (owed.fromHandle) this.#unheld -= 1;
+    this.#changed(id);
+    return true;
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * What must survive a crash (design 6), by kind; the latest of each name wins. `task`, `payload` (what its create needs),
+ * `outputs`, `owed` and `unclear` go by the id of the task, `mark` and `do` by the attempt key.
+ */
+export type FactKind = 'task' | 'payload' | 'outputs' | 'owed' | 'unclear' | 'mark' | 'do';
+
+/** Where the store says what changed. What a fact says is read from the store when it is written; secrets are never in one. */
+export interface StateFeed {
+  /** Whether what is safe outlives the process. */
+  readonly durable: boolean;
+  /** Since when every end is known, over restarts; undefined where that cannot be said. Epoch milliseconds. */
+  readonly completeSinceMs?: number | undefined;
+  /**
+   * The fact changed, or is no more. What one transition of the store changes is told in one go, synchronously, so that it is
+   * written as a whole.
+   */
+  changed(kind: FactKind, name: string): void;
+  /** Resolves once all that was told so far is safe. Rejects when it cannot be written. */
+  safe(): Promise<void>;
+}
+
+const DONE = Promise.resolve();
+
+/** Keeps nothing. After a restart created tasks are taken up from their handles; accepted ones are CREATE_LOST. */
+export const noState: StateFeed = {
+  durable: false,
+  changed: () => {},
+  safe: () => DONE,
+};

@@ -1,0 +1,104 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { TaskIdentity } from '../model/handle.js';
+import type { CreateArgs } from '../model/plugin-call.js';
+import type { NodeAttempt, ReadFailure } from '../model/task-record.js';
+import type { ConnectionInfo } from '../plugin-api/contexts.js';
+
+/** A task that ended before it was known whether the remote has a job of it. Times are epoch milliseconds. */
+export interface UnclearCreate {
+  /** Also the idempotency key by which the job, if there is one, can be found at the remote. */
+  readonly id: TaskId;
+  readonly identity: TaskIdentity;
+  readonly node: NodeAttempt | undefined;
+  readonly outputPrefix: string;
+  readonly sinceMs: number;
+  /** Create calls that were made to find the job. */
+  readonly looks: number;
+  /** In the past while it stands in line; undefined while it is under way, and once nobody looks any more. */
+  readonly nextLookMs: number | undefined;
+  /** Why nobody looks for the job any more; from here on it is the operator's. */
+  readonly leftBecause: string | undefined;
+  readonly lastError: ReadFailure;
+  /** What a look needs; dropped with the last one. */
+  readonly args: CreateArgs | undefined;
+  readonly connection: ConnectionInfo | undefined;
+  readonly connectionUntilMs: number;
+}
+
+type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] };
+
+/**
+ * Creates of unclear outcome (rule 9), as facts; `tasks/end` looks for their jobs.
+ *
+ * States of one: `looking` (holds the inputs of the create) and `left` (listed for the operator). It leaves the list when
+ * its job was found, or when later ones take its place.
+ */
+export class UnclearCreates {
+  readonly #entries = new Map<TaskId, Mutable>();
+  readonly #changed: (id: TaskId) => void;
+  #bytes = 0;
+
+  constructor(changed: (id: TaskId) => void) {
+    this.#changed = changed;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** What the inputs of those that are looked for take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  *list(): Iterable<UnclearCreate> {
+    yield* this.#entries.values();
+  }
+
+  has(id: TaskId): boolean {
+    return this.#entries.has(id);
+  }
+
+  get(id: TaskId): UnclearCreate | undefined {
+    return this.#entries.get(id);
+  }
+
+  add(entry: UnclearCreate): void {
+    this.delete(entry.id);
+    this.#entries.set(entry.id, { ...entry });
+    this.#bytes += bytesOf(entry);
+    this.#changed(entry.id);
+  }
+
+  /** Notes what became of a look, or when the next one is. */
+  note(id: TaskId, news: Partial<Pick<UnclearCreate, 'looks' | 'nextLookMs' | 'lastError'>>): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    Object.assign(entry, news);
+    this.#changed(id);
+  }
+
+  /** Nobody looks any more; what stays is the line in the operator's list. */
+  leave(id: TaskId, because: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#bytes -= bytesOf(entry);
+    entry.leftBecause = because;
+    entry.nextLookMs = undefined;
+    entry.args = undefined;
+    entry.connection = undefined;
+    this.#changed(id);
+  }
+
+  delete(id: TaskId): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#bytes -= bytesOf(entry);
+    this.#entries.delete(id);
+    this.#changed(id);
+  }
+}
+
+function bytesOf({ args }: UnclearCreate): number {
+  return args === undefined ? 0 : args.template.length + (args.inputs?.length ?? 0);
+}

@@ -1,0 +1,188 @@
+import { messageOf } from '../../errors/index.js';
+import { backoffMs } from '../../lib/backoff.js';
+import type { TaskId } from '../../model/attempt-key.js';
+import { outcomeRule } from '../../model/outcomes.js';
+import type { CreateAnswer, CreateArgs, PluginFailure } from '../../model/plugin-call.js';
+import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
+import { isTerminal } from '../../plugin-api/phase.js';
+import { deleteOrder } from '../../store/owed-deletes.js';
+import type { UnclearCreate } from '../../store/unclear-creates.js';
+import type { TasksDeps } from '../deps.js';
+import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../runtime.js';
+import type { DeleteList } from './delete-list.js';
+import { RepeatedWork } from './repeated-work.js';
+
+/** Delay before the first look and the longest one; each is four times the one before. Milliseconds. */
+const LOOK_DELAY = { initialMs: 60_000, maxMs: 3_600_000, factor: 4 };
+
+/** One job that is looked for. */
+interface Look {
+  readonly id: TaskId;
+  readonly plugin: string;
+}
+
+/**
+ * Looks for the jobs of creates of unclear outcome (rule 9: no job bills unseen): the task is over, and the last word on a
+ * create call that was sent does not exclude a job. The only way to the meta of such a job is the create itself, so it is
+ * repeated with the same idempotency key, a few times at long intervals; what it answers goes on the delete list at once.
+ * What could not be cleared up stays listed for the operator. The list, which the store holds, is bounded in entries and
+ * bytes; the oldest entry, or the inputs of the newest, give way.
+ */
+export class UnclearLooks {
+  readonly #deps: TasksDeps;
+  readonly #deletes: DeleteList;
+  readonly #looks = new Map<TaskId, Look>();
+  readonly #work: RepeatedWork<Look>;
+
+  constructor(deps: TasksDeps, deletes: DeleteList) {
+    this.#deps = deps;
+    this.#deletes = deletes;
+    this.#work = new RepeatedWork<Look>({
+      clock: deps.clock,
+      // One at a time: engines' own creates must not wait behind these.
+      concurrency: 1,
+      pluginOf: ({ plugin }) => plugin,
+      attempt: (look) => this.#look(look),
+      faulty: ({ id }, error) => {
+        deps.events.fault?.('unclear create', error);
+        deps.store.unclear.note(id, { lastError: { code: 'INTERNAL', message: messageOf(error) } });
+        return this.#later(id);
+      },
+    });
+  }
+
+  /** Takes on a task that is about to end; without its payload it can only be listed. */
+  add(task: TaskRecord, lastError: ReadFailure): void {
+    const { clock, options, events, store } = this.#deps;
+    const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
+    const args = task.payload === undefined ? undefined : { ...createArgs(task, clock.now()), connection: undefined };
+    for (const oldest of store.unclear.list()) {
+      if (store.unclear.size < options.maxUnclear) break;
+      if (oldest.leftBecause === undefined) this.#leave(oldest.id, 'later ones took its place in the list');
+      this.#remove(oldest.id);
+    }
+    store.unclear.add({
+      id,
+      identity,
+      node,
+      outputPrefix,
+      sinceMs: clock.now(),
+      looks: 0,
+      nextLookMs: undefined,
+      leftBecause: undefined,
+      lastError,
+      args,
+      connection,
+      connectionUntilMs,
+    });
+    events.createUnclear?.(id, identity.plugin, lastError.code, lastError.message);
+    if (args === undefined) this.#leave(id, 'its inputs are no longer kept');
+    else if (options.unclearLooks === 0) this.#leave(id, 'tasks.unclearCreateLooks is 0');
+    else if (store.unclear.bytes > options.maxUnclearBytes) this.#leave(id, 'the list holds too many inputs already');
+    else this.#begin({ id, plugin: identity.plugin });
+  }
+
+  /** A create that the stop of the daemon interrupts; a durable state takes it up again. */
+  interrupted({ id, identity }: TaskRecord, lastError: ReadFailure): void {
+    this.#lost(id, identity.plugin, lastError);
+  }
+
+  /** Sends nothing more; resolves when no look is under way. */
+  stop(): Promise<void> {
+    return this.#work.stop();
+  }
+
+  /** Tells of the jobs that the daemon would still look for; for the end of a stop, when no create is under way either. */
+  tellLeft(): void {
+    for (const { id, identity, leftBecause, lastError } of this.#deps.store.unclear.list()) {
+      if (leftBecause === undefined) this.#lost(id, identity.plugin, lastError);
+    }
+  }
+
+  #begin(look: Look): void {
+    this.#looks.set(look.id, look);
+    this.#work.add(look, this.#later(look.id));
+  }
+
+  #lost(id: TaskId, plugin: string, lastError: ReadFailure): void {
+    const { store, events } = this.#deps;
+    if (!store.durable) events.createLeft?.(id, plugin, 'the daemon stops and keeps no journal', lastError.message);
+  }
+
+  async #look({ id, plugin }: Look): Promise<number | undefined> {
+    const { runtimes, clock, store } = this.#deps;
+    const runtime = runtimes.get(plugin);
+    if (store.unclear.get(id)?.args === undefined) return undefined;
+    if (runtime === undefined) return this.#later(id);
+    const { creates } = runtime;
+    try {
+      // While creates are held up a look stands in line as they do, and is as good a probe.
+      if (!(await this.#work.untilStop((signal) => creates.pass(id, true, signal)))) return this.#later(id);
+      store.unclear.note(id, { nextLookMs: undefined });
+      // The list may have let it go meanwhile.
+      const entry = store.unclear.get(id);
+      if (entry?.args === undefined) return undefined;
+      if (lacksCredentials(entry, clock.now())) {
+        return this.#leave(id, 'the secrets that came with the create are no longer kept');
+      }
+      return await this.#call(entry, entry.args, runtime);
+    } finally {
+      creates.leave(id);
+    }
+  }
+
+  async #call(entry: UnclearCreate, args: CreateArgs, runtime: PluginRuntime): Promise<number | undefined> {
+    const { clock, options, store } = this.#deps;
+    const { id } = entry;
+    const connection = freshConnection(entry, clock.now());
+    const outcome = await this.#work.call(runtime, 'create', { ...args, connection });
+    runtime.creates.told(id, outcome);
+    if (outcome.ok) return this.#found(entry, outcome.value);
+    const { failure } = outcome;
+    const looks = entry.looks + (wasTried(failure) && !runtime.creates.holds ? 1 : 0);
+    store.unclear.note(id, { looks, lastError: { code: failure.code, message: failure.message } });
+    if (looks >= options.unclearLooks) return this.#leave(id, `${looks} looks did not find out`);
+    return this.#later(id, failure.retryAfterMs);
+  }
+
+  #found(entry: UnclearCreate, answer: CreateAnswer): undefined {
+    const { store, events } = this.#deps;
+    const { id, identity } = entry;
+    const over = answer.existing && answer.state !== undefined && isTerminal(answer.state.phase);
+    const reason = 'the task had ended before the daemon knew its job';
+    this.#looks.delete(id);
+    store.cleared(id, over ? undefined : deleteOrder({ ...entry, meta: answer.meta }, reason));
+    events.createCleared?.(id, identity.plugin, over ? 'over' : 'cancelled');
+    this.#deletes.carryOut(id).catch((error: unknown) => events.fault?.('delete', error));
+  }
+
+  #later(id: TaskId, atLeastMs = 0): number {
+    const { clock, random, store } = this.#deps;
+    const looks = store.unclear.get(id)?.looks ?? 0;
+    const delay = Math.max(atLeastMs, backoffMs(looks + 1, LOOK_DELAY, random));
+    store.unclear.note(id, { nextLookMs: clock.now() + delay });
+    return delay;
+  }
+
+  /** Nobody looks any more; what stays is the line in the operator's list. */
+  #leave(id: TaskId, because: string): undefined {
+    const { store, events } = this.#deps;
+    const entry = store.unclear.get(id);
+    if (entry === undefined) return;
+    store.unclear.leave(id, because);
+    events.createLeft?.(id, entry.identity.plugin, because, entry.lastError.message);
+  }
+
+  #remove(id: TaskId): void {
+    const look = this.#looks.get(id);
+    if (look !== undefined) this.#work.drop(look);
+    this.#looks.delete(id);
+    this.#deps.store.unclear.delete(id);
+  }
+}
+
+/** Whether the remote was asked; a throttle, a pause or a full queue is no look. */
+function wasTried(failure: PluginFailure): boolean {
+  const { counted, ends } = outcomeRule('create', failure.kind);
+  return counted === 'yes' || ends !== undefined;
+}
