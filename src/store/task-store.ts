@@ -15,6 +15,7 @@ import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
 import { noState, type StateFeed } from './state-feed.js';
+import { ToldEnds } from './told-ends.js';
 import { nextState } from './transition.js';
 import { UnclearCreates } from './unclear-creates.js';
 
@@ -80,6 +81,7 @@ export class TaskStore {
   readonly #ring: ChangeRing;
   readonly #cancelling = new Map<TaskId, Cancelling>();
   readonly marks: EndMarks;
+  readonly told: ToldEnds;
   readonly owed: OwedDeletes;
   readonly unclear: UnclearCreates;
   #evictions = 0;
@@ -89,6 +91,7 @@ export class TaskStore {
     this.#options = options;
     this.#feed = feed;
     this.marks = new EndMarks({ clock: options.clock, ...options.endMarks }, (key) => feed.changed('mark', key));
+    this.told = new ToldEnds({ clock: options.clock, ttlMs: options.endMarks.ttlMs });
     this.owed = new OwedDeletes((id) => feed.changed('owed', id));
     this.unclear = new UnclearCreates((id) => {
       feed.changed('unclear', id);

@@ -71,6 +71,8 @@ export function keepEnd(deps: TasksDeps, reads: ReadSink, order: OwedDelete, sta
   const { identity, meta, outputPrefix, readFirst: handle } = order;
   const runtime = runtimes.get(identity.plugin);
   if (runtime === undefined || handle === undefined || store.byHandle(handle) !== undefined) return;
+  // Whoever asked meanwhile was told that it was deleted.
+  if (store.told.of(handle) !== undefined) return;
   const running = phaseState('RUNNING', { reason: 'deleted, and found to be over' });
   const task = store.insert({
     identity,

@@ -55,6 +55,7 @@ export function adoptTask(
   const end = trace?.state ?? mark?.failure;
   if (end !== undefined) return store.insert({ ...base, stage: 'over', state: end });
   if (meta === undefined) {
+    store.told.add(bytes, CREATE_LOST);
     return forAnswer(deps, { ...base, stage: 'over', state: CREATE_LOST }, bytes);
   }
   if (!adoptions.admit()) {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { HostError } from '../../errors/index.js';
 import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
-import { phaseState } from '../../model/phase-state.js';
+import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
@@ -87,6 +87,8 @@ export class Handles {
    * answer is RUNNING, and the schedule goes on.
    */
   async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+    const told = this.#deps.store.told.of(bytes);
+    if (told !== undefined) return ended(bytes, told);
     const found = this.find(bytes, hints);
     if (found.kind === 'held') {
       if (!awaitsFirstRead(found.task)) return found.task;
@@ -101,7 +103,7 @@ export class Handles {
 
   /** The task of a handle after a wait: a create that came to know its job meanwhile has taken the adopted record's place. */
   latest(bytes: Buffer, hints: HandleHints, before: TaskRecord): TaskRecord {
-    if (!before.adopted || this.#deps.store.byId(before.id) === before) return before;
+    if (!before.adopted || before.stage === 'over' || this.#deps.store.byId(before.id) === before) return before;
     const found = this.find(bytes, hints);
     return found.kind === 'held' ? found.task : before;
   }
@@ -178,15 +180,17 @@ export class Handles {
       const found = this.find(bytes, hints);
       if (found.kind === 'held') return found.task;
     }
-    return this.#deleted(bytes);
+    // The order may still find out that it was over.
+    if (this.#deps.store.owed.has(id)) this.#deps.store.told.add(bytes, DELETED);
+    return ended(bytes, DELETED);
   }
+}
 
-  /** A record for an answer only: the incarnation of this handle was deleted. */
-  #deleted(bytes: Buffer): TaskRecord {
-    const { identity } = decodeHandle(bytes);
-    const task = { identity, stage: 'over', state: DELETED, outputPrefix: '', adopted: true } as const;
-    return recordForAnswer(task, identity.createdAtMs, bytes);
-  }
+/** A record for an answer only. */
+function ended(bytes: Buffer, state: PhaseState): TaskRecord {
+  const { identity } = decodeHandle(bytes);
+  const task = { identity, stage: 'over', state, outputPrefix: '', adopted: true } as const;
+  return recordForAnswer(task, identity.createdAtMs, bytes);
 }
 
 const DELETED = phaseState('ABORTED', {

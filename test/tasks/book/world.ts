@@ -366,10 +366,13 @@ function turnedAlive({ foundAtMs, missingSinceMs }: Job['seen']): boolean {
   return foundAtMs !== undefined && missingSinceMs !== undefined && missingSinceMs - foundAtMs <= RESYNC_MS;
 }
 
-/** Runs that many cases; rejects with the shortest story that breaks a rule, and the seed that tells it again. */
-export async function keepTheBook(runs: number, seed: number | undefined): Promise<void> {
+/** Runs that many cases; rejects with the shortest story that breaks a rule, and the seed and path that tell it again. */
+export async function keepTheBook(
+  runs: number,
+  again: { readonly seed?: number; readonly path?: string },
+): Promise<void> {
   const property = fc.asyncProperty(fc.boolean(), fc.array(step, { minLength: 1, maxLength: 40 }), tell);
-  await fc.assert(property, { numRuns: runs, ...(seed === undefined ? {} : { seed }) });
+  await fc.assert(property, { numRuns: runs, ...again });
 }
 
 async function tell(lists: boolean, steps: readonly Step[]): Promise<void> {

@@ -1,0 +1,32 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.js';
+import type { PhaseState } from '../model/phase-state.js';
+import { aging } from './aging.js';
+
+/** Anybody can make handles up: these push out what was told of others, and nothing else. */
+const MAX = 10_000;
+
+/**
+ * Ends that were told of handles without any record, since memory held nothing of their tasks: the create is lost, the task
+ * was deleted. What comes to be known of the task later must not tell the same handle otherwise (rule 7).
+ */
+export class ToldEnds {
+  readonly #ends: LRUCache<string, PhaseState>;
+
+  constructor({ clock, ttlMs }: { readonly clock: Clock; readonly ttlMs: number }) {
+    this.#ends = new LRUCache({ max: MAX, ...aging(clock, ttlMs) });
+  }
+
+  of(handle: Buffer): PhaseState | undefined {
+    return this.#ends.size === 0 ? undefined : this.#ends.get(digest(handle));
+  }
+
+  add(handle: Buffer, end: PhaseState): void {
+    this.#ends.set(digest(handle), end);
+  }
+}
+
+function digest(handle: Buffer): string {
+  return createHash('sha256').update(handle).digest('base64');
+}
