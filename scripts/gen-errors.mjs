@@ -2,7 +2,7 @@
 import { importBuilt } from './lib/built.mjs';
 import { writeGenerated } from './lib/generated.mjs';
 
-const { ERROR_CATALOGUE, RETIRED_CODES } = await importBuilt('src/errors/index.ts');
+const { ERROR_CATALOGUE, RETIRED_CODES } = await importBuilt('src/errors/catalogue.ts');
 
 const rows = Object.entries(ERROR_CATALOGUE).map(
   ([code, { kind, retryable, summary }]) =>

@@ -53,7 +53,7 @@ export const customSchema = z
 export type SlurmCustom = z.output<typeof customSchema>;
 
 /** What is wrong with a value, with its path; keys of a map carry their own list of issues. */
-export function describeIssues(error: z.ZodError): string {
+function describeIssues(error: z.ZodError): string {
   return error.issues
     .slice(0, 8)
     .map((issue) => {

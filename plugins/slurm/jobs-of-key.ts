@@ -14,7 +14,7 @@ export function stemsOf(standardOutput: string): string[] {
 }
 
 /** Whether the job was submitted for this task: sites rewrite comments, and users may; the log's path stays. */
-export function isAtStem(job: Pick<SlurmJob, 'standardOutput'>, stem: string): boolean {
+function isAtStem(job: Pick<SlurmJob, 'standardOutput'>, stem: string): boolean {
   return stemsOf(job.standardOutput).includes(stem);
 }
 

@@ -84,7 +84,7 @@ export function render(text: string, inputs: Readonly<Record<string, LiteralValu
 }
 
 /** The directory that an output prefix is on this machine and the nodes; undefined for an object store. */
-export function directoryOf(prefix: string): string | undefined {
+function directoryOf(prefix: string): string | undefined {
   if (prefix.startsWith('/')) return prefix;
   return prefix.startsWith('file://') ? fileURLToPath(prefix) : undefined;
 }

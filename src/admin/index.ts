@@ -1,2 +1,2 @@
-export { AdminServer, type AdminServerOptions } from './server.js';
-export type { AdminSource, Liveness, Page, PageQuery, Readiness, TaskQuery } from './source.js';
+export { AdminServer } from './server.js';
+export type { AdminSource, Liveness, Page, PageQuery, Readiness } from './source.js';

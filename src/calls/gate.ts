@@ -6,7 +6,8 @@ import { type FailedCall, failedCall } from '../model/plugin-failure.js';
 import { type Lane, methodTraits } from '../model/plugin-methods.js';
 import { channelThrew, withBoundedWaits } from './failures.js';
 import { type Blocked, CallLane, type LaneCall, type LaneLimits } from './lane.js';
-import type { Gate, GateCallOptions, GateConfig, GatePlugin, GateSnapshot, LaneCapacity } from './types.js';
+import { type GatePlugin, refusalOf, takesCalls, untilChanged } from './serving.js';
+import type { Gate, GateCallOptions, GateConfig, GateSnapshot, LaneCapacity } from './types.js';
 
 export interface GateOptions {
   readonly plugin: GatePlugin;
@@ -64,10 +65,6 @@ class PluginGate implements Gate {
         changed: () => this.#changed(name),
       });
     this.#lanes = { read: lane('read'), write: lane('write') };
-  }
-
-  get pluginId(): string {
-    return this.#plugin.id;
   }
 
   get paused(): boolean {
@@ -188,9 +185,9 @@ class PluginGate implements Gate {
 
   #blocked(): Blocked | undefined {
     if (this.#paused) return { code: 'PLUGIN_PAUSED', message: this.#pausedMessage(), failFast: true };
-    if (this.#plugin.writable) return undefined;
+    if (takesCalls(this.#plugin)) return undefined;
     this.#watchWritable();
-    const { refusal } = this.#plugin;
+    const refusal = refusalOf(this.#plugin);
     if (refusal !== undefined) return { ...refusal, failFast: true };
     const message = `the channel to plugin ${this.#plugin.id} takes no calls now`;
     return { code: 'PLUGIN_CHANNEL_OVERLOADED', message, failFast: false };
@@ -201,20 +198,20 @@ class PluginGate implements Gate {
     if (this.#awaitsWritable) return;
     this.#awaitsWritable = true;
     const look = () => {
-      const { refusal, writable } = this.#plugin;
+      const refusal = refusalOf(this.#plugin);
       if (refusal !== undefined) {
         const failure = failedCall('not_admitted', refusal.code, refusal.message).failure;
         for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
       }
       // Told too early (a state that passed by): look again a little later rather than at once and for ever.
-      if (!writable) this.#clock.setTimer(RECHECK_MS, again);
+      if (!takesCalls(this.#plugin)) this.#clock.setTimer(RECHECK_MS, again);
       else again();
     };
     const again = () => {
       this.#awaitsWritable = false;
       this.#pumpAll();
     };
-    this.#plugin.awaitWritable().then(look, look);
+    untilChanged(this.#plugin).then(look, look);
   }
 
   #pumpAll(): void {

@@ -1,33 +1,7 @@
-import type { ErrorCode } from '../errors/index.js';
 import type { BucketSnapshot } from '../limits/types.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { Lane } from '../model/plugin-methods.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
-
-/** Bounds of one call on its way to the plugin process. */
-export interface ChannelCallOptions {
-  /** Milliseconds since the epoch. The channel settles the call at this time at the latest. */
-  readonly deadlineMs: number;
-  /** Aborted when nobody wants the answer any more; the channel then settles the call as `cancelled`. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What the gate needs of a plugin process; `gatePlugin` in hosted.ts makes one from what `host/` serves. */
-export interface GatePlugin {
-  readonly id: string;
-  /** Whether a call made now is sent now. While false nothing takes a token. */
-  readonly writable: boolean;
-  /** Resolves when `writable` may have become true. */
-  awaitWritable(): Promise<void>;
-  /** Set while the plugin is known not to serve for a while (quarantine, failed load): whoever cannot wait fails at once. */
-  readonly refusal: { readonly code: ErrorCode; readonly message: string } | undefined;
-  /** Sends one call. Settles with an outcome, at its deadline at the latest; a rejection is taken as `unknown`. */
-  call<M extends PluginMethod>(
-    method: M,
-    args: PluginMethods[M]['args'],
-    options: ChannelCallOptions,
-  ): Promise<PluginOutcome<PluginMethods[M]['answer']>>;
-}
 
 /** The effective limits of one plugin, as the gate takes them; `gateConfig` makes one from a PluginConfig. */
 export interface GateConfig {
@@ -89,7 +63,6 @@ export interface GateSnapshot {
 
 /** The one way to a plugin. Every path of `call` resolves; none rejects. */
 export interface Gate {
-  readonly pluginId: string;
   call<M extends PluginMethod>(
     method: M,
     args: PluginMethods[M]['args'],

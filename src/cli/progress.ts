@@ -23,7 +23,7 @@ export function createProgress(io: CliIo, json: boolean, nowMs: () => number): P
 }
 
 /** One line about a state: phase, reason, and what is wrong with reading it. */
-export function statusLine(status: TaskStatus): string {
+function statusLine(status: TaskStatus): string {
   const { phase, reason, remotePhase } = status.phaseInfo;
   const parts: string[] = [phase];
   if (remotePhase !== '') parts.push(`[${remotePhase}]`);

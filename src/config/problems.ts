@@ -35,7 +35,7 @@ export class ConfigError extends HostError {
   }
 }
 
-export function describeProblem(problem: ConfigProblem): string {
+function describeProblem(problem: ConfigProblem): string {
   const where = [problem.origin, problem.key].filter((part) => part !== '').join(': ');
   return `${problem.code} ${where}${where === '' ? '' : ': '}${problem.message}`;
 }

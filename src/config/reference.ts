@@ -3,7 +3,7 @@ import { CONFIG_SCHEMA } from '../model/options/schema.js';
 import type { Node } from '../model/options/spec.js';
 import { defaultOf, expectedOf, showValue } from '../model/options/values.js';
 import { keyText } from './problems.js';
-import { RESERVED_VARIABLES, variables } from './sources.js';
+import { variables } from './sources.js';
 
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ').replaceAll('<', '&lt;');
 
@@ -61,6 +61,3 @@ function collect(node: Node, at: readonly string[], rows: Row[], env: ReadonlyMa
       node satisfies never;
   }
 }
-
-/** Names of variables that are read but are no options. */
-export const reservedVariables: readonly string[] = RESERVED_VARIABLES;

@@ -84,13 +84,13 @@ function lineOf(contents: unknown, at: readonly string[], lines: LineCounter): n
   return offset === undefined ? undefined : lines.linePos(offset).line;
 }
 
-export const ENV_PREFIX = 'PLUGIN_HOST_';
+const ENV_PREFIX = 'PLUGIN_HOST_';
 
 /** Variables of this prefix that are not options: which files to read, and what client commands talk to. */
-export const RESERVED_VARIABLES = ['PLUGIN_HOST_CONFIG', 'PLUGIN_HOST_ADDRESS'] as const;
+const RESERVED_VARIABLES = ['PLUGIN_HOST_CONFIG', 'PLUGIN_HOST_ADDRESS'] as const;
 
 /** The variable of an option: PLUGIN_HOST_GRPC_MAX_CONNECTIONS for grpc.maxConnections. */
-export function variableOf(at: readonly string[]): string {
+function variableOf(at: readonly string[]): string {
   return ENV_PREFIX + at.map((part) => part.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_');
 }
 

@@ -3,7 +3,7 @@ import type { LiteralValue, RawLiteral } from '../plugin-api/literals.js';
 import type { LiteralCodec } from './literal-codec.js';
 import { joinUri } from './stores/location.js';
 
-export const INPUTS_FILE = 'inputs.pb';
+const INPUTS_FILE = 'inputs.pb';
 
 export interface InputReaderOptions {
   readonly codec: LiteralCodec;

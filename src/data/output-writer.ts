@@ -9,7 +9,7 @@ import type { LiteralCodec } from './literal-codec.js';
 import { joinUri } from './stores/location.js';
 
 export const OUTPUTS_FILE = 'outputs.pb';
-export const ERROR_FILE = 'error.pb';
+const ERROR_FILE = 'error.pb';
 
 export interface OutputWriterOptions {
   readonly idl: Idl;
@@ -35,7 +35,7 @@ export interface TrackedOutputWriter extends OutputWriter {
 }
 
 /** Throws OUTPUTS_UNUSABLE unless the names are exactly the declared ones. */
-export function assertDeclaredNames(names: readonly string[], declared: Iterable<string>): void {
+function assertDeclaredNames(names: readonly string[], declared: Iterable<string>): void {
   const wanted = new Set(declared);
   const given = new Set(names);
   const unknown = names.filter((name) => !wanted.has(name));

@@ -209,5 +209,8 @@ export function isErrorCode(text: unknown): text is ErrorCode {
   return typeof text === 'string' && Object.hasOwn(ERROR_CATALOGUE, text);
 }
 
-/** Codes that were released once and must never mean anything else. */
+/**
+ * Codes that were released once and must never mean anything else.
+ * @public for the generator of docs/errors.md
+ */
 export const RETIRED_CODES: readonly string[] = [];

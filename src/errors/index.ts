@@ -1,9 +1,7 @@
 export {
   ERROR_CATALOGUE,
   type ErrorCode,
-  type ErrorEntry,
   type ErrorKind,
   isErrorCode,
-  RETIRED_CODES,
 } from './catalogue.js';
-export { HostError, type HostErrorOptions, messageOf, stackOf } from './host-error.js';
+export { HostError, messageOf, stackOf } from './host-error.js';

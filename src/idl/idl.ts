@@ -38,8 +38,6 @@ export interface Idl {
    * proper answer instead of the transport's INTERNAL, and pass-through costs nothing.
    */
   rawService(name: string): RpcService;
-  /** The names of an enum's values, by number order of declaration. Throws DESCRIPTOR_UNKNOWN. */
-  enumNames(name: string): readonly string[];
 }
 
 const passBytes = (bytes: Uint8Array): Buffer => asBuffer(bytes);
@@ -68,10 +66,6 @@ class LoadedIdl implements Idl {
 
   rawService(name: string): RpcService {
     return this.describeService(name, () => ({ serialize: passBytes, deserialize: passBytes }));
-  }
-
-  enumNames(name: string): readonly string[] {
-    return Object.keys(this.find(name, pb.Enum, 'enum').values);
   }
 
   private describeService(

@@ -9,7 +9,7 @@ import { type Idl, makeIdl } from './idl.js';
 import { defaultIncludeDirs } from './paths.js';
 
 /** flyteidl (Flyte 1): its services and the core types that go with them. */
-export const FLYTEIDL_FILES: readonly string[] = [
+const FLYTEIDL_FILES: readonly string[] = [
   'flyteidl/service/agent.proto',
   'flyteidl/core/errors.proto',
   'flyteidl/core/tasks.proto',
@@ -18,7 +18,7 @@ export const FLYTEIDL_FILES: readonly string[] = [
 ];
 
 /** Our own API. */
-export const PLUGIN_HOST_FILES: readonly string[] = ['pluginhost/v1/plugin_host.proto'];
+const PLUGIN_HOST_FILES: readonly string[] = ['pluginhost/v1/plugin_host.proto'];
 
 export const FLYTE1_SERVICES = {
   asyncAgent: 'flyteidl.service.AsyncAgentService',

@@ -46,7 +46,7 @@ export function structToJson(struct: Message | null | undefined): JsonObject {
   return Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, valueToJson(value)]));
 }
 
-export function valueToJson(value: Message | null | undefined): JsonValue {
+function valueToJson(value: Message | null | undefined): JsonValue {
   switch (value?.kind) {
     case 'numberValue':
       return value.numberValue as number;

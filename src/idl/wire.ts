@@ -7,11 +7,11 @@ import { HostError } from '../errors/index.js';
  */
 
 export const WIRE_VARINT = 0;
-export const WIRE_I64 = 1;
+const WIRE_I64 = 1;
 export const WIRE_LEN = 2;
 const WIRE_START_GROUP = 3;
 const WIRE_END_GROUP = 4;
-export const WIRE_I32 = 5;
+const WIRE_I32 = 5;
 
 /** Groups may nest; deeper than this is taken for an attack, as protobuf implementations do. */
 const MAX_GROUP_DEPTH = 100;

@@ -184,22 +184,9 @@ export class QuotaLedger {
     return this.#held.has(taskId);
   }
 
-  /** What the task waits for; undefined when it is not in the line. */
-  waitsFor(taskId: TaskId): QuotaScope | undefined {
-    return this.#line.get(taskId)?.lacks;
-  }
-
   /** Whether anybody waits for a token of this quota namespace. */
   hasWaiters(quotaNamespace: string): boolean {
     return this.#line.hasNamespace(quotaNamespace);
-  }
-
-  get heldCount(): number {
-    return this.#held.size;
-  }
-
-  get waitingCount(): number {
-    return this.#line.size;
   }
 
   /** Every namespace that is configured, in use or waited for, by name. */

@@ -47,7 +47,7 @@ export interface MethodTraits<M extends PluginMethod> {
  * The one table of plugin methods. A new one is a row here, its types in PluginMethods and in the contract of authors, and
  * its handler in the plugin's process (sandbox/methods).
  */
-export const METHODS = {
+const METHODS = {
   resourceRequirements: {
     lane: undefined,
     runs: 'call',

@@ -60,7 +60,7 @@ export function assertText(field: string, value: string, max: number): string {
 }
 
 /** A name that stands in the handle, in listings and in the log. Throws REQUEST_TOO_LARGE or REQUEST_FIELD_INVALID. */
-export function assertName(field: string, value: string, max: number): string {
+function assertName(field: string, value: string, max: number): string {
   assertText(field, value, max);
   if (isFitName(value)) return value;
   throw fieldInvalid(field, `${JSON.stringify(cutText(value, 80))} holds control characters; send a name without them`);

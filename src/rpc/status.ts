@@ -3,10 +3,10 @@ import { type ErrorKind, HostError } from '../errors/index.js';
 import { encodeRpcStatus } from '../idl/rpc-status.js';
 
 /** The domain of every google.rpc.ErrorInfo that the daemon sends. */
-export const ERROR_DOMAIN = 'pluginhost';
+const ERROR_DOMAIN = 'pluginhost';
 
 /** Kind of error → gRPC status: the only place where the two meet. */
-export const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
+const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
   invalid: status.INVALID_ARGUMENT,
   not_found: status.NOT_FOUND,
   conflict: status.ALREADY_EXISTS,

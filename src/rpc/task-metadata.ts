@@ -39,7 +39,7 @@ function nodeText(id: TaskExecutionId): string {
 }
 
 /** Canonical text of a task execution id, the retry attempt included; equal ids give equal text. */
-export function canonicalExecutionId(id: TaskExecutionId): string {
+function canonicalExecutionId(id: TaskExecutionId): string {
   return `${nodeText(id)}#${id.retryAttempt}`;
 }
 

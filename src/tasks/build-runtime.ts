@@ -1,6 +1,5 @@
 import { type GateTuning, gateConfig } from '../calls/config.js';
 import { createGate } from '../calls/gate.js';
-import { gatePlugin } from '../calls/hosted.js';
 import type { GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
@@ -41,7 +40,7 @@ export interface RuntimeOptions {
 export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop(): Promise<void> } {
   const { plugin, clock, random, store, events } = options;
   const gate = createGate({
-    plugin: gatePlugin(plugin),
+    plugin,
     config: gateConfig(plugin.config, options.gate),
     clock,
     random,

@@ -1,7 +1,7 @@
 import type { AttemptIdentity } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
-import type { WatchChange, WatchEvent, WatchFilter, WatchReader } from '../model/watch.js';
+import type { WatchFilter, WatchReader } from '../model/watch.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 import type { LogLine, MetricSeries } from '../plugin-api/plugin.js';
@@ -62,8 +62,6 @@ export interface MetricsRequest {
   readonly stepMs: number | undefined;
 }
 
-export type { WatchChange, WatchEvent, WatchFilter, WatchReader };
-
 export type PluginReportState =
   | 'STARTING'
   | 'SERVING'
@@ -111,7 +109,7 @@ export interface Tasks {
   status(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
   /** Reads the remote now. */
   get(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
-  delete(handle: Buffer, reason: string, hints: HandleHints, scope: CallScope): Promise<void>;
+  delete(handle: Buffer, reason: string, hints: HandleHints): Promise<void>;
   do(spec: TaskSpec, scope: CallScope): Promise<PhaseState>;
   watch(filter: WatchFilter): WatchReader;
   listPlugins(): readonly PluginReport[];

@@ -1,4 +1,3 @@
-import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
 
@@ -32,9 +31,4 @@ export async function settledBefore(
 export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   const never = createDeferred<void>();
   await settledBefore(clock, never.promise, clock.now() + delayMs, signal);
-}
-
-/** Throws CALL_CANCELLED once the caller has gone. */
-export function assertWanted(signal: AbortSignal): void {
-  if (signal.aborted) throw new HostError('CALL_CANCELLED', 'the caller cancelled the call');
 }

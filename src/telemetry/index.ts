@@ -1,7 +1,7 @@
 export { faultFields, logLoadReport } from './adapters.js';
-export { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
+export { LOG_EVENTS } from './events.js';
 export type { DaemonFigures, LaneFigures, PluginFigures } from './figures.js';
 export { createLog, type Log, type LogOptions } from './logger.js';
 export { METRICS } from './metric-catalogue.js';
 export { createRedactor } from './redact.js';
-export { Telemetry, type TelemetryOptions } from './telemetry.js';
+export { Telemetry } from './telemetry.js';

@@ -1,6 +1,6 @@
 import { isSecretName } from '../lib/secrets.js';
 
-export const REDACTED = '[redacted]';
+const REDACTED = '[redacted]';
 
 const MAX_DEPTH = 6;
 const MAX_ITEMS = 100;

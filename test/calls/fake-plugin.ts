@@ -1,5 +1,8 @@
-import type { GateConfig, GatePlugin } from '../../src/calls/types.js';
+import type { GatePlugin } from '../../src/calls/serving.js';
+import type { GateConfig } from '../../src/calls/types.js';
+import type { CallOptions } from '../../src/host/types.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import type { PluginState, StateChange } from '../../src/model/events/host.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type {
   FailureKind,
@@ -23,7 +26,8 @@ export interface SentCall {
 export class FakePlugin implements GatePlugin {
   readonly id = 'demo';
   readonly sent: SentCall[] = [];
-  refusal: GatePlugin['refusal'];
+  state: PluginState = 'serving';
+  stateReason = '';
   /** Makes `call` throw instead of answering a promise. */
   throwsOnSend = false;
   #writable = true;
@@ -48,20 +52,30 @@ export class FakePlugin implements GatePlugin {
     for (const wait of this.#waits.splice(0)) wait.resolve();
   }
 
-  awaitWritable(): Promise<void> {
+  drained(): Promise<void> {
     const wait = createDeferred<void>();
     this.#waits.push(wait);
     return wait.promise;
   }
 
+  onStateChange(listener: (change: StateChange) => void): () => void {
+    let on = true;
+    void this.drained().then(() => {
+      if (on) listener({} as StateChange);
+    });
+    return () => {
+      on = false;
+    };
+  }
+
   call<M extends PluginMethod>(
     method: M,
     args: PluginMethods[M]['args'],
-    options: { deadlineMs: number; signal?: AbortSignal | undefined },
+    { deadlineMs = Number.POSITIVE_INFINITY, signal }: CallOptions,
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
     if (this.throwsOnSend) throw new Error('channel closed');
     const settle = createDeferred<PluginOutcome<never>>();
-    this.sent.push({ method, args, atMs: this.#now(), settle, settled: false, ...options, signal: options.signal });
+    this.sent.push({ method, args, atMs: this.#now(), settle, settled: false, deadlineMs, signal });
     return settle.promise;
   }
 

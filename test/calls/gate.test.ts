@@ -259,13 +259,13 @@ test('a quarantined plugin fails at once whoever cannot wait, also those who wai
   const { clock, plugin, gate } = setUp();
   plugin.writable = false;
   const early = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 9_000 });
-  plugin.refusal = { code: 'PLUGIN_QUARANTINED', message: 'plugin demo is quarantined' };
+  plugin.state = 'quarantined';
   plugin.nudge();
   assert.equal(codeOf(await early.promise), 'not_admitted PLUGIN_QUARANTINED');
   const late = ask(gate, 'do', { admission: 'fail-fast', deadlineMs: clock.now() + 9_000 });
   assert.equal(codeOf(await late.promise), 'not_admitted PLUGIN_QUARANTINED');
   const patient = ask(gate, 'create');
-  plugin.refusal = undefined;
+  plugin.state = 'serving';
   plugin.writable = true;
   await clock.advance(50);
   plugin.settle(0, running);

@@ -34,7 +34,7 @@ test('creates of unclear outcome and owed deletes stand in the operator’s view
   h.plugin.on.create = () => ({ ok: true, value: { meta: Buffer.from('{}'), state: undefined, existing: false } });
   h.plugin.on.delete = () => fail('transient');
   const owed = await settle(h.clock, h.tasks.create(h.spec('b', { connection }), h.scope()));
-  await settle(h.clock, h.tasks.delete(owed.handle, 'done with it', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(owed.handle, 'done with it', HINTS));
   await h.clock.advance(1);
   assert.equal(source.deletes(page).rows[0]?.needsCredentials, false);
   await h.clock.advance(120_000);

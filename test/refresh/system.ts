@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { createGate } from '../../src/calls/gate.js';
-import type { Gate, GateConfig, GatePlugin } from '../../src/calls/types.js';
+import type { GatePlugin } from '../../src/calls/serving.js';
+import type { Gate, GateConfig } from '../../src/calls/types.js';
+import type { CallOptions } from '../../src/host/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../src/model/plugin-call.js';
 import { createRefresher } from '../../src/refresh/refresher.js';
@@ -106,13 +108,15 @@ export class System {
   #plugin(): GatePlugin {
     return {
       id: 'demo',
+      state: 'serving',
+      stateReason: '',
       writable: true,
-      refusal: undefined,
-      awaitWritable: () => Promise.resolve(),
+      drained: () => Promise.resolve(),
+      onStateChange: () => () => undefined,
       call: <M extends PluginMethod>(
         _method: M,
         args: PluginMethods[M]['args'],
-        { deadlineMs, signal }: { deadlineMs: number; signal?: AbortSignal | undefined },
+        { deadlineMs = Number.POSITIVE_INFINITY, signal }: CallOptions,
       ) => {
         const { items } = args as PluginMethods['getMany']['args'];
         const ids = items.map((item) => item.idempotencyKey);

@@ -1,7 +1,7 @@
 import { HostError } from '../../src/errors/index.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
-import type { WatchEvent, WatchFilter, WatchReader } from '../../src/tasks/types.js';
+import type { WatchEvent, WatchFilter, WatchReader } from '../../src/model/watch.js';
 
 /** A list of changes that readers pull from; tokens are positions in it. */
 export class FakeRing {

@@ -3,16 +3,8 @@ import { attemptKeyOf, taskIdOf } from '../../src/model/attempt-key.js';
 import { encodeHandle, type Handle } from '../../src/model/handle.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
-import type {
-  CallScope,
-  CreateAnswerView,
-  HandleHints,
-  PluginReport,
-  TaskSpec,
-  Tasks,
-  WatchFilter,
-  WatchReader,
-} from '../../src/tasks/types.js';
+import type { WatchFilter, WatchReader } from '../../src/model/watch.js';
+import type { CallScope, CreateAnswerView, HandleHints, PluginReport, TaskSpec, Tasks } from '../../src/tasks/types.js';
 import { FakeRing } from './fake-ring.js';
 
 export const NOW = 1_700_000_000_123;
@@ -141,9 +133,9 @@ export class FakeTasks implements Tasks {
     return task;
   }
 
-  async delete(handle: Buffer, reason: string, hints: HandleHints, scope: CallScope): Promise<void> {
+  async delete(handle: Buffer, reason: string, hints: HandleHints): Promise<void> {
     this.deletes.push({ handle, reason, hints });
-    await this.before('delete', scope);
+    await this.before('delete', { deadlineMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal });
   }
 
   async do(spec: TaskSpec, scope: CallScope): Promise<PhaseState> {

@@ -15,9 +15,9 @@ test('owed deletes take room in the store: creates are refused while they fill i
   h.plugin.on.delete = () => fail('transient');
   const { handle: first } = await create('a');
   for (const handle of [first, (await create('b')).handle]) {
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     // A repeat of what is owed already is no further order.
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   }
   assert.equal(h.tasks.owedDeletes.size, 2);
   await assert.rejects(create('c'), full);
@@ -35,7 +35,7 @@ test('deletes of what memory does not hold have a bound of their own, and take n
   const { task, handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   const unknown = (digit: string) =>
     encodeHandle({ identity: { ...task.identity, key: digit.repeat(32) }, meta: Buffer.from(`{"job":"${digit}"}`) });
-  const remove = (bytes: Buffer) => settle(h.clock, h.tasks.delete(bytes, 'r', HINTS, h.scope()));
+  const remove = (bytes: Buffer) => settle(h.clock, h.tasks.delete(bytes, 'r', HINTS));
   await remove(unknown('e'));
   await settle(h.clock, h.tasks.status(unknown('f'), HINTS, h.scope()));
   await remove(unknown('f'));
@@ -72,7 +72,7 @@ test('secrets that come with a call reach the plugin and are in no handle, key o
   h.plugin.on.delete = () => (events.length < 5 ? fail('transient') : ok({}));
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a', spec), h.scope(3_600_000)));
   await settle(h.clock, h.tasks.get(handle, { outputPrefix: '', connection }, h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
   await h.clock.advance(600_000);
   assert.ok(JSON.stringify(h.plugin.calls).includes('hush-hush-hush'), 'the plugin had the secret');
   assert.ok(facts.length >= 4 && events.length >= 3);
@@ -93,7 +93,7 @@ test('a deleted task that waited holds neither inputs nor secrets any more; one 
     waiting.tasks.create(waiting.spec('a', { connection, inputs }), waiting.scope()),
   );
   assert.equal(first.task.payload?.inputs, inputs);
-  await settle(waiting.clock, waiting.tasks.delete(first.handle, 'r', HINTS, waiting.scope()));
+  await settle(waiting.clock, waiting.tasks.delete(first.handle, 'r', HINTS));
   await waiting.clock.advance(1);
   assert.deepEqual([first.task.payload, first.task.connection], [undefined, undefined]);
   await waiting.stop();
@@ -101,7 +101,7 @@ test('a deleted task that waited holds neither inputs nor secrets any more; one 
   const h = await makeHarness();
   h.plugin.on.create = () => fail('transient');
   const second = await settle(h.clock, h.tasks.create(h.spec('b', { connection, inputs }), h.scope()));
-  await settle(h.clock, h.tasks.delete(second.handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(second.handle, 'r', HINTS));
   h.plugin.on.create = (args) => (args.inputs === inputs ? created() : fail('permanent'));
   h.plugin.on.delete = () => ok({});
   await h.clock.advance(120_000);

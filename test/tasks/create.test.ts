@@ -79,7 +79,7 @@ test('without quota the task is accepted with the reason, and starts when its tu
   const third = await settle(h.clock, h.tasks.create(h.spec('c'), h.scope()));
   assert.equal(second.task.state.phase, 'WAITING_FOR_RESOURCES');
   assert.match(second.task.state.reason, /quota namespace "default"/);
-  await settle(h.clock, h.tasks.delete(first.handle, 'done with it', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(first.handle, 'done with it', HINTS));
   await h.clock.advance(1_000);
   assert.equal(second.task.stage, 'live');
   assert.equal(third.task.stage, 'accepted');
@@ -95,8 +95,8 @@ test('a waiting task that is deleted leaves the line: the plugin never hears of 
   const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   const second = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
   const third = await settle(h.clock, h.tasks.create(h.spec('c'), h.scope()));
-  await settle(h.clock, h.tasks.delete(second.handle, 'no longer wanted', HINTS, h.scope()));
-  await settle(h.clock, h.tasks.delete(first.handle, 'done', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(second.handle, 'no longer wanted', HINTS));
+  await settle(h.clock, h.tasks.delete(first.handle, 'done', HINTS));
   await h.clock.advance(1_000);
   assert.equal(third.task.stage, 'live');
   assert.equal(h.plugin.count('create'), 2);
@@ -189,11 +189,11 @@ test('delete ends the incarnation: the key runs anew, and a late delete by the o
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => ok({});
   const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS));
   const second = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   assert.equal(second.task.identity.incarnation, 2);
   assert.notEqual(second.task.id, first.task.id);
-  await settle(h.clock, h.tasks.delete(first.handle, 'late', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(first.handle, 'late', HINTS));
   await h.clock.advance(60_000);
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(h.tasks.peek(second.handle)?.stage, 'live');
@@ -209,7 +209,7 @@ test('a delete during the create call waits for the job and cancels it', async (
   h.plugin.on.create = () => answer.promise;
   h.plugin.on.delete = () => ok({});
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   assert.equal(h.plugin.count('delete'), 0);
   answer.release(created('{"job":9}'));
   await h.clock.advance(5_000);
@@ -230,7 +230,7 @@ test('a delete after a create whose outcome is unknown finds the job first, then
   const pending = h.tasks.create(h.spec('a'), h.scope(300));
   await h.clock.advance(150);
   const { handle } = await pending;
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(120_000);
   assert.equal(calls, 2);
   assert.equal(h.plugin.count('delete'), 1);
@@ -260,7 +260,7 @@ test('a full waiting line refuses new tasks, by count and by the bytes it holds,
       (error) => HostError.is(error) && error.code === 'STORE_FULL' && error.retryAfterMs !== undefined,
     );
     assert.equal(h.store.unfinished, 1);
-    await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(first.handle, 'r', HINTS));
     await h.clock.advance(1_000);
     const again = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
     assert.equal(again.task.stage, 'accepted');
@@ -272,7 +272,7 @@ test('a task that was deleted while its create is repeated changes nothing that 
   const h = await makeHarness();
   h.plugin.on.create = () => fail('transient');
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   const reader = h.tasks.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: true });
   let seen = 0;
   const watching = reader.next().then((event) => {

@@ -193,7 +193,7 @@ test('a create in line can be deleted, and takes nobody’s turn with it', async
   const first = await start('first');
   const second = await start('second');
   const third = await start('third');
-  await settle(h.clock, h.tasks.delete(second.handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(second.handle, 'r', HINTS));
   sick.creates = () => false;
   await h.clock.advance(5 * MINUTE);
   assert.deepEqual([first.task.stage, third.task.stage], ['live', 'live']);
@@ -205,7 +205,7 @@ test('owed deletes go on while reads are down', async () => {
   const remote = await brokenRemote();
   const { h } = remote;
   const [one] = await poison(remote);
-  await settle(h.clock, h.tasks.delete(one?.handle ?? Buffer.alloc(0), 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(one?.handle ?? Buffer.alloc(0), 'r', HINTS));
   await h.clock.advance(1_000);
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(h.tasks.owedDeletes.size, 0);

@@ -23,7 +23,7 @@ test('a short fault of not found leaves no cancelled job running: the delete sta
   const { handle, task: record, remote } = await task(h);
   await h.clock.advance(60_000);
   remote.finds = false;
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(1_000);
   assert.equal(h.tasks.owedDeletes.size, 1);
   assert.equal(h.runtime.quotas.holds(record.id), false, 'the next task need not wait for the confirmation');
@@ -38,7 +38,7 @@ test('a job that stays not found is believed gone after the minimum time and thr
   const h = await makeHarness();
   const { handle, remote } = await task(h);
   remote.finds = false;
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(110_000);
   assert.equal(h.tasks.owedDeletes.size, 1);
   await h.clock.advance(20_000);
@@ -51,7 +51,7 @@ test('a failure between two answers of not found breaks the row', async () => {
   const h = await makeHarness();
   const { handle, remote } = await task(h);
   remote.finds = false;
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(61_000);
   h.plugin.on.delete = () => fail('transient');
   await h.clock.advance(60_000);
@@ -71,7 +71,7 @@ test('while a wave of not found is on, no delete is believed done; it is carried
   remote.finds = false;
   await h.clock.advance(60_000);
   assert.equal(h.runtime.refresher.stats().notFoundFrozen, 4);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(1_200_000);
   assert.equal(h.tasks.owedDeletes.size, 1);
   remote.finds = true;

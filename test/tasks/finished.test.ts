@@ -39,7 +39,7 @@ test('a task that ended before its accepted handle was asked about is answered t
     assert.deepEqual([again.state.error, again.state.outputs], [task.state.error, task.state.outputs]);
     assert.ok(again.phaseVersion > task.phaseVersion);
     assert.equal(h.plugin.count('get'), 0);
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(60_000);
     assert.equal(h.plugin.count('delete'), 0);
     await h.stop();
@@ -65,7 +65,7 @@ test('a repeated create of a task that ended and gave way answers the same bytes
   const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   assert.deepEqual([again.handle, again.task.id, again.task.state.phase], [handle, task.id, 'SUCCESS']);
   assert.equal(h.plugin.count('create'), before);
-  await settle(h.clock, h.tasks.delete(again.handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(again.handle, 'r', HINTS));
   const anew = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   assert.equal(anew.task.identity.incarnation, 2, 'a delete ends the incarnation all the same');
   await h.stop();
@@ -103,7 +103,7 @@ test('a task that was deleted after it gave way does not come back once the dele
   const h = await makeHarness({ finished: { maxCount: 1 }, tombstoneTtlMs: 60_000 });
   const { handle, task } = await acceptedThenOver(h, 'a', created('{"job":1}', phaseState('SUCCESS')));
   await pushOut(h);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(70_000);
   h.plugin.on.create = () => created('{"job":2}');
   const before = h.plugin.count('create');
@@ -124,7 +124,7 @@ test('an owed delete of a task that the daemon ended takes the secrets of the en
   await h.clock.advance(2 * 3_600_000);
   const lacking = () => [...h.tasks.owedDeletes.list()].map((one) => one.needsCredentials);
   assert.deepEqual(lacking(), [true]);
-  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
   await h.clock.advance(60_000);
   assert.deepEqual(lacking(), [false]);
   await h.stop();

@@ -47,7 +47,7 @@ test('a key that was cancelled in an earlier life of the daemon runs anew, howev
     const h = await daemon();
     const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
     assert.deepEqual([task.state.phase, jobs.size], ['RUNNING', life]);
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(1_000);
     await h.stop();
   }

@@ -87,13 +87,13 @@ test('a delete that cannot be written down is an error to its caller and is carr
   h.plugin.on.delete = () => deleting.promise;
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   feed.answers.set('owed', full);
-  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
-  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope())), /the disk is full/);
+  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS)), /the disk is full/);
+  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS)), /the disk is full/);
   deleting.release(ok({}));
   await h.clock.advance(10);
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(h.runtime.quotas.holds(task.id), false);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.stop();
 });
 
@@ -103,7 +103,7 @@ test('a stop does not wait for owed deletes that a paused plugin holds back; the
   h.plugin.on.get = () => running();
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   h.runtime.gate.pause();
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   let stopped = false;
   void h.tasks.stop().then(() => {
     stopped = true;
@@ -129,7 +129,7 @@ test('a stop lets a sync task that runs finish, a delete gives it up', async () 
   };
   const kept = await settle(h.clock, h.tasks.create(h.spec('kept'), h.scope()));
   const deleted = await settle(h.clock, h.tasks.create(h.spec('deleted'), h.scope()));
-  await settle(h.clock, h.tasks.delete(deleted.handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(deleted.handle, 'r', HINTS));
   const stopped = h.tasks.stop();
   await h.clock.advance(1);
   assert.deepEqual(
@@ -177,18 +177,18 @@ test('an owed delete is sent without the secrets of the call once their time is 
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => fail('transient');
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a', { connection }), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(120_000);
   const sent = h.plugin.calls.filter(({ method }) => method === 'delete').map(({ args }) => args as DeleteArgs);
   assert.deepEqual(sent[0]?.connection, connection);
   assert.equal(sent.at(-1)?.connection, undefined);
   const owed = () => [...h.tasks.owedDeletes.list()].map((one) => [one.connection, one.needsCredentials]);
   assert.deepEqual(owed(), [[undefined, true]]);
-  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
   assert.deepEqual(owed(), [[connection, false]]);
   h.plugin.on.delete = (args) => (args.connection === undefined ? fail('transient') : ok({}));
   for (let i = 0; i < 10 && owed().length > 0; i++) {
-    await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
     await h.clock.advance(20_000);
   }
   assert.deepEqual(owed(), [], 'a repeat of the engine brought them for the next try');
@@ -208,7 +208,7 @@ test('a resource meta of another service is deleted once; a repeat succeeds and 
   const adopt = () => settle(h.clock, h.tasks.adoptForeign(meta, 't', 0, HINTS, h.scope()));
   for (let call = 1; call <= 3; call++) {
     await adopt();
-    await settle(h.clock, h.tasks.delete(meta, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(meta, 'r', HINTS));
     await h.clock.advance(1_000);
   }
   await adopt();
@@ -222,7 +222,7 @@ test('a task that is deleted while its create finds a finished job of an earlier
   const answer = held<ReturnType<typeof created>>();
   h.plugin.on.create = () => answer.promise;
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   answer.release(created('{"job":1}', phaseState('SUCCESS'), true));
   await h.clock.advance(60_000);
   assert.equal(h.plugin.count('create'), 1);
@@ -260,7 +260,7 @@ test('a task that is deleted while its large outputs are written leaves no count
   h.plugin.on.delete = () => ok({});
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
   await h.clock.advance(60_000);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   writing.release();
   await h.clock.advance(1_000);
   assert.deepEqual({ ...h.store.counts('fake') }, { accepted: 0, creating: 0, live: 0, over: 0 });
@@ -312,7 +312,7 @@ test('a delete of a job that memory does not hold and the remote does not show y
       outputNames: [],
     };
     const handle = encodeHandle({ identity, meta: Buffer.from('{}') });
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(1_000);
     assert.equal(h.plugin.count('delete'), deletes);
     await h.clock.advance(180_000);
@@ -396,7 +396,7 @@ test('a delete at any moment around the find of a cancelled job leaves no new jo
     const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
     answer.release(created('{"old":1}', phaseState('ABORTED'), true));
     for (let turn = 0; turn < turns; turn++) await Promise.resolve();
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(120_000);
     assert.deepEqual([h.store.unfinished, made], [0, []], `after ${turns} turns`);
     await h.stop();
@@ -430,7 +430,7 @@ test('a task that is deleted while its create is unclear and the remote is down 
   for (let i = 0; i < 600 && h.runtime.refresher.stats().remote === 'up'; i++) await h.clock.advance(1_000);
   assert.equal(h.runtime.refresher.stats().remote, 'down');
   const before = h.plugin.count('create');
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   // The daemon must go on meanwhile: this turn of the event loop comes.
   await new Promise((resolve) => setImmediate(resolve));
   await h.clock.advance(20_000);
@@ -448,7 +448,7 @@ test('a task whose delete is owed for longer than it is remembered stays deleted
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => fail('transient');
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(25 * 3_600_000);
   const reads = h.plugin.count('get');
   const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));

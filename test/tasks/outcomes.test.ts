@@ -70,7 +70,7 @@ for (const kind of FROM_A_CALL) {
     h.plugin.on.get = () => running();
     h.plugin.on.delete = () => fail(kind, failure(kind));
     const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(600_000);
     const done = rule.retry === 'confirm';
     assert.equal(h.tasks.owedDeletes.size, done ? 0 : 1);

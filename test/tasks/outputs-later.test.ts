@@ -88,7 +88,7 @@ test('a task deleted while its outputs wait for the data store is read no more',
   const { h, handle } = await succeeding({ beforeWrite: () => Promise.reject(away()) });
   const task = h.tasks.peek(handle)!;
   while (h.plugin.count('get') < 2) await h.clock.advance(500);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   const reads = h.plugin.count('get');
   await h.clock.advance(600_000);
   assert.equal(h.plugin.count('get'), reads);

@@ -199,7 +199,7 @@ async function run(commands: readonly Command[]): Promise<Remote> {
       case 'delete':
         if (handle === undefined) break;
         handles.delete(one.key);
-        background(h.tasks.delete(handle, 'test', HINTS, h.scope()));
+        background(h.tasks.delete(handle, 'test', HINTS));
         break;
       case 'get':
         if (handle !== undefined) background(h.tasks.get(handle, HINTS, h.scope(5_000)));
@@ -232,14 +232,14 @@ async function run(commands: readonly Command[]): Promise<Remote> {
   // In fine weather everything that was deleted is gone in the end, and no token is left behind.
   h.runtime.gate.resume();
   Object.assign(remote.weather, { read: 'fine', write: 'fine' });
-  for (const handle of handles.values()) background(h.tasks.delete(handle, 'end', HINTS, h.scope()));
+  for (const handle of handles.values()) background(h.tasks.delete(handle, 'end', HINTS));
   await h.clock.advance(1_800_000);
   for (const task of [...h.store.unfinishedTasks()]) {
     const { handle } = await h.tasks.create(
       h.spec(KEYS.find((k) => task.outputPrefix.endsWith(`/${k}`)) ?? ''),
       h.scope(),
     );
-    background(h.tasks.delete(handle, 'end', HINTS, h.scope()));
+    background(h.tasks.delete(handle, 'end', HINTS));
   }
   await h.clock.advance(1_800_000);
   await Promise.all(pending);

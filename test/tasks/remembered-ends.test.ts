@@ -73,7 +73,7 @@ for (const end of Object.keys(ENDS)) {
       includeCurrent: false,
     });
     for (const what of ['a delete', 'a second delete']) {
-      await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+      await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
       await asksAll(h, handle, what, state);
     }
     const event = await reader.next();
@@ -85,7 +85,7 @@ for (const end of Object.keys(ENDS)) {
     assert.equal(anew.task.identity.incarnation > 1, true);
     assert.equal(anew.task.stage, 'live');
     await asksAll(h, handle, 'a new create', state);
-    await settle(h.clock, h.tasks.delete(handle, 'late', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'late', HINTS));
     assert.equal(h.tasks.peek(anew.handle)?.stage, 'live', 'a late delete by the old handle touches nothing new');
     await h.stop();
   });
@@ -95,10 +95,10 @@ for (const end of Object.keys(ENDS)) {
       const h = await makeHarness({ finished: { maxCount: 1 } });
       const { handle, state } = await ended(h, end);
       const { get } = h.plugin.on;
-      if (deletedFirst) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+      if (deletedFirst) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
       await pushOut(h);
       if (get !== undefined) h.plugin.on.get = get;
-      if (!deletedFirst) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+      if (!deletedFirst) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
       await asksAll(h, handle, 'a delete and its place was taken', state);
       await h.stop();
     }
@@ -111,7 +111,7 @@ test('a task that was deleted before it ended is TASK_DELETED, and stays so', as
   h.plugin.on.get = () => ok(phaseState('RUNNING'));
   h.plugin.on.delete = () => ok({});
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   h.plugin.on.get = () => ok(phaseState('ABORTED', { reason: 'cancelled' }));
   await h.clock.advance(60_000);
   const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
@@ -132,7 +132,7 @@ for (const [what, read, code] of [
     const h = await makeHarness();
     h.plugin.on.get = () => read;
     h.plugin.on.delete = () => ok({});
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
     assert.equal(state.error?.code, code);
     if (code === undefined) assert.deepEqual([state.phase, state.outputs], ['SUCCESS', literals('o')]);

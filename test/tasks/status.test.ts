@@ -86,7 +86,7 @@ test('an accepted handle whose record is lost goes on answering CREATE_LOST when
   for (let call = 1; call <= 3; call++) {
     const { state } = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
     assert.deepEqual([state.phase, state.error?.code], ['RETRYABLE_FAILURE', 'CREATE_LOST']);
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   }
   assert.equal(h.plugin.calls.length, 0);
   await h.stop();
@@ -98,7 +98,7 @@ test('malformed and foreign handles, and those of a plugin that is not here, are
   await rejectsWith(h.tasks.get(Buffer.alloc(0), HINTS, h.scope()), 'HANDLE_MALFORMED');
   const elsewhere = createdHandle('a', { plugin: 'elsewhere' });
   await rejectsWith(h.tasks.status(elsewhere, HINTS, h.scope()), 'PLUGIN_NOT_SERVING');
-  await rejectsWith(h.tasks.delete(elsewhere, 'r', HINTS, h.scope()), 'PLUGIN_NOT_SERVING');
+  await rejectsWith(h.tasks.delete(elsewhere, 'r', HINTS), 'PLUGIN_NOT_SERVING');
   assert.equal(h.store.unfinished, 0);
   await h.stop();
 });
@@ -215,7 +215,7 @@ test('a delete is acknowledged at once and repeated until the remote agrees; the
   let failures = 3;
   h.plugin.on.delete = () => (failures-- > 0 ? fail(failures === 1 ? 'permanent' : 'transient') : ok({}));
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   assert.equal(h.tasks.owedDeletes.size, 1);
   assert.equal(h.runtime.quotas.holds(task.id), true);
   await h.clock.advance(600_000);
@@ -235,7 +235,7 @@ test('a delete of something unknown reads first and cancels only what is not ove
     const h = await makeHarness();
     h.plugin.on.get = () => read;
     h.plugin.on.delete = () => fail('not_found');
-    await settle(h.clock, h.tasks.delete(createdHandle(name), 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(createdHandle(name), 'r', HINTS));
     await h.clock.advance(180_000);
     if (name === 'over' || name === 'gone') assert.equal(h.plugin.count('delete'), deletes, name);
     else assert.ok(h.plugin.count('delete') > deletes, `${name}: one answer of not found is no confirmation`);
@@ -251,8 +251,8 @@ test('a delete of a finished task calls nobody', async () => {
   h.plugin.on.get = () => success();
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   await h.clock.advance(60_000);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'again', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  await settle(h.clock, h.tasks.delete(handle, 'again', HINTS));
   await h.clock.advance(60_000);
   assert.equal(h.plugin.count('delete'), 0);
   await h.stop();

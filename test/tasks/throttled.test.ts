@@ -18,7 +18,7 @@ test('a mistaken Retry-After of years puts a create and a delete off for an hour
   await h.clock.advance(3_700_000);
   const task = await h.tasks.status(handle, HINTS, h.scope());
   assert.equal(task.stage, 'live');
-  await h.tasks.delete(handle, 'no longer wanted', HINTS, h.scope());
+  await h.tasks.delete(handle, 'no longer wanted', HINTS);
   await h.clock.advance(3_700_000);
   assert.equal(h.plugin.count('delete'), 2);
   assert.equal(h.tasks.owedDeletes.size, 0);

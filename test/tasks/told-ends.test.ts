@@ -30,7 +30,7 @@ test('a handle that was told that its create is lost is told so for good, whatev
   assert.equal(await tells(h, handle, 'after a create'), lost);
   assert.equal(anew.task.confirmed, false, 'who asks by the old handle does not hold the new one');
   assert.equal(h.tasks.peek(anew.handle)?.stage, 'live', 'the new handle tells of the new task');
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   assert.equal(
     h.plugin.count('delete'),
     1,
@@ -66,7 +66,7 @@ test('who was told that a task is deleted while the remote could not say how it 
     const h = await makeHarness();
     h.plugin.on.get = () => ('promise' in read ? read.promise : read);
     h.plugin.on.delete = () => fail('transient');
-    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+    await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(500);
     const deleted = 'ABORTED TASK_DELETED';
     assert.equal(await tells(h, handle, what), deleted);

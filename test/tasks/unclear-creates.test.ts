@@ -86,7 +86,7 @@ test('a create that was never sent, or only throttled, leaves nothing to look fo
   h.plugin.on.create = () => fail('throttled', { retryAfterMs: 5_000 });
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   await h.clock.advance(30_000);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(HOURS);
   assert.deepEqual([list(), h.plugin.count('delete')], [[], 0]);
   await h.stop();
@@ -110,7 +110,7 @@ test('a deleted task whose job was not found within the budget is looked for as 
   const { h, told, ended } = await unclearHarness();
   h.plugin.on.create = () => fail('deadline');
   const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.clock.advance(50_000);
   h.plugin.on.create = () => created();
   await h.clock.advance(2 * 60_000);
@@ -305,7 +305,7 @@ test('a remote that was down when the last task was deleted does not put looks o
   h.plugin.on.get = () => fail('transient');
   for (let i = 0; i < 600 && h.runtime.refresher.stats().remote === 'up'; i++) await h.clock.advance(100);
   assert.equal(h.runtime.refresher.stats().remote, 'down');
-  for (const { handle } of live) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS, h.scope()));
+  for (const { handle } of live) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   h.plugin.on.create = () => created('{"job":"a"}');
   await h.clock.advance(6 * HOURS);
   assert.deepEqual([list(), h.plugin.count('delete')], [[], 3]);

@@ -2,7 +2,7 @@ import { HostError } from '../../errors/index.js';
 import { shown } from './location.js';
 
 /** Most URIs that one listing answers. */
-export const MAX_LISTED = 100_000;
+const MAX_LISTED = 100_000;
 
 export function tooLarge(uri: string, seen: string, limit: number): HostError {
   return new HostError('DATA_TOO_LARGE', `${shown(uri)}: ${seen}, and at most ${limit} bytes are accepted.`);

@@ -1,5 +1,6 @@
 import type { Codec } from '../../idl/codec.js';
-import type { Tasks, WatchEvent, WatchFilter, WatchReader } from '../../tasks/types.js';
+import type { WatchEvent, WatchFilter, WatchReader } from '../../model/watch.js';
+import type { Tasks } from '../../tasks/types.js';
 import { assertHandle, assertText, type FieldLimits, fieldInvalid } from '../fields.js';
 import type { RpcStream } from '../stream.js';
 import type { StatusEncoder } from './status-bytes.js';

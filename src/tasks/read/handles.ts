@@ -230,6 +230,6 @@ function foreignIdentity(
 }
 
 /** Foreign metas have no attempt key; what identifies the task is the meta itself, with its task type. */
-export function foreignKey(bytes: Buffer, taskType: string): string {
+function foreignKey(bytes: Buffer, taskType: string): string {
   return createHash('sha256').update(`foreign\n${taskType}\n`).update(bytes).digest('hex').slice(0, 32);
 }

@@ -130,7 +130,7 @@ export class BookEngine {
     node.ended = undefined;
     this.#lives.set(name, this.lifeOf(name) + 1);
     this.#old.push(handle);
-    this.#run(() => this.#h.tasks.delete(handle, 'the engine says so', HINTS, this.#h.scope()));
+    this.#run(() => this.#h.tasks.delete(handle, 'the engine says so', HINTS));
   }
 
   /** A failed attempt is followed by the next, without a Delete. */
