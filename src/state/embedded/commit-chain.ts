@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 
 /** Commits are numbered; the last so many each leave a trace. */
-export const CHAIN_LENGTH = 1024;
+const CHAIN_LENGTH = 1024;
 const PREFIX = 'commit/';
 
 /** Where the trace of a commit stands, so that a missing one shows. */

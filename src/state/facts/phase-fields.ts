@@ -18,7 +18,7 @@ import {
 
 const phase = oneOf(PHASES);
 
-export const executionError: Field<ExecutionError> = record<ExecutionError>({
+const executionError: Field<ExecutionError> = record<ExecutionError>({
   code: text,
   message: text,
   kind: oneOf(['USER', 'SYSTEM']),

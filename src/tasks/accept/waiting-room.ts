@@ -48,7 +48,7 @@ export class WaitingRoom {
 }
 
 /** Bytes of template and inputs. */
-export function payloadBytes({ template, inputs }: Payload): number {
+function payloadBytes({ template, inputs }: Payload): number {
   return template.length + (inputs?.length ?? 0);
 }
 
