@@ -61,6 +61,8 @@ export interface Daemon {
    * end; asked for while one runs, it runs once more. Does nothing in a daemon that does not serve. Never rejects.
    */
   reload(): Promise<void>;
+  /** Kills every plugin process and what it started, at once; for an end out of order. Callable at any time, and twice. */
+  killPlugins(): void;
   /** What a forced end would cut off now, in words; empty when nothing runs. */
   running(): string;
 }
@@ -165,6 +167,10 @@ class ComposedDaemon implements Daemon {
 
   reload(): Promise<void> {
     return this.#reloads.ask();
+  }
+
+  killPlugins(): void {
+    this.#host.killAll();
   }
 
   running(): string {

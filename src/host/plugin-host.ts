@@ -11,6 +11,7 @@ import { mergePluginConfig } from './load/plugin-config.js';
 import { buildRoutes, type Routes } from './load/routing.js';
 import { type Group, isStarved, type Member } from './process/group.js';
 import { drain, GroupMaker } from './process/group-maker.js';
+import { StartedProcesses } from './process/started.js';
 import { PluginSlot } from './slot.js';
 import type { HostedPlugin, HostLimits, LoadReport, PluginHost, PluginHostOptions, ReloadResult } from './types.js';
 
@@ -32,6 +33,7 @@ class Host implements PluginHost {
   readonly #baseDir: string;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #groups: GroupMaker;
+  readonly #started = new StartedProcesses();
   #state: 'created' | 'started' | 'stopped' = 'created';
   #candidates: Candidate[] = [];
   #routes: Routes | undefined;
@@ -55,6 +57,7 @@ class Host implements PluginHost {
       limits: this.#limits,
       baseDir: this.#baseDir,
       env: this.#env,
+      started: this.#started,
       redescribe: (member, definition) => this.#redescribe(member, definition),
     });
   }
@@ -366,8 +369,7 @@ class Host implements PluginHost {
     this.#state = 'stopped';
     for (const timer of this.#tries) timer.cancel();
     await this.#fresh?.stop();
-    const current = this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]));
-    const groups = [...new Set([...current, ...this.#retired])].reverse();
+    const groups = this.#current().reverse();
     await drain(groups, graceMs, this.#options.clock);
     for (const { slot } of this.#candidates) {
       if (slot !== undefined && slot.state !== 'failed' && slot.state !== 'skipped') {
@@ -375,6 +377,20 @@ class Host implements PluginHost {
       }
     }
     for (const group of groups) await group.stop();
+  }
+
+  killAll(): void {
+    this.#state = 'stopped';
+    for (const timer of this.#tries) timer.cancel();
+    this.#fresh?.retire();
+    for (const group of this.#current()) group.retire();
+    this.#started.killAll();
+  }
+
+  /** Every group that serves or finishes calls, in the order of the entries. */
+  #current(): Group[] {
+    const serving = this.#candidates.flatMap(({ group }) => (group === undefined ? [] : [group]));
+    return [...new Set([...serving, ...this.#retired])];
   }
 
   /** Runs `work` on all, a few at a time: each starts a process, which costs a core for a moment. */

@@ -155,4 +155,9 @@ export interface PluginHost {
   reloadAll(): Promise<readonly ReloadResult[]>;
   /** Lets calls in flight finish for at most `graceMs`, then ends every process, in reverse order. Callable twice. */
   stop(graceMs: number): Promise<void>;
+  /**
+   * Kills every process, and what they started, before it returns, and starts none again: the last thing that a daemon
+   * does which cannot stop in order. Calls settle as `process_died` if the event loop still turns afterwards.
+   */
+  killAll(): void;
 }

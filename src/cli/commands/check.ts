@@ -46,6 +46,8 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     baseDir: io.cwd,
     env: io.env,
   });
+  // A second signal ends the process at once, whatever still runs.
+  io.atExit(() => host.killAll());
   let release = () => {};
   const interrupted = new Promise<StopSignal>((resolve) => {
     // Given back at the first signal: a second one ends the process at once.

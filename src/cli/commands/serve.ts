@@ -36,6 +36,8 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   log.emit('config.loaded', { files, set: effective.size });
   for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
   const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });
+  // However the daemon ends, a crash of its own included, what its plugins started ends with it.
+  io.atExit(() => daemon.killPlugins());
   try {
     return await runUntilStopped(daemon, loaded, log, io);
   } finally {
@@ -69,6 +71,7 @@ async function runUntilStopped(daemon: Daemon, { config }: LoadedConfig, log: Lo
       return 0;
     }
     const running = daemon.running() || 'nothing that could be named';
+    daemon.killPlugins();
     log.emit('daemon.stop_forced', { running });
     throw new HostError('SHUTDOWN_FORCED', `the stop was forced (${outcome}); still running: ${running}`);
   } finally {

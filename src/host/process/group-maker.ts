@@ -9,6 +9,7 @@ import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import type { HostLimits } from '../types.js';
 import { Group, Member } from './group.js';
 import { PluginProcess } from './plugin-process.js';
+import type { StartedProcesses } from './started.js';
 
 const MIB = 1024 * 1024;
 
@@ -21,6 +22,7 @@ export interface GroupMakerOptions {
   readonly redescribe: (member: Member, definition: DefinitionFacts) => void;
   readonly baseDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly started: StartedProcesses;
 }
 
 /** Makes the groups of entries that share a process, and starts their processes. */
@@ -59,7 +61,7 @@ export class GroupMaker {
   }
 
   #launch(name: string, members: readonly Member[]): PluginProcess {
-    const { clock, events, limits, baseDir, env: from } = this.#options;
+    const { clock, events, limits, baseDir, env: from, started } = this.#options;
     const entries = members.map((member) => member.entry);
     const env = pickVariables(NETWORK_VARIABLES, from);
     for (const { environment } of entries) Object.assign(env, pickVariables(environment.pass, from), environment.set);
@@ -72,6 +74,7 @@ export class GroupMaker {
         nodeOptions: [...new Set(entries.flatMap((entry) => entry.nodeOptions))],
         bounds: { maxInBytes: maxRequestBytes, maxOutBytes: maxAnswerBytes, highWaterBytes },
         cwd: baseDir,
+        started,
       },
       limits,
       clock,

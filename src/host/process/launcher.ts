@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import { PortStream } from '../../channel/port-stream.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
 import { diesWithParent } from './parent-death.js';
 import { isShortage, ShortageError } from './shortage.js';
+import { killGroup, type Started, type StartedProcesses } from './started.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
@@ -24,6 +25,8 @@ export interface LaunchOptions {
   readonly nodeOptions: readonly string[];
   readonly bounds: { readonly maxInBytes: number; readonly maxOutBytes: number; readonly highWaterBytes: number };
   readonly cwd: string;
+  /** Where the run is entered until its end. */
+  readonly started: StartedProcesses;
 }
 
 export interface Exit {
@@ -81,14 +84,16 @@ function launchProcess(options: LaunchOptions): Launched {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     },
   );
+  const started = enter(options.started, { mark, child });
   const exited = new Promise<Exit>((resolve) => {
     child.once('error', (error) => {
+      if (child.pid === undefined) started.over();
       resolve({ how: `could not be started: ${error.message}`, shortage: isShortage(error), signal: undefined });
     });
     child.once('exit', (code, signal) => {
       killGroup(child, 'SIGKILL');
       const how = signal === null ? `ended with exit code ${code}` : `ended by signal ${signal}`;
-      void endMarked(mark).then(() => resolve({ how, shortage: false, signal: signal ?? undefined }));
+      void started.endRest().then(() => resolve({ how, shortage: false, signal: signal ?? undefined }));
     });
   });
   // Without file handles for its pipes a child has none of them.
@@ -105,14 +110,11 @@ function launchProcess(options: LaunchOptions): Launched {
   };
 }
 
-function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch {
-    // Nobody is left in the group, or the platform has none.
-    child.kill(signal);
-  }
+/** Enters a run; `endRest` ends what it started, once it has ended itself, and takes it out. */
+function enter(all: StartedProcesses, run: Started): { over(): void; endRest(): Promise<void> } {
+  all.add(run);
+  const over = () => all.delete(run);
+  return { over, endRest: () => endMarked(run.mark).then(over) };
 }
 
 function launchWorker(options: LaunchOptions): Launched {
@@ -127,6 +129,7 @@ function launchWorker(options: LaunchOptions): Launched {
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: heapMb(options) },
   });
+  const started = enter(options.started, { mark, child: undefined });
   const exited = new Promise<Exit>((resolve) => {
     let problem = '';
     let shortage = false;
@@ -136,7 +139,7 @@ function launchWorker(options: LaunchOptions): Launched {
     });
     worker.once('exit', (code) => {
       const exit = { how: `ended with exit code ${code}${problem}`, shortage, signal: undefined };
-      void endMarked(mark).then(() => resolve(exit));
+      void started.endRest().then(() => resolve(exit));
     });
   });
   const end = () => void worker.terminate().catch(() => undefined);
