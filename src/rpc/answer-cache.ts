@@ -4,14 +4,17 @@ import type { TaskRecord } from '../model/task-record.js';
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_ANSWERS = 65_536;
 
+/** Up to this an answer is kept as text of one byte a character: a Buffer costs two objects and some 300 bytes beside its own. */
+const MAX_TEXT = 4_096;
+
 interface Answer {
   readonly revision: number;
-  readonly bytes: Buffer;
+  readonly kept: string | Buffer;
 }
 
 /**
  * Encoded answers about tasks, for as long as nothing visible changed. Bounded: the one that was made first goes first, and
- * what is gone is encoded anew. Each answer has memory of its own, since a piece of Node's pool would keep the whole pool alive.
+ * what is gone is encoded anew. A large answer has memory of its own, since a piece of Node's pool would keep the whole pool alive.
  */
 export class AnswerCache {
   readonly #answers = new Map<TaskRecord, Answer>();
@@ -33,26 +36,41 @@ export class AnswerCache {
   /** The answer about the task as it is now; `encode` makes it where there is none. */
   of(task: TaskRecord, encode: () => Buffer): Buffer {
     const known = this.#answers.get(task);
-    if (known !== undefined && known.revision === task.revision) return known.bytes;
+    if (known !== undefined && known.revision === task.revision) return bytesOf(known.kept);
     if (known !== undefined) this.#drop(task, known);
     return this.#keep(task, encode());
   }
 
+  /** The answer about the task as it is now, if it is kept. */
+  peek(task: TaskRecord): Buffer | undefined {
+    const known = this.#answers.get(task);
+    return known?.revision === task.revision ? bytesOf(known.kept) : undefined;
+  }
+
   #keep(task: TaskRecord, made: Buffer): Buffer {
     if (made.length > this.#bounds.bytes / 4) return made;
-    const bytes = Buffer.allocUnsafeSlow(made.length);
-    made.copy(bytes);
-    this.#answers.set(task, { revision: task.revision, bytes });
-    this.#bytes += bytes.length;
+    this.#answers.set(task, { revision: task.revision, kept: keptOf(made) });
+    this.#bytes += made.length;
     for (const [oldest, answer] of this.#answers) {
       if (this.#answers.size <= this.#bounds.answers && this.#bytes <= this.#bounds.bytes) break;
       this.#drop(oldest, answer);
     }
-    return bytes;
+    return made;
   }
 
-  #drop(task: TaskRecord, { bytes }: Answer): void {
+  #drop(task: TaskRecord, { kept }: Answer): void {
     this.#answers.delete(task);
-    this.#bytes -= bytes.length;
+    this.#bytes -= kept.length;
   }
+}
+
+function keptOf(made: Buffer): string | Buffer {
+  if (made.length <= MAX_TEXT) return made.toString('latin1');
+  const own = Buffer.allocUnsafeSlow(made.length);
+  made.copy(own);
+  return own;
+}
+
+function bytesOf(kept: string | Buffer): Buffer {
+  return typeof kept === 'string' ? Buffer.from(kept, 'latin1') : kept;
 }

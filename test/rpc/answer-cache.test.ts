@@ -43,7 +43,20 @@ test('the oldest answers give way past the bounds of number and bytes, and one t
   assert.ok(cache.bytes <= 100);
 });
 
-test('an answer is held in memory of its own, and not as a piece of a pool', () => {
-  const bytes = new AnswerCache().of(fakeTask(), () => Buffer.from('short'));
-  assert.equal(bytes.buffer.byteLength, 5);
+test('an answer is the same bytes each time, small or large, and a large one is no piece of a pool', () => {
+  const cache = new AnswerCache();
+  for (const length of [0, 1, 256, 4_096, 4_097]) {
+    const task = fakeTask();
+    const made = Buffer.from(Array.from({ length }, (_, i) => i % 256));
+    assert.equal(cache.peek(task), undefined);
+    assert.deepEqual(
+      cache.of(task, () => made),
+      made,
+    );
+    const kept = cache.of(task, () => assert.fail());
+    assert.deepEqual([kept, cache.peek(task)], [made, made]);
+    if (length > 4_096) assert.equal(kept.buffer.byteLength, length);
+    task.revision += 1;
+    assert.equal(cache.peek(task), undefined, 'what is old is not shown');
+  }
 });

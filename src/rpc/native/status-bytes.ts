@@ -69,17 +69,15 @@ export class StatusEncoder {
   /** StatusResponse (and GetResponse, which is the same on the wire), encoded once a visible change. */
   response(task: TaskRecord, remoteDown: boolean): Buffer {
     // Not as a second status behind the first: protobuf merges the two, and protobufjs forgets the first.
-    if (remoteDown) return lenField(STATUS_FIELD, this.taskStatus(task, true));
-    return this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
+    const response = this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
+    if (!remoteDown) return response;
+    return lenField(STATUS_FIELD, Buffer.concat([statusOf(response), REMOTE_DOWN]));
   }
 
-  /** TaskStatus alone, for messages that hold it beside other fields. */
+  /** TaskStatus alone, for messages that hold it beside other fields; what is made for these is not kept. */
   taskStatus(task: TaskRecord, remoteDown: boolean): Buffer {
-    const response = this.response(task, false);
-    // Tag, length, status: what follows the length is the status.
-    let start = 1;
-    while (response[start]! >= 0x80) start += 1;
-    const status = response.subarray(start + 1);
+    const response = this.#answers.peek(task);
+    const status = response === undefined ? this.#status(task) : statusOf(response);
     return remoteDown ? Buffer.concat([status, REMOTE_DOWN]) : status;
   }
 
@@ -92,6 +90,14 @@ export class StatusEncoder {
       lastErrorCode: task.lastFailure?.code ?? '',
     });
   }
+}
+
+/** TaskStatus out of the field that holds it. */
+function statusOf(response: Buffer): Buffer {
+  // Tag, length, status: what follows the length is the status.
+  let start = 1;
+  while (response[start]! >= 0x80) start += 1;
+  return response.subarray(start + 1);
 }
 
 /** Offset after the varint at `at`, or -1 where it is not whole. */
