@@ -60,8 +60,20 @@ function into(sets: Map<string, Set<string>>, name: string): Set<string> {
   return getOrMake(sets, name, () => new Set());
 }
 
+/** A token that is out, with the scopes that it was granted under. */
+interface Held {
+  readonly quotaNamespace: string;
+  readonly project: string;
+  readonly namespace: string;
+  readonly adopted: boolean;
+  job: string | undefined;
+}
+
 /**
  * Who holds which allocation token of one plugin, and who waits for one (rule 10).
+ *
+ * A task is in one of three states: it has nothing here; it *waits* in the line (entered by `acquire`; left by a grant, `cancel`
+ * or `release`); it *holds* a token (entered by a grant, `adopt` or `handOver`; left by `release`).
  *
  * Invariants: a token is recorded once per task id with the scopes it was granted under, and those same scopes are
  * credited at release; a grant checks and records in one step; every waiter lacks room in some scope or stands behind
@@ -71,14 +83,12 @@ export class QuotaLedger {
   readonly #clock: Clock;
   readonly #maxWaiting: number;
   readonly #events: QuotaEvents;
-  readonly #held = new Map<TaskId, QuotaRequest>();
+  readonly #held = new Map<TaskId, Held>();
   readonly #usage = new QuotaUsageCounts();
   /** Of these, the tokens of tasks that are known from a handle alone. */
   readonly #adopted = new QuotaUsageCounts();
-  readonly #adoptedIds = new Set<TaskId>();
-  /** The job that a token stands for, and the task that holds it, where that is known. */
+  /** The jobs that tokens stand for, where they are known, and the tasks that hold these. */
   readonly #jobs = new Map<string, TaskId>();
-  readonly #jobOf = new Map<TaskId, string>();
   readonly #line = new QuotaLine();
   #quotas: ReadonlyMap<string, number>;
   #capacity: number;
@@ -125,7 +135,6 @@ export class QuotaLedger {
     if (!known && this.#usage.size >= MAX_ADOPTED_NAMESPACES) return false;
     const waiter = this.#line.remove(taskId);
     this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, true);
-    this.#adoptedIds.add(taskId);
     this.#adopted.add(request);
     this.identify(taskId, job);
     waiter?.granted.resolve(true);
@@ -135,17 +144,17 @@ export class QuotaLedger {
 
   /** Says what job the token of a task stands for. */
   identify(taskId: TaskId, job: string): void {
-    if (!this.#held.has(taskId) || this.#jobs.has(job)) return;
+    const held = this.#held.get(taskId);
+    if (held === undefined || this.#jobs.has(job)) return;
     this.#jobs.set(job, taskId);
-    this.#jobOf.set(taskId, job);
+    held.job = job;
   }
 
   /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
   handOver(from: TaskId, request: QuotaRequest): boolean {
     const held = this.#held.get(from);
-    if (held === undefined || !this.#adoptedIds.has(from) || held.quotaNamespace !== request.quotaNamespace)
-      return false;
-    const job = this.#jobOf.get(from);
+    if (held === undefined || !held.adopted || held.quotaNamespace !== request.quotaNamespace) return false;
+    const { job } = held;
     this.#drop(from, held);
     this.#record(request, 0, false);
     if (job !== undefined) this.identify(request.taskId, job);
@@ -249,19 +258,19 @@ export class QuotaLedger {
     }
   }
 
-  #drop(taskId: TaskId, request: QuotaRequest): void {
+  #drop(taskId: TaskId, held: Held): void {
     this.#held.delete(taskId);
-    this.#usage.subtract(request);
-    if (this.#adoptedIds.delete(taskId)) this.#adopted.subtract(request);
-    const job = this.#jobOf.get(taskId);
-    this.#jobOf.delete(taskId);
-    if (job !== undefined) this.#jobs.delete(job);
+    this.#usage.subtract(held);
+    if (held.adopted) this.#adopted.subtract(held);
+    if (held.job !== undefined) this.#jobs.delete(held.job);
   }
 
-  #record(request: QuotaRequest, waitMs: number, forced: boolean): void {
-    this.#held.set(request.taskId, request);
+  /** `adopted`: past whoever waits, for a task that is known from a handle alone. */
+  #record(request: QuotaRequest, waitMs: number, adopted: boolean): void {
+    const { taskId, quotaNamespace, project, namespace } = request;
+    this.#held.set(taskId, { quotaNamespace, project, namespace, adopted, job: undefined });
     this.#usage.add(request);
-    this.#events.granted?.({ quotaNamespace: request.quotaNamespace, waitMs, forced });
+    this.#events.granted?.({ quotaNamespace, waitMs, forced: adopted });
   }
 }
 

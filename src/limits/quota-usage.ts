@@ -51,7 +51,7 @@ export class QuotaUsageCounts {
     shift(usage.byNamespace, request.namespace, count);
   }
 
-  subtract(request: QuotaRequest): void {
+  subtract(request: Pick<QuotaRequest, 'quotaNamespace' | 'project' | 'namespace'>): void {
     const usage = this.#namespaces.get(request.quotaNamespace);
     if (usage === undefined) return;
     usage.used -= 1;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { TaskRecord } from '../../model/task-record.js';
+import type { PollHistory } from '../../refresh/types.js';
 import type { TaskStore } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { PluginRuntime } from '../runtime.js';
@@ -18,19 +19,10 @@ export function startPolling(
   deps: TasksDeps,
   runtime: PluginRuntime,
   task: TaskRecord,
-  last: { readonly lastReadAtMs?: number; readonly nextPollAfterMs?: number } = {},
+  last: Pick<PollHistory, 'lastReadAtMs'> = {},
 ): void {
   const keyed = hasBatchKeys(runtime.plugin);
-  runtime.refresher.track({
-    id: task.id,
-    // The job exists since then; what the task waited before is neither its age nor part of the visibility grace.
-    createdAtMs: task.liveSinceMs,
-    lastReadAtMs: last.lastReadAtMs,
-    lastAskedAtMs: task.lastAskedAtMs,
-    nextPollAfterMs: last.nextPollAfterMs ?? task.state.nextPollAfterMs,
-    quotaNamespace: task.identity.quotaNamespace,
-    ...(keyed ? { batchKey: alone(task) } : {}),
-  });
+  runtime.refresher.track(task, keyed ? { ...last, batchKey: alone(task) } : last);
   if (keyed) void regroup(runtime, deps.store, task);
 }
 
@@ -80,5 +72,6 @@ export function adoptToken(runtime: PluginRuntime, task: TaskRecord): void {
 
 /** Names the job of a resource meta, for the ledger. */
 export function jobOf(meta: Buffer): string {
-  return createHash('sha256').update(meta).digest('base64').slice(0, 22);
+  // Of the digest, and not of its text: a slice of a text keeps the whole of it.
+  return createHash('sha256').update(meta).digest().toString('latin1', 0, 16);
 }
