@@ -8,7 +8,7 @@ import type { MissingTasks } from './missing.js';
 import type { Outages } from './outages.js';
 import { type Evidence, type FailingTask, kindOf } from './remote-state.js';
 import type { Schedule } from './schedule.js';
-import type { ReadDecision, ReadReport, RefreshConfig, RefreshHost } from './types.js';
+import type { ReadReport, RefreshConfig, RefreshHost } from './types.js';
 
 /** A task that left the schedule while it was read. */
 const GONE: FailingTask = { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: 0 };
@@ -101,7 +101,7 @@ export class Intake {
     } as const;
     const { verdict, again } = judge(item, read, { outage: outages.of(item.batchKey), missing }, config);
     schedule.noteFailing(item);
-    const decision = this.#report({
+    this.#report({
       id: item.id,
       outcome,
       startedAtMs: flight.startedAtMs,
@@ -112,21 +112,15 @@ export class Intake {
       lastFailure: item.lastFailure,
       verdict,
     });
-    if (decision.terminal) {
-      schedule.untrack(item.id);
-      return;
-    }
-    if (outcome.ok) item.nextPollAfterMs = decision.nextPollAfterMs;
-    // The report may have untracked the task or, by another track, queued it already.
+    // The report may have ended the task, which has left the schedule then, or, by another track, queued it already.
     if (schedule.get(item.id) === item && item.bin === undefined) schedule.again(item, nowMs, again);
   }
 
-  #report(report: ReadReport): ReadDecision {
+  #report(report: ReadReport): void {
     try {
-      return this.#parts.host.onOutcome(report);
+      this.#parts.host.onOutcome(report);
     } catch (thrown) {
       this.#parts.events.fault?.(thrown);
-      return { terminal: false };
     }
   }
 }

@@ -1,91 +1,204 @@
-import type { TaskId } from '../model/attempt-key.js';
 import type { PluginFailure } from '../model/plugin-call.js';
 import type { HeapMember } from './heap.js';
 import type { Missing, Wave } from './missing.js';
 import type { FrozenMarks } from './outages.js';
-import type { Bin, Pool } from './pool.js';
-import type { TrackedFacts } from './types.js';
+import type { Bin } from './pool.js';
+import type { PolledTask, PollHistory } from './types.js';
 
-/** A tracked task. In at most one bin; in none while its read is in flight. Times in milliseconds since the epoch. */
-export interface Item extends HeapMember {
-  readonly id: TaskId;
-  createdAtMs: number;
-  lastReadAtMs: number | undefined;
-  lastAskedAtMs: number;
-  nextPollAfterMs: number | undefined;
-  batchKey: string;
-  quotaNamespace: string;
-
-  /** Consecutive reads that count as failed. */
+/** What is known of a task whose reads do not go well; the others, which are nearly all, have none of it. */
+interface Trouble {
   failures: number;
-  /** Consecutive reads that did not tell the state, for the back-off. */
   retries: number;
   failingSinceMs: number | undefined;
-  /** The remote's frozen time when the failing began; that time does not count as failing. */
   frozenBefore: FrozenMarks;
   lastFailure: PluginFailure | undefined;
   lastFailedAtMs: number | undefined;
-  /** How often its remote answered others between two of its failures. */
   outvoted: number;
-  /** Whether it is counted among those that fail. */
-  countedFailing: boolean;
-  /** When a read last found the job. */
   seenAliveAtMs: number | undefined;
   missing: Missing | undefined;
   wave: Wave | undefined;
-  /** Its next read is made for it alone. */
   alone: boolean;
-  /** Items a batch with this one may carry: halved while whole batches with it fail, so that a culprit is found. */
   batchLimit: number;
+}
 
+const NO_MARKS: FrozenMarks = Object.freeze({ plugin: 0, group: 0 });
+
+/**
+ * A task in the schedule: its record, which says all that is known of the task, and the state of its reads, which is kept
+ * nowhere else. Half a million may be tracked. Times in milliseconds since the epoch.
+ *
+ * States: *queued*, in a bin (entered by `Schedule.track` and `again`); *in flight* (by a take; left by `again`); *held*, while its host
+ * is busy with what was read (by `hold`; left by `resume`). It is in one of them from `track` until `untrack`.
+ */
+export class Item implements HeapMember {
+  task: PolledTask;
+  batchKey: string;
+  lastReadAtMs: number | undefined;
   /** Age class it is counted in; -1 when it is counted among the unasked. */
-  ageClass: number;
+  ageClass = 0;
   /** How often the interval doubled since engines ceased to ask; 0 while they ask. */
-  doublings: number;
+  doublings = 0;
+  key = 0;
+  heapIndex = -1;
   /** When its next read is due, as of the time it was queued; for the lag. */
   dueMs: number;
-  bin: Bin | undefined;
-  pool: Pool | undefined;
-}
+  bin: Bin | undefined = undefined;
+  held = false;
+  /** Whether it is counted among those that fail. */
+  countedFailing = false;
+  /** Whether its last read found the job. */
+  #found = false;
+  #trouble: Trouble | undefined = undefined;
 
-export function createItem(facts: TrackedFacts, nowMs: number): Item {
-  return {
-    id: facts.id,
-    createdAtMs: facts.createdAtMs,
-    lastReadAtMs: facts.lastReadAtMs,
-    lastAskedAtMs: facts.lastAskedAtMs ?? nowMs,
-    nextPollAfterMs: facts.nextPollAfterMs,
-    batchKey: facts.batchKey ?? '',
-    quotaNamespace: facts.quotaNamespace ?? '',
-    failures: facts.failures ?? 0,
-    retries: facts.failures ?? 0,
-    failingSinceMs: facts.failingSinceMs,
-    frozenBefore: { plugin: 0, group: 0 },
-    lastFailure: undefined,
-    lastFailedAtMs: undefined,
-    outvoted: 0,
-    countedFailing: false,
-    seenAliveAtMs: undefined,
-    missing: undefined,
-    wave: undefined,
-    alone: false,
-    batchLimit: Number.POSITIVE_INFINITY,
-    ageClass: 0,
-    doublings: 0,
-    dueMs: nowMs,
-    bin: undefined,
-    pool: undefined,
-    key: 0,
-    heapIndex: -1,
-  };
-}
+  constructor(task: PolledTask, history: PollHistory, nowMs: number) {
+    const { lastReadAtMs, failures = 0, failingSinceMs, batchKey = '' } = history;
+    this.task = task;
+    this.batchKey = batchKey;
+    this.lastReadAtMs = lastReadAtMs;
+    this.dueMs = nowMs;
+    if (failures > 0 || failingSinceMs !== undefined) {
+      Object.assign(this.#troubled(), { failures, retries: failures, failingSinceMs });
+    }
+  }
 
-/** Takes over what a second `track` of the same task says; what it leaves out stays. */
-export function correctItem(item: Item, facts: TrackedFacts): void {
-  item.createdAtMs = facts.createdAtMs;
-  item.lastReadAtMs = facts.lastReadAtMs ?? item.lastReadAtMs;
-  item.lastAskedAtMs = Math.max(item.lastAskedAtMs, facts.lastAskedAtMs ?? 0);
-  item.nextPollAfterMs = facts.nextPollAfterMs;
-  item.batchKey = facts.batchKey ?? '';
-  item.quotaNamespace = facts.quotaNamespace ?? '';
+  /** A read found the job: whatever was wrong is over. */
+  readWell(nowMs: number): void {
+    this.lastReadAtMs = nowMs;
+    this.#found = true;
+    this.#trouble = undefined;
+  }
+
+  /** A read did not tell the state. */
+  readBadly(failure: PluginFailure, nowMs: number): void {
+    const { seenAliveAtMs } = this;
+    const trouble = this.#troubled();
+    trouble.seenAliveAtMs = seenAliveAtMs;
+    trouble.lastFailure = failure;
+    this.#found = false;
+    this.lastReadAtMs = nowMs;
+  }
+
+  /** Takes over what a second `track` of the same task says; what it leaves out stays. */
+  correct(task: PolledTask, { lastReadAtMs, batchKey = '' }: PollHistory): void {
+    this.task = task;
+    this.lastReadAtMs = lastReadAtMs ?? this.lastReadAtMs;
+    this.batchKey = batchKey;
+  }
+
+  get id(): PolledTask['id'] {
+    return this.task.id;
+  }
+
+  /** Consecutive reads that count as failed. */
+  get failures(): number {
+    return this.#trouble?.failures ?? 0;
+  }
+
+  set failures(failures: number) {
+    this.#troubled().failures = failures;
+  }
+
+  /** Consecutive reads that did not tell the state, for the back-off. */
+  get retries(): number {
+    return this.#trouble?.retries ?? 0;
+  }
+
+  set retries(retries: number) {
+    this.#troubled().retries = retries;
+  }
+
+  get failingSinceMs(): number | undefined {
+    return this.#trouble?.failingSinceMs;
+  }
+
+  set failingSinceMs(sinceMs: number | undefined) {
+    this.#troubled().failingSinceMs = sinceMs;
+  }
+
+  /** The remote's frozen time when the failing began; that time does not count as failing. */
+  get frozenBefore(): FrozenMarks {
+    return this.#trouble?.frozenBefore ?? NO_MARKS;
+  }
+
+  set frozenBefore(marks: FrozenMarks) {
+    this.#troubled().frozenBefore = marks;
+  }
+
+  get lastFailure(): PluginFailure | undefined {
+    return this.#trouble?.lastFailure;
+  }
+
+  get lastFailedAtMs(): number | undefined {
+    return this.#trouble?.lastFailedAtMs;
+  }
+
+  set lastFailedAtMs(atMs: number | undefined) {
+    this.#troubled().lastFailedAtMs = atMs;
+  }
+
+  /** How often its remote answered others between two of its failures. */
+  get outvoted(): number {
+    return this.#trouble?.outvoted ?? 0;
+  }
+
+  set outvoted(times: number) {
+    this.#troubled().outvoted = times;
+  }
+
+  /** When a read last found the job. */
+  get seenAliveAtMs(): number | undefined {
+    return this.#found ? this.lastReadAtMs : this.#trouble?.seenAliveAtMs;
+  }
+
+  get missing(): Missing | undefined {
+    return this.#trouble?.missing;
+  }
+
+  set missing(missing: Missing | undefined) {
+    if (missing !== undefined || this.#trouble !== undefined) this.#troubled().missing = missing;
+  }
+
+  get wave(): Wave | undefined {
+    return this.#trouble?.wave;
+  }
+
+  set wave(wave: Wave | undefined) {
+    if (wave !== undefined || this.#trouble !== undefined) this.#troubled().wave = wave;
+  }
+
+  /** Its next read is made for it alone. */
+  get alone(): boolean {
+    return this.#trouble?.alone ?? false;
+  }
+
+  set alone(alone: boolean) {
+    if (alone || this.#trouble !== undefined) this.#troubled().alone = alone;
+  }
+
+  /** Items a batch with this one may carry: halved while whole batches with it fail, so that a culprit is found. */
+  get batchLimit(): number {
+    return this.#trouble?.batchLimit ?? Number.POSITIVE_INFINITY;
+  }
+
+  set batchLimit(limit: number) {
+    this.#troubled().batchLimit = limit;
+  }
+
+  #troubled(): Trouble {
+    this.#trouble ??= {
+      failures: 0,
+      retries: 0,
+      failingSinceMs: undefined,
+      frozenBefore: NO_MARKS,
+      lastFailure: undefined,
+      lastFailedAtMs: undefined,
+      outvoted: 0,
+      seenAliveAtMs: this.seenAliveAtMs,
+      missing: undefined,
+      wave: undefined,
+      alone: false,
+      batchLimit: Number.POSITIVE_INFINITY,
+    };
+    return this.#trouble;
+  }
 }

@@ -41,8 +41,8 @@ export interface Around {
 export function judge(item: Item, read: Read, { outage, missing }: Around, config: RefreshConfig): Judgement {
   const { outcome, nowMs } = read;
   if (outcome.ok) {
-    clear(item, nowMs);
     missing.found(item, nowMs);
+    item.readWell(nowMs);
     return { verdict: undefined, again: { kind: 'interval' } };
   }
   const { failure } = outcome;
@@ -51,8 +51,7 @@ export function judge(item: Item, read: Read, { outage, missing }: Around, confi
     const ms = Math.max(failure.retryAfterMs ?? 0, failure.kind === 'throttled' ? config.minIntervalMs : SOON_MS);
     return { verdict: undefined, again: { kind: 'after', ms: Math.min(ms, config.maxIntervalMs) } };
   }
-  item.lastReadAtMs = nowMs;
-  item.lastFailure = failure;
+  item.readBadly(failure, nowMs);
   const lost = sighted(item, read, { outage, missing }, config);
   // An outage that is probed is no fault of the task: once it is over, nobody pays for it with a long back-off.
   item.retries = outage.probed(nowMs) ? Math.max(1, item.retries) : item.retries + 1;
@@ -60,17 +59,6 @@ export function judge(item: Item, read: Read, { outage, missing }: Around, confi
   if (item.missing !== undefined) item.retries = Math.min(item.retries, MISSING_RETRIES);
   const verdict = endsAtOnce(item, read, failure, lost) ?? endsPastBound(item, read, failure, outage, config);
   return { verdict, again: { kind: 'backoff' } };
-}
-
-function clear(item: Item, nowMs: number): void {
-  item.lastReadAtMs = nowMs;
-  item.failures = 0;
-  item.retries = 0;
-  item.failingSinceMs = undefined;
-  item.lastFailure = undefined;
-  item.lastFailedAtMs = undefined;
-  item.outvoted = 0;
-  item.batchLimit = Number.POSITIVE_INFINITY;
 }
 
 /** What NotFound, or an answer that is none, makes of the task; true where it is lost. An outage loses none. */

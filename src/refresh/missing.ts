@@ -85,7 +85,7 @@ export class MissingTasks {
   /** Notes one answer of NotFound. Answers whether the task is lost by it; the visibility grace must be over. */
   sighted(item: Item, sighting: Sighting, config: RefreshConfig): boolean {
     const { nowMs, startedAtMs, alone } = sighting;
-    const visible = startedAtMs - item.createdAtMs >= config.visibilityGraceMs;
+    const visible = startedAtMs - item.task.liveSinceMs >= config.visibilityGraceMs;
     if (item.seenAliveAtMs === undefined && !visible) return false;
     if (item.missing === undefined) {
       item.missing = { sinceMs: nowMs, reads: 0 };
@@ -103,9 +103,8 @@ export class MissingTasks {
     return long && visible && alone && item.missing.reads >= READS_TO_CONFIRM;
   }
 
-  /** The job was found: it goes on, whatever was said of it before. */
+  /** The job was found: it goes on, whatever was said of it before. Called before the item forgets that. */
   found(item: Item, nowMs: number): void {
-    item.seenAliveAtMs = nowMs;
     this.doubted(item);
     this.#leave(item, 'found', nowMs);
   }

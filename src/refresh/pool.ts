@@ -8,6 +8,7 @@ export interface Bin {
   /** Zero for items with a due time of their own. */
   intervalMs(): number;
   readonly items: IndexedHeap<Item>;
+  readonly pool: Pool;
 }
 
 /** How far before its time an item may fill up a batch that is sent anyway, as a part of its interval. */
@@ -29,10 +30,9 @@ export class Pool implements HeapMember {
   }
 
   add(item: Item, name: string, intervalMs: () => number): void {
-    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<Item>() }));
+    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<Item>(), pool: this }));
     bin.items.push(item);
     item.bin = bin;
-    item.pool = this;
   }
 
   remove(item: Item): void {
@@ -41,7 +41,6 @@ export class Pool implements HeapMember {
     bin.items.remove(item);
     if (bin.items.size === 0) this.#bins.delete(bin.name);
     item.bin = undefined;
-    item.pool = undefined;
   }
 
   /** Computes the due time of the first item anew. */

@@ -11,7 +11,15 @@ import { Outages } from './outages.js';
 import { ProbeRota } from './probe-rota.js';
 import type { RemoteState } from './remote-state.js';
 import { Schedule } from './schedule.js';
-import type { ReadReport, RefreshConfig, Refresher, RefreshHost, RefreshStats, TrackedFacts } from './types.js';
+import type {
+  PolledTask,
+  PollHistory,
+  ReadReport,
+  RefreshConfig,
+  Refresher,
+  RefreshHost,
+  RefreshStats,
+} from './types.js';
 
 export interface RefresherOptions {
   readonly host: RefreshHost;
@@ -87,10 +95,10 @@ class PollRefresher implements Refresher {
     });
   }
 
-  track(facts: TrackedFacts): void {
+  track(task: PolledTask, history: PollHistory = {}): void {
     const now = this.#clock.now();
     this.#pace(now);
-    this.#schedule.track(facts, now, this.#flights.has(facts.id));
+    this.#schedule.track(task, history, now, this.#flights.has(task.id));
     this.#armFor(this.#schedule.nextDueMs());
   }
 
@@ -98,6 +106,16 @@ class PollRefresher implements Refresher {
     if (becomes !== undefined) this.#flights.rename(id, becomes);
     this.#schedule.untrack(id);
     this.#intake.nobodyLeft(this.#clock.now());
+  }
+
+  hold(id: TaskId): void {
+    this.#schedule.hold(id);
+  }
+
+  resume(id: TaskId, delayMs: number): boolean {
+    const resumed = this.#schedule.resume(id, this.#clock.now(), delayMs);
+    this.#armFor(this.#schedule.nextDueMs());
+    return resumed;
   }
 
   regroup(id: TaskId, batchKey: string): void {
@@ -240,7 +258,7 @@ class PollRefresher implements Refresher {
     if (this.#stopped !== undefined) {
       return failedCall('not_admitted', 'DAEMON_DRAINING', 'the daemon is stopping and starts no further reads');
     }
-    if (item === undefined)
+    if (item === undefined || item.held)
       return failedCall('not_admitted', 'TASK_UNKNOWN', `task ${id} is not polled here (any more)`);
     const now = this.#clock.now();
     if (this.#remote.frozen(now) && this.#probing()) {

@@ -3,10 +3,10 @@ import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { ClassCounts, KeyCounts } from './counts.js';
 import { IndexedHeap } from './heap.js';
-import { correctItem, createItem, type Item } from './item.js';
+import { Item } from './item.js';
 import { ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
 import { Pool } from './pool.js';
-import type { RefreshConfig, TrackedFacts } from './types.js';
+import type { PolledTask, PollHistory, RefreshConfig } from './types.js';
 
 export interface ScheduleOptions {
   readonly config: RefreshConfig;
@@ -37,7 +37,7 @@ function standingOf(bin: string): Standing {
 
 /** When a task is to be read next, as its last read says. */
 export type Again =
-  /** In its interval, or as `nextPollAfterMs` of the item says. */
+  /** In its interval, or as `nextPollAfterMs` of the task says. */
   | { readonly kind: 'interval' }
   /** After the back-off of the item's `retries`. */
   | { readonly kind: 'backoff' }
@@ -95,17 +95,17 @@ export class Schedule {
   }
 
   /** Takes a task on, or corrects it. `inFlight`: a read of it is under way, so it is not queued before `again`. */
-  track(facts: TrackedFacts, nowMs: number, inFlight: boolean): Item {
-    const known = this.#items.get(facts.id);
+  track(task: PolledTask, history: PollHistory, nowMs: number, inFlight: boolean): Item {
+    const known = this.#items.get(task.id);
     if (known !== undefined) {
       const before = known.batchKey;
-      correctItem(known, facts);
+      known.correct(task, history);
       this.keys.move(before, known.batchKey);
       if (known.countedFailing) this.failing.move(before, known.batchKey);
       if (known.bin !== undefined) this.#place(known, nowMs);
       return known;
     }
-    const item = createItem(facts, nowMs);
+    const item = new Item(task, history, nowMs);
     this.#items.set(item.id, item);
     this.keys.add(item.batchKey);
     this.#counts.add(item, 1);
@@ -138,11 +138,28 @@ export class Schedule {
     this.#insert(item, bin.name, bin.intervalMs);
   }
 
-  /** Notes that an engine asked; true when the task may be due earlier for it. */
+  /** Takes a task out of the queue until `resume`. */
+  hold(id: TaskId): void {
+    const item = this.#items.get(id);
+    if (item === undefined) return;
+    item.held = true;
+    this.take(item);
+  }
+
+  /** Queues a task that was held; false when there is none. */
+  resume(id: TaskId, nowMs: number, delayMs: number): boolean {
+    const item = this.#items.get(id);
+    if (item === undefined) return false;
+    item.held = false;
+    this.take(item);
+    this.again(item, nowMs, { kind: 'after', ms: delayMs });
+    return true;
+  }
+
+  /** An engine asked; true when the task may be due earlier for it. */
   asked(id: TaskId, nowMs: number): boolean {
     const item = this.#items.get(id);
     if (item === undefined) return false;
-    item.lastAskedAtMs = nowMs;
     if (item.doublings === 0 || item.bin === undefined) return false;
     this.#place(item, nowMs);
     return true;
@@ -150,7 +167,7 @@ export class Schedule {
 
   /** Takes the task out of the queue, for a read of its own. */
   take(item: Item): void {
-    const { pool } = item;
+    const pool = item.bin?.pool;
     if (pool === undefined) return;
     pool.remove(item);
     this.#reorder(pool);
@@ -203,6 +220,7 @@ export class Schedule {
 
   /** Queues a task again after a read. */
   again(item: Item, nowMs: number, again: Again): void {
+    if (item.held) return;
     if (again.kind === 'interval') this.#place(item, nowMs);
     else {
       this.#classify(item, nowMs);
@@ -242,9 +260,10 @@ export class Schedule {
   #place(item: Item, nowMs: number): void {
     this.take(item);
     this.#classify(item, nowMs);
-    const { lastReadAtMs, nextPollAfterMs } = item;
+    const { lastReadAtMs, task } = item;
+    const { nextPollAfterMs } = task.state;
     if (lastReadAtMs === undefined) {
-      this.#fixed(item, Math.max(nowMs, item.createdAtMs + this.#config.minIntervalMs));
+      this.#fixed(item, Math.max(nowMs, task.liveSinceMs + this.#config.minIntervalMs));
       return;
     }
     if (item.retries > 0) {
@@ -260,7 +279,8 @@ export class Schedule {
     }
     const early = JITTER * this.#options.random() * this.#intervalMs(item);
     if (item.doublings > 0) {
-      const { doublings, quotaNamespace } = item;
+      const { doublings } = item;
+      const { quotaNamespace } = task.identity;
       this.#enqueue(item, lastReadAtMs - early, `u${doublings}/${quotaNamespace}`, () =>
         this.#unaskedMs(doublings, quotaNamespace),
       );
@@ -303,7 +323,7 @@ export class Schedule {
 
   #intervalMs(item: Item): number {
     return item.doublings > 0
-      ? this.#unaskedMs(item.doublings, item.quotaNamespace)
+      ? this.#unaskedMs(item.doublings, item.task.identity.quotaNamespace)
       : this.#pacing.intervalMs(item.ageClass);
   }
 
@@ -323,11 +343,13 @@ export class Schedule {
   /** Assigns the age class, or how often the interval has doubled since engines ceased to ask. */
   #classify(item: Item, nowMs: number): void {
     this.#counts.add(item, -1);
-    item.ageClass = ageClassOf(nowMs - item.createdAtMs);
-    const unaskedFor = (nowMs - item.lastAskedAtMs) / this.#config.unaskedAfterMs;
+    const { liveSinceMs, lastAskedAtMs, identity } = item.task;
+    const { quotaNamespace } = identity;
+    item.ageClass = ageClassOf(nowMs - liveSinceMs);
+    const unaskedFor = (nowMs - lastAskedAtMs) / this.#config.unaskedAfterMs;
     item.doublings = unaskedFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(unaskedFor)));
-    if (item.doublings > 0 && !this.#wanted.has(item.quotaNamespace)) {
-      this.#wanted.set(item.quotaNamespace, this.#options.tokenWanted(item.quotaNamespace));
+    if (item.doublings > 0 && !this.#wanted.has(quotaNamespace)) {
+      this.#wanted.set(quotaNamespace, this.#options.tokenWanted(quotaNamespace));
     }
     this.#counts.add(item, 1);
   }

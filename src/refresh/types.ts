@@ -4,23 +4,28 @@ import type { PhaseState } from '../model/phase-state.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 import type { FaultKind } from '../plugin-api/errors.js';
 
-/** What the schedule must know of a task when it takes it on. Times in milliseconds since the epoch. */
-export interface TrackedFacts {
+/** What the schedule looks up in a task's record; it keeps none of it. Times in milliseconds since the epoch. */
+export interface PolledTask {
   readonly id: TaskId;
-  readonly createdAtMs: number;
+  /** When the job came to be: drives the interval and the visibility grace. */
+  readonly liveSinceMs: number;
+  /** When an engine last asked. */
+  readonly lastAskedAtMs: number;
+  /** The quota namespace whose token it holds; decayed tasks are read as often as others while somebody waits for one. */
+  readonly identity: { readonly quotaNamespace: string };
+  /** The plugin's wish from the last phase, counted from the last read. */
+  readonly state: { readonly nextPollAfterMs: number | undefined };
+}
+
+/** What is known of a task's reads when the schedule takes it on. Times in milliseconds since the epoch. */
+export interface PollHistory {
   /** undefined for a task that was never read here (adopted): it is due at once. */
   readonly lastReadAtMs?: number | undefined;
-  /** When an engine last asked; now unless given. */
-  readonly lastAskedAtMs?: number | undefined;
   /** Consecutive failed reads so far, from an earlier life; 0 unless given. */
   readonly failures?: number | undefined;
   readonly failingSinceMs?: number | undefined;
-  /** The plugin's wish from the last phase, counted from `lastReadAtMs`. */
-  readonly nextPollAfterMs?: number | undefined;
   /** Items with different keys never share a `getMany`; '' unless given. */
   readonly batchKey?: string | undefined;
-  /** The quota namespace whose token it holds; decayed tasks are read as often as others while somebody waits for one. */
-  readonly quotaNamespace?: string | undefined;
 }
 
 export interface ReadRequest {
@@ -60,12 +65,6 @@ export interface ReadReport {
   readonly verdict: Verdict | undefined;
 }
 
-/** What the host of the schedule answers to a report. A terminal task is dropped from the schedule. */
-export interface ReadDecision {
-  readonly terminal: boolean;
-  readonly nextPollAfterMs?: number | undefined;
-}
-
 /** How much the gate would admit now; a part of the gate's own `LaneCapacity`. */
 export interface ReadCapacity {
   readonly slotsFree: number;
@@ -81,8 +80,11 @@ export interface RefreshHost {
   /** Must hand the call to the gate before it returns its promise. One outcome per id, in order. A rejection counts as `unknown`. */
   read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]>;
   capacity(): ReadCapacity;
-  /** Called once per finished read of a tracked task, before anybody who waits for the read is answered. */
-  onOutcome(report: ReadReport): ReadDecision;
+  /**
+   * Called once per finished read of a tracked task, before anybody who waits for the read is answered. A task that is over by
+   * it is to be untracked; every other is read again, unless it is held.
+   */
+  onOutcome(report: ReadReport): void;
   /** Whether a create waits for a token of this quota namespace. */
   tokenWanted?(quotaNamespace: string): boolean;
 }
@@ -134,8 +136,8 @@ export interface RefreshStats {
 
 /** The polls of one plugin. */
 export interface Refresher {
-  /** Takes a task on, or corrects the facts of one that is tracked. */
-  track(facts: TrackedFacts): void;
+  /** Takes a task on, or corrects what is known of one that is tracked. */
+  track(task: PolledTask, history?: PollHistory): void;
   /**
    * Forgets a task; a read in flight finishes and is not reported. `becomes`: it is the same resource as another task, which is
    * about to be tracked in its place: a read in flight is that one's, so that there are never two of one resource.
@@ -143,7 +145,11 @@ export interface Refresher {
   untrack(id: TaskId, becomes?: TaskId): void;
   /** Moves a task to those of this batch key, and nothing else: when it is due and how often it failed stays. */
   regroup(id: TaskId, batchKey: string): void;
-  /** An engine asked for the task (Status, Get, a Watch that carries it). O(1). */
+  /** Reads the task no more until `resume`; not tracked, it is none of ours. For the time in which its host is busy with what was read. */
+  hold(id: TaskId): void;
+  /** Goes on with a task that was held, after the delay. False where it is not tracked. */
+  resume(id: TaskId, delayMs: number): boolean;
+  /** An engine asked for the task, and its record says so. O(1). */
   asked(id: TaskId): void;
   /**
    * The engine's Get: shares a read of this resource that is in flight, else starts one. Resolves with the outcome

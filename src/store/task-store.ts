@@ -40,6 +40,8 @@ export interface StoreListener {
    * the same resource and stands in its place.
    */
   left(id: TaskId, becomes?: TaskId): void;
+  /** An engine asked for a live task. */
+  asked(id: TaskId): void;
   /** Nothing of the task is left at the remote, as far as is known: its token is free. May come more than once. */
   freed(id: TaskId): void;
 }
@@ -264,6 +266,7 @@ export class TaskStore {
     const entry = task as Entry;
     entry.lastAskedAtMs = this.#options.clock.now();
     if (entry.stage === 'over') this.#finished.get(entry.id);
+    else if (entry.stage === 'live') this.#listeners.get(entry.identity.plugin)?.asked(entry.id);
     if (!confirms || entry.confirmed) return;
     entry.confirmed = true;
     this.#changed(entry);

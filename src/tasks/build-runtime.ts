@@ -13,7 +13,7 @@ import type { PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
-import type { ReadDecision, ReadReport, ReadRequest } from '../refresh/types.js';
+import type { ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
 import { CreateLane } from './accept/create-lane.js';
 import { hasBatchKeys, regroupAll } from './read/polling.js';
@@ -32,7 +32,7 @@ export interface RuntimeOptions {
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Where finished reads go. */
-  readonly report: (runtime: PluginRuntime, report: ReadReport) => ReadDecision;
+  readonly report: (runtime: PluginRuntime, report: ReadReport) => void;
 }
 
 /** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
@@ -89,6 +89,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   gate.onReadCapacity(() => refresher.wake());
   const deaf = store.listen(plugin.id, {
     left: (id, becomes) => refresher.untrack(id, becomes),
+    asked: (id) => refresher.asked(id),
     freed: (id) => quotas.release(id),
   });
 

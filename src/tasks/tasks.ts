@@ -63,7 +63,6 @@ export function createTasks(deps: TasksDeps): TasksControl {
       const task = deps.store.byHandle(handle);
       if (task === undefined || awaitsFirstRead(task)) return undefined;
       deps.store.asked(task);
-      if (task.stage === 'live') deps.runtimes.get(task.identity.plugin)?.refresher.asked(task.id);
       return task;
     },
 

@@ -4,12 +4,15 @@ import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { FailureKind, PluginOutcome } from '../../src/model/plugin-call.js';
 import { refreshConfig } from '../../src/refresh/config.js';
+import { createRefresher, type RefresherOptions } from '../../src/refresh/refresher.js';
 import type {
+  PolledTask,
+  PollHistory,
   ReadCapacity,
-  ReadDecision,
   ReadReport,
   ReadRequest,
   RefreshConfig,
+  Refresher,
   RefreshHost,
 } from '../../src/refresh/types.js';
 import { DEFAULTS } from '../support/defaults.js';
@@ -41,8 +44,96 @@ export interface PendingRead extends ReadRequest {
   settled: boolean;
 }
 
+/** What a host makes of a report. */
+export interface ReadDecision {
+  readonly terminal: boolean;
+  readonly nextPollAfterMs?: number | undefined;
+}
+
+export type DecidingHost = Omit<RefreshHost, 'onOutcome'> & { onOutcome(report: ReadReport): ReadDecision };
+
+/** A task as a test describes it: its record, and what is known of its reads. */
+export interface Facts extends PollHistory {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly lastAskedAtMs?: number | undefined;
+  readonly nextPollAfterMs?: number | undefined;
+  readonly quotaNamespace?: string | undefined;
+}
+
+class FakeRecord implements PolledTask {
+  readonly id: string;
+  readonly liveSinceMs: number;
+  lastAskedAtMs: number;
+  readonly identity: { readonly quotaNamespace: string };
+  readonly state: { nextPollAfterMs: number | undefined };
+
+  constructor(facts: Facts, nowMs: number) {
+    this.id = facts.id;
+    this.liveSinceMs = facts.createdAtMs;
+    this.lastAskedAtMs = facts.lastAskedAtMs ?? nowMs;
+    this.identity = { quotaNamespace: facts.quotaNamespace ?? '' };
+    this.state = { nextPollAfterMs: facts.nextPollAfterMs };
+  }
+}
+
+export function recordOf(facts: Facts, nowMs: number): PolledTask {
+  return new FakeRecord(facts, nowMs);
+}
+
+export type TestRefresher = Omit<Refresher, 'track'> & { track(facts: Facts): void };
+
+/** A refresher over records that the test makes up and that change as the store's would. */
+export function createTestRefresher(options: Omit<RefresherOptions, 'host'> & { host: DecidingHost }): TestRefresher {
+  const records = new Map<string, FakeRecord>();
+  const { host, clock } = options;
+  const refresher = createRefresher({
+    ...options,
+    host: {
+      read: (request) => host.read(request),
+      capacity: () => host.capacity(),
+      tokenWanted: (quotaNamespace) => host.tokenWanted?.(quotaNamespace) ?? false,
+      onOutcome(report) {
+        const { terminal, nextPollAfterMs } = host.onOutcome(report);
+        const record = records.get(report.id);
+        if (report.outcome.ok && record !== undefined) record.state.nextPollAfterMs = nextPollAfterMs;
+        if (terminal) refresher.untrack(report.id);
+      },
+    },
+  });
+  return {
+    track(facts) {
+      const record = new FakeRecord(facts, clock.now());
+      records.set(facts.id, record);
+      refresher.track(record, facts);
+    },
+    asked(id) {
+      const record = records.get(id);
+      if (record !== undefined) record.lastAskedAtMs = clock.now();
+      refresher.asked(id);
+    },
+    untrack: (id, becomes) => refresher.untrack(id, becomes),
+    hold: (id) => refresher.hold(id),
+    resume: (id, delayMs) => refresher.resume(id, delayMs),
+    regroup: (id, batchKey) => refresher.regroup(id, batchKey),
+    readNow: (id, deadlineMs, signal) => refresher.readNow(id, deadlineMs, signal),
+    wake: () => refresher.wake(),
+    reconfigure: (config) => refresher.reconfigure(config),
+    missing: (id) => refresher.missing(id),
+    get remoteDown() {
+      return refresher.remoteDown;
+    },
+    get tracked() {
+      return refresher.tracked;
+    },
+    countDue: () => refresher.countDue(),
+    stats: () => refresher.stats(),
+    stop: () => refresher.stop(),
+  };
+}
+
 /** A daemon around the refresher: reads are answered by `respond`, or by hand where it answers undefined. */
-export class FakeHost implements RefreshHost {
+export class FakeHost implements DecidingHost {
   readonly reads: PendingRead[] = [];
   readonly reports: ReadReport[] = [];
   gate: ReadCapacity = open;

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
-import { createItem } from '../../src/refresh/item.js';
+import { Item } from '../../src/refresh/item.js';
 import { MissingTasks } from '../../src/refresh/missing.js';
-import { createRefresher } from '../../src/refresh/refresher.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, FakeHost, fails, running } from './fake-host.js';
+import { configOf, createTestRefresher, FakeHost, fails, recordOf, running } from './fake-host.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -14,7 +13,7 @@ function setUp(parts: Partial<RefreshConfig> = {}) {
   const clock = new ManualClock();
   const host = new FakeHost(() => clock.now());
   const told: string[] = [];
-  const refresher = createRefresher({
+  const refresher = createTestRefresher({
     host,
     config: configOf(parts),
     clock,
@@ -151,7 +150,7 @@ test('not found neither starts nor ends an outage, and an outage loses nothing',
 /** One task that is old enough, and what each of its reads that answer NotFound makes of it. */
 function oneTask() {
   const missing = new MissingTasks({});
-  const item = createItem({ id: 't', createdAtMs: 0 }, hour);
+  const item = new Item(recordOf({ id: 't', createdAtMs: 0 }, hour), {}, hour);
   const read = (atMs: number, alone: boolean) =>
     missing.sighted(
       item,

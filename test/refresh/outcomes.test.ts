@@ -3,9 +3,8 @@ import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
 import { OUTCOMES, type OutcomePlace, outcomeRule } from '../../src/model/outcomes.js';
 import { FAILURE_KINDS, type FailureKind } from '../../src/model/plugin-call.js';
-import { createRefresher } from '../../src/refresh/refresher.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, FakeHost, fails, running } from './fake-host.js';
+import { configOf, createTestRefresher, FakeHost, fails, running } from './fake-host.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -17,7 +16,7 @@ function setUp(place: OutcomePlace, parts: Partial<RefreshConfig> = {}) {
   const clock = new ManualClock();
   const host = new FakeHost(() => clock.now());
   const maxBatch = place === 'getManyItem' ? 2 : 1;
-  const refresher = createRefresher({ host, config: configOf({ maxBatch, ...parts }), clock, random: () => 0.5 });
+  const refresher = createTestRefresher({ host, config: configOf({ maxBatch, ...parts }), clock, random: () => 0.5 });
   const track = (id: string, ageMs: number) => refresher.track({ id, createdAtMs: clock.now() - ageMs });
   return { clock, host, refresher, track };
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
-import { createRefresher } from '../../src/refresh/refresher.js';
 import { type Evidence, RemoteState } from '../../src/refresh/remote-state.js';
 import type { ReadReport, RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, FakeHost, fails, running } from './fake-host.js';
+import { configOf, createTestRefresher, FakeHost, fails, running } from './fake-host.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -16,7 +15,7 @@ async function setUp(ids: readonly string[], parts: Partial<RefreshConfig> = {})
   const sick = new Set<string>();
   const events: string[] = [];
   host.respond = (id) => (sick.has(id) ? fails('transient') : running);
-  const refresher = createRefresher({
+  const refresher = createTestRefresher({
     host,
     config: configOf(parts),
     clock,

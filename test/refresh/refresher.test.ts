@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
-import { createRefresher } from '../../src/refresh/refresher.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, FakeHost, fails, open, running } from './fake-host.js';
+import { configOf, createTestRefresher, FakeHost, fails, open, running } from './fake-host.js';
 
 function setUp(parts: Partial<RefreshConfig> = {}) {
   const clock = new ManualClock();
   const host = new FakeHost(() => clock.now());
   const events: string[] = [];
-  const refresher = createRefresher({
+  const refresher = createTestRefresher({
     host,
     config: configOf(parts),
     clock,
@@ -632,7 +631,7 @@ test('jitter: tasks of one moment drift apart, and none is read later than its i
     return seed / 0x7fffffff;
   };
   const config = configOf({ pollShare: 0.0001 }); // no spare capacity: everybody has the resync interval
-  const refresher = createRefresher({ host, config, clock, random });
+  const refresher = createTestRefresher({ host, config, clock, random });
   const ids = Array.from({ length: 50 }, (_, i) => `t${i}`);
   for (const id of ids) refresher.track({ id, createdAtMs: clock.now() });
   for (let passed = 0; passed < 10 * minute; passed += minute) {

@@ -5,9 +5,8 @@ import type { Gate, GateConfig } from '../../src/calls/types.js';
 import type { CallOptions } from '../../src/host/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../src/model/plugin-call.js';
-import { createRefresher } from '../../src/refresh/refresher.js';
-import type { ReadReport, RefreshConfig, Refresher } from '../../src/refresh/types.js';
-import { configOf, fails, type Outcome, running } from './fake-host.js';
+import type { ReadReport, RefreshConfig } from '../../src/refresh/types.js';
+import { configOf, createTestRefresher, fails, type Outcome, running, type TestRefresher } from './fake-host.js';
 
 export interface SystemOptions {
   readonly refresh: Partial<RefreshConfig>;
@@ -20,7 +19,7 @@ export interface SystemOptions {
 export class System {
   readonly clock = new ManualClock();
   readonly gate: Gate;
-  readonly refresher: Refresher;
+  readonly refresher: TestRefresher;
   readonly sends: number[] = [];
   readonly reports: ReadReport[] = [];
   readonly lastReadMs = new Map<string, number>();
@@ -50,7 +49,7 @@ export class System {
       ...options.gate,
     };
     this.gate = createGate({ plugin: this.#plugin(), config, clock: this.clock, random: options.random });
-    this.refresher = createRefresher({
+    this.refresher = createTestRefresher({
       clock: this.clock,
       random: options.random,
       config: configOf({

@@ -27,6 +27,7 @@ function noted(overrides: Parameters<typeof storeOf>[0] = {}) {
   const made = storeOf({ feed, ...overrides });
   made.store.listen('demo', {
     left: (id) => void heard.push(`left ${id}`),
+    asked: () => {},
     freed: (id) => void heard.push(`freed ${id}`),
   });
   const news = () => {

@@ -56,11 +56,11 @@ export class CreateTask {
         if (!takeOverTwin(deps, runtime, task)) {
           deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
         }
-        const over = state !== undefined && reads.state(runtime, task, state).terminal;
-        if (!over) startPolling(deps, runtime, task, state === undefined ? {} : { lastReadAtMs: deps.clock.now() });
+        const goesOn = state === undefined || reads.state(runtime, task, state);
+        if (goesOn) startPolling(deps, runtime, task, state === undefined ? {} : { lastReadAtMs: deps.clock.now() });
       },
       ran: (runtime, task, state) => {
-        if (reads.state(runtime, task, state).terminal) return;
+        if (!reads.state(runtime, task, state)) return;
         const seen = `do answered phase ${state.phase}; a sync plugin must answer a terminal one`;
         reads.end(task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'), undefined);
       },

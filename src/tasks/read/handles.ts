@@ -42,7 +42,6 @@ export class Handles {
     if (task !== undefined) {
       store.asked(task);
       store.enrich(task, hints.outputPrefix, hints.connection, clock.now() + options.connectionTtlMs);
-      if (task.stage === 'live') this.#deps.runtimes.get(task.identity.plugin)?.refresher.asked(task.id);
       return { kind: 'held', task };
     }
     if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');

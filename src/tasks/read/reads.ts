@@ -3,7 +3,7 @@ import { backoffMs } from '../../lib/backoff.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
-import type { ReadDecision, ReadReport } from '../../refresh/types.js';
+import type { ReadReport } from '../../refresh/types.js';
 import type { OwedWithEnd } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
@@ -29,38 +29,45 @@ export class ReadSink {
     this.#deletes = deletes;
   }
 
-  /** One finished read, from the refresher. */
-  report(runtime: PluginRuntime, report: ReadReport): ReadDecision {
+  /** One finished read, from the refresher. A task that is over by it leaves the schedule on the store's word. */
+  report(runtime: PluginRuntime, report: ReadReport): void {
     const { store } = this.#deps;
     const task = store.byId(report.id);
-    if (task === undefined || task.stage === 'over') return { terminal: true };
-    if (report.outcome.ok) return this.state(runtime, task, report.outcome.value);
+    if (task === undefined || task.stage === 'over') {
+      runtime.refresher.untrack(report.id);
+      return;
+    }
+    if (report.outcome.ok) {
+      this.state(runtime, task, report.outcome.value);
+      return;
+    }
     const failure = report.lastFailure ?? report.outcome.failure;
     const failed = report.failures + (report.missing?.reads ?? 0);
     store.readFailed(task, { code: failure.code, message: failure.message }, failed, reasonOf(report));
     const { verdict } = report;
-    if (verdict === undefined) return { terminal: false };
+    if (verdict === undefined) return;
     this.end(
       task,
       failureState(verdict.phase, verdict.code, verdict.message, verdict.faultKind),
       verdict.oweDelete ? `the daemon ended the task: ${verdict.message}` : undefined,
     );
-    return { terminal: true };
   }
 
-  /** A state that the plugin told, by a read or already by create. */
-  state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): ReadDecision {
+  /**
+   * A state that the plugin told, by a read or already by create. Answers whether the task goes on as before: it does not when
+   * it is over, nor while its large outputs are written.
+   */
+  state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): boolean {
     const state = withAbortError(told);
     const { store, options, events } = this.#deps;
     const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
     const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
     if (checked.kind === 'write') {
       this.#write(runtime, task, checked);
-      return { terminal: true };
+      return false;
     }
     this.#settle(runtime, task, checked.state, checked.unusable);
-    if (isTerminal(checked.state.phase)) return { terminal: true };
-    return { terminal: store.byId(task.id)?.stage === 'over', nextPollAfterMs: state.nextPollAfterMs };
+    return !isTerminal(checked.state.phase) && store.byId(task.id)?.stage !== 'over';
   }
 
   /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
@@ -93,6 +100,8 @@ export class ReadSink {
   }
 
   #write(runtime: PluginRuntime, task: TaskRecord, checked: { literalMap: Buffer; state: PhaseState }): void {
+    // The task is not over, and what is known of its reads stays.
+    runtime.refresher.hold(task.id);
     const writing = writeLargeOutputs(this.#deps, targetOf(task), checked)
       .then((written) => {
         if (written.kind === 'later') this.#writeLater(runtime, task, written);
@@ -121,7 +130,10 @@ export class ReadSink {
     store.readFailed(task, { code: failed.code, message: failed.message }, record.tries);
     const delayMs = backoffMs(record.tries, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs }, random);
     events.outputsDelayed?.(task, failed.code, failed.message, delayMs);
-    startPolling(this.#deps, runtime, task, { lastReadAtMs: now, nextPollAfterMs: delayMs });
+    if (runtime.refresher.resume(task.id, delayMs)) return;
+    // A success that create told, whose task was never polled.
+    startPolling(this.#deps, runtime, task, { lastReadAtMs: now });
+    runtime.refresher.resume(task.id, delayMs);
   }
 }
 
