@@ -77,6 +77,7 @@ export const vendorHomes = {
   '@grpc/proto-loader': ['idl'],
   '@msgpack/msgpack': ['data'],
   '@standard-schema/spec': ['plugin-api', 'sandbox'],
+  acorn: ['sandbox'],
   'classic-level': ['state'],
   'cli-table3': ['cli'],
   commander: ['cli'],

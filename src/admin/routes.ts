@@ -63,13 +63,14 @@ export const ROUTES: readonly Route[] = [
     return { plugins: source.plugins() };
   }),
   listing('tasks', (source, query) => {
-    const filters = parseQuery(query, ['limit', 'after', 'plugin', 'phase', 'stage', 'project']);
+    const filters = parseQuery(query, ['limit', 'after', 'plugin', 'phase', 'stage', 'project', 'id']);
     const page = source.tasks({
       ...pageOf(filters),
       plugin: filters.plugin,
       phase: oneOf('phase', filters.phase, PHASES),
       stage: oneOf('stage', filters.stage, TASK_STAGES),
       project: filters.project,
+      id: filters.id,
     });
     return { tasks: page.rows, next: page.next ?? null };
   }),

@@ -14,6 +14,8 @@ export interface TaskQuery extends PageQuery {
   readonly phase: string | undefined;
   readonly stage: string | undefined;
   readonly project: string | undefined;
+  /** How the task's id begins. */
+  readonly id: string | undefined;
 }
 
 /** One page of a listing, as plain JSON. */

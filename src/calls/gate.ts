@@ -87,6 +87,7 @@ class PluginGate implements Gate {
       deadlineMs: options.deadlineMs ?? askedAtMs + this.#config.maxWaitMs,
       signal: options.signal,
       send: () => this.#send(method, args, options),
+      held: (why) => options.onHeld?.(why),
       refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),
       finished: (outcome, sentAtMs) => {
         this.#finished(method, args, outcome, { askedAtMs, sentAtMs });
@@ -94,6 +95,7 @@ class PluginGate implements Gate {
       },
     };
     this.#lanes[lane].submit(call);
+    if (this.#paused && !call.failFast) options.onHeld?.(this.#heldBecause());
     return answer.promise;
   }
 
@@ -109,12 +111,16 @@ class PluginGate implements Gate {
     if (this.#paused) return;
     this.#paused = true;
     const failure = failedCall('not_admitted', 'PLUGIN_PAUSED', this.#pausedMessage()).failure;
-    for (const lane of Object.values(this.#lanes)) lane.expel((call) => (call.failFast ? failure : undefined));
+    for (const lane of Object.values(this.#lanes)) {
+      lane.expel((call) => (call.failFast ? failure : undefined));
+      lane.hold(this.#heldBecause());
+    }
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
+    for (const lane of Object.values(this.#lanes)) lane.hold(undefined);
     this.#pumpAll();
   }
 
@@ -229,7 +235,11 @@ class PluginGate implements Gate {
   }
 
   #pausedMessage(): string {
-    return `an operator paused plugin ${this.#plugin.id}; resume it, or ask Status, which answers meanwhile`;
+    return `${this.#heldBecause()}; resume it, or ask Status, which answers meanwhile`;
+  }
+
+  #heldBecause(): string {
+    return `an operator paused plugin ${this.#plugin.id}`;
   }
 }
 

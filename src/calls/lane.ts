@@ -23,6 +23,8 @@ export interface LaneCall {
   readonly signal: AbortSignal | undefined;
   /** Sends the call; called at most once, synchronously with the taking of slot and token. `boundMs` is its deadline. */
   send(): { readonly outcome: Promise<PluginOutcome<unknown>>; readonly boundMs: number };
+  /** The operator holds the plugin back while the call waits, and why; undefined: it goes on. */
+  held?(why: string | undefined): void;
   /** Told once that the call failed before it was sent. */
   refused(failure: PluginFailure): void;
   /** Told once the outcome of a call that was sent. */
@@ -162,6 +164,11 @@ export class CallLane {
       }
     }
     this.pump();
+  }
+
+  /** Tells every waiting call that the operator holds the plugin back, or that it goes on. */
+  hold(why: string | undefined): void {
+    for (const queue of [this.#urgent, this.#normal]) for (const { call } of queue) call.held?.(why);
   }
 
   /** The certain reasons for which a call would not be sent in time; undefined lets it wait. */

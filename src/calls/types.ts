@@ -36,6 +36,8 @@ export interface GateCallOptions {
    * remote, before it certainly has not. `boundMs`: how long it may run from now.
    */
   readonly onSent?: ((boundMs: number) => void) | undefined;
+  /** Called with the reason when the operator holds the plugin back while the call waits, without one when it goes on. */
+  readonly onHeld?: ((why: string | undefined) => void) | undefined;
 }
 
 /** What the refresher looks at before it reads, and the load report shows. */

@@ -1,7 +1,7 @@
-import Table from 'cli-table3';
 import pc from 'picocolors';
 import type { PluginReport } from '../client/types.js';
 import { type CliIo, mayColor, printable } from './io.js';
+import { plainTable } from './plain-table.js';
 
 type Row = Pick<
   PluginReport,
@@ -17,14 +17,10 @@ export function loadTable(reports: readonly Row[], io: CliIo): string {
   const colors = pc.createColors(io.stdout.isTTY === true && mayColor(io));
   const paint = (state: string) =>
     GOOD.has(state) ? colors.green(state) : QUIET.has(state) ? colors.yellow(state) : colors.red(state);
-  const table = new Table({
-    head: ['PLUGIN', 'STATE', 'VERSION', 'TASK TYPES', 'LIVE', 'WAITING', 'READS', 'WRITES', 'RESTARTS'],
-    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
-    chars: Object.fromEntries(BORDERS.map((name) => [name, name === 'middle' ? '  ' : ''])),
-  });
+  const rows: (string | number)[][] = [];
   for (const report of reports) {
     const { config } = report;
-    table.push([
+    rows.push([
       printable(report.id),
       paint(report.state),
       printable(report.version || '-'),
@@ -42,17 +38,12 @@ export function loadTable(reports: readonly Row[], io: CliIo): string {
       const code = stateCode === '' ? '' : `${stateCode}: `;
       return `${printable(id)}: ${code}${printable(stateReason)}`;
     });
-  const lines = table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd());
-  return [...lines, ...(reasons.length > 0 ? ['', ...reasons] : [])].join('\n');
+  const table = plainTable(
+    ['PLUGIN', 'STATE', 'VERSION', 'TASK TYPES', 'LIVE', 'WAITING', 'READS', 'WRITES', 'RESTARTS'],
+    rows,
+  );
+  return [table, ...(reasons.length > 0 ? ['', ...reasons] : [])].join('\n');
 }
-
-const BORDERS = [
-  ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'],
-  ...['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
-];
 
 function taskTypeText({ name, versions }: PluginReport['taskTypes'][number]): string {
   return versions.length === 0 ? name : `${name} (${versions.map((version) => `v${version}`).join(', ')})`;

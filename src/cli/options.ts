@@ -68,23 +68,6 @@ function equalsSign(text: string): number {
   return text.indexOf('=');
 }
 
-/** Options of commands that talk to a daemon. */
-export interface ClientCommandOptions {
-  readonly address?: string;
-}
-
-export function addAddressOption(command: Command): Command {
-  return command.option(
-    '-a, --address <host:port>',
-    'gRPC address of the daemon (default: PLUGIN_HOST_ADDRESS, or 127.0.0.1:8000)',
-    (value: string) => {
-      if (!/^\S+$/.test(value))
-        throw new InvalidArgumentError('expected host:port, or a target such as dns:///name:port.');
-      return value;
-    },
-  );
-}
-
 /** An option that takes a duration such as 30s or 10m. */
 export function durationOption(flags: string, doc: string, parse: (text: string) => number | undefined): Option {
   return new Option(flags, doc).argParser((text: string) => {

@@ -25,6 +25,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'follow', summary: 'Follow a task that was submitted before.', load: () => import('./commands/follow.js') },
   { name: 'delete', summary: 'Delete a task.', load: () => import('./commands/delete.js') },
   { name: 'plugins', summary: 'Show the load report of a daemon.', load: () => import('./commands/plugins.js') },
+  { name: 'tasks', summary: 'List the tasks of a daemon, or show one.', load: () => import('./commands/tasks.js') },
   {
     name: 'check',
     summary: 'Check configuration and plugins without listening.',

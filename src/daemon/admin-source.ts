@@ -27,18 +27,24 @@ export interface AdminParts {
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function adminSource(parts: AdminParts): AdminSource {
   const { host, runtimes, store, tasks, telemetry } = parts;
+  const assertKnown = (id: string): void => {
+    const ids = host.plugins().map((plugin) => plugin.id);
+    const known = ids.length === 0 ? 'none is configured' : `there are: ${ids.join(', ')}`;
+    if (!ids.includes(id)) throw new HostError('PLUGIN_UNKNOWN', `no plugin is called "${id}"; ${known}`);
+  };
   const runtime = (id: string): PluginRuntime => {
+    assertKnown(id);
     const found = runtimes.get(id);
     if (found !== undefined) return found;
-    throw new HostError('PLUGIN_NOT_SERVING', `no plugin "${id}" is configured; see /v1/plugins`);
+    throw new HostError('PLUGIN_NOT_SERVING', `plugin "${id}" does not serve; plugin-host plugins says why`);
   };
   const row = (task: TaskRecord) => taskRow(task, runtimes.get(task.identity.plugin));
   return {
     metrics: () => telemetry.scrape(),
     liveness: () => parts.liveness.check(),
-    readiness: () => readinessOf(parts.state(), host),
+    readiness: () => readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true),
     plugins: () => tasks.listPlugins().map((report) => shownOrTold(report, plain) ?? { id: report.id }),
-    tasks: ({ plugin, phase, stage, project, ...page }) =>
+    tasks: ({ plugin, phase, stage, project, id, ...page }) =>
       pageOf(store.allTasks(), page, (task) => {
         const { identity, state } = task;
         const wanted: readonly (readonly [string | undefined, string])[] = [
@@ -47,7 +53,8 @@ export function adminSource(parts: AdminParts): AdminSource {
           [stage, task.stage],
           [project, identity.project],
         ];
-        return wanted.every(([want, seen]) => want === undefined || want === seen) ? row(task) : undefined;
+        const named = id === undefined || task.id.startsWith(id);
+        return named && wanted.every(([want, seen]) => want === undefined || want === seen) ? row(task) : undefined;
       }),
     deletes: (page) =>
       pageOf(
@@ -92,14 +99,22 @@ export function adminSource(parts: AdminParts): AdminSource {
       parts.onPluginsChanged();
     },
     reload: async (id) => {
+      assertKnown(id);
       await host.reload(id);
       parts.onPluginsChanged();
     },
   };
 }
 
-/** Ready means: serving, and every required plugin serves. What else is not well is named all the same. */
-export function readinessOf(state: DaemonState, host: PluginHost): Readiness {
+/**
+ * Ready means: serving, and every required plugin serves. What else is not well is named all the same, as are the plugins
+ * that the operator holds back (`paused`).
+ */
+export function readinessOf(
+  state: DaemonState,
+  host: PluginHost,
+  paused: (pluginId: string) => boolean = () => false,
+): Readiness {
   const unready = host
     .plugins()
     .filter((plugin) => plugin.state !== 'serving' && plugin.state !== 'skipped')
@@ -108,8 +123,12 @@ export function readinessOf(state: DaemonState, host: PluginHost): Readiness {
       why: stateReason === '' ? now : `${now}: ${stateReason}`,
       fatal: required,
     }));
+  const held = host
+    .plugins()
+    .filter(({ id }) => paused(id))
+    .map(({ id }) => ({ what: `plugin ${id}`, why: 'paused by an operator', fatal: false }));
   const own = state === 'ready' ? [] : [{ what: 'daemon', why: `it is ${state}`, fatal: true }];
-  const all = [...own, ...unready];
+  const all = [...own, ...unready, ...held];
   return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
 }
 

@@ -10,6 +10,7 @@ import { MAX_TEXT } from '../model/answer-bounds.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
 import { pluginFailure } from '../model/plugin-failure.js';
 import type { DataKit } from './data-kit.js';
+import { placeOfFault } from './fault-place.js';
 import { bounded } from './plain-fields.js';
 import { Redactor } from './redactor.js';
 import { PluginRuntime } from './runtime.js';
@@ -102,7 +103,9 @@ export class ChildHost {
       exported = await importDefault(url);
     } catch (thrown) {
       runtime.logThrown('importing the plugin threw', thrown);
-      const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
+      const place = await placeOfFault(thrown, url);
+      const text = place === undefined ? messageOf(thrown) : `${cutText(messageOf(thrown), 2_048)} (${place})`;
+      const message = bounded(this.redactor.redact(text), 4_096);
       this.#fail(p, { code: 'PLUGIN_IMPORT_FAILED', message: `${label}: importing it threw: ${message}` });
       return;
     }

@@ -85,10 +85,10 @@ describe('admin server', () => {
     assert.deepEqual(await (await operator('/v1/orphans?limit=5')).json(), { orphans: [], next: null });
     assert.deepEqual(await (await operator('/v1/unclear-creates')).json(), { unclearCreates: [], next: null });
     const page = await (
-      await operator('/v1/tasks?limit=7&after=k-1&plugin=slurm&phase=RUNNING&stage=live&project=p')
+      await operator('/v1/tasks?limit=7&after=k-1&plugin=slurm&phase=RUNNING&stage=live&project=p&id=3f')
     ).json();
     assert.deepEqual(page, {
-      tasks: [{ limit: 7, after: 'k-1', plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p' }],
+      tasks: [{ limit: 7, after: 'k-1', plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p', id: '3f' }],
       next: 'k-2',
     });
     assert.deepEqual(((await (await operator('/v1/tasks')).json()) as { tasks: unknown }).tasks, [

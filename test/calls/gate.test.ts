@@ -236,6 +236,27 @@ test('one throttled item of a batch rests the lane', async () => {
   assert.equal(gate.capacity().msUntilToken, 3_000);
 });
 
+test('whoever waits is told that the operator holds the plugin back, and when it goes on; what was sent is told nothing', () => {
+  const { gate, plugin } = setUp({ writeConcurrency: 1 });
+  const told: [string, string | undefined][] = [];
+  const create = (name: string) => ask(gate, 'create', { onHeld: (why) => told.push([name, why]) });
+  create('sent');
+  create('before');
+  assert.deepEqual([plugin.sent.length, told], [1, []]);
+  gate.pause();
+  create('after');
+  const why = `an operator paused plugin ${plugin.id}`;
+  assert.deepEqual(told, [
+    ['before', why],
+    ['after', why],
+  ]);
+  gate.resume();
+  assert.deepEqual(told.slice(2), [
+    ['before', undefined],
+    ['after', undefined],
+  ]);
+});
+
 test('an operator pause sends nothing, deletes included; what waits goes out on resume, deletes first', async () => {
   const { clock, plugin, gate } = setUp();
   gate.pause();

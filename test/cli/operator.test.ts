@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { TaskQuery } from '../../src/admin/source.js';
 import type { PluginReport } from '../../src/tasks/types.js';
 import { makeSource, serveAdmin, TOKEN } from '../admin/support.js';
 import { startServer } from '../rpc/support.js';
-import { cli } from './support.js';
+import { cli, folderWith } from './support.js';
 
 const REPORT: PluginReport = {
   id: 'slurm',
@@ -106,11 +107,156 @@ describe('plugin-host pause, resume, reload', () => {
     await server.stop();
     const gone = await pause('slurm', TOKEN);
     assert.equal(gone.code, 7);
-    assert.match(gone.stderr, /cannot be reached: .*ECONNREFUSED/);
+    assert.match(gone.stderr, /cannot be reached: .*ECONNREFUSED.*; name it with --admin/);
     for (const nonsense of ['nonsense', '127.0.0.1:9090', 'http://', 'ftp://host']) {
       const { code, stderr } = await cli(['pause', 'slurm', '--admin', nonsense]);
       assert.equal(code, 2, nonsense);
       assert.match(stderr, /expected a URL such as http/);
     }
+  });
+});
+
+describe('plugin-host tasks', () => {
+  const env = { PLUGIN_HOST_ADMIN_TOKEN: TOKEN };
+  const ROW = {
+    id: '52c640e4-1',
+    plugin: 'slurm',
+    taskType: 'batch',
+    phase: 'WAITING_FOR_RESOURCES',
+    reason: 'an operator paused\u001b plugin slurm',
+    created: '2026-01-02T03:04:05.000Z',
+    error: null,
+    handle: 'AAAA',
+  };
+  const FAILED_ROW = {
+    ...ROW,
+    id: '52c6ffff-1',
+    phase: 'PERMANENT_FAILURE',
+    error: { code: 'Oops', message: 'no room' },
+  };
+
+  it('lists tasks with why they are where they are, passes filters on, and says how to see more', async (t) => {
+    const asked: TaskQuery[] = [];
+    const tasks = (query: TaskQuery) => {
+      asked.push(query);
+      return {
+        rows: asked.length === 1 ? [ROW, FAILED_ROW, { id: 'x-1', unshown: 'half a surrogate' }] : [],
+        next: asked.length === 1 ? 'x-1' : undefined,
+      };
+    };
+    const { url } = await serveAdmin(t, { source: makeSource({ tasks }) });
+    const filters = [
+      '--plugin',
+      'slurm',
+      '--phase',
+      'RUNNING',
+      '--stage',
+      'live',
+      '--project',
+      'p',
+      '--limit',
+      '3',
+      '--after',
+      'a-1',
+    ];
+    const listed = await cli(['tasks', '--admin', url, ...filters], { env });
+    assert.equal(listed.code, 0, listed.stderr);
+    assert.match(listed.stdout, /^ID +PLUGIN +TASK TYPE +PHASE +CREATED +WHY$/m);
+    assert.match(
+      listed.stdout,
+      /^52c640e4-1 +slurm +batch +WAITING_FOR_RESOURCES +2026-\S+ +an operator paused� plugin slurm$/m,
+    );
+    assert.match(listed.stdout, /^52c6ffff-1 .* PERMANENT_FAILURE .* \[Oops\] no room$/m);
+    assert.match(listed.stdout, /^x-1 +- +- +- +- +half a surrogate$/m);
+    assert.equal(listed.stderr, 'There are more: --after x-1\n');
+    const expected = { plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p', limit: 3, after: 'a-1' };
+    assert.deepEqual(asked[0], { ...expected, id: undefined });
+    const none = await cli(['tasks', '--admin', url], { env });
+    assert.deepEqual([none.code, none.stdout], [0, 'No such tasks are in memory.\n']);
+    const wrong = await cli(['tasks', '--admin', url, '--phase', 'running'], { env });
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /Allowed choices are .*RUNNING/);
+  });
+
+  it('shows one whole by its id or the beginning of it, and none where that is not one task', async (t) => {
+    const tasks = ({ id = '' }: TaskQuery) => ({
+      rows: [ROW, FAILED_ROW, { ...ROW, id: '52c640e4-12' }].filter((row) => row.id.startsWith(id)),
+      next: undefined,
+    });
+    const { url } = await serveAdmin(t, { source: makeSource({ tasks }) });
+    const show = (id: string, ...more: string[]) => cli(['tasks', id, '--admin', url, ...more], { env });
+    const exact = await show('52c640e4-1');
+    assert.equal(exact.code, 0, exact.stderr);
+    assert.match(exact.stdout, /^id: 52c640e4-1$/m);
+    assert.match(exact.stdout, /^handle: AAAA$/m);
+    const short = await show('52c6f', '--json');
+    assert.deepEqual(JSON.parse(short.stdout), FAILED_ROW);
+    for (const [id, says] of [
+      ['52c640', /TASK_UNKNOWN: 2 tasks have an id that begins with "52c640"/],
+      ['nope', /TASK_UNKNOWN: no task in memory has/],
+    ] as const) {
+      const { code, stderr } = await show(id);
+      assert.equal(code, 7);
+      assert.match(stderr, says);
+    }
+  });
+});
+
+describe('every command that talks to a daemon', () => {
+  const COMMANDS = ['run', 'follow', 'delete', 'plugins', 'tasks', 'pause', 'resume', 'reload'];
+
+  it('takes --config, --set, --address and --admin', async () => {
+    for (const command of COMMANDS) {
+      const { stdout } = await cli([command, '--help']);
+      for (const option of ['--config', '--set', '--address', '--admin']) {
+        assert.ok(stdout.includes(`${option} <`), `${command} ${option}`);
+      }
+    }
+  });
+
+  it('finds it by the address, else by the configuration that is named, else by the environment', async (t) => {
+    const fixture = await startServer(t);
+    fixture.tasks.reports = [REPORT];
+    const [host, port] = fixture.address.split(':');
+    const cwd = folderWith(t, {
+      'here.yaml': `grpc: { host: ${host}, port: ${port} }\n`,
+      'gone.yaml': 'grpc: { host: 0.0.0.0, port: 1 }\n',
+      'any.yaml': 'grpc: { port: 0 }\n',
+    });
+    const nowhere = { PLUGIN_HOST_ADDRESS: '127.0.0.1:1' };
+    for (const [args, env] of [
+      [['-a', fixture.address, '-c', 'gone.yaml'], nowhere],
+      [['-c', 'here.yaml'], nowhere],
+      [['-c', 'gone.yaml', '--set', `grpc.port=${port}`], {}],
+      [[], { PLUGIN_HOST_ADDRESS: fixture.address, PLUGIN_HOST_CONFIG: 'gone.yaml' }],
+      [[], { PLUGIN_HOST_CONFIG: 'here.yaml' }],
+    ] as const) {
+      const { code, stderr } = await cli(['plugins', ...args], { cwd, env });
+      assert.equal(code, 0, `${args}: ${stderr}`);
+    }
+    const gone = await cli(['plugins', '-c', 'gone.yaml'], { cwd });
+    assert.equal(gone.code, 7);
+    assert.match(gone.stderr, /no daemon can be reached at 127\.0\.0\.1:1 .*--address or --config/);
+    const any = await cli(['plugins', '-c', 'any.yaml'], { cwd });
+    assert.equal(any.code, 2);
+    assert.match(any.stderr, /grpc\.port is 0, any free port: .*--address/);
+  });
+
+  it('finds the admin port by --admin, else where the address and the configuration say', async (t) => {
+    const source = makeSource();
+    const { url } = await serveAdmin(t, { source });
+    const { port } = new URL(url);
+    const cwd = folderWith(t, { 'd.yaml': `admin: { host: 0.0.0.0, port: ${port}, token: ${TOKEN} }\n` });
+    for (const args of [
+      ['-c', 'd.yaml'],
+      ['-c', 'd.yaml', '-a', 'localhost:8000'],
+      ['-c', 'd.yaml', '-a', 'dns:///localhost:8000'],
+    ]) {
+      const { code, stderr } = await cli(['pause', 'slurm', ...args], { cwd });
+      assert.equal(code, 0, `${args}: ${stderr}`);
+    }
+    const elsewhere = await cli(['pause', 'slurm', '-c', 'd.yaml', '--admin', 'http://127.0.0.1:1'], { cwd });
+    assert.equal(elsewhere.code, 7);
+    assert.equal(source.done.length, 3);
   });
 });

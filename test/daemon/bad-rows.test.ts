@@ -16,7 +16,7 @@ import { created, HINTS, makeHarness, ok, settle } from '../tasks/harness.js';
 const idl = loadPluginHost();
 const codec = idl.codec('pluginhost.v1.ListPluginsResponse');
 const page = { limit: 1000, after: '' };
-const all = { ...page, plugin: undefined, phase: undefined, stage: undefined, project: undefined };
+const all = { ...page, plugin: undefined, phase: undefined, stage: undefined, project: undefined, id: undefined };
 
 test('whatever handles are sent, the load report, the operator’s lists and Status stay encodable and whole', async () => {
   const h = await makeHarness();

@@ -28,11 +28,25 @@ const module = (fields: string): string => `export default { ${fields} }`;
 
 /** What a plugin file holds -> the code and words of its error. */
 const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?: Partial<WrittenPluginEntry> }> = {
-  'a syntax error': { text: 'export default {', code: 'PLUGIN_IMPORT_FAILED', says: /importing it threw: Unexpected/ },
+  'a syntax error': {
+    text: 'export default {',
+    code: 'PLUGIN_IMPORT_FAILED',
+    says: /importing it threw: Unexpected .*p\.mjs:1: export default \{/,
+  },
+  'a syntax error below the first line': {
+    text: `export const a = 1;\n\nexport default { id: 'p' load: 1 };\n`,
+    code: 'PLUGIN_IMPORT_FAILED',
+    says: /importing it threw: Unexpected identifier.* \(\/.*p\.mjs:3: export default \{ id: 'p' load: 1 \};\)/,
+  },
+  'an import of what the host does not export': {
+    text: `\nimport { phase } from 'webapi-plugin-host'; ${module('')}`,
+    code: 'PLUGIN_IMPORT_FAILED',
+    says: /does not provide an export named 'phase' \(\/.*p\.mjs:2: import \{ phase \}/,
+  },
   'an import that throws': {
     text: `throw new TypeError('no good day')`,
     code: 'PLUGIN_IMPORT_FAILED',
-    says: /p\.mjs: importing it threw: no good day/,
+    says: /p\.mjs: importing it threw: no good day \(\/.*p\.mjs:1\)/,
   },
   'an import of something missing': {
     text: `import 'is-not-installed'; ${module('')}`,

@@ -65,6 +65,42 @@ test('a slow create is answered as accepted after a third of the deadline, and s
   await h.stop();
 });
 
+test('a create of a paused plugin is answered at once with that reason, and says so until it goes on', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.runtime.gate.pause();
+  const start = h.clock.now();
+  const accepted = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope(9_000)));
+  assert.ok(h.clock.now() - start < 1_000);
+  const { phase, reason } = accepted.task.state;
+  assert.deepEqual([phase, reason], ['WAITING_FOR_RESOURCES', `an operator paused plugin ${h.runtime.plugin.id}`]);
+  assert.equal(h.plugin.count('create'), 0);
+  h.runtime.gate.resume();
+  await h.clock.advance(10);
+  assert.equal(h.tasks.peek(accepted.handle)?.stage, 'live');
+  await h.stop();
+});
+
+test('a create that waits for its turn says that the plugin was paused, and after that what it waits for', async () => {
+  const h = await makeHarness({ config: { writeRateLimiter: { qps: 1, burst: 1 } } });
+  h.plugin.on.create = (args) => created(args.idempotencyKey);
+  h.plugin.on.get = () => running();
+  await settle(h.clock, h.tasks.create(h.spec('first'), h.scope()));
+  const pending = h.tasks.create(h.spec('second'), h.scope(300));
+  await h.clock.advance(110);
+  const { task } = await pending;
+  const turn = 'the create waits for its turn within the write limit';
+  assert.equal(task.state.reason, turn);
+  h.runtime.gate.pause();
+  assert.match(task.state.reason, /^an operator paused plugin /);
+  h.runtime.gate.resume();
+  assert.equal(task.state.reason, turn);
+  await h.clock.advance(2_000);
+  assert.equal(task.stage, 'live');
+  await h.stop();
+});
+
 test('without quota the task is accepted with the reason, and starts when its turn comes, in order', async () => {
   const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
   const order: string[] = [];

@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import type { ExitCode } from '../exit-codes.js';
+import { addDaemonOptions, type DaemonOptions } from '../find-daemon.js';
 import { parseHandle } from '../follow-task.js';
 import { type CliIo, print } from '../io.js';
-import { addAddressOption, type ClientCommandOptions } from '../options.js';
 import { withClient } from '../with-client.js';
 
-interface Options extends ClientCommandOptions {
+interface Options extends DaemonOptions {
   readonly reason: string;
 }
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
-  addAddressOption(command)
+  addDaemonOptions(command)
     .argument('<handle>', 'the handle that run printed')
     .option('--reason <text>', 'why, handed to the plugin', 'asked for on the command line')
     .action((handle: string, options: Options) => run((io) => deleteTask(handle, options, io)));

@@ -4,14 +4,15 @@ import { loadPluginHost } from '../../idl/load.js';
 import { systemClock } from '../../lib/clock.js';
 import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
+import { addDaemonOptions, type DaemonOptions } from '../find-daemon.js';
 import { followTask, parseHandle } from '../follow-task.js';
 import type { CliIo } from '../io.js';
-import { addAddressOption, type ClientCommandOptions, durationOption } from '../options.js';
+import { durationOption } from '../options.js';
 import { createProgress } from '../progress.js';
 import { SignalQueue } from '../signals.js';
 import { withClient } from '../with-client.js';
 
-interface Options extends ClientCommandOptions {
+interface Options extends DaemonOptions {
   readonly outputPrefix?: string;
   readonly timeout?: number;
   readonly json?: boolean;
@@ -19,7 +20,7 @@ interface Options extends ClientCommandOptions {
 }
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
-  addAddressOption(command)
+  addDaemonOptions(command)
     .argument('<handle>', 'the handle that run printed')
     .option('--output-prefix <uri>', 'the output prefix of the task; a restarted daemon knows it from here only')
     .addOption(durationOption('--timeout <duration>', 'stop following after this time, such as 10m', parseDuration))

@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import type { ExitCode } from '../exit-codes.js';
+import { addDaemonOptions, type DaemonOptions } from '../find-daemon.js';
 import { type CliIo, print } from '../io.js';
 import { loadTable } from '../load-table.js';
-import { addAddressOption, type ClientCommandOptions } from '../options.js';
 import { withClient } from '../with-client.js';
 
-interface Options extends ClientCommandOptions {
+interface Options extends DaemonOptions {
   readonly json?: boolean;
 }
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
-  addAddressOption(command)
+  addDaemonOptions(command)
     .option('--json', 'the whole report as JSON')
     .action((options: Options) => run((io) => show(options, io)));
 }

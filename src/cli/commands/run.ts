@@ -5,15 +5,16 @@ import { loadPluginHost } from '../../idl/load.js';
 import { systemClock } from '../../lib/clock.js';
 import { parseDuration } from '../../model/options/units.js';
 import type { ExitCode } from '../exit-codes.js';
+import { addDaemonOptions, type DaemonOptions } from '../find-daemon.js';
 import { followTask, handleText } from '../follow-task.js';
 import { type CliIo, note } from '../io.js';
-import { addAddressOption, type ClientCommandOptions, durationOption } from '../options.js';
+import { durationOption } from '../options.js';
 import { createProgress, type Progress } from '../progress.js';
 import { SIGNAL_EXIT, SignalQueue } from '../signals.js';
 import { readInputs, readTemplate } from '../task-files.js';
 import { withClient } from '../with-client.js';
 
-interface Options extends ClientCommandOptions {
+interface Options extends DaemonOptions {
   readonly inputs?: string;
   readonly input?: readonly string[];
   readonly inputPrefix?: string;
@@ -29,7 +30,7 @@ const CREATE_DEADLINE_MS = 30_000;
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
   const collect = (value: string, before: readonly string[] = []) => [...before, value];
-  addAddressOption(command)
+  addDaemonOptions(command)
     .argument(
       '<template>',
       'task template: .json or .yaml (the JSON form of flyteidl.core.TaskTemplate), .pb, or - for standard input',

@@ -83,9 +83,10 @@ export class CreateTask {
 
     const answerBy = clock.now() + Math.max(0, scope.deadlineMs - clock.now()) * options.acceptShare;
     for (let run = this.#runs.get(task.id); run !== undefined; run = this.#runs.get(task.id)) {
-      const settled = await settledBefore(clock, run.ended, answerBy, scope.signal);
+      // While the operator holds the plugin back there is nothing to wait for.
+      const settled = await settledBefore(clock, Promise.race([run.ended, run.held]), answerBy, scope.signal);
       task = store.current(key) ?? task;
-      if (!settled) break;
+      if (!settled || run.isHeld) break;
     }
     return this.#answer(task);
   }

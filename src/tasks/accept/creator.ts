@@ -13,6 +13,8 @@ import { settledBefore, sleep } from '../wait.js';
 import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
 import type { CreateBudget } from './create-lane.js';
 
+const ITS_TURN = 'the create waits for its turn within the write limit';
+
 /** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
 export type CreateEnd =
   | { readonly kind: 'created'; readonly meta: Buffer }
@@ -60,6 +62,9 @@ export class CreateRun {
   /** Ends a run of `do` that was sent; a Delete does that, the stop of the daemon lets it finish. */
   #running: AbortController | undefined;
   readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
+  /** Resolved while the operator holds the plugin back and the call waits for that. */
+  #held: Deferred<void> = createDeferred<void>();
+  #isHeld = false;
   #cancelled = false;
   #stopping = false;
   /** A create call was sent whose outcome does not exclude that the remote has the job. */
@@ -79,6 +84,15 @@ export class CreateRun {
   /** Resolves when the run has ended, however it did. Never rejects. */
   get ended(): Promise<CreateEnd> {
     return this.#end.promise;
+  }
+
+  /** Resolves once nothing but the operator, who paused the plugin, can let the run go on. */
+  get held(): Promise<void> {
+    return this.#held.promise;
+  }
+
+  get isHeld(): boolean {
+    return this.#isHeld;
   }
 
   start(): void {
@@ -132,7 +146,7 @@ export class CreateRun {
     for (let attempt = 1; ; attempt++) {
       await this.#remoteTakesCreates(attempt);
       if (this.#over()) return this.#stopped();
-      this.#waits('creating', 'the create waits for its turn within the write limit');
+      this.#waits('creating', ITS_TURN);
       const outcome = await this.#call();
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
       const { failure } = outcome;
@@ -183,6 +197,13 @@ export class CreateRun {
     this.#deps.store.setWaiting(this.#task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
   }
 
+  #hold(why: string | undefined): void {
+    this.#waits('creating', why ?? ITS_TURN);
+    this.#isHeld = why !== undefined;
+    if (this.#isHeld) this.#held.resolve();
+    else this.#held = createDeferred<void>();
+  }
+
   async #predecessors(): Promise<void> {
     const gone = this.#hooks.predecessorsGone(this.#task);
     const { clock, options } = this.#deps;
@@ -212,6 +233,7 @@ export class CreateRun {
     const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
       admission: 'wait',
       signal: queued.signal,
+      onHeld: (why) => this.#hold(why),
       onSent: (boundMs) => {
         sent = true;
         // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
