@@ -3,6 +3,7 @@ import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { backoffMs } from '../lib/backoff.js';
 import type { Timer } from '../lib/clock.js';
+import type { PluginConfig } from '../plugin-api/config.js';
 import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import type { ResolvedEntry } from './load/entry.js';
@@ -58,7 +59,8 @@ class Host implements PluginHost {
       baseDir: this.#baseDir,
       env: this.#env,
       started: this.#started,
-      redescribe: (member, definition) => this.#redescribe(member, definition),
+      configOf: (member, definition) => this.#configOf(member, definition),
+      redescribe: (member) => this.#redescribe(member),
     });
   }
 
@@ -172,14 +174,13 @@ class Host implements PluginHost {
     }
   }
 
-  /** A restart found other code: what is told of the plugin is what runs. Throws HostError where its limits are none. */
-  #redescribe(member: Member, definition: DefinitionFacts): void {
-    const { admitted, entry } = member;
-    if (admitted === undefined) return;
-    const { slot } = admitted;
-    const config = mergePluginConfig(`plugin ${slot.id}`, definition.config, entry.config);
-    member.admitted = { slot, config };
-    slot.describe(entry, definition, config, this.#environmentOf(entry, definition));
+  #configOf({ admitted, entry }: Member, definition: DefinitionFacts): PluginConfig {
+    return mergePluginConfig(`plugin ${admitted?.slot.id ?? entry.label}`, definition.config, entry.config);
+  }
+
+  #redescribe({ admitted, definition, entry }: Member): void {
+    if (admitted === undefined || definition === undefined) return;
+    admitted.slot.describe(entry, definition, admitted.config, this.#environmentOf(entry, definition));
   }
 
   /** Names of the variables that the plugin's process gets. */

@@ -1,5 +1,4 @@
 import { LOG_BYTES_PER_SECOND, MEASUREMENTS_PER_SECOND } from '../../channel/measurements.js';
-import type { DefinitionFacts } from '../../channel/messages.js';
 import type { DataOptions } from '../../data/options.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
@@ -7,7 +6,7 @@ import type { HostEvents } from '../../model/events/host.js';
 import type { Candidate } from '../candidate.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import type { HostLimits } from '../types.js';
-import { Group, Member } from './group.js';
+import { Group, type GroupOptions, Member } from './group.js';
 import { PluginProcess } from './plugin-process.js';
 import type { StartedProcesses } from './started.js';
 
@@ -19,7 +18,8 @@ export interface GroupMakerOptions {
   readonly events: HostEvents;
   readonly data: DataOptions;
   readonly limits: HostLimits;
-  readonly redescribe: (member: Member, definition: DefinitionFacts) => void;
+  readonly configOf: GroupOptions['configOf'];
+  readonly redescribe: GroupOptions['redescribe'];
   readonly baseDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly started: StartedProcesses;
@@ -51,11 +51,11 @@ export class GroupMaker {
       candidate.member = member;
       return member;
     });
-    const { clock, random, data, env, limits, events, redescribe } = this.#options;
+    const { clock, random, data, env, limits, events, configOf, redescribe } = this.#options;
     const supervision = { ...limits, clock, random };
     const launch = () => this.#launch(name, members);
     const changed = events.changed.bind(events);
-    const group = new Group({ name, members, launch, redescribe, changed, data, env, supervision });
+    const group = new Group({ name, members, launch, configOf, redescribe, changed, data, env, supervision });
     for (const candidate of sharing) candidate.group = group;
     return group;
   }

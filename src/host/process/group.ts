@@ -25,10 +25,10 @@ export class Member {
   /** From admission on: the plugin has an id of its own and valid limits. */
   admitted: { readonly slot: PluginSlot; readonly config: PluginConfig } | undefined;
   facts: PluginFacts | undefined;
-  /** Of the module's file as it was last imported. */
+  /** Of the module's file that the definition is of. */
   digest = '';
-  /** Set from the import of other code than before until it is loaded. */
-  change: Omit<PluginChange, 'pluginId'> | undefined;
+  /** Other code, imported after a crash: in force once it is loaded and serves, forgotten where it does not come to that. */
+  next: Imported | undefined;
   /** Set once the plugin is out: it failed or skipped itself. */
   error: HostError | undefined;
   importedIn: PluginProcess | undefined;
@@ -40,13 +40,22 @@ export class Member {
   }
 }
 
+/** A module's code as an import found it, with the limits that it would have. */
+interface Imported {
+  readonly definition: DefinitionFacts;
+  readonly digest: string;
+  readonly config: PluginConfig;
+}
+
 export interface GroupOptions {
   readonly name: string;
   readonly members: readonly Member[];
   /** Starts a process for the group; it tells the group's plugins apart by their numbers. */
   readonly launch: () => PluginProcess;
-  /** Other code than before was imported: its definition is in force from now on. Throws HostError where it cannot be. */
-  readonly redescribe: (member: Member, definition: DefinitionFacts) => void;
+  /** The limits of a member with this definition. Throws HostError where they are none. */
+  readonly configOf: (member: Member, definition: DefinitionFacts) => PluginConfig;
+  /** Other code than before serves from now on: its definition and limits are the member's. */
+  readonly redescribe: (member: Member) => void;
   readonly changed: (event: PluginChange) => void;
   readonly data: DataOptions;
   /** Where declared variables are taken from. */
@@ -175,42 +184,40 @@ export class Group {
     const digest = await digestOf(entry.resolved.url);
     const facts = await process.importModule(p, entry.resolved.url, `plugin ${entry.label}`, entry.loadTimeoutMs);
     if (member.definition !== undefined && !sameRoutes(member.definition, facts)) {
-      throw new HostError(
-        'PLUGIN_SHAPE_INVALID',
-        `plugin ${entry.label}: its id, task types or isDefault changed on disk since it was loaded; reload it`,
-      );
+      throw changedOnDisk(member, 'its id, task types or isDefault');
     }
-    const before = member.definition;
-    if (before !== undefined && (digest !== member.digest || !isDeepStrictEqual(before, facts))) {
-      const previous = member.change ?? { previousVersion: before.version ?? '', previousDigest: member.digest };
-      const { previousVersion, previousDigest } = previous;
-      this.#options.redescribe(member, facts);
-      member.change = { version: facts.version ?? '', digest, previousVersion, previousDigest };
+    member.next = undefined;
+    if (member.definition === undefined) {
+      member.digest = digest;
+      member.definition = facts;
+    } else if (digest !== member.digest || !isDeepStrictEqual(member.definition, facts)) {
+      member.next = { definition: facts, digest, config: this.#options.configOf(member, facts) };
     }
-    member.digest = digest;
-    member.definition = facts;
     member.importedIn = process;
     return clock.now() - started;
   }
 
   async #load(member: Member, process: PluginProcess, spentMs: number): Promise<void> {
-    const { admitted, definition, entry, p } = member;
+    const { admitted, entry, p, next } = member;
+    const definition = next?.definition ?? member.definition;
     if (admitted === undefined || definition === undefined) throw new HostError('INTERNAL', 'load before admission');
-    member.facts = await process.load({
+    const facts = await process.load({
       t: 'load',
       p,
       pluginId: admitted.slot.id,
       environment: pickVariables(definition.environment, this.#options.env),
       settings: entry.settings,
-      config: admitted.config,
+      config: next?.config ?? admitted.config,
       data: this.#options.data,
       timeoutMs: Math.max(1, Math.floor(entry.loadTimeoutMs - spentMs)),
       logLinesPerSecond: this.#options.supervision.logLinesPerSecond,
     });
+    // Tasks that are accepted in one way cannot go on in the other.
+    if (member.facts !== undefined && member.facts.kind !== facts.kind) {
+      throw changedOnDisk(member, `its kind (${member.facts.kind}, now ${facts.kind})`);
+    }
+    member.facts = facts;
     member.loadedIn = process;
-    if (member.change === undefined) return;
-    this.#options.changed({ pluginId: admitted.slot.id, ...member.change });
-    member.change = undefined;
   }
 
   /** Binds the loaded members to their slots and keeps them up from now on. */
@@ -219,10 +226,25 @@ export class Group {
     if (process === undefined) return;
     for (const member of this.#live) {
       if (member.admitted !== undefined && member.facts !== undefined && member.loadedIn === process) {
+        this.#takeNext(member);
         member.admitted.slot.bind({ process, p: member.p }, member.facts);
       }
     }
     void process.ended.then((why) => this.#onEnd(process, why));
+  }
+
+  /** What is told of a plugin is what runs: other code is told when it serves, and not before. */
+  #takeNext(member: Member): void {
+    const { admitted, definition: before, digest: previousDigest, next } = member;
+    if (next === undefined || admitted === undefined) return;
+    const { definition, digest, config } = next;
+    member.next = undefined;
+    member.definition = definition;
+    member.digest = digest;
+    member.admitted = { slot: admitted.slot, config };
+    this.#options.redescribe(member);
+    const [version, previousVersion] = [definition.version ?? '', before?.version ?? ''];
+    this.#options.changed({ pluginId: admitted.slot.id, version, digest, previousVersion, previousDigest });
   }
 
   #onEnd(process: PluginProcess, why: string): void {
@@ -307,6 +329,11 @@ export function isStarved({ error }: { readonly error: HostError | undefined }):
 async function digestOf(url: string): Promise<string> {
   const bytes = await readFile(new URL(url)).catch(() => undefined);
   return bytes === undefined ? '' : createHash('sha256').update(bytes).digest('hex').slice(0, 16);
+}
+
+function changedOnDisk({ entry }: Member, what: string): HostError {
+  const text = `plugin ${entry.label}: ${what} changed on disk since it was loaded; reload it`;
+  return new HostError('PLUGIN_SHAPE_INVALID', text);
 }
 
 function sameRoutes(a: DefinitionFacts, b: DefinitionFacts): boolean {
