@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { configOf, type DaemonProcess, FIXTURE_PLUGINS, startServe, WIDE_LIMITS } from '../daemon/support.js';
+import { configOf, FIXTURE_PLUGINS, startServe, WIDE_LIMITS } from '../daemon/support.js';
 import { fixture } from '../host/support.js';
+import { Honest, MIB, memoryOf } from './support.js';
 
 /**
  * What an honest caller sees while a plugin's process misuses its channel: Status of another plugin's task is asked for all
@@ -12,7 +12,6 @@ import { fixture } from '../host/support.js';
  * ATTACKS=pongs,drip looks at these alone.
  */
 
-const MIB = 1024 * 1024;
 const BASE_MS = 1_500;
 /** From the attack on, at least; longer where the process is not yet ended. */
 const ATTACK_MS = 4_000;
@@ -20,63 +19,6 @@ const ATTACK_MS = 4_000;
 const PATIENCE_MS = 90_000;
 const MOST_GROWTH_BYTES = 400 * MIB;
 const MOST_P99_MS = 1_000;
-
-interface Latency {
-  readonly n: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-function latencyOf(times: readonly number[]): Latency {
-  const sorted = [...times].sort((a, b) => a - b);
-  const at = (part: number) =>
-    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]! * 10) / 10;
-  return { n: sorted.length, p50: at(0.5), p99: at(0.99), max: at(1) };
-}
-
-/** A line of /proc/PID/status in bytes. */
-function memoryOf(pid: number, line: 'VmRSS' | 'VmHWM'): number {
-  const [, kib] = readFileSync(`/proc/${pid}/status`, 'utf8').match(new RegExp(`^${line}:\\s+(\\d+) kB`, 'm')) ?? [];
-  return Number(kib) * 1024;
-}
-
-/** Asks for Status without a pause of note until it is stopped. */
-class Honest {
-  readonly errors: unknown[] = [];
-  #times: number[] = [];
-  #stopped = false;
-  readonly #done: Promise<void>;
-
-  constructor(daemon: DaemonProcess, handle: Uint8Array) {
-    this.#done = this.#run(daemon, handle);
-  }
-
-  async #run(daemon: DaemonProcess, handle: Uint8Array): Promise<void> {
-    while (!this.#stopped) {
-      const since = performance.now();
-      try {
-        await daemon.client.status(handle, { deadlineMs: 30_000 });
-      } catch (error) {
-        this.errors.push(error);
-      }
-      this.#times.push(performance.now() - since);
-      await sleep(2);
-    }
-  }
-
-  /** Of the calls since the last time it was asked. */
-  take(): Latency {
-    const times = this.#times;
-    this.#times = [];
-    return latencyOf(times);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#done;
-  }
-}
 
 async function play(t: TestContext, attack: string): Promise<void> {
   const own = { config: WIDE_LIMITS, callTimeout: '2s' };
@@ -88,7 +30,7 @@ async function play(t: TestContext, attack: string): Promise<void> {
     }),
   );
   const { handle } = await daemon.client.create({ generatedName: 'honest', template: { type: 'steady_task' } });
-  const honest = new Honest(daemon, handle);
+  const honest = new Honest(() => daemon.client.status(handle, { deadlineMs: 30_000 }));
   await sleep(BASE_MS);
   const base = honest.take();
   const before = memoryOf(daemon.pid, 'VmRSS');

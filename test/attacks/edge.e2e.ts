@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createClient } from '../../src/client/index.js';
+import { loadPluginHost } from '../../src/idl/load.js';
+import { configOf, FIXTURE_PLUGINS, startServe } from '../daemon/support.js';
+import { compiled } from '../support/paths.js';
+import { start } from '../support/spawn.js';
+import { Honest, MIB, memoryOf } from './support.js';
+
+/**
+ * What honest callers see while a peer misuses the gRPC port: one that is connected, and ones that come new. The figures are
+ * printed; asserted is that every honest call is answered and that the daemon's memory stays bounded.
+ * ATTACKS=resets,half looks at these alone.
+ */
+
+const BASE_MS = 2_000;
+const AFTER_MS = 3_000;
+const MOST_GROWTH_BYTES = 512 * MIB;
+/** Of an honest call; one that comes later counts as not answered. */
+const HONEST_MS = 20_000;
+
+async function play(t: TestContext, attack: string): Promise<void> {
+  const daemon = await startServe(t, configOf({ steady: { source: `${FIXTURE_PLUGINS}/steady.mjs` } }));
+  const { handle } = await daemon.client.create({ generatedName: 'honest', template: { type: 'steady_task' } });
+  const idl = loadPluginHost();
+  const newcomer = async () => {
+    const client = createClient({ address: daemon.grpc, deadlineMs: HONEST_MS, idl });
+    try {
+      await client.status(handle);
+    } finally {
+      client.close();
+    }
+  };
+  const known = new Honest(() => daemon.client.status(handle, { deadlineMs: HONEST_MS }));
+  const newcomers = new Honest(newcomer, 100);
+  await sleep(BASE_MS);
+  const base = { known: known.take(), newcomers: newcomers.take() };
+  const before = memoryOf(daemon.pid, 'VmRSS');
+
+  const peer = start(t, process.execPath, [compiled('test/attacks/peer.ts'), attack, daemon.grpc]);
+  const [done] = await peer.waitFor(/\{"done".*\}/);
+  await sleep(AFTER_MS);
+  const during = { known: known.take(), newcomers: newcomers.take() };
+  await Promise.all([known.stop(), newcomers.stop()]);
+  const growth = memoryOf(daemon.pid, 'VmHWM') - before;
+  peer.child.stdin.end();
+  await peer.finished;
+  console.log(JSON.stringify({ attack, base, during, growthMiB: Math.round(growth / MIB), peer: JSON.parse(done) }));
+
+  assert.equal(daemon.running.child.exitCode, null, 'the daemon lives');
+  assert.deepEqual([...known.errors, ...newcomers.errors], []);
+  assert.ok(growth < MOST_GROWTH_BYTES, `the daemon took ${growth} bytes more`);
+  await daemon.client.create({ generatedName: 'afterwards', template: { type: 'steady_task' } });
+}
+
+const wanted = process.env.ATTACKS?.split(',');
+for (const attack of ['resets', 'headersOnly', 'half', 'untaken', 'idle']) {
+  if (wanted !== undefined && !wanted.includes(attack)) continue;
+  test(`honest callers are answered while a peer plays "${attack}"`, { timeout: 180_000 }, (t) => play(t, attack));
+}
