@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 /** More on demand: `node dist/test/tasks/book/run.js 20000`, with a second number for the seed of a case that failed. */
-const CASES = 200;
+const CASES = 150;
 
 test('over not found, outages, poisoned jobs, lost answers and restarts no job runs unseen, none runs twice, and new work goes on', async () => {
   // In a process of its own: the hooks of node:test cost most of the time where so many promises are made.

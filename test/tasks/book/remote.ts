@@ -17,6 +17,7 @@ export interface Job {
   readonly name: string;
   readonly life: number;
   readonly nth: number;
+  readonly madeAtMs: number;
   phase: Phase;
   cancelled: boolean;
   /** Gone without a trace. */
@@ -105,6 +106,7 @@ export class BookRemote {
       name,
       life: this.#lifeOf(name),
       nth: this.jobs.size,
+      madeAtMs: this.#clock.now(),
       seen: { ...UNSEEN },
       believedGone: false,
       phase: 'QUEUED',

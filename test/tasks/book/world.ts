@@ -3,9 +3,10 @@ import { ManualClock } from '../../../src/lib/clock.js';
 import type { TaskRecord } from '../../../src/model/task-record.js';
 import { isTerminal, type Phase } from '../../../src/plugin-api/phase.js';
 import { type Harness, makeHarness } from '../harness.js';
-import { BookEngine, type Delivery } from './engine.js';
+import { BookEngine } from './engine.js';
 import { MortalClock } from './life.js';
-import { type Blind, BookRemote, type Doing, type Job, UNSEEN, type Weather } from './remote.js';
+import { type Blind, BookRemote, type Job, UNSEEN } from './remote.js';
+import { NODES, type Step, step } from './steps.js';
 import { Story } from './story.js';
 
 const QUOTA = 4;
@@ -36,61 +37,8 @@ const SETTLE_MS = 300_000;
 /** New work starts this soon, whatever jobs cannot be read. */
 const STARTS_WITHIN_MS = 120_000;
 
-const NODES = ['a', 'b', 'c', 'd', 'e'];
-const node = fc.constantFrom(...NODES);
-const step = fc.oneof(
-  {
-    weight: 7,
-    arbitrary: fc.record({
-      kind: fc.constant('create' as const),
-      node,
-      delivery: fc.constantFrom<Delivery>('arrives', 'arrives', 'arrives', 'lost, it repeats', 'lost, it goes on'),
-    }),
-  },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('delete' as const), node }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('get' as const, 'tryAgain' as const), node }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('poll' as const, 'lookBack' as const) }) },
-  { weight: 7, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 25_000 }) }) },
-  // Longer than NotFound must last, and shorter than an outage may.
-  {
-    weight: 1,
-    arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 45_000, max: 110_000 }) }),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant('weather' as const),
-      of: fc.constantFrom<readonly Doing[]>(['read'], ['create'], ['delete'], ['create', 'read', 'delete']),
-      weather: fc.constantFrom<Weather>('fine', 'fine', 'down', 'throttled', 'lost', 'silent', 'slow'),
-    }),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant('blind' as const),
-      blind: fc.constantFrom<Blind>('no', 'no', 'all', 'all', 'some', 'list empty', 'list half'),
-    }),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.record({
-      kind: fc.constant('moves' as const),
-      nth: fc.nat(20),
-      to: fc.constantFrom<Phase | 'purged' | 'poisoned'>(
-        'QUEUED',
-        'RUNNING',
-        'RUNNING',
-        'SUCCESS',
-        'RETRYABLE_FAILURE',
-        'PERMANENT_FAILURE',
-        'purged',
-        'poisoned',
-      ),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), clean: fc.boolean() }) },
-);
-type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+/** Ends of a task whose reads fail. */
+const READ_ENDS = new Set(['READS_FAILING', 'REMOTE_OUTAGE']);
 
 /** One daemon after another over one remote, with an engine that calls them. */
 class World {
@@ -103,6 +51,8 @@ class World {
   h!: Harness;
   #life = new MortalClock(this.clock);
   #restarts = 0;
+  /** A process that dies in a read may do so for the job's sake: of a plugin with one task that is no outage. */
+  #diedInReads = false;
   readonly #lists: boolean;
 
   constructor(lists: boolean) {
@@ -182,6 +132,7 @@ class World {
   /** Rule 4: a job is lost only after it was not found over the minimum time, one of a wave only after the outage grace. */
   #ended(task: TaskRecord): void {
     this.story.tell(`${task.id} ends ${task.state.phase} ${task.state.error?.code ?? ''}`);
+    this.#outageEndsNone(task);
     if (task.state.error?.code !== 'RESOURCE_LOST') return;
     const job = this.remote.jobs.get(task.meta?.toString() ?? '');
     if (job === undefined) return;
@@ -195,6 +146,15 @@ class World {
     // It may run all the same: the delete that is owed has to find out for itself.
     job.believedGone = false;
     job.seen = { ...UNSEEN };
+  }
+
+  /** Rule 4: what can be read while the remote is well is not ended because the remote is away, before the grace is over. */
+  #outageEndsNone(task: TaskRecord): void {
+    const job = this.remote.jobs.get(task.meta?.toString() ?? '');
+    const error = task.state.error?.code ?? '';
+    if (job === undefined || job.poisoned || this.#diedInReads || !READ_ENDS.has(error)) return;
+    const unseenMs = this.clock.now() - (job.seen.foundAtMs ?? job.madeAtMs);
+    this.story.check(unseenMs >= OUTAGE_GRACE_MS, () => `${task.id} ends ${error} ${unseenMs} ms after it was seen`);
   }
 
   /** Rule 9: only what runs is deleted, as far as the daemon can know. */
@@ -319,6 +279,19 @@ class World {
     for (const broken of this.remote.broken.splice(0)) this.story.breaks(broken);
   }
 
+  async #spell(of: 'down' | Blind, ms: number): Promise<void> {
+    const { remote, engine, story, clock } = this;
+    story.tell(`for ${ms / 1_000} s reads meet: ${of}`);
+    if (of === 'down') remote.weather.read = of;
+    else remote.blind = of;
+    engine.poll();
+    await clock.advance(ms);
+    engine.poll();
+    if (of === 'down') remote.weather.read = 'fine';
+    else remote.blind = 'no';
+    story.tell('which is over');
+  }
+
   async do(one: Step): Promise<void> {
     const { engine, remote, story, clock } = this;
     switch (one.kind) {
@@ -342,11 +315,20 @@ class World {
         break;
       case 'weather':
         for (const doing of one.of) remote.weather[doing] = one.weather;
+        if (remote.weather.read === 'lost') this.#diedInReads = true;
         story.tell(`the weather of ${one.of.join(', ')} is ${one.weather}`);
         break;
       case 'blind':
         remote.blind = one.blind;
         story.tell(`not found: ${one.blind}`);
+        break;
+      case 'crowd':
+        for (const id of NODES) engine.create(id, 'arrives');
+        await clock.advance(RESYNC_MS);
+        engine.poll();
+        break;
+      case 'spell':
+        await this.#spell(one.of, one.ms);
         break;
       case 'moves':
         this.move(one.nth, one.to);
