@@ -11,6 +11,23 @@ export interface ChangeRingOptions {
   readonly current: () => Iterable<TaskRecord>;
 }
 
+/** Refers to its task also for the handle: ten thousand Buffers would keep pieces of as many pools alive. */
+class Change implements WatchChange {
+  readonly sequence: number;
+  readonly task: TaskRecord;
+  readonly deleted: boolean;
+
+  constructor(sequence: number, task: TaskRecord, deleted: boolean) {
+    this.sequence = sequence;
+    this.task = task;
+    this.deleted = deleted;
+  }
+
+  get handle(): Buffer {
+    return this.task.answeredHandle ?? Buffer.alloc(0);
+  }
+}
+
 /**
  * The last changes of all tasks, for Watch. Readers hold a position in it and no queue of their own, so that any number of
  * slow ones costs nothing; one that fell out of the ring is told how much it missed. A change refers to its task and is
@@ -22,7 +39,8 @@ export class ChangeRing {
   readonly #run = randomBytes(6).toString('hex');
   /** A slot is empty once a newer change of its task is held, and `evicted` once its task was dropped from memory. */
   readonly #ring: (WatchChange | 'evicted' | undefined)[];
-  readonly #lastOf = new WeakMap<TaskRecord, number>();
+  /** Where the change of each task in the ring lies. */
+  readonly #lastOf = new Map<TaskRecord, number>();
   readonly #options: ChangeRingOptions;
   #next = 1;
   /** How often a reader was told that it lagged. */
@@ -41,13 +59,15 @@ export class ChangeRing {
   }
 
   append(task: TaskRecord, deleted: boolean): void {
-    const handle = task.answeredHandle;
     // A task whose handle nobody was given yet has no name that a reader could know it by.
-    if (handle === undefined) return;
+    if (task.answeredHandle === undefined) return;
     this.#clear(task, undefined);
     const sequence = this.#next++;
+    const slot = sequence % this.#ring.length;
+    const gone = this.#ring[slot];
+    if (typeof gone === 'object') this.#lastOf.delete(gone.task);
     this.#lastOf.set(task, sequence);
-    this.#ring[sequence % this.#ring.length] = { sequence, handle, task, deleted };
+    this.#ring[slot] = new Change(sequence, task, deleted);
     this.#wake();
   }
 
@@ -64,6 +84,7 @@ export class ChangeRing {
   #clear(task: TaskRecord, mark: 'evicted' | undefined): void {
     const last = this.#lastOf.get(task);
     if (last === undefined) return;
+    this.#lastOf.delete(task);
     const slot = last % this.#ring.length;
     const held = this.#ring[slot];
     if (typeof held === 'object' && held.sequence === last) this.#ring[slot] = mark;
@@ -236,7 +257,7 @@ class RingReader implements WatchReader {
       const task = next.value;
       const handle = task.answeredHandle;
       if (handle === undefined || !this.#wants(task.identity.plugin, handle)) continue;
-      const change = { sequence: this.#after, handle, task, deleted: false };
+      const change = new Change(this.#after, task, false);
       return { kind: 'change', resumeToken: this.#token, change };
     }
     return undefined;

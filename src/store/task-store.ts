@@ -10,7 +10,7 @@ import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
 import { EndMarks, endOf } from './end-marks.js';
-import { Entry, type NewTask } from './entry.js';
+import { Entry, type NewTask, sharingTexts } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
@@ -305,7 +305,7 @@ export class TaskStore {
   setRequirements(task: TaskRecord, requirements: ResourceRequirements, quotaNamespace: string): void {
     const entry = task as Entry;
     entry.requirements = requirements;
-    entry.identity = { ...entry.identity, quotaNamespace };
+    entry.identity = sharingTexts({ ...entry.identity, quotaNamespace });
     this.#changed(entry);
   }
 
@@ -332,6 +332,8 @@ export class TaskStore {
     entry.meta = meta;
     entry.payload = undefined;
     entry.sentBoundMs = undefined;
+    // The quota namespace is the identity's; what was asked without constraints says nothing more.
+    if (entry.requirements?.constraints === undefined) entry.requirements = undefined;
     entry.liveSinceMs = this.#options.clock.now();
     this.#moveTo(entry, 'live');
     this.#changed(entry, 'payload');
