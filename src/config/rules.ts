@@ -4,6 +4,9 @@ import { type ConfigProblem, keyText } from './problems.js';
 
 type Conflict = (keys: readonly (readonly string[])[], message: string) => void;
 
+/** What an answer holds beside its outputs, in bytes. */
+const BESIDE_OUTPUTS = 64 * 1024;
+
 /**
  * Contradictions between options that are each right by themselves. All are found, none is repaired. `config` is
  * complete and checked.
@@ -56,7 +59,7 @@ function lifecycleConflicts({ shutdown, refresh, tasks }: Config, conflict: Conf
   }
 }
 
-function serverConflicts({ grpc, admin, dataStore }: Config, conflict: Conflict): void {
+function serverConflicts({ grpc, admin, dataStore, tasks }: Config, conflict: Conflict): void {
   if (grpc.defaultDeadlineMs > grpc.maxDeadlineMs) {
     conflict(
       [
@@ -73,6 +76,15 @@ function serverConflicts({ grpc, admin, dataStore }: Config, conflict: Conflict)
         ['grpc', 'maxReceiveMessageBytes'],
       ],
       'the largest request would never come as a whole; maxUnfinishedRequestBytes must be more than maxReceiveMessageBytes',
+    );
+  }
+  if (tasks.maxInlineOutputBytes + BESIDE_OUTPUTS > grpc.maxSendMessageBytes) {
+    conflict(
+      [
+        ['tasks', 'maxInlineOutputBytes'],
+        ['grpc', 'maxSendMessageBytes'],
+      ],
+      'an answer with the largest inline outputs could not be sent; maxSendMessageBytes must be 64 KiB more than maxInlineOutputBytes',
     );
   }
   const shared =

@@ -40,6 +40,7 @@ export function tasksOptions(config: Config): TasksOptions {
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
     outputsBudgetMs: config.tasks.outputsBudgetMs,
+    maxInlineOutputBytes: config.tasks.maxInlineOutputBytes,
     replayWindowMs: config.tasks.tombstoneTtlMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,

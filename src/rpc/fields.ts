@@ -92,14 +92,22 @@ export function assertExecution(
   }
 }
 
-/** A Connection of bearable size; `field` is where it came from. Throws REQUEST_TOO_LARGE. */
-export function assertConnection(field: string, connection: ConnectionInfo, limits: FieldLimits): ConnectionInfo {
+/**
+ * A Connection of bearable size; `field` is where it came from. One without secrets and configs, as Flyte 2 sends with every
+ * call, is none: there is nothing in it to be kept. Throws REQUEST_TOO_LARGE.
+ */
+export function assertConnection(
+  field: string,
+  connection: ConnectionInfo,
+  limits: FieldLimits,
+): ConnectionInfo | undefined {
   let bytes = 0;
   for (const map of [connection.secrets, connection.configs]) {
     for (const [name, value] of Object.entries(map)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   }
   assertSize(field, bytes, limits.connectionBytes);
-  return connection;
+  const empty = [connection.secrets, connection.configs].every((map) => Object.keys(map).length === 0);
+  return empty ? undefined : connection;
 }
 
 /** What routing and the checks of outputs need of a template. */

@@ -56,7 +56,6 @@ export const TASKS_BOUNDS = {
   adoptionsPerSecond: 1_000,
   adoptionsAtOnce: 20_000,
   answerMarginMs: 250,
-  maxInlineOutputBytes: 4 * 1024 * 1024 - 64 * 1024,
   deleteConcurrency: 64,
   maxUnclear: 10_000,
   maxUnclearBytes: 64 * 1024 * 1024,

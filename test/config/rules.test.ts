@@ -22,6 +22,7 @@ describe('config rules', () => {
       ['tasks: {orphanGrace: 30s}', 'tasks.orphanGrace, tasks.visibilityGrace'],
       ['grpc: {defaultDeadline: 30m}', 'grpc.defaultDeadline, grpc.maxDeadline'],
       ['grpc: {port: 9090}', 'grpc.port, admin.port'],
+      ['tasks: {maxInlineOutputBytes: 64MiB}', 'tasks.maxInlineOutputBytes, grpc.maxSendMessageBytes'],
       ['dataStore: {s3: {accessKeyId: x}}', 'dataStore.s3.accessKeyId, dataStore.s3.secretAccessKey'],
       ['dataStore: {s3: {secretAccessKey: x}}', 'dataStore.s3.accessKeyId, dataStore.s3.secretAccessKey'],
       ['plugins: {a: {source: p, required: true, enabled: false}}', 'plugins.a.required, plugins.a.enabled'],

@@ -131,6 +131,13 @@ const tasks = section('Rules of a task’s life.', {
     min: '1s',
     max: '7d',
   }),
+  maxInlineOutputBytes: withDefault(
+    size(
+      'Outputs above this are written to the output prefix. The default fits the 4 MiB that an engine’s client takes; raise it with the engine’s maxResponseMessageBytes, of which it must leave 64 KiB.',
+      { min: '64KiB', max: '256MiB' },
+    ),
+    '4032KiB',
+  ),
   outputsBudget: span(
     'Time within which a success is read again while the data store does not take its large outputs.',
     '10m',

@@ -7,7 +7,8 @@ const CONNECTION = 5;
 
 /**
  * The resource meta of a GetTaskRequest, found without decoding the rest: the hot path. Undefined where the bytes are
- * not as engines send them (or bring a connection, which has to be kept); the codec then reads them and complains.
+ * not as engines send them (or bring a connection with something in it, which has to be kept); the codec then reads them and
+ * complains. Flyte 2 sends an empty connection with every call.
  */
 export function peekResourceMeta(request: Buffer): Buffer | undefined {
   let found: Buffer | undefined;
@@ -17,7 +18,7 @@ export function peekResourceMeta(request: Buffer): Buffer | undefined {
     const wire = tag & 7;
     const number = tag >> 3;
     // Every field of these messages has a length, and a number below 16, which takes one byte.
-    if (tag >= 0x80 || number === 0 || number === CONNECTION || wire !== WIRE_LEN) return undefined;
+    if (tag >= 0x80 || number === 0 || wire !== WIRE_LEN) return undefined;
     let value = 0;
     let factor = 1;
     let byte = 0x80;
@@ -26,7 +27,7 @@ export function peekResourceMeta(request: Buffer): Buffer | undefined {
       byte = request[at]!;
       value += (byte & 0x7f) * factor;
     }
-    if (at + value > request.length) return undefined;
+    if (at + value > request.length || (number === CONNECTION && value > 0)) return undefined;
     if (number === RESOURCE_META) {
       if (found !== undefined) return undefined;
       found = request.subarray(at, at + value);

@@ -182,6 +182,21 @@ test('Flyte 2: a Connection that comes with GetTask is kept, although the task i
   assert.deepEqual(flyte.tasks.hints.at(-1)!.connection, { secrets: { token: 's' }, configs: {} });
 });
 
+test('Flyte 2: an empty Connection, which comes with every GetTask, takes the fast path and is not kept', async (t) => {
+  const flyte = await startFlyte(t);
+  const handle = await flyte.created(FLYTE2);
+  flyte.tasks.hints.length = 0;
+  for (const connection of [{}, { secrets: mapField(FLYTE2, {}), configs: mapField(FLYTE2, {}) }]) {
+    const { error, bytes } = await flyte.async(FLYTE2, 'GetTask', getRequest(FLYTE2, handle, { connection }));
+    assert.equal(error, undefined);
+    assert.equal(decode(FLYTE2, 'GetTaskResponse', bytes).resource.phase, 'QUEUED');
+  }
+  assert.deepEqual(flyte.tasks.hints, [], 'nothing was decoded and resolved');
+  const unseen = getRequest(FLYTE2, Buffer.concat([handle, Buffer.from('x')]), { connection: {} });
+  await flyte.async(FLYTE2, 'GetTask', unseen);
+  for (const { connection } of flyte.tasks.hints) assert.equal(connection, undefined);
+});
+
 test('the same task is answered in both protocols and each from its own encoding', async (t) => {
   const flyte = await startFlyte(t);
   const { bytes } = await flyte.async(FLYTE1, 'CreateTask', createRequest(FLYTE1));
