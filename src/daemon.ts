@@ -217,7 +217,6 @@ class ComposedDaemon implements Daemon {
       state: () => this.state,
       host: this.#host,
       runtimes: this.#runtimes,
-      store: this.#store,
       tasks: this.#tasks,
       telemetry: this.#telemetry,
       liveness,

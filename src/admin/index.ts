@@ -1,2 +1,2 @@
 export { AdminServer } from './server.js';
-export type { AdminSource, Liveness, Page, PageQuery, Readiness } from './source.js';
+export type { AdminSource, Liveness, Readiness } from './source.js';

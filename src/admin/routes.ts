@@ -1,8 +1,9 @@
 import { HostError } from '../errors/index.js';
 import type { JsonValue } from '../lib/json.js';
+import type { PageQuery } from '../model/page.js';
 import { TASK_STAGES } from '../model/task-record.js';
 import { PHASES } from '../plugin-api/phase.js';
-import type { AdminSource, PageQuery } from './source.js';
+import type { AdminSource } from './source.js';
 
 /** An answer before it is written. */
 export interface Answer {

@@ -37,7 +37,7 @@ export function figuresOf({ state, host, runtimes, store, tasks }: FigureSources
 
 function unclearByPlugin(tasks: TasksControl): Map<string, { looking: number; left: number }> {
   const counts = new Map<string, { looking: number; left: number }>();
-  for (const { identity, leftBecause } of tasks.unclearCreates.list()) {
+  for (const { identity, leftBecause } of tasks.unclearCreates.listed()) {
     const count = getOrMake(counts, identity.plugin, () => ({ looking: 0, left: 0 }));
     count[leftBecause === undefined ? 'looking' : 'left'] += 1;
   }

@@ -34,9 +34,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     ...rpcLimits(config),
     services: [
       createNativeService({ tasks, idl: native, limits }),
-      ...(enabled
-        ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs, now: () => clock.now() })
-        : []),
+      ...(enabled ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs }) : []),
     ],
     health: {
       ready: () => readinessOf(lifecycle.state, host).ready,

@@ -71,6 +71,7 @@ export class Entry implements Fields {
   readonly adopted: boolean;
   deleted: boolean;
   revision = 0;
+  listedAt = 0;
   /** The bytes, or their number where the handle ends with them. */
   #meta: string | number | undefined;
   #handle: string | undefined = undefined;

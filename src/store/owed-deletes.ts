@@ -1,3 +1,4 @@
+import { type Listed, Roll } from '../lib/roll.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { NodeAttempt, ReadFailure, TaskRecord } from '../model/task-record.js';
@@ -63,7 +64,7 @@ export interface OwedDelete extends DeleteOrder {
   readonly notFound: { readonly sinceMs: number; readonly tries: number } | undefined;
 }
 
-type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] };
+type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & Listed;
 
 /**
  * The deletes that the daemon owes (rule 6), as facts; `tasks/end` carries them out. An order is on the list from the
@@ -71,6 +72,7 @@ type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] };
  */
 export class OwedDeletes {
   readonly #orders = new Map<TaskId, Mutable>();
+  readonly #roll = new Roll<Mutable>();
   readonly #changed: (id: TaskId) => void;
   #unheld = 0;
 
@@ -87,8 +89,9 @@ export class OwedDeletes {
     return this.#unheld;
   }
 
-  *list(): Iterable<OwedDelete> {
-    yield* this.#orders.values();
+  /** In the order they came, from a place in the list on. */
+  listed(after = 0): Iterable<OwedDelete & Listed> {
+    return this.#roll.after(after);
   }
 
   has(id: TaskId): boolean {
@@ -105,15 +108,18 @@ export class OwedDeletes {
       this.renew(order.id, order.connection, order.connectionUntilMs);
       return;
     }
-    this.#orders.set(order.id, {
+    const owed: Mutable = {
       ...order,
+      listedAt: 0,
       sinceMs: nowMs,
       attempts: 0,
       nextAttemptMs: undefined,
       needsCredentials: false,
       lastError: undefined,
       notFound: undefined,
-    });
+    };
+    this.#orders.set(order.id, owed);
+    this.#roll.add(owed);
     if (order.fromHandle) this.#unheld += 1;
     this.#changed(order.id);
   }
@@ -145,6 +151,7 @@ export class OwedDeletes {
     const owed = this.#orders.get(id);
     if (owed === undefined) return false;
     this.#orders.delete(id);
+    this.#roll.delete(owed);
     if (owed.fromHandle) this.#unheld -= 1;
     this.#changed(id);
     return true;

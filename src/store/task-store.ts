@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import { type Listed, Roll } from '../lib/roll.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { compactState, type PhaseState } from '../model/phase-state.js';
@@ -76,6 +77,7 @@ export class TaskStore {
   readonly #listeners = new Map<string, StoreListener>();
   readonly #unfinished = new Map<TaskId, Entry>();
   readonly #finished: FinishedTasks<Entry>;
+  readonly #roll = new Roll<Entry>();
   readonly #current = new Map<AttemptKey, Entry>();
   readonly #handles = new HandleIndex();
   readonly #adopted = new AdoptedTasks<Entry>();
@@ -197,6 +199,7 @@ export class TaskStore {
     }
     if (!entry.adopted) this.#current.set(identity.key, entry);
     this.#counts.add(entry.identity.plugin, entry.stage, 1);
+    this.#roll.add(entry);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
     else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
@@ -248,9 +251,9 @@ export class TaskStore {
     yield* this.#unfinished.values();
   }
 
-  *allTasks(): Iterable<TaskRecord> {
-    yield* this.#unfinished.values();
-    yield* this.#finished.values();
+  /** All in memory, in the order they came, from a place in the list on. */
+  listed(after = 0): Iterable<TaskRecord & Listed> {
+    return this.#roll.after(after);
   }
 
   watch(filter: WatchFilter): WatchReader {
@@ -584,6 +587,7 @@ export class TaskStore {
   }
 
   #unlink(entry: Entry): void {
+    this.#roll.delete(entry);
     this.#counts.add(entry.identity.plugin, entry.stage, -1);
     if (this.#current.get(entry.identity.key) === entry) this.#current.delete(entry.identity.key);
     this.#handles.remove(entry);

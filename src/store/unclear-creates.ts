@@ -1,3 +1,4 @@
+import { type Listed, Roll } from '../lib/roll.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { CreateArgs } from '../model/plugin-call.js';
@@ -25,7 +26,7 @@ export interface UnclearCreate {
   readonly connectionUntilMs: number;
 }
 
-type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] };
+type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] } & Listed;
 
 /**
  * Creates of unclear outcome (rule 9), as facts; `tasks/end` looks for their jobs.
@@ -35,6 +36,7 @@ type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] };
  */
 export class UnclearCreates {
   readonly #entries = new Map<TaskId, Mutable>();
+  readonly #roll = new Roll<Mutable>();
   readonly #changed: (id: TaskId) => void;
   #bytes = 0;
 
@@ -51,8 +53,9 @@ export class UnclearCreates {
     return this.#bytes;
   }
 
-  *list(): Iterable<UnclearCreate> {
-    yield* this.#entries.values();
+  /** In the order they came, from a place in the list on. */
+  listed(after = 0): Iterable<UnclearCreate & Listed> {
+    return this.#roll.after(after);
   }
 
   has(id: TaskId): boolean {
@@ -65,7 +68,9 @@ export class UnclearCreates {
 
   add(entry: UnclearCreate): void {
     this.delete(entry.id);
-    this.#entries.set(entry.id, { ...entry });
+    const added: Mutable = { ...entry, listedAt: 0 };
+    this.#entries.set(entry.id, added);
+    this.#roll.add(added);
     this.#bytes += bytesOf(entry);
     this.#changed(entry.id);
   }
@@ -95,6 +100,7 @@ export class UnclearCreates {
     if (entry === undefined) return;
     this.#bytes -= bytesOf(entry);
     this.#entries.delete(id);
+    this.#roll.delete(entry);
     this.#changed(id);
   }
 }

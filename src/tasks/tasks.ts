@@ -1,8 +1,7 @@
 import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
-import type { OwedDelete } from '../store/owed-deletes.js';
-import type { UnclearCreate } from '../store/unclear-creates.js';
+import type { UnclearCreates } from '../store/unclear-creates.js';
 import { CreateTask } from './accept/create.js';
 import { DoTask } from './accept/do.js';
 import { Orphans } from './accept/orphans.js';
@@ -12,6 +11,8 @@ import { deleteTask, keepEnd } from './end/delete.js';
 import { DeleteList } from './end/delete-list.js';
 import { tellLeftBehind } from './end/left-behind.js';
 import { UnclearLooks } from './end/unclear-looks.js';
+import { TaskLists } from './list/lists.js';
+import { freshTask, isStale } from './read/fresh.js';
 import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
 import { getLogs, getMetrics } from './read/logs.js';
@@ -22,9 +23,11 @@ import type { Tasks } from './types.js';
 /** The use cases with what the daemon itself needs of them. */
 export interface TasksControl extends Tasks {
   readonly reads: ReadSink;
-  readonly owedDeletes: { readonly size: number; list(): Iterable<OwedDelete> };
-  readonly orphans: { readonly size: number; list(): Iterable<TaskRecord> };
-  readonly unclearCreates: { readonly size: number; list(): Iterable<UnclearCreate> };
+  readonly owedDeletes: { readonly size: number };
+  readonly orphans: { readonly size: number };
+  readonly unclearCreates: Pick<UnclearCreates, 'size' | 'listed'>;
+  /** For the operator. */
+  readonly lists: TaskLists;
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
   /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */
@@ -51,24 +54,34 @@ export function createTasks(deps: TasksDeps): TasksControl {
     cancelInBackground(deps, { deletes, creates }, task, why);
   };
 
+  const peek = (handle: Buffer): TaskRecord | undefined => {
+    const task = deps.store.byHandle(handle);
+    if (task === undefined || awaitsFirstRead(task)) return undefined;
+    deps.store.asked(task);
+    return task;
+  };
+  const get: Tasks['get'] = (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope);
+
   return {
     reads,
     owedDeletes: deps.store.owed,
     orphans,
     unclearCreates: deps.store.unclear,
+    lists: new TaskLists(deps),
 
     create: (spec, scope) => creates.create(spec, scope),
 
-    peek(handle) {
-      const task = deps.store.byHandle(handle);
-      if (task === undefined || awaitsFirstRead(task)) return undefined;
-      deps.store.asked(task);
-      return task;
+    peek: (handle, maxStalenessMs = 0) => {
+      const task = peek(handle);
+      return task === undefined || isStale(deps, task, maxStalenessMs) ? undefined : task;
     },
 
-    status: (bytes, hints, scope) => handles.resolve(bytes, hints, scope),
+    async status(bytes, hints, scope, maxStalenessMs = 0) {
+      const task = await handles.resolve(bytes, hints, scope);
+      return freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
+    },
 
-    get: (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope),
+    get,
 
     delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints),
 

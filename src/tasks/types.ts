@@ -102,11 +102,14 @@ export interface Tasks {
   create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView>;
   /**
    * The task of a handle, if it is in memory: no promise, no decoding, no allocation. The hot path of Status and GetTask.
-   * Counts as being asked for.
+   * Counts as being asked for. Undefined as well where it was last read longer ago than `maxStalenessMs` (unless 0).
    */
-  peek(handle: Buffer): TaskRecord | undefined;
-  /** The task of a handle; adopts what memory does not hold, awaiting its first read within the deadline. */
-  status(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
+  peek(handle: Buffer, maxStalenessMs?: number): TaskRecord | undefined;
+  /**
+   * The task of a handle; adopts what memory does not hold, awaiting its first read within the deadline. One that was read
+   * longer ago than `maxStalenessMs` (unless 0) is read now, where the limit has room; else its last known state is the answer.
+   */
+  status(handle: Buffer, hints: HandleHints, scope: CallScope, maxStalenessMs?: number): Promise<TaskRecord>;
   /** Reads the remote now. */
   get(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
   delete(handle: Buffer, reason: string, hints: HandleHints): Promise<void>;

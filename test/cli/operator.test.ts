@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { TaskQuery } from '../../src/admin/source.js';
+import type { TaskQuery } from '../../src/model/page.js';
 import type { PluginReport } from '../../src/tasks/types.js';
 import { makeSource, serveAdmin, TOKEN } from '../admin/support.js';
 import { startServer } from '../rpc/support.js';
@@ -141,7 +141,7 @@ describe('plugin-host tasks', () => {
       asked.push(query);
       return {
         rows: asked.length === 1 ? [ROW, FAILED_ROW, { id: 'x-1', unshown: 'half a surrogate' }] : [],
-        next: asked.length === 1 ? 'x-1' : undefined,
+        next: asked.length === 1 ? 'm.7' : undefined,
       };
     };
     const { url } = await serveAdmin(t, { source: makeSource({ tasks }) });
@@ -157,7 +157,7 @@ describe('plugin-host tasks', () => {
       '--limit',
       '3',
       '--after',
-      'a-1',
+      'm.4',
     ];
     const listed = await cli(['tasks', '--admin', url, ...filters], { env });
     assert.equal(listed.code, 0, listed.stderr);
@@ -168,14 +168,33 @@ describe('plugin-host tasks', () => {
     );
     assert.match(listed.stdout, /^52c6ffff-1 .* PERMANENT_FAILURE .* \[Oops\] no room$/m);
     assert.match(listed.stdout, /^x-1 +- +- +- +- +half a surrogate$/m);
-    assert.equal(listed.stderr, 'There are more: --after x-1\n');
-    const expected = { plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p', limit: 3, after: 'a-1' };
+    assert.equal(listed.stderr, 'There are more: --after m.7\n');
+    const expected = { plugin: 'slurm', phase: 'RUNNING', stage: 'live', project: 'p', limit: 3, after: 'm.4' };
     assert.deepEqual(asked[0], { ...expected, id: undefined });
     const none = await cli(['tasks', '--admin', url], { env });
     assert.deepEqual([none.code, none.stdout], [0, 'No such tasks are in memory.\n']);
     const wrong = await cli(['tasks', '--admin', url, '--phase', 'running'], { env });
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /Allowed choices are .*RUNNING/);
+  });
+
+  it('goes on to the next pages while there are fewer tasks than asked for, also past a page that has none', async (t) => {
+    const pages = new Map([
+      ['', { rows: [ROW], next: 'm.1' }],
+      ['m.1', { rows: [], next: 'm.2' }],
+      ['m.2', { rows: [FAILED_ROW], next: undefined }],
+    ]);
+    const limits: number[] = [];
+    const tasks = ({ after, limit }: TaskQuery) => {
+      limits.push(limit);
+      return pages.get(after) ?? { rows: [], next: undefined };
+    };
+    const { url } = await serveAdmin(t, { source: makeSource({ tasks }) });
+    const listed = await cli(['tasks', '--admin', url, '--limit', '9', '--json'], { env });
+    assert.deepEqual(JSON.parse(listed.stdout), { tasks: [ROW, FAILED_ROW], next: null });
+    assert.deepEqual(limits, [9, 8, 8]);
+    const one = await cli(['tasks', FAILED_ROW.id, '--admin', url, '--json'], { env });
+    assert.deepEqual(JSON.parse(one.stdout), FAILED_ROW);
   });
 
   it('shows one whole by its id or the beginning of it, and none where that is not one task', async (t) => {

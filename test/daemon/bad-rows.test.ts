@@ -26,7 +26,6 @@ test('whatever handles are sent, the load report, the operator’s lists and Sta
   const good = decodeHandle(handle);
   const source = adminSource({
     tasks: h.tasks,
-    store: h.store,
     runtimes: { get: () => h.runtime },
   } as unknown as AdminParts);
   const encoder = new StatusEncoder(idl);
@@ -90,19 +89,4 @@ test('what cannot be encoded is left out of the load report and told, and every 
   }
   const nameless = codec.decode(encodeReports(codec, [{ ...report, id: '\ud800' }, report]));
   assert.equal(nameless.plugins.length, 1, 'a row without a name that can be told is left out');
-});
-
-test('a row of the operator’s list that cannot be shown is named, and the rows after it are shown', () => {
-  const row = (id: string, sinceMs: number) => ({ id, identity: { plugin: 'p' }, reason: 'r', sinceMs, attempts: 1 });
-  const list = () => [row('a', 0), row('b', 1e300), row('c', 0)];
-  const source = adminSource({ tasks: { owedDeletes: { list } } } as unknown as AdminParts);
-  const { rows } = source.deletes(page);
-  assert.deepEqual(
-    rows.map(({ id, unshown }) => [id, unshown !== undefined]),
-    [
-      ['a', false],
-      ['b', true],
-      ['c', false],
-    ],
-  );
 });

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { taskRow } from '../../src/daemon/admin-source.js';
 import type { Codec, Message } from '../../src/idl/codec.js';
 import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import { decodeRpcStatus } from '../../src/idl/rpc-status.js';
@@ -19,6 +18,7 @@ import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
 import { statusOf } from '../../src/rpc/status.js';
 import { nextState } from '../../src/store/transition.js';
 import { errorOf, failureState } from '../../src/tasks/failures.js';
+import { taskRow } from '../../src/tasks/list/rows.js';
 import { checkOutputs } from '../../src/tasks/read/outputs.js';
 import type { PluginReport } from '../../src/tasks/types.js';
 import { makeRecord } from '../rpc/fake-tasks.js';

@@ -74,6 +74,9 @@ export class FakeTasks implements Tasks {
   createState: PhaseState = phaseState('QUEUED', { reason: 'submitted' });
   doState: PhaseState = phaseState('SUCCESS');
   peeks = 0;
+  /** How old an answer might be, where it was said. */
+  readonly bears: (readonly ['peek' | 'status', number])[] = [];
+  readonly tooOld = new Set<TaskRecord>();
 
   async create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView> {
     this.specs.push(spec);
@@ -110,9 +113,11 @@ export class FakeTasks implements Tasks {
 
   onUndelivered: () => void = () => {};
 
-  peek(handle: Buffer): (TaskRecord & Mutable) | undefined {
+  peek(handle: Buffer, maxStalenessMs = 0): (TaskRecord & Mutable) | undefined {
     this.peeks += 1;
-    return this.records.get(handle.toString('latin1'));
+    if (maxStalenessMs > 0) this.bears.push(['peek', maxStalenessMs]);
+    const task = this.records.get(handle.toString('latin1'));
+    return maxStalenessMs > 0 && task !== undefined && this.tooOld.has(task) ? undefined : task;
   }
 
   async status(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {

@@ -73,7 +73,7 @@ for (const version of ['v1', 'v1alpha']) {
     const flyteidl2 = loadFlyteidl2();
     const services = [
       createNativeService({ tasks, idl }),
-      ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs: 0, now: () => 0 }),
+      ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs: 0 }),
     ];
     const fixture = await startServer(t, { services, reflection: true });
     const { listServicesResponse } = await ask(fixture, version, { listServices: '' });

@@ -49,8 +49,8 @@ test('one that is over when it comes is kept among the finished, found by key, i
   assert.deepEqual([store.byId(task.id), store.current('a'), store.byHandle(handleOf('a'))], [task, task, task]);
   assert.deepEqual([store.unfinished, store.finished], [1, 1]);
   assert.deepEqual(
-    [[...store.unfinishedTasks()], [...store.allTasks()]].map((tasks) => tasks.map((t) => t.identity.key)),
-    [['b'], ['b', 'a']],
+    [[...store.unfinishedTasks()], [...store.listed()]].map((tasks) => tasks.map((t) => t.identity.key)),
+    [['b'], ['a', 'b']],
   );
 });
 

@@ -122,7 +122,7 @@ test('an owed delete of a task that the daemon ended takes the secrets of the en
   const spec = h.spec('a', { outputNames: ['o'], connection });
   const { handle } = await settle(h.clock, h.tasks.create(spec, h.scope()));
   await h.clock.advance(2 * 3_600_000);
-  const lacking = () => [...h.tasks.owedDeletes.list()].map((one) => one.needsCredentials);
+  const lacking = () => [...h.store.owed.listed()].map((one) => one.needsCredentials);
   assert.deepEqual(lacking(), [true]);
   await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
   await h.clock.advance(60_000);

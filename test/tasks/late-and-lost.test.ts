@@ -182,7 +182,7 @@ test('an owed delete is sent without the secrets of the call once their time is 
   const sent = h.plugin.calls.filter(({ method }) => method === 'delete').map(({ args }) => args as DeleteArgs);
   assert.deepEqual(sent[0]?.connection, connection);
   assert.equal(sent.at(-1)?.connection, undefined);
-  const owed = () => [...h.tasks.owedDeletes.list()].map((one) => [one.connection, one.needsCredentials]);
+  const owed = () => [...h.store.owed.listed()].map((one) => [one.connection, one.needsCredentials]);
   assert.deepEqual(owed(), [[undefined, true]]);
   await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection }));
   assert.deepEqual(owed(), [[connection, false]]);

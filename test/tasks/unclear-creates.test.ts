@@ -30,7 +30,7 @@ async function unclearHarness(given: HarnessOptions = {}) {
     assert.equal(answer.task.state.phase, 'RETRYABLE_FAILURE');
     return answer;
   };
-  const list = () => [...h.tasks.unclearCreates.list()];
+  const list = () => [...h.store.unclear.listed()];
   const creates = () =>
     h.plugin.calls.filter(({ method }) => method === 'create').map(({ args }) => args as CreateArgs);
   return { h, told, ended, spend, list, creates };

@@ -44,7 +44,7 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
     .addOption(new Option('--stage <stage>', 'only tasks in this stage').choices(TASK_STAGES))
     .option('--project <name>', 'only tasks of this project')
     .option('--limit <count>', 'how many are shown, 1 to 1000', wholeNumber, 100)
-    .option('--after <id>', 'go on after this task')
+    .option('--after <place>', 'go on where a list before ended')
     .option('--json', 'as JSON')
     .action((id: string | undefined, options: Options) =>
       run((io) => (id === undefined ? list(options, io) : showOne(id, options, io))),
@@ -59,7 +59,7 @@ function wholeNumber(text: string): number {
 
 async function list(options: Options, io: CliIo): Promise<ExitCode> {
   const { plugin, phase, stage, project, limit, after } = options;
-  const page = await tasksOf({ plugin, phase, stage, project, after, limit: String(limit) }, options, io);
+  const page = await tasksOf({ plugin, phase, stage, project, after }, limit, options, io);
   if (options.json === true) {
     print(io, JSON.stringify(page, null, 2));
     return 0;
@@ -71,7 +71,7 @@ async function list(options: Options, io: CliIo): Promise<ExitCode> {
 
 async function showOne(id: string, options: Options, io: CliIo): Promise<ExitCode> {
   // Of several whose ids begin so, one may be called exactly that.
-  const { tasks } = await tasksOf({ id, limit: '1000' }, options, io);
+  const { tasks } = await tasksOf({ id }, 1_000, options, io);
   const found = tasks.find((task) => task.id === id) ?? (tasks.length === 1 ? tasks[0] : undefined);
   if (found === undefined) {
     const seen = tasks.length === 0 ? 'no task in memory has' : `${tasks.length} tasks have`;
@@ -83,14 +83,25 @@ async function showOne(id: string, options: Options, io: CliIo): Promise<ExitCod
   return 0;
 }
 
-function tasksOf(
+/** The first tasks of the list, and where it goes on. Where few match, the daemon answers page after page with few or none. */
+async function tasksOf(
   filters: Readonly<Record<string, string | undefined>>,
+  limit: number,
   options: Options,
   io: CliIo,
 ): Promise<TaskPage> {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(filters)) if (value !== undefined) query.set(name, value);
-  return callAdmin<TaskPage>(options, io, 'GET', `/v1/tasks?${query}`);
+  const tasks: TaskRow[] = [];
+  let next = filters.after ?? null;
+  do {
+    const query = new URLSearchParams({ limit: String(limit - tasks.length) });
+    for (const [name, value] of Object.entries({ ...filters, after: next ?? undefined })) {
+      if (value !== undefined) query.set(name, value);
+    }
+    const page = await callAdmin<TaskPage>(options, io, 'GET', `/v1/tasks?${query}`);
+    tasks.push(...page.tasks);
+    next = page.next;
+  } while (next !== null && tasks.length < limit);
+  return { tasks, next };
 }
 
 function table(tasks: readonly TaskRow[]): string {

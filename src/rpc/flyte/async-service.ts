@@ -1,6 +1,5 @@
 import type { Message } from '../../idl/codec.js';
 import { lenField } from '../../idl/wire.js';
-import type { TaskRecord } from '../../model/task-record.js';
 import type { CallScope, HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
 import { assertHandle, assertText, type FieldLimits } from '../fields.js';
@@ -19,13 +18,10 @@ export interface AsyncServiceOptions {
   readonly limits: FieldLimits;
   /** A live task not read for longer is read for the GetTask that asks for it, where the limit has room. 0 never. */
   readonly maxStalenessMs: number;
-  readonly now: () => number;
 }
 
 const RESOURCE_META = 1;
 const EMPTY = Buffer.alloc(0);
-/** The part of a deadline that a stale GetTask may spend on a read. */
-const READ_SHARE = 1 / 3;
 
 /** What an engine sends about an existing task. */
 interface AboutTask {
@@ -77,31 +73,13 @@ class AsyncService {
   /** The hot path: a task in memory is answered from its encoded bytes, without a promise and without decoding. */
   #get(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
     const handle = peekResourceMeta(request);
-    const task = handle && this.#tasks.peek(handle);
-    if (task === undefined || this.#isStale(task)) return this.#fetch(request, call);
-    return this.#options.encoder.getTask(task);
+    const task = handle && this.#tasks.peek(handle, this.#options.maxStalenessMs);
+    return task === undefined ? this.#fetch(request, call) : this.#options.encoder.getTask(task);
   }
 
   async #fetch(request: Buffer, call: RpcCall): Promise<Buffer> {
-    const about = await this.#about('GetTaskRequest', request, call);
-    const { handle, hints } = about;
-    const task = await this.#tasks.status(handle, hints, call);
-    if (!this.#isStale(task)) return this.#options.encoder.getTask(task);
-    const now = this.#options.now();
-    const scope: CallScope = {
-      deadlineMs: now + Math.max(0, call.deadlineMs - now) * READ_SHARE,
-      signal: call.signal,
-    };
-    // The last known state is a good answer; six failed calls and the engine never asks again (FIELD 8).
-    const read = await this.#tasks.get(handle, hints, scope).catch(() => task);
-    return this.#options.encoder.getTask(read);
-  }
-
-  #isStale(task: TaskRecord): boolean {
-    const { maxStalenessMs, now } = this.#options;
-    if (maxStalenessMs === 0 || task.stage !== 'live') return false;
-    if (now() - (task.observedAtMs ?? task.liveSinceMs) <= maxStalenessMs) return false;
-    return !this.#tasks.remoteDown(task.identity.plugin);
+    const { handle, hints } = await this.#about('GetTaskRequest', request, call);
+    return this.#options.encoder.getTask(await this.#tasks.status(handle, hints, call, this.#options.maxStalenessMs));
   }
 
   async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {

@@ -1,5 +1,4 @@
 import type { Idl } from '../../idl/idl.js';
-import { systemClock } from '../../lib/clock.js';
 import type { Tasks } from '../../tasks/types.js';
 import { DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
@@ -18,12 +17,11 @@ export interface FlyteServicesOptions {
   readonly limits?: Partial<FieldLimits>;
   /** See `AsyncServiceOptions`. */
   readonly maxStalenessMs: number;
-  readonly now?: () => number;
 }
 
 /** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. */
 export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
-  const { tasks, maxStalenessMs, now = systemClock.now } = options;
+  const { tasks, maxStalenessMs } = options;
   const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
   // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
   const struct = options.flyteidl.codec('google.protobuf.Struct');
@@ -31,10 +29,10 @@ export function createFlyteServices(options: FlyteServicesOptions): RpcServiceMo
   const two = flyte2(options.flyteidl2, struct);
   const encoder1 = new ResourceEncoder(one);
   return [
-    createAsyncService({ tasks, dialect: one, encoder: encoder1, limits, maxStalenessMs, now }),
+    createAsyncService({ tasks, dialect: one, encoder: encoder1, limits, maxStalenessMs }),
     createSyncService({ tasks, dialect: one, encoder: encoder1, limits }),
     createMetadataService(tasks, one, limits),
-    createAsyncService({ tasks, dialect: two, encoder: new ResourceEncoder(two), limits, maxStalenessMs, now }),
+    createAsyncService({ tasks, dialect: two, encoder: new ResourceEncoder(two), limits, maxStalenessMs }),
     createMetadataService(tasks, two, limits),
   ];
 }

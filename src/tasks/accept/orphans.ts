@@ -30,13 +30,6 @@ export class Orphans {
   /** Called when the grace of a candidate is over and nobody confirmed it. */
   onExpired: (task: TaskRecord) => void = () => {};
 
-  /** Candidates now; also what was answered and never asked for, for the operator's list. */
-  *list(): Iterable<TaskRecord> {
-    for (const task of this.#deps.store.unfinishedTasks()) {
-      if (!task.confirmed) yield task;
-    }
-  }
-
   get size(): number {
     return this.#candidates.size;
   }

@@ -56,7 +56,7 @@ export class UnclearLooks {
     const { clock, options, events, store } = this.#deps;
     const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
     const args = task.payload === undefined ? undefined : { ...createArgs(task, clock.now()), connection: undefined };
-    for (const oldest of store.unclear.list()) {
+    for (const oldest of store.unclear.listed()) {
       if (store.unclear.size < options.maxUnclear) break;
       if (oldest.leftBecause === undefined) this.#leave(oldest.id, 'later ones took its place in the list');
       this.#remove(oldest.id);
@@ -94,7 +94,7 @@ export class UnclearLooks {
 
   /** Tells of the jobs that the daemon would still look for; for the end of a stop, when no create is under way either. */
   tellLeft(): void {
-    for (const { id, identity, leftBecause, lastError } of this.#deps.store.unclear.list()) {
+    for (const { id, identity, leftBecause, lastError } of this.#deps.store.unclear.listed()) {
       if (leftBecause === undefined) this.#lost(id, identity.plugin, lastError);
     }
   }

@@ -9,7 +9,7 @@ import type { LogLine, MetricSeries } from '../../../src/plugin-api/plugin.js';
 import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
 import type { RpcServer, RpcServerOptions } from '../../../src/rpc/server.js';
 import type { CallScope, HandleHints, LogsRequest, MetricsRequest, PluginReport } from '../../../src/tasks/types.js';
-import { FakeTasks, NOW } from '../fake-tasks.js';
+import { FakeTasks } from '../fake-tasks.js';
 import { type Reply, rawCall, startServer } from '../support.js';
 
 /** Both protocols by what their messages and services are called. */
@@ -109,7 +109,8 @@ export class FlyteTasks extends FakeTasks {
     return undefined as never;
   }
 
-  override async status(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
+  override async status(handle: Buffer, hints: HandleHints, scope: CallScope, bears = 0): Promise<TaskRecord> {
+    if (bears > 0) this.bears.push(['status', bears]);
     const key = handle.toString('latin1');
     const task = this.peek(handle) ?? this.adoptable.get(key);
     if (task === undefined) return super.status(handle, hints, scope);
@@ -137,8 +138,6 @@ export class FlyteTasks extends FakeTasks {
 export interface FlyteFixture {
   readonly tasks: FlyteTasks;
   readonly faults: unknown[];
-  /** Moves the clock that staleness is judged by. */
-  now: number;
   call(path: string, request: Buffer, deadlineMs?: number): Promise<Reply>;
   /** Calls a method of the async service. */
   async(protocol: Protocol, method: string, request: Buffer, deadlineMs?: number): Promise<Reply>;
@@ -156,7 +155,6 @@ export async function startFlyte(
 ): Promise<FlyteFixture> {
   const tasks = new FlyteTasks();
   const faults: unknown[] = [];
-  const clock = { now: NOW };
   const { raw, server, port } = await startServer(t, {
     ...options,
     services: createFlyteServices({
@@ -164,7 +162,6 @@ export async function startFlyte(
       flyteidl: FLYTE1.idl,
       flyteidl2: FLYTE2.idl,
       maxStalenessMs,
-      now: () => clock.now,
     }),
     log: { fault: (event) => faults.push(event) },
   });
@@ -175,12 +172,6 @@ export async function startFlyte(
   return {
     tasks,
     faults,
-    get now() {
-      return clock.now;
-    },
-    set now(value) {
-      clock.now = value;
-    },
     call,
     raw,
     server,

@@ -232,8 +232,8 @@ class World {
       owned.add(task.id);
       if (task.meta !== undefined) owned.add(task.meta.toString());
     }
-    for (const { meta } of h.tasks.owedDeletes.list()) owned.add(meta.toString());
-    const unclear = new Set([...h.tasks.unclearCreates.list()].map(({ identity }) => identity.key));
+    for (const { meta } of h.store.owed.listed()) owned.add(meta.toString());
+    const unclear = new Set([...h.store.unclear.listed()].map(({ identity }) => identity.key));
     const kept = new Map<string, string[]>();
     for (const job of remote.jobs.values()) {
       const seen = owned.has(job.key) || this.excused.has(job.key) || job.believedGone;
