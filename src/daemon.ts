@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AdminServer } from './admin/index.js';
-import type { Config, LoadedConfig } from './config/index.js';
+import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { adminSource } from './daemon/admin-source.js';
 import { figuresOf } from './daemon/figures.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
@@ -11,11 +11,13 @@ import { OutputsStore } from './daemon/outputs.js';
 import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
 import { RuntimeRegistry } from './daemon/runtimes.js';
+import { SecretWatch } from './daemon/secret-watch.js';
 import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.js';
 import { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
 import { type Clock, systemClock } from './lib/clock.js';
+import type { SecretMasks } from './lib/secrets.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
 import { ReplayCache } from './store/replay-cache.js';
@@ -27,6 +29,8 @@ export interface DaemonOptions {
   readonly config: LoadedConfig;
   readonly version: string;
   readonly log: Log;
+  /** The secrets that the log masks: what the daemon reads of them is added. Default: those of the configuration. */
+  readonly masks?: SecretMasks;
   readonly clock?: Clock;
   /** Where relative plugin sources and package names start from. */
   readonly baseDir: string;
@@ -85,6 +89,7 @@ class ComposedDaemon implements Daemon {
   readonly #endedEarly = new HostError('DAEMON_STATE', 'the daemon was asked to stop while it started');
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
+  readonly #secrets: SecretWatch;
   readonly #store: TaskStore;
   readonly #runtimes: RuntimeRegistry;
   readonly #tasks: TasksControl;
@@ -119,7 +124,9 @@ class ComposedDaemon implements Daemon {
     const { baseDir, env } = options;
     const { defaultForTaskTypes } = config;
     const events = this.#telemetry.hostEvents;
-    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env });
+    const masks = options.masks ?? configSecrets(options.config);
+    this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
+    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, masks });
     const { finished, maxTasks, watchRing } = config.store;
     const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
     this.#store = new TaskStore({ clock, maxTasks, finished, endMarks, watchRing: watchRing.size });
@@ -229,6 +236,8 @@ class ComposedDaemon implements Daemon {
   }
 
   async #startPlugins(): Promise<void> {
+    this.#releasers.push('watch of secrets', () => this.#secrets.stop());
+    await this.#unlessStopped(this.#secrets.start());
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const report = await this.#unlessStopped(this.#host.start());
     this.loadReport = report;

@@ -33,6 +33,7 @@ export const CHILD_BOUNDS: FrameBounds = new Map<ChildMessage['t'], FrameBound>(
   ['error', SMALL],
   ['log', SMALL],
   ['metric', SMALL],
+  ['secret', { ...SMALL, attachments: true }],
   ['pong', SMALL],
   ['closed', SMALL],
 ]);

@@ -62,8 +62,13 @@ export type HostMessage =
       readonly left: number;
     }
   | { readonly t: 'cancel'; readonly id: number }
+  /** Answers a `secret`: from now on it is masked. */
+  | { readonly t: 'masked'; readonly n: number }
   | { readonly t: 'ping' }
   | { readonly t: 'close' };
+
+/** A longer one is told in pieces. */
+export const MAX_SECRET_BYTES = 64 * 1024;
 
 export interface LoadFailure {
   readonly code: ErrorCode;
@@ -92,6 +97,8 @@ export type ChildMessage =
       readonly name: string;
       readonly values: readonly number[];
     }
+  /** A secret that is read, told before the plugin has it: it may print it by a way that the process does not see. */
+  | { readonly t: 'secret'; readonly n: number; readonly value: Uint8Array }
   | { readonly t: 'pong'; readonly rss: number; readonly abandoned: number }
   | { readonly t: 'closed' };
 
@@ -164,6 +171,7 @@ const CHECKS: { readonly [T in ChildMessage['t']]: (message: Fields) => boolean 
     METRIC_KINDS.includes(m.kind) &&
     isText(m.name) &&
     isList(m.values, (item) => typeof item === 'number'),
+  secret: (m) => isCount(m.n) && m.value instanceof Uint8Array && m.value.length <= MAX_SECRET_BYTES,
   pong: (m) => isCount(m.rss) && isCount(m.abandoned),
   closed: () => true,
 };

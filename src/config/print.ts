@@ -103,10 +103,3 @@ function maskInside(value: JsonValue): JsonValue {
     Object.entries(value).map(([key, inner]) => [key, isSecretName(key) ? MASK : maskInside(inner)]),
   );
 }
-
-/** The sensitive values in force, for the redaction of logs. */
-export function secretValues(effective: Effective): string[] {
-  return [...effective.values()].flatMap(({ leaf, value }) =>
-    leaf?.sensitive === true && typeof value === 'string' ? [value] : [],
-  );
-}

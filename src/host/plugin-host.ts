@@ -3,6 +3,7 @@ import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { backoffMs } from '../lib/backoff.js';
 import type { Timer } from '../lib/clock.js';
+import { SecretMasks } from '../lib/secrets.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
@@ -61,6 +62,7 @@ class Host implements PluginHost {
       started: this.#started,
       configOf: (member, definition) => this.#configOf(member, definition),
       redescribe: (member) => this.#redescribe(member),
+      masks: options.masks ?? new SecretMasks(),
     });
   }
 

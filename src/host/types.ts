@@ -1,6 +1,7 @@
 import type { DataOptions } from '../data/options.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { SecretMasks } from '../lib/secrets.js';
 import type { HostEvents, LoadResult, PluginState, StateChange } from '../model/events/host.js';
 import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
@@ -129,6 +130,8 @@ export interface PluginHostOptions {
   /** The variables that plugins may be given from. Default: process.env. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly limits?: Partial<HostLimits>;
+  /** The daemon's own secrets: masked in all that plugins say, too. Default: none. */
+  readonly masks?: SecretMasks;
 }
 
 export interface PluginHost {

@@ -3,7 +3,9 @@
  * configuration that is shown.
  */
 
+import { Remembered } from './remembered.js';
 import { isMaskable, secretForms } from './secret-forms.js';
+import { cutText } from './text.js';
 import { TextMatcher } from './text-matcher.js';
 
 const MASK = '[redacted]';
@@ -23,47 +25,65 @@ const PLAIN_VARIABLES: ReadonlySet<string> = new Set(
   ),
 );
 
-export function isPlainVariable(name: string): boolean {
-  return PLAIN_VARIABLES.has(name.toUpperCase()) || /^LC_[A-Z_]+$/.test(name);
+/** `plain`: names that the operator calls plain, too; a trailing `*` takes a prefix. */
+export function isPlainVariable(name: string, plain: readonly string[] = []): boolean {
+  if (PLAIN_VARIABLES.has(name.toUpperCase()) || /^LC_[A-Z_]+$/.test(name)) return true;
+  return plain.some((one) => (one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : name === one));
 }
 
-/** Values that are remembered of each kind. */
-const MAX_OWN = 2_000;
-const MAX_PASSING = 1_000;
-/** So many of the passing ones go at once, since forgetting costs a new matcher. */
-const FORGET = MAX_PASSING / 8;
+/** What is remembered of each kind: what a process was given, what it read, and what came with calls. */
+const GIVEN = { max: 10_000, maxCharacters: 8 * 1024 * 1024 };
+const READ = { max: 2_000, maxCharacters: 1024 * 1024 };
+const PASSING = { max: 1_000, maxCharacters: 1024 * 1024 };
+
+/** Ends a text that was cut, everywhere in this project. */
+const CUT = '…';
+/** Less of a secret before the mark of a cut tells nothing of it, and may be any word. */
+const MIN_PART = 4;
+
+export interface SecretMasksOptions {
+  /** Secrets that are masked as well, and are somebody else's to know. */
+  readonly also?: SecretMasks | undefined;
+  /** So many secrets of the process itself are masked no more, since it has too many. */
+  readonly onForgotten?: ((secrets: number) => void) | undefined;
+}
 
 /**
- * The secrets that are masked in texts. A process's own ones (its variables, settings, tokens) are kept for good; those that
- * came with calls give way to later ones. Both are bounded. Masked are the value, and its forms in base64 and in a URL.
+ * The secrets that are masked in texts: what a process was given (its variables, settings, tokens), what it read, and what
+ * came with calls. Each kind is bounded by itself, and the oldest give way. Masked are the value, and its forms in base64
+ * and in a URL.
  */
 export class SecretMasks {
-  readonly #own = new Set<string>();
-  readonly #passing = new Set<string>();
+  readonly #given = new Remembered(GIVEN);
+  readonly #read = new Remembered(READ);
+  readonly #passing = new Remembered(PASSING);
+  readonly #options: SecretMasksOptions;
   #matcher = new TextMatcher();
 
-  /** A secret of the process itself. */
+  constructor(options: SecretMasksOptions = {}) {
+    this.#options = options;
+  }
+
+  /** A secret that the process has for as long as it lives. */
   addOwn(value: string): void {
-    if (this.#own.has(value) || this.#own.size >= MAX_OWN || !isMaskable(value)) return;
-    this.#own.add(value);
-    if (!this.#passing.delete(value)) this.#learn(value);
+    this.#remember(value, this.#given);
+  }
+
+  /** A secret that the process read, and that may be replaced: when there are too many, the oldest go. */
+  addRead(value: string): void {
+    if (!this.#given.has(value)) this.#remember(value, this.#read);
   }
 
   /** A secret that came with a call. */
   add(value: string): void {
-    if (this.#own.has(value) || !isMaskable(value)) return;
-    const known = this.#passing.delete(value);
-    this.#passing.add(value);
-    if (known) return;
-    this.#learn(value);
-    if (this.#passing.size > MAX_PASSING) this.#forget();
+    if (!this.#given.has(value) && !this.#read.has(value)) this.#remember(value, this.#passing);
   }
 
   /** Variables that a plugin is given: all but the plain ones, and the password in the URL of a plain one. */
-  addVariables(variables: Readonly<Record<string, string | undefined>>): void {
+  addVariables(variables: Readonly<Record<string, string | undefined>>, plain: readonly string[] = []): void {
     for (const [name, value] of Object.entries(variables)) {
       if (value === undefined) continue;
-      if (!isPlainVariable(name)) this.addOwn(value);
+      if (!isPlainVariable(name, plain)) this.addOwn(value);
       for (const secret of credentialsInUrls(value)) this.addOwn(secret);
     }
   }
@@ -81,33 +101,53 @@ export class SecretMasks {
     }
   }
 
+  /** Also what the mark of a cut has left of a secret. */
   mask(text: string): string {
-    return this.#matcher.replace(text, MASK);
+    const other = this.#options.also?.mask(text) ?? text;
+    const masked = this.#matcher.replace(other, MASK);
+    return masked.includes(CUT) ? this.#maskBeforeCuts(masked) : masked;
+  }
+
+  /** Of a text of any length the start, at most `max` characters that are looked at; no part of a secret at the cut. */
+  maskStart(text: string, max: number): string {
+    if (text.length <= max) return this.mask(text);
+    const start = cutText(text, max);
+    return `${this.mask(start.slice(0, this.openAt(start)))}${CUT}`;
   }
 
   /** Where a secret begins that the end of the text may divide; the text's length where none does. */
   openAt(text: string): number {
-    return this.#matcher.openAt(text);
+    return Math.min(this.#matcher.openAt(text), this.#options.also?.openAt(text) ?? text.length);
   }
 
   /** Whether one of the secrets appears in the text. */
   reveals(text: string): boolean {
-    return this.#matcher.finds(text);
+    return this.#matcher.finds(text) || this.#options.also?.reveals(text) === true;
+  }
+
+  #maskBeforeCuts(text: string): string {
+    const pieces = text.split(CUT);
+    const last = pieces.pop() ?? '';
+    const masked = pieces.map((piece) => {
+      const open = this.#matcher.openAt(piece);
+      return piece.length - open >= MIN_PART ? piece.slice(0, open) + MASK : piece;
+    });
+    return [...masked, last].join(CUT);
+  }
+
+  #remember(value: string, kind: Remembered): void {
+    if (!isMaskable(value)) return;
+    const known = [this.#given, this.#read, this.#passing].filter((other) => other !== kind && other.delete(value));
+    if (kind.add(value) && known.length === 0) this.#learn(value);
+    const forgotten = kind.trim();
+    if (forgotten === 0) return;
+    this.#matcher = new TextMatcher();
+    for (const one of [this.#given, this.#read, this.#passing]) for (const each of one) this.#learn(each);
+    if (kind !== this.#passing) this.#options.onForgotten?.(forgotten);
   }
 
   #learn(value: string): void {
     for (const form of secretForms(value)) this.#matcher.add(form);
-  }
-
-  #forget(): void {
-    let left = FORGET;
-    for (const oldest of this.#passing) {
-      if (left-- <= 0) break;
-      this.#passing.delete(oldest);
-    }
-    this.#matcher = new TextMatcher();
-    for (const value of this.#own) this.#learn(value);
-    for (const value of this.#passing) this.#learn(value);
   }
 }
 

@@ -3,6 +3,7 @@ import { isTime, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from './answer-bo
 import { bytes, list, object, oneOf, optional, text } from './answer-values.js';
 import { META_MAX_BYTES } from './handle.js';
 import { isQuotaNamespace } from './identity-check.js';
+import { type Mask, maskedFailure, maskedState } from './masked.js';
 import type { OutcomePlace } from './outcomes.js';
 import type { PhaseState } from './phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from './plugin-call.js';
@@ -41,7 +42,11 @@ export interface MethodTraits<M extends PluginMethod> {
    * the known fields and nothing beside them, and is no larger than an honest answer. Throws Error, saying what is wrong.
    */
   answer(value: unknown, args: PluginMethods[M]['args'], state: TakesState): PluginMethods[M]['answer'];
+  /** The answer with the secrets taken out of every text that is shown: of outputs, metas, names and tokens nothing. */
+  masked(answer: PluginMethods[M]['answer'], mask: Mask): PluginMethods[M]['answer'];
 }
+
+const nothingShown = <T>(answer: T): T => answer;
 
 /**
  * The one table of plugin methods. A new one is a row here, its types in PluginMethods and in the contract of authors, and
@@ -55,6 +60,7 @@ const METHODS = {
     absent: { namespace: 'default' },
     place: 'create',
     answer: requirementsOf,
+    masked: nothingShown,
   },
   create: {
     lane: 'write',
@@ -69,6 +75,8 @@ const METHODS = {
         existing: existing === true,
       };
     },
+    masked: (answer, mask) =>
+      answer.state === undefined ? answer : { ...answer, state: maskedState(answer.state, mask) },
   },
   get: {
     lane: 'read',
@@ -76,6 +84,7 @@ const METHODS = {
     offered: 'async',
     place: 'get',
     answer: (value, _args, stateOf) => stateOf(value),
+    masked: maskedState,
   },
   getMany: {
     lane: 'read',
@@ -88,14 +97,29 @@ const METHODS = {
       if (outcomes.length !== items.length) throw new Error(`${outcomes.length} outcomes for ${items.length} items`);
       return Array.from(outcomes, (outcome) => outcomeOf(outcome, stateOf));
     },
+    masked: (outcomes, mask) =>
+      outcomes.map((outcome) =>
+        outcome.ok
+          ? { ok: true, value: maskedState(outcome.value, mask) }
+          : { ok: false, failure: maskedFailure(outcome.failure, mask) },
+      ),
   },
-  delete: { lane: 'write', first: true, runs: 'call', offered: 'async', place: 'delete', answer: () => ({}) },
+  delete: {
+    lane: 'write',
+    first: true,
+    runs: 'call',
+    offered: 'async',
+    place: 'delete',
+    answer: () => ({}),
+    masked: nothingShown,
+  },
   do: {
     lane: 'write',
     runs: 'task',
     offered: 'sync',
     place: 'do',
     answer: (value, _args, stateOf) => stateOf(value),
+    masked: maskedState,
   },
   getLogs: {
     lane: 'read',
@@ -106,6 +130,10 @@ const METHODS = {
       const { lines, token } = object(value, 'the answer');
       return { lines: Array.from(list(lines, 'lines', MAX_LINES), lineOf), token: pageToken(token) };
     },
+    masked: ({ lines, token }, mask) => ({
+      lines: lines.map((line) => ({ ...line, message: mask(line.message) })),
+      token,
+    }),
   },
   getMetrics: {
     lane: 'read',
@@ -116,6 +144,7 @@ const METHODS = {
       const { series } = object(value, 'the answer');
       return { series: Array.from(list(series, 'series'), seriesOf) };
     },
+    masked: ({ series }, mask) => ({ series: series.map((one) => ({ ...one, metric: mask(one.metric) })) }),
   },
   adoptMeta: {
     lane: undefined,
@@ -126,6 +155,7 @@ const METHODS = {
       const { meta } = object(value, 'the answer');
       return { meta: meta === undefined ? undefined : bytes(meta, 'meta', META_MAX_BYTES) };
     },
+    masked: nothingShown,
   },
   batchKeys: {
     lane: undefined,
@@ -137,6 +167,7 @@ const METHODS = {
       if (keys.length !== metas.length) throw new Error(`${keys.length} keys for ${metas.length} metas`);
       return { keys };
     },
+    masked: nothingShown,
   },
 } as const satisfies { readonly [M in PluginMethod]: MethodTraits<M> };
 

@@ -2,9 +2,10 @@ import type { Duplex } from 'node:stream';
 import { Channel } from '../channel/channel.js';
 import { ChannelError } from '../channel/channel-error.js';
 import { CHILD_BOUNDS } from '../channel/frame-bounds.js';
-import type { ChildMessage, HostMessage, LoadFailure } from '../channel/messages.js';
+import { type ChildMessage, type HostMessage, type LoadFailure, MAX_SECRET_BYTES } from '../channel/messages.js';
 import type { DataOptions } from '../data/options.js';
 import { HostError, isErrorCode, messageOf } from '../errors/index.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { cutText } from '../lib/text.js';
 import { MAX_TEXT } from '../model/answer-bounds.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
@@ -20,6 +21,8 @@ export interface ChildHostOptions {
   readonly maxInBytes: number;
   readonly maxOutBytes: number;
   readonly highWaterBytes: number;
+  /** Names of variables that the operator calls plain; a trailing `*` takes a prefix. */
+  readonly plain: readonly string[];
   readonly makeKit: (data: DataOptions) => DataKit;
   /** The environment that plugins see; declared variables are put here. */
   readonly env: Record<string, string | undefined>;
@@ -46,12 +49,15 @@ export class ChildHost {
   readonly #calls = new Map<number, RunningCall>();
   /** Calls whose deadline has passed or that were cancelled, and whose plugin code still runs. */
   #abandoned = 0;
-  readonly redactor = new Redactor();
+  /** Secrets that were told and are not known to be masked yet, by their number. */
+  readonly #untold = new Map<number, Deferred<void>>();
+  #secrets = 0;
+  readonly redactor = new Redactor((value) => this.#tellSecret(value));
 
   constructor(stream: Duplex, options: ChildHostOptions) {
     this.#options = options;
     // The operator's variables are here before anything is imported.
-    this.redactor.addEnvironment(options.env);
+    this.redactor.addEnvironment(options.env, options.plain);
     this.#channel = new Channel(stream, {
       maxInBytes: options.maxInBytes,
       maxOutBytes: options.maxOutBytes,
@@ -84,6 +90,10 @@ export class ChildHost {
       case 'cancel':
         this.#calls.get(message.id)?.controller.abort(new DOMException('the call was cancelled', 'AbortError'));
         return;
+      case 'masked':
+        this.#untold.get(message.n)?.resolve();
+        this.#untold.delete(message.n);
+        return;
       case 'ping':
         this.#send({ t: 'pong', rss: process.memoryUsage.rss(), abandoned: this.#abandoned });
         return;
@@ -104,8 +114,9 @@ export class ChildHost {
     } catch (thrown) {
       runtime.logThrown('importing the plugin threw', thrown);
       const place = await placeOfFault(thrown, url);
-      const text = place === undefined ? messageOf(thrown) : `${cutText(messageOf(thrown), 2_048)} (${place})`;
-      const message = bounded(this.redactor.redact(text), 4_096);
+      const said = this.redactor.redactStart(messageOf(thrown));
+      const text = place === undefined ? said : `${cutText(said, 2_048)} (${this.redactor.redact(place)})`;
+      const message = bounded(text, 4_096);
       this.#fail(p, { code: 'PLUGIN_IMPORT_FAILED', message: `${label}: importing it threw: ${message}` });
       return;
     }
@@ -120,7 +131,7 @@ export class ChildHost {
     const { p, pluginId, environment, settings, config, timeoutMs } = message;
     const runtime = this.#runtimes.get(p);
     Object.assign(this.#options.env, environment);
-    this.redactor.addEnvironment(environment);
+    this.redactor.addEnvironment(environment, this.#options.plain);
     this.redactor.addSettings(message.data.dataStore);
     try {
       if (runtime === undefined) throw new HostError('INTERNAL', `load of plugin ${p}, which was not imported`);
@@ -135,6 +146,20 @@ export class ChildHost {
     } catch (thrown) {
       this.#fail(p, loadFailure(thrown, 'PLUGIN_LOAD_FAILED', pluginId, this.redactor));
     }
+  }
+
+  /** In pieces that have their place in a message; a cut within a character costs the mask of that one. */
+  async #tellSecret(value: string): Promise<void> {
+    const bytes = Buffer.from(value, 'utf8');
+    const told: Promise<void>[] = [];
+    for (let at = 0; at < bytes.length && !this.#channel.closed; at += MAX_SECRET_BYTES) {
+      const n = ++this.#secrets;
+      const masked = createDeferred<void>();
+      this.#untold.set(n, masked);
+      told.push(masked.promise);
+      this.#send({ t: 'secret', n, value: bytes.subarray(at, at + MAX_SECRET_BYTES) });
+    }
+    await Promise.all(told);
   }
 
   #fail(p: number, failure: LoadFailure): void {
@@ -248,7 +273,7 @@ async function importDefault(url: string): Promise<unknown> {
 }
 
 function loadFailure(thrown: unknown, otherwise: LoadFailure['code'], label: string, redactor: Redactor): LoadFailure {
-  const message = bounded(redactor.redact(messageOf(thrown)), MAX_TEXT);
+  const message = bounded(redactor.redactStart(messageOf(thrown)), MAX_TEXT);
   if (HostError.is(thrown) && isErrorCode(thrown.code)) return { code: thrown.code, message };
   return { code: otherwise, message: `${label}: ${message}` };
 }

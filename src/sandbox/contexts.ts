@@ -109,7 +109,7 @@ export function watchSecrets(manager: SecretManager, redactor: Redactor, connect
     async get(group, key, options) {
       const value = await manager.get(group, key, options);
       // One that came with a call is known already, and stays one that passes.
-      if (!Object.values(connection?.secrets ?? {}).includes(value)) redactor.addOwn(value);
+      if (!Object.values(connection?.secrets ?? {}).includes(value)) await redactor.learn(value);
       return value;
     },
   };

@@ -7,9 +7,6 @@ import { isPluginError } from '../plugin-api/errors.js';
 import { InvalidAnswer } from './invalid-answer.js';
 import { bounded } from './plain-fields.js';
 
-/** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
-const MAX_READ = 256 * 1024;
-
 const CODES = {
   throttled: 'PLUGIN_THREW_THROTTLED',
   transient: 'PLUGIN_THREW_TRANSIENT',
@@ -20,10 +17,11 @@ const CODES = {
 /**
  * What a plugin threw as data (the outcome table's row). Errors of the contract are known by their brand, since the
  * plugin may have another copy of the package. What the host's own readers and stores threw through the plugin keeps
- * its code: transient where the catalogue says retryable, permanent where the task's data is wrong. Never throws.
+ * its code: transient where the catalogue says retryable, permanent where the task's data is wrong. Never throws. `redact`
+ * masks and bounds what it is given, which may be of any length.
  */
 export function toFailure(thrown: unknown, redact: (text: string) => string): PluginFailure {
-  const message = bounded(redact(cutText(messageOf(thrown), MAX_READ)), MAX_FAILURE_TEXT);
+  const message = bounded(redact(messageOf(thrown)), MAX_FAILURE_TEXT);
   try {
     return classified(thrown, message, redact);
   } catch {
@@ -53,8 +51,7 @@ function contractFailure(
     return failure('unknown', message, 'PLUGIN_THREW_UNKNOWN');
   }
   const known = kind as keyof typeof CODES;
-  const ownCode =
-    typeof code === 'string' && code !== '' ? cutText(redact(cutText(code, MAX_READ)), MAX_CODE) : undefined;
+  const ownCode = typeof code === 'string' && code !== '' ? cutText(redact(code), MAX_CODE) : undefined;
   return pluginFailure(known, ownCode ?? CODES[known], message, {
     faultKind: known === 'permanent' && faultKind !== 'SYSTEM' ? 'USER' : 'SYSTEM',
     retryAfterMs:

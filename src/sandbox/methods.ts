@@ -2,6 +2,7 @@ import { show } from '../lib/show.js';
 import { META_WARN_BYTES } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
+import { methodTraits } from '../model/plugin-methods.js';
 import type { StatusContext } from '../plugin-api/contexts.js';
 import { isPhaseInfo } from '../plugin-api/phase.js';
 import type { AsyncPlugin, LogsPage, ResourceRequirements, SyncPlugin } from '../plugin-api/plugin.js';
@@ -89,13 +90,12 @@ export const METHODS: { readonly [M in PluginMethod]: Handler<M> } = {
     const page: LogsPage | undefined = await plugin.getLogs?.(
       logsContext(args, decodeMeta(args.meta, plugin.metaCodec), parts),
     );
-    return logsPage(page);
+    return methodTraits('getLogs').masked(logsPage(page), (text) => parts.redactor.redact(text));
   },
 
   async getMetrics(plugin, args, parts) {
-    return metricSeries(
-      await plugin.getMetrics?.(metricsContext(args, decodeMeta(args.meta, plugin.metaCodec), parts)),
-    );
+    const series = await plugin.getMetrics?.(metricsContext(args, decodeMeta(args.meta, plugin.metaCodec), parts));
+    return methodTraits('getMetrics').masked(metricSeries(series), (text) => parts.redactor.redact(text));
   },
 
   async adoptMeta(plugin, args) {
@@ -120,7 +120,7 @@ async function readMany(
   items: PluginMethods['getMany']['args']['items'],
   parts: CallParts,
 ): Promise<readonly PluginOutcome<PhaseState>[]> {
-  const redact = (text: string): string => parts.redactor.redact(text);
+  const redact = (text: string): string => parts.redactor.redactStart(text);
   const outcomes = new Array<PluginOutcome<PhaseState> | undefined>(items.length);
   const asked: { index: number; meta: unknown; made: ReturnType<typeof resourceContext> }[] = [];
   for (const [index, item] of items.entries()) {

@@ -12,6 +12,7 @@ import {
   MAX_TEXT,
   MAX_VERSION,
 } from '../model/answer-bounds.js';
+import { maskedJson } from '../model/masked.js';
 import { type Outputs, type PhaseState, phaseState } from '../model/phase-state.js';
 import type { LiteralInput } from '../plugin-api/literals.js';
 import {
@@ -219,16 +220,8 @@ class Check {
     if (isDeeper(plain, MAX_CUSTOM_DEPTH)) {
       throw new InvalidAnswer(`${this.method}(): ${field} is nested deeper than ${MAX_CUSTOM_DEPTH} levels`);
     }
-    return masked(plain, this.redact);
+    return maskedJson(plain, this.redact);
   }
-}
-
-/** The same data with every text and every key masked. */
-function masked<T extends JsonValue>(value: T, redact: (text: string) => string): T {
-  if (typeof value === 'string') return redact(value) as T;
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => masked(item, redact)) as unknown as T;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), masked(item, redact)])) as T;
 }
 
 function isDeeper(value: JsonValue, levels: number): boolean {

@@ -29,7 +29,7 @@ export function plainFields(fields: unknown, redact: (text: string) => string): 
       case 'object':
         break;
       default:
-        return bounded(String(value), 200);
+        return bounded(redact(String(value)), 200);
     }
     if (value === null) return null;
     if (value instanceof Error) return bounded(redact(value.stack ?? value.message), MAX_TEXT);
@@ -38,7 +38,8 @@ export function plainFields(fields: unknown, redact: (text: string) => string): 
     if (Array.isArray(value)) return value.slice(0, MAX_KEYS).map((item) => plain(item, depth + 1));
     const out: JsonObject = {};
     for (const key of Object.keys(value).slice(0, MAX_KEYS)) {
-      if (key !== '__proto__') out[bounded(key, 100)] = plain((value as Record<string, unknown>)[key], depth + 1);
+      if (key !== '__proto__')
+        out[bounded(redact(key), 100)] = plain((value as Record<string, unknown>)[key], depth + 1);
     }
     return out;
   }

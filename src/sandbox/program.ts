@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
+import { takeSecrets } from '../lib/told-secret.js';
 import { writeWithin } from '../lib/write-within.js';
 import { ChildHost } from './child-host.js';
 import { makeDataKit } from './make-data-kit.js';
@@ -24,6 +25,7 @@ interface Bounds {
   readonly maxInBytes: number;
   readonly maxOutBytes: number;
   readonly highWaterBytes: number;
+  readonly plain: readonly string[];
 }
 
 function connect(): { stream: Duplex; bounds: Bounds } {
@@ -63,11 +65,13 @@ const host = new ChildHost(stream, {
   env: process.env,
   onGone: () => process.exit(0),
 });
+// The HTTP helper's credentials: known to no secret manager, perhaps.
+takeSecrets((secret) => void host.redactor.learn(secret).catch(() => undefined));
 for (const output of [process.stdout, process.stderr]) maskOutput(output, (text) => host.redactor.redact(text));
 
 // An error that nothing caught ends the process, as without this handler; but with its secrets masked.
 process.on('uncaughtException', (thrown) => {
-  const text = `uncaught: ${host.redactor.redact(stackOf(thrown))}\n`;
+  const text = `uncaught: ${host.redactor.redactStart(stackOf(thrown))}\n`;
   if (isMainThread) {
     // A daemon that reads no more of what this process prints must not keep it.
     writeWithin(2, Buffer.from(text), performance.now() + LAST_WORDS_MS);

@@ -1,7 +1,6 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import { HostError, messageOf, stackOf } from '../errors/index.js';
 import type { JsonObject } from '../lib/json.js';
-import { cutText } from '../lib/text.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import { isPluginError } from '../plugin-api/errors.js';
@@ -28,8 +27,6 @@ export interface LoadOptions {
 
 const MAX_STACK = 8_192;
 const TRACES_PER_SECOND = 100;
-/** Of what was thrown, before secrets are masked in it: an error may hold megabytes. */
-const MAX_READ = 256 * 1024;
 
 /**
  * One plugin in the process that runs it: imported, checked, loaded, called. Knows nothing of processes or channels,
@@ -98,7 +95,7 @@ export class PluginRuntime {
   }
 
   #loadError(thrown: unknown): HostError {
-    const message = bounded(this.redactor.redact(messageOf(thrown)), 4_096);
+    const message = bounded(this.redactor.redactStart(messageOf(thrown)), 4_096);
     if (isPluginError(thrown) && (thrown.kind as unknown) === 'skip') {
       return new HostError('PLUGIN_SKIPPED', `${this.#label}: ${message}`);
     }
@@ -109,7 +106,7 @@ export class PluginRuntime {
   /** Logs a stack trace, so that the author finds the line; a hundred of them a second tell enough. */
   logThrown(what: string, thrown: unknown, fields: JsonObject = {}): void {
     if (!this.#traces.take()) return;
-    const stack = this.redactor.redact(cutText(stackOf(thrown), MAX_READ));
+    const stack = this.redactor.redactStart(stackOf(thrown));
     this.#sink.log('error', what, { ...fields, stack: bounded(stack, MAX_STACK) });
   }
 
@@ -119,7 +116,7 @@ export class PluginRuntime {
     args: PluginMethods[M]['args'],
     options: { readonly signal: AbortSignal; readonly deadlineMs: number },
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
-    const redact = (text: string): string => this.redactor.redact(text);
+    const redact = (text: string): string => this.redactor.redactStart(text);
     try {
       const loaded = this.#loaded;
       if (loaded === undefined) throw new HostError('INTERNAL', 'call before load');

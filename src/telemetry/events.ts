@@ -65,6 +65,10 @@ export const LOG_EVENTS = {
   'config.warning': event('warn', 'the configuration is allowed, but probably not meant', {
     warning: 'what is odd and what to do',
   }),
+  'secrets.unmasked': event('error', 'there are more secrets than can be masked in logs and answers', {
+    where: 'which secrets',
+    reason: 'what is masked no more, or not at all',
+  }),
   'rpc.fault': event('error', 'a call failed by a fault of the daemon itself', {
     method: 'the RPC',
     error: ERROR,

@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { SecretMasks } from '../lib/secrets.js';
 import { LOG_EVENTS, type LogEventName, type LogFields } from './events.js';
 import { LogSink } from './log-sink.js';
 import { createRedactor } from './redact.js';
@@ -10,8 +11,8 @@ export interface LogOptions {
   readonly format?: 'json' | 'text';
   /** Further field names whose values are never written. */
   readonly redactNames?: readonly string[];
-  /** Values that must never be written, wherever they stand. */
-  readonly secrets?: readonly string[];
+  /** Secrets that must never be written, wherever they stand; more may be added as they become known. */
+  readonly masks?: SecretMasks;
   /** Where lines go; standard output unless given. */
   readonly sink?: DestinationStream;
 }
@@ -44,7 +45,7 @@ export function createLog(options: LogOptions = {}): Log {
     },
     format === 'json' ? sink : textSink(sink),
   );
-  const redact = createRedactor({ names: options.redactNames ?? [], values: options.secrets ?? [] });
+  const redact = createRedactor({ names: options.redactNames ?? [], masks: options.masks ?? new SecretMasks() });
   const log = wrap(logger, redact, own);
   return log;
 }

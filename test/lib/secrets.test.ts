@@ -69,3 +69,80 @@ test('no text that was masked holds a secret, whatever the secrets are', () => {
     ),
   );
 });
+
+test('variables that the operator calls plain are not masked, by name or prefix, and all others are', () => {
+  const masks = new SecretMasks();
+  const variables = {
+    CLUSTER_NAME: 'production-eu',
+    APP_MODE: 'batch-mode',
+    APPLE: 'apple-value',
+    cluster_name: 'small-letters',
+  };
+  masks.addVariables(variables, ['CLUSTER_NAME', 'APP_*']);
+  assert.equal(
+    masks.mask('production-eu batch-mode apple-value small-letters'),
+    'production-eu batch-mode [redacted] [redacted]',
+  );
+});
+
+const WORDS = fc
+  .string({ unit: fc.constantFrom(...'kq7Z'), minLength: 8, maxLength: 60 })
+  .filter((text) => new Set(text).size > 2);
+
+test('where a long text is cut no part of a secret is left, in none of its forms', () => {
+  fc.assert(
+    fc.property(WORDS, fc.nat({ max: 120 }), fc.nat({ max: 4 }), (secret, before, form) => {
+      const masks = new SecretMasks();
+      masks.addOwn(secret);
+      const base64 = Buffer.from(secret).toString('base64');
+      const shown = [secret, base64, base64.replaceAll('=', ''), JSON.stringify(secret).slice(1, -1), secret][
+        form
+      ] as string;
+      const kept = masks.maskStart(`${'-'.repeat(before)}${shown}${'-'.repeat(200)}`, 100);
+      for (let at = 0; at + 4 <= shown.length; at++) assert.equal(kept.includes(shown.slice(at, at + 4)), false, kept);
+    }),
+  );
+});
+
+test('what the mark of a cut has left of a secret is masked, and an ordinary word before one is not', () => {
+  const masks = new SecretMasks();
+  masks.addOwn('open-sesame-and-close');
+  assert.equal(masks.mask('seen "open-ses…; expected a number'), 'seen "[redacted]…; expected a number');
+  assert.equal(masks.mask('seen "so…" and the ope… and open…'), 'seen "so…" and the ope… and [redacted]…');
+});
+
+test('who has too many secrets is told so, the newest stay masked, and so does all that it was given', () => {
+  const forgotten: number[] = [];
+  const masks = new SecretMasks({ onForgotten: (secrets) => forgotten.push(secrets) });
+  masks.addOwn('given-at-the-start');
+  for (let i = 0; i < 2_000; i++) masks.addRead(`read-secret-${i}-end`);
+  assert.deepEqual(forgotten, []);
+  // Read again: it is one of the newest.
+  masks.addRead('read-secret-0-end');
+  masks.addRead('one-more-than-there-is-room-for');
+  assert.ok((forgotten[0] ?? 0) > 0);
+  for (const kept of [
+    'given-at-the-start',
+    'read-secret-0-end',
+    'read-secret-1999-end',
+    'one-more-than-there-is-room-for',
+  ]) {
+    assert.equal(masks.mask(kept), '[redacted]');
+  }
+  assert.equal(masks.mask('read-secret-1-end'), 'read-secret-1-end');
+  const told = forgotten.length;
+  for (let i = 0; i < 3_000; i++) masks.add(`came-with-a-call-${i}`);
+  assert.equal(forgotten.length, told, 'those that came with calls give way, as is documented');
+  assert.equal(masks.mask('read-secret-0-end given-at-the-start'), '[redacted] [redacted]');
+});
+
+test('secrets of another are masked as well, also those that it learns later', () => {
+  const daemon = new SecretMasks();
+  const masks = new SecretMasks({ also: daemon });
+  masks.addOwn('of-the-process');
+  daemon.addOwn('of-the-daemon');
+  assert.equal(masks.mask('of-the-process of-the-daemon'), '[redacted] [redacted]');
+  assert.equal(masks.maskStart('..........of-the-daemon', 15), '..........…');
+  assert.equal(masks.reveals('of-the-daemon'), true);
+  assert.equal(daemon.mask('of-the-process'), 'of-the-process');
+});

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { configWarnings } from '../../config/index.js';
+import { configSecrets, configWarnings } from '../../config/index.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
 import type { HostError } from '../../errors/index.js';
 import { createPluginHost } from '../../host/plugin-host.js';
@@ -27,7 +27,8 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 }
 
 async function check(options: Options, io: CliIo): Promise<ExitCode> {
-  const { config } = configFrom(options, io);
+  const loaded = configFrom(options, io);
+  const { config } = loaded;
   const trouble: PluginLogEvent[] = [];
   const host = createPluginHost({
     entries: pluginEntries(config),
@@ -45,6 +46,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     defaultForTaskTypes: config.defaultForTaskTypes,
     baseDir: io.cwd,
     env: io.env,
+    masks: configSecrets(loaded),
   });
   // A second signal ends the process at once, whatever still runs.
   io.atExit(() => host.killAll());

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { configWarnings, type LoadedConfig, secretValues } from '../../config/index.js';
+import { configSecrets, configWarnings, type LoadedConfig } from '../../config/index.js';
 import { createDaemon, type Daemon } from '../../daemon.js';
 import { HostError, messageOf } from '../../errors/index.js';
+import { SecretMasks } from '../../lib/secrets.js';
 import { createLog, faultFields, type Log } from '../../telemetry/index.js';
 import type { ExitCode } from '../exit-codes.js';
 import { CliError } from '../exit-codes.js';
@@ -23,11 +24,18 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode> {
   const loaded = configFrom(options, io);
   const { config, effective, files } = loaded;
+  const masks = new SecretMasks({
+    onForgotten: (secrets) =>
+      log.emit('secrets.unmasked', {
+        where: 'the daemon’s own',
+        reason: `${secrets} of the oldest are masked no more`,
+      }),
+  });
   const log = createLog({
     level: config.log.level,
     format: config.log.format,
     redactNames: config.log.redact,
-    secrets: secretValues(effective),
+    masks: configSecrets(loaded, masks),
   });
   // Lines are written behind; a crash must not take the last ones along.
   io.atExit(() => log.flush());
@@ -35,7 +43,7 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   io.takeStrays((thrown) => log.emit('daemon.fault', { where: 'stray rejection', ...faultFields(thrown) }));
   log.emit('config.loaded', { files, set: effective.size });
   for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
-  const daemon = createDaemon({ config: loaded, version: packageVersion(), log, baseDir: io.cwd, env: io.env });
+  const daemon = createDaemon({ config: loaded, version: packageVersion(), log, masks, baseDir: io.cwd, env: io.env });
   // However the daemon ends, a crash of its own included, what its plugins started ends with it.
   io.atExit(() => daemon.killPlugins());
   try {

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Command } from 'commander';
+import { SecretMasks } from '../../lib/secrets.js';
 import { formatSize } from '../../model/options/units.js';
 import { type FactKind, inspectState, type StateReport } from '../../state/index.js';
 import { createRedactor } from '../../telemetry/index.js';
@@ -42,7 +43,7 @@ function show({ facts, lastCommit, sizeBytes, completeSinceMs, problems }: State
 const NAMES_ONLY: ReadonlySet<string> = new Set(['environmentVariables', 'labels', 'annotations']);
 
 async function exportState(dir: string, io: CliIo): Promise<ExitCode> {
-  const redact = createRedactor({ names: [], values: [] });
+  const redact = createRedactor({ names: [], masks: new SecretMasks() });
   const report = await inspectState(path.resolve(io.cwd, dir), async (key, { kind, fact }) => {
     const shown = redact(withoutForeign(fact));
     if (!io.stdout.write(`${JSON.stringify({ key, kind: kind satisfies FactKind, fact: shown })}\n`)) await drained(io);

@@ -1,8 +1,9 @@
 import { messageOf } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
+import { type Mask, maskedFailure } from '../../model/masked.js';
 import type { PluginFailure, PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import { failedCall, failureOf } from '../../model/plugin-failure.js';
-import { checkAnswer } from './answers.js';
+import { checkAnswer, maskedAnswer } from './answers.js';
 
 type AnyOutcome = PluginOutcome<PluginMethods[PluginMethod]['answer']>;
 
@@ -19,6 +20,8 @@ export interface CallTableOptions {
   readonly clock: Clock;
   /** Tells the process that nobody waits for this call any more. */
   readonly cancel: (id: number) => void;
+  /** Takes secrets out of what is shown of answers and failures. */
+  readonly mask: Mask;
 }
 
 /**
@@ -74,14 +77,18 @@ export class CallTable {
     const call = this.#waiting.get(id);
     if (call === undefined) return;
     try {
-      this.#settle(id, { ok: true, value: checkAnswer(call.method, value, call.args) });
+      this.#settle(id, {
+        ok: true,
+        value: maskedAnswer(call.method, checkAnswer(call.method, value, call.args), this.#options.mask),
+      });
     } catch (error) {
-      this.#settle(id, failedCall('invalid', 'PLUGIN_ANSWER_INVALID', `${call.method}: ${messageOf(error)}`));
+      const message = this.#options.mask(`${call.method}: ${messageOf(error)}`);
+      this.#settle(id, failedCall('invalid', 'PLUGIN_ANSWER_INVALID', message));
     }
   }
 
   fail(id: number, failure: PluginFailure): void {
-    this.#settle(id, { ok: false, failure: failureOf(failure) });
+    this.#settle(id, { ok: false, failure: maskedFailure(failureOf(failure), this.#options.mask) });
   }
 
   /** The process is gone: every call settles as `process_died`. */

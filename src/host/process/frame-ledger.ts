@@ -58,7 +58,7 @@ export class FrameLedger {
   /** `bytes` and `values` of its frame. Throws ChannelError GARBAGE for what nobody asked for, TOO_LARGE for a flood. */
   received(message: ChildMessage, bytes = 0, values = 0): void {
     const cost = bytes + values * BYTES_A_VALUE;
-    if (message.t === 'log') {
+    if (message.t === 'log' || message.t === 'secret') {
       this.#lines.spend(1, 'log lines');
       this.#lineBytes.spend(cost, 'bytes of log lines');
       return;
@@ -81,10 +81,11 @@ const ASKS: { readonly [T in HostMessage['t']]: Asked | undefined } = {
   load: 'steps',
   call: 'calls',
   cancel: undefined,
+  masked: undefined,
   ping: 'pings',
   close: 'closes',
 };
-const ANSWERS: { readonly [T in Exclude<ChildMessage['t'], 'log' | 'metric'>]: Asked } = {
+const ANSWERS: { readonly [T in Exclude<ChildMessage['t'], 'log' | 'metric' | 'secret'>]: Asked } = {
   ready: 'ready',
   imported: 'steps',
   loaded: 'steps',

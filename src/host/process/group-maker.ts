@@ -2,6 +2,7 @@ import { LOG_BYTES_PER_SECOND, MEASUREMENTS_PER_SECOND } from '../../channel/mea
 import type { DataOptions } from '../../data/options.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
+import type { SecretMasks } from '../../lib/secrets.js';
 import type { HostEvents } from '../../model/events/host.js';
 import type { Candidate } from '../candidate.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
@@ -21,6 +22,7 @@ export interface GroupMakerOptions {
   readonly configOf: GroupOptions['configOf'];
   readonly redescribe: GroupOptions['redescribe'];
   readonly baseDir: string;
+  readonly masks: SecretMasks;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly started: StartedProcesses;
 }
@@ -61,7 +63,7 @@ export class GroupMaker {
   }
 
   #launch(name: string, members: readonly Member[]): PluginProcess {
-    const { clock, events, limits, baseDir, env: from, started } = this.#options;
+    const { clock, events, limits, baseDir, env: from, started, masks } = this.#options;
     const entries = members.map((member) => member.entry);
     const env = pickVariables(NETWORK_VARIABLES, from);
     for (const { environment } of entries) Object.assign(env, pickVariables(environment.pass, from), environment.set);
@@ -73,9 +75,11 @@ export class GroupMaker {
         memoryLimitMb: Math.max(...entries.map((entry) => entry.memoryLimitBytes)) / MIB,
         nodeOptions: [...new Set(entries.flatMap((entry) => entry.nodeOptions))],
         bounds: { maxInBytes: maxRequestBytes, maxOutBytes: maxAnswerBytes, highWaterBytes },
+        plain: [...new Set(entries.flatMap(({ environment }) => environment.plain))],
         cwd: baseDir,
         started,
       },
+      masks,
       limits,
       clock,
       // Each plugin has its own bound within the process; as much again is left for stack traces of what they throw.

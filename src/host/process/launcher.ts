@@ -24,6 +24,8 @@ export interface LaunchOptions {
   readonly memoryLimitMb: number;
   readonly nodeOptions: readonly string[];
   readonly bounds: { readonly maxInBytes: number; readonly maxOutBytes: number; readonly highWaterBytes: number };
+  /** Names of variables that are no secrets, as the operator says; a trailing `*` takes a prefix. */
+  readonly plain: readonly string[];
   readonly cwd: string;
   /** Where the run is entered until its end. */
   readonly started: StartedProcesses;
@@ -75,7 +77,7 @@ function launchProcess(options: LaunchOptions): Launched {
       ...NO_DEBUGGER,
       ...options.nodeOptions,
       fileURLToPath(CHILD_MAIN),
-      JSON.stringify(options.bounds),
+      JSON.stringify({ ...options.bounds, plain: options.plain }),
     ],
     {
       cwd: options.cwd,
@@ -121,7 +123,7 @@ function launchWorker(options: LaunchOptions): Launched {
   const mark = randomBytes(16).toString('hex');
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(CHILD_MAIN, {
-    workerData: { port: port2, bounds: options.bounds },
+    workerData: { port: port2, bounds: { ...options.bounds, plain: options.plain } },
     transferList: [port2],
     env: { ...options.env, [MARK_VARIABLE]: mark },
     stdout: true,

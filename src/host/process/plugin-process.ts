@@ -12,8 +12,10 @@ import {
 import { messageOf } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
+import { Rarely } from '../../lib/rarely.js';
 import { SecretMasks } from '../../lib/secrets.js';
 import type { PluginLogEvent, PluginMetricEvent } from '../../model/events/host.js';
+import { maskedJson } from '../../model/masked.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { LogLevel } from '../../model/plugin-facts.js';
 import { failedCall } from '../../model/plugin-failure.js';
@@ -31,6 +33,8 @@ export interface PluginProcessOptions {
   readonly launch: LaunchOptions;
   readonly limits: HostLimits;
   readonly clock: Clock;
+  /** The daemon's own secrets, which no plugin knows, or should not. */
+  readonly masks: SecretMasks;
   /** Log lines a second that may come over the channel. The process bounds them itself; this is for one that does not. */
   readonly channelLinesPerSecond: number;
   /** Bytes of such lines; a process that sends more for long is ended. */
@@ -44,6 +48,7 @@ export interface PluginProcessOptions {
 
 /** How long the last words of an ended process are awaited. */
 const LAST_WORDS_MS = 1_000;
+const HOUR_MS = 3_600_000;
 /** A flood of lines is one above this in any case, however few are let through. */
 const MIN_LINES = 500;
 
@@ -63,10 +68,11 @@ export class PluginProcess {
   readonly #steps: LoadSteps;
   readonly #lines: LineBudget;
   readonly #ledger: FrameLedger;
-  /** What the daemon gave to the process: its own printed lines may hold it, however they were printed. */
-  readonly #masks = new SecretMasks();
+  /** What the daemon gave to the process and what that read: all that it says may hold it, however it says it. */
+  readonly #masks: SecretMasks;
   readonly #ended = createDeferred<string>();
   readonly #closed = createDeferred<void>();
+  readonly #rarely: Rarely;
   #verdict: string | undefined;
   #over = false;
   #starved = false;
@@ -76,9 +82,15 @@ export class PluginProcess {
   constructor(options: PluginProcessOptions) {
     const { limits, clock } = options;
     this.#options = options;
-    this.#masks.addVariables(options.launch.env);
+    this.#rarely = new Rarely({ now: () => clock.now(), pauseMs: HOUR_MS, maxKeys: 1 });
+    this.#masks = new SecretMasks({ also: options.masks, onForgotten: (secrets) => this.#forgotten(secrets) });
+    this.#masks.addVariables(options.launch.env, options.launch.plain);
     this.#launched = launch(options.launch);
-    this.#calls = new CallTable({ clock, cancel: (id) => this.#send({ t: 'cancel', id }) });
+    this.#calls = new CallTable({
+      clock,
+      cancel: (id) => this.#send({ t: 'cancel', id }),
+      mask: (text) => this.#masks.mask(text),
+    });
     this.#channel = new Channel(this.#launched.stream, {
       maxInBytes: limits.maxAnswerBytes,
       maxOutBytes: limits.maxRequestBytes,
@@ -158,7 +170,7 @@ export class PluginProcess {
 
   /** Runs load() of an imported plugin. Throws HostError, PLUGIN_IMPORT_TIMEOUT included. */
   async load(message: LoadMessage): Promise<PluginFacts> {
-    this.#masks.addVariables(message.environment);
+    this.#masks.addVariables(message.environment, this.#options.launch.plain);
     this.#masks.addSettings(message.settings);
     this.#masks.addSettings(message.data.dataStore);
     return this.#steps.load(message);
@@ -242,8 +254,16 @@ export class PluginProcess {
       case 'ready':
       case 'imported':
       case 'loaded':
-      case 'failed':
         this.#steps.receive(message);
+        return;
+      case 'failed': {
+        const { failure } = message;
+        this.#steps.receive({ ...message, failure: { ...failure, message: this.#masks.mask(failure.message) } });
+        return;
+      }
+      case 'secret':
+        this.#masks.addRead(Buffer.from(message.value).toString('utf8'));
+        this.#send({ t: 'masked', n: message.n });
         return;
       case 'answer':
         this.#calls.answer(message.id, message.v);
@@ -252,11 +272,14 @@ export class PluginProcess {
         this.#calls.fail(message.id, message.f);
         return;
       case 'log': {
-        const { level, msg, fields } = message;
-        if (this.#lines.take(bytes)) this.#options.onLog(message.p, { level, message: msg, fields, source: 'plugin' });
+        if (!this.#lines.take(bytes)) return;
+        const mask = (text: string) => this.#masks.mask(text);
+        const fields = maskedJson(message.fields, mask);
+        this.#options.onLog(message.p, { level: message.level, message: mask(message.msg), fields, source: 'plugin' });
         return;
       }
       case 'metric':
+        if (this.#masks.reveals(message.name)) return;
         for (const value of message.values) {
           this.#options.onMetric(message.p, { kind: message.kind, name: message.name, value });
         }
@@ -282,6 +305,12 @@ export class PluginProcess {
       onLine: (line) => onLog(undefined, { level, message: line, fields: {}, source }),
       onDropped: (lines) => this.#dropped(source, lines),
     });
+  }
+
+  #forgotten(secrets: number): void {
+    if (!this.#rarely.allows('forgotten')) return;
+    const message = 'the process has more secrets than are masked; the oldest it read are masked no more';
+    this.#options.onLog(undefined, { level: 'error', message, fields: { secrets }, source: 'host' });
   }
 
   #dropped(of: string, lines: number): void {

@@ -109,6 +109,14 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
       ),
       [],
     ),
+    plain: withDefault(
+      list(
+        'Of these variables, those whose values are no secrets and may be shown in logs and messages; a trailing * takes a prefix. Values of all others are masked, but for the usual ones (PATH, HOME, TZ, …).',
+        'names of variables, each optionally ending in *',
+        /^[A-Za-z_][A-Za-z0-9_]*\*?$/,
+      ),
+      [],
+    ),
     set: mapOf(
       'Variables set for this plugin. The values are never printed.',
       { name: 'variable', pattern: VARIABLE, expected: 'a name of letters, digits and _, not starting with a digit' },

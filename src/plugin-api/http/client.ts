@@ -16,6 +16,8 @@ import type {
 
 const DEFAULT_MAX_BYTES = 16 * 1024 * 1024;
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** Of an answer that is quoted: far more than is quoted, and any secret. */
+const MAX_QUOTED_FROM = 64 * 1024;
 /** Redirects of a read within the remote's own origin that are followed. */
 const MAX_REDIRECTS = 5;
 
@@ -174,11 +176,11 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     if (error !== undefined) throw error;
     if (as === 'json' && text !== '' && parsed === NOT_JSON) {
       const type = (raw.headers['content-type'] ?? 'nothing about its type').slice(0, 80);
-      const start = about.mask(text.slice(0, 200)).replace(/\s+/g, ' ');
+      const start = about.mask(text).slice(0, 200).replace(/\s+/g, ' ');
       throw new TransientError(`${about.what}: HTTP ${raw.status} with ${type}, which is no JSON: ${start}`);
     }
     const failed = this.#options.failed?.(answer.body, answer);
-    if (typeof failed === 'string') throw new TransientError(`${about.what}: ${about.mask(failed.slice(0, 1_000))}`);
+    if (typeof failed === 'string') throw new TransientError(`${about.what}: ${about.mask(failed).slice(0, 1_000)}`);
     if (failed !== undefined) throw failed;
     // What was judged is parsed; what the plugin takes for a success in spite of its status comes as it asked.
     return raw.status < 300 || as === 'json' || raw.body.length === 0
@@ -211,7 +213,7 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
         repeatable: true,
       });
       if (raw.status >= 200 && raw.status < 300) return parseJson(raw.body.toString('utf8'));
-      const said = mask(raw.body.toString('utf8').slice(0, 300)).replace(/\s+/g, ' ');
+      const said = mask(raw.body.toString('utf8')).slice(0, 300).replace(/\s+/g, ' ');
       throw new TransientError(`${what}: HTTP ${raw.status}: ${said}`, { code: 'HTTPToken', notCreated: true });
     } catch (thrown) {
       throw toPluginError(thrown, what, mask, signal.aborted);
@@ -243,8 +245,9 @@ function bodyOf(raw: RawAnswer, as: 'json' | 'text' | 'bytes', text: string, par
   return parsed === NOT_JSON ? text : parsed;
 }
 
+/** Of a text of any length the start, so that cutting comes after it. */
 function masked(text: string, secrets: readonly string[]): string {
-  let out = text;
+  let out = text.slice(0, MAX_QUOTED_FROM);
   for (const secret of secrets) if (secret.length >= 4) out = out.replaceAll(secret, '***');
   return out;
 }

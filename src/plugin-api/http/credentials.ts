@@ -1,3 +1,4 @@
+import { tellSecret } from '../../lib/told-secret.js';
 import { PermanentError, TransientError } from '../errors.js';
 import type { ClientCredentials, HttpAuth, HttpCall } from './types.js';
 
@@ -67,6 +68,7 @@ export class Credentials<Call extends HttpCall> {
   async #fetch(grant: ClientCredentials): Promise<Credential> {
     const { tokenUrl, clientId, scope, audience, sendIn = 'header' } = grant;
     const secret = typeof grant.clientSecret === 'string' ? grant.clientSecret : await grant.clientSecret();
+    if (typeof secret === 'string') tellSecret(secret);
     const startedMs = performance.now();
     const answer = await this.#fetchToken({
       url: tokenUrl,
@@ -110,6 +112,7 @@ function checked(credential: Credential): Credential {
       faultKind: 'SYSTEM',
     });
   }
+  for (const secret of credential.secrets) tellSecret(secret);
   return credential;
 }
 

@@ -63,7 +63,7 @@ const BEFORE_ANYTHING = new Set([401, 407, 421, 429]);
 function build(judged: Judged, meaning: HttpMeaning): PluginError | undefined {
   const { answer, what, text, mask } = judged;
   if (meaning === 'ok') return undefined;
-  const said = mask(summaryOf(answer, text));
+  const said = summaryOf(answer, text, mask);
   const message = `${what}: HTTP ${answer.status}${said === '' ? '' : `: ${said}`}`;
   const code = `HTTP${answer.status}`;
   if (meaning === 'notFound') return new NotFoundError(message, { code });
@@ -77,13 +77,16 @@ function build(judged: Judged, meaning: HttpMeaning): PluginError | undefined {
 }
 
 /** What the answer says went wrong: the usual fields of a JSON body, else the beginning of the text. */
-function summaryOf({ body, headers }: HttpAnswer, text: string): string {
+function summaryOf({ body, headers }: HttpAnswer, text: string, mask: (text: string) => string): string {
   if (/\bhtml\b/i.test(headers['content-type'] ?? '')) {
-    const title = /<title[^>]*>([^<]{1,200})/i.exec(text.slice(0, 4_096))?.[1]?.trim();
+    const title = /<title[^>]*>([^<]{1,200})/i.exec(mask(text).slice(0, 4_096))?.[1]?.trim();
     return title === undefined ? 'an HTML page' : `an HTML page, "${title}"`;
   }
   const told = typeof body === 'object' && body !== null ? messageIn(body as Record<string, unknown>) : undefined;
-  return (told ?? text).replace(/\s+/g, ' ').trim().slice(0, QUOTED);
+  return mask(told ?? text)
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, QUOTED);
 }
 
 function messageIn(body: Record<string, unknown>): string | undefined {
