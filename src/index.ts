@@ -10,4 +10,5 @@ export * from './plugin-api/errors.js';
 export { createHttpClient } from './plugin-api/http/client.js';
 export type * from './plugin-api/http/types.js';
 export * from './plugin-api/phase.js';
+export { type PlaceholderValues, renderPlaceholders } from './plugin-api/placeholders.js';
 export * from './plugin-api/plugin.js';
