@@ -1,6 +1,6 @@
 import type { Liveness } from '../admin/index.js';
 import type { Clock } from '../lib/clock.js';
-import type { Runtimes } from '../tasks/runtime.js';
+import type { Runtimes } from '../runtime/runtime.js';
 
 /** A tick that is later than this says that the event loop is stuck. Milliseconds. */
 const TICK_LATE_MS = 15_000;

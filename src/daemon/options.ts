@@ -2,7 +2,7 @@ import type { Config } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import { RPC_BOUNDS, type RpcLimits } from '../rpc/options.js';
-import type { RuntimeOptions } from '../tasks/build-runtime.js';
+import type { RuntimeOptions } from '../runtime/build-runtime.js';
 import { TASKS_BOUNDS, type TasksOptions } from '../tasks/deps.js';
 
 /** The enabled entries of the config, as the plugin host takes them. */

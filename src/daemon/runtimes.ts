@@ -1,9 +1,9 @@
 import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
+import { buildRuntime } from '../runtime/build-runtime.js';
+import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
-import { buildRuntime } from '../tasks/build-runtime.js';
-import type { PluginRuntime, Runtimes } from '../tasks/runtime.js';
 import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { refreshTuning } from './options.js';

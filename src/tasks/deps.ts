@@ -1,9 +1,9 @@
 import type { PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import type { TaskEvents } from '../model/events/tasks.js';
+import type { Runtimes } from '../runtime/runtime.js';
 import type { ReplayCache } from '../store/replay-cache.js';
 import type { TaskStore } from '../store/task-store.js';
-import type { Runtimes } from './runtime.js';
 
 /** Times and bounds of the use cases. Milliseconds throughout. */
 export interface TasksOptions {

@@ -1,7 +1,7 @@
 import type { HostedPlugin, LoadReport } from '../host/types.js';
 import type { QuotaNamespaceSnapshot } from '../limits/types.js';
+import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
-import type { PluginRuntime, Runtimes } from './runtime.js';
 import type { PluginReport, PluginReportState } from './types.js';
 
 /** The load report, from memory (design 1a, ListPlugins): every configured plugin, those that never got an id included. */

@@ -20,12 +20,12 @@ import type {
 import { NO_FEATURES, type PluginFeatures } from '../../src/model/plugin-methods.js';
 import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
+import { buildRuntime } from '../../src/runtime/build-runtime.js';
+import type { PluginRuntime } from '../../src/runtime/runtime.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import type { StateFeed } from '../../src/store/state-feed.js';
 import { TaskStore } from '../../src/store/task-store.js';
-import { buildRuntime } from '../../src/tasks/build-runtime.js';
 import type { TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
-import type { PluginRuntime } from '../../src/tasks/runtime.js';
 import { createTasks, type TasksControl } from '../../src/tasks/tasks.js';
 import type { CallScope, TaskSpec } from '../../src/tasks/types.js';
 import { DEFAULT_ENTRY, DEFAULTS } from '../support/defaults.js';

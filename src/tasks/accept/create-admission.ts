@@ -4,8 +4,8 @@ import type { PhaseState } from '../../model/phase-state.js';
 import type { PluginFailure } from '../../model/plugin-call.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { ResourceRequirements } from '../../plugin-api/plugin.js';
+import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
-import type { PluginRuntime } from '../runtime.js';
 
 /** What the steps before a create call need of the run they belong to. */
 export interface AdmittedRun {

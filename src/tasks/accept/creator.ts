@@ -1,17 +1,17 @@
 import { backoffMs } from '../../lib/backoff.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import { settledBefore, sleep } from '../../lib/wait.js';
 import { META_WARN_BYTES } from '../../model/handle.js';
 import { type OutcomeEnd, outcomeRule } from '../../model/outcomes.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { CreateAnswer, PluginFailure } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import type { CreateBudget } from '../../runtime/create-lane.js';
+import { createArgs, type PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
-import { createArgs, type PluginRuntime } from '../runtime.js';
-import { settledBefore, sleep } from '../wait.js';
 import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
-import type { CreateBudget } from './create-lane.js';
 
 const ITS_TURN = 'the create waits for its turn within the write limit';
 

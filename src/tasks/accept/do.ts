@@ -1,14 +1,14 @@
 import { HostError } from '../../errors/index.js';
+import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, idempotencyKeyOf } from '../../model/attempt-key.js';
 import { outcomeRule } from '../../model/outcomes.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import { runtimeOf } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { errorOf, failureState } from '../failures.js';
 import { checkOutputs, writeLargeOutputs } from '../read/outputs.js';
-import { runtimeOf } from '../runtime.js';
 import type { CallScope, TaskSpec } from '../types.js';
-import { settledBefore } from '../wait.js';
 
 /**
  * Runs sync tasks. One run per attempt key at a time, whoever asks; its result is kept for a while, since engines repeat

@@ -1,9 +1,9 @@
 import type { TaskId } from '../../model/attempt-key.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { runtimeOf } from '../../runtime/runtime.js';
 import { deleteOrder } from '../../store/owed-deletes.js';
 import type { CreateRun } from '../accept/creator.js';
 import type { TasksDeps } from '../deps.js';
-import { runtimeOf } from '../runtime.js';
 import type { DeleteList } from './delete-list.js';
 
 /** A deletion under way; neither promise may be left without a handler for its rejection. */

@@ -6,9 +6,9 @@ import { outcomeRule } from '../../model/outcomes.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import type { DeleteArgs, PluginFailure } from '../../model/plugin-call.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import { freshConnection, keyOf, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import type { OwedDelete } from '../../store/owed-deletes.js';
 import type { TasksDeps } from '../deps.js';
-import { freshConnection, keyOf, lacksCredentials, type PluginRuntime } from '../runtime.js';
 import { RepeatedWork } from './repeated-work.js';
 
 /** The carrying out of one order. */

@@ -1,12 +1,12 @@
 import { taskIdOf } from '../../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
+import { keptUntil } from '../../runtime/runtime.js';
 import { deleteOrder, type OwedDelete } from '../../store/owed-deletes.js';
 import type { CreateTask } from '../accept/create.js';
 import type { TasksDeps } from '../deps.js';
 import { CREATE_LOST } from '../read/adopt.js';
 import type { Handles } from '../read/handles.js';
 import type { ReadSink } from '../read/reads.js';
-import { keptUntil } from '../runtime.js';
 import type { HandleHints } from '../types.js';
 import { cancelInBackground, cancelTask } from './cancel.js';
 import type { DeleteList } from './delete-list.js';

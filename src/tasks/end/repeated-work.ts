@@ -3,7 +3,7 @@ import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import { LinkedQueue } from '../../lib/linked-queue.js';
 import type { PluginMethod, PluginMethods } from '../../model/plugin-call.js';
-import type { PluginRuntime } from '../runtime.js';
+import type { PluginRuntime } from '../../runtime/runtime.js';
 
 export interface RepeatedWorkOptions<T> {
   readonly clock: Clock;

@@ -5,10 +5,10 @@ import { outcomeRule } from '../../model/outcomes.js';
 import type { CreateAnswer, CreateArgs, PluginFailure } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import { deleteOrder } from '../../store/owed-deletes.js';
 import type { UnclearCreate } from '../../store/unclear-creates.js';
 import type { TasksDeps } from '../deps.js';
-import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../runtime.js';
 import type { DeleteList } from './delete-list.js';
 import { RepeatedWork } from './repeated-work.js';
 

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { Listed } from '../../lib/roll.js';
 import type { Page, PageQuery, TaskQuery } from '../../model/page.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import type { Runtimes } from '../../runtime/runtime.js';
 import type { OwedDelete } from '../../store/owed-deletes.js';
 import type { TaskStore } from '../../store/task-store.js';
 import type { UnclearCreate } from '../../store/unclear-creates.js';
-import type { Runtimes } from '../runtime.js';
 import { Pages } from './page.js';
 import { deleteRow, taskRow, unclearRow } from './rows.js';
 

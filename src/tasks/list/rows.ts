@@ -1,8 +1,8 @@
 import type { JsonObject } from '../../lib/json.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { OwedDelete } from '../../store/owed-deletes.js';
 import type { UnclearCreate } from '../../store/unclear-creates.js';
-import type { PluginRuntime } from '../runtime.js';
 
 /** Rows of the operator's view, as plain JSON. They throw where a value cannot be shown. */
 

@@ -2,13 +2,13 @@ import { type AttemptKey, adoptedIdOf, taskIdOf } from '../../model/attempt-key.
 import type { Handle } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { startPolling } from '../../runtime/polling.js';
+import { keptUntil, runtimeOf } from '../../runtime/runtime.js';
 import { type NewTask, recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
-import { keptUntil, runtimeOf } from '../runtime.js';
 import type { HandleHints } from '../types.js';
 import type { Adoptions } from './adoptions.js';
-import { startPolling } from './polling.js';
 
 /** The end of a task that was accepted by a daemon whose memory is gone. */
 export const CREATE_LOST = failureState(

@@ -1,8 +1,8 @@
 import { HostError } from '../../errors/index.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { runtimeOf } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { errorOf } from '../failures.js';
-import { runtimeOf } from '../runtime.js';
 import type { CallScope, HandleHints } from '../types.js';
 import type { Handles } from './handles.js';
 import type { ReadSink } from './reads.js';

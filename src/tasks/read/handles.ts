@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
 import { HostError } from '../../errors/index.js';
+import { settledBefore } from '../../lib/wait.js';
 import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { runtimeOf } from '../../runtime/runtime.js';
 import { recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { errorOf } from '../failures.js';
-import { runtimeOf } from '../runtime.js';
 import type { CallScope, HandleHints } from '../types.js';
-import { settledBefore } from '../wait.js';
 import { adoptTask } from './adopt.js';
 import { Adoptions } from './adoptions.js';
 

@@ -1,9 +1,9 @@
 import { HostError } from '../../errors/index.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { LogLine, MetricSeries } from '../../plugin-api/plugin.js';
+import { resourceArgs, runtimeOf } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { errorOf } from '../failures.js';
-import { resourceArgs, runtimeOf } from '../runtime.js';
 import type { CallScope, HandleHints, LogsRequest, MetricsRequest } from '../types.js';
 import type { Handles } from './handles.js';
 

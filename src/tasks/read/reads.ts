@@ -4,13 +4,13 @@ import type { PhaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ReadReport } from '../../refresh/types.js';
+import { adoptToken, startPolling } from '../../runtime/polling.js';
+import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { OwedWithEnd } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { failureState } from '../failures.js';
-import type { PluginRuntime } from '../runtime.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
-import { adoptToken, startPolling } from './polling.js';
 
 /**
  * Where what was read about a task goes: outputs checked, phase into the store, token freed when the task is known over,

@@ -1,8 +1,8 @@
 import { encodeHandle } from '../../model/handle.js';
 import type { TaskRecord } from '../../model/task-record.js';
+import { jobOf } from '../../runtime/polling.js';
+import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
-import type { PluginRuntime } from '../runtime.js';
-import { jobOf } from './polling.js';
 
 /**
  * A create has come to know its job. Where an engine asked for the same one before, by the handle that an earlier daemon

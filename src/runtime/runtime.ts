@@ -7,7 +7,7 @@ import type { CreateArgs, ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { Refresher } from '../refresh/types.js';
-import type { CreateLane } from './accept/create-lane.js';
+import type { CreateLane } from './create-lane.js';
 
 /** Everything that runs for one plugin. */
 export interface PluginRuntime {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CreateOutage } from '../../src/tasks/accept/create-outage.js';
+import { CreateOutage } from '../../src/runtime/create-outage.js';
 
 const HOUR = 3_600_000;
 const FAILURE = { code: 'X', message: 'x' };

@@ -1,11 +1,11 @@
-import type { Clock, Timer } from '../../lib/clock.js';
-import { createDeferred, type Deferred } from '../../lib/deferred.js';
-import { LinkedQueue, type QueueNode } from '../../lib/linked-queue.js';
-import type { TaskId } from '../../model/attempt-key.js';
-import type { CreateLaneEvents } from '../../model/events/creates.js';
-import { outcomeRule } from '../../model/outcomes.js';
-import type { PhaseState } from '../../model/phase-state.js';
-import type { CreateAnswer, PluginOutcome } from '../../model/plugin-call.js';
+import type { Clock, Timer } from '../lib/clock.js';
+import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
+import type { TaskId } from '../model/attempt-key.js';
+import type { CreateLaneEvents } from '../model/events/creates.js';
+import { outcomeRule } from '../model/outcomes.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { CreateAnswer, PluginOutcome } from '../model/plugin-call.js';
 import { CreateOutage, type ProbeKind } from './create-outage.js';
 
 export interface CreateLaneOptions {

@@ -15,8 +15,8 @@ import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
-import { CreateLane } from './accept/create-lane.js';
-import { hasBatchKeys, regroupAll } from './read/polling.js';
+import { CreateLane } from './create-lane.js';
+import { hasBatchKeys, regroupAll } from './polling.js';
 import { type PluginRuntime, resourceArgs } from './runtime.js';
 
 export interface RuntimeOptions {

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { TaskRecord } from '../../model/task-record.js';
-import type { PollHistory } from '../../refresh/types.js';
-import type { TaskStore } from '../../store/task-store.js';
-import type { TasksDeps } from '../deps.js';
-import type { PluginRuntime } from '../runtime.js';
+import type { TaskRecord } from '../model/task-record.js';
+import type { PollHistory } from '../refresh/types.js';
+import type { TaskStore } from '../store/task-store.js';
+import type { PluginRuntime } from './runtime.js';
 
 /** What is known of a plugin's tasks; a part of its runtime. */
 type Polled = Pick<PluginRuntime, 'plugin' | 'gate' | 'refresher'>;
@@ -16,14 +15,14 @@ const ASKED_TOGETHER = 100;
  * task is read by itself, so that a batch never mixes keys. `last` is for a task that was read a moment ago.
  */
 export function startPolling(
-  deps: TasksDeps,
+  { store }: { readonly store: TaskStore },
   runtime: PluginRuntime,
   task: TaskRecord,
   last: Pick<PollHistory, 'lastReadAtMs'> = {},
 ): void {
   const keyed = hasBatchKeys(runtime.plugin);
   runtime.refresher.track(task, keyed ? { ...last, batchKey: alone(task) } : last);
-  if (keyed) void regroup(runtime, deps.store, task);
+  if (keyed) void regroup(runtime, store, task);
 }
 
 export function hasBatchKeys(plugin: PluginRuntime['plugin']): boolean {

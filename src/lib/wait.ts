@@ -1,5 +1,5 @@
-import type { Clock } from '../lib/clock.js';
-import { createDeferred } from '../lib/deferred.js';
+import type { Clock } from './clock.js';
+import { createDeferred } from './deferred.js';
 
 /** Resolves to true when `promise` settles first, to false at `atMs` or when the signal is aborted. Never rejects. */
 export async function settledBefore(

@@ -1,6 +1,6 @@
-import { backoffMs } from '../../lib/backoff.js';
-import type { TaskId } from '../../model/attempt-key.js';
-import type { ReadFailure } from '../../model/task-record.js';
+import { backoffMs } from '../lib/backoff.js';
+import type { TaskId } from '../model/attempt-key.js';
+import type { ReadFailure } from '../model/task-record.js';
 
 /** Failed calls in a row, and tasks among them, after which creates are taken to be down. */
 const CALLS_TO_DOWN = 3;
