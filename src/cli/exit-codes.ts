@@ -5,7 +5,7 @@ export const EXIT_CODES = {
   2: 'The command line is wrong, or a file that it names.',
   3: 'The configuration has problems.',
   4: 'A required plugin did not load, or plugins conflict.',
-  5: 'The daemon could not start for another reason, such as an address in use.',
+  5: 'The daemon could not start for another reason, such as an address in use. For `check`: the machine has nothing left to start a plugin.',
   6: 'The stop was forced: by a second signal, or because shutdown.forceAfter was over.',
   7: 'The daemon cannot be reached, or refused the call.',
   8: 'The state that was checked or exported is damaged.',

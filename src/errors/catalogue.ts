@@ -121,7 +121,7 @@ export const ERROR_CATALOGUE = {
   PLUGIN_START_STARVED: entry(
     'unavailable',
     true,
-    'The machine has no file handles, memory or processes left to start the plugin process; it is tried again.',
+    'The machine has no file handles, memory or processes left to find or start the plugin; it is tried again.',
   ),
   PLUGIN_IMPORT_FAILED: entry('invalid', false, 'Importing the plugin module threw.'),
   PLUGIN_IMPORT_TIMEOUT: entry('deadline', false, 'Importing or loading the plugin took longer than its deadline.'),

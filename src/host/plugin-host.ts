@@ -5,7 +5,7 @@ import { backoffMs } from '../lib/backoff.js';
 import type { Timer } from '../lib/clock.js';
 import { SecretMasks } from '../lib/secrets.js';
 import type { PluginConfig } from '../plugin-api/config.js';
-import { asHostError, type Candidate, reportOf, resolveCandidate } from './candidate.js';
+import { asHostError, type Candidate, reportOf, resolveCandidates, unitsOf } from './candidate.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import type { ResolvedEntry } from './load/entry.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
@@ -69,7 +69,7 @@ class Host implements PluginHost {
   async start(): Promise<LoadReport> {
     if (this.#state !== 'created') throw new HostError('DAEMON_STATE', `start of a plugin host that is ${this.#state}`);
     this.#state = 'started';
-    this.#candidates = this.#options.entries.map((entry) => resolveCandidate(entry, this.#baseDir));
+    this.#candidates = resolveCandidates(this.#options.entries, this.#baseDir);
     const groups = this.#groups.make(this.#candidates);
     await this.#concurrently(groups, (group) => group.importAll());
     for (const candidate of this.#candidates) this.#admit(candidate);
@@ -80,7 +80,7 @@ class Host implements PluginHost {
     const { routes, errors } = this.#buildRoutes();
     this.#routes = routes;
     this.#warnOfLostClaims();
-    for (const group of groups) this.#tryLater(group, 1);
+    for (const unit of unitsOf(this.#candidates)) this.#tryLater(unit, 1);
     return reportOf(this.#candidates, errors);
   }
 
@@ -95,26 +95,23 @@ class Host implements PluginHost {
     }
   }
 
-  /** A group whose processes the machine had nothing left for at the start is started again, for as long as it takes. */
-  #tryLater(group: Group, attempt: number): void {
-    const starved = this.#candidates.filter((candidate) => candidate.group === group).some(isStarved);
-    if (!starved || this.#isStopped()) return;
+  /** What the machine had nothing left for at the start is started again, for as long as it takes. */
+  #tryLater(unit: readonly Candidate[], attempt: number): void {
+    if (!unit.some(isStarved) || this.#isStopped()) return;
     const { restartInitialMs: initialMs, restartMaxMs: maxMs } = this.#limits;
     const delay = backoffMs(attempt, { initialMs, maxMs }, this.#options.random);
     const timer = this.#options.clock.setTimer(delay, () => {
       this.#tries.delete(timer);
-      const tried = this.#reloads.then(() => this.#startAgain(group, attempt));
+      const tried = this.#reloads.then(() => this.#startAgain(unit, attempt));
       this.#reloads = tried.catch(() => undefined);
     });
     this.#tries.add(timer);
   }
 
-  /** The steps of a start for one group. A reload may have replaced it meanwhile. */
-  async #startAgain(old: Group, attempt: number): Promise<void> {
-    const affected = this.#candidates.filter((candidate) => candidate.group === old);
-    if (affected.length === 0 || this.#isStopped()) return;
-    // Their modules were found, which a machine without file handles could not do again.
-    const fresh = affected.map((candidate): Candidate => ({ ...candidate, member: undefined, error: undefined }));
+  /** The steps of a start for what is started together. A reload may have replaced it meanwhile. */
+  async #startAgain(affected: readonly Candidate[], attempt: number): Promise<void> {
+    if (this.#isStopped() || !affected.every((candidate) => this.#candidates.includes(candidate))) return;
+    const fresh = this.#lookAgain(affected);
     const [group] = this.#groups.make(fresh);
     this.#fresh = group;
     await group?.importAll();
@@ -122,7 +119,7 @@ class Host implements PluginHost {
     await group?.loadAll();
     this.#fresh = undefined;
     if (this.#isStopped()) return void (await group?.stop());
-    old.retire();
+    affected[0]?.group?.retire();
     this.#candidates = this.#candidates.map((candidate) => fresh[affected.indexOf(candidate)] ?? candidate);
     const { routes, errors } = this.#buildRoutes();
     if (errors[0] === undefined) this.#routes = routes;
@@ -130,10 +127,18 @@ class Host implements PluginHost {
       candidate.error ??= errors[0];
       this.#conclude(candidate);
     }
-    if (group === undefined) return;
-    if (errors[0] !== undefined) return group.stop();
-    group.serve();
-    this.#tryLater(group, attempt + 1);
+    if (errors[0] !== undefined) return void (await group?.stop());
+    group?.serve();
+    this.#tryLater(fresh, attempt + 1);
+  }
+
+  /** Modules that were found are not looked for again, which a machine without file handles could not do. */
+  #lookAgain(affected: readonly Candidate[]): Candidate[] {
+    if (affected.every(({ resolved }) => resolved !== undefined)) {
+      return affected.map((candidate) => ({ ...candidate, member: undefined, error: undefined }));
+    }
+    const entries = affected.map(({ entry }) => entry);
+    return resolveCandidates(entries, this.#baseDir).map((found, i) => ({ ...found, slot: affected[i]?.slot }));
   }
 
   #isStopped(): boolean {
@@ -293,7 +298,8 @@ class Host implements PluginHost {
     }
     const old = target.group;
     const affected = old === undefined ? [target] : this.#candidates.filter((candidate) => candidate.group === old);
-    const fresh = affected.map(({ entry }) => resolveCandidate(entry, this.#baseDir));
+    const entries = affected.map(({ entry }) => entry);
+    const fresh = resolveCandidates(entries, this.#baseDir);
     const [group] = this.#groups.make(fresh);
     this.#fresh = group;
     try {

@@ -53,8 +53,8 @@ export class PluginSlot implements HostedPlugin {
     this.#entry = options.entry;
   }
 
-  get kind(): 'async' | 'sync' {
-    return this.#facts?.kind ?? 'async';
+  get kind(): 'async' | 'sync' | undefined {
+    return this.#facts?.kind;
   }
   get state(): PluginState {
     return this.#state;

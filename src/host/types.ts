@@ -18,7 +18,8 @@ export interface CallOptions {
 
 export interface HostedPlugin {
   readonly id: string;
-  readonly kind: 'async' | 'sync';
+  /** Undefined until it was loaded for the first time: its methods say which it is. */
+  readonly kind: 'async' | 'sync' | undefined;
   readonly state: PluginState;
   /** Why the plugin is in its state, for a person; empty while it serves. */
   readonly stateReason: string;

@@ -19,7 +19,7 @@ export function reportPlugins(
       (result): PluginReport => ({
         ...EMPTY,
         id: result.label,
-        state: result.outcome === 'skipped' ? 'SKIPPED' : 'FAILED',
+        state: NAMELESS[result.outcome],
         stateReason: result.error?.message ?? '',
         stateCode: result.error?.code ?? '',
         source: result.source,
@@ -27,6 +27,9 @@ export function reportPlugins(
     ),
   ];
 }
+
+/** By what became of their start. */
+const NAMELESS = { loaded: 'FAILED', failed: 'FAILED', skipped: 'SKIPPED', starved: 'RESTARTING' } as const;
 
 const EMPTY = {
   version: '',
@@ -46,7 +49,8 @@ const EMPTY = {
 function reportOne(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStore): PluginReport {
   const counts = store.counts(plugin.id);
   const { state, reason } = stateOf(plugin, runtime);
-  const loaded = plugin.state !== 'failed' && plugin.state !== 'skipped';
+  // One that was never loaded, such as one that the machine has nothing left for, has neither a kind nor limits yet.
+  const loaded = plugin.kind !== undefined && plugin.state !== 'failed' && plugin.state !== 'skipped';
   return {
     id: plugin.id,
     version: plugin.version,

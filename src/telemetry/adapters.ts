@@ -143,6 +143,7 @@ export function logLoadReport(log: Log, results: readonly LoadResult[]): void {
   for (const { label: plugin, source, required, outcome, error } of results) {
     if (outcome === 'loaded') log.emit('plugin.loaded', { plugin, source });
     else if (outcome === 'skipped') log.emit('plugin.skipped', { plugin, error: error?.message });
+    else if (outcome === 'starved') log.emit('plugin.starved', { plugin, source, required, error: error?.message });
     else log.emit('plugin.load_failed', { plugin, source, required, code: error?.code, error: error?.message });
   }
 }

@@ -84,6 +84,12 @@ export const LOG_EVENTS = {
     code: CODE,
     error: ERROR,
   }),
+  'plugin.starved': event('warn', 'the machine has nothing left to start a plugin with, which is tried again', {
+    plugin: PLUGIN,
+    source: 'where it is to be loaded from',
+    required: 'whether the daemon is not ready until it serves',
+    error: ERROR,
+  }),
   'plugin.state': event('info', 'a plugin changed its state', {
     plugin: PLUGIN,
     state: 'the new state',

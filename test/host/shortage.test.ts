@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import childProcess, { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import { judge } from '../../src/host/process/parent-death.js';
+import { diesWithParent, judge } from '../../src/host/process/parent-death.js';
 import { isShortage, ShortageError, tellsShortage } from '../../src/host/process/shortage.js';
 import type { StateChange } from '../../src/model/events/host.js';
 import { startHost, untilState } from './support.js';
@@ -25,12 +26,12 @@ export default definePlugin({
 });
 `;
 
-function folder(t: TestContext): { file: string; flag: string } {
+function folder(t: TestContext): { dir: string; file: string; flag: string } {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   const file = path.join(dir, 'p.mjs');
   writeFileSync(file, SOURCE);
-  return { file, flag: path.join(dir, 'enough') };
+  return { dir, file, flag: path.join(dir, 'enough') };
 }
 
 /**
@@ -76,7 +77,8 @@ test(
     const entries = [{ source: file, id: 'p', required: true }];
     const { report, plugin, changes, logs } = await startHost(t, entries, { limits: STRICT });
     assert.deepEqual(report.fatal, []);
-    assert.equal(report.results[0]?.outcome, 'failed');
+    assert.equal(report.results[0]?.outcome, 'starved');
+    assert.equal(plugin('p').kind, undefined, 'nobody knows yet');
     assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
     assert.equal(plugin('p').stateCode, 'PLUGIN_START_STARVED');
     assert.match(plugin('p').stateReason, /no file handles, memory or processes left/);
@@ -205,3 +207,110 @@ test('a shortage is told from a mistake by the error code, and in printed lines 
   assert.ok(!isShortage('EMFILE'));
   assert.ok(!tellsShortage('Error: Cannot find module ./EMFILES'));
 });
+
+/** Lets system calls of this process fail as they do where the machine is short, for paths below a folder. */
+function shortFor(t: TestContext, folder: string, name: 'statSync' | 'readFileSync', code: string): () => void {
+  const real = fs[name] as (...args: unknown[]) => unknown;
+  let short = true;
+  t.mock.method(fs, name, (...args: unknown[]) => {
+    if (short && String(args[0]).startsWith(folder)) throw Object.assign(new Error(`${code}: ${name}`), { code });
+    return real(...args);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  return () => {
+    short = false;
+  };
+}
+
+for (const [name, code] of [
+  ['statSync', 'ENOMEM'],
+  ['readFileSync', 'EMFILE'],
+  ['readFileSync', 'ENFILE'],
+] as const) {
+  test(
+    `a plugin whose package cannot be looked at (${name}: ${code}) is found once it can, with those of its process`,
+    BOUND,
+    async (t) => {
+      const { dir } = packageFolder(t);
+      const enough = shortFor(t, dir, name, code);
+      const isolation = 'shared:g';
+      const { host, report, plugin, changes } = await startHost(
+        t,
+        [
+          { source: { folder: dir }, id: 'p', required: true, isolation },
+          { source: './steady.mjs', isolation, id: 'steady' },
+          { source: './steady.mjs', id: 'apart' },
+        ],
+        { limits: STRICT, defaultForTaskTypes: { steady_task: 'apart', steady_versions: 'apart' } },
+      );
+      assert.deepEqual(report.fatal, []);
+      assert.deepEqual(
+        report.results.map(({ outcome }) => outcome),
+        ['starved', 'starved', 'loaded'],
+      );
+      assert.match(plugin('p').stateReason, new RegExp(`it could not be looked for: ${code}`));
+      await untilTriedOften(changes);
+      assert.equal(plugin('p').state, 'restarting');
+      await assert.rejects(host.reload('p'), { code: 'PLUGIN_START_STARVED' });
+      enough();
+      await untilState(plugin('p'), 'serving');
+      await untilState(plugin('steady'), 'serving');
+      assert.equal(plugin('p').pid, plugin('steady').pid);
+      assert.equal(host.route('x', 0).id, 'p');
+    },
+  );
+}
+
+test('a package.json that is not readable for another reason is a failed plugin, tried no more', BOUND, async (t) => {
+  const { dir } = packageFolder(t);
+  shortFor(t, dir, 'readFileSync', 'EACCES');
+  const { report } = await startHost(t, [{ source: { folder: dir }, id: 'p' }]);
+  assert.deepEqual(
+    report.results.map(({ outcome, error }) => [outcome, error?.code]),
+    [['failed', 'PLUGIN_SOURCE_NOT_FOUND']],
+  );
+});
+
+test('a user who may have no more processes is waited for', BOUND, async (t) => {
+  const { file } = folder(t);
+  diesWithParent();
+  const real = childProcess.spawn as (...args: unknown[]) => childProcess.ChildProcess;
+  let full = true;
+  // Node tells it so: a child without an id, and the error beside.
+  t.mock.method(childProcess, 'spawn', (...args: unknown[]) => {
+    if (!full) return real(...args);
+    const child = real('/nowhere/at-all', [], args[2]);
+    child.prependListener('error', (error: NodeJS.ErrnoException) => {
+      error.code = 'EAGAIN';
+      error.message = 'spawn EAGAIN';
+    });
+    return child;
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  const { report, plugin, changes } = await startHost(t, [{ source: file, id: 'p', required: true }], {
+    limits: STRICT,
+  });
+  assert.deepEqual([report.fatal, report.results[0]?.outcome], [[], 'starved']);
+  assert.match(plugin('p').stateReason, /spawn EAGAIN/);
+  await untilTriedOften(changes);
+  full = false;
+  await untilState(plugin('p'), 'serving');
+});
+
+/** A package whose plugin serves tasks of type `x`. */
+function packageFolder(t: TestContext): { readonly dir: string } {
+  const { dir, file } = folder(t);
+  writeFileSync(
+    path.join(dir, 'package.json'),
+    JSON.stringify({ type: 'module', exports: `./${path.basename(file)}` }),
+  );
+  return { dir };
+}

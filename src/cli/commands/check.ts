@@ -68,7 +68,9 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
       note(io, printable(`${pluginId} (${source}): ${message}`));
       if (typeof fields.stack === 'string') note(io, printable(ownFrames(fields.stack), true));
     }
-    return report.fatal.length > 0 || report.results.some(({ outcome }) => outcome === 'failed') ? 4 : 0;
+    const became = new Set(report.results.map(({ outcome }) => outcome));
+    if (report.fatal.length > 0 || became.has('failed')) return 4;
+    return became.has('starved') ? 5 : 0;
   } finally {
     await host.stop(STOP_GRACE_MS);
     release();

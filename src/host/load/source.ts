@@ -1,9 +1,10 @@
-import { readFileSync, type Stats, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { HostError, messageOf } from '../../errors/index.js';
 import type { PluginSource } from '../../model/options/plugin.js';
+import { isShortage, ShortageError } from '../process/shortage.js';
 
 export interface ResolvedSource {
   /** As configured, for messages and the load report. */
@@ -24,7 +25,8 @@ export function stripsTypes(): boolean {
 }
 
 /**
- * Finds the module of a source without loading it. Throws PLUGIN_SOURCE_NOT_FOUND or PLUGIN_SOURCE_UNSUPPORTED.
+ * Finds the module of a source without loading it. Throws PLUGIN_SOURCE_NOT_FOUND or PLUGIN_SOURCE_UNSUPPORTED, and what
+ * isShortage tells where the machine is too short of something to look.
  * `baseDir` is absolute.
  */
 export function resolveSource(source: PluginSource | string, baseDir: string, canStripTypes: boolean): ResolvedSource {
@@ -60,7 +62,8 @@ function existing(given: string, baseDir: string, kind: 'file' | 'folder'): stri
 function stat(full: string): Stats | undefined {
   try {
     return statSync(full);
-  } catch {
+  } catch (error) {
+    if (isShortage(error)) throw error;
     return undefined;
   }
 }
@@ -89,6 +92,7 @@ function entryOfManifest(given: string, manifestFile: string): string | undefine
   try {
     manifest = JSON.parse(readFileSync(manifestFile, 'utf8')) as typeof manifest;
   } catch (error) {
+    if (isShortage(error)) throw error;
     throw new HostError('PLUGIN_SOURCE_NOT_FOUND', `${given}: its package.json is not readable: ${messageOf(error)}`);
   }
   const exported = mainExport(manifest?.exports);
@@ -126,6 +130,7 @@ function moduleOfPackage(name: string, baseDir: string): string {
     try {
       return require.resolve(name);
     } catch (error) {
+      assertHandles();
       throw notFound(name, `no such module in a package, seen from ${baseDir}: ${messageOf(error).split('\n')[0]}`);
     }
   }
@@ -134,6 +139,15 @@ function moduleOfPackage(name: string, baseDir: string): string {
     if (stat(folder)?.isDirectory() === true) return moduleOfFolder(name, folder);
   }
   throw notFound(name, `no package of this name is installed for ${baseDir}`);
+}
+
+/** Node's own search takes a file that it cannot open for one that is not there. Throws ShortageError where that may be why. */
+function assertHandles(): void {
+  try {
+    closeSync(openSync(process.execPath, 'r'));
+  } catch (error) {
+    if (isShortage(error)) throw new ShortageError(messageOf(error), { cause: error });
+  }
 }
 
 function supported(label: string, file: string, canStripTypes: boolean): ResolvedSource {

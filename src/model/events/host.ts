@@ -66,7 +66,8 @@ export interface LoadResult {
   readonly pluginId: string | undefined;
   readonly source: string;
   readonly required: boolean;
-  readonly outcome: 'loaded' | 'skipped' | 'failed';
-  /** Why it failed or skipped itself. */
+  /** `starved`: the machine had nothing left for it, and it is tried again. */
+  readonly outcome: 'loaded' | 'skipped' | 'starved' | 'failed';
+  /** Why it failed, skipped itself or has to wait. */
   readonly error: HostError | undefined;
 }
