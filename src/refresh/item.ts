@@ -1,9 +1,24 @@
+import type { TaskId } from '../model/attempt-key.js';
 import type { PluginFailure } from '../model/plugin-call.js';
-import type { HeapMember } from './heap.js';
-import type { Missing, Wave } from './missing.js';
 import type { FrozenMarks } from './outages.js';
-import type { Bin } from './pool.js';
+import type { Bin, Pooled } from './pool.js';
 import type { PolledTask, PollHistory } from './types.js';
+
+/** Answers of NotFound in a row, without any other answer between them. */
+export interface Missing {
+  readonly sinceMs: number;
+  reads: number;
+}
+
+/** A wave that a task belongs to, until a read finds it. */
+export interface Wave {
+  readonly sinceMs: number;
+  readonly frozen: Set<TaskId>;
+  found: number;
+  lost: number;
+  /** A task that turns NotFound before this belongs to it as well. */
+  openUntilMs: number;
+}
 
 /** What is known of a task whose reads do not go well; the others, which are nearly all, have none of it. */
 interface Trouble {
@@ -30,7 +45,7 @@ const NO_MARKS: FrozenMarks = Object.freeze({ plugin: 0, group: 0 });
  * States: *queued*, in a bin (entered by `Schedule.track` and `again`); *in flight* (by a take; left by `again`); *held*, while its host
  * is busy with what was read (by `hold`; left by `resume`). It is in one of them from `track` until `untrack`.
  */
-export class Item implements HeapMember {
+export class Item implements Pooled<Item> {
   task: PolledTask;
   batchKey: string;
   lastReadAtMs: number | undefined;
@@ -42,7 +57,7 @@ export class Item implements HeapMember {
   heapIndex = -1;
   /** When its next read is due, as of the time it was queued; for the lag. */
   dueMs: number;
-  bin: Bin | undefined = undefined;
+  bin: Bin<Item> | undefined = undefined;
   held = false;
   /** Whether it is counted among those that fail. */
   countedFailing = false;

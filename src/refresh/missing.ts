@@ -1,6 +1,6 @@
 import type { TaskId } from '../model/attempt-key.js';
 import type { RefreshEvents } from '../model/events/refresh.js';
-import type { Item } from './item.js';
+import type { Item, Wave } from './item.js';
 import type { RefreshConfig } from './types.js';
 
 /** Reads that must all have answered NotFound before a task is lost. */
@@ -10,22 +10,6 @@ const TASKS_TO_WAVE = 3;
 const SHARE_TO_WAVE = 0.1;
 /** A task was alive lately if it was within this many of its intervals. */
 const ALIVE_INTERVALS = 2;
-
-/** Answers of NotFound in a row, without any other answer between them. */
-export interface Missing {
-  readonly sinceMs: number;
-  reads: number;
-}
-
-/** A wave that a task belongs to, until a read finds it. */
-export interface Wave {
-  readonly sinceMs: number;
-  readonly frozen: Set<TaskId>;
-  found: number;
-  lost: number;
-  /** A task that turns NotFound before this belongs to it as well. */
-  openUntilMs: number;
-}
 
 /** How the tasks of one batch key, and of the plugin, count for the tenth. */
 export interface Population {

@@ -1,25 +1,34 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import { type HeapMember, IndexedHeap } from './heap.js';
-import type { Item } from './item.js';
+
+/** What a pool needs to know of its items. */
+export interface Pooled<T extends Pooled<T>> extends HeapMember {
+  /** Its next read is made for it alone. */
+  readonly alone: boolean;
+  /** Items that a batch with this one may carry. */
+  readonly batchLimit: number;
+  /** Where it is queued; written by the pool alone. */
+  bin: Bin<T> | undefined;
+}
 
 /** Items with one interval. Their keys are times of the last read, and an item is due at key + interval. */
-export interface Bin {
+export interface Bin<T extends Pooled<T>> {
   readonly name: string;
   /** Zero for items with a due time of their own. */
   intervalMs(): number;
-  readonly items: IndexedHeap<Item>;
-  readonly pool: Pool;
+  readonly items: IndexedHeap<T>;
+  readonly pool: Pool<T>;
 }
 
 /** How far before its time an item may fill up a batch that is sent anyway, as a part of its interval. */
 const EARLY = 0.5;
 
 /** All items that may share a batch. `key` is the due time of the first of them, as of the last `refresh`. */
-export class Pool implements HeapMember {
+export class Pool<T extends Pooled<T>> implements HeapMember {
   key = Number.POSITIVE_INFINITY;
   heapIndex = -1;
   readonly batchKey: string;
-  readonly #bins = new Map<string, Bin>();
+  readonly #bins = new Map<string, Bin<T>>();
 
   constructor(batchKey: string) {
     this.batchKey = batchKey;
@@ -29,13 +38,13 @@ export class Pool implements HeapMember {
     return this.#bins.size === 0;
   }
 
-  add(item: Item, name: string, intervalMs: () => number): void {
-    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<Item>(), pool: this }));
+  add(item: T, name: string, intervalMs: () => number): void {
+    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<T>(), pool: this }));
     bin.items.push(item);
     item.bin = bin;
   }
 
-  remove(item: Item): void {
+  remove(item: T): void {
     const { bin } = item;
     if (bin === undefined) return;
     bin.items.remove(item);
@@ -49,8 +58,8 @@ export class Pool implements HeapMember {
   }
 
   /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon. */
-  takeBatch(nowMs: number, maxBatch: number): Item[] {
-    const batch: Item[] = [];
+  takeBatch(nowMs: number, maxBatch: number): T[] {
+    const batch: T[] = [];
     let limit = maxBatch;
     while (batch.length < limit) {
       const first = this.firstOf();
@@ -73,10 +82,8 @@ export class Pool implements HeapMember {
   }
 
   /** The item that is due first, of the bins whose names are wanted. */
-  firstOf(
-    wanted: (bin: string) => boolean = () => true,
-  ): { item: Item; dueMs: number; intervalMs: number } | undefined {
-    let best: { item: Item; dueMs: number; intervalMs: number } | undefined;
+  firstOf(wanted: (bin: string) => boolean = () => true): { item: T; dueMs: number; intervalMs: number } | undefined {
+    let best: { item: T; dueMs: number; intervalMs: number } | undefined;
     for (const bin of this.#bins.values()) {
       const item = bin.items.peek();
       if (item === undefined || !wanted(bin.name)) continue;

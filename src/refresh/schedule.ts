@@ -55,8 +55,8 @@ export type Again =
 export class Schedule {
   readonly #options: ScheduleOptions;
   readonly #items = new Map<TaskId, Item>();
-  readonly #pools = new Map<string, Pool>();
-  readonly #order = new IndexedHeap<Pool>();
+  readonly #pools = new Map<string, Pool<Item>>();
+  readonly #order = new IndexedHeap<Pool<Item>>();
   readonly #counts = new ClassCounts();
   /** The batch keys of all tasks, in flight or not. */
   readonly keys: KeyCounts;
@@ -303,7 +303,7 @@ export class Schedule {
 
   #insert(item: Item, bin: string, intervalMs: () => number): void {
     const pool = getOrMake(this.#pools, item.batchKey, () => {
-      const made = new Pool(item.batchKey);
+      const made = new Pool<Item>(item.batchKey);
       this.#order.push(made);
       return made;
     });
@@ -311,7 +311,7 @@ export class Schedule {
     this.#reorder(pool);
   }
 
-  #reorder(pool: Pool): void {
+  #reorder(pool: Pool<Item>): void {
     if (pool.empty) {
       this.#order.remove(pool);
       this.#pools.delete(pool.batchKey);

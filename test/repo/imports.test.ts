@@ -10,9 +10,6 @@ import { tempFolder, writeTree } from '../support/temp.js';
 
 const table = await loadRoomTable();
 
-/** A task's place in the poll schedule and the queues that hold it, which are one structure in three files. */
-const KNOWN_CIRCLES: ReadonlySet<string> = new Set(['refresh/item.ts refresh/missing.ts refresh/pool.ts']);
-
 test('every import of src/ and plugins/ keeps to its direction, and every library to its home', () => {
   const walk = walkImports(repoRoot, table);
   assert.deepEqual(walk.violations, []);
@@ -169,8 +166,7 @@ test('the linter rules are the ones made from the table', async (t) => {
 });
 
 test('no files of src/ import each other in a circle, not even for types', (t) => {
-  const circles = circlesOf(fromRoot('src')).filter((circle) => !KNOWN_CIRCLES.has(circle.join(' ')));
-  assert.deepEqual(circles, []);
+  assert.deepEqual(circlesOf(fromRoot('src')), []);
 
   const root = tempFolder(t);
   writeTree(root, {
