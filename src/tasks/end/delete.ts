@@ -1,4 +1,4 @@
-import { taskIdOf } from '../../model/attempt-key.js';
+import { adoptedIdOf, taskIdOf } from '../../model/attempt-key.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import { keptUntil } from '../../runtime/runtime.js';
 import { deleteOrder, type OwedDelete } from '../../store/owed-deletes.js';
@@ -48,10 +48,14 @@ export async function deleteTask(
   }
   const { identity, meta } = found.handle;
   const { key, incarnation } = identity;
-  const id = taskIdOf(key, incarnation);
+  const attempt = taskIdOf(key, incarnation);
+  const created = deps.store.byId(attempt);
+  const id = created === undefined ? attempt : adoptedIdOf(key, incarnation, bytes);
   const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
   if (meta !== undefined && !over) deps.store.assertOwable();
+  // A repeated create that does not know the job of this handle yet.
+  if (created !== undefined) cancelInBackground(deps, { deletes, creates }, created, reason);
   const { connection, outputPrefix } = hints;
   const of = { id, identity, meta, outputPrefix, connection, connectionUntilMs, adopted: true };
   deps.store.bury(identity, {

@@ -70,10 +70,13 @@ export class Handles {
     return mark?.deleted === true || incarnation < current || store.owed.has(id) ? id : undefined;
   }
 
-  #byIdentity(handle: Handle): TaskRecord | undefined {
-    const { store } = this.#deps;
-    const { key, incarnation } = handle.identity;
-    return store.byId(taskIdOf(key, incarnation));
+  /**
+   * A repeated create that waits does not know the job yet which the handle of an earlier daemon does: until it does the
+   * handle stands for a record of its own, or the job would be read and cancelled by nobody.
+   */
+  #byIdentity({ identity: { key, incarnation }, meta }: Handle): TaskRecord | undefined {
+    const task = this.#deps.store.byId(taskIdOf(key, incarnation));
+    return meta !== undefined && task?.meta === undefined && task?.stage !== 'over' ? undefined : task;
   }
 
   /** A record for a handle that memory does not hold. */
