@@ -45,6 +45,9 @@ export interface CreatorHooks {
 /**
  * One create on its way from accepted to live or over: requirements, token, then the call, repeated within the budget.
  *
+ * States: waiting (for predecessors, requirements, token, the remote, the next try), calling (sent, or queued at the gate), ended (`ended`
+ * says how). Entered by `start`; `cancel` and `stop` lead from waiting to ended, and from calling once the call is answered.
+ *
  * A Delete that comes meanwhile cancels it. Before the plugin was called that is simple. After, the remote may hold a job
  * whose meta is unknown here; then the run goes on until it has the meta, so that the job can be cancelled.
  */
