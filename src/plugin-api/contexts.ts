@@ -1,5 +1,6 @@
 import type { JsonObject } from '../lib/json.js';
 import type { DataStore, InputReader, OutputWriter, SecretManager } from './data.js';
+import type { LiteralType } from './literal-type.js';
 
 /** Structured log lines; they appear in the daemon's log with the plugin's id. Fields must be plain data. */
 export interface PluginLogger {
@@ -74,6 +75,9 @@ export interface TaskTemplate {
   /** Names of the declared outputs, in declaration order. */
   readonly outputNames: readonly string[];
   readonly inputNames: readonly string[];
+  /** Declared types by name, in declaration order. */
+  readonly inputTypes: ReadonlyMap<string, LiteralType>;
+  readonly outputTypes: ReadonlyMap<string, LiteralType>;
   readonly container?: {
     readonly image: string;
     readonly command: readonly string[];

@@ -28,7 +28,7 @@ export function makeDataKit(options: DataOptions, sources: DataKitSources): Data
     template === undefined ? undefined : readTaskInterface(codec, template).outputs;
   return {
     dataStore: (signal) => bindDataStore(store, signal),
-    taskReader: (template) => makeTaskReader(template, templateCodec),
+    taskReader: (template) => makeTaskReader(template, templateCodec, (bytes) => readTaskInterface(codec, bytes)),
     inputReader: ({ inputs, inputPrefix }, signal) =>
       makeInputReader({ codec, inline: inputs, inputPrefix, store: bindDataStore(store, signal) }),
     outputWriter: ({ outputPrefix, maxBytes, declaredBy, signal }) => {

@@ -1,15 +1,9 @@
+import type { TaskInterface } from '../data/task-interface.js';
 import type { Codec, Message } from '../idl/codec.js';
-import { readLiteralNames } from '../idl/literal-map.js';
 import { structToJson } from '../idl/struct.js';
 import { durationToMs } from '../idl/well-known.js';
-import { takeMessage } from '../idl/wire.js';
 import { lookUp } from '../lib/look-up.js';
 import type { TaskReader, TaskTemplate } from '../plugin-api/contexts.js';
-
-// Field numbers of flyteidl(2).core: TaskTemplate.interface, TypedInterface.inputs and .outputs.
-const TEMPLATE_INTERFACE = 4;
-const INTERFACE_INPUTS = 1;
-const INTERFACE_OUTPUTS = 2;
 
 /** Resource names as Kubernetes writes them. */
 const RESOURCES: Readonly<Record<string, string>> = {
@@ -20,23 +14,28 @@ const RESOURCES: Readonly<Record<string, string>> = {
   EPHEMERAL_STORAGE: 'ephemeral-storage',
 };
 
-/** Decodes at the first `read` and remembers. `codec` is that of flyteidl.core.TaskTemplate. */
-export function makeTaskReader(template: Buffer, codec: Codec): TaskReader {
+/**
+ * Decodes at the first `read` and remembers. `codec` is that of flyteidl.core.TaskTemplate; `readInterface` reads the declared
+ * variables of flyteidl and flyteidl2 alike.
+ */
+export function makeTaskReader(
+  template: Buffer,
+  codec: Codec,
+  readInterface: (template: Buffer) => TaskInterface,
+): TaskReader {
   let read: TaskTemplate | undefined;
   return {
     bytes: template,
     read: () => {
-      read ??= readTaskTemplate(template, codec);
+      read ??= readTaskTemplate(template, codec, readInterface(template));
       return read;
     },
   };
 }
 
-/** Throws REQUEST_UNDECODABLE. The interface of flyteidl2 looks the same on the wire, so one reader serves both. */
-function readTaskTemplate(bytes: Buffer, codec: Codec): TaskTemplate {
+/** Throws REQUEST_UNDECODABLE. */
+function readTaskTemplate(bytes: Buffer, codec: Codec, { inputs, outputs }: TaskInterface): TaskTemplate {
   const message = codec.decode(bytes, { raw: ['interface'] });
-  const typed = takeMessage(bytes, TEMPLATE_INTERFACE).value ?? Buffer.alloc(0);
-  const names = (number: number): string[] => readLiteralNames(takeMessage(typed, number).value ?? Buffer.alloc(0));
   const { id, container, sql, metadata } = message;
   return {
     type: message.type,
@@ -44,8 +43,10 @@ function readTaskTemplate(bytes: Buffer, codec: Codec): TaskTemplate {
     ...(id ? { id: { project: id.project, domain: id.domain, name: id.name, version: id.version } } : {}),
     custom: structToJson(message.custom),
     config: message.config,
-    inputNames: names(INTERFACE_INPUTS),
-    outputNames: names(INTERFACE_OUTPUTS),
+    inputNames: [...inputs.keys()],
+    outputNames: [...outputs.keys()],
+    inputTypes: inputs,
+    outputTypes: outputs,
     ...(container ? { container: containerOf(container) } : {}),
     ...(sql ? { sql: { statement: sql.statement, dialect: String(sql.dialect) } } : {}),
     ...(metadata ? { metadata: metadataOf(metadata) } : {}),

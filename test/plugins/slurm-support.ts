@@ -80,6 +80,8 @@ export function templateFor(custom: TaskTemplate['custom'], more: Partial<TaskTe
     config: {},
     outputNames: [],
     inputNames: [],
+    inputTypes: new Map(),
+    outputTypes: new Map(),
     ...more,
   };
 }
