@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
@@ -14,7 +15,7 @@ import { tempFolder } from '../support/temp.js';
 it('has synced a commit before it says that it is safe', async (t) => {
   const folder = tempFolder(t);
   const trace = path.join(folder, 'trace');
-  const writer = [process.execPath, compiled('test/state/lone-writer.ts'), path.join(folder, 'state'), '25'];
+  const writer = [process.execPath, compiled('test/state/lone-writer.ts'), path.join(folder, 'state'), '25', 'end'];
   const traced = start(t, 'strace', [
     '-f',
     '-y',
@@ -26,9 +27,7 @@ it('has synced a commit before it says that it is safe', async (t) => {
     trace,
     ...writer,
   ]);
-  await traced.waitFor(/^done$/m);
-  traced.child.kill('SIGKILL');
-  await traced.finished;
+  assert.equal((await traced.finished).code, 0, traced.output());
   let syncs = 0;
   let syncsAtLast = 0;
   let told = 0;
@@ -43,10 +42,14 @@ it('has synced a commit before it says that it is safe', async (t) => {
   assert.equal(told, 25);
 });
 
+/** A file system of its own, gone when the test ends; hooks run in the order they are registered in. */
 function fileSystem(t: TestContext, size: string): string {
-  const folder = tempFolder(t);
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-disk-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
-  t.after(() => execFileSync('umount', ['-l', folder]));
+  t.after(() => {
+    execFileSync('umount', ['-l', folder]);
+    rmSync(folder, { recursive: true });
+  });
   return folder;
 }
 

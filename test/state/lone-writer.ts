@@ -3,9 +3,10 @@ import { EmbeddedEngine } from '../../src/state/index.js';
 
 /**
  * Run as a command: opens the state in the folder of its first argument, says `open`, and commits one fact after the other,
- * saying each number once it is safe, as often as the second argument says or until it is killed. Then it holds the state.
+ * saying each number once it is safe, as often as the second argument says or until it is killed. Then it
+ * holds the state, or ends where a third argument says so.
  */
-const [dir = '', commits = '0'] = process.argv.slice(2);
+const [dir = '', commits = '0', end] = process.argv.slice(2);
 const engine = new EmbeddedEngine({ dir, clock: systemClock });
 await engine.open();
 process.stdout.write('open\n');
@@ -14,4 +15,5 @@ for (let commit = 1; commit <= Number(commits); commit++) {
   process.stdout.write(`safe ${commit}\n`);
 }
 process.stdout.write('done\n');
-setInterval(() => undefined, 1_000);
+if (end === undefined) setInterval(() => undefined, 1_000);
+else await engine.close();
