@@ -21,6 +21,10 @@ describe('config rules', () => {
       ['refresh: {minInterval: 1h}', 'refresh.minInterval, refresh.idleMaxInterval'],
       ['tasks: {orphanGrace: 30s}', 'tasks.orphanGrace, tasks.visibilityGrace'],
       ['grpc: {defaultDeadline: 30m}', 'grpc.defaultDeadline, grpc.maxDeadline'],
+      [
+        'grpc: {maxUnfinishedRequestBytes: 64MiB, maxReceiveMessageBytes: 64MiB}',
+        'grpc.maxUnfinishedRequestBytes, grpc.maxReceiveMessageBytes',
+      ],
       ['grpc: {port: 9090}', 'grpc.port, admin.port'],
       ['tasks: {maxInlineOutputBytes: 64MiB}', 'tasks.maxInlineOutputBytes, grpc.maxSendMessageBytes'],
       ['dataStore: {s3: {accessKeyId: x}}', 'dataStore.s3.accessKeyId, dataStore.s3.secretAccessKey'],
@@ -45,6 +49,7 @@ describe('config rules', () => {
       );
       assert.match(problems[0]?.message ?? '', /file a\.yaml:1/);
     }
+    load({ 'a.yaml': 'grpc: {maxUnfinishedRequestBytes: 65MiB, maxReceiveMessageBytes: 64MiB}' });
     load({ 'a.yaml': 'grpc: {port: 0, host: 0.0.0.0}\nadmin: {port: 0}' });
     load({ 'a.yaml': 'grpc: {port: 9090, host: 10.0.0.1}\nadmin: {host: 10.0.0.2}' });
   });
