@@ -52,15 +52,25 @@ export interface DaemonProcess {
 }
 
 /** Starts `plugin-host serve` with a config file; nothing is awaited. */
-export function spawnServe(t: TestContext, config: Json, folder = tempFolder(t)): Running {
+export function spawnServe(
+  t: TestContext,
+  config: Json,
+  folder = tempFolder(t),
+  env: Readonly<Record<string, string>> = {},
+): Running {
   const file = path.join(folder, 'config.json');
   writeFileSync(file, JSON.stringify(config));
-  return start(t, process.execPath, [compiled('src/main.ts'), 'serve', '--config', file], { cwd: folder });
+  return start(t, process.execPath, [compiled('src/main.ts'), 'serve', '--config', file], { cwd: folder, env });
 }
 
 /** Starts the daemon and resolves when it serves. */
-export async function startServe(t: TestContext, config: Json, folder?: string): Promise<DaemonProcess> {
-  const running = spawnServe(t, config, folder);
+export async function startServe(
+  t: TestContext,
+  config: Json,
+  folder?: string,
+  env?: Readonly<Record<string, string>>,
+): Promise<DaemonProcess> {
+  const running = spawnServe(t, config, folder, env);
   const [, grpc, admin] = await running.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)","admin":"([^"]+)"/);
   const pid = running.child.pid as number;
   t.after(() => endLeftOver(running));
