@@ -8,6 +8,9 @@ export interface Ending {
 /** Two looks lie at least so far apart, so that a thousand deadlines in a row cost a few looks and not a thousand. */
 const MIN_LOOK_MS = 5;
 
+/** Ended in one look: thousands that came at once end at once, too, and others are to be heard in between. */
+const ENDED_PER_LOOK = 256;
+
 /**
  * The deadlines of all open calls on one timer. A call costs an entry in a set: the timer is armed for the earliest one that
  * was known, and most calls are over long before it.
@@ -59,8 +62,12 @@ export class Deadlines<T extends Ending> {
     const due: T[] = [];
     let next = Number.POSITIVE_INFINITY;
     for (const item of this.#items) {
-      if (item.endsAtMs <= nowMs) due.push(item);
-      else if (item.endsAtMs < next) next = item.endsAtMs;
+      if (item.endsAtMs > nowMs) next = Math.min(next, item.endsAtMs);
+      else if (due.length < ENDED_PER_LOOK) due.push(item);
+      else {
+        next = nowMs;
+        break;
+      }
     }
     for (const item of due) this.#items.delete(item);
     if (next !== Number.POSITIVE_INFINITY) this.#arm(next, nowMs);

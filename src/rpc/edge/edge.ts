@@ -70,6 +70,9 @@ export class Edge {
   readonly #deadlines: Deadlines<Arrival>;
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
+  /** Made once: those that are ended with it come by the thousand. */
+  readonly #lateRefusal: OutgoingHttpHeaders;
+  readonly #overdrawnRefusal: OutgoingHttpHeaders;
   readonly #bySession = new WeakMap<ServerHttp2Session, Connection>();
   #accepting: Connection | undefined;
   #inner: readonly StreamListener[] = [];
@@ -81,8 +84,17 @@ export class Edge {
     this.#connections = connections;
     this.#refused = refused;
     this.#deadlines = new Deadlines<Arrival>(clock, (arrival) => this.#passed(arrival));
-    this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
+    this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) =>
+      this.#refuse(arrival, this.#overdrawnRefusal),
+    );
     this.#turns = new Turns(bounds.callsPerTurn);
+    const late = 'no whole request and answer within the deadline';
+    this.#lateRefusal = refusalHeaders(new HostError('DEADLINE_EXCEEDED', late));
+    const seen = `requests that are not complete hold more than ${bounds.maxUnfinishedBytes} bytes`;
+    const overdrawn = `${seen}; the one that came most slowly was ended`;
+    this.#overdrawnRefusal = refusalHeaders(
+      new HostError('REQUESTS_UNFINISHED', overdrawn, { retryAfterMs: LINGER_MS }),
+    );
   }
 
   /** Bytes that requests hold which no handler has yet. */
@@ -160,16 +172,13 @@ export class Edge {
     this.#connections.callOpened(connection);
     stream.on('error', ignore);
     stream.on('close', this.#onClose);
-    stream.on('finish', onFinish);
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
     stream.respond = this.#onRespond;
     this.#deadlines.add(arrival);
     this.#unfinished.hold(arrival, sizeOf(rawHeaders));
     if (timeoutMs === undefined) {
-      this.#refuse(
-        arrival,
-        new HostError('REQUEST_UNDECODABLE', `grpc-timeout: ${String(header).slice(0, 100)} is none`),
-      );
+      const seen = `grpc-timeout: ${String(header).slice(0, 100)} is none`;
+      this.#refuse(arrival, refusalHeaders(new HostError('REQUEST_UNDECODABLE', seen)));
       return;
     }
     delete headers['grpc-timeout'];
@@ -245,20 +254,10 @@ export class Edge {
       // The edge has answered meanwhile.
       if (this.headersSent) return;
       arrival.trailersOnly = options?.endStream === true;
-      if (headers === undefined || arrival.taken || !arrival.trailersOnly) edge.#respond!.call(this, headers, options);
+      if (headers === undefined || arrival.taken || !arrival.trailersOnly) edge.#answer(this, headers, options);
       else edge.#answerUntaken(arrival, ownRefusal(headers));
     };
   })();
-
-  #overdrawn(arrival: Arrival): void {
-    const seen = `requests that are not complete hold more than ${this.#bounds.maxUnfinishedBytes} bytes`;
-    this.#refuse(
-      arrival,
-      new HostError('REQUESTS_UNFINISHED', `${seen}; the one that came most slowly was ended`, {
-        retryAfterMs: LINGER_MS,
-      }),
-    );
-  }
 
   #passed(arrival: Arrival): void {
     const { stream, onPassed } = arrival;
@@ -271,14 +270,14 @@ export class Edge {
     arrival.onPassed = undefined;
     if (onPassed !== undefined) onPassed();
     else if (stream.headersSent) stream.close(constants.NGHTTP2_CANCEL);
-    else this.#refuse(arrival, new HostError('DEADLINE_EXCEEDED', 'no whole request and answer within the deadline'));
+    else this.#refuse(arrival, this.#lateRefusal);
     if (stream.destroyed) return;
     arrival.endsAtMs = this.#clock.now() + LINGER_MS;
     this.#deadlines.add(arrival);
   }
 
   /** Answers with an error where nothing was answered, else resets. */
-  #refuse(arrival: Arrival, error: HostError): void {
+  #refuse(arrival: Arrival, headers: OutgoingHttpHeaders): void {
     const { stream } = arrival;
     if (stream.destroyed || stream.closed) return;
     if (stream.headersSent) stream.close(constants.NGHTTP2_CANCEL);
@@ -287,13 +286,19 @@ export class Edge {
       // What still comes is nobody's.
       stream.removeAllListeners('data').removeAllListeners('end').resume();
       this.#unfinished.release(arrival);
-      this.#answerUntaken(arrival, refusalHeaders(error));
+      this.#answerUntaken(arrival, headers);
     }
   }
 
   #answerUntaken(arrival: Arrival, headers: OutgoingHttpHeaders): void {
     arrival.code = headers['grpc-status'];
-    this.#respond!.call(arrival.stream, headers, { endStream: true });
+    this.#answer(arrival.stream, headers, { endStream: true });
+  }
+
+  #answer(stream: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?: ServerStreamResponseOptions): void {
+    // A peer that has ended its side leaves nothing to close.
+    if (!stream.readableEnded) stream.on('finish', onFinish);
+    this.#respond!.call(stream, headers, options);
   }
 }
 

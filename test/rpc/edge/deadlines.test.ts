@@ -51,6 +51,21 @@ describe('the deadlines of all calls', () => {
     assert.equal(deadlines.size, 0);
   });
 
+  it('that pass by the thousand at once end in portions, each once, so that others are heard in between', async () => {
+    const { clock, passed, deadlines } = start();
+    const items = Array.from({ length: 3000 }, (_, i) => ({ name: String(i), endsAtMs: 100 }));
+    for (const item of items) deadlines.add(item);
+    await clock.advance(100);
+    assert.ok(passed.length > 0 && passed.length <= 500, String(passed.length));
+    const over = items.at(-1)!;
+    deadlines.remove(over);
+    await clock.advance(1000);
+    assert.equal(new Set(passed.map(([name]) => name)).size, 2999);
+    assert.equal(passed.length, 2999);
+    assert.ok(!passed.some(([name]) => name === over.name));
+    assert.deepEqual([deadlines.size, clock.pending], [0, 0]);
+  });
+
   it('let what passes be added again from within', async () => {
     const clock = new ManualClock(0);
     const times: number[] = [];
