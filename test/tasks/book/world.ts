@@ -221,7 +221,11 @@ class World {
     this.engine.create('new', 'arrives');
     await this.clock.advance(STARTS_WITHIN_MS);
     const made = [...this.remote.jobs.values()].some(({ name }) => name === 'new/0');
-    this.story.check(made, () => `new work is not started within ${STARTS_WITHIN_MS / 1000} s`);
+    // The tasks of handles that were taken up meanwhile have their tokens as well.
+    this.story.check(
+      made || this.#tokens().used >= QUOTA,
+      () => `new work is not started within ${STARTS_WITHIN_MS / 1000} s`,
+    );
   }
 
   /** No job runs unseen, and no attempt keeps two. */
