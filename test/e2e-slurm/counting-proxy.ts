@@ -16,7 +16,12 @@ export interface CountedRequest {
   readonly token: string;
   /** 0 while slurmrestd is away. */
   status: number;
+  /** A read that a broken connection made the plugin's HTTP helper send again, within the same call. */
+  readonly repeats: boolean;
 }
+
+/** The helper repeats at once; what comes later is another call. */
+const REPEATED_WITHIN_MS = 500;
 
 /**
  * Stands between the daemon and slurmrestd and writes down every request. A slurmrestd that is away shows as a broken
@@ -27,6 +32,8 @@ export class CountingProxy {
   /** Submissions whose answer was lost so far. */
   lostAnswers = 0;
   #answersToLose = 0;
+  /** Requests whose connection broke before an answer. */
+  readonly #broken = new WeakSet<CountedRequest>();
   readonly #server: Server;
 
   private constructor(private readonly upstream: URL) {
@@ -54,13 +61,17 @@ export class CountingProxy {
   }
 
   #forward(request: IncomingMessage, response: ServerResponse): void {
-    const counted: CountedRequest = {
+    const seen = {
       atMs: performance.now(),
       method: request.method ?? '',
       path: request.url ?? '',
       purpose: /\((\w+)\)$/.exec(request.headers['user-agent'] ?? '')?.[1] ?? '',
+    };
+    const counted: CountedRequest = {
+      ...seen,
       token: String(request.headers['x-slurm-user-token'] ?? ''),
       status: 0,
+      repeats: this.#repeats(seen),
     };
     this.requests.push(counted);
     const outgoing = httpRequest(
@@ -86,9 +97,18 @@ export class CountingProxy {
         answer.on('error', () => response.destroy());
       },
     );
-    outgoing.on('error', () => response.destroy());
+    outgoing.on('error', () => {
+      if (counted.status === 0) this.#broken.add(counted);
+      response.destroy();
+    });
     response.on('close', () => outgoing.destroy());
     request.pipe(outgoing);
+  }
+
+  #repeats({ atMs, method, path, purpose }: Omit<CountedRequest, 'token' | 'status' | 'repeats'>): boolean {
+    const last = this.requests.findLast((one) => one.method === method && one.path === path && one.purpose === purpose);
+    if (method !== 'GET' || last === undefined || last.repeats) return false;
+    return this.#broken.has(last) && atMs - last.atMs <= REPEATED_WITHIN_MS;
   }
 
   async stop(): Promise<void> {

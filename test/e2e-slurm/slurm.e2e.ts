@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { before, describe, test } from 'node:test';
 import { checkWindows } from './counting-proxy.js';
 import { type Incarnation, onlyForward } from './engine.js';
@@ -7,15 +8,21 @@ import { READ_LIMIT, WRITE_LIMIT } from './stage.js';
 
 /**
  * Requests are counted when they reach the proxy, some time after the limit let the call go; the second request of a
- * create or delete comes when the first was answered. Without limits the bursts of this run come earlier than that.
+ * create or delete comes when the first was answered. Without limits the bursts of this run come earlier than that. What a
+ * busy machine held up on its way comes late, and what follows then seems early: by as much as a process was held up, on
+ * either side, and by how much this one was is measured.
  */
 const SLACK_SECONDS = 1;
+const SIDES = 2;
 
 describe('sixty tasks on a real Slurm cluster, through the daemon', () => {
   let outcome: Outcome;
+  const heldUp = monitorEventLoopDelay({ resolution: 20 });
 
   before(async () => {
+    heldUp.enable();
     outcome = await new Scenario((line) => console.error(line)).run();
+    heldUp.disable();
   });
 
   /** The incarnation that counts: the last one of its key. */
@@ -176,7 +183,7 @@ describe('sixty tasks on a real Slurm cluster, through the daemon', () => {
   test('remote calls stayed within the limits in every window', () => {
     const { requests } = outcome.proxy;
     const times = (wanted: (request: (typeof requests)[number]) => boolean) =>
-      requests.filter(wanted).map((request) => request.atMs);
+      requests.filter((request) => !request.repeats && wanted(request)).map((request) => request.atMs);
     const classes = {
       reads: checkWindows(
         times((request) => request.purpose === 'read'),
@@ -192,12 +199,13 @@ describe('sixty tasks on a real Slurm cluster, through the daemon', () => {
       ),
     };
     assert.equal(requests.filter((request) => request.purpose === '').length, 0);
+    const slack = SLACK_SECONDS + (SIDES * heldUp.max) / 1e9;
     for (const [what, verdict] of Object.entries(classes)) {
       const { mostInOneSecond, overSeconds } = verdict;
       console.error(
-        `${what}: ${verdict.requests}, at most ${mostInOneSecond} in one second, early by ${overSeconds.toFixed(2)} s`,
+        `${what}: ${verdict.requests}, at most ${mostInOneSecond} in one second, early by ${overSeconds.toFixed(2)} s of ${slack.toFixed(2)} s`,
       );
-      assert.ok(overSeconds <= SLACK_SECONDS, `${what}: ${overSeconds.toFixed(2)} s over the limit in some window`);
+      assert.ok(overSeconds <= slack, `${what}: ${overSeconds.toFixed(2)} s over the limit in some window`);
     }
     console.error(`the run took ${outcome.seconds.toFixed(0)} s`);
   });
