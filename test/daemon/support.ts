@@ -71,7 +71,8 @@ export async function startServe(
   env?: Readonly<Record<string, string>>,
 ): Promise<DaemonProcess> {
   const running = spawnServe(t, config, folder, env);
-  const [, grpc, admin] = await running.waitFor(/"event":"daemon\.ready","grpc":"([^"]+)","admin":"([^"]+)"/);
+  // In either format of the log.
+  const [, grpc, admin] = await running.waitFor(/daemon\.ready.*?grpc["=:]+([\d.]+:\d+).*?admin["=:]+([\d.]+:\d+)/);
   const pid = running.child.pid as number;
   t.after(() => endLeftOver(running));
   const client = createClient({ address: grpc as string, deadlineMs: PATIENCE_MS });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings } from '../../config/index.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
+import { SecretFiles } from '../../data/secret-files.js';
 import type { HostError } from '../../errors/index.js';
 import { createPluginHost } from '../../host/plugin-host.js';
 import type { HostedPlugin, LoadReport, PluginHost } from '../../host/types.js';
@@ -29,6 +30,9 @@ export function define(command: Command, run: (action: (io: CliIo) => Promise<Ex
 async function check(options: Options, io: CliIo): Promise<ExitCode> {
   const loaded = configFrom(options, io);
   const { config } = loaded;
+  const masks = configSecrets(loaded);
+  const secretFiles = await new SecretFiles(config.secrets.dir).look();
+  for (const secret of secretFiles.fresh) masks.addRead(secret);
   const trouble: PluginLogEvent[] = [];
   const host = createPluginHost({
     entries: pluginEntries(config),
@@ -46,7 +50,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     defaultForTaskTypes: config.defaultForTaskTypes,
     baseDir: io.cwd,
     env: io.env,
-    masks: configSecrets(loaded),
+    masks,
   });
   // A second signal ends the process at once, whatever still runs.
   io.atExit(() => host.killAll());

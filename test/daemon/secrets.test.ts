@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { SecretMasks } from '../../src/lib/secrets.js';
+import { resourceArgs, startHost } from '../host/support.js';
+import { compiled } from '../support/paths.js';
+import { start } from '../support/spawn.js';
+import { tempFolder, writeTree } from '../support/temp.js';
+import { BOUND, configOf, type DaemonProcess, FIXTURE_PLUGINS, startServe, until, WIDE_LIMITS } from './support.js';
+
+const TELLTALE = path.join(FIXTURE_PLUGINS, 'telltale.mjs');
+
+/** One row for each way by which a secret comes in: its name. No part of a value appears elsewhere by chance. */
+const WAYS_IN = [
+  'adminToken',
+  'storeKey',
+  'urlPassword',
+  'setting',
+  'passed',
+  'declared',
+  'set',
+  'file',
+  'rotated',
+  'connection',
+  'http',
+] as const;
+type WayIn = (typeof WAYS_IN)[number];
+
+const core = (name: WayIn) => `Walk${WAYS_IN.indexOf(name)}${name}Zq`;
+const SECRETS = Object.fromEntries(WAYS_IN.map((name) => [name, `${core(name)}"/+~?&=1`])) as Record<WayIn, string>;
+
+/** What get does in the telltale plugin -> whether the task is over then. Each is one way out. */
+const WAYS_OUT = {
+  reason: false,
+  remotePhase: false,
+  customInfo: false,
+  links: false,
+  external: false,
+  failure: true,
+  aborted: true,
+  permanent: true,
+  transient: false,
+  unknown: false,
+  cut: false,
+  unfit: false,
+  printed: false,
+  written: false,
+  logged: false,
+  metrics: false,
+  outputs: true,
+} as const;
+
+/** Parts of a secret by which its forms are known: what stands in all texts, and in base64 wherever it begins. */
+function traces(name: WayIn): string[] {
+  const base64 = [0, 1, 2].map((offset) => {
+    const text = Buffer.concat([Buffer.alloc(offset), Buffer.from(SECRETS[name])]).toString('base64');
+    return text.slice(4, 16);
+  });
+  return [core(name), core(name).slice(0, 9), ...base64];
+}
+
+function assertNothing(text: string, where: string): void {
+  assert.ok(text.length > 0, `${where} is empty`);
+  const shown = WAYS_IN.filter((name) => traces(name).some((trace) => text.includes(trace)));
+  const at = text.indexOf(traces(shown[0] ?? 'set').find((trace) => text.includes(trace)) ?? '');
+  assert.deepEqual(shown, [], `${where} shows secrets: …${text.slice(Math.max(0, at - 150), at + 50)}…`);
+}
+
+interface Walk {
+  readonly folder: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A folder and a configuration that hold every secret, each where it belongs. */
+function plant(t: TestContext, format: string): Walk {
+  const folder = tempFolder(t);
+  const known = path.join(folder, 'known.json');
+  writeTree(folder, {
+    'known.json': JSON.stringify(SECRETS),
+    'secrets/group/file': `${SECRETS.file}\n`,
+    token: SECRETS.adminToken,
+  });
+  const settings = {
+    known,
+    apiToken: SECRETS.setting,
+    url: `https://someone:${encodeURIComponent(SECRETS.urlPassword)}@host/`,
+    rotated: path.join(folder, 'secrets', 'group', 'rotated'),
+  };
+  const environment = { pass: ['PASSED_PHRASE'], set: { SET_PHRASE: SECRETS.set } };
+  const entry = { source: TELLTALE, config: WIDE_LIMITS, settings, environment };
+  const config = configOf(
+    { telltale: entry, failing: { ...entry, settings: { ...settings, failing: true } } },
+    {
+      admin: { host: '127.0.0.1', port: 0, tokenFile: path.join(folder, 'token') },
+      dataStore: { s3: { accessKeyId: 'id-of-the-key', secretAccessKey: SECRETS.storeKey } },
+      defaultForTaskTypes: { telltale: 'telltale' },
+      secrets: { dir: path.join(folder, 'secrets') },
+      log: { level: 'trace', format },
+    },
+  );
+  return { folder, config, env: { PASSED_PHRASE: SECRETS.passed, DECLARED_PHRASE: SECRETS.declared } };
+}
+
+/** Runs a task of each way out, until what it tells has been read; answers what callers see of them. */
+async function tellAll({ client }: DaemonProcess): Promise<void> {
+  const connection = { secrets: { key: SECRETS.connection } };
+  for (const [way, over] of Object.entries(WAYS_OUT)) {
+    const template = { type: 'telltale', custom: { way } };
+    const { handle } = await client.create({ generatedName: `walk-${way}`, template, connection });
+    assert.ok(handle.toString('latin1').includes(core('adminToken')), 'the meta in the handle is not altered');
+    const status = await until(`${way} to be told`, async () => {
+      const seen = await client.status(handle, { connection });
+      const { phase } = seen.phaseInfo;
+      const told = phase === 'RUNNING' || phase.endsWith('FAILURE') || phase === 'ABORTED' || phase === 'SUCCESS';
+      return (over ? phase !== 'RUNNING' && told : told || seen.lastError !== '') ? seen : undefined;
+    });
+    const { outputs, ...shown } = status.phaseInfo;
+    assertNothing(JSON.stringify({ ...status, phaseInfo: shown }), `the status of ${way}`);
+    assert.notEqual(status.lastErrorCode, 'ALTERED');
+    if (way !== 'outputs') continue;
+    assert.equal(outputs.kind, 'inline');
+    const bytes = outputs.kind === 'inline' ? outputs.literalMap.toString('latin1') : '';
+    for (const name of WAYS_IN) assert.ok(bytes.includes(SECRETS[name]), `outputs are not altered: ${name}`);
+  }
+}
+
+/** The paths of the operator's view that list something. */
+const LISTINGS = [
+  '/metrics',
+  '/readyz',
+  '/v1/tasks',
+  '/v1/plugins',
+  '/v1/config',
+  '/v1/deletes',
+  '/v1/unclear-creates',
+  '/v1/orphans',
+];
+
+for (const format of ['json', 'text']) {
+  test(
+    `no secret leaves the daemon, whatever way it came in, by no way out, with a log in ${format}`,
+    BOUND,
+    async (t) => {
+      const { folder, config, env } = plant(t, format);
+      const daemon = await startServe(t, config, folder, env);
+      await tellAll(daemon);
+      assertNothing(JSON.stringify(await daemon.client.listPlugins()), 'ListPlugins');
+      const headers = { authorization: `Bearer ${SECRETS.adminToken}` };
+      for (const listing of LISTINGS) {
+        const { body } = await daemon.http(listing, { headers });
+        // Handles are shown as they are.
+        assertNothing(body.replace(/"handle":"[^"]*"/g, ''), listing);
+      }
+      // What was printed may come after what was answered.
+      const printed = await until('the log', () => {
+        const lines = daemon.running.output();
+        return lines.split('[redacted]').length > 200 ? lines : undefined;
+      });
+      assertNothing(printed, 'the log');
+      if (format === 'text') return;
+      const commands = [['check'], ['config'], ['config', '--origins']];
+      for (const command of commands) {
+        const args = [compiled('src/main.ts'), ...command, '--config', path.join(folder, 'config.json')];
+        const { stdout, stderr } = await start(t, process.execPath, args, { cwd: folder, env }).finished;
+        assertNothing(stdout + stderr, `plugin-host ${command.join(' ')}`);
+      }
+      writeFileSync(path.join(folder, 'task.json'), JSON.stringify({ type: 'telltale', custom: { way: 'failure' } }));
+      const run = [compiled('src/main.ts'), 'run', 'task.json', '--address', daemon.grpc];
+      const { stdout, stderr } = await start(t, process.execPath, run, { cwd: folder }).finished;
+      // The handle is printed as it is; it is longer than any form of a secret.
+      assertNothing((stdout + stderr).replace(/[\w-]{120,}/g, ''), 'plugin-host run');
+    },
+  );
+}
+
+test('no page of logs and no series shows a secret, and the token of the page is not altered', BOUND, async (t) => {
+  const { config, env, folder } = plant(t, 'json');
+  const { telltale } = config.plugins as Record<string, { settings: Record<string, string> }>;
+  const masks = new SecretMasks();
+  for (const name of ['adminToken', 'storeKey', 'file', 'rotated'] as const) masks.addOwn(SECRETS[name]);
+  const environment = { pass: ['PASSED_PHRASE'], set: { SET_PHRASE: SECRETS.set } };
+  const entry = { source: TELLTALE, settings: telltale?.settings ?? {}, environment };
+  const { plugin } = await startHost(t, [entry], { env, masks, baseDir: folder });
+  const args = {
+    ...resourceArgs({ way: 'reason' }),
+    connection: { secrets: { key: SECRETS.connection }, configs: {} },
+  };
+  const now = { deadlineMs: undefined };
+  // The helper's credential is known once it was used.
+  const template = Buffer.from('\x12\x08telltale', 'latin1');
+  const create = {
+    ...args,
+    template,
+    inputs: undefined,
+    inputPrefix: '',
+    metadata: {} as never,
+    maxDatasetSizeBytes: 0,
+  };
+  await plugin('telltale').call('create', create, now);
+  const logs = await plugin('telltale').call('getLogs', { ...args, lines: 1_000, token: '' }, now);
+  assert.equal(logs.ok && logs.value.token, 'token-of-the-page');
+  assertNothing(JSON.stringify(logs), 'a page of logs');
+  const asked = { queries: [], startTimeMs: undefined, endTimeMs: undefined, stepMs: undefined };
+  assertNothing(JSON.stringify(await plugin('telltale').call('getMetrics', { ...args, ...asked }, now)), 'series');
+});
