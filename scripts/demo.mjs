@@ -13,6 +13,9 @@ import Table from 'cli-table3';
 import ora from 'ora';
 import colors from 'picocolors';
 
+// They mean nothing here; untaken, one opens Node's debugger and the other ends this process and leaves the daemon running.
+for (const signal of ['SIGUSR1', 'SIGUSR2']) process.on(signal, () => {});
+
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const dist = (file) => pathToFileURL(path.join(root, 'dist', file)).href;
 const { createClient } = await import(dist('src/client/index.js'));
@@ -274,7 +277,8 @@ async function main() {
   // Ctrl-C, SIGTERM and a closed terminal end what was started here, too.
   const interrupted = new Promise((_, reject) => {
     // Not once(): a listener that is gone when ora looks makes it end the process.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => reject(new Interrupted(signal)));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'])
+      process.on(signal, () => reject(new Interrupted(signal)));
   });
   interrupted.catch(() => undefined);
   let client;
