@@ -20,18 +20,21 @@ FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="webapi-plugin-host" \
   org.opencontainers.image.description="Hosts WebAPI plugins for workflow engines" \
   org.opencontainers.image.licenses="Apache-2.0"
+# The init that reaps what plugins leave behind; a base that has it already needs no mirror of Debian.
+RUN test -x /usr/bin/tini || { apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*; }
 WORKDIR /app
 COPY --from=build /build/package.json /build/LICENSE /build/config.default.json ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/proto ./proto
 COPY --from=build /build/dist ./dist
 COPY scripts/healthcheck.mjs ./healthcheck.mjs
+COPY scripts/image-entry.sh ./plugin-host
 ENV NODE_ENV=production
 # A number, so that Kubernetes can verify runAsNonRoot. Nothing in the image is writable by it.
 USER 65532:65532
 EXPOSE 8000 9090
-# Node is the process itself, so signals reach it, and it reaps the plugin processes it starts. Plugins that leave
-# processes of their own behind want an init before it (docker run --init).
-ENTRYPOINT ["node", "dist/src/main.js"]
+# tini is process 1: it reaps the processes that plugins start and leave behind, which Node would not, passes signals on to
+# the daemon, its only child, and ends with the daemon's exit code.
+ENTRYPOINT ["/usr/bin/tini", "--", "/app/plugin-host"]
 CMD ["serve"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["node", "/app/healthcheck.mjs"]

@@ -40,9 +40,9 @@ mirror() {
   apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" 'Origin: Debian' | head -n 1
 }
 
-# A minimal Debian with node and npm, as a tar file in the cache; made under another name first, so that it is whole or absent.
+# A minimal Debian with node, npm and the init of the image, as a tar file in the cache; made under another name first, so that it is whole or absent.
 node_bin=$(node -p process.execPath)
-base="$cache/$suite-node-$(node -v)-$(npm -v 2>/dev/null).tar"
+base="$cache/$suite-tini-node-$(node -v)-$(npm -v 2>/dev/null).tar"
 if [ ! -s "$base" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
   trap 'rm -rf "$work"' EXIT
@@ -52,7 +52,7 @@ if [ ! -s "$base" ]; then
   fi
   [ -n "$source" ] || fail "apt has no source for Debian $suite"
   say "making the base from Debian $suite"
-  debootstrap --variant=minbase --include=libstdc++6,ca-certificates "$suite" "$work/tree" "$source" >"$work/log" 2>&1 || {
+  debootstrap --variant=minbase --include=libstdc++6,ca-certificates,tini "$suite" "$work/tree" "$source" >"$work/log" 2>&1 || {
     tail -n 30 "$work/log" >&2
     fail "debootstrap failed"
   }

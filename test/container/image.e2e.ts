@@ -26,6 +26,24 @@ before(() => {
       },
       shutdown: { drainDelay: '100ms' },
     }),
+    'leaving.json': JSON.stringify({
+      plugins: { leaving: { source: '/mnt/leaving.mjs', required: true } },
+      shutdown: { drainDelay: '0ms' },
+    }),
+    // Each shell ends at once and leaves a process behind, whose parent is then process 1, and which ends by itself.
+    'leaving.mjs': `
+      import { execFileSync } from 'node:child_process';
+      import { writeFileSync } from 'node:fs';
+      import { definePlugin } from 'webapi-plugin-host';
+      const leave = () => Number(execFileSync('/bin/sh', ['-c', 'sleep 0.2 >/dev/null & echo $!']));
+      export default definePlugin({
+        id: 'leaving', apiVersion: 1, taskTypes: ['leaving'],
+        load: () => {
+          writeFileSync('/tmp/left', JSON.stringify([leave(), leave(), leave()]));
+          return { create: async () => ({ resourceMeta: {} }), get: async () => ({ phase: 'RUNNING' }), delete: async () => {} };
+        },
+      });
+    `,
     'task.json': JSON.stringify({
       type: 'demo_sleep',
       custom: { seconds: 1, outputs: { answer: 42 } },
@@ -70,12 +88,29 @@ function checkReady(box: Box): { healthy: boolean; said: string } {
   return { healthy: status === 0, said: stdout + stderr };
 }
 
-const cli = (box: Box, ...words: string[]) => box.exec([...image.config.Entrypoint, ...words]);
+/** What the image starts below its init. */
+const program = () => image.config.Entrypoint.slice(image.config.Entrypoint.indexOf('--') + 1);
+const cli = (box: Box, ...words: string[]) => box.exec([...program(), ...words]);
+
+/** Ids, in the container, of the processes below its process 1, and how `/proc` tells their states. */
+function processes(box: Box): Map<number, { readonly state: string; readonly command: string }> {
+  const ask = `for (const pid of require('fs').readdirSync('/proc').filter(Number)) try {
+    const read = (name) => require('fs').readFileSync('/proc/' + pid + '/' + name, 'utf8');
+    console.log(JSON.stringify([Number(pid), { state: /^State:\\s+(\\S)/m.exec(read('status'))[1], command: read('cmdline') }]));
+  } catch {}`;
+  const { stdout } = box.exec(['node', '-e', ask]);
+  return new Map(
+    stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line)),
+  );
+}
 
 test('the image runs as a numbered user who is not root, in exec form, and tells engines how to check it', () => {
   const { config } = image;
   assert.match(config.User, /^[1-9]\d*:[1-9]\d*$/);
-  assert.equal(config.Entrypoint[0], 'node');
+  assert.deepEqual(config.Entrypoint.slice(0, 2), ['/usr/bin/tini', '--']);
   assert.deepEqual(config.Cmd, ['serve']);
   assert.equal(config.Healthcheck.Test[0], 'CMD');
   assert.equal(config.Labels['org.opencontainers.image.licenses'], 'Apache-2.0');
@@ -131,7 +166,18 @@ test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIG
   const status = readFileSync(`/proc/${box.pid()}/status`, 'utf8');
   const uid = image.config.User.split(':')[0];
   assert.match(status, new RegExp(`^Uid:\\s+${uid}\\s+${uid}\\s`, 'm'));
-  assert.match(status, /^NSpid:\s+\d+\s+1$/m, 'node itself is process 1, so that signals reach it');
+  assert.match(status, /^NSpid:\s+\d+\s+1$/m);
+  const inside = processes(box);
+  assert.match(inside.get(1)?.command ?? '', /^\/usr\/bin\/tini\0/);
+  const daemons = [...inside.values()].filter(({ command }) =>
+    /^node\0(?:.*\0)?\/app\/dist\/src\/main\.js\0serve\0/.test(command),
+  );
+  assert.equal(daemons.length, 1, 'the daemon runs below the init');
+  assert.equal(
+    daemons[0]?.command.includes('--disable-sigusr1'),
+    process.allowedNodeEnvironmentFlags.has('--disable-sigusr1'),
+    'Node gets the flag where it knows it',
+  );
   assert.match(box.exec(['touch', '/app/written']).stderr, /Read-only file system/);
 
   const good = cli(box, 'run', '/mnt/task.json', '--timeout', '50s', '--json');
@@ -146,6 +192,35 @@ test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIG
   process.kill(box.pid(), 'SIGTERM');
   assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
 });
+
+for (const reaped of [true, false]) {
+  test(
+    reaped
+      ? 'what a plugin starts and leaves behind is reaped when it ends'
+      : 'without the init what a plugin leaves behind stays as a zombie',
+    async (t) => {
+      const box = await startBox(t, image, {
+        ...(reaped ? {} : { command: ['node', '/app/dist/src/main.js', ...image.config.Cmd] }),
+        env: { PLUGIN_HOST_CONFIG: '/mnt/leaving.json' },
+        volume: [volume, '/mnt'],
+      });
+      await until('ready', box, () => checkReady(box));
+      const left = JSON.parse(box.exec(['cat', '/tmp/left']).stdout) as number[];
+      assert.equal(left.length, 3);
+      const states = () => {
+        const found = processes(box);
+        return left.map((pid) => found.get(pid)?.state ?? 'gone');
+      };
+      const wanted = reaped ? 'gone' : 'Z';
+      await until(`all ${wanted}`, box, () => ({
+        healthy: states().every((one) => one === wanted),
+        said: states().join(),
+      }));
+      process.kill(box.pid(), 'SIGTERM');
+      assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
+    },
+  );
+}
 
 test('a daemon that cannot start ends with a code that is not 0, and says why', async (t) => {
   const box = await startBox(t, image, { env: { PLUGIN_HOST_GRPC_PORTT: '1' } });
