@@ -234,7 +234,7 @@ describe('plugin-host run', () => {
     assert.equal(await unreachable.exitCode, 7);
     assert.match(
       unreachable.stderr(),
-      /^plugin-host: UNAVAILABLE: no daemon can be reached at 127\.0\.0\.1:\d+ \(connect ECONNREFUSED [\d.:]+\); start one with plugin-host serve, or name it with --address\n$/,
+      /^plugin-host: UNAVAILABLE: no daemon can be reached at 127\.0\.0\.1:\d+ \(connect ECONNREFUSED [\d.:]+\); start one with plugin-host serve, or name it with --address or --config\n$/,
     );
   });
 
