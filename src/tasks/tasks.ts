@@ -71,12 +71,12 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     create: (spec, scope) => creates.create(spec, scope),
 
-    peek: (handle, maxStalenessMs = 0) => {
+    peek: (handle, maxStalenessMs) => {
       const task = peek(handle);
       return task === undefined || isStale(deps, task, maxStalenessMs) ? undefined : task;
     },
 
-    async status(bytes, hints, scope, maxStalenessMs = 0) {
+    async status(bytes, hints, scope, maxStalenessMs) {
       const task = await handles.resolve(bytes, hints, scope);
       return freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
     },

@@ -9,8 +9,8 @@ const READ_SHARE = 1 / 3;
  * Whether what is known of a task is older than its caller can bear. A remote that is down is left to its probe, and 0
  * takes whatever there is.
  */
-export function isStale({ clock, runtimes }: TasksDeps, task: TaskRecord, maxStalenessMs: number): boolean {
-  if (maxStalenessMs === 0 || task.stage !== 'live') return false;
+export function isStale({ clock, runtimes }: TasksDeps, task: TaskRecord, maxStalenessMs: number | undefined): boolean {
+  if (maxStalenessMs === undefined || maxStalenessMs === 0 || task.stage !== 'live') return false;
   if (clock.now() - (task.observedAtMs ?? task.liveSinceMs) <= maxStalenessMs) return false;
   return runtimes.get(task.identity.plugin)?.refresher.remoteDown !== true;
 }
@@ -22,7 +22,7 @@ export function isStale({ clock, runtimes }: TasksDeps, task: TaskRecord, maxSta
 export async function freshTask(
   deps: TasksDeps,
   task: TaskRecord,
-  maxStalenessMs: number,
+  maxStalenessMs: number | undefined,
   scope: CallScope,
   read: (scope: CallScope) => Promise<TaskRecord>,
 ): Promise<TaskRecord> {
