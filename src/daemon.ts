@@ -4,6 +4,7 @@ import { AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { adminSource } from './daemon/admin-source.js';
 import { figuresOf } from './daemon/figures.js';
+import { HandleKeyWatch } from './daemon/handle-keys.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
 import { dataOptions, pluginEntries, tasksOptions } from './daemon/options.js';
@@ -22,6 +23,7 @@ import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
 import { ReplayCache } from './store/replay-cache.js';
 import { TaskStore } from './store/task-store.js';
+import { HandleTrust } from './tasks/read/handle-trust.js';
 import { createTasks, type TasksControl } from './tasks/tasks.js';
 import { type Log, logLoadReport, Telemetry } from './telemetry/index.js';
 
@@ -90,6 +92,7 @@ class ComposedDaemon implements Daemon {
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
   readonly #secrets: SecretWatch;
+  readonly #handleKeys: HandleKeyWatch;
   readonly #store: TaskStore;
   readonly #runtimes: RuntimeRegistry;
   readonly #tasks: TasksControl;
@@ -132,6 +135,10 @@ class ComposedDaemon implements Daemon {
     this.#store = new TaskStore({ clock, maxTasks, finished, endMarks, watchRing: watchRing.size });
     this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
+    const taskEvents = this.#telemetry.taskEvents;
+    const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events: taskEvents });
+    const { keysFile } = config.handles;
+    this.#handleKeys = new HandleKeyWatch({ file: keysFile, trust, masks, clock, log: options.log });
     this.#tasks = createTasks({
       clock,
       random,
@@ -140,7 +147,8 @@ class ComposedDaemon implements Daemon {
       runtimes: this.#runtimes,
       replays: new ReplayCache({ clock, ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 }),
       options: tasksOptions(config),
-      events: this.#telemetry.taskEvents,
+      events: taskEvents,
+      handles: trust,
       writeOutputs: this.#outputs.writer,
     });
     this.#reloads = new Reloads({
@@ -238,6 +246,8 @@ class ComposedDaemon implements Daemon {
   async #startPlugins(): Promise<void> {
     this.#releasers.push('watch of secrets', () => this.#secrets.stop());
     await this.#unlessStopped(this.#secrets.start());
+    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
+    await this.#unlessStopped(this.#handleKeys.start());
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const report = await this.#unlessStopped(this.#host.start());
     this.loadReport = report;

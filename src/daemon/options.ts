@@ -47,6 +47,7 @@ export function tasksOptions(config: Config): TasksOptions {
     notFoundMinMs: config.tasks.notFoundTimeMs,
     unclearLooks: config.tasks.unclearCreateLooks,
     connectionTtlMs: config.tasks.connectionTtlMs,
+    adoptForeign: config.handles.adoptForeign,
     maxAdopted: config.store.maxTasks,
     maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,

@@ -34,6 +34,13 @@ export const ERROR_CATALOGUE = {
   REQUEST_TOO_LARGE: entry('invalid', false, 'A field, or the whole request, is larger than the configured bound.'),
   HANDLE_MALFORMED: entry('invalid', false, 'The handle is truncated, altered, or was made by something else.'),
   HANDLE_VERSION_UNKNOWN: entry('invalid', false, 'The handle was made by a newer daemon than this one.'),
+  HANDLE_UNSIGNED: entry('invalid', false, 'The handle is not signed, and the daemon takes signed ones only.'),
+  HANDLE_FOREIGN: entry('invalid', false, 'The handle is signed with a key that this daemon does not have.'),
+  HANDLE_KEYS_UNREADABLE: entry(
+    'precondition',
+    false,
+    'The file of handles.keysFile cannot be read, or holds no keys.',
+  ),
   TASK_TYPE_UNKNOWN: entry('not_found', false, 'No plugin serves the task type (and none is the default).'),
   TASK_TYPE_VERSION_UNKNOWN: entry('not_found', false, 'The task type is served, but not in this version.'),
   TASK_UNKNOWN: entry('not_found', false, 'The daemon holds no such task.'),

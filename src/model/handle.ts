@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { HostError } from '../errors/index.js';
 import { isFitName } from '../lib/text.js';
@@ -35,6 +36,23 @@ export interface Handle {
   readonly identity: TaskIdentity;
   /** The encoded resource meta; undefined while accepted. */
   readonly meta: Buffer | undefined;
+  /** Of the task's node, from 0 to 255: `partitionOf`. That of the attempt key unless given. */
+  readonly partition?: number;
+}
+
+/** A handle as it was read. Whether its signature is to be trusted is for `HandleTrust` to say. */
+export interface ReadHandle extends Handle {
+  readonly partition: number;
+  /** The id of the key that it says it is signed with; undefined where it is not signed. */
+  readonly signedWith: number | undefined;
+}
+
+/** What a handle is signed with: a MAC over all of its other bytes. */
+export interface HandleSigner {
+  /** Which key it is, from 1 to 2^32 - 1. */
+  readonly keyId: number;
+  /** At least `MAC_BYTES` of MAC over the parts, one after the other. */
+  mac(...parts: readonly Uint8Array[]): Buffer;
 }
 
 /** Largest size of a handle without its meta, in bytes (design 1a). Names of outputs give way first. */
@@ -50,15 +68,65 @@ const MAX_INCARNATION = 1e12;
 const MAX_TIME_MS = 253_402_300_799_999;
 const KEY = /^[0-9a-z]{1,32}$/;
 
-const MAGIC = Buffer.from('wph1', 'latin1');
-const FIXED = MAGIC.length + 4 + 2; // magic, CRC-32 of the rest, length of the header
+const MAGIC = Buffer.from('wph2', 'latin1');
+/** Magic and CRC-32; the checksum is of what follows. */
+const CHECKED = MAGIC.length + 4;
+/** And id of the key, partition, length of the header. */
+const HEAD = CHECKED + 4 + 1 + 2;
+export const MAC_BYTES = 16;
+const SIGNED_HEAD = HEAD + MAC_BYTES;
+/** Of a handle of the first format, which had neither key nor partition. */
+const HEAD_V1 = CHECKED + 2;
+/** The id of no key: there is no MAC then. */
+const UNSIGNED = 0;
 
 /**
- * Layout: `wph1`, CRC-32 (4 bytes, big endian) of all that follows, header length (2 bytes), header (a JSON array),
- * meta. The header's first element says `a`ccepted or `c`reated. Deterministic: equal handles are equal bytes.
+ * One of 256 partitions (design 7), of the node key where there is one, else of the attempt key: attempts of one node lie in
+ * one.
  */
-export function encodeHandle(handle: Handle): Buffer {
-  const { identity: id, meta } = handle;
+export function partitionOf(key: string): number {
+  return createHash('sha256').update(key).digest()[0] as number;
+}
+
+/**
+ * Layout: `wph2`, CRC-32 of all that follows (4 bytes, big endian as all numbers), id of the signing key (4 bytes; 0: unsigned),
+ * partition (1 byte), header length (2 bytes), for a signed one the MAC of all that comes after the checksum (16 bytes), header
+ * (a JSON array), meta. The header's first element says `a`ccepted or `c`reated. Deterministic: equal handles under one key are
+ * equal bytes.
+ */
+export function encodeHandle(handle: Handle, signer?: HandleSigner): Buffer {
+  const { identity, meta = Buffer.alloc(0), partition = partitionOf(identity.key) } = handle;
+  const header = headerOf(handle);
+  const head = Buffer.alloc(signer === undefined ? HEAD : SIGNED_HEAD);
+  MAGIC.copy(head, 0);
+  head.writeUInt32BE(signer?.keyId ?? UNSIGNED, CHECKED);
+  head.writeUInt8(partition, CHECKED + 4);
+  head.writeUInt16BE(header.length, CHECKED + 5);
+  const bytes = Buffer.concat([head, header, meta]);
+  if (signer !== undefined) macOf(bytes, signer).copy(bytes, HEAD, 0, MAC_BYTES);
+  bytes.writeUInt32BE(crc32(bytes.subarray(CHECKED)), MAGIC.length);
+  return bytes;
+}
+
+/** What the MAC of a signed handle must be under this key. */
+export function macOf(bytes: Buffer, signer: HandleSigner): Buffer {
+  return signer.mac(bytes.subarray(CHECKED, HEAD), bytes.subarray(SIGNED_HEAD));
+}
+
+/** The MAC that a signed handle carries. */
+export function carriedMac(bytes: Buffer): Buffer {
+  return bytes.subarray(HEAD, SIGNED_HEAD);
+}
+
+/** Whether two handles are of one job of one incarnation: they say the same but for the time, and names that may have given way. */
+export function sameJob(a: Handle, b: Handle): boolean {
+  const said = ({ identity, meta }: Handle) =>
+    headerOf({ identity: { ...identity, createdAtMs: 0, outputNames: undefined }, meta });
+  if (a.meta === undefined || b.meta === undefined) return false;
+  return said(a).equals(said(b)) && a.meta.equals(b.meta);
+}
+
+function headerOf({ identity: id, meta }: Handle, head = SIGNED_HEAD): Buffer {
   const parts: unknown[] = [
     meta === undefined ? 'a' : 'c',
     id.plugin,
@@ -72,15 +140,9 @@ export function encodeHandle(handle: Handle): Buffer {
     id.quotaNamespace,
     Math.round(id.createdAtMs),
   ];
-  let header = Buffer.from(JSON.stringify(id.outputNames === undefined ? parts : [...parts, id.outputNames]));
-  if (header.length + FIXED > MAX_HANDLE_OVERHEAD && id.outputNames !== undefined) {
-    header = Buffer.from(JSON.stringify(parts));
-  }
-  const bytes = Buffer.concat([Buffer.alloc(FIXED), header, meta ?? Buffer.alloc(0)]);
-  MAGIC.copy(bytes, 0);
-  bytes.writeUInt16BE(header.length, 8);
-  bytes.writeUInt32BE(crc32(bytes.subarray(8)), 4);
-  return bytes;
+  if (id.outputNames === undefined) return Buffer.from(JSON.stringify(parts));
+  const whole = Buffer.from(JSON.stringify([...parts, id.outputNames]));
+  return whole.length + head > MAX_HANDLE_OVERHEAD ? Buffer.from(JSON.stringify(parts)) : whole;
 }
 
 /** Whether these bytes claim to be a handle of this daemon; foreign resource metas do not. */
@@ -89,30 +151,54 @@ export function looksLikeHandle(bytes: Uint8Array): boolean {
 }
 
 /**
- * Reads a handle of any origin. What passes is one that `encodeHandle` could have made, every field within its bounds, so
- * that equal handles are equal bytes both ways. Throws HANDLE_MALFORMED or HANDLE_VERSION_UNKNOWN.
+ * Reads a handle of any origin. What passes is one that a daemon could have made, every field within its bounds, so that equal
+ * handles are equal bytes both ways; of a signed one the MAC is not looked at. Throws HANDLE_MALFORMED or
+ * HANDLE_VERSION_UNKNOWN.
  */
-export function decodeHandle(input: Uint8Array): Handle {
+export function decodeHandle(input: Uint8Array): ReadHandle {
   const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
   if (!looksLikeHandle(bytes)) {
     throw malformed(`its first bytes are not those of a handle of this daemon (${bytes.length} bytes seen)`);
   }
-  if (bytes[3] !== 0x31) {
-    throw new HostError(
-      'HANDLE_VERSION_UNKNOWN',
-      `the handle has format version ${JSON.stringify(String.fromCharCode(bytes[3] ?? 0))}, this daemon knows version 1; run the daemon version that made it`,
-    );
-  }
-  if (bytes.length < FIXED) throw malformed(`it ends after ${bytes.length} bytes`);
-  const headerEnd = FIXED + bytes.readUInt16BE(8);
+  if (bytes[3] === 0x32) return decode(bytes);
+  if (bytes[3] === 0x31) return decodeV1(bytes);
+  throw new HostError(
+    'HANDLE_VERSION_UNKNOWN',
+    `the handle has format version ${JSON.stringify(String.fromCharCode(bytes[3] ?? 0))}, this daemon knows versions 1 and 2; run the daemon version that made it`,
+  );
+}
+
+function decode(bytes: Buffer): ReadHandle {
+  if (bytes.length < HEAD) throw cutAt(bytes.length);
+  const keyId = bytes.readUInt32BE(CHECKED);
+  const signedWith = keyId === UNSIGNED ? undefined : keyId;
+  const head = signedWith === undefined ? HEAD : SIGNED_HEAD;
+  const handle = checked(bytes, head, head + bytes.readUInt16BE(CHECKED + 5), SIGNED_HEAD);
+  return { ...handle, partition: bytes.readUInt8(CHECKED + 4), signedWith };
+}
+
+/** Handles of the first format are read for as long as tasks of its daemons may run. */
+function decodeV1(bytes: Buffer): ReadHandle {
+  if (bytes.length < HEAD_V1) throw cutAt(bytes.length);
+  const handle = checked(bytes, HEAD_V1, HEAD_V1 + bytes.readUInt16BE(CHECKED), HEAD_V1);
+  return { ...handle, partition: partitionOf(handle.identity.key), signedWith: undefined };
+}
+
+/** `room` is what the head took when names of outputs had to give way. */
+function checked(bytes: Buffer, head: number, headerEnd: number, room: number): Handle {
   if (bytes.length > headerEnd + META_MAX_BYTES) throw malformed(`${bytes.length} bytes are more than any handle has`);
-  if (crc32(bytes.subarray(8)) !== bytes.readUInt32BE(4)) {
+  if (crc32(bytes.subarray(CHECKED)) !== bytes.readUInt32BE(MAGIC.length)) {
     throw malformed('its checksum does not fit, it was truncated or altered');
   }
   if (headerEnd > bytes.length) throw malformed('its header is longer than the handle');
-  const handle = parse(bytes.subarray(FIXED, headerEnd), bytes.subarray(headerEnd));
-  if (!encodeHandle(handle).equals(bytes)) throw malformed('its header is not written as this daemon writes it');
+  const header = bytes.subarray(head, headerEnd);
+  const handle = parse(header, bytes.subarray(headerEnd));
+  if (!headerOf(handle, room).equals(header)) throw malformed('its header is not written as this daemon writes it');
   return handle;
+}
+
+function cutAt(length: number): HostError {
+  return malformed(`it ends after ${length} bytes`);
 }
 
 function parse(headerBytes: Buffer, meta: Buffer): Handle {
@@ -126,6 +212,7 @@ function parse(headerBytes: Buffer, meta: Buffer): Handle {
   const [mark, plugin, taskType, taskTypeVersion, key, incarnation, project, domain, namespace] = header as unknown[];
   const [quotaNamespace, createdAtMs, outputNames] = header.slice(9) as unknown[];
   if (mark !== 'a' && mark !== 'c') throw malformed('it is neither of an accepted nor of a created task');
+  if (mark === 'a' && meta.length > 0) throw malformed('it is of an accepted task, and carries a resource meta');
   const scopes = { project, domain, namespace, quotaNamespace };
   const identity = { plugin, taskType, taskTypeVersion, key, incarnation, ...scopes, createdAtMs, outputNames };
   const problem = identityProblem(identity);

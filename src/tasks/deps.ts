@@ -4,6 +4,7 @@ import type { TaskEvents } from '../model/events/tasks.js';
 import type { Runtimes } from '../runtime/runtime.js';
 import type { ReplayCache } from '../store/replay-cache.js';
 import type { TaskStore } from '../store/task-store.js';
+import type { HandleTrust } from './read/handle-trust.js';
 
 /** Times and bounds of the use cases. Milliseconds throughout. */
 export interface TasksOptions {
@@ -27,6 +28,8 @@ export interface TasksOptions {
   readonly maxAdoptedBytes: number;
   readonly adoptionsPerSecond: number;
   readonly adoptionsAtOnce: number;
+  /** Whether plugins may take over resource metas that another service made. */
+  readonly adoptForeign: boolean;
   /** How long secrets that came with a call are kept for the task. */
   readonly connectionTtlMs: number;
   /** Status of an adopted task answers this long before the caller's deadline at the latest. */
@@ -71,6 +74,7 @@ export interface TasksDeps {
   readonly replays: ReplayCache;
   readonly options: TasksOptions;
   readonly events: TaskEvents;
+  readonly handles: HandleTrust;
   /** Writes a LiteralMap as outputs.pb under the prefix. Absent where no data store is configured. */
   readonly writeOutputs: ((outputPrefix: string, literalMap: Buffer) => Promise<void>) | undefined;
 }

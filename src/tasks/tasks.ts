@@ -88,7 +88,9 @@ export function createTasks(deps: TasksDeps): TasksControl {
     do: (spec, scope) => doing.do(spec, scope),
 
     watch(filter) {
-      for (const handle of filter.handles) if (deps.store.byHandle(handle) === undefined) decodeHandle(handle);
+      for (const handle of filter.handles) {
+        if (deps.store.byHandle(handle) === undefined) deps.handles.check(handle, decodeHandle(handle));
+      }
       return deps.store.watch(filter);
     },
 

@@ -29,6 +29,7 @@ export interface AdapterParts {
 
 /** Between two warnings of one plugin about its metas. */
 const META_PAUSE_MS = 3_600_000;
+const UNVERIFIED_PAUSE_MS = 60_000;
 
 export function gateAdapter({ set, log, label }: AdapterParts) {
   const calls = set.counter('pluginhost_plugin_calls_total');
@@ -148,6 +149,20 @@ export function logLoadReport(log: Log, results: readonly LoadResult[]): void {
   }
 }
 
+function unverifiedHandles(
+  set: AdapterParts['set'],
+  log: Log,
+  now: () => number,
+): Required<TaskEvents>['handleUnverified'] {
+  const counter = set.counter('pluginhost_handles_unverified_total');
+  const rarely = new Rarely({ now, pauseMs: UNVERIFIED_PAUSE_MS, maxKeys: 10 });
+  return (reason, taken) => {
+    const outcome = taken ? 'taken' : 'refused';
+    counter.inc({ reason, outcome });
+    if (rarely.allows(`${reason} ${outcome}`)) log.emit('handle.unverified', { reason, outcome });
+  };
+}
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     accepted: set.counter('pluginhost_tasks_accepted_total'),
@@ -186,6 +201,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
       counters.ended.inc({ ...of(task), phase: task.state.phase });
       log.emit('task.ended', { ...fields(task), phase: task.state.phase, code: task.state.error?.code });
     },
+    handleUnverified: unverifiedHandles(set, log, now),
     metaLarge(task, bytes) {
       if (metas.allows(of(task).plugin)) log.emit('task.meta_large', { ...fields(task), bytes });
     },

@@ -170,6 +170,23 @@ export const LOG_EVENTS = {
   'task.accepted': event('debug', 'a task was accepted', taskFields()),
   'task.created': event('debug', 'a task was created at its remote', taskFields()),
   'task.adopted': event('debug', 'a task was taken up from its handle', taskFields()),
+  'handle.unverified': event(
+    'warn',
+    'a handle came that no key of this daemon has signed; told once a minute for each reason and outcome',
+    {
+      reason: 'none: it is not signed; unknown: with a key that is not here; wrong: it was altered',
+      outcome: 'taken, within handles.grace, or refused',
+    },
+  ),
+  'handle.keys': event('info', 'handles are signed', {
+    file: 'where the keys are from',
+    keys: 'ids of the keys, the one that signs first',
+  }),
+  'handle.keys_kept': event('error', 'the file of keys for handles cannot be used; the keys from before go on', {
+    file: 'its path',
+    error: ERROR,
+  }),
+
   'task.ended': event('info', 'a task is over', {
     ...taskFields(),
     phase: 'its terminal phase',

@@ -48,6 +48,10 @@ export const METRICS = {
   pluginhost_tasks_accepted_total: counter('Tasks accepted from engines.', ['plugin']),
   pluginhost_tasks_created_total: counter('Tasks created at their remote.', ['plugin']),
   pluginhost_tasks_adopted_total: counter('Tasks taken up from a handle that this process did not make.', ['plugin']),
+  pluginhost_handles_unverified_total: counter(
+    'Handles that no key of this daemon has signed: not signed (none), with another key (unknown), altered (wrong).',
+    ['reason', 'outcome'],
+  ),
   pluginhost_tasks_ended_total: counter('Tasks that reached a terminal phase here.', ['plugin', 'phase']),
   pluginhost_create_retries_total: counter('Creates that failed transiently and were scheduled again.', ['plugin']),
   pluginhost_creates_unclear: gauge(

@@ -3,17 +3,32 @@ import fc from 'fast-check';
 import { encodeHandle, type Handle } from '../../src/model/handle.js';
 
 /** A handle that somebody else wrote: any header and meta under a checksum that fits. */
-export function forge(header: unknown, meta: Uint8Array = Buffer.from('{"job":1}')): Buffer {
+export function forge(header: unknown, meta: Uint8Array = Buffer.from('{"job":1}'), format: 1 | 2 = 2): Buffer {
   const text = Buffer.from(JSON.stringify(header));
-  const bytes = Buffer.concat([Buffer.from('wph1'), Buffer.alloc(6), text, meta]);
-  bytes.writeUInt16BE(text.length, 8);
-  return withChecksum(bytes);
+  const head = Buffer.alloc(format === 1 ? 10 : 15);
+  head.write(`wph${format}`, 'latin1');
+  head.writeUInt16BE(text.length, format === 1 ? 8 : 13);
+  return withChecksum(Buffer.concat([head, text, meta]));
 }
 
 /** The same bytes under the checksum that fits them. */
 export function withChecksum(bytes: Buffer): Buffer {
   if (bytes.length > 8) bytes.writeUInt32BE(crc32(bytes.subarray(8)), 4);
   return bytes;
+}
+
+/** What is told, as if whoever signed `seen` had told it. */
+export function underSignatureOf(seen: Buffer, told: Handle): Buffer {
+  const made = encodeHandle(told);
+  return withChecksum(
+    Buffer.concat([
+      made.subarray(0, 8),
+      seen.subarray(8, 12),
+      made.subarray(12, 15),
+      seen.subarray(15, 31),
+      made.subarray(15),
+    ]),
+  );
 }
 
 export function headerOf({ identity: id, meta }: Handle): unknown[] {
@@ -68,10 +83,11 @@ const nasty = fc.oneof(
 export function madeUp(good: Handle): fc.Arbitrary<Buffer> {
   const header = headerOf(good);
   const changes = fc.array(fc.tuple(fc.nat(header.length), nasty), { minLength: 1, maxLength: 3 });
-  return fc.tuple(changes, fc.boolean()).map(([fields, cut]) => {
+  const format = fc.constantFrom<1 | 2>(1, 2);
+  return fc.tuple(changes, fc.boolean(), format).map(([fields, cut, version]) => {
     const altered = [...header];
     for (const [at, value] of fields) altered[at] = value;
-    return forge(cut ? altered.slice(0, -1) : altered, good.meta);
+    return forge(cut ? altered.slice(0, -1) : altered, good.meta, version);
   });
 }
 

@@ -8,6 +8,7 @@ import type { CreateLaneEvents } from '../../src/model/events/creates.js';
 import type { StateChange } from '../../src/model/events/host.js';
 import type { RefreshEvents } from '../../src/model/events/refresh.js';
 import type { TaskEvents } from '../../src/model/events/tasks.js';
+import { HandleKeys } from '../../src/model/handle-keys.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type {
@@ -26,6 +27,7 @@ import { ReplayCache } from '../../src/store/replay-cache.js';
 import type { StateFeed } from '../../src/store/state-feed.js';
 import { TaskStore } from '../../src/store/task-store.js';
 import type { TasksDeps, TasksOptions } from '../../src/tasks/deps.js';
+import { HandleTrust } from '../../src/tasks/read/handle-trust.js';
 import { createTasks, type TasksControl } from '../../src/tasks/tasks.js';
 import type { CallScope, TaskSpec } from '../../src/tasks/types.js';
 import { DEFAULT_ENTRY, DEFAULTS } from '../support/defaults.js';
@@ -114,6 +116,7 @@ export interface Harness {
   readonly runtime: PluginRuntime;
   readonly faults: unknown[];
   readonly written: { prefix: string; bytes: Buffer }[];
+  readonly trust: HandleTrust;
   spec(name: string, parts?: Partial<TaskSpec>): TaskSpec;
   scope(ms?: number): CallScope;
   /** Begins to stop, and moves no time. */
@@ -138,6 +141,9 @@ export interface HarnessOptions {
   readonly tombstoneTtlMs?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly feed?: StateFeed;
+  /** Keys that handles are signed with; not signed unless given. */
+  readonly handleKeys?: readonly string[] | undefined;
+  readonly handleGraceMs?: number;
   /** Awaited before outputs are written. */
   readonly beforeWrite?: () => Promise<void>;
 }
@@ -183,7 +189,9 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     options: { ...tasksOptions(DEFAULTS), ...given.options },
     events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
     writeOutputs: given.dataStore === 'none' ? undefined : writeOutputs,
+    handles: new HandleTrust({ clock, graceMs: given.handleGraceMs ?? 0, events: { ...given.events } }),
   };
+  if (given.handleKeys !== undefined) deps.handles.use(new HandleKeys(given.handleKeys), 0);
   const tasks = createTasks(deps);
   const runtime = buildRuntime({
     plugin,
@@ -207,6 +215,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     runtime,
     faults,
     written,
+    trust: deps.handles,
     spec: (name, parts = {}) => ({
       taskType: 't',
       taskTypeVersion: 0,

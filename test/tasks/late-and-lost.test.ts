@@ -197,6 +197,7 @@ test('an owed delete is sent without the secrets of the call once their time is 
 
 test('a resource meta of another service is deleted once; a repeat succeeds and Get says that it is deleted', async () => {
   const h = await makeHarness({
+    options: { adoptForeign: true },
     plugin: (plugin) => {
       plugin.features.adoptMeta = true;
     },
@@ -271,6 +272,7 @@ test('a task that is deleted while its large outputs are written leaves no count
 
 test('a foreign resource meta that the plugin could not look at is the error of that call, and nothing is taken up', async () => {
   const h = await makeHarness({
+    options: { adoptForeign: true },
     plugin: (plugin) => {
       plugin.features.adoptMeta = true;
     },

@@ -89,6 +89,7 @@ describe('metrics', () => {
     taskEvents.accepted(record);
     taskEvents.created(record);
     taskEvents.adopted(record);
+    taskEvents.handleUnverified('none', true);
     taskEvents.ended(record);
     taskEvents.createRetried(record, 'X', 'x', 1);
     taskEvents.createUnclear('k-1', 'slurm', 'CREATE_BUDGET_SPENT', 'slow');

@@ -1,3 +1,4 @@
+import type { Signature } from '../handle-keys.js';
 import type { TaskRecord } from '../task-record.js';
 
 /** What logs and metrics learn of tasks; all optional, none may throw. */
@@ -6,6 +7,8 @@ export interface TaskEvents {
   created?(task: TaskRecord): void;
   ended?(task: TaskRecord): void;
   adopted?(task: TaskRecord): void;
+  /** A handle that memory does not hold is not signed with a key of this daemon: taken up within the grace, or refused. */
+  handleUnverified?(signature: Exclude<Signature, 'right'>, taken: boolean): void;
   /** The resource meta is larger than an engine should have to store. */
   metaLarge?(task: TaskRecord, bytes: number): void;
   createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;

@@ -168,6 +168,24 @@ const tasks = section('Rules of a task’s life.', {
   connectionTtl: span('How long secrets that came with a call stay in memory.', '1h', { min: '1m', max: '7d' }),
 });
 
+const handles = section('The handles that Create answers and engines keep. See docs/operations.md.', {
+  keysFile: optional(
+    asPath(
+      text(
+        'File with the keys that handles are signed with: one a line, the one that signs first; the others verify. It is read again every 10 seconds.',
+      ),
+    ),
+  ),
+  grace: span(
+    'For so long after its start, or after the birth of its state where it has one, a daemon that signs takes up handles that are not signed, or with a key that it does not have.',
+    '24h',
+  ),
+  adoptForeign: withDefault(
+    bool('Whether plugins may take over resource metas that another service has made (adoptMeta).'),
+    false,
+  ),
+});
+
 const refresh = section('The poll schedule.', {
   pollShare: share('Share of the read limit that polling beyond what resyncInterval asks for may spend.', 0.5),
   minInterval: span('Shortest time between two reads of one task.', '1s', { min: '10ms', max: '1h' }),
@@ -242,6 +260,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
   ),
   store,
   tasks,
+  handles,
   flyte,
   refresh,
   dataStore,

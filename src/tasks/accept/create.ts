@@ -2,7 +2,7 @@ import { HostError } from '../../errors/index.js';
 import type { HostedPlugin } from '../../host/types.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
-import { encodeHandle } from '../../model/handle.js';
+import { partitionOf } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
@@ -225,7 +225,9 @@ export class CreateTask {
   #answer(task: TaskRecord): CreateAnswerView {
     const { store } = this.#deps;
     if (task.answeredHandle === undefined) {
-      store.answered(task, encodeHandle({ identity: task.identity, meta: task.meta }));
+      const { identity, meta, node } = task;
+      const partition = partitionOf(node?.nodeKey ?? identity.key);
+      store.answered(task, this.#deps.handles.encode({ identity, meta, partition }));
     }
     this.#orphans.answered(task);
     return {

@@ -33,7 +33,10 @@ export class Handles {
     this.#adoptions = new Adoptions(deps);
   }
 
-  /** Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, or PLUGIN_NOT_SERVING for a plugin that is not configured. */
+  /**
+   * Throws HANDLE_MALFORMED, HANDLE_VERSION_UNKNOWN, HANDLE_UNSIGNED, HANDLE_FOREIGN, or PLUGIN_NOT_SERVING for a plugin that is
+   * not configured.
+   */
   find(bytes: Buffer, hints: HandleHints): Found {
     const { store, clock, options } = this.#deps;
     const byBytes = store.byHandle(bytes);
@@ -53,6 +56,7 @@ export class Handles {
   /** A handle whose task went on as the next incarnation stands for that one. */
   #read(bytes: Buffer): Handle {
     const handle = decodeHandle(bytes);
+    this.#deps.handles.check(bytes, handle);
     const { identity } = handle;
     const incarnation = this.#deps.store.marks.follow(identity.key, identity.incarnation);
     return incarnation === identity.incarnation ? handle : { ...handle, identity: { ...identity, incarnation } };
@@ -121,8 +125,14 @@ export class Handles {
     hints: HandleHints,
     scope: CallScope,
   ): Promise<void> {
-    const { store, host, clock } = this.#deps;
+    const { store, host, clock, options } = this.#deps;
     if (looksLikeHandle(bytes) || store.byHandle(bytes) !== undefined) return;
+    if (!options.adoptForeign) {
+      throw new HostError(
+        'HANDLE_MALFORMED',
+        `not a handle of this daemon (${bytes.length} bytes), and handles.adoptForeign is off; send the bytes that Create answered, or let plugins take over what another service has started`,
+      );
+    }
     const plugin = host.route(taskType, version);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     const key = foreignKey(bytes, taskType);

@@ -1,0 +1,87 @@
+import { readFile } from 'node:fs/promises';
+import { HostError, messageOf } from '../errors/index.js';
+import type { Clock, Timer } from '../lib/clock.js';
+import type { SecretMasks } from '../lib/secrets.js';
+import { HandleKeys, handleKeyTexts } from '../model/handle-keys.js';
+import type { HandleTrust } from '../tasks/read/handle-trust.js';
+import type { Log } from '../telemetry/index.js';
+
+/** Between two looks at the file. */
+const LOOK_MS = 10_000;
+
+export interface HandleKeyWatchOptions {
+  /** undefined: handles are not signed. */
+  readonly file: string | undefined;
+  readonly trust: HandleTrust;
+  readonly masks: SecretMasks;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * Gives the keys of the operator's file to whom handles are trusted by, and keeps up with the file. One that cannot be used any
+ * more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
+ *
+ * States: created → `start` → looking, every ten seconds → `stop` → stopped.
+ */
+export class HandleKeyWatch {
+  readonly #options: HandleKeyWatchOptions;
+  #timer: Timer | undefined;
+  #stopped = false;
+  #text: string | undefined;
+  #problem: string | undefined;
+
+  constructor(options: HandleKeyWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Throws HANDLE_KEYS_UNREADABLE. */
+  async start(): Promise<void> {
+    const { file } = this.#options;
+    if (file === undefined) return;
+    const problem = await this.#look(file);
+    if (problem !== undefined) {
+      const mend = 'write the keys there, one a line, or take handles.keysFile out, so that handles are not signed';
+      throw new HostError('HANDLE_KEYS_UNREADABLE', `${file} of handles.keysFile: ${problem}; ${mend}`);
+    }
+    this.#later(file);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  #later(file: string): void {
+    if (this.#stopped) return;
+    this.#timer = this.#options.clock.setTimer(LOOK_MS, () => {
+      void this.#look(file).then((problem) => {
+        if (problem !== undefined && problem !== this.#problem) {
+          this.#options.log.emit('handle.keys_kept', { file, error: problem });
+        }
+        this.#problem = problem;
+        this.#later(file);
+      });
+    });
+  }
+
+  /** Answers why the file cannot be used. */
+  async #look(file: string): Promise<string | undefined> {
+    const { trust, masks, log } = this.#options;
+    let text: string;
+    try {
+      text = await readFile(file, 'utf8');
+    } catch (error) {
+      return messageOf(error);
+    }
+    if (text === this.#text) return undefined;
+    const texts = handleKeyTexts(text);
+    if ('problem' in texts) return texts.problem;
+    for (const key of texts) masks.addRead(key);
+    const keys = new HandleKeys(texts);
+    trust.use(keys, this.#text === undefined ? 0 : undefined);
+    this.#text = text;
+    log.emit('handle.keys', { file, keys: keys.ids });
+    return undefined;
+  }
+}

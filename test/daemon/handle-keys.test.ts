@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HandleKeyWatch } from '../../src/daemon/handle-keys.js';
+import { HostError } from '../../src/errors/index.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { SecretMasks } from '../../src/lib/secrets.js';
+import { decodeHandle } from '../../src/model/handle.js';
+import { HandleKeys } from '../../src/model/handle-keys.js';
+import { HandleTrust } from '../../src/tasks/read/handle-trust.js';
+import type { Log } from '../../src/telemetry/index.js';
+import { tempFolder } from '../support/temp.js';
+import { BOUND, configOf, type DaemonProcess, demoEntry, spawnServe, startServe, until } from './support.js';
+
+const FIRST = 'first-key-0123456789abcdef0123456789abcdef';
+const SECOND = 'second-key-0123456789abcdef0123456789abcdef';
+const idOf = (key: string) => new HandleKeys([key]).signer?.keyId;
+
+const IDENTITY = {
+  plugin: 'demo',
+  taskType: 't',
+  taskTypeVersion: 0,
+  key: '0123456789abcdef0123456789abcdef',
+  incarnation: 1,
+  project: '',
+  domain: '',
+  namespace: '',
+  quotaNamespace: '',
+  createdAtMs: 0,
+  outputNames: undefined,
+};
+
+function watch(file: string | undefined) {
+  const clock = new ManualClock();
+  const lines: { readonly event: string; readonly fields: Readonly<Record<string, unknown>> }[] = [];
+  const log = { emit: (event: string, fields = {}) => lines.push({ event, fields }) } as unknown as Log;
+  const trust = new HandleTrust({ clock, graceMs: 0, events: {} });
+  const masks = new SecretMasks();
+  const keys = new HandleKeyWatch({ file, trust, masks, clock, log });
+  const signsWith = () => decodeHandle(trust.encode({ identity: IDENTITY, meta: undefined })).signedWith;
+  return { clock, lines, keys, masks, signsWith };
+}
+
+test('the keys of the file sign from the start, and others as soon as the file holds them', async (t) => {
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, `${FIRST}\n`);
+  const { clock, lines, keys, masks, signsWith } = watch(file);
+  await keys.start();
+  assert.equal(signsWith(), idOf(FIRST));
+  writeFileSync(`${file}.new`, `${SECOND}\n${FIRST}\n`);
+  renameSync(`${file}.new`, file);
+  await until('the new key', async () => {
+    await clock.advance(10_000);
+    await sleep(5);
+    return signsWith() === idOf(SECOND);
+  });
+  assert.deepEqual(
+    lines.map(({ event, fields }) => [event, (fields.keys as string[]).length]),
+    [
+      ['handle.keys', 1],
+      ['handle.keys', 2],
+    ],
+  );
+  assert.ok(!JSON.stringify(lines).includes('key-0123'), 'ids are told, no keys');
+  assert.doesNotMatch(masks.mask(`seen ${FIRST} and ${SECOND}`), /key-0123/);
+  keys.stop();
+});
+
+test('a file that is gone or spoilt while the daemon runs changes nothing, is told once for each reason, and is taken when it is whole again', async (t) => {
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, FIRST);
+  const { clock, lines, keys, signsWith } = watch(file);
+  await keys.start();
+  const told = () =>
+    lines.filter(({ event }) => event === 'handle.keys_kept').map(({ fields }) => String(fields.error));
+  const looks = async (what: string, seen: () => boolean) =>
+    until(what, async () => {
+      await clock.advance(10_000);
+      await sleep(5);
+      return seen();
+    });
+  rmSync(file);
+  await looks('the first report', () => told().length === 1);
+  writeFileSync(file, '# nothing here yet\n');
+  await looks('the second report', () => told().length === 2);
+  for (let look = 0; look < 3; look++) {
+    await clock.advance(10_000);
+    await sleep(5);
+  }
+  assert.equal(told().length, 2);
+  assert.match(told()[0] ?? '', /ENOENT/);
+  assert.match(told()[1] ?? '', /holds no key/);
+  assert.equal(signsWith(), idOf(FIRST));
+  writeFileSync(file, SECOND);
+  await looks('the keys', () => signsWith() === idOf(SECOND));
+  keys.stop();
+});
+
+test('a daemon without a file of keys signs nothing, and one whose file cannot be used does not start', async (t) => {
+  const without = watch(undefined);
+  await without.keys.start();
+  assert.equal(without.signsWith(), undefined);
+  const folder = tempFolder(t);
+  const file = path.join(folder, 'keys');
+  const starts = (at: string) => assert.rejects(watch(at).keys.start(), (error) => unreadable(error, at));
+  await starts(file);
+  writeFileSync(file, 'too short');
+  await starts(file);
+  await starts(folder);
+});
+
+function unreadable(error: unknown, file: string): boolean {
+  assert.ok(HostError.is(error), String(error));
+  assert.equal(error.code, 'HANDLE_KEYS_UNREADABLE');
+  assert.ok(error.message.includes(file) && error.message.includes('handles.keysFile'), error.message);
+  return true;
+}
+
+test('a handle outlives its daemon where the next one has its key, and is refused where not', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  const keysFile = path.join(folder, 'keys');
+  const config = configOf({ demo: demoEntry('http://127.0.0.1:9') }, { handles: { keysFile, grace: '0ms' } });
+  writeFileSync(keysFile, FIRST);
+  const maker = await startServe(t, config);
+  const task = { generatedName: 'a', template: { type: 'demo_hang' } };
+  const { handle } = await maker.client.create(task, { deadlineMs: 2_000 });
+  assert.equal(decodeHandle(handle).signedWith, idOf(FIRST));
+  await stop(maker);
+
+  const answerOf = async (keys: string) => {
+    writeFileSync(keysFile, keys);
+    const daemon = await startServe(t, config);
+    const answer = await daemon.client.status(handle).then(
+      (status) => status.phaseInfo.error?.code,
+      (error: { code?: string }) => error.code,
+    );
+    const { body } = await daemon.http('/metrics');
+    await stop(daemon);
+    return { answer, refused: /pluginhost_handles_unverified_total\{.*\} 1/.test(body) };
+  };
+  // Its remote is not there, so it was accepted and no more.
+  assert.deepEqual(await answerOf(`${SECOND}\n${FIRST}`), { answer: 'CREATE_LOST', refused: false });
+  assert.deepEqual(await answerOf(SECOND), { answer: 'HANDLE_FOREIGN', refused: true });
+
+  rmSync(keysFile);
+  const failed = spawnServe(t, config);
+  await failed.waitFor(/HANDLE_KEYS_UNREADABLE/);
+});
+
+async function stop({ running }: DaemonProcess): Promise<void> {
+  running.child.kill('SIGTERM');
+  await running.finished;
+}
