@@ -72,14 +72,19 @@ export class Intake {
       const item = schedule.get(id);
       return { id, outcome, batchKey: item?.batchKey ?? '', task: item ?? GONE };
     });
-    const { keys, failing } = schedule;
-    const scope = { tasks: schedule.size, failing: failing.total, keys: keys.size };
+    const { keys, failing, telling } = schedule;
+    const scope = { tasks: schedule.size, failing: failing.total, telling: telling.total, keys: telling.size };
     const entered = remote.learn(evidence, scope, nowMs);
     const byKey = new Map<string, Evidence[]>();
     // A task may have moved to another key while it was read.
     for (const one of evidence) getOrMake(byKey, one.batchKey, () => []).push(one);
     for (const [batchKey, items] of byKey) {
-      outages.learnOfGroup(batchKey, items, { tasks: keys.of(batchKey), failing: failing.of(batchKey) }, nowMs);
+      const ofKey = {
+        tasks: keys.of(batchKey),
+        failing: failing.of(batchKey),
+        telling: telling.of(batchKey),
+      };
+      outages.learnOfGroup(batchKey, items, ofKey, nowMs);
     }
     const { failure } = remote;
     if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });

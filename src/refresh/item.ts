@@ -61,6 +61,8 @@ export class Item implements Pooled<Item> {
   held = false;
   /** Whether it is counted among those that fail. */
   countedFailing = false;
+  /** Whether it is left out of those that may tell of their remote. */
+  countedMute = false;
   /** Whether its last read found the job. */
   #found = false;
   #trouble: Trouble | undefined = undefined;

@@ -318,7 +318,13 @@ class PollRefresher implements Refresher {
   }
 
   #remoteOptions() {
-    const { outageGraceMs, resyncIntervalMs } = this.#config;
-    return { random: this.#random, outageGraceMs, probeMaxMs: Math.min(60_000, Math.max(1_000, resyncIntervalMs)) };
+    const { outageGraceMs, minFailingMs, resyncIntervalMs } = this.#config;
+    return {
+      random: this.#random,
+      outageGraceMs,
+      probeMaxMs: Math.min(60_000, Math.max(1_000, resyncIntervalMs)),
+      // Before failures of one task may end it.
+      silenceMs: minFailingMs / 2,
+    };
   }
 }

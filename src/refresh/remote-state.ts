@@ -11,7 +11,7 @@ const KEYS_TO_DOWN = 5;
 /** Answers to others, each between two failures of a task, after which it is the task that fails and not its remote. */
 const ANSWERS_TO_OUTVOTE = 3;
 const FIRST_PROBE_MS = 1_000;
-/** Kinds that speak for an outage even when a plugin has one task only, whose fault it might be as well. */
+/** Kinds that speak for an outage even when one task alone may tell, whose fault it might be as well. */
 const OF_THE_REMOTE: ReadonlySet<FailureKind> = new Set(['transient', 'deadline']);
 
 export interface RemoteStateOptions {
@@ -20,6 +20,8 @@ export interface RemoteStateOptions {
   readonly outageGraceMs: number;
   /** Upper bound of the time between probes. */
   readonly probeMaxMs: number;
+  /** When only one task was read for so long, its failures are taken for the remote's. */
+  readonly silenceMs: number;
 }
 
 /** One item of a finished call, as evidence. */
@@ -40,11 +42,18 @@ export interface FailingTask {
   readonly lastReadAtMs: number | undefined;
 }
 
-/** How many tasks, and how many batch keys, the evidence is about, and how many of the tasks fail. */
+/** How many tasks the evidence is about, and how many of them fail. */
 export interface Scope {
   readonly tasks: number;
   readonly failing: number;
+  /** Those that were not outvoted, and how many batch keys have one. */
+  readonly telling: number;
   readonly keys: number;
+}
+
+/** Whether its failures are its own, since the remote answered others again and again meanwhile. */
+export function isOutvoted({ outvoted }: Pick<FailingTask, 'outvoted'>): boolean {
+  return outvoted >= ANSWERS_TO_OUTVOTE;
 }
 
 /** `fresh`: tasks that were never read here. */
@@ -59,8 +68,9 @@ interface ProbeClock {
  * Whether the remote of one plugin answers reads (rule 4, "a remote's outage does not end its tasks").
  *
  * - `up` → `down`: three calls in a row failed as the table marks `down`, with no `up` between them, and they concerned
- *   at least two tasks, and every batch key or five of them; for a plugin with a single task transient errors and passed
- *   deadlines suffice, since these are what an outage looks like.
+ *   at least two tasks, and every batch key or five of them; where a single task may tell, transient errors and passed
+ *   deadlines suffice, since these are what an outage looks like. The same where others may tell but are not read for a
+ *   time; were it a mistake, the probes that follow read them.
  * - `down` → `up`: the first outcome that the table marks `up`: a success, a permanent refusal. Also when the
  *   last task is gone, since then nothing is read that could tell.
  *
@@ -162,15 +172,21 @@ export class RemoteState {
         if (!OF_THE_REMOTE.has(outcome.failure.kind)) this.#onlyOfTheRemote = false;
       }
     }
-    const acrossTasks = this.#tasks.size >= TASKS_TO_DOWN || (tracked.tasks <= 1 && this.#onlyOfTheRemote);
-    const acrossKeys = this.#keys.size >= Math.min(KEYS_TO_DOWN, tracked.keys);
-    if (this.#calls < CALLS_TO_DOWN || !acrossTasks || !acrossKeys) return undefined;
+    if (this.#calls < CALLS_TO_DOWN || !this.#speaksForAll(tracked, nowMs)) return undefined;
     this.#downSinceMs = nowMs;
     for (const kind of ['fresh', 'rotation'] as const) {
       this.#probes[kind].failures = 0;
       this.probeFailed(kind, nowMs);
     }
     return 'down';
+  }
+
+  /** Whether those that failed stand for all that may tell, or for the only ones that are read. */
+  #speaksForAll({ telling, keys }: Scope, nowMs: number): boolean {
+    const silent = nowMs - (this.#firstFailureMs ?? nowMs) >= this.#options.silenceMs;
+    if (this.#onlyOfTheRemote && silent) return true;
+    const acrossTasks = this.#tasks.size >= TASKS_TO_DOWN || (telling <= 1 && this.#onlyOfTheRemote);
+    return acrossTasks && this.#keys.size >= Math.min(KEYS_TO_DOWN, keys);
   }
 
   /** A probe found no answer, or came to nothing that says anything (throttled, not admitted): the next one waits. */
@@ -202,7 +218,7 @@ export class RemoteState {
 
   /** Whether a failure of this task says nothing, since it failed while the remote answered others. */
   #failsAnyway(task: FailingTask, { tasks, failing }: Scope): boolean {
-    if (task.outvoted >= ANSWERS_TO_OUTVOTE) return true;
+    if (isOutvoted(task)) return true;
     return task.failingSinceMs !== undefined && task.failingSinceMs <= this.#answeredAtMs && failing * 2 <= tasks;
   }
 

@@ -6,6 +6,7 @@ import { IndexedHeap } from './heap.js';
 import { Item } from './item.js';
 import { ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
 import { Pool } from './pool.js';
+import { isOutvoted } from './remote-state.js';
 import type { PolledTask, PollHistory, RefreshConfig } from './types.js';
 
 export interface ScheduleOptions {
@@ -62,6 +63,8 @@ export class Schedule {
   readonly keys: KeyCounts;
   /** The same of the tasks whose reads fail. */
   readonly failing = new KeyCounts(() => undefined);
+  /** The same of the tasks whose failures may say something of their remote. */
+  readonly telling = new KeyCounts(() => undefined);
   /** Quota namespaces with unasked tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
@@ -101,13 +104,14 @@ export class Schedule {
       const before = known.batchKey;
       known.correct(task, history);
       this.keys.move(before, known.batchKey);
-      if (known.countedFailing) this.failing.move(before, known.batchKey);
+      this.#moveCounts(known, before);
       if (known.bin !== undefined) this.#place(known, nowMs);
       return known;
     }
     const item = new Item(task, history, nowMs);
     this.#items.set(item.id, item);
     this.keys.add(item.batchKey);
+    this.telling.add(item.batchKey);
     this.#counts.add(item, 1);
     this.noteFailing(item);
     if (!inFlight) this.#place(item, nowMs);
@@ -121,6 +125,7 @@ export class Schedule {
     this.#counts.add(item, -1);
     this.keys.remove(item.batchKey);
     if (item.countedFailing) this.failing.remove(item.batchKey);
+    if (!item.countedMute) this.telling.remove(item.batchKey);
     this.#items.delete(id);
     this.#options.gone?.(item);
   }
@@ -129,9 +134,10 @@ export class Schedule {
   regroup(id: TaskId, batchKey: string): void {
     const item = this.#items.get(id);
     if (item === undefined || item.batchKey === batchKey) return;
-    this.keys.move(item.batchKey, batchKey);
-    if (item.countedFailing) this.failing.move(item.batchKey, batchKey);
+    const before = item.batchKey;
     item.batchKey = batchKey;
+    this.keys.move(before, batchKey);
+    this.#moveCounts(item, before);
     const { bin } = item;
     if (bin === undefined) return;
     this.take(item);
@@ -212,10 +218,20 @@ export class Schedule {
   /** Counts the task among those whose reads fail, or not. Called after every read. */
   noteFailing(item: Item): void {
     const failing = item.failingSinceMs !== undefined;
-    if (failing === item.countedFailing) return;
-    item.countedFailing = failing;
-    if (failing) this.failing.add(item.batchKey);
-    else this.failing.remove(item.batchKey);
+    if (failing !== item.countedFailing) {
+      item.countedFailing = failing;
+      this.failing[failing ? 'add' : 'remove'](item.batchKey);
+    }
+    const mute = isOutvoted(item);
+    if (mute !== item.countedMute) {
+      item.countedMute = mute;
+      this.telling[mute ? 'remove' : 'add'](item.batchKey);
+    }
+  }
+
+  #moveCounts(item: Item, before: string): void {
+    if (item.countedFailing) this.failing.move(before, item.batchKey);
+    if (!item.countedMute) this.telling.move(before, item.batchKey);
   }
 
   /** Queues a task again after a read. */

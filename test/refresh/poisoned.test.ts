@@ -93,8 +93,8 @@ const evidence = (id: string, task: Partial<Evidence['task']> = {}): Evidence =>
 });
 
 test('the state counts its grace from the first failure', () => {
-  const state = new RemoteState({ random: () => 0.5, outageGraceMs: 1_000, probeMaxMs: 60_000 });
-  const scope = { tasks: 2, failing: 0, keys: 1 };
+  const state = new RemoteState({ random: () => 0.5, outageGraceMs: 1_000, probeMaxMs: 60_000, silenceMs: hour });
+  const scope = { tasks: 2, failing: 0, telling: 2, keys: 1 };
   state.learn([evidence('a')], scope, 100);
   state.learn([evidence('b')], scope, 500);
   assert.equal(state.learn([evidence('a')], scope, 900), 'down');
@@ -106,10 +106,10 @@ test('a task that failed before the remote last answered is no evidence while at
   const answered = [{ ...evidence('c'), outcome: running }];
   const stale = (id: string) => evidence(id, { failingSinceMs: 50 });
   const down = (one: (id: string) => Evidence, failing: number) => {
-    const state = new RemoteState({ random: () => 0.5, outageGraceMs: hour, probeMaxMs: 60_000 });
-    state.learn(answered, { tasks: 4, failing, keys: 1 }, 100);
+    const state = new RemoteState({ random: () => 0.5, outageGraceMs: hour, probeMaxMs: 60_000, silenceMs: hour });
+    state.learn(answered, { tasks: 4, failing, telling: 4, keys: 1 }, 100);
     for (const [i, id] of ['a', 'b', 'a', 'b'].entries()) {
-      state.learn([one(id)], { tasks: 4, failing, keys: 1 }, 200 + i);
+      state.learn([one(id)], { tasks: 4, failing, telling: 4, keys: 1 }, 200 + i);
     }
     return state.downSinceMs !== undefined;
   };
@@ -137,4 +137,75 @@ test('a handful of sick tasks beside as many healthy ones of their batch key are
     ['READS_FAILING', 'READS_FAILING'],
   );
   assert.deepEqual(events, []);
+});
+
+for (const sick of [1, 4]) {
+  for (const [where, key] of [
+    ['a plugin', ''],
+    ['a batch key', 'B'],
+  ] as const) {
+    test(`an outage does not end the only task of ${where} that can be read, beside ${sick} that cannot; these end`, async () => {
+      const { clock, host, track, ends } = await setUp([], { minFailingMs: 5 * minute });
+      for (const id of poisoned(sick)) track(id, key);
+      track('well', key);
+      if (key !== '') track('elsewhere', 'A');
+      let away = false;
+      host.respond = (id) => (id.startsWith('p') || (away && id === 'well') ? fails('transient') : running);
+      await clock.advance(4 * minute);
+      away = true;
+      await clock.advance(50 * minute);
+      assert.deepEqual(
+        ends.filter(({ id }) => id === 'well'),
+        [],
+      );
+      away = false;
+      await clock.advance(10 * minute);
+      assert.deepEqual(ends.map(({ id }) => id).sort(), poisoned(sick));
+      assert.equal(host.last('well')?.outcome.ok, true);
+    });
+  }
+}
+
+test('a batch key none of whose tasks may tell is not waited for before the remote of all others is taken to be down', async () => {
+  const { clock, host, track, ends, refresher } = await setUp([], { minFailingMs: 5 * minute });
+  track('p', 'B');
+  for (const id of ['w1', 'w2']) track(id);
+  let away = false;
+  host.respond = (id) => (id === 'p' || away ? fails('transient') : running);
+  await clock.advance(4 * minute);
+  away = true;
+  await clock.advance(30 * minute);
+  assert.deepEqual([refresher.remoteDown, ends], [true, []]);
+});
+
+for (const key of ['', 'B']) {
+  test(`an outage does not end the one task that is read, while others${key && ' of its batch key'} are not due before`, async () => {
+    const { clock, host, track, ends } = await setUp([], { maxIntervalMs: hour });
+    host.decide = (report) => {
+      if (report.verdict !== undefined) ends.push(report);
+      return { terminal: report.verdict !== undefined, nextPollAfterMs: report.id === 'slow' ? hour : undefined };
+    };
+    for (const id of ['slow', 'fast']) track(id, key);
+    if (key !== '') track('elsewhere', 'A');
+    await clock.advance(minute);
+    host.respond = (id) => (id === 'elsewhere' ? running : fails('transient'));
+    await clock.advance(40 * minute);
+    assert.deepEqual(ends, []);
+  });
+}
+
+test('a task that alone cannot be read ends, also where the others are not due before', async () => {
+  const { clock, host, track, ends } = await setUp([], { maxIntervalMs: hour });
+  host.decide = (report) => {
+    if (report.verdict !== undefined) ends.push(report);
+    return { terminal: report.verdict !== undefined, nextPollAfterMs: report.id === 'slow' ? hour : undefined };
+  };
+  for (const id of ['slow', 'sick']) track(id);
+  await clock.advance(minute);
+  host.respond = (id) => (id === 'sick' ? fails('transient') : running);
+  await clock.advance(20 * minute);
+  assert.deepEqual(
+    ends.map(({ id }) => id),
+    ['sick'],
+  );
 });
