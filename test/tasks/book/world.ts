@@ -189,6 +189,7 @@ class World {
       this.check();
     }
     this.#compare();
+    this.#remoteIsUp();
     story.tell('the engine deletes everything');
     for (let i = 0; i < 3; i++) {
       engine.deleteAll();
@@ -215,9 +216,12 @@ class World {
     return false;
   }
 
+  /** Jobs that cannot be read are left where they are: it is they that must not hold it up. */
   async #newWorkGoesOn(): Promise<void> {
+    await this.clock.advance(RESYNC_MS);
     const { used, waiting } = this.#tokens();
-    if (used + waiting >= QUOTA) return;
+    const readable = NODES.filter((id) => !this.#poisoned(id));
+    for (const id of readable.slice(0, Math.max(0, used + waiting + 1 - QUOTA))) this.engine.delete(id);
     this.engine.create('new', 'arrives');
     await this.clock.advance(STARTS_WITHIN_MS);
     const made = [...this.remote.jobs.values()].some(({ name }) => name === 'new/0');
@@ -226,6 +230,20 @@ class World {
       made || this.#tokens().used >= QUOTA,
       () => `new work is not started within ${STARTS_WITHIN_MS / 1000} s`,
     );
+  }
+
+  #poisoned(id: string): boolean {
+    return [...this.remote.jobs.values()].some(({ name, poisoned }) => poisoned && name.startsWith(`${id}/`));
+  }
+
+  /** What is read well says that the remote is there. */
+  #remoteIsUp(): void {
+    const readable = [...this.h.store.unfinishedTasks()].filter(({ meta, stage }) => {
+      const job = this.remote.jobs.get(meta?.toString() ?? '');
+      return stage === 'live' && job !== undefined && !job.poisoned && this.remote.runs(job);
+    });
+    const down = readable.length > 0 && this.h.runtime.refresher.remoteDown;
+    this.story.check(!down, () => `the remote is down, although ${readable.length} jobs can be read`);
   }
 
   /** No job runs unseen, and no attempt keeps two. */
