@@ -73,7 +73,7 @@ export class BookRemote {
     const call = <T>(lane: 'read' | 'write', doing: Doing, work: () => PluginOutcome<T>) => {
       if (!alive()) return new Promise<PluginOutcome<T>>(() => undefined);
       this.calls.push({ lane, atMs: this.#clock.now(), daemon });
-      return this.#answer(this.weather[doing], work);
+      return this.#answer(doing, work);
     };
     plugin.on.create = (args) =>
       call('write', 'create', () => {
@@ -170,7 +170,10 @@ export class BookRemote {
     }
   }
 
-  #answer<T>(weather: Weather, work: () => PluginOutcome<T>): Promise<PluginOutcome<T>> {
+  #answer<T>(doing: Doing, work: () => PluginOutcome<T>): Promise<PluginOutcome<T>> {
+    const weather = this.weather[doing];
+    // A read whose answer dies has told nothing, and a read has no effect.
+    const effect = () => void (doing !== 'read' && work());
     switch (weather) {
       case 'fine':
         return Promise.resolve(work());
@@ -179,12 +182,12 @@ export class BookRemote {
       case 'throttled':
         return Promise.resolve(fail('throttled', { retryAfterMs: 3_000 }));
       case 'lost':
-        work();
+        effect();
         return Promise.resolve(fail('process_died'));
       case 'slow':
         return this.#later(work(), SLOW_MS);
       case 'silent':
-        work();
+        effect();
         return this.#later(fail('deadline'), SILENT_MS);
       default:
         return weather satisfies never;
