@@ -121,7 +121,8 @@ without a time for 1 to 60 seconds, growing with every throttle in a row.
 
 A create that was sent and failed, other than by a throttle or a refusal, may have made a job, which the daemon looks for once the
 task has ended. \`new TransientError(message, { notCreated: true })\` says that this call made none: the connection was refused,
-the token was not accepted.
+the token was not accepted. A plugin that says \`findsByKey: false\` could not find such a job: unless it is sure that there is none, its
+task ends at once as RETRYABLE_FAILURE, \`CREATE_UNCLEAR\`.
 
 ${OUTCOME_PLACES.map(section).join('\n')}`,
 );

@@ -151,6 +151,7 @@ function isPluginFacts(value: unknown): boolean {
       many.maxBatch > 0 &&
       many.maxBatch <= MAX_BATCH &&
       typeof many.batchKeys === 'boolean');
+  if (typeof features.findsByKey !== 'boolean') return false;
   return manyOk && methodsOffered('optional').every((name) => typeof features[name] === 'boolean');
 }
 

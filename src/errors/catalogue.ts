@@ -107,6 +107,11 @@ export const ERROR_CATALOGUE = {
     true,
     'The accepted create is not known any more (restart without journal); retryable failure.',
   ),
+  CREATE_UNCLEAR: entry(
+    'unavailable',
+    true,
+    'Whether a create made its job is not known, and its plugin cannot find out; retryable failure, listed for the operator.',
+  ),
   CREATE_BUDGET_SPENT: entry('unavailable', true, 'Creating failed transiently until the create budget was spent.'),
   READS_FAILING: entry(
     'unavailable',

@@ -186,21 +186,24 @@ export function methodsOffered<O extends Offered>(offered: O): readonly MethodOf
   return PLUGIN_METHODS.filter((method) => METHODS[method].offered === offered) as MethodOffered<O>[];
 }
 
-/** Which of the methods that are not every plugin's one offers. */
+/** Which of the methods that are not every plugin's one offers, and what its create can do. */
 export type PluginFeatures = { readonly [M in MethodOffered<'optional'>]: boolean } & {
+  /** Whether create finds by its key what an earlier call has made. */
+  readonly findsByKey: boolean;
   readonly getMany: { readonly maxBatch: number; readonly batchKeys: boolean } | undefined;
 };
 
 /** `defines` tells whether the plugin has a function of this name. */
 export function featuresOf(
   getMany: PluginFeatures['getMany'],
+  findsByKey: boolean,
   defines: (method: MethodOffered<'optional'>) => boolean,
 ): PluginFeatures {
   const optional = methodsOffered('optional').map((method) => [method, defines(method)]);
-  return { getMany, ...(Object.fromEntries(optional) as Omit<PluginFeatures, 'getMany'>) };
+  return { getMany, findsByKey, ...(Object.fromEntries(optional) as Omit<PluginFeatures, 'getMany' | 'findsByKey'>) };
 }
 
-export const NO_FEATURES: PluginFeatures = featuresOf(undefined, () => false);
+export const NO_FEATURES: PluginFeatures = featuresOf(undefined, true, () => false);
 
 export function isOffered(method: PluginMethod, features: PluginFeatures): boolean {
   switch (METHODS[method].offered) {

@@ -91,6 +91,16 @@ export interface AsyncPlugin<Meta = JsonValue, Resource = unknown> {
    * repeats go on for some hours after the task ended, to cancel what they find. One write token.
    */
   create(ctx: CreateContext): Promise<CreateResult<Meta, Resource>>;
+  /**
+   * Whether `create` finds by `ctx.idempotencyKey` the job that an earlier call made, because the remote takes the key or can be
+   * searched for it. True unless set. A plugin that searches and then submits may find several jobs of one key, since two creates
+   * can pass each other (one of them of a daemon that was killed): it keeps the oldest, whoever looks, and cancels the others, in
+   * create and in its reads.
+   *
+   * False says that the remote can do neither. Then a create that may have been sent is never repeated: unless the plugin says
+   * `notCreated`, throttled or permanent, the task ends as the retryable failure CREATE_UNCLEAR, and is listed for the operator.
+   */
+  readonly findsByKey?: boolean;
   /** Reads the job. One read token. */
   get(ctx: ResourceContext<Meta>): Promise<Resource | PhaseInfo>;
   getMany?: BatchReader<Meta, Resource>;

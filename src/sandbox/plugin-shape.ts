@@ -26,7 +26,9 @@ export function checkPlugin(loaded: unknown, label: string): PluginFacts {
   }
   for (const name of ASYNC) requireFunction(plugin, name, label);
   checkCodec(plugin.metaCodec, label);
-  const features = featuresOf(checkBatch(plugin.getMany, label), (name) => plugin[name] !== undefined);
+  const { findsByKey = true } = plugin;
+  if (typeof findsByKey !== 'boolean') throw wrong(label, 'findsByKey', findsByKey, 'true or false');
+  const features = featuresOf(checkBatch(plugin.getMany, label), findsByKey, (name) => plugin[name] !== undefined);
   return { kind: 'async', features };
 }
 

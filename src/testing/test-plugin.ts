@@ -13,6 +13,11 @@ export interface TestPluginOptions extends BenchOptions {
   readonly maxReads?: number;
   /** Between two reads, in milliseconds. Default 10. */
   readonly readEveryMs?: number;
+  /**
+   * How many jobs of an idempotency key the remote of the test keeps: those that were not cancelled. With it the checks of repeated
+   * creates look at the remote itself; without, at what the plugin says.
+   */
+  readonly keptJobs?: (idempotencyKey: string) => number | Promise<number>;
 }
 
 export interface ContractCheck {
@@ -31,11 +36,11 @@ export interface ContractReport {
 
 /**
  * Runs a plugin against what the contract demands of every one: valid phases that do not go back, a create that finds
- * its job again, a meta that survives its round trip, a batch that answers for each item in order, a delete that may be
+ * its job again (also one whose answer was lost, or that another call made meanwhile), a meta that survives its round trip, a batch that answers for each item in order, a delete that may be
  * repeated. Never throws for the plugin: what is wrong is in the report. `assertPlugin` throws.
  */
 export async function testPlugin(definition: unknown, options: TestPluginOptions): Promise<ContractReport> {
-  const run = new ContractRun(options);
+  const run = new ContractRun(definition, options);
   let bench: PluginBench;
   try {
     bench = await PluginBench.load(definition, options);
@@ -62,11 +67,13 @@ export async function assertPlugin(definition: unknown, options: TestPluginOptio
 }
 
 class ContractRun {
+  readonly #definition: unknown;
   readonly #options: TestPluginOptions;
   readonly #checks: ContractCheck[] = [];
   readonly #states: PhaseState[] = [];
 
-  constructor(options: TestPluginOptions) {
+  constructor(definition: unknown, options: TestPluginOptions) {
+    this.#definition = definition;
     this.#options = options;
   }
 
@@ -92,9 +99,7 @@ class ContractRun {
     if (!created.ok) return;
     const { meta, state } = created.value;
     if (state !== undefined) this.#states.push(state);
-    const again = await bench.create(task);
-    const same = again.ok && !again.value.meta.equals(meta) ? 'it answered another meta: a second job was made' : '';
-    this.note('create() with the same idempotency key finds its job', failureOf(again) || same);
+    if (bench.facts.features.findsByKey) await this.#repeats(bench, meta);
     await this.#follow(bench, meta);
     if (bench.facts.features.getMany !== undefined) await this.#batch(bench, meta);
     for (const name of ['delete() succeeds for a job that is over', 'delete() may be repeated']) {
@@ -102,6 +107,77 @@ class ContractRun {
       const gone = !outcome.ok && outcome.failure.kind === 'not_found';
       this.note(name, gone ? '' : failureOf(outcome));
     }
+  }
+
+  /** Rule 8 of the daemon: an answer may be lost with the process that waited for it, and its call may pass the next one. */
+  async #repeats(bench: PluginBench, meta: Buffer): Promise<void> {
+    const { task } = this.#options;
+    const again = await bench.create(task);
+    const same = again.ok && !again.value.meta.equals(meta) ? 'it answered another meta: a second job was made' : '';
+    this.note('create() with the same idempotency key finds its job', failureOf(again) || same);
+    if (again.ok && same === '') await this.#another((other) => this.#lostAnswer(other));
+    if (again.ok && same === '') await this.#another((other) => this.#crossing(bench, other));
+  }
+
+  /** A second process of the plugin: what the first one keeps in its memory it does not know. */
+  async #another(check: (other: PluginBench) => Promise<void>): Promise<void> {
+    const other = await this.#reload();
+    try {
+      await check(other);
+    } finally {
+      await other.close();
+    }
+  }
+
+  async #lostAnswer(other: PluginBench): Promise<void> {
+    const name = 'create() finds a job whose answer was lost with the process that made it';
+    const { task } = this.#options;
+    const lost = { ...task, idempotencyKey: `${keyOf(task)}-lost` };
+    let made: Buffer | undefined;
+    await this.#another(async (first) => {
+      const outcome = await first.create(lost);
+      if (outcome.ok) made = outcome.value.meta;
+    });
+    const found = await other.create(lost);
+    const second = found.ok && made !== undefined && !found.value.meta.equals(made);
+    const kept = second ? 'it answered another meta: a second job was made' : await this.#notOne(lost.idempotencyKey);
+    this.note(name, failureOf(found) || kept);
+    if (second && made !== undefined) await other.delete(made);
+    if (found.ok) await other.delete(found.value.meta);
+  }
+
+  async #crossing(bench: PluginBench, other: PluginBench): Promise<void> {
+    const name = 'of two create() of one key that pass each other one job is kept';
+    const { task } = this.#options;
+    const crossed = { ...task, idempotencyKey: `${keyOf(task)}-crossed` };
+    const [one, two] = await Promise.all([bench.create(crossed), other.create(crossed)]);
+    // One of them may say that the remote already has it; a repeat has to find it then.
+    const found = await bench.create(crossed);
+    const metas = [one, two, found].flatMap((outcome) => (outcome.ok ? [outcome.value.meta] : []));
+    const distinct = metas.filter((meta, at) => metas.findIndex((before) => before.equals(meta)) === at);
+    this.note(name, failureOf(found) || (await this.#keptTwice(bench, distinct, crossed.idempotencyKey)));
+    for (const meta of distinct) await bench.delete(meta);
+  }
+
+  async #keptTwice(bench: PluginBench, metas: readonly Buffer[], key: string): Promise<string> {
+    const { maxReads = 100, readEveryMs = 10, keptJobs } = this.#options;
+    if (metas.length < 2) return this.#notOne(key);
+    for (let read = 0; read < maxReads; read++) {
+      const states = await Promise.all(metas.map((meta) => bench.get(meta)));
+      const given = states.filter((state) => isGiven(state)).length;
+      if (given >= metas.length - 1 && (keptJobs === undefined || (await keptJobs(key)) === 1)) return '';
+      await new Promise((resolve) => setTimeout(resolve, readEveryMs));
+    }
+    return `${metas.length} jobs of one key were made, and after ${maxReads} reads more than one of them is not cancelled`;
+  }
+
+  async #notOne(key: string): Promise<string> {
+    const kept = await this.#options.keptJobs?.(key);
+    return kept === undefined || kept === 1 ? '' : `the remote keeps ${kept} jobs of the key`;
+  }
+
+  #reload(): Promise<PluginBench> {
+    return PluginBench.load(this.#definition, this.#options);
   }
 
   async #follow(bench: PluginBench, meta: Buffer): Promise<void> {
@@ -135,6 +211,15 @@ class ContractRun {
     const stable = keys.ok && keys.value.keys[0] !== keys.value.keys[1] ? 'one meta has two keys' : '';
     this.note('batchKey() is a function of the meta', failureOf(keys) || stable);
   }
+}
+
+/** Whether a job gave way: it was cancelled, or is gone. */
+function isGiven(outcome: PluginOutcome<PhaseState>): boolean {
+  return outcome.ok ? outcome.value.phase === 'ABORTED' : outcome.failure.kind === 'not_found';
+}
+
+function keyOf({ idempotencyKey = 'test-key-1' }: TestTask): string {
+  return idempotencyKey;
 }
 
 function failureOf(outcome: PluginOutcome<unknown>): string {

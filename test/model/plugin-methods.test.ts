@@ -36,14 +36,14 @@ test('each optional method is a feature of its own, known by its name alone', ()
   const optional = methodsOffered('optional');
   assert.ok(optional.length >= 4);
   for (const one of optional) {
-    const features = featuresOf(undefined, (method) => method === one);
+    const features = featuresOf(undefined, true, (method) => method === one);
     const offered = PLUGIN_METHODS.filter((method) => isOffered(method, features) && !isOffered(method, NO_FEATURES));
     assert.deepEqual(offered, [one]);
   }
 });
 
 test('a batch is offered without keys, and keys only by who reads batches', () => {
-  const with_ = (batchKeys: boolean) => featuresOf({ maxBatch: 5, batchKeys }, () => false);
+  const with_ = (batchKeys: boolean) => featuresOf({ maxBatch: 5, batchKeys }, true, () => false);
   assert.equal(isOffered('getMany', with_(false)), true);
   assert.equal(isOffered('batchKeys', with_(false)), false);
   assert.equal(isOffered('batchKeys', with_(true)), true);

@@ -69,6 +69,79 @@ const BROKEN: Record<string, { parts: object; says: RegExp }> = {
   },
 };
 
+/** A remote that takes no key and can be searched: every submission makes a job. */
+function searchable(options: { readonly cancelsOthers: boolean; readonly remembers?: boolean }) {
+  const jobs: { readonly id: number; readonly key: string; cancelled: boolean }[] = [];
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 1));
+  const kept = (key: string) => jobs.filter((job) => job.key === key && !job.cancelled);
+  const oldestOf = (key: string) => {
+    const [oldest, ...others] = kept(key);
+    if (options.cancelsOthers) for (const job of others) job.cancelled = true;
+    return oldest;
+  };
+  const plugin = definePlugin<Record<string, never>, { key: string; id: number }>({
+    id: 'searchable',
+    apiVersion: 1,
+    taskTypes: ['tiny'],
+    load: () => {
+      const mine = new Map<string, number>();
+      return {
+        async create({ idempotencyKey: key }) {
+          await turn();
+          const known = options.remembers === true ? mine.get(key) : oldestOf(key)?.id;
+          await turn();
+          if (known !== undefined) return { resourceMeta: { key, id: known }, existing: true };
+          jobs.push({ id: jobs.length, key, cancelled: false });
+          await turn();
+          const id = options.cancelsOthers ? oldestOf(key)!.id : jobs.length - 1;
+          mine.set(key, id);
+          return { resourceMeta: { key, id } };
+        },
+        async get({ resourceMeta: { key, id } }) {
+          oldestOf(key);
+          return jobs[id]!.cancelled ? phases.aborted('cancelled') : phases.success({ answer: 42 });
+        },
+        async delete({ resourceMeta: { id } }) {
+          jobs[id]!.cancelled = true;
+        },
+      };
+    },
+  });
+  return { plugin, keptJobs: (key: string) => kept(key).length };
+}
+
+test('a plugin that searches and then submits passes where the oldest of several jobs stays, whoever looks', async () => {
+  const { plugin, keptJobs } = searchable({ cancelsOthers: true });
+  const report = await assertPlugin(plugin, { task, keptJobs });
+  assert.ok(report.checks.some(({ name }) => /pass each other/.test(name)));
+  await assertPlugin(searchable({ cancelsOthers: true }).plugin, { task });
+});
+
+test('a plugin that keeps two jobs of creates that pass each other fails the check that is about it', async () => {
+  for (const counts of [true, false]) {
+    const { plugin, keptJobs } = searchable({ cancelsOthers: false });
+    const options = { task, maxReads: 5, readEveryMs: 1, ...(counts ? { keptJobs } : {}) };
+    const { checks } = await testPlugin(plugin, options);
+    const failed = checks.filter(({ ok }) => !ok).map(({ name }) => name);
+    assert.deepEqual(failed, ['of two create() of one key that pass each other one job is kept']);
+  }
+});
+
+test('a plugin that finds its jobs in its own memory alone fails for an answer that was lost with its process', async () => {
+  const { plugin } = searchable({ cancelsOthers: false, remembers: true });
+  const { checks } = await testPlugin(plugin, { task, maxReads: 5, readEveryMs: 1 });
+  const lost = checks.find(({ name }) => /answer was lost/.test(name));
+  assert.match(lost?.detail ?? '', /a second job was made/);
+});
+
+test('of a plugin that cannot find by key no repeat is asked', async () => {
+  const report = await assertPlugin(
+    tiny({ findsByKey: false, create: async () => ({ resourceMeta: { job: `job-${made++}` } }) }),
+    { task },
+  );
+  assert.ok(!report.checks.some(({ name }) => /same idempotency key|pass each other|was lost/.test(name)));
+});
+
 for (const [what, { parts, says }] of Object.entries(BROKEN)) {
   test(`a plugin that ${what} fails the check that is about it`, async () => {
     await assert.rejects(assertPlugin(tiny(parts), { task, maxReads: 5, readEveryMs: 1 }), { message: says });
@@ -137,5 +210,5 @@ test('the demo plugins keep the contract', async (t) => {
   const inputs = { answer: 1 };
   await assertPlugin(demo, { settings, task: { ...task, type: 'demo_sleep', custom: { seconds: 0.05 }, inputs } });
   await assertPlugin(demoSync, { settings, task: { ...task, type: 'demo_sync', inputs } });
-  assert.equal(remote.created, 1);
+  assert.equal(remote.created, 3, 'one to its end, one whose answer was lost, one of two that passed each other');
 });

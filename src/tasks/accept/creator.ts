@@ -136,6 +136,7 @@ export class CreateRun {
   }
 
   async #run(): Promise<CreateEnd> {
+    if (this.#unclearForGood) return this.#leaveUnclear();
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     const run = this.#admitted();
@@ -159,6 +160,7 @@ export class CreateRun {
         this.#refuse(codeOf(ends, failure), failure.message, failure.faultKind, ends.phase);
         return { kind: 'refused' };
       }
+      if (this.#unclearForGood) return this.#leaveUnclear();
       if (!(await this.#mayRetry(failure, attempt, budget)))
         return this.#over() ? this.#stopped() : { kind: 'refused' };
     }
@@ -214,6 +216,18 @@ export class CreateRun {
     if (quick || this.#over()) return;
     this.#waits('accepted', 'an earlier attempt of this node is being cancelled first');
     await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
+  }
+
+  /** Rule 8: a create that may have been sent is never repeated where the plugin could not find what it made. */
+  get #unclearForGood(): boolean {
+    return this.#mayExist && !this.#runtime.plugin.features.findsByKey;
+  }
+
+  #leaveUnclear(): CreateEnd {
+    const { code, message } = this.#lastError;
+    const said = `a create call may have made the job, and this plugin cannot find it by its key: [${code}] ${message}`;
+    this.#refuse('CREATE_UNCLEAR', said, 'SYSTEM', 'RETRYABLE_FAILURE');
+    return { kind: 'refused' };
   }
 
   /** While the remote takes no creates, or may take none, they are tried in turn. A run of `do` makes no job there. */

@@ -15,6 +15,9 @@ import { RepeatedWork } from './repeated-work.js';
 /** Delay before the first look and the longest one; each is four times the one before. Milliseconds. */
 const LOOK_DELAY = { initialMs: 60_000, maxMs: 3_600_000, factor: 4 };
 
+/** Why a look would be worse than none: it might make a second job. */
+const CANNOT_FIND = 'its plugin cannot find a job by its key';
+
 /** One job that is looked for. */
 interface Look {
   readonly id: TaskId;
@@ -77,6 +80,7 @@ export class UnclearLooks {
     });
     events.createUnclear?.(id, identity.plugin, lastError.code, lastError.message);
     if (args === undefined) this.#leave(id, 'its inputs are no longer kept');
+    else if (!findsByKey(this.#deps, identity.plugin)) this.#leave(id, CANNOT_FIND);
     else if (options.unclearLooks === 0) this.#leave(id, 'tasks.unclearCreateLooks is 0');
     else if (store.unclear.bytes > options.maxUnclearBytes) this.#leave(id, 'the list holds too many inputs already');
     else this.#begin({ id, plugin: identity.plugin });
@@ -114,6 +118,7 @@ export class UnclearLooks {
     const runtime = runtimes.get(plugin);
     if (store.unclear.get(id)?.args === undefined) return undefined;
     if (runtime === undefined) return this.#later(id);
+    if (!runtime.plugin.features.findsByKey) return this.#leave(id, CANNOT_FIND);
     const { creates } = runtime;
     try {
       // While creates are held up a look stands in line as they do, and is as good a probe.
@@ -179,6 +184,11 @@ export class UnclearLooks {
     this.#looks.delete(id);
     this.#deps.store.unclear.delete(id);
   }
+}
+
+/** Plugins that are not there are asked when they are. */
+function findsByKey({ runtimes }: TasksDeps, plugin: string): boolean {
+  return runtimes.get(plugin)?.plugin.features.findsByKey ?? true;
 }
 
 /** Whether the remote was asked; a throttle, a pause or a full queue is no look. */
