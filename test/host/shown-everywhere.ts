@@ -122,7 +122,8 @@ export function showFailure(failure: PluginFailure): void {
 
 export function showMeta(meta: Buffer | undefined): void {
   const handle = encodeHandle({ identity: IDENTITY, meta });
-  assert.deepEqual(decodeHandle(handle), { identity: IDENTITY, meta });
+  const back = decodeHandle(handle);
+  assert.deepEqual({ identity: back.identity, meta: back.meta }, { identity: IDENTITY, meta });
   assert.ok(handle.length <= DEFAULT_FIELD_LIMITS.handleBytes);
 }
 
