@@ -1,7 +1,7 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { rpcLimits } from '../src/daemon/options.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../src/idl/load.js';
-import { defaultsOf } from '../src/model/options/read.js';
+import { defaultsOf } from '../src/model/options/defaults.js';
 import { CONFIG_SCHEMA } from '../src/model/options/schema.js';
 import { channelOptions } from '../src/rpc/server.js';
 import { serve } from './lib/processes.js';

@@ -1,5 +1,6 @@
 // Plants random bugs, one at a time, in compiled rooms of src/ and runs the tests of that room: how many are noticed?
-//   npm run mutate -- [--count 100] [--seed N] [--rooms tasks,refresh,store,calls,limits] [--json] [--only TEXT]
+//   npm run mutate -- [--count 100] [--seed N] [--rooms tasks,refresh,store,calls,limits] [--part 1/5] [--json] [--only TEXT]
+// --part runs that share of the sample alone, so that a long run can be had in pieces, or on several machines.
 // A mutant that the tests pass has survived, unless it stands in test/mutation/equivalent.json with the reason why no test
 // can tell it from the original. Exit code 1 where fewer than 95 of 100 are noticed. The last line is one JSON object
 // with --json. Works on a copy, so that a run that is stopped leaves nothing behind in dist/.
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
     rooms: { type: 'string', default: 'tasks,refresh,store,calls,limits' },
     only: { type: 'string', default: '' },
+    part: { type: 'string', default: '1/1' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -45,7 +47,8 @@ for (const room of rooms) {
 }
 
 const all = rooms.flatMap(mutantsOfRoom).filter(({ file, source }) => `${file} ${source}`.includes(values.only));
-const sample = pick(all, Number(values.count));
+const [part, parts] = values.part.split('/').map(Number);
+const sample = pick(all, Number(values.count)).filter((_, i) => i % parts === part - 1);
 const result = { mutants: 0, killed: 0, survived: 0, equivalent: 0, seed: Number(values.seed), survivors: [] };
 for (const [i, mutant] of sample.entries()) {
   const { file, what, line, source, room } = mutant;

@@ -93,8 +93,8 @@ export const vendorHomes = {
   protobufjs: ['idl'],
   undici: ['plugin-api'],
   yaml: ['config', 'cli'],
-  // Only plugins validate with it; the host knows schemas by @standard-schema/spec.
-  zod: [],
+  // Plugins validate their settings with it too; the host knows those schemas by @standard-schema/spec.
+  zod: ['host'],
 };
 
 /** What a plugin under plugins/ may import, besides node's own modules and its own files. */

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { isPluginId } from '../model/identity-check.js';
 import { callAdmin } from './admin-call.js';
 import type { ExitCode } from './exit-codes.js';
 import { addDaemonOptions, type DaemonOptions } from './find-daemon.js';
@@ -12,7 +13,7 @@ export function defineOperator(
 ): void {
   addDaemonOptions(command)
     .argument('<plugin>', 'id of the plugin', (id: string) => {
-      if (!/^[a-z][a-z0-9-]{0,39}$/.test(id)) throw new InvalidArgumentError('expected a plugin id.');
+      if (!isPluginId(id)) throw new InvalidArgumentError('expected a plugin id.');
       return id;
     })
     .action((plugin: string, options: DaemonOptions) => run((io) => act(action, plugin, options, io)));

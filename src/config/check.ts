@@ -1,8 +1,7 @@
 import path from 'node:path';
 import type { JsonValue } from '../lib/json.js';
 import type { AnyLeaf } from '../model/options/leaf.js';
-import { isMapKey } from '../model/options/read.js';
-import type { Free, MapOf, Node, Section } from '../model/options/spec.js';
+import { type Free, isMapKey, type MapOf, type Node, type Section } from '../model/options/spec.js';
 import { expectedOf, readValue } from '../model/options/values.js';
 import { type ConfigProblem, keyText, seenText, shapeText } from './problems.js';
 import { nearest } from './suggest.js';

@@ -1,8 +1,8 @@
 import convict from 'convict';
-import type { AnyLeaf } from '../model/options/leaf.js';
 import { compiledName, type MapOf, type Node, type Section } from '../model/options/spec.js';
-import { expectedOf, fallbackOf, readValue } from '../model/options/values.js';
+import { expectedOf } from '../model/options/values.js';
 import { type Entry, MAP_KEY } from './check.js';
+import { convictSchema, type KeyedValue } from './convict-schema.js';
 import { type ConfigProblem, keyText } from './problems.js';
 
 /** The strongest entry of each option, by its path. */
@@ -68,59 +68,37 @@ export function keysOf(effective: Effective, at: readonly string[]): string[] {
   return [...keys];
 }
 
-/**
- * Builds the compiled, frozen object of a section: one strict convict schema for its fixed options, and one more per
- * entry of a map of sections, since convict does not look into maps. Values arrive here checked and in compiled form;
- * convict holds defaults, layering and the last check that nothing undeclared is in it.
- */
-export function compileSection(schema: Section, effective: Effective, at: readonly string[] = []): unknown {
-  // A literal dot in a key would be a path to convict; keys of the schema hold none.
+/** The compiled, frozen object of a section. Values arrive here checked and in compiled form. */
+export function compileSection(schema: Section, effective: Effective): unknown {
+  return named(schema, propertiesOf(schema, effective, []));
+}
+
+/** What convict makes of a section: its defaults under what is set, and a last check that all of it is declared and right. */
+function propertiesOf(schema: Section, effective: Effective, at: readonly string[]): Record<string, unknown> {
   const store = convict(convictSchema(schema) as never, { env: {}, args: [] });
+  // A literal dot in a key would be a path to convict; keys of the schema hold none.
   const set = (path: readonly string[], value: unknown) => store.set(path.join('.') as never, value as never);
   walkFixed(schema, [], (node, path) => {
     const full = [...at, ...path];
     if (node.node === 'leaf') {
       const entry = effective.get(pathKey(full));
       if (entry !== undefined) set(path, entry.value);
-    } else if (node.node === 'free') set(path, freeValue(effective, full));
-    else set(path, mapValue(node as MapOf, effective, full));
+    } else if (node.node === 'free') set(path, freeEntries(effective, full));
+    else set(path, mapEntries(node as MapOf, effective, full));
   });
   store.validate({ allowed: 'strict' });
-  return named(schema, store.getProperties() as Record<string, unknown>);
+  return store.getProperties() as Record<string, unknown>;
 }
 
-function convictSchema(node: Section): Record<string, unknown> {
-  const out: Record<string, unknown> = {};
-  for (const [key, child] of Object.entries(node.fields)) {
-    if (child.node === 'section') out[key] = convictSchema(child);
-    else if (child.node === 'leaf') out[key] = convictLeaf(child);
-    // Their content was checked entry by entry and may hold keys that convict would take for its own.
-    else out[key] = { doc: child.doc, default: null, nullable: true, format: opaque };
-  }
-  return out;
+function mapEntries(node: MapOf, effective: Effective, at: readonly string[]): KeyedValue[] {
+  return keysOf(effective, at).map((key) => {
+    const own = [...at, key];
+    const { value } = node;
+    return [key, value.node === 'section' ? propertiesOf(value, effective, own) : effective.get(pathKey(own))?.value];
+  });
 }
 
-function convictLeaf(leaf: AnyLeaf): Record<string, unknown> {
-  const format = (value: unknown) => {
-    if (value === undefined && leaf.presence === 'optional') return;
-    if (!readValue(leaf, value).ok) throw new TypeError(`expected ${expectedOf(leaf)}`);
-  };
-  return { doc: leaf.doc, default: fallbackOf(leaf), format, sensitive: leaf.sensitive };
-}
-
-/** What convict must not look into is handed to it in a box. */
-class Opaque {
-  readonly open: () => unknown;
-  constructor(value: unknown) {
-    this.open = () => value;
-  }
-}
-
-function opaque(value: unknown): void {
-  if (!(value instanceof Opaque)) throw new TypeError('expected a boxed value');
-}
-
-function freeValue(effective: Effective, at: readonly string[]): Opaque {
+function freeEntries(effective: Effective, at: readonly string[]): KeyedValue[] {
   const root: Record<string, unknown> = {};
   for (const { path, value } of effective.values()) {
     if (value === MAP_KEY || path.length < at.length || !overlaps(path, at)) continue;
@@ -132,17 +110,7 @@ function freeValue(effective: Effective, at: readonly string[]): Opaque {
     }
     target[path.at(-1) as string] = structuredClone(value);
   }
-  return new Opaque(root);
-}
-
-function mapValue(node: MapOf, effective: Effective, at: readonly string[]): Opaque {
-  const out: Record<string, unknown> = {};
-  for (const key of keysOf(effective, at)) {
-    const own = [...at, key];
-    out[key] =
-      node.value.node === 'section' ? compileSection(node.value, effective, own) : effective.get(pathKey(own))?.value;
-  }
-  return new Opaque(out);
+  return Object.entries(root);
 }
 
 /** Calls `fn` for every leaf, map and free-form node that is reached through sections. */
@@ -160,11 +128,19 @@ export function walkFixed(
 function named(schema: Section, values: Record<string, unknown>): unknown {
   const out: Record<string, unknown> = {};
   for (const [key, node] of Object.entries(schema.fields)) {
-    const value = values[key];
-    if (node.node === 'section') out[key] = named(node, value as Record<string, unknown>);
-    else out[compiledName(key, node)] = deepFreeze(value instanceof Opaque ? value.open() : value);
+    out[compiledName(key, node)] = namedNode(node, values[key]);
   }
   return Object.freeze(out);
+}
+
+function namedNode(node: Node, value: unknown): unknown {
+  if (node.node === 'section') return named(node, value as Record<string, unknown>);
+  if (node.node === 'leaf') return deepFreeze(value);
+  const inside = (value as KeyedValue[]).map(([key, inner]) => [
+    key,
+    node.node === 'map' ? namedNode(node.value, inner) : inner,
+  ]);
+  return deepFreeze(Object.fromEntries(inside));
 }
 
 function deepFreeze(value: unknown): unknown {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors/index.js';
 import type { AnyLeaf } from '../model/options/leaf.js';
 import { CONFIG_SCHEMA, type Config } from '../model/options/schema.js';
+import type { Section } from '../model/options/spec.js';
 import { expectedOf, readValue } from '../model/options/values.js';
 import type { Entry } from './check.js';
 import { compileSection, type Effective, mergeLayers, missingOptions, pathKey, walkFixed } from './compile.js';
@@ -19,6 +20,8 @@ export interface LoadOptions {
   readonly cwd: string;
   /** Reads a file as UTF-8 text; throws where it cannot. */
   readonly readText?: (file: string) => string;
+  /** The options there are; the daemon's unless given. */
+  readonly schema?: typeof CONFIG_SCHEMA;
 }
 
 /** A configuration that has passed every check. */
@@ -36,21 +39,21 @@ export interface LoadedConfig {
  * @throws ConfigError with all problems at once.
  */
 export function loadConfig(options: LoadOptions): LoadedConfig {
-  const { cwd, readText = (file: string) => readFileSync(file, 'utf8') } = options;
+  const { cwd, readText = (file: string) => readFileSync(file, 'utf8'), schema = CONFIG_SCHEMA } = options;
   const layers = [
-    ...(options.files ?? []).map((file) => readConfigFile(CONFIG_SCHEMA, file, cwd, readText)),
-    readEnvironment(CONFIG_SCHEMA, options.env ?? {}, cwd),
-    readFlags(CONFIG_SCHEMA, options.flags ?? [], cwd),
+    ...(options.files ?? []).map((file) => readConfigFile(schema, file, cwd, readText)),
+    readEnvironment(schema, options.env ?? {}, cwd),
+    readFlags(schema, options.flags ?? [], cwd),
   ];
   const problems = layers.flatMap((layer) => layer.problems);
   let effective = mergeLayers(layers.map((layer) => layer.entries));
-  const secrets = readSecretFiles(effective, readText);
+  const secrets = readSecretFiles(schema, effective, readText);
   problems.push(...secrets.problems);
   // A required option may only seem missing where its value was wrong.
-  if (layers.every((layer) => layer.problems.length === 0)) problems.push(...missingOptions(CONFIG_SCHEMA, effective));
+  if (layers.every((layer) => layer.problems.length === 0)) problems.push(...missingOptions(schema, effective));
   if (problems.length > 0) throw new ConfigError(problems);
   effective = mergeLayers([[...effective.values()], secrets.entries]);
-  const config = compileSection(CONFIG_SCHEMA, effective) as Config;
+  const config = compileSection(schema, effective) as Config;
   const contradictions = conflicts(config, effective);
   if (contradictions.length > 0) throw new ConfigError(contradictions);
   return { config, effective };
@@ -58,12 +61,13 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
 
 /** `tokenFile` fills `token`, and so on for every sensitive option with such a sibling. */
 function readSecretFiles(
+  schema: Section,
   effective: Effective,
   readText: (file: string) => string,
 ): { entries: Entry[]; problems: ConfigProblem[] } {
   const entries: Entry[] = [];
   const problems: ConfigProblem[] = [];
-  for (const { secret, leaf, file } of secretPairs()) {
+  for (const { secret, leaf, file } of secretPairs(schema)) {
     const source = effective.get(pathKey(file));
     if (source?.value === undefined) continue;
     const key = keyText(file);
@@ -87,9 +91,9 @@ function readSecretFiles(
   return { entries, problems };
 }
 
-function secretPairs(): { secret: readonly string[]; leaf: AnyLeaf; file: readonly string[] }[] {
+function secretPairs(schema: Section): { secret: readonly string[]; leaf: AnyLeaf; file: readonly string[] }[] {
   const leaves = new Map<string, { path: readonly string[]; leaf: AnyLeaf }>();
-  walkFixed(CONFIG_SCHEMA, [], (node, path) => {
+  walkFixed(schema, [], (node, path) => {
     if (node.node === 'leaf') leaves.set(pathKey(path), { path, leaf: node });
   });
   return [...leaves.values()].flatMap(({ path, leaf }) => {

@@ -19,9 +19,9 @@ export interface EffectiveOption {
 }
 
 /** Every option in force, in the order of the schema, masked. Options that are not set and have no default are left out. */
-export function effectiveOptions(effective: Effective): EffectiveOption[] {
+export function effectiveOptions(effective: Effective, schema: Section = CONFIG_SCHEMA): EffectiveOption[] {
   const out: EffectiveOption[] = [];
-  visit(CONFIG_SCHEMA, [], effective, (path, value, origin) => out.push({ key: keyText(path), value, origin }));
+  visit(schema, [], effective, (path, value, origin) => out.push({ key: keyText(path), value, origin }));
   return out;
 }
 

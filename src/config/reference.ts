@@ -1,6 +1,6 @@
 import type { AnyLeaf } from '../model/options/leaf.js';
 import { CONFIG_SCHEMA } from '../model/options/schema.js';
-import type { Node } from '../model/options/spec.js';
+import type { Node, Section } from '../model/options/spec.js';
 import { defaultOf, expectedOf, showValue } from '../model/options/values.js';
 import { keyText } from './problems.js';
 import { variables } from './sources.js';
@@ -20,10 +20,10 @@ interface Row {
 }
 
 /** The reference of all options as Markdown, made from the schema. */
-export function configReference(): string {
-  const env = new Map([...variables(CONFIG_SCHEMA)].map(([name, { path }]) => [path.join('.'), name]));
+export function configReference(schema: Section = CONFIG_SCHEMA): string {
+  const env = new Map([...variables(schema)].map(([name, { path }]) => [path.join('.'), name]));
   const parts: string[] = [];
-  for (const [key, node] of Object.entries(CONFIG_SCHEMA.fields)) {
+  for (const [key, node] of Object.entries(schema.fields)) {
     const rows: Row[] = [];
     collect(node, [key], rows, env);
     parts.push(`## \`${key}\``, '', node.doc, '');

@@ -1,6 +1,7 @@
 import type { Config } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
 import type { PluginEntry } from '../model/options/plugin.js';
+import { FIELD_BOUNDS, type FieldLimits } from '../rpc/fields.js';
 import { RPC_BOUNDS, type RpcLimits } from '../rpc/options.js';
 import type { RuntimeOptions } from '../runtime/build-runtime.js';
 import { TASKS_BOUNDS, type TasksOptions } from '../tasks/deps.js';
@@ -67,6 +68,12 @@ export function refreshTuning({ refresh, tasks }: Config): RuntimeOptions['refre
     outageGraceMs: tasks.outageGraceMs,
   };
 }
+
+/** Bounds of single fields of a request. */
+export const fieldLimits = (config: Config): FieldLimits => ({
+  ...FIELD_BOUNDS,
+  customBytes: config.grpc.maxCustomBytes,
+});
 
 /** Of the largest request: it has room beside the small ones, and beside half of another. */
 const UNFINISHED_SHARE = 1.5;

@@ -9,7 +9,7 @@ import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { readinessOf } from './admin-source.js';
 import type { Lifecycle } from './lifecycle.js';
-import { rpcLimits } from './options.js';
+import { fieldLimits, rpcLimits } from './options.js';
 
 export interface RpcParts {
   readonly config: Config;
@@ -24,7 +24,7 @@ export interface RpcParts {
 export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
-  const limits = { customBytes: grpc.maxCustomBytes };
+  const limits = fieldLimits(config);
   const native = loadPluginHost();
   const flyteidl = loadFlyteidl();
   const flyteidl2 = loadFlyteidl2();

@@ -9,16 +9,31 @@ export const MAX_OUTPUT_NAMES = 1000;
 /** An int32, as in the task template. */
 export const MAX_TASK_TYPE_VERSION = 2 ** 31 - 1;
 
-const PLUGIN_ID = /^[a-z][a-z0-9-]{0,39}$/;
-const TASK_TYPE = /^[\x21-\x7e]{1,128}$/;
+/** A rule of a name, and what to say where it does not hold. */
+export interface NameRule {
+  readonly pattern: RegExp;
+  readonly expected: string;
+}
+
+/** What a plugin may be called, wherever an id is written. */
+export const PLUGIN_ID: NameRule = {
+  pattern: /^[a-z][a-z0-9-]{0,39}$/,
+  expected: 'a plugin id: lower-case letters, digits and dashes, starting with a letter, at most 40 characters',
+};
+
+/** What a task type may be called, wherever one is written. */
+export const TASK_TYPE: NameRule = {
+  pattern: /^[\x21-\x7e]{1,128}$/,
+  expected: 'a name of 1 to 128 printable ASCII characters without spaces',
+};
 
 export function isPluginId(id: unknown): id is string {
-  return typeof id === 'string' && PLUGIN_ID.test(id);
+  return typeof id === 'string' && PLUGIN_ID.pattern.test(id);
 }
 
 /** Task types are labels of metrics and parts of handles, so they are kept short and printable. */
 export function isTaskTypeName(name: unknown): name is string {
-  return typeof name === 'string' && TASK_TYPE.test(name);
+  return typeof name === 'string' && TASK_TYPE.pattern.test(name);
 }
 
 /** A task type version is an int32 in every protocol; one beyond could not be listed, nor anything beside it. */

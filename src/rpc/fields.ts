@@ -13,7 +13,7 @@ export interface FieldLimits {
   readonly scopeBytes: number;
   /** Outputs that a template may declare, by number. */
   readonly outputs: number;
-  /** TaskTemplate.custom. */
+  /** TaskTemplate.custom; the operator's `grpc.maxCustomBytes`. */
   readonly customBytes: number;
   /** A URI, such as the output prefix. */
   readonly uriBytes: number;
@@ -28,11 +28,11 @@ export interface FieldLimits {
   readonly watchEntries: number;
 }
 
-export const DEFAULT_FIELD_LIMITS: FieldLimits = Object.freeze({
+/** The bounds among them that the operator does not set. */
+export const FIELD_BOUNDS: Omit<FieldLimits, 'customBytes'> = Object.freeze({
   nameBytes: MAX_NAME_BYTES,
   scopeBytes: MAX_SCOPE_BYTES,
   outputs: MAX_OUTPUT_NAMES,
-  customBytes: 256 * 1024,
   uriBytes: 4096,
   metadataBytes: 256 * 1024,
   handleBytes: 32 * 1024,

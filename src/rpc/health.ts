@@ -1,12 +1,12 @@
 import type { Server, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { HostError } from '../errors/index.js';
-import { DEFAULT_FIELD_LIMITS } from './fields.js';
+import { FIELD_BOUNDS } from './fields.js';
 import { type OpenStream, OpenStreams } from './open-streams.js';
 import { statusOf } from './status.js';
 
 /** Held as long as a Watch stream is open. */
-const MAX_NAME_BYTES = DEFAULT_FIELD_LIMITS.nameBytes;
+const MAX_NAME_BYTES = FIELD_BOUNDS.nameBytes;
 
 /** Who is healthy; handed in by the daemon. */
 export interface HealthSource {

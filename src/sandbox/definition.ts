@@ -2,7 +2,14 @@ import type { DefinitionFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { show } from '../lib/show.js';
 import { isFitName } from '../lib/text.js';
-import { isPluginId, isTaskTypeName, isTaskTypeVersion, MAX_TASK_TYPE_VERSION } from '../model/identity-check.js';
+import {
+  isPluginId,
+  isTaskTypeName,
+  isTaskTypeVersion,
+  MAX_TASK_TYPE_VERSION,
+  PLUGIN_ID,
+  TASK_TYPE,
+} from '../model/identity-check.js';
 import {
   isVariablePattern,
   MAX_PLUGIN_VERSION,
@@ -10,6 +17,7 @@ import {
   MAX_TASK_TYPES,
   MAX_VARIABLES,
   type ServedTaskType,
+  VARIABLES,
 } from '../model/plugin-facts.js';
 import { PLUGIN_API_VERSION, type PluginDefinition, type TaskTypeSupport } from '../plugin-api/plugin.js';
 
@@ -31,9 +39,7 @@ export function checkDefinition(exported: unknown, label: string): DefinitionFac
     );
   }
   const { id, version = '', isDefault = false, config, environment = [], load, settings } = definition;
-  if (!isPluginId(id)) {
-    throw shape(label, 'id', id, 'lower-case letters, digits and dashes, starting with a letter, at most 40');
-  }
+  if (!isPluginId(id)) throw shape(label, 'id', id, PLUGIN_ID.expected);
   if (typeof version !== 'string' || version.length > MAX_PLUGIN_VERSION || !isFitName(version)) {
     const expected = `a text of at most ${MAX_PLUGIN_VERSION} characters, none of them a control character`;
     throw shape(label, 'version', version, expected);
@@ -64,9 +70,7 @@ function checkTaskTypes(value: unknown, isDefault: boolean, label: string): Serv
     const path = `taskTypes[${index}]`;
     const name: unknown = typeof item === 'string' ? item : item?.name;
     const versions: unknown = typeof item === 'string' ? undefined : item.versions;
-    if (!isTaskTypeName(name)) {
-      throw shape(label, path, name, 'a name of 1 to 128 printable ASCII characters without spaces');
-    }
+    if (!isTaskTypeName(name)) throw shape(label, path, name, TASK_TYPE.expected);
     if (versions !== undefined && !isVersionList(versions)) {
       throw shape(
         label,
@@ -98,9 +102,7 @@ function checkEnvironment(value: unknown, label: string): string[] {
     throw shape(label, 'environment', value, `a list of at most ${MAX_VARIABLES} names of variables`);
   }
   for (const [index, name] of (value as unknown[]).entries()) {
-    if (!isVariablePattern(name)) {
-      throw shape(label, `environment[${index}]`, name, 'the name of a variable, or a prefix ending in *');
-    }
+    if (!isVariablePattern(name)) throw shape(label, `environment[${index}]`, name, VARIABLES.expected);
   }
   return value as string[];
 }

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { loadConfig } from '../../src/config/index.js';
 import { DEFAULT_HOST_LIMITS } from '../../src/host/limits.js';
-import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
+import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 import { ownFiles } from '../support/files.js';
 import { codeBlock } from '../support/markdown.js';
 import { compiled, fromRoot } from '../support/paths.js';

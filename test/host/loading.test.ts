@@ -80,7 +80,7 @@ const FAULTY: Record<string, { text: string; code: string; says: RegExp; entry?:
   'a bad id': {
     text: module(`id: 'My Plugin', apiVersion: 1, taskTypes: ['x'], ${GOOD}`),
     code: 'PLUGIN_SHAPE_INVALID',
-    says: /id is "My Plugin"; expected lower-case/,
+    says: /id is "My Plugin"; expected a plugin id: lower-case/,
   },
   'no task types': {
     text: module(`id: 'p', apiVersion: 1, taskTypes: [], ${GOOD}`),

@@ -8,7 +8,6 @@ import type { PhaseState } from '../../src/model/phase-state.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { PluginFailure, PluginMethods } from '../../src/model/plugin-call.js';
 import type { LogLine, MetricSeries } from '../../src/plugin-api/plugin.js';
-import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
 import { type Dialect, flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
 import { encodeMetrics, logMessages } from '../../src/rpc/flyte/logs-metrics.js';
 import { createMetadataService } from '../../src/rpc/flyte/metadata-service.js';
@@ -22,6 +21,7 @@ import { taskRow } from '../../src/tasks/list/rows.js';
 import { checkOutputs } from '../../src/tasks/read/outputs.js';
 import type { PluginReport } from '../../src/tasks/types.js';
 import { makeRecord } from '../rpc/fake-tasks.js';
+import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 
 /** Whatever shows something of a plugin to somebody, one after the other; each answer is read again as its reader does. */
 

@@ -4,9 +4,9 @@ import { describe, it } from 'node:test';
 import { defaultTree } from '../../src/config/index.js';
 import { completeEntry } from '../../src/host/load/entry.js';
 import { readPluginConfig } from '../../src/host/load/plugin-config.js';
+import { defaultsOf } from '../../src/model/options/defaults.js';
 import type { AnyLeaf } from '../../src/model/options/leaf.js';
 import { DEFAULT_PLUGIN_CONFIG, layered, PLUGIN_CONFIG_SCHEMA } from '../../src/model/options/plugin.js';
-import { defaultsOf } from '../../src/model/options/read.js';
 import { CONFIG_SCHEMA } from '../../src/model/options/schema.js';
 import { mapOf, type Node, section, text, withDefault } from '../../src/model/options/spec.js';
 import { showValue } from '../../src/model/options/values.js';
@@ -20,6 +20,14 @@ function attempt(make: () => unknown): Outcome {
     return { value: make() };
   } catch {
     return 'refused';
+  }
+}
+
+function attemptText(make: () => unknown): string {
+  try {
+    return `took ${JSON.stringify(make())}`;
+  } catch (error) {
+    return (error as Error).message;
   }
 }
 
@@ -112,6 +120,26 @@ describe('options', () => {
     });
   });
 
+  it('tells all that is wrong at once, ten at most, and takes no key that would change an object', () => {
+    const wrong = { caching: { size: 0, sise: 1, workers: '1' }, readRateLimiter: [], resourceQuotas: { a: -1 } };
+    const told = (config: unknown) => attemptText(() => readPluginConfig(config, 'c'));
+    for (const part of [
+      'c.caching.size is 0; expected an integer from 1 to 500000',
+      'c.caching.sise: no such key; known are size, resyncInterval, workers, maxSystemFailures',
+      'c.caching.workers is "1"',
+      'c.readRateLimiter is an empty list; expected an object',
+      'c.resourceQuotas.a is -1',
+    ]) {
+      assert.ok(told(wrong).includes(part), `${told(wrong)} lacks ${part}`);
+    }
+    const many = { resourceQuotas: Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`q${i}`, -1])) };
+    assert.match(told(many), /resourceQuotas\.q9 is -1.*; and 490 more$/);
+    assert.match(told(JSON.parse('{"caching": {"__proto__": {"size": 1}}}')), /^c\.caching\.__proto__: no such key/);
+    assert.match(told(JSON.parse('{"__proto__": {}}')), /^c\.__proto__: no such key/);
+    assert.equal(told(null), 'c is null; expected an object');
+    assert.equal(told({ caching: null }), 'c.caching is null; expected an object');
+  });
+
   it('counts a key that is undefined as left out, and null as a value', () => {
     assert.deepEqual(
       completeEntry({ source: 'p', required: undefined, config: undefined }),
@@ -132,7 +160,7 @@ describe('options', () => {
       if (!path.includes('NAME')) assert.notEqual(leaf.written, undefined, `${path.join('.')} has no default`);
     }
     const broken = section('', { needed: text('') });
-    assert.throws(() => defaultsOf(broken), /defaults\.needed is missing|needed is undefined/);
+    assert.throws(() => defaultsOf(broken), /^TypeError: defaults\.needed is required/);
     assert.throws(() => withDefault(text('', 'an x', /^x$/), 'y'), /the default "y" is not an x/);
     assert.equal(mapOf('', { name: 'k' }, text('')).maxKeys, 10_000);
   });

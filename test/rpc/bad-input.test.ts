@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
-import { DEFAULT_FIELD_LIMITS } from '../../src/rpc/fields.js';
+import { FIELD_BOUNDS } from '../../src/rpc/fields.js';
 import { createRequest, idl, startServer, template } from './support.js';
 
 const codec = (name: string) => idl.codec(`pluginhost.v1.${name}`);
@@ -124,7 +124,7 @@ test('the handle of a task whose fields are all as long as is taken can be sent 
   assert.equal(created.error, undefined);
   const { handle } = codec('CreateResponse').decode(created.bytes);
   const largestMeta = 16 * 1024;
-  assert.ok(handle.length + largestMeta < DEFAULT_FIELD_LIMITS.handleBytes, `${handle.length} bytes without meta`);
+  assert.ok(handle.length + largestMeta < FIELD_BOUNDS.handleBytes, `${handle.length} bytes without meta`);
   const { error } = await call('Status', codec('StatusRequest').encode({ handle }));
   assert.equal(error, undefined);
 });

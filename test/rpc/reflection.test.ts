@@ -13,6 +13,7 @@ import { lenField } from '../../src/idl/wire.js';
 import { createFlyteServices } from '../../src/rpc/flyte/services.js';
 import { createNativeService } from '../../src/rpc/native/service.js';
 import { Reflection } from '../../src/rpc/reflection.js';
+import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 import { FakeTasks } from './fake-tasks.js';
 import { type Fixture, idl, startServer } from './support.js';
 
@@ -72,8 +73,8 @@ for (const version of ['v1', 'v1alpha']) {
     const flyteidl = loadFlyteidl();
     const flyteidl2 = loadFlyteidl2();
     const services = [
-      createNativeService({ tasks, idl }),
-      ...createFlyteServices({ tasks, flyteidl, flyteidl2, maxStalenessMs: 0 }),
+      createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS }),
+      ...createFlyteServices({ tasks, limits: DEFAULT_FIELD_LIMITS, flyteidl, flyteidl2, maxStalenessMs: 0 }),
     ];
     const fixture = await startServer(t, { services, reflection: true });
     const { listServicesResponse } = await ask(fixture, version, { listServices: '' });

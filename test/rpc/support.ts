@@ -9,7 +9,7 @@ import { decodeRpcStatus, type RpcStatus } from '../../src/idl/rpc-status.js';
 import type { HealthSource } from '../../src/rpc/health.js';
 import { createNativeService, type NativeServiceOptions } from '../../src/rpc/native/service.js';
 import { createRpcServer, type RpcServer, type RpcServerOptions } from '../../src/rpc/server.js';
-import { DEFAULTS } from '../support/defaults.js';
+import { DEFAULT_FIELD_LIMITS, DEFAULTS } from '../support/defaults.js';
 import { FakeTasks } from './fake-tasks.js';
 
 export const idl: Idl = loadPluginHost();
@@ -117,7 +117,7 @@ export async function startServer(
   const server = createRpcServer({
     host: '127.0.0.1',
     port: 0,
-    services: [createNativeService({ tasks, idl, ...native })],
+    services: [createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...native })],
     ...rpcLimits(DEFAULTS),
     health,
     reflection: false,

@@ -6,6 +6,7 @@ import type { Message } from '../../src/idl/codec.js';
 import { decodeRpcStatus } from '../../src/idl/rpc-status.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
+import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 import { type Fixture, http2Call, idl, SERVICE, startServer } from './support.js';
 
 const response = idl.codec('pluginhost.v1.WatchResponse');
@@ -111,7 +112,7 @@ test('streams beyond the bound get TOO_MANY_STREAMS, and the place is free again
 });
 
 test('bad filters and tokens end the stream with INVALID_ARGUMENT', async (t) => {
-  const fixture = await startServer(t, {}, { limits: { watchEntries: 2, handleBytes: 10 } });
+  const fixture = await startServer(t, {}, { limits: { ...DEFAULT_FIELD_LIMITS, watchEntries: 2, handleBytes: 10 } });
   const cases: [Message, RegExp][] = [
     [{ plugins: ['a', 'b', 'c'] }, /plugins: 3 entries, at most 2/],
     [{ handles: [Buffer.alloc(0)] }, /handles\[0\]: is not set/],

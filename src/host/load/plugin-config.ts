@@ -1,7 +1,9 @@
 import { HostError } from '../../errors/index.js';
 import { layered, PLUGIN_CONFIG_SCHEMA, type PluginConfigLayer } from '../../model/options/plugin.js';
-import { readSection } from '../../model/options/read.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
+import { optionSchema, readOptions } from './option-schema.js';
+
+const CONFIG = optionSchema(PLUGIN_CONFIG_SCHEMA);
 
 /**
  * The limits in force: the operator's keys, checked before, over the definition's over the defaults. Nothing is clamped.
@@ -18,5 +20,5 @@ export function mergePluginConfig(
 
 /** One layer as it stands in code; `at` says whose it is. Throws PLUGIN_CONFIG_INVALID. */
 export function readPluginConfig(written: unknown, at: string): PluginConfigLayer {
-  return readSection(PLUGIN_CONFIG_SCHEMA, written, at, (problem) => new HostError('PLUGIN_CONFIG_INVALID', problem));
+  return readOptions(CONFIG, written, at, (problem) => new HostError('PLUGIN_CONFIG_INVALID', problem));
 }

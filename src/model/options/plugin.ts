@@ -1,5 +1,6 @@
 import type { JsonValue } from '../../lib/json.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
+import { VARIABLE, VARIABLES } from '../plugin-facts.js';
 import type { AnyLeaf, Leaf } from './leaf.js';
 import {
   asPath,
@@ -37,17 +38,11 @@ export type PluginSource =
  */
 export type PluginIsolation = 'process' | 'worker' | `shared:${string}`;
 
-/** What a plugin may be called, wherever an id is written. */
-export const PLUGIN_ID = {
-  pattern: /^[a-z][a-z0-9-]{0,39}$/,
-  expected: 'a plugin id: lower-case letters, digits and dashes, starting with a letter, at most 40 characters',
-} as const;
-
-const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
 /** An option that the operator sets over the plugin; `written` is in force where neither says anything. */
 const inherited = <T, S extends string>(base: Leaf<T, S>, written: JsonValue): Leaf<T | undefined, S> =>
   optional(withDefault(base, written));
+
+const concurrency = (doc: string) => int(doc, 1, 10_000);
 
 const rateLimiter = (what: string, qps: number, burst: number) =>
   section(`Limit of ${what} calls to the remote; what is left out comes from the plugin.`, {
@@ -76,7 +71,7 @@ export const PLUGIN_CONFIG_SCHEMA = section('Limits of this plugin; each key tha
       }),
       '30s',
     ),
-    workers: inherited(int('Concurrent calls, reads and writes each.', 1, 10_000), 10),
+    workers: inherited(concurrency('Concurrent calls, reads and writes each.'), 10),
     maxSystemFailures: inherited(
       int(
         'Consecutive failed reads after which, and after tasks.minFailingTime, the task ends in a system failure.',
@@ -105,7 +100,7 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
       list(
         'Variables passed on from the daemon’s environment; a trailing * takes a prefix.',
         'names of variables, each optionally ending in *',
-        /^[A-Za-z_][A-Za-z0-9_]*\*?$/,
+        VARIABLES.pattern,
       ),
       [],
     ),
@@ -113,13 +108,13 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
       list(
         'Of these variables, those whose values are no secrets and may be shown in logs and messages; a trailing * takes a prefix. Values of all others are masked, but for the usual ones (PATH, HOME, TZ, …).',
         'names of variables, each optionally ending in *',
-        /^[A-Za-z_][A-Za-z0-9_]*\*?$/,
+        VARIABLES.pattern,
       ),
       [],
     ),
     set: mapOf(
       'Variables set for this plugin. The values are never printed.',
-      { name: 'variable', pattern: VARIABLE, expected: 'a name of letters, digits and _, not starting with a digit' },
+      { name: 'variable', ...VARIABLE },
       sensitive(text('Value of the variable.', 'a text of at most 32768 characters', /^[^\0]{0,32768}$/)),
     ),
   }),
@@ -152,8 +147,8 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
     ),
     [],
   ),
-  readConcurrency: optional(int('Concurrent reads; config.caching.workers unless set.', 1, 10_000)),
-  writeConcurrency: optional(int('Concurrent writes; config.caching.workers unless set.', 1, 10_000)),
+  readConcurrency: optional(concurrency('Concurrent reads; config.caching.workers unless set.')),
+  writeConcurrency: optional(concurrency('Concurrent writes; config.caching.workers unless set.')),
 });
 
 /** One plugin to be hosted: an entry of the configuration, complete and checked, with its id. */
@@ -177,8 +172,8 @@ export type PluginConfigLayer = Compiled<typeof PLUGIN_CONFIG_SCHEMA>;
 export const DEFAULT_PLUGIN_CONFIG: PluginConfig = layered([]);
 
 /** What is in force: each key from the last layer that sets it, from its default where none does. */
-export function layered(layers: readonly PluginConfigLayer[]): PluginConfig {
-  const { resourceQuotas: _, ...sections } = PLUGIN_CONFIG_SCHEMA.fields;
+export function layered(layers: readonly PluginConfigLayer[], schema = PLUGIN_CONFIG_SCHEMA): PluginConfig {
+  const { resourceQuotas: _, ...sections } = schema.fields;
   const merged = Object.entries(sections).map(([name, { fields }]) => {
     const written = layers.map((layer) => layer[name as keyof typeof sections] as Record<string, unknown>);
     const values = Object.entries<AnyLeaf>(fields).map(([key, leaf]) => {

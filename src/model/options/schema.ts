@@ -1,4 +1,5 @@
-import { PLUGIN_ENTRY_SCHEMA, PLUGIN_ID } from './plugin.js';
+import { PLUGIN_ID, TASK_TYPE } from '../identity-check.js';
+import { PLUGIN_ENTRY_SCHEMA } from './plugin.js';
 import {
   asPath,
   bool,
@@ -255,7 +256,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
   ),
   defaultForTaskTypes: mapOf(
     'Which plugin serves a task type that several of them serve.',
-    { name: 'task type' },
+    { name: 'task type', ...TASK_TYPE },
     text('Id of the plugin.', PLUGIN_ID.expected, PLUGIN_ID.pattern),
   ),
   store,

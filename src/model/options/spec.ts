@@ -90,6 +90,9 @@ export function mapOf<V extends Node>(
   };
 }
 
+/** Whether a map takes this key. */
+export const isMapKey = (map: MapOf, key: string): boolean => key !== '__proto__' && map.keyPattern.test(key);
+
 function leaf<T, S extends string>(suffix: S, doc: string, takes: Domain): Leaf<T, S> {
   return { node: 'leaf', suffix, doc, takes, presence: 'required', written: undefined, sensitive: false, path: false };
 }

@@ -1,6 +1,6 @@
 import type { Idl } from '../../idl/idl.js';
 import type { Tasks } from '../../tasks/types.js';
-import { DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
+import type { FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
 import { createAsyncService } from './async-service.js';
 import { flyte1, flyte2 } from './dialect.js';
@@ -14,15 +14,14 @@ export interface FlyteServicesOptions {
   readonly flyteidl: Idl;
   /** With those of flyteidl2 (`loadFlyteidl2`). */
   readonly flyteidl2: Idl;
-  readonly limits?: Partial<FieldLimits>;
+  readonly limits: FieldLimits;
   /** See `AsyncServiceOptions`. */
   readonly maxStalenessMs: number;
 }
 
 /** All services that engines of Flyte 1 and Flyte 2 call, for `createRpcServer`. */
 export function createFlyteServices(options: FlyteServicesOptions): RpcServiceModule[] {
-  const { tasks, maxStalenessMs } = options;
-  const limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
+  const { tasks, limits, maxStalenessMs } = options;
   // One codec for both: descriptors loaded from a set know a Struct's fields as a list of entries only.
   const struct = options.flyteidl.codec('google.protobuf.Struct');
   const one = flyte1(options.flyteidl, struct);

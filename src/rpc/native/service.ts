@@ -3,7 +3,7 @@ import { PLUGIN_HOST_SERVICE } from '../../idl/load.js';
 import { lenField } from '../../idl/wire.js';
 import type { HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
-import { assertHandle, assertText, DEFAULT_FIELD_LIMITS, type FieldLimits } from '../fields.js';
+import { assertHandle, assertText, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
 import { encodeReports } from './plugin-reports.js';
 import { peekHandle, StatusEncoder } from './status-bytes.js';
@@ -14,7 +14,7 @@ export interface NativeServiceOptions {
   readonly tasks: Tasks;
   /** With the descriptors of pluginhost.v1 (`loadPluginHost`). */
   readonly idl: Idl;
-  readonly limits?: Partial<FieldLimits>;
+  readonly limits: FieldLimits;
   /** A Watch stream on which nothing was sent for so long gets a bookmark. 30,000 unless given. */
   readonly bookmarkIntervalMs?: number;
 }
@@ -42,7 +42,7 @@ class NativeService {
   constructor(options: NativeServiceOptions) {
     this.#tasks = options.tasks;
     this.#idl = options.idl;
-    this.#limits = { ...DEFAULT_FIELD_LIMITS, ...options.limits };
+    this.#limits = options.limits;
     this.#specs = new TaskSpecReader(options.idl, this.#limits);
     this.#encoder = new StatusEncoder(options.idl);
     this.#bookmarkIntervalMs = options.bookmarkIntervalMs ?? 30_000;

@@ -9,6 +9,7 @@ import type { LogLine, MetricSeries } from '../../../src/plugin-api/plugin.js';
 import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
 import type { RpcServer, RpcServerOptions } from '../../../src/rpc/server.js';
 import type { CallScope, HandleHints, LogsRequest, MetricsRequest, PluginReport } from '../../../src/tasks/types.js';
+import { DEFAULT_FIELD_LIMITS } from '../../support/defaults.js';
 import { FakeTasks } from '../fake-tasks.js';
 import { type Reply, rawCall, startServer } from '../support.js';
 
@@ -159,6 +160,7 @@ export async function startFlyte(
     ...options,
     services: createFlyteServices({
       tasks,
+      limits: DEFAULT_FIELD_LIMITS,
       flyteidl: FLYTE1.idl,
       flyteidl2: FLYTE2.idl,
       maxStalenessMs,
