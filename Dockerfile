@@ -29,8 +29,11 @@ COPY --from=build /build/proto ./proto
 COPY --from=build /build/dist ./dist
 COPY scripts/healthcheck.mjs ./healthcheck.mjs
 COPY scripts/image-entry.sh ./plugin-host
-ENV NODE_ENV=production
-# A number, so that Kubernetes can verify runAsNonRoot. Nothing in the image is writable by it.
+ENV NODE_ENV=production STATE_DIRECTORY=/var/lib/plugin-host
+# The one place that the daemon writes to; a volume belongs there.
+RUN mkdir -p /var/lib/plugin-host && chown 65532:65532 /var/lib/plugin-host && chmod 700 /var/lib/plugin-host
+VOLUME /var/lib/plugin-host
+# A number, so that Kubernetes can verify runAsNonRoot. Nothing in the image but the state's folder is writable by it.
 USER 65532:65532
 EXPOSE 8000 9090
 # tini is process 1: it reaps the processes that plugins start and leave behind, which Node would not, passes signals on to

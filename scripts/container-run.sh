@@ -2,7 +2,7 @@
 # Runs a command as a container engine would run it in an image's root file system, with util-linux alone: own mount,
 # process, network and host-name namespaces, a read-only root, an unprivileged user who can gain nothing, process 1.
 #   container-run.sh ROOTFS UID:GID WORKDIR [NAME=VALUE …] -- COMMAND…
-# Writable are /tmp alone (in memory) and what CONTAINER_VOLUME=HOST_FOLDER:FOLDER binds. Signals go to process 1, the only child of
+# Writable are /tmp and the image's volume (in memory), and what CONTAINER_VOLUME=HOST_FOLDER:FOLDER binds. Signals go to process 1, the only child of
 # the `unshare` that this script becomes, whose exit code is the command's.
 set -euo pipefail
 
@@ -31,6 +31,10 @@ for device in null zero full random urandom; do
 done
 if [ -n "${CONTAINER_VOLUME:-}" ]; then
   mount --bind "${CONTAINER_VOLUME%%:*}" "$root${CONTAINER_VOLUME#*:}"
+fi
+# The volume that the image declares, empty, as an engine makes one where none is named.
+if [ -d "$root/var/lib/plugin-host" ]; then
+  mount -t tmpfs -o "mode=700,uid=${user%:*},gid=${user#*:},size=64m" tmpfs "$root/var/lib/plugin-host"
 fi
 mount -o remount,bind,ro "$root"
 cd "$root"

@@ -104,6 +104,8 @@ async function startDaemon(remoteUrl, folder) {
   const plugin = (file) => path.join(root, 'dist', 'plugins', 'demo', file);
   const config = {
     grpc: { port: 0 },
+    // It goes with the demo's folder.
+    state: { dir: './state' },
     admin: { host: '127.0.0.1', port: 0 },
     plugins: {
       demo: {

@@ -13,6 +13,7 @@ import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
 import { RuntimeRegistry } from './daemon/runtimes.js';
 import { SecretWatch } from './daemon/secret-watch.js';
+import { KeptState } from './daemon/state.js';
 import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.js';
 import { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
@@ -57,7 +58,7 @@ export interface Daemon {
   start(): Promise<DaemonAddresses>;
   /**
    * The orderly stop (docs/operations.md has the same numbers): 1 readiness off, 2 drain delay, 3 GOAWAY and the end of
-   * streams, 4 polling stops, 5 plugin calls in flight finish, 6 gRPC shuts down, 7 plugin processes stop, 8 the journal
+   * streams, 4 polling stops, 5 plugin calls in flight finish, 6 gRPC shuts down, 7 plugin processes stop, 8 the state
    * closes. Resolves when all is closed. Callable during the start, which it ends, and more than once. Throws what went
    * wrong in closing, after everything else is closed.
    */
@@ -94,6 +95,8 @@ class ComposedDaemon implements Daemon {
   readonly #secrets: SecretWatch;
   readonly #handleKeys: HandleKeyWatch;
   readonly #store: TaskStore;
+  readonly #replays: ReplayCache;
+  readonly #state: KeptState;
   readonly #runtimes: RuntimeRegistry;
   readonly #tasks: TasksControl;
   readonly #outputs: OutputsStore;
@@ -132,8 +135,13 @@ class ComposedDaemon implements Daemon {
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, masks });
     const { finished, maxTasks, watchRing } = config.store;
     const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
-    this.#store = new TaskStore({ clock, maxTasks, finished, endMarks, watchRing: watchRing.size });
-    this.#runtimes = new RuntimeRegistry({ config, clock, random, store: this.#store, telemetry: this.#telemetry });
+    this.#state = new KeptState({ config, env, clock, random, events: this.#telemetry.stateEvents });
+    const { feed } = this.#state;
+    this.#store = new TaskStore({ clock, feed, maxTasks, finished, endMarks, watchRing: watchRing.size });
+    const ofDaemon = { store: this.#store, telemetry: this.#telemetry, state: this.#state };
+    this.#runtimes = new RuntimeRegistry({ config, clock, random, ...ofDaemon });
+    const replays = { ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 };
+    this.#replays = new ReplayCache({ clock, feed, ...replays });
     this.#outputs = new OutputsStore(data.dataStore);
     const taskEvents = this.#telemetry.taskEvents;
     const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events: taskEvents });
@@ -145,7 +153,7 @@ class ComposedDaemon implements Daemon {
       store: this.#store,
       host: this.#host,
       runtimes: this.#runtimes,
-      replays: new ReplayCache({ clock, ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 }),
+      replays: this.#replays,
       options: tasksOptions(config),
       events: taskEvents,
       handles: trust,
@@ -161,7 +169,7 @@ class ComposedDaemon implements Daemon {
     });
     this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
     const sources = { ...this.#work, runtimes: this.#runtimes };
-    this.#telemetry.measure(() => figuresOf({ state: () => this.state, ...sources }));
+    this.#telemetry.measure(() => figuresOf({ state: () => this.state, kept: this.#state, ...sources }));
   }
 
   get state(): DaemonState {
@@ -196,9 +204,11 @@ class ComposedDaemon implements Daemon {
     const startMs = this.#clock.now();
     try {
       const admin = await this.#startAdmin();
-      await this.#startPlugins();
+      await this.#openState();
       this.#assertWanted();
       const grpc = await this.#startRpc();
+      this.#assertWanted();
+      await this.#startPlugins();
       this.#assertWanted();
       this.#lifecycle.to('ready');
       const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
@@ -235,12 +245,24 @@ class ComposedDaemon implements Daemon {
       tasks: this.#tasks,
       telemetry: this.#telemetry,
       liveness,
+      trouble: () => this.#state.trouble,
       onPluginsChanged: () => this.#lifecycle.changed(),
     });
     const server = new AdminServer({ host, port, maxConnections, token, source, log: this.#options.log });
     const address = await server.start();
     this.#releasers.push('admin server', () => server.stop());
     return address;
+  }
+
+  async #openState(): Promise<void> {
+    this.#tasks.starting((taskType, version) => this.#state.lastRoute(taskType, version));
+    const startMs = this.#clock.now();
+    const { tasks, dir, because } = await this.#state.open(this.#store, this.#replays);
+    this.#releasers.push('state', () => this.#state.close());
+    if (because !== undefined) this.#options.log.emit('state.not_kept', { because });
+    if (dir === undefined) return;
+    const tookMs = Math.round(this.#clock.now() - startMs);
+    this.#options.log.emit('state.loaded', { dir, tasks, deletesOwed: this.#store.owed.size, tookMs });
   }
 
   async #startPlugins(): Promise<void> {
@@ -256,6 +278,8 @@ class ComposedDaemon implements Daemon {
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
     this.#runtimes.build(this.#host, this.#tasks);
+    this.#tasks.recovered();
+    this.#state.keepRoutes(this.#host, this.#config.defaultForTaskTypes);
     this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(
@@ -297,7 +321,8 @@ class ComposedDaemon implements Daemon {
     this.#graceEndsMs = this.#clock.now() + graceMs;
     await within(graceMs, this.#finishCalls()); // 4, 5
     const unfinished = unfinishedOf(this.#work);
-    if (unfinished.waiting + unfinished.deletesOwed > 0) this.#options.log.emit('daemon.unfinished', unfinished);
+    const left = unfinished.waiting + unfinished.deletesOwed > 0;
+    if (left && !this.#store.durable) this.#options.log.emit('daemon.unfinished', unfinished);
     try {
       await this.#releasers.unwind(); // 6, 7, 8
     } catch (error) {
@@ -315,6 +340,7 @@ class ComposedDaemon implements Daemon {
   #finishCalls(): Promise<void> {
     this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#tasks.stop()])
       .then(() => this.#runtimes.close())
+      .then(() => this.#state.keepLevels(this.#runtimes))
       .catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
     return this.#finishing;
   }

@@ -27,6 +27,7 @@ function configOf(options: DaemonOptions, counter: string): object {
   const { maxTasks, readQps, resyncInterval } = options;
   return {
     grpc: { host: '127.0.0.1', port: 0 },
+    state: { engine: 'none' },
     admin: { host: '127.0.0.1', port: 0 },
     shutdown: { drainDelay: '0s', grace: '1s', forceAfter: '5s' },
     store: { maxTasks: maxTasks + 1000 },

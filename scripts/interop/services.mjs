@@ -107,6 +107,7 @@ export class DaemonService extends Service {
     return {
       grpc: { host: '127.0.0.1', port: this.port },
       handles: { adoptForeign: true },
+      state: { dir: './state' },
       admin: { host: '127.0.0.1', port: this.adminPort },
       log: { level: 'debug' },
       shutdown: { drainDelay: '100ms', grace: '2s', forceAfter: '10s' },

@@ -86,6 +86,7 @@ class PluginGate implements Gate {
       failFast: options.admission === 'fail-fast',
       deadlineMs: options.deadlineMs ?? askedAtMs + this.#config.maxWaitMs,
       signal: options.signal,
+      prepare: options.beforeSend && (() => options.beforeSend?.(timeoutMs(method, this.#config)) ?? Promise.resolve()),
       send: () => this.#send(method, args, options),
       held: (why) => options.onHeld?.(why),
       refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),

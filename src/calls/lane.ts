@@ -21,6 +21,11 @@ export interface LaneCall {
   /** Latest time of the send, in milliseconds since the epoch. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
+  /**
+   * What has to be done before the send, once it could be sent: it keeps its place meanwhile, and slot and token are kept
+   * free for it. Called at most once. Absent: nothing.
+   */
+  readonly prepare?: (() => Promise<void>) | undefined;
   /** Sends the call; called at most once, synchronously with the taking of slot and token. `boundMs` is its deadline. */
   send(): { readonly outcome: Promise<PluginOutcome<unknown>>; readonly boundMs: number };
   /** The operator holds the plugin back while the call waits, and why; undefined: it goes on. */
@@ -62,6 +67,9 @@ interface Waiting {
   place: QueueNode<Waiting> | undefined;
   timer: Timer | undefined;
   onAbort: (() => void) | undefined;
+  /** It has left the line. */
+  left: boolean;
+  readiness: 'unprepared' | 'preparing' | 'ready';
 }
 
 /**
@@ -104,7 +112,7 @@ export class CallLane {
       return;
     }
     const ahead = call.first ? this.#urgent.size : this.queued;
-    if (ahead === 0 && this.#trySend(call)) return;
+    if (ahead === 0 && call.prepare === undefined && this.#trySend(call)) return;
     const refusal = this.#refusal(call, ahead);
     if (refusal !== undefined) call.refused(refusal);
     else this.#enqueue(call);
@@ -140,17 +148,51 @@ export class CallLane {
   pump(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    for (;;) {
-      const head = this.#urgent.peek() ?? this.#normal.peek();
-      if (head === undefined) return;
-      if (!this.#trySend(head.call)) break;
-      this.#leave(head);
-    }
-    // A freed slot and a writable channel bring their own call of pump; only a token comes with time alone. It may have
-    // come since the try above, which then is to be repeated: nobody else would.
-    const waitMs = this.#bucket.msUntil(1);
+    const line = this.#sendLine();
+    if (line.empty) return;
+    // A freed slot, a writable channel and a call that is prepared bring their own call of pump; only a token comes with
+    // time alone. It may have come since the look above, which then is to be repeated: nobody else would.
+    const waitMs = this.#bucket.msUntil(1 + line.preparing);
     const sendable = this.#inFlight < this.#limits.concurrency && this.#options.blocked() === undefined;
-    if (waitMs > 0 || sendable) this.#timer = this.#clock.setTimer(Math.max(1, waitMs), () => this.pump());
+    if (waitMs > 0 || (sendable && line.preparing === 0)) {
+      this.#timer = this.#clock.setTimer(Math.max(1, waitMs), () => this.pump());
+    }
+  }
+
+  /** Sends or prepares from the head of the line on what may be sent now. */
+  #sendLine(): { readonly empty: boolean; readonly preparing: number } {
+    let preparing = 0;
+    for (const queue of [this.#urgent, this.#normal]) {
+      for (const waiting of queue) {
+        if (waiting.left) continue;
+        if (waiting.readiness === 'preparing') preparing += 1;
+        else if (!this.#mayTake(waiting.call, preparing)) return { empty: false, preparing };
+        else if (waiting.readiness === 'unprepared') {
+          this.#prepare(waiting);
+          preparing += 1;
+        } else {
+          this.#leave(waiting);
+          // Looked at and taken in one synchronous step, so it cannot fail.
+          this.#trySend(waiting.call);
+        }
+      }
+    }
+    return { empty: this.queued === 0, preparing };
+  }
+
+  /** Whether slot, channel and token are there for one more, besides those that calls ahead are being prepared for. */
+  #mayTake(call: LaneCall, preparing: number): boolean {
+    if (call.deadlineMs <= this.#clock.now() || this.#options.blocked() !== undefined) return false;
+    return this.#inFlight + preparing < this.#limits.concurrency && this.#bucket.available() > preparing;
+  }
+
+  #prepare(waiting: Waiting): void {
+    waiting.readiness = 'preparing';
+    const ready = () => {
+      waiting.readiness = 'ready';
+      if (!waiting.left) this.pump();
+    };
+    (waiting.call.prepare?.() ?? Promise.resolve()).then(ready, ready);
   }
 
   /** Fails every waiting call for which `why` gives a reason. */
@@ -195,7 +237,14 @@ export class CallLane {
   }
 
   #enqueue(call: LaneCall): void {
-    const waiting: Waiting = { call, place: undefined, timer: undefined, onAbort: undefined };
+    const waiting: Waiting = {
+      call,
+      place: undefined,
+      timer: undefined,
+      onAbort: undefined,
+      left: false,
+      readiness: call.prepare === undefined ? 'ready' : 'unprepared',
+    };
     waiting.place = (call.first ? this.#urgent : this.#normal).push(waiting);
     waiting.timer = this.#clock.setTimer(call.deadlineMs - this.#clock.now(), () => this.#expired(waiting));
     waiting.onAbort = () => {
@@ -228,6 +277,7 @@ export class CallLane {
   }
 
   #leave(waiting: Waiting): void {
+    waiting.left = true;
     const queue = waiting.call.first ? this.#urgent : this.#normal;
     if (waiting.place !== undefined) queue.remove(waiting.place);
     waiting.timer?.cancel();

@@ -32,6 +32,11 @@ export interface GateCallOptions {
   /** `fail-fast`: fails at once when it is certain that the call cannot be sent before its deadline. */
   readonly admission: 'wait' | 'fail-fast';
   /**
+   * Called when slot and token are there: the call keeps its place in the line, is sent once this resolves and both are
+   * there still, and may be withdrawn by `signal` until then. `boundMs`: how long it may run from its send.
+   */
+  readonly beforeSend?: ((boundMs: number) => Promise<void>) | undefined;
+  /**
    * Called once, synchronously, when the call is about to be handed to the channel: from here on it may have reached the
    * remote, before it certainly has not. `boundMs`: how long it may run from now.
    */

@@ -19,6 +19,7 @@ export interface AdminParts {
   readonly telemetry: Telemetry;
   readonly liveness: LivenessProbe;
   readonly onPluginsChanged: () => void;
+  readonly trouble: () => StateTrouble | undefined;
 }
 
 /** What the admin port shows and does. */
@@ -38,7 +39,7 @@ export function adminSource(parts: AdminParts): AdminSource {
   return {
     metrics: () => telemetry.scrape(),
     liveness: () => parts.liveness.check(),
-    readiness: () => readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true),
+    readiness: () => readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true, parts.trouble()),
     plugins: () => tasks.listPlugins().map((report) => shownOrTold(report, plain)),
     tasks: (query) => tasks.lists.tasks(query),
     deletes: (page) => tasks.lists.deletes(page),
@@ -61,6 +62,12 @@ export function adminSource(parts: AdminParts): AdminSource {
   };
 }
 
+/** Why the state cannot be written; that alone makes nothing unready, since reads are served. */
+interface StateTrouble {
+  readonly code: string;
+  readonly message: string;
+}
+
 /**
  * Ready means: serving, and every required plugin serves. What else is not well is named all the same, as are the plugins
  * that the operator holds back (`paused`).
@@ -69,6 +76,7 @@ export function readinessOf(
   state: DaemonState,
   host: PluginHost,
   paused: (pluginId: string) => boolean = () => false,
+  trouble?: StateTrouble,
 ): Readiness {
   const unready = host
     .plugins()
@@ -83,7 +91,9 @@ export function readinessOf(
     .filter(({ id }) => paused(id))
     .map(({ id }) => ({ what: `plugin ${id}`, why: 'paused by an operator', fatal: false }));
   const own = state === 'ready' ? [] : [{ what: 'daemon', why: `it is ${state}`, fatal: true }];
-  const all = [...own, ...unready, ...held];
+  const degraded =
+    trouble === undefined ? [] : [{ what: 'state', why: `${trouble.code}: ${trouble.message}`, fatal: false }];
+  const all = [...own, ...degraded, ...unready, ...held];
   return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
 }
 

@@ -15,10 +15,19 @@ export interface FigureSources {
   readonly runtimes: Runtimes;
   readonly store: TaskStore;
   readonly tasks: TasksControl;
+  readonly kept: DaemonStateFigures;
+}
+
+/** What is measured of the state. */
+export interface DaemonStateFigures {
+  readonly sizeBytes: number;
+  readonly lagMs: number;
+  readonly trouble: { readonly code: string } | undefined;
+  facts(): Readonly<Record<string, number>>;
 }
 
 /** What is measured at a scrape. */
-export function figuresOf({ state, host, runtimes, store, tasks }: FigureSources): DaemonFigures {
+export function figuresOf({ state, host, runtimes, store, tasks, kept }: FigureSources): DaemonFigures {
   const unclear = unclearByPlugin(tasks);
   return {
     state: state(),
@@ -28,6 +37,7 @@ export function figuresOf({ state, host, runtimes, store, tasks }: FigureSources
     watchers: store.watchers,
     lagged: store.watchersLagged,
     deletesOwed: tasks.owedDeletes.size,
+    stateStore: { bytes: kept.sizeBytes, lagMs: kept.lagMs, trouble: kept.trouble?.code, facts: kept.facts() },
     plugins: host.plugins().map((plugin) => ({
       ...pluginFigures(plugin, runtimes.get(plugin.id), store),
       unclearCreates: unclear.get(plugin.id) ?? { looking: 0, left: 0 },

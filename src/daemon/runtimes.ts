@@ -7,6 +7,7 @@ import type { TaskStore } from '../store/task-store.js';
 import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { refreshTuning } from './options.js';
+import type { KeptState } from './state.js';
 
 type OwnedRuntime = PluginRuntime & { stop(): Promise<void> };
 
@@ -16,6 +17,7 @@ export interface RuntimeParts {
   readonly random: () => number;
   readonly store: TaskStore;
   readonly telemetry: Telemetry;
+  readonly state: KeptState;
 }
 
 /** The runtimes of all plugins, made once the plugins are loaded. */
@@ -41,12 +43,12 @@ export class RuntimeRegistry implements Runtimes {
    */
   build(host: PluginHost, tasks: TasksControl): void {
     for (const plugin of host.plugins()) {
-      if (plugin.state !== 'skipped') this.#runtimes.set(plugin.id, this.#make(plugin, tasks));
+      if (plugin.state !== 'skipped') this.#add(plugin, tasks);
       else {
         const unlisten = plugin.onStateChange(({ state }) => {
           if (state !== 'serving') return;
           unlisten();
-          this.#runtimes.set(plugin.id, this.#make(plugin, tasks));
+          this.#add(plugin, tasks);
         });
       }
     }
@@ -62,8 +64,14 @@ export class RuntimeRegistry implements Runtimes {
     await Promise.all([...this.#runtimes.values()].map((runtime) => runtime.stop()));
   }
 
+  #add(plugin: HostedPlugin, tasks: TasksControl): void {
+    const runtime = this.#make(plugin, tasks);
+    this.#runtimes.set(plugin.id, runtime);
+    tasks.recover(runtime);
+  }
+
   #make(plugin: HostedPlugin, tasks: TasksControl): OwnedRuntime {
-    const { config, clock, random, store, telemetry } = this.#parts;
+    const { config, clock, random, store, telemetry, state } = this.#parts;
     return buildRuntime({
       plugin,
       clock,
@@ -72,6 +80,7 @@ export class RuntimeRegistry implements Runtimes {
       // Every plugin has its id from the configuration.
       gate: config.plugins[plugin.id]!,
       refresh: refreshTuning(config),
+      snapshot: state.levels(plugin.id),
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
       report: (runtime, report) => tasks.reads.report(runtime, report),

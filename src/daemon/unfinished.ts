@@ -9,7 +9,7 @@ export interface WorkSources {
   readonly tasks: TasksControl;
 }
 
-/** What ends with the process while there is no journal on disk; jobs whose delete is owed go on at the remote. */
+/** What ends with the process where no state is kept; jobs whose delete is owed go on at the remote. */
 export function unfinishedOf({ host, store, tasks }: WorkSources): { waiting: number; deletesOwed: number } {
   let waiting = 0;
   for (const { id } of host.plugins()) {

@@ -105,7 +105,7 @@ export const ERROR_CATALOGUE = {
   CREATE_LOST: entry(
     'not_found',
     true,
-    'The accepted create is not known any more (restart without journal); retryable failure.',
+    'The accepted create is not known any more (a restart without a state); retryable failure.',
   ),
   CREATE_UNCLEAR: entry(
     'unavailable',

@@ -142,6 +142,13 @@ export class QuotaLedger {
     return true;
   }
 
+  /** Records the token that a task took before a restart, over its quota if need be, past whoever waits. */
+  hold(request: QuotaRequest): void {
+    if (this.#held.has(request.taskId)) return;
+    this.cancel(request.taskId);
+    this.#record(request, 0, true);
+  }
+
   /** Says what job the token of a task stands for. */
   identify(taskId: TaskId, job: string): void {
     const held = this.#held.get(taskId);

@@ -109,6 +109,13 @@ export class EndMarks {
     this.#changed(key);
   }
 
+  /** Takes back the marks of a key that an earlier run wrote, as old as they are. */
+  restore(key: AttemptKey, byIncarnation: Map<number, EndMark>, atMs: number): void {
+    const units = [...byIncarnation.values()].reduce((sum, mark) => sum + unitsOf(mark), 0);
+    const start = Math.min(atMs, this.#clock.now());
+    this.#keys.set(key, { byIncarnation, units, atMs: start }, { start });
+  }
+
   /** The first incarnation that was not deleted; one that ended is still the attempt's own. */
   firstOpen(key: AttemptKey): number {
     const marks = this.#keys.get(key)?.byIncarnation;

@@ -62,7 +62,16 @@ export class Entry implements Fields {
   stage: TaskStage;
   outputPrefix: string;
   node: NodeAttempt | undefined;
+  /** What anybody is told. */
   state: PhaseState;
+  /** What is known; told once it is safe (design 6). */
+  known: PhaseState;
+  /** What is known waits to be safe. */
+  telling = false;
+  /** Versions that were told since the last one that was safe before. */
+  unsafeVersions = 0;
+  /** Place among all that were accepted, over restarts. */
+  order = 0;
   phaseVersion: number;
   observedAtMs: number | undefined = undefined;
   liveSinceMs: number;
@@ -86,6 +95,7 @@ export class Entry implements Fields {
     this.outputPrefix = task.outputPrefix;
     this.node = task.node;
     this.state = task.state;
+    this.known = task.state;
     this.phaseVersion = seen?.phaseVersion ?? 0;
     this.liveSinceMs = identity.createdAtMs;
     this.lastAskedAtMs = nowMs;

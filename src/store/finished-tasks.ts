@@ -35,7 +35,7 @@ const TRACES_SHARE = 1 / 4;
  * trace, bounded by bytes and age, so that a late question is still answered the same and a repeated create makes no second
  * job. A task larger than the whole bound is held alone, until the next one comes.
  */
-export class FinishedTasks<T extends TaskRecord> {
+export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }> {
   readonly #tasks: LRUCache<TaskId, T>;
   readonly #traces: LRUCache<TaskId, FinishedTrace>;
 
@@ -51,7 +51,7 @@ export class FinishedTasks<T extends TaskRecord> {
       ...aging(clock, ttlMs),
       max: maxCount,
       maxSize: maxBytes,
-      sizeCalculation: (task) => Math.min(maxBytes, 1024 + stateBytes(task.state) + (task.meta?.length ?? 0)),
+      sizeCalculation: (task) => Math.min(maxBytes, 1024 + stateBytes(task.known) + (task.meta?.length ?? 0)),
       dispose: (task, id, reason) => {
         if (reason === 'evict') this.#remember(id, task);
         left(task);
@@ -70,6 +70,11 @@ export class FinishedTasks<T extends TaskRecord> {
   /** Counts as use. */
   get(id: TaskId): T | undefined {
     return this.#tasks.get(id);
+  }
+
+  /** Does not count as use. */
+  peek(id: TaskId): T | undefined {
+    return this.#tasks.peek(id);
   }
 
   set(id: TaskId, task: T): void {
@@ -93,7 +98,7 @@ export class FinishedTasks<T extends TaskRecord> {
 
   /** A task that nobody was given a handle of is asked for by nobody. */
   #remember(id: TaskId, task: T): void {
-    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state, deleted } = task;
+    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, known: state, deleted } = task;
     if (answeredHandle === undefined) return;
     const slim = { ...state, customInfo: undefined, externalResources: [] };
     const trace = { identity, meta, outputPrefix, answeredHandle, phaseVersion, deleted };

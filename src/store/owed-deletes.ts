@@ -60,6 +60,8 @@ export interface OwedDelete extends DeleteOrder {
   /** The secrets that came with its calls are no longer kept; a repeated Delete may bring them again. */
   readonly needsCredentials: boolean;
   readonly lastError: ReadFailure | undefined;
+  /** The job was not found once: the order holds no token and holds up nobody. */
+  readonly doubted: boolean;
   /** Answers of NotFound in a row. */
   readonly notFound: { readonly sinceMs: number; readonly tries: number } | undefined;
 }
@@ -116,12 +118,22 @@ export class OwedDeletes {
       nextAttemptMs: undefined,
       needsCredentials: false,
       lastError: undefined,
+      doubted: false,
       notFound: undefined,
     };
     this.#orders.set(order.id, owed);
     this.#roll.add(owed);
     if (order.fromHandle) this.#unheld += 1;
     this.#changed(order.id);
+  }
+
+  /** Takes back an order that an earlier run wrote. */
+  restore(order: OwedDelete): void {
+    if (this.#orders.has(order.id)) return;
+    const owed: Mutable = { ...order, listedAt: 0 };
+    this.#orders.set(owed.id, owed);
+    this.#roll.add(owed);
+    if (owed.fromHandle) this.#unheld += 1;
   }
 
   /** A later call about the task brought its secrets along. */
@@ -144,6 +156,16 @@ export class OwedDeletes {
     if (owed === undefined) return;
     Object.assign(owed, news);
     this.#changed(id);
+  }
+
+  /** The job was not found. */
+  doubt(id: TaskId): OwedDelete | undefined {
+    const owed = this.#orders.get(id);
+    if (owed !== undefined && !owed.doubted) {
+      owed.doubted = true;
+      this.#changed(id);
+    }
+    return owed;
   }
 
   /** False where it was not owed. */

@@ -44,6 +44,10 @@ export class ReplayCache {
     return this.#results.get(key)?.state;
   }
 
+  get size(): number {
+    return this.#results.size;
+  }
+
   /** Does not count as use. */
   end(key: AttemptKey): DoEnd | undefined {
     return this.#results.peek(key);
@@ -51,6 +55,12 @@ export class ReplayCache {
 
   keys(): Iterable<AttemptKey> {
     return this.#results.keys();
+  }
+
+  /** Takes back an end that an earlier run wrote, as old as it is. */
+  restore(key: AttemptKey, { state, endedAtMs }: DoEnd): void {
+    const start = Math.min(endedAtMs, this.#clock.now());
+    this.#results.set(key, { state, endedAtMs: start }, { start });
   }
 
   /** Resolves once the end is safe. Rejects when it cannot be written; it is kept here all the same. */

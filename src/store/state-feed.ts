@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../errors/index.js';
+
 /**
  * What must survive a crash (design 6), by kind; the latest of each name wins. `task`, `payload` (what its create needs),
  * `outputs`, `owed` and `unclear` go by the id of the task, `mark` and `do` by the attempt key.
@@ -10,12 +12,16 @@ export interface StateFeed {
   readonly durable: boolean;
   /** Since when every end is known, over restarts; undefined where that cannot be said. Epoch milliseconds. */
   readonly completeSinceMs?: number | undefined;
+  /** Why nothing can be made safe for now; undefined while it can. */
+  readonly trouble?: { readonly code: ErrorCode; readonly message: string } | undefined;
+  /** Throws STATE_FULL while nothing new is taken. */
+  assertRoom?(): void;
   /**
    * The fact changed, or is no more. What one transition of the store changes is told in one go, synchronously, so that it is
    * written as a whole.
    */
   changed(kind: FactKind, name: string): void;
-  /** Resolves once all that was told so far is safe. Rejects when it cannot be written. */
+  /** Resolves once all that was told so far is safe, however long that takes: who waits has a deadline of its own. */
   safe(): Promise<void>;
 }
 

@@ -3,7 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import { type Listed, Roll } from '../lib/roll.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
-import { compactState, type PhaseState } from '../model/phase-state.js';
+import { compactState, type PhaseState, phaseRank } from '../model/phase-state.js';
 import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
@@ -56,6 +56,9 @@ export interface Cancelling {
   readonly reason: string;
 }
 
+/** Versions of a task that may be told before they are safe; a start leaps over as many, so that none is told twice. */
+export const MAX_UNSAFE_VERSIONS = 1_000;
+
 const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over'];
 
 /**
@@ -89,6 +92,7 @@ export class TaskStore {
   readonly owed: OwedDeletes;
   readonly unclear: UnclearCreates;
   #evictions = 0;
+  #order = 0;
 
   constructor(options: TaskStoreOptions) {
     const feed = options.feed ?? noState;
@@ -157,6 +161,52 @@ export class TaskStore {
     return this.#feed.safe();
   }
 
+  /** Why nothing can be made safe for now; undefined while it can. */
+  get trouble(): StateFeed['trouble'] {
+    return this.#feed.trouble;
+  }
+
+  /** Throws STATE_FULL where the state takes nothing new. */
+  assertStorable(): void {
+    this.#feed.assertRoom?.();
+  }
+
+  /** Resolves once what is known of a task may be told, and is. */
+  async shown(task: TaskRecord): Promise<void> {
+    const entry = task as Entry;
+    // What came while one commit was under way is told by the next.
+    while (entry.telling) await this.#feed.safe();
+  }
+
+  /** The record of a task that is held, or is being cancelled; does not count as use. For what is written of it. */
+  entry(id: TaskId): Entry | undefined {
+    return this.#unfinished.get(id) ?? this.#finished.peek(id) ?? (this.#cancelling.get(id)?.task as Entry | undefined);
+  }
+
+  /** The ids of all that `entry` answers. */
+  *entryIds(): Iterable<TaskId> {
+    for (const task of this.listed()) yield task.id;
+    yield* this.#cancelling.keys();
+  }
+
+  /** Takes back a record that an earlier run of the daemon wrote, in the order of acceptance. Nobody is told. */
+  restore(entry: Entry): void {
+    const { id, identity, stage } = entry;
+    if (this.byId(id) !== undefined) return;
+    this.#order = Math.max(this.#order, entry.order);
+    const current = this.#current.get(identity.key);
+    const newest = current === undefined || current.identity.incarnation < identity.incarnation;
+    if (!entry.adopted && !entry.deleted && newest) this.#current.set(identity.key, entry);
+    this.#counts.add(identity.plugin, stage, 1);
+    this.#handles.add(entry);
+    this.#roll.add(entry);
+    if (stage === 'over') this.#finished.set(id, entry);
+    else this.#unfinished.set(id, entry);
+    if (!entry.adopted || stage === 'over') return;
+    this.#adopted.add(entry);
+    this.#adopted.read(entry);
+  }
+
   /** One listener a plugin; answers how to take it away. */
   listen(plugin: string, listener: StoreListener): () => void {
     this.#listeners.set(plugin, listener);
@@ -193,6 +243,7 @@ export class TaskStore {
 
   insert(task: NewTask): TaskRecord {
     const entry = new Entry(task, this.#options.clock.now());
+    entry.order = ++this.#order;
     const { id, identity } = entry;
     if (this.#unfinished.has(id) || this.#finished.has(id)) {
       throw new HostError('INTERNAL', `task ${id} is in the store already`);
@@ -324,6 +375,7 @@ export class TaskStore {
   /** The mark of sending: from here on a create call may have reached the remote, and may until so long from now. */
   sending(task: TaskRecord, boundMs: number): void {
     const entry = task as Entry;
+    if (entry.sentBoundMs !== undefined && entry.sentBoundMs >= boundMs) return;
     entry.sentBoundMs = boundMs;
     if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
   }
@@ -373,7 +425,7 @@ export class TaskStore {
     entry.consecutiveFailures = consecutiveFailures;
     entry.revision += 1;
     this.#changed(entry);
-    if (reason !== undefined) this.#write(entry, { ...entry.state, reason });
+    if (reason !== undefined) this.#write(entry, { ...entry.known, reason });
   }
 
   /**
@@ -456,7 +508,7 @@ export class TaskStore {
 
   /** The job of an owed delete was not found: it may run all the same, and stays owed, but holds up nobody. */
   deleteDoubted(id: TaskId): void {
-    const order = this.owed.get(id);
+    const order = this.owed.doubt(id);
     if (order !== undefined) this.#free(order);
   }
 
@@ -514,7 +566,7 @@ export class TaskStore {
       entry.identity = { ...entry.identity, createdAtMs: adopted.identity.createdAtMs };
       this.answered(entry, adopted.answeredHandle);
     }
-    this.#write(entry, adopted.state, true);
+    this.#write(entry, (adopted as Entry).known, true);
   }
 
   /**
@@ -539,25 +591,54 @@ export class TaskStore {
   }
 
   #write(entry: Entry, read: PhaseState, forceVersion = false, owe?: OwedWithEnd): void {
-    const { state, changed } = nextState(entry.state, read);
+    const { state, changed } = nextState(entry.known, read);
     if (!changed && !forceVersion) {
       // What was read is the same but for the pace, which no caller sees.
-      if (state.nextPollAfterMs !== entry.state.nextPollAfterMs) entry.state = compactState(state);
+      if (state.nextPollAfterMs !== entry.known.nextPollAfterMs) {
+        entry.known = compactState(state);
+        if (!entry.telling) entry.state = entry.known;
+      }
       return;
     }
-    entry.state = compactState(state);
+    entry.known = compactState(state);
+    if (isTerminal(state.phase)) this.#finish(entry, owe);
+    this.#changed(entry, state.outputs.kind === 'inline' ? 'outputs' : undefined);
+    if (!entry.telling) this.#show(entry);
+  }
+
+  /** A rise of the phase is safe before anybody is told; so are versions beyond those that a start leaps over. */
+  #show(entry: Entry): void {
+    const { known } = entry;
+    const rises = phaseRank(known.phase) > phaseRank(entry.state.phase);
+    if (!this.#feed.durable || (!rises && entry.unsafeVersions < MAX_UNSAFE_VERSIONS)) {
+      entry.unsafeVersions += 1;
+      this.#tell(entry, known);
+      return;
+    }
+    entry.telling = true;
+    const told = () => {
+      entry.telling = false;
+      entry.unsafeVersions = 0;
+      this.#tell(entry, known);
+      // What came meanwhile may rise again, and may not be in that commit.
+      if (entry.known !== known) this.#show(entry);
+    };
+    this.#feed.safe().then(told, told);
+  }
+
+  #tell(entry: Entry, state: PhaseState): void {
+    if (this.#unfinished.get(entry.id) !== entry && this.#finished.peek(entry.id) !== entry) return;
+    entry.state = state;
     entry.phaseVersion += 1;
     entry.revision += 1;
-    if (isTerminal(state.phase)) this.#finish(entry, owe);
-    this.#ring.append(entry, false);
-    this.#changed(entry, state.outputs.kind === 'inline' ? 'outputs' : undefined);
+    this.#ring.append(entry, entry.deleted);
   }
 
   #finish(entry: Entry, owe: OwedWithEnd | undefined): void {
     // The end drops what the order needs.
     const order = owe && deleteOrder(entry, owe.reason, owe);
     // What a handle alone says of a key must not become the end of the attempt that a create made.
-    if (!entry.adopted) this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.state));
+    if (!entry.adopted) this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.known));
     this.#adopted.delete(entry);
     this.#moveTo(entry, 'over');
     this.letGo(entry);

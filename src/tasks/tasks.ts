@@ -1,6 +1,7 @@
 import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
+import type { PluginRuntime } from '../runtime/runtime.js';
 import type { UnclearCreates } from '../store/unclear-creates.js';
 import { CreateTask } from './accept/create.js';
 import { DoTask } from './accept/do.js';
@@ -17,7 +18,9 @@ import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
 import { getLogs, getMetrics } from './read/logs.js';
 import { ReadSink } from './read/reads.js';
+import { recover } from './recovery.js';
 import { reportPlugins } from './report.js';
+import { assertSafe, toldBefore } from './safe.js';
 import type { Tasks } from './types.js';
 
 /** The use cases with what the daemon itself needs of them. */
@@ -28,8 +31,14 @@ export interface TasksControl extends Tasks {
   readonly unclearCreates: Pick<UnclearCreates, 'size' | 'listed'>;
   /** For the operator. */
   readonly lists: TaskLists;
+  /** The plugins are still to be loaded: who served a task type in the last run. Throws where nobody did. */
+  starting(route: (taskType: string, version: number) => string): void;
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
+  /** Goes on with what the last run left of a plugin; once for each runtime. */
+  recover(runtime: PluginRuntime): void;
+  /** From here on new tasks go by what is loaded. */
+  recovered(): void;
   /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */
   drain(): void;
   /** Starts nothing new and resolves when no create, look, delete or write of outputs is in flight. */
@@ -54,12 +63,6 @@ export function createTasks(deps: TasksDeps): TasksControl {
     cancelInBackground(deps, { deletes, creates }, task, why);
   };
 
-  const peek = (handle: Buffer): TaskRecord | undefined => {
-    const task = deps.store.byHandle(handle);
-    if (task === undefined || awaitsFirstRead(task)) return undefined;
-    deps.store.asked(task);
-    return task;
-  };
   const get: Tasks['get'] = (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope);
 
   return {
@@ -72,18 +75,22 @@ export function createTasks(deps: TasksDeps): TasksControl {
     create: (spec, scope) => creates.create(spec, scope),
 
     peek: (handle, maxStalenessMs) => {
-      const task = peek(handle);
+      const task = peek(deps, handle);
       return task === undefined || isStale(deps, task, maxStalenessMs) ? undefined : task;
     },
 
     async status(bytes, hints, scope, maxStalenessMs) {
       const task = await handles.resolve(bytes, hints, scope);
-      return freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
+      const fresh = await freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
+      return toldBefore(deps, fresh, scope);
     },
 
-    get,
+    get: async (bytes, hints, scope) => toldBefore(deps, await get(bytes, hints, scope), scope),
 
-    delete: (bytes, reason, hints) => deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints),
+    delete: (bytes, reason, hints, scope) => {
+      const ordered = deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints);
+      return assertSafe(deps, ordered, scope, 'the delete');
+    },
 
     do: (spec, scope) => doing.do(spec, scope),
 
@@ -103,8 +110,18 @@ export function createTasks(deps: TasksDeps): TasksControl {
     adoptForeign: (bytes, taskType, version, hints, scope) =>
       handles.adoptForeign(bytes, taskType, version, hints, scope),
 
+    starting(route) {
+      creates.starting = route;
+    },
+
     loaded(report) {
       loadReport = report;
+    },
+
+    recover: (runtime) => recover(deps, { creates, deletes, orphans, unclear }, runtime),
+
+    recovered() {
+      creates.starting = undefined;
     },
 
     drain() {
@@ -119,4 +136,12 @@ export function createTasks(deps: TasksDeps): TasksControl {
       tellLeftBehind(deps);
     },
   };
+}
+
+/** What memory has for these bytes, unless its first read is still to come. */
+function peek({ store }: TasksDeps, handle: Buffer): TaskRecord | undefined {
+  const task = store.byHandle(handle);
+  if (task === undefined || awaitsFirstRead(task)) return undefined;
+  store.asked(task);
+  return task;
 }

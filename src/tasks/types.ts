@@ -112,7 +112,8 @@ export interface Tasks {
   status(handle: Buffer, hints: HandleHints, scope: CallScope, maxStalenessMs?: number): Promise<TaskRecord>;
   /** Reads the remote now. */
   get(handle: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord>;
-  delete(handle: Buffer, reason: string, hints: HandleHints): Promise<void>;
+  /** Without a scope it waits as long as it takes until the order is safe. */
+  delete(handle: Buffer, reason: string, hints: HandleHints, scope?: CallScope): Promise<void>;
   do(spec: TaskSpec, scope: CallScope): Promise<PhaseState>;
   watch(filter: WatchFilter): WatchReader;
   listPlugins(): readonly PluginReport[];

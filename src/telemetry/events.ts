@@ -41,7 +41,7 @@ export const LOG_EVENTS = {
     error: ERROR,
   }),
   'daemon.stop_forced': event('error', 'the stop was forced', { running: 'what was still running' }),
-  'daemon.unfinished': event('warn', 'the stop leaves work behind that no journal keeps', {
+  'daemon.unfinished': event('warn', 'the stop leaves work behind that no state keeps', {
     waiting: 'accepted tasks that were not created; their handles answer CREATE_LOST',
     deletesOwed: 'deletes that were not carried out; these jobs go on at the remote',
   }),
@@ -54,6 +54,26 @@ export const LOG_EVENTS = {
     reloaded: 'ids of the plugins that run anew',
     failed: 'of those that did not come up: id, code and error; where an old process serves it goes on',
     tookMs: 'milliseconds',
+  }),
+  'state.loaded': event('info', 'the state of the last run is loaded', {
+    dir: 'its folder',
+    tasks: 'tasks that are not over',
+    deletesOwed: 'deletes that are still to be carried out',
+    tookMs: 'milliseconds',
+  }),
+  'state.not_kept': event(
+    'warn',
+    'nothing survives this daemon but the handles; set state.dir, or state.engine to none',
+    {
+      because: 'why no folder is its own',
+    },
+  ),
+  'state.degraded': event('error', 'the state cannot be written; creates and deletes wait, reads are served', {
+    code: CODE,
+    error: ERROR,
+  }),
+  'state.mended': event('info', 'the state can be written again, and nothing is lost', {
+    downMs: 'how long it could not, in milliseconds',
   }),
   'log.dropped': event('warn', 'standard output did not take lines of the log, which were left out', {
     lines: 'how many',

@@ -13,7 +13,17 @@ export interface DaemonFigures {
   /** Times a Watch stream was told that it lagged, since the start. */
   readonly lagged: number;
   readonly deletesOwed: number;
+  readonly stateStore: StateFigures;
   readonly plugins: readonly PluginFigures[];
+}
+
+/** Of the state that survives the daemon. */
+export interface StateFigures {
+  readonly bytes: number;
+  readonly lagMs: number;
+  /** Code of what keeps it from being written; undefined while nothing does. */
+  readonly trouble: string | undefined;
+  readonly facts: Readonly<Record<string, number>>;
 }
 
 export interface LaneFigures {
@@ -70,6 +80,7 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   set.gauge('pluginhost_finished_tasks').set(figures.finishedTasks);
   set.gauge('pluginhost_watch_subscribers').set(figures.watchers);
   set.gauge('pluginhost_deletes_owed').set(figures.deletesOwed);
+  writeState(set, figures.stateStore);
   setAll<'pluginhost_tasks'>(
     set.gauge('pluginhost_tasks'),
     plugins.flatMap(({ id, stages = {} }) =>
@@ -87,6 +98,19 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   writeCreates(set, plugins);
   writeLanes(set, plugins);
   writeQuotas(set, plugins);
+}
+
+function writeState(set: MetricSet, { bytes, lagMs, trouble, facts }: StateFigures): void {
+  set.gauge('pluginhost_state_bytes').set(bytes);
+  set.gauge('pluginhost_state_lag_seconds').set(lagMs / 1000);
+  setAll<'pluginhost_state_degraded'>(
+    set.gauge('pluginhost_state_degraded'),
+    trouble === undefined ? [] : [[{ code: trouble }, 1]],
+  );
+  setAll<'pluginhost_state_facts'>(
+    set.gauge('pluginhost_state_facts'),
+    Object.entries(facts).map(([kind, count]) => [{ kind }, count] as const),
+  );
 }
 
 function writeProcesses(set: MetricSet, plugins: readonly PluginFigures[]): void {

@@ -71,6 +71,13 @@ export const METRICS = {
   pluginhost_watch_lagged_total: counter('Times a Watch stream was told that it had missed changes.', []),
   pluginhost_store_evictions_total: counter('Finished tasks dropped before their time to live, for room.', []),
 
+  pluginhost_state_bytes: gauge('What the state takes on disk.', []),
+  pluginhost_state_facts: gauge('Facts of the state, by kind.', ['kind']),
+  pluginhost_state_lag_seconds: gauge('How long the oldest change waits to be written.', []),
+  pluginhost_state_degraded: gauge('1 while the state cannot be written; the label tells why.', ['code']),
+  pluginhost_state_commit_seconds: histogram('Time a commit took until it was synced.', [], FAST),
+  pluginhost_state_commit_failures_total: counter('Commits that failed and were tried again.', ['code']),
+
   pluginhost_schedule_tracked: gauge('Tasks in the poll schedule.', ['plugin']),
   pluginhost_schedule_in_flight: gauge('Reads in flight.', ['plugin']),
   pluginhost_schedule_due: gauge('Tasks whose next read is due and not in flight.', ['plugin']),

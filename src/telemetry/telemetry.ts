@@ -26,6 +26,8 @@ export interface TelemetryOptions {
   readonly now?: () => number;
 }
 
+import { stateAdapter } from './state.js';
+
 /** All that one daemon measures and logs. Nothing here is shared between daemons. */
 export class Telemetry {
   readonly log: Log;
@@ -36,6 +38,7 @@ export class Telemetry {
   readonly gateEvents: ReturnType<typeof gateAdapter>;
   readonly hostEvents: ReturnType<typeof hostAdapter>;
   readonly taskEvents: ReturnType<typeof taskAdapter>;
+  readonly stateEvents: ReturnType<typeof stateAdapter>;
   readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
   readonly #parts: AdapterParts;
   #source: (() => DaemonFigures) | undefined;
@@ -58,6 +61,7 @@ export class Telemetry {
     this.gateEvents = gateAdapter(this.#parts);
     this.hostEvents = hostAdapter(this.#parts);
     this.taskEvents = taskAdapter(this.#parts);
+    this.stateEvents = stateAdapter(this.#parts);
     this.rpcLog = rpcLogAdapter(this.#parts);
     this.#collectTotals();
   }

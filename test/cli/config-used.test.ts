@@ -6,6 +6,7 @@ import type { Node } from '../../src/model/options/spec.js';
 import { compiledName } from '../../src/model/options/spec.js';
 import { createLog } from '../../src/telemetry/index.js';
 import { fromRoot } from '../support/paths.js';
+import { tempFolder } from '../support/temp.js';
 
 /** Read by the command line, or by the loading of the configuration itself. */
 const ELSEWHERE = [
@@ -46,10 +47,15 @@ function leaves(node: Node, at: readonly string[]): string[] {
   return [at.join('.')];
 }
 
-it('every option of the schema is read by a daemon that starts: none is without effect', async () => {
+it('every option of the schema is read by a daemon that starts: none is without effect', async (t) => {
   const set = (key: string, text: string) => ({ flag: '--set', key, text });
   const source = fromRoot('test/fixtures/plugins/steady.mjs');
-  const flags = [set('plugins.steady.source', source), set('grpc.port', '0'), set('admin.port', '0')];
+  const flags = [
+    set('plugins.steady.source', source),
+    set('grpc.port', '0'),
+    set('admin.port', '0'),
+    set('state.dir', tempFolder(t)),
+  ];
   const loaded = loadConfig({
     cwd: '/',
     flags: [...flags, set('shutdown.drainDelay', '0ms'), set('admin.host', '127.0.0.1')],

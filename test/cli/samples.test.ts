@@ -12,6 +12,7 @@ import { folderWith } from './support.js';
 const MAIN = compiled('src/main.ts');
 const README = readFileSync(fromRoot('README.md'), 'utf8');
 const ANY_PORTS = {
+  PLUGIN_HOST_STATE_ENGINE: 'none',
   PLUGIN_HOST_GRPC_PORT: '0',
   PLUGIN_HOST_ADMIN_PORT: '0',
   PLUGIN_HOST_SHUTDOWN_DRAIN_DELAY: '0s',

@@ -23,7 +23,18 @@ export default definePlugin({
 const NEVER = 'await new Promise(() => setInterval(() => {}, 1000));';
 
 const MAIN = compiled('src/main.ts');
-const QUICK = ['--set', 'shutdown.drainDelay=0ms', '--port', '0', '--admin-port', '0', '--admin-host', '127.0.0.1'];
+const QUICK = [
+  '--set',
+  'state.engine=none',
+  '--set',
+  'shutdown.drainDelay=0ms',
+  '--port',
+  '0',
+  '--admin-port',
+  '0',
+  '--admin-host',
+  '127.0.0.1',
+];
 
 function serve(t: TestContext, cwd: string, args: readonly string[]): Running {
   return start(t, process.execPath, [MAIN, 'serve', ...QUICK, ...args], { cwd });

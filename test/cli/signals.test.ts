@@ -10,7 +10,18 @@ import { writeTree } from '../support/temp.js';
 import { folderWith } from './support.js';
 
 const MAIN = compiled('src/main.ts');
-const QUICK = ['--set', 'shutdown.drainDelay=0ms', '--port', '0', '--admin-port', '0', '--admin-host', '127.0.0.1'];
+const QUICK = [
+  '--set',
+  'state.engine=none',
+  '--set',
+  'shutdown.drainDelay=0ms',
+  '--port',
+  '0',
+  '--admin-port',
+  '0',
+  '--admin-host',
+  '127.0.0.1',
+];
 const BOUND = { timeout: 120_000 };
 const READY = /"event":"daemon\.ready"/;
 

@@ -132,6 +132,7 @@ function build(t: TestContext, plugin: string, grpcPort = 0) {
       'admin.host': '127.0.0.1',
       'admin.port': '0',
       'shutdown.drainDelay': '0ms',
+      'state.engine': 'none',
       'plugins.one.source': './one.mjs',
     }).map(([key, text]) => ({ flag: '--set', key, text })),
   });

@@ -26,6 +26,8 @@ export const WIDE_LIMITS = { readRateLimiter: WIDE, writeRateLimiter: WIDE };
 export function configOf(plugins: Json, parts: Json = {}): Json {
   return {
     grpc: { port: 0 },
+    // Beside the config file.
+    state: { dir: './state' },
     admin: { host: '127.0.0.1', port: 0 },
     refresh: { minInterval: '50ms' },
     shutdown: { drainDelay: '0ms', grace: '20s', forceAfter: '100s' },

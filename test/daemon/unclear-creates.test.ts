@@ -11,7 +11,14 @@ test('creates of unclear outcome and owed deletes stand in the operator’s view
   const host = { plugins: () => [h.plugin] };
   const source = adminSource({ tasks, store, runtimes, host } as unknown as AdminParts);
   const figures = () =>
-    figuresOf({ tasks, store, runtimes, host, state: () => 'ready' } as unknown as Parameters<typeof figuresOf>[0]);
+    figuresOf({
+      tasks,
+      store,
+      runtimes,
+      host,
+      kept: { facts: () => ({}) },
+      state: () => 'ready',
+    } as unknown as Parameters<typeof figuresOf>[0]);
   const page = { limit: 10, after: '' };
 
   h.plugin.on.create = () => fail('deadline', { message: 'no answer' });

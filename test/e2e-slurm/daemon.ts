@@ -28,7 +28,7 @@ export class Daemon {
     const [grpcPort, adminPort] = (await freePorts(2)) as [number, number];
     const configFile = path.join(dir, 'daemon.json');
     const addresses = { grpc: { host: '127.0.0.1', port: grpcPort }, admin: { host: '127.0.0.1', port: adminPort } };
-    writeFileSync(configFile, JSON.stringify({ ...config, ...addresses }, null, 2));
+    writeFileSync(configFile, JSON.stringify({ ...config, ...addresses, state: { dir: './state' } }, null, 2));
     return new Daemon(dir, configFile, environment, grpcPort, adminPort);
   }
 

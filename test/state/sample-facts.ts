@@ -14,7 +14,6 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     outputPrefix: 's3://bucket/out',
     node: { nodeKey: 'node', attempt: 2 },
     requirements: { namespace: 'gpu', constraints: { project: 3 } },
-    holdsToken: true,
     sentBoundMs: 30_000,
     state: smallOf(
       phaseState('RUNNING', {
@@ -38,6 +37,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     undeliveredAtMs: 1_700_000_000_002,
     adopted: true,
     deleted: true,
+    cancelling: 'deleted by its engine',
     hadConnection: true,
   },
   payload: payload(),
@@ -51,7 +51,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     sinceMs: 1_700_000_000_000,
     attempts: 5,
     lastError: { code: 'PLUGIN_THREW_TRANSIENT', message: 'away' },
-    readFirst: true,
+    readFirst: Buffer.from('handle'),
     jobOver: true,
     fromHandle: true,
     holdsToken: true,
@@ -80,7 +80,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
       },
     ],
   },
-  bucket: { tokens: 12.5 },
+  bucket: { level: 12.5, pauseMs: 300 },
   do: {
     state: smallOf(phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.alloc(0), names: [] } })),
     outputs: { literalMap: Buffer.from('map'), names: ['o'] },

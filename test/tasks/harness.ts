@@ -1,4 +1,5 @@
 import { refreshTuning, tasksOptions } from '../../src/daemon/options.js';
+import { KeptState } from '../../src/daemon/state.js';
 import { HostError } from '../../src/errors/index.js';
 import type { CallOptions, HostedPlugin, PluginHost } from '../../src/host/types.js';
 import { buildLiteralMap } from '../../src/idl/literal-map.js';
@@ -23,6 +24,7 @@ import type { PluginConfig } from '../../src/plugin-api/config.js';
 import type { RefreshTuning } from '../../src/refresh/config.js';
 import { buildRuntime } from '../../src/runtime/build-runtime.js';
 import type { PluginRuntime } from '../../src/runtime/runtime.js';
+import type { StateEngine } from '../../src/state/index.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import type { StateFeed } from '../../src/store/state-feed.js';
 import { TaskStore } from '../../src/store/task-store.js';
@@ -144,6 +146,8 @@ export interface HarnessOptions {
   /** Keys that handles are signed with; not signed unless given. */
   readonly handleKeys?: readonly string[] | undefined;
   readonly handleGraceMs?: number;
+  /** Where the state is kept, and what an earlier run left there. */
+  readonly engine?: StateEngine;
   /** Awaited before outputs are written. */
   readonly beforeWrite?: () => Promise<void>;
 }
@@ -155,9 +159,14 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   const plugin = new FakePlugin();
   plugin.config = { ...DEFAULT_PLUGIN_CONFIG, ...given.config };
   given.plugin?.(plugin);
+  const { engine } = given;
+  const env = {};
+  const kept = engine && new KeptState({ config: DEFAULTS, env, clock, random: () => 0.5, events: {}, engine });
+  const feed = given.feed ?? kept?.feed;
+  const fed = feed === undefined ? {} : { feed };
   const store = new TaskStore({
     clock,
-    ...(given.feed === undefined ? {} : { feed: given.feed }),
+    ...fed,
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
     endMarks: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
@@ -179,13 +188,15 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     if (given.dataStore === 'fails') throw new Error('disk full');
     written.push({ prefix, bytes });
   };
+  const replays = new ReplayCache({ clock, ...fed, ttlMs: 600_000, max: 100, maxBytes: 1e7 });
+  if (kept !== undefined) await settle(manual, kept.open(store, replays));
   const deps: TasksDeps = {
     clock,
     random: () => 0.5,
     store,
     host,
     runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
-    replays: new ReplayCache({ clock, ttlMs: 600_000, max: 100, maxBytes: 1e7 }),
+    replays,
     options: { ...tasksOptions(DEFAULTS), ...given.options },
     events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
     writeOutputs: given.dataStore === 'none' ? undefined : writeOutputs,
@@ -200,11 +211,13 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     store,
     gate: DEFAULT_ENTRY,
     refresh: { ...refreshTuning(DEFAULTS), ...given.refresh },
+    snapshot: kept?.levels(plugin.id),
     maxWaiting: 1000,
     events: { ...given.remote },
     report: (one, report) => tasks.reads.report(one, report),
   });
   runtimes.set(plugin.id, runtime);
+  tasks.recover(runtime);
   // Buckets start empty; let them fill, so that a test sees limits only where it asks for them.
   await manual.advance(given.warmUpMs ?? 60_000);
   return {
@@ -254,6 +267,8 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
       const stopping = Promise.all([tasks.stop(), runtime.stop()]);
       await manual.advance(1);
       await stopping;
+      kept?.keepLevels(deps.runtimes);
+      if (kept !== undefined) await settle(manual, kept.close());
     },
   };
 }

@@ -45,20 +45,6 @@ test('a repeated create whose answer is lost as well does not confirm the task: 
   await h.stop();
 });
 
-test('a create whose intent cannot be written fails and leaves nothing behind, and may be tried again', async () => {
-  const feed = new TestFeed();
-  const h = await makeHarness({ feed });
-  h.plugin.on.create = () => created();
-  h.plugin.on.get = () => running();
-  feed.answers.set('payload', full);
-  await assert.rejects(settle(h.clock, h.tasks.create(h.spec('a'), h.scope())), /the disk is full/);
-  assert.equal(h.store.unfinished, 0);
-  assert.equal(h.plugin.count('create'), 0);
-  feed.answers.clear();
-  assert.equal((await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()))).task.stage, 'live');
-  await h.stop();
-});
-
 test('a repeat that comes while the intent is written is not answered before it is safe', async () => {
   const feed = new TestFeed();
   const h = await makeHarness({ feed });

@@ -264,7 +264,7 @@ test('one look of a plugin is under way at a time, and a stop waits for it', asy
   await h.stop();
 });
 
-test('a stop tells of every job that may be left behind, since without a journal nobody looks for it afterwards', async () => {
+test('a stop tells of every job that may be left behind, since without a state nobody looks for it afterwards', async () => {
   for (const durable of [false, true]) {
     const feed = { ...noState, durable };
     const { h, told, spend } = await unclearHarness({ feed });
@@ -277,7 +277,7 @@ test('a stop tells of every job that may be left behind, since without a journal
     await h.stop();
     const ids = told.map((line) => line.split(' ').slice(0, 2).join(' ')).sort();
     assert.deepEqual(ids, durable ? [] : [`left ${ended.task.id}`, `left ${open.task.id}`].sort());
-    assert.ok(told.every((line) => line.includes('no journal')));
+    assert.ok(told.every((line) => line.includes('no state')));
   }
 });
 
@@ -328,6 +328,6 @@ test('a stop tells of a job that a create left behind which was under way when i
     list().map(({ id }) => id),
     [task.id],
   );
-  assert.equal(told.at(-1), `left ${task.id} the daemon stops and keeps no journal`);
+  assert.equal(told.at(-1), `left ${task.id} the daemon stops and keeps no state`);
   await h.stop();
 });

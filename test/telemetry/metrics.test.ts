@@ -98,6 +98,8 @@ describe('metrics', () => {
     taskEvents.outputsDropped(record, ['a']);
     taskEvents.deleteDone('k-1', 'slurm', 1);
     taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);
+    telemetry.stateEvents.committed(3);
+    telemetry.stateEvents.failed('STATE_DISK_FULL');
     const { text, contentType } = await telemetry.scrape();
     assert.match(contentType, /^text\/plain; version=0\.0\.4/);
     const samples = samplesOf(text);

@@ -34,6 +34,7 @@ export const FIGURES: DaemonFigures = {
   watchers: 2,
   lagged: 1,
   deletesOwed: 3,
+  stateStore: { bytes: 4_096, lagMs: 20, trouble: 'STATE_DISK_FULL', facts: { task: 9, mark: 2 } },
   plugins: [
     {
       id: 'slurm',

@@ -127,6 +127,29 @@ const store = section('What is held in memory.', {
   }),
 });
 
+const state = section(
+  'What survives the daemon. See docs/operations.md for what lies on disk and what goes wrong with it.',
+  {
+    engine: optional(
+      choice(
+        'Where it is kept: in files of this daemon, or nowhere; then only created tasks are taken up, from their handles. Unless set, it is embedded; with grpc.port 0 and no folder it is none, with a warning.',
+        ['embedded', 'none'],
+      ),
+    ),
+    dir: optional(
+      asPath(
+        text(
+          'Folder of this daemon’s own, made if need be. Unless set, it is STATE_DIRECTORY, or $XDG_STATE_HOME/webapi-plugin-host/<grpc.port> (~/.local/state where that is not set); with port 0 there is none.',
+        ),
+      ),
+    ),
+    maxBytes: withDefault(
+      size('Room that the state may take; past it nothing new is accepted.', { min: '16MiB', max: '1024GiB' }),
+      '8GiB',
+    ),
+  },
+);
+
 const tasks = section('Rules of a task’s life.', {
   createBudget: span('Time within which a create that fails transiently is repeated.', '10m', {
     min: '1s',
@@ -260,6 +283,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
     text('Id of the plugin.', PLUGIN_ID.expected, PLUGIN_ID.pattern),
   ),
   store,
+  state,
   tasks,
   handles,
   flyte,

@@ -84,7 +84,7 @@ class AsyncService {
 
   async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = await this.#about('DeleteTaskRequest', request, call);
-    await this.#tasks.delete(handle, 'the engine deleted the task', hints);
+    await this.#tasks.delete(handle, 'the engine deleted the task', hints, call);
     return EMPTY;
   }
 

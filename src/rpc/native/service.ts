@@ -64,7 +64,7 @@ class NativeService {
         Create: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
         Status: { kind: 'unary', handle: (request, call) => this.#status(request, call) },
         Get: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
-        Delete: { kind: 'unary', handle: (request) => this.#delete(request) },
+        Delete: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
         Do: { kind: 'unary', handle: (request, call) => this.#do(request, call) },
         Watch: {
           kind: 'serverStream',
@@ -108,12 +108,12 @@ class NativeService {
     return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
   }
 
-  async #delete(request: Buffer): Promise<Buffer> {
+  async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
     const message = this.#idl.codec('pluginhost.v1.DeleteRequest').decode(request);
     const handle = assertHandle('handle', message.handle, this.#limits);
     const reason = assertText('reason', message.reason, this.#limits.reasonBytes);
     const connection = connectionOf('connection', message.connection, this.#limits);
-    await this.#tasks.delete(handle, reason, { outputPrefix: '', connection });
+    await this.#tasks.delete(handle, reason, { outputPrefix: '', connection }, call);
     return EMPTY;
   }
 

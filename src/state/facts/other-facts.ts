@@ -27,7 +27,8 @@ export interface OwedFact {
   readonly sinceMs: number;
   readonly attempts: number;
   readonly lastError: ReadFailure | undefined;
-  readonly readFirst: boolean;
+  /** The handle of a task of which nobody knows whether it is over: its job is read first. */
+  readonly readFirst: Buffer | undefined;
   readonly jobOver: boolean;
   readonly fromHandle: boolean;
   /** The task still holds its quota token. */
@@ -62,7 +63,10 @@ export interface MarkFact {
 
 /** What a bucket held at a clean stop. */
 export interface BucketFact {
-  readonly tokens: number;
+  /** Tokens; may be fractional. What the time of the daemon's absence would have refilled is none. */
+  readonly level: number;
+  /** What was left of a pause that the remote had asked for, milliseconds. */
+  readonly pauseMs: number;
 }
 
 /** How a run of `do` ended. */
@@ -103,7 +107,7 @@ export const owedFact: Field<OwedFact> = record<OwedFact>({
   sinceMs: real,
   attempts: unless(0, whole),
   lastError: optional(readFailure),
-  readFirst: unless(false, flag),
+  readFirst: optional(bytes),
   jobOver: unless(false, flag),
   fromHandle: unless(false, flag),
   holdsToken: unless(false, flag),
@@ -134,7 +138,7 @@ export const markFact: Field<MarkFact> = record<MarkFact>({
   ),
 });
 
-export const bucketFact: Field<BucketFact> = record<BucketFact>({ tokens: real });
+export const bucketFact: Field<BucketFact> = record<BucketFact>({ level: real, pauseMs: unless(0, real) });
 
 export const doFact: Field<DoFact> = record<DoFact>({
   state: smallState,

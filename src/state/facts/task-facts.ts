@@ -37,8 +37,6 @@ export interface TaskFact {
   readonly outputPrefix: string;
   readonly node: NodeAttempt | undefined;
   readonly requirements: ResourceRequirements | undefined;
-  /** Whether the task holds its quota token. */
-  readonly holdsToken: boolean;
   /** A create call may have left the daemon, and may reach the remote for so long after its send; milliseconds. */
   readonly sentBoundMs: number | undefined;
   readonly state: SmallState;
@@ -52,6 +50,8 @@ export interface TaskFact {
   readonly undeliveredAtMs: number | undefined;
   readonly adopted: boolean;
   readonly deleted: boolean;
+  /** Why a task is to be cancelled that was deleted while its create was under way. */
+  readonly cancelling: string | undefined;
   /** Secrets came with its calls: they are not kept, and until they come again nothing can be done that needs them. */
   readonly hadConnection: boolean;
 }
@@ -87,7 +87,6 @@ export const taskFact: Field<TaskFact> = record<TaskFact>({
   outputPrefix: unless('', text),
   node: optional(nodeAttempt),
   requirements: optional(requirements),
-  holdsToken: unless(false, flag),
   sentBoundMs: optional(real),
   state: smallState,
   phaseVersion: unless(0, whole),
@@ -100,6 +99,7 @@ export const taskFact: Field<TaskFact> = record<TaskFact>({
   undeliveredAtMs: optional(real),
   adopted: unless(false, flag),
   deleted: unless(false, flag),
+  cancelling: optional(text),
   hadConnection: unless(false, flag),
 });
 

@@ -27,6 +27,8 @@ const NO_REQUIREMENTS: ResourceRequirements = { namespace: 'default' };
 export async function settleRequirements(deps: TasksDeps, runtime: PluginRuntime, run: AdmittedRun): Promise<boolean> {
   const { task } = run;
   const { payload } = task;
+  // Known from before a restart.
+  if (task.requirements !== undefined) return true;
   let requirements = NO_REQUIREMENTS;
   if (runtime.plugin.features.resourceRequirements && payload !== undefined) {
     const asked = await askRequirements(deps, runtime, run, {

@@ -1,5 +1,6 @@
 import { HostError } from '../../errors/index.js';
-import type { HostedPlugin } from '../../host/types.js';
+import type { PluginHost } from '../../host/types.js';
+import type { Timer } from '../../lib/clock.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
 import { partitionOf } from '../../model/handle.js';
@@ -15,6 +16,7 @@ import { failureState } from '../failures.js';
 import { recallEnded } from '../read/adopt.js';
 import type { ReadSink } from '../read/reads.js';
 import { takeOverTwin } from '../read/twins.js';
+import { assertSafe, tellEnded } from '../safe.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from '../types.js';
 import { CreateRun, type CreatorHooks } from './creator.js';
 import type { Orphans } from './orphans.js';
@@ -38,8 +40,10 @@ export class CreateTask {
   readonly #orphans: Orphans;
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
-  /** Tasks whose intent is being written; nobody is answered before it is safe. */
-  readonly #accepting = new Map<TaskId, Promise<void>>();
+  /** Tasks of an earlier run that nobody was told of and that were not sent. */
+  readonly #unclaimed = new Map<TaskId, { readonly timer: Timer; start(): void }>();
+  /** Tasks that were accepted before the plugins were loaded. */
+  readonly #early = new Set<TaskId>();
   readonly #waiting: WaitingRoom;
   #refusing = false;
   #stopping = false;
@@ -66,19 +70,22 @@ export class CreateTask {
       },
       unclear: (task, error) => unclear.add(task, error),
       interrupted: (task, error) => unclear.interrupted(task, error),
-      refused: (_runtime, task) => deps.events.ended?.(task),
+      refused: (_runtime, task) => tellEnded(deps, task),
     };
   }
 
+  /** The id of the plugin that served a task type in the last run; set until the plugins are loaded. */
+  starting: ((taskType: string, version: number) => string) | undefined;
+
   async create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView> {
-    const { store, host, clock, options } = this.#deps;
+    const { store, clock, options } = this.#deps;
     const key = attemptKeyOf(spec.attempt);
     let task = store.current(key) ?? this.#recalled(key);
     // A repeat is answered whatever became of the plugin meanwhile.
-    if (task === undefined) task = await this.#accept(spec, host.route(spec.taskType, spec.taskTypeVersion));
+    if (task === undefined) task = await this.#accept(spec, scope);
     else {
       store.asked(task, false);
-      await this.#accepting.get(task.id);
+      this.#claimed(task);
     }
 
     const answerBy = clock.now() + Math.max(0, scope.deadlineMs - clock.now()) * options.acceptShare;
@@ -88,7 +95,7 @@ export class CreateTask {
       task = store.current(key) ?? task;
       if (!settled || run.isHeld) break;
     }
-    return this.#answer(task);
+    return this.#answer(task, scope);
   }
 
   /** The create that is under way for a task, if one is. */
@@ -96,9 +103,32 @@ export class CreateTask {
     return this.#runs.get(id);
   }
 
-  /** Takes up a task whose create did not finish in an earlier life of the daemon. */
-  resume(runtime: PluginRuntime, task: TaskRecord, sentBefore: boolean): void {
-    this.#start(runtime, task, sentBefore);
+  /**
+   * Goes on with a task whose create did not finish in an earlier run of the daemon. What was neither answered nor sent is
+   * nobody's yet: the engine repeats its create, or it is dropped after the orphan grace.
+   */
+  recover(runtime: PluginRuntime, task: TaskRecord): void {
+    if (this.#runs.has(task.id)) return;
+    const early = this.#early.delete(task.id);
+    if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {
+      this.#start(runtime, task, task.sentBoundMs);
+      return;
+    }
+    const { clock, options, store } = this.#deps;
+    const timer = clock.setTimer(options.orphanGraceMs, () => {
+      this.#unclaimed.delete(task.id);
+      if (store.byId(task.id) === task) store.forget(task);
+    });
+    this.#unclaimed.set(task.id, { timer, start: () => this.#start(runtime, task, undefined) });
+  }
+
+  /** Its engine repeated the create of a task that nobody had been told of. */
+  #claimed(task: TaskRecord): void {
+    const unclaimed = this.#unclaimed.get(task.id);
+    if (unclaimed === undefined) return;
+    unclaimed.timer.cancel();
+    this.#unclaimed.delete(task.id);
+    if (this.#deps.store.byId(task.id) === task && !this.#stopping) unclaimed.start();
   }
 
   /** From here on new tasks are only accepted where a state keeps them for the next start. */
@@ -110,27 +140,33 @@ export class CreateTask {
   async stop(): Promise<void> {
     this.#refusing = true;
     this.#stopping = true;
+    for (const { timer } of this.#unclaimed.values()) timer.cancel();
     for (const run of this.#runs.values()) run.stop();
     await Promise.all([...this.#runs.values()].map((run) => run.ended));
   }
 
-  async #accept(spec: TaskSpec, plugin: HostedPlugin): Promise<TaskRecord> {
-    const { store, clock, events } = this.#deps;
+  async #accept(spec: TaskSpec, scope: CallScope): Promise<TaskRecord> {
+    const { store, clock, events, host, runtimes } = this.#deps;
     if (this.#refusing && !store.durable) {
       throw new HostError(
         'DAEMON_DRAINING',
-        'the daemon is stopping and keeps no journal; create the task elsewhere, or again in a moment',
+        'the daemon is stopping and keeps no state; create the task elsewhere, or again in a moment',
         { retryAfterMs: 5_000 },
       );
     }
-    assertNotFailed(plugin);
-    const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
+    const plugin = this.starting?.(spec.taskType, spec.taskTypeVersion) ?? this.#served(host, spec);
     store.assertRoom();
+    store.assertStorable();
     this.#waiting.assertRoom(spec);
+    // While nothing can be written, nothing is taken on that could not be promised.
+    if (store.trouble !== undefined) await assertSafe(this.#deps, store.safe(), scope, 'accepting the task');
     const key = attemptKeyOf(spec.attempt);
+    // The same create may have come meanwhile.
+    const known = store.current(key);
+    if (known !== undefined) return known;
     const task = store.insert({
       identity: {
-        plugin: plugin.id,
+        plugin,
         taskType: spec.taskType,
         taskTypeVersion: spec.taskTypeVersion,
         key,
@@ -162,10 +198,17 @@ export class CreateTask {
       const why = 'its create was never answered and the engine has gone on to a later attempt';
       return cancelInBackground(this.#deps, { deletes: this.#deletes, creates: this }, orphan, why).gone;
     });
-    await this.#intent(task);
-    // A task that was cancelled meanwhile must not be started: nobody would know of its job.
-    if (!this.#stopping && store.byId(task.id) === task) this.#start(runtime, task, false);
+    const runtime = runtimes.get(plugin);
+    if (runtime === undefined) this.#early.add(task.id);
+    else if (!this.#stopping) this.#start(runtime, task, undefined);
     return task;
+  }
+
+  /** The plugin that serves a task. */
+  #served(host: PluginHost, { taskType, taskTypeVersion }: TaskSpec): string {
+    const plugin = host.route(taskType, taskTypeVersion);
+    assertNotFailed(plugin);
+    return runtimeOf(this.#deps.runtimes, plugin.id).plugin.id;
   }
 
   /** An attempt that ended here and gave way in memory; one whose outputs were not kept is read again. */
@@ -175,26 +218,10 @@ export class CreateTask {
     return task;
   }
 
-  /** Rule 8: the intent is safe before the plugin is called, and before anybody is answered. */
-  async #intent(task: TaskRecord): Promise<void> {
-    const { store } = this.#deps;
-    const safe = store.safe();
-    this.#accepting.set(task.id, safe);
-    try {
-      await safe;
-    } catch (error) {
-      // Nothing was promised and nothing sent; a record without a run would wait for ever.
-      if (store.byId(task.id) === task) store.remove(task);
-      throw error;
-    } finally {
-      this.#accepting.delete(task.id);
-    }
-  }
-
   /** `lives`: jobs of earlier lives of the key that were found before. */
-  #start(runtime: PluginRuntime, task: TaskRecord, resumed: boolean, lives = 0): void {
+  #start(runtime: PluginRuntime, task: TaskRecord, sentBoundMs: number | undefined, lives = 0): void {
     const leave = this.#waiting.enter(task.payload);
-    const run = new CreateRun(this.#deps, this.#hooks, runtime, task, resumed);
+    const run = new CreateRun(this.#deps, this.#hooks, runtime, task, sentBoundMs);
     this.#runs.set(task.id, run);
     run.ended
       .then((end) => {
@@ -214,15 +241,16 @@ export class CreateTask {
     if (lives > MAX_LIVES) {
       const seen = `create found a job of an earlier life under each of ${MAX_LIVES} keys; it must not say existing of a job that it made`;
       this.#deps.store.end(task, failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM'));
-      this.#deps.events.ended?.(task);
+      tellEnded(this.#deps, task);
       return;
     }
     const next = this.#deps.store.nextIncarnation(task);
     this.#orphans.moved(task, next);
-    this.#start(runtime, next, false, lives);
+    this.#start(runtime, next, undefined, lives);
   }
 
-  #answer(task: TaskRecord): CreateAnswerView {
+  /** Handle, and what is known of the job, are safe before they are told. */
+  async #answer(task: TaskRecord, scope: CallScope): Promise<CreateAnswerView> {
     const { store } = this.#deps;
     if (task.answeredHandle === undefined) {
       const { identity, meta, node } = task;
@@ -230,6 +258,12 @@ export class CreateTask {
       store.answered(task, this.#deps.handles.encode({ identity, meta, partition }));
     }
     this.#orphans.answered(task);
+    try {
+      await assertSafe(this.#deps, store.safe(), scope, 'the task');
+    } catch (error) {
+      this.#orphans.lost(task);
+      throw error;
+    }
     return {
       handle: task.answeredHandle ?? Buffer.alloc(0),
       task,

@@ -72,12 +72,18 @@ export class CreateRun {
   #stopping = false;
   /** A create call was sent whose outcome does not exclude that the remote has the job. */
   #mayExist: boolean;
+  /** Until then a call of an earlier run may still reach the remote. */
+  readonly #untilMs: number;
   #lastError: ReadFailure = { code: 'CREATE_LOST', message: 'an earlier life of the daemon made the create call' };
 
-  /** `resumed`: a create call of an earlier life of the daemon may have made the job. */
-  constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, resumed = false) {
+  /**
+   * `sentBoundMs`: a create call of an earlier run of the daemon may have made the job, and may do so within this time from
+   * now; undefined where none was sent.
+   */
+  constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, sentBoundMs?: number) {
     // What a sync plugin ran before is no job that could be found.
-    this.#mayExist = resumed && runtime.plugin.kind !== 'sync';
+    this.#mayExist = sentBoundMs !== undefined && runtime.plugin.kind !== 'sync';
+    this.#untilMs = sentBoundMs === undefined ? 0 : deps.clock.now() + sentBoundMs;
     this.#deps = deps;
     this.#hooks = hooks;
     this.#runtime = runtime;
@@ -137,6 +143,7 @@ export class CreateRun {
 
   async #run(): Promise<CreateEnd> {
     if (this.#unclearForGood) return this.#leaveUnclear();
+    await this.#earlierCallOver();
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     const run = this.#admitted();
@@ -150,6 +157,8 @@ export class CreateRun {
     for (let attempt = 1; ; attempt++) {
       await this.#remoteTakesCreates(attempt);
       if (this.#over()) return this.#stopped();
+      // A plugin that did not load told nothing of itself until now.
+      if (this.#unclearForGood) return this.#leaveUnclear();
       this.#waits('creating', ITS_TURN);
       const outcome = await this.#call();
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
@@ -209,6 +218,15 @@ export class CreateRun {
     else this.#held = createDeferred<void>();
   }
 
+  /** Rule 8: a create that may have been sent is repeated only once that call can reach nobody any more. */
+  async #earlierCallOver(): Promise<void> {
+    const { clock } = this.#deps;
+    const leftMs = this.#untilMs - clock.now();
+    if (leftMs <= 0) return;
+    this.#waits(this.#task.stage === 'creating' ? 'creating' : 'accepted', 'an earlier create call may be under way');
+    await sleep(clock, leftMs, this.#halt.signal);
+  }
+
   async #predecessors(): Promise<void> {
     const gone = this.#hooks.predecessorsGone(this.#task);
     const { clock, options } = this.#deps;
@@ -241,7 +259,15 @@ export class CreateRun {
     }
   }
 
+  /** From here on a crash leaves it open whether the create was sent (rule 8). */
+  #markSending(boundMs: number): Promise<void> {
+    const { store } = this.#deps;
+    store.sending(this.#task, boundMs);
+    return store.safe();
+  }
+
   async #call() {
+    const { store } = this.#deps;
     const args = createArgs(this.#task, this.#deps.clock.now());
     let sent = false;
     const queued = new AbortController();
@@ -251,12 +277,13 @@ export class CreateRun {
       admission: 'wait',
       signal: queued.signal,
       onHeld: (why) => this.#hold(why),
-      onSent: (boundMs) => {
+      // A run of `do` makes no job: after a crash it is run again (rule 8 asks no more of it).
+      beforeSend: sync || !store.durable ? undefined : (boundMs) => this.#markSending(boundMs),
+      onSent: () => {
         sent = true;
         // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
         this.#queued = undefined;
         if (sync) this.#running = queued;
-        this.#deps.store.sending(this.#task, boundMs);
       },
     });
     this.#queued = undefined;

@@ -27,8 +27,9 @@ export class DoTask {
     const { replays, clock } = this.#deps;
     const key = attemptKeyOf(spec.attempt);
     const known = replays.get(key);
-    if (known !== undefined) return known;
     let running = this.#running.get(key);
+    // An end is told by the run itself once it is safe.
+    if (running === undefined && known !== undefined) return known;
     if (running === undefined) {
       running = this.#run(key, spec, scope.deadlineMs).finally(() => this.#running.delete(key));
       this.#running.set(key, running);

@@ -5,6 +5,8 @@ import type { TasksDeps } from '../deps.js';
 
 /** For the last look at a job before it is deleted. */
 const LOOK_MS = 30_000;
+/** What has no grace to wait for. */
+const NEVER: Timer = { cancel: () => {} };
 
 /**
  * Creates whose answer visibly never reached the engine (rule 9). An engine that goes on to the next attempt of the node
@@ -50,6 +52,18 @@ export class Orphans {
     if (arrived > 0) return;
     this.#deps.store.undelivered(task);
     this.#add(task);
+  }
+
+  /**
+   * A task of an earlier run. Where its answer was known to be lost the grace begins anew; where nobody knows, a higher
+   * attempt deletes it, and otherwise it is listed.
+   */
+  restored(task: TaskRecord): void {
+    if (task.undeliveredAtMs !== undefined) this.#add(task);
+    else if (!task.confirmed && task.node !== undefined && !this.#candidates.has(task)) {
+      this.#candidates.set(task, NEVER);
+      getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
+    }
   }
 
   /** A task went on as another record, under the handle that was answered. */
@@ -99,7 +113,8 @@ export class Orphans {
   }
 
   #add(task: TaskRecord): void {
-    if (this.#stopped || task.undeliveredAtMs === undefined || this.#candidates.has(task)) return;
+    if (this.#stopped || task.undeliveredAtMs === undefined) return;
+    if ((this.#candidates.get(task) ?? NEVER) !== NEVER) return;
     if (task.confirmed || task.stage === 'over') return;
     const { clock, options, events } = this.#deps;
     const timer = clock.setTimer(options.orphanGraceMs, () => {

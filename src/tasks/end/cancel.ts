@@ -40,6 +40,8 @@ export function cancelTask(
   }
   const safe = store.safe();
   const gone = run.ended.then(async (end) => {
+    // The next start finds out whether there is a job.
+    if (end.kind === 'stopped' && store.durable) return;
     // What came with the task's calls is let go of with the run.
     const of = { id, identity, node, outputPrefix, connection, connectionUntilMs };
     store.cancelled(task, end.kind === 'created' ? deleteOrder({ ...of, meta: end.meta }, reason) : undefined);

@@ -10,7 +10,7 @@ export function tellLeftBehind({ store, events }: TasksDeps): void {
   if (store.durable) return;
   for (const task of store.unfinishedTasks()) {
     if (task.stage !== 'live' || !heldAsAccepted(task)) continue;
-    const because = 'the daemon stops and keeps no journal, and the engine holds an accepted handle';
+    const because = 'the daemon stops and keeps no state, and the engine holds an accepted handle';
     events.createLeft?.(task.id, task.identity.plugin, because, 'the next daemon will answer CREATE_LOST');
   }
 }

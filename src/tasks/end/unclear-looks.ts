@@ -86,6 +86,11 @@ export class UnclearLooks {
     else this.#begin({ id, plugin: identity.plugin });
   }
 
+  /** Goes on to look for a job that an earlier run of the daemon looked for. */
+  resume(id: TaskId, plugin: string): void {
+    if (!this.#looks.has(id)) this.#begin({ id, plugin });
+  }
+
   /** A create that the stop of the daemon interrupts; a durable state takes it up again. */
   interrupted({ id, identity }: TaskRecord, lastError: ReadFailure): void {
     this.#lost(id, identity.plugin, lastError);
@@ -110,7 +115,7 @@ export class UnclearLooks {
 
   #lost(id: TaskId, plugin: string, lastError: ReadFailure): void {
     const { store, events } = this.#deps;
-    if (!store.durable) events.createLeft?.(id, plugin, 'the daemon stops and keeps no journal', lastError.message);
+    if (!store.durable) events.createLeft?.(id, plugin, 'the daemon stops and keeps no state', lastError.message);
   }
 
   async #look({ id, plugin }: Look): Promise<number | undefined> {

@@ -10,6 +10,7 @@ import type { OwedWithEnd } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { failureState } from '../failures.js';
+import { tellEnded } from '../safe.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
 
 /**
@@ -94,7 +95,7 @@ export class ReadSink {
   }
 
   #ended(task: TaskRecord): void {
-    this.#deps.events.ended?.(task);
+    tellEnded(this.#deps, task);
     const { events } = this.#deps;
     this.#deletes.carryOut(task.id).catch((error: unknown) => events.fault?.('delete', error));
   }

@@ -1,0 +1,221 @@
+import { randomBytes } from 'node:crypto';
+import type { GateSnapshot } from '../calls/types.js';
+import type { Config } from '../config/index.js';
+import { HostError } from '../errors/index.js';
+import type { HostedPlugin, PluginHost } from '../host/types.js';
+import type { Clock } from '../lib/clock.js';
+import type { Runtimes } from '../runtime/runtime.js';
+import {
+  decodePair,
+  EmbeddedEngine,
+  type FactKey,
+  type FactsByKind,
+  factKey,
+  type StateEngine,
+  type StateEvents,
+  type StateTrouble,
+  StateWriter,
+} from '../state/index.js';
+import { StoreFacts } from '../store/facts.js';
+import type { ReplayCache } from '../store/replay-cache.js';
+import { RestoredFacts, restoreStore } from '../store/restore.js';
+import type { StateFeed } from '../store/state-feed.js';
+import type { TaskStore } from '../store/task-store.js';
+import { type StatePlace, statePlace } from './state-dir.js';
+
+export interface KeptStateOptions {
+  readonly config: Config;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly events: StateEvents;
+  /** Instead of the one that the config says. */
+  readonly engine?: StateEngine;
+}
+
+const LANES = ['read', 'write'] as const;
+
+/**
+ * What survives the daemon: opens the engine, fills the store from it, feeds it from the store, and keeps what is the
+ * daemon's own (routes, bucket levels, since when the state is complete).
+ */
+export class KeptState {
+  readonly #options: KeptStateOptions;
+  readonly #others: {
+    buckets: Map<string, FactsByKind['bucket']>;
+    routes?: FactsByKind['routes'];
+    birth?: FactsByKind['birth'];
+  } = { buckets: new Map() };
+  readonly feed: StateFeed;
+  #writer: StateWriter | undefined;
+  #facts: StoreFacts | undefined;
+  /** Levels at the end of the last run, until the gates that go on from them are made. */
+  readonly #levels = new Map<string, FactsByKind['bucket']>();
+  #lastRoutes: FactsByKind['routes'] | undefined;
+
+  constructor(options: KeptStateOptions) {
+    this.#options = options;
+    const durable = options.engine?.durable ?? keeps(options);
+    const writer = () => this.#writer;
+    this.feed = {
+      durable,
+      get completeSinceMs() {
+        return durable ? self.#others.birth?.completeSinceMs : undefined;
+      },
+      get trouble() {
+        return writer()?.trouble;
+      },
+      assertRoom: () => writer()?.assertRoom(),
+      changed: (kind, name) => writer()?.changed(factKey(kind, name)),
+      safe: () => writer()?.safe() ?? Promise.resolve(),
+    };
+    const self = this;
+  }
+
+  get trouble(): StateTrouble | undefined {
+    return this.#writer?.trouble;
+  }
+
+  get sizeBytes(): number {
+    return this.#writer?.sizeBytes ?? 0;
+  }
+
+  get lagMs(): number {
+    return this.#writer?.lagMs ?? 0;
+  }
+
+  /**
+   * Opens the state and fills the store with what it says. Throws one of the STATE_ codes; nothing is held then. From here
+   * on every change of the store is written.
+   */
+  async open(store: TaskStore, replays: ReplayCache): Promise<StatePlace & { readonly tasks: number }> {
+    const { config, env, clock, random, events } = this.#options;
+    const place = this.#options.engine === undefined ? statePlace(config, env) : { dir: '' };
+    if (!this.feed.durable || place.dir === undefined) return { ...place, tasks: 0 };
+    const engine = this.#options.engine ?? new EmbeddedEngine({ dir: place.dir, clock });
+    await engine.open();
+    try {
+      const loaded = await loadAll(engine);
+      const source = new StoreFacts(store, replays, this.#others);
+      this.#facts = source;
+      this.#writer = new StateWriter({ engine, source, clock, random, maxBytes: config.state.maxBytes, events });
+      this.#begin(loaded);
+      restoreStore(store, replays, loaded.facts, clock.now());
+      // What could not be taken up, or is over its time, goes.
+      for (const key of loaded.keys) if (source.fact(key) === undefined) this.#writer.changed(key);
+      await this.#writer.safe();
+    } catch (error) {
+      await engine.close().catch(() => undefined);
+      throw error;
+    }
+    return { ...place, tasks: store.unfinished };
+  }
+
+  /** A bucket's level is good once: it is dropped, safely, before anything is taken from the bucket (rule 1). */
+  #begin({ facts }: Loaded): void {
+    const { clock } = this.#options;
+    const before = facts.of('birth').get('');
+    const id = before?.id ?? randomBytes(8).toString('hex');
+    const completeSinceMs = Math.min(before?.completeSinceMs ?? clock.now(), clock.now());
+    this.#others.birth = { id, completeSinceMs, starts: (before?.starts ?? 0) + 1 };
+    this.#lastRoutes = facts.of('routes').get('');
+    if (this.#lastRoutes !== undefined) this.#others.routes = this.#lastRoutes;
+    for (const [name, level] of facts.of('bucket')) this.#levels.set(name, level);
+    this.#writer?.changed(factKey('birth'));
+  }
+
+  /** Where a plugin's buckets go on from; undefined where they begin empty. Good for one gate. */
+  levels(plugin: string): GateSnapshot | undefined {
+    const nowMs = this.#options.clock.now();
+    const [read, write] = LANES.map((lane) => {
+      const name = `${plugin}/${lane}`;
+      const kept = this.#levels.get(name);
+      this.#levels.delete(name);
+      // What the daemon was away for has refilled nothing.
+      return kept && { level: kept.level, atMs: nowMs, pausedUntilMs: nowMs + kept.pauseMs };
+    });
+    return read === undefined || write === undefined ? undefined : { read, write };
+  }
+
+  /** Who served a task type in the last run. Throws PLUGIN_NOT_SERVING where nobody is known to. */
+  lastRoute(taskType: string, version: number): string {
+    const routes = this.#lastRoutes;
+    const serves = (routes?.plugins ?? []).filter(({ taskTypes }) =>
+      taskTypes.some(({ name, versions }) => name === taskType && (versions?.includes(version) ?? true)),
+    );
+    const chosen = routes !== undefined && Object.hasOwn(routes.defaultForTaskTypes, taskType);
+    const plugin = chosen ? serves.find(({ id }) => id === routes.defaultForTaskTypes[taskType]) : serves[0];
+    if (plugin !== undefined) return plugin.id;
+    throw new HostError(
+      'PLUGIN_NOT_SERVING',
+      `the daemon starts, and no plugin served task type "${taskType}" in its last run; try again in a moment`,
+      { retryAfterMs: 2_000 },
+    );
+  }
+
+  /** Remembers what is served now, for the next start. */
+  keepRoutes(host: PluginHost, defaultForTaskTypes: Config['defaultForTaskTypes']): void {
+    const plugins = host.plugins().filter(({ state }) => state !== 'skipped' && state !== 'failed');
+    this.#others.routes = { plugins: plugins.map(routesOf), defaultForTaskTypes };
+    this.#writer?.changed(factKey('routes'));
+  }
+
+  /** Nothing takes from the buckets any more: their levels are kept for the next start. */
+  keepLevels(runtimes: Runtimes): void {
+    const nowMs = this.#options.clock.now();
+    for (const { plugin, gate } of runtimes.all()) {
+      const snapshot = gate.snapshot();
+      for (const lane of LANES) {
+        const { level, pausedUntilMs = 0 } = snapshot[lane];
+        const name = `${plugin.id}/${lane}`;
+        this.#others.buckets.set(name, { level, pauseMs: Math.max(0, pausedUntilMs - nowMs) });
+        this.#writer?.changed(factKey('bucket', name));
+      }
+    }
+  }
+
+  /** Writes what is left. Rejects where that is not possible. */
+  async close(): Promise<void> {
+    await this.#writer?.close();
+  }
+
+  /** Facts by kind as memory has them: what is on disk follows within a tenth of a second. */
+  facts(): Readonly<Record<string, number>> {
+    return this.#facts?.counts() ?? {};
+  }
+}
+
+/** Whether a state is kept, unless the start finds out that it cannot be. */
+function keeps({ config, env }: KeptStateOptions): boolean {
+  try {
+    return statePlace(config, env).dir !== undefined;
+  } catch {
+    return true;
+  }
+}
+
+interface Loaded {
+  readonly facts: RestoredFacts;
+  readonly keys: readonly FactKey[];
+}
+
+async function loadAll(engine: StateEngine): Promise<Loaded> {
+  const facts = new RestoredFacts();
+  const keys: FactKey[] = [];
+  for await (const batch of engine.load()) {
+    for (const [key, value] of batch) {
+      facts.add(decodePair(key, value));
+      keys.push(key);
+    }
+  }
+  return { facts, keys };
+}
+
+function routesOf({ id, kind, isDefault, taskTypes }: HostedPlugin): FactsByKind['routes']['plugins'][number] {
+  return {
+    id,
+    kind: kind ?? 'async',
+    isDefault,
+    taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
+  };
+}

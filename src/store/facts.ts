@@ -1,0 +1,156 @@
+import type { TaskId } from '../model/attempt-key.js';
+import type { TaskPayload } from '../model/task-record.js';
+import {
+  encodeFact,
+  type FactKey,
+  type FactKind,
+  type FactSource,
+  type FactsByKind,
+  factKey,
+  partsOfKey,
+  smallOf,
+} from '../state/index.js';
+import type { Entry } from './entry.js';
+import type { ReplayCache } from './replay-cache.js';
+import type { TaskStore } from './task-store.js';
+
+type Facts = { readonly [K in FactKind]: (name: string) => FactsByKind[K] | undefined };
+
+/** What the daemon itself keeps in the state, besides what the store knows. */
+export type OtherFacts = {
+  [K in 'routes' | 'birth']?: FactsByKind[K];
+} & { readonly buckets: ReadonlyMap<string, FactsByKind['bucket']> };
+
+/** The facts of the store as they stand: what the state writes. Secrets are in none of them. */
+export class StoreFacts implements FactSource {
+  readonly #store: TaskStore;
+  readonly #replays: ReplayCache;
+  readonly #others: OtherFacts;
+  readonly #facts: Facts;
+
+  constructor(store: TaskStore, replays: ReplayCache, others: OtherFacts) {
+    this.#store = store;
+    this.#replays = replays;
+    this.#others = others;
+    this.#facts = {
+      task: (id) => taskFactOf(store, id),
+      payload: (id) => payloadOf(store, id),
+      outputs: (id) => outputsOf(store.entry(id)),
+      owed: (id) => owedFactOf(store, id),
+      unclear: (id) => unclearFactOf(store, id),
+      mark: (key) => markFactOf(store, key),
+      do: (key) => doFactOf(replays, key),
+      bucket: (name) => others.buckets.get(name),
+      routes: () => others.routes,
+      birth: () => others.birth,
+    };
+  }
+
+  fact(key: FactKey): Buffer | undefined {
+    const parts = partsOfKey(key);
+    return parts === undefined ? undefined : this.#encoded(parts.kind, parts.name);
+  }
+
+  *keys(): Iterable<FactKey> {
+    for (const id of this.#store.entryIds()) {
+      yield factKey('task', id);
+      yield factKey('payload', id);
+      yield factKey('outputs', id);
+    }
+    for (const { id } of this.#store.owed.listed()) yield factKey('owed', id);
+    for (const { id } of this.#store.unclear.listed()) {
+      yield factKey('unclear', id);
+      yield factKey('payload', id);
+    }
+    for (const key of this.#store.marks.keys()) yield factKey('mark', key);
+    for (const key of this.#replays.keys()) yield factKey('do', key);
+    for (const name of this.#others.buckets.keys()) yield factKey('bucket', name);
+    yield factKey('routes');
+    yield factKey('birth');
+  }
+
+  /** How many there are of each kind that may be many. */
+  counts(): Readonly<Record<string, number>> {
+    const { unfinished, finished, owed, unclear, marks } = this.#store;
+    return {
+      task: unfinished + finished,
+      owed: owed.size,
+      unclear: unclear.size,
+      mark: marks.size,
+      do: this.#replays.size,
+      bucket: this.#others.buckets.size,
+    };
+  }
+
+  #encoded<K extends FactKind>(kind: K, name: string): Buffer | undefined {
+    const fact = this.#facts[kind](name);
+    return fact === undefined ? undefined : encodeFact(kind, name, fact);
+  }
+}
+
+function taskFactOf(store: TaskStore, id: TaskId): FactsByKind['task'] | undefined {
+  const entry = store.entry(id);
+  // What a handle alone says is in the handle; until a read has shown that there is such a job it may be made up.
+  if (entry === undefined || (entry.adopted && entry.observedAtMs === undefined)) return undefined;
+  const { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, known, phaseVersion } = entry;
+  const { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs } = entry;
+  const told = { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, phaseVersion };
+  const seen = { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs };
+  return {
+    ...told,
+    ...seen,
+    state: smallOf(known),
+    adopted: entry.adopted,
+    deleted: entry.deleted,
+    cancelling: store.cancelling(id)?.reason,
+    hadConnection: entry.connectionUntilMs > 0,
+  };
+}
+
+function payloadOf(store: TaskStore, id: TaskId): TaskPayload | undefined {
+  const args = store.unclear.get(id)?.args;
+  if (args === undefined) return store.entry(id)?.payload;
+  const { template, inputs, inputPrefix, metadata, maxDatasetSizeBytes } = args;
+  return { template, inputs, inputPrefix, metadata, maxDatasetSizeBytes };
+}
+
+function outputsOf(entry: Entry | undefined): FactsByKind['outputs'] | undefined {
+  const outputs = entry?.known.outputs;
+  return outputs?.kind === 'inline' ? { literalMap: outputs.literalMap, names: outputs.names } : undefined;
+}
+
+function owedFactOf(store: TaskStore, id: TaskId): FactsByKind['owed'] | undefined {
+  const owed = store.owed.get(id);
+  if (owed === undefined) return undefined;
+  const { identity, node, meta, outputPrefix, reason, sinceMs, attempts, lastError, readFirst } = owed;
+  const order = { identity, node, meta, outputPrefix, reason, sinceMs, attempts, lastError, readFirst };
+  const { jobOver, fromHandle, doubted, connectionUntilMs } = owed;
+  return { ...order, jobOver, fromHandle, holdsToken: !doubted, hadConnection: connectionUntilMs > 0 };
+}
+
+function unclearFactOf(store: TaskStore, id: TaskId): FactsByKind['unclear'] | undefined {
+  const unclear = store.unclear.get(id);
+  if (unclear === undefined) return undefined;
+  const { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, connectionUntilMs } = unclear;
+  const hadConnection = connectionUntilMs > 0;
+  return { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, hadConnection };
+}
+
+function markFactOf(store: TaskStore, key: string): FactsByKind['mark'] | undefined {
+  const marks = store.marks.of(key);
+  if (marks === undefined) return undefined;
+  const incarnations = [...marks.byIncarnation].map(([incarnation, { failure, ...mark }]) => ({
+    incarnation,
+    ...mark,
+    failure: failure === undefined ? undefined : smallOf(failure),
+  }));
+  return { atMs: marks.atMs, incarnations };
+}
+
+function doFactOf(replays: ReplayCache, key: string): FactsByKind['do'] | undefined {
+  const end = replays.end(key);
+  if (end === undefined) return undefined;
+  const { outputs } = end.state;
+  const inline = outputs.kind === 'inline' ? { literalMap: outputs.literalMap, names: outputs.names } : undefined;
+  return { state: smallOf(end.state), outputs: inline, endedAtMs: end.endedAtMs };
+}

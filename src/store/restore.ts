@@ -1,0 +1,172 @@
+import { idempotencyKeyOf } from '../model/attempt-key.js';
+import { type PhaseState, phaseState } from '../model/phase-state.js';
+import type { TaskPayload } from '../model/task-record.js';
+import type { Fact, FactsByKind } from '../state/index.js';
+import { wholeState } from '../state/index.js';
+import type { EndMark } from './end-marks.js';
+import { Entry } from './entry.js';
+import type { ReplayCache } from './replay-cache.js';
+import { MAX_UNSAFE_VERSIONS, type TaskStore } from './task-store.js';
+
+type Named<K extends keyof FactsByKind> = ReadonlyMap<string, FactsByKind[K]>;
+
+/** Facts of one state, by kind and name, while they are gathered. */
+export class RestoredFacts {
+  readonly #kinds = new Map<string, Map<string, unknown>>();
+
+  add({ kind, name, fact }: Fact): void {
+    let named = this.#kinds.get(kind);
+    if (named === undefined) {
+      named = new Map();
+      this.#kinds.set(kind, named);
+    }
+    named.set(name, fact);
+  }
+
+  of<K extends keyof FactsByKind>(kind: K): Named<K> {
+    return (this.#kinds.get(kind) ?? new Map()) as Named<K>;
+  }
+}
+
+/** Until when secrets were kept that came with calls: they are gone, and whoever needs them is told so (rule 14). */
+const GONE_MS = 1;
+
+/** Fills an empty store with what an earlier run of the daemon knew. Nobody is told, and nothing is begun. */
+export function restoreStore(store: TaskStore, replays: ReplayCache, facts: RestoredFacts, nowMs: number): void {
+  for (const [key, mark] of facts.of('mark')) restoreMark(store, key, mark);
+  const payloads = facts.of('payload');
+  const outputs = facts.of('outputs');
+  const tasks = [...facts.of('task')].sort(([, a], [, b]) => a.order - b.order);
+  for (const [id, task] of tasks) {
+    if (task.cancelling !== undefined) restoreCancelling(store, id, task, payloads.get(id), nowMs);
+    else restoreTask(store, task, payloads.get(id), outputs.get(id), nowMs);
+  }
+  for (const [id, owed] of facts.of('owed')) restoreOwed(store, id, owed);
+  for (const [id, unclear] of facts.of('unclear')) restoreUnclear(store, id, unclear, payloads.get(id));
+  for (const [key, { state, outputs: inline, endedAtMs }] of facts.of('do')) {
+    const whole = wholeState(state, inline);
+    if (whole !== undefined) replays.restore(key, { state: whole, endedAtMs });
+  }
+}
+
+function restoreTask(
+  store: TaskStore,
+  fact: FactsByKind['task'],
+  payload: TaskPayload | undefined,
+  outputs: FactsByKind['outputs'] | undefined,
+  nowMs: number,
+): void {
+  const state = wholeState(fact.state, outputs);
+  const needsPayload = fact.stage === 'accepted' || fact.stage === 'creating';
+  // What is incomplete is not there: its handle is answered as one that no state knows.
+  if (state === undefined || (needsPayload && payload === undefined)) return;
+  store.restore(entryOf(fact, state, needsPayload ? payload : undefined, nowMs));
+}
+
+function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayload | undefined, nowMs: number): Entry {
+  const { identity, stage, meta, outputPrefix, node, answeredHandle, adopted, deleted, confirmed } = fact;
+  const seen = { phaseVersion: fact.phaseVersion + MAX_UNSAFE_VERSIONS + 1, confirmed };
+  const task = {
+    identity: { ...identity, outputNames: identity.outputNames },
+    stage,
+    state,
+    outputPrefix,
+    node,
+    adopted,
+    deleted,
+    connectionUntilMs: fact.hadConnection ? GONE_MS : 0,
+    seen: { ...seen, undeliveredAtMs: fact.undeliveredAtMs },
+    ...(meta === undefined ? {} : { meta: Buffer.from(meta) }),
+    ...(payload === undefined ? {} : { payload }),
+    ...(answeredHandle === undefined ? {} : { answeredHandle }),
+  };
+  const entry = new Entry(task, nowMs);
+  entry.answeredHandle = answeredHandle;
+  entry.order = fact.order;
+  entry.requirements = fact.requirements;
+  entry.sentBoundMs = fact.sentBoundMs;
+  entry.observedAtMs = fact.observedAtMs;
+  entry.lastFailure = fact.lastFailure;
+  entry.liveSinceMs = Math.min(fact.liveSinceMs, nowMs);
+  entry.lastAskedAtMs = Math.min(fact.lastAskedAtMs, nowMs);
+  return entry;
+}
+
+/** Deleted while its create was under way: whether there is a job of it is to be found out, if the create was sent. */
+function restoreCancelling(
+  store: TaskStore,
+  id: string,
+  { identity, node, outputPrefix, sentBoundMs, cancelling, hadConnection }: FactsByKind['task'],
+  payload: TaskPayload | undefined,
+  nowMs: number,
+): void {
+  if (sentBoundMs === undefined) return;
+  const lastError = {
+    code: 'CREATE_LOST',
+    message: `${cancelling}; an earlier run of the daemon made the create call`,
+  };
+  const fact = {
+    identity,
+    node,
+    outputPrefix,
+    sinceMs: nowMs,
+    looks: 0,
+    leftBecause: undefined,
+    lastError,
+    hadConnection,
+  };
+  restoreUnclear(store, id, fact, payload);
+}
+
+function restoreUnclear(
+  store: TaskStore,
+  id: string,
+  fact: FactsByKind['unclear'],
+  payload: TaskPayload | undefined,
+): void {
+  const { identity, node, outputPrefix, leftBecause, hadConnection } = fact;
+  const idempotencyKey = idempotencyKeyOf(identity.key, identity.incarnation);
+  const args = payload === undefined ? undefined : { ...payload, outputPrefix, idempotencyKey, connection: undefined };
+  store.unclear.add({
+    ...fact,
+    id,
+    node,
+    leftBecause: args === undefined ? (leftBecause ?? 'its inputs are no longer kept') : leftBecause,
+    args: leftBecause === undefined ? args : undefined,
+    nextLookMs: undefined,
+    connection: undefined,
+    connectionUntilMs: hadConnection ? GONE_MS : 0,
+  });
+}
+
+function restoreOwed(store: TaskStore, id: string, fact: FactsByKind['owed']): void {
+  const { node, lastError, readFirst, hadConnection, holdsToken, ...order } = fact;
+  store.owed.restore({
+    ...order,
+    id,
+    node,
+    lastError,
+    readFirst,
+    connection: undefined,
+    connectionUntilMs: hadConnection ? GONE_MS : 0,
+    needsCredentials: hadConnection,
+    nextAttemptMs: undefined,
+    notFound: undefined,
+    // Without its token it holds up nobody.
+    doubted: !holdsToken,
+  });
+}
+
+function restoreMark(store: TaskStore, key: string, { atMs, incarnations }: FactsByKind['mark']): void {
+  const marks = new Map<number, EndMark>();
+  for (const { incarnation, deleted, ended, failure, next } of incarnations) {
+    const state = failure === undefined ? undefined : wholeState(failure, undefined);
+    marks.set(incarnation, {
+      deleted,
+      ended,
+      failure: state === undefined ? undefined : phaseState(state.phase, state),
+      next,
+    });
+  }
+  store.marks.restore(key, marks, atMs);
+}

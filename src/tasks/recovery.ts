@@ -1,0 +1,55 @@
+import type { TaskRecord } from '../model/task-record.js';
+import { jobOf, startPolling } from '../runtime/polling.js';
+import type { PluginRuntime } from '../runtime/runtime.js';
+import type { CreateTask } from './accept/create.js';
+import type { Orphans } from './accept/orphans.js';
+import type { TasksDeps } from './deps.js';
+import type { DeleteList } from './end/delete-list.js';
+import type { UnclearLooks } from './end/unclear-looks.js';
+
+export interface RecoveryParts {
+  readonly creates: CreateTask;
+  readonly deletes: DeleteList;
+  readonly orphans: Orphans;
+  readonly unclear: UnclearLooks;
+}
+
+/**
+ * Goes on with what an earlier run of the daemon, or this one before its plugins were loaded, left of one plugin. Tokens
+ * are taken first, by who held them; then everything in the order it was accepted.
+ */
+export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): void {
+  const { store } = deps;
+  const { id: plugin } = runtime.plugin;
+  const tasks = [...store.unfinishedTasks()].filter(({ identity }) => identity.plugin === plugin);
+  const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
+  for (const task of tasks) if (heldToken(task)) hold(runtime, task);
+  for (const order of owed) if (!order.doubted && !order.fromHandle) hold(runtime, order);
+  for (const task of tasks) {
+    parts.orphans.restored(task);
+    if (task.stage === 'live') startPolling(deps, runtime, task);
+    else parts.creates.recover(runtime, task);
+  }
+  for (const { id } of owed) {
+    parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
+  }
+  for (const { id, identity, leftBecause } of store.unclear.listed()) {
+    if (identity.plugin === plugin && leftBecause === undefined) parts.unclear.resume(id, plugin);
+  }
+}
+
+/** A token is taken when a task goes on to be created; one that is known from a handle takes its own by its first read. */
+function heldToken(task: TaskRecord): boolean {
+  return (task.stage === 'creating' || task.stage === 'live') && !task.adopted;
+}
+
+type Holder = Pick<TaskRecord, 'id' | 'identity' | 'meta'> & Partial<Pick<TaskRecord, 'requirements'>>;
+
+function hold({ quotas }: PluginRuntime, { id, identity, meta, requirements }: Holder): void {
+  const { quotaNamespace, project, namespace } = identity;
+  if (quotaNamespace === '') return;
+  const constraints = requirements?.constraints;
+  const request = { taskId: id, quotaNamespace, project, namespace };
+  quotas.hold(constraints === undefined ? request : { ...request, constraints });
+  if (meta !== undefined) quotas.identify(id, jobOf(meta));
+}
