@@ -259,6 +259,9 @@ class ComposedDaemon implements Daemon {
     const startMs = this.#clock.now();
     const { tasks, dir, because } = await this.#state.open(this.#store, this.#replays);
     this.#releasers.push('state', () => this.#state.close());
+    // Before anybody can call: without keys any handle is taken.
+    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
+    await this.#unlessStopped(this.#handleKeys.start(this.#state.handleKey));
     if (because !== undefined) this.#options.log.emit('state.not_kept', { because });
     if (dir === undefined) return;
     const tookMs = Math.round(this.#clock.now() - startMs);
@@ -268,8 +271,6 @@ class ComposedDaemon implements Daemon {
   async #startPlugins(): Promise<void> {
     this.#releasers.push('watch of secrets', () => this.#secrets.stop());
     await this.#unlessStopped(this.#secrets.start());
-    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
-    await this.#unlessStopped(this.#handleKeys.start());
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const report = await this.#unlessStopped(this.#host.start());
     this.loadReport = report;

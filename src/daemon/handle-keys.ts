@@ -9,8 +9,15 @@ import type { Log } from '../telemetry/index.js';
 /** Between two looks at the file. */
 const LOOK_MS = 10_000;
 
+/** The key that the state keeps. */
+export interface KeptKey {
+  readonly text: string;
+  /** The age of the state. */
+  readonly bornMsAgo: number;
+}
+
 export interface HandleKeyWatchOptions {
-  /** undefined: handles are not signed. */
+  /** undefined: handles are signed with the key of the state, or not at all where there is none. */
   readonly file: string | undefined;
   readonly trust: HandleTrust;
   readonly masks: SecretMasks;
@@ -19,8 +26,9 @@ export interface HandleKeyWatchOptions {
 }
 
 /**
- * Gives the keys of the operator's file to whom handles are trusted by, and keeps up with the file. One that cannot be used any
- * more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
+ * Gives the keys of the operator's file to whom handles are trusted by, and keeps up with the file. The key of the state signs
+ * where there is no file, and verifies below those of a file, so that an operator can go over from the one to the other. A file that
+ * cannot be used any more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
  *
  * States: created → `start` → looking, every ten seconds → `stop` → stopped.
  */
@@ -30,15 +38,24 @@ export class HandleKeyWatch {
   #stopped = false;
   #text: string | undefined;
   #problem: string | undefined;
+  #kept: KeptKey | undefined;
 
   constructor(options: HandleKeyWatchOptions) {
     this.#options = options;
   }
 
   /** Throws HANDLE_KEYS_UNREADABLE. */
-  async start(): Promise<void> {
-    const { file } = this.#options;
-    if (file === undefined) return;
+  async start(kept?: KeptKey): Promise<void> {
+    const { file, trust, masks, log } = this.#options;
+    this.#kept = kept;
+    if (kept !== undefined) masks.addRead(kept.text);
+    if (file === undefined) {
+      if (kept === undefined) return;
+      const keys = new HandleKeys([kept.text]);
+      trust.use(keys, kept.bornMsAgo);
+      log.emit('handle.key_kept_in_state', { keys: keys.ids });
+      return;
+    }
     const problem = await this.#look(file);
     if (problem !== undefined) {
       const mend = 'write the keys there, one a line, or take handles.keysFile out, so that handles are not signed';
@@ -65,6 +82,11 @@ export class HandleKeyWatch {
     });
   }
 
+  #ofState(texts: readonly string[]): readonly string[] {
+    const text = this.#kept?.text;
+    return text === undefined || texts.includes(text) ? [] : [text];
+  }
+
   /** Answers why the file cannot be used. */
   async #look(file: string): Promise<string | undefined> {
     const { trust, masks, log } = this.#options;
@@ -78,8 +100,8 @@ export class HandleKeyWatch {
     const texts = handleKeyTexts(text);
     if ('problem' in texts) return texts.problem;
     for (const key of texts) masks.addRead(key);
-    const keys = new HandleKeys(texts);
-    trust.use(keys, this.#text === undefined ? 0 : undefined);
+    const keys = new HandleKeys([...texts, ...this.#ofState(texts)]);
+    trust.use(keys, this.#text === undefined ? (this.#kept?.bornMsAgo ?? 0) : undefined);
     this.#text = text;
     log.emit('handle.keys', { file, keys: keys.ids });
     return undefined;

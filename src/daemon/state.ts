@@ -21,6 +21,7 @@ import type { ReplayCache } from '../store/replay-cache.js';
 import { RestoredFacts, restoreStore } from '../store/restore.js';
 import type { StateFeed } from '../store/state-feed.js';
 import type { TaskStore } from '../store/task-store.js';
+import type { KeptKey } from './handle-keys.js';
 import { type StatePlace, statePlace } from './state-dir.js';
 
 export interface KeptStateOptions {
@@ -45,6 +46,7 @@ export class KeptState {
     buckets: Map<string, FactsByKind['bucket']>;
     routes?: FactsByKind['routes'];
     birth?: FactsByKind['birth'];
+    handleKey?: FactsByKind['handleKey'];
   } = { buckets: new Map() };
   readonly feed: StateFeed;
   #writer: StateWriter | undefined;
@@ -122,6 +124,15 @@ export class KeptState {
     if (this.#lastRoutes !== undefined) this.#others.routes = this.#lastRoutes;
     for (const [name, level] of facts.of('bucket')) this.#levels.set(name, level);
     this.#writer?.changed(factKey('birth'));
+    this.#others.handleKey = facts.of('handleKey').get('') ?? { signingKey: randomBytes(32).toString('base64') };
+    this.#writer?.changed(factKey('handleKey'));
+  }
+
+  /** The key that handles are signed with where the operator gives none; undefined where nothing is kept. */
+  get handleKey(): KeptKey | undefined {
+    const { handleKey, birth } = this.#others;
+    if (handleKey === undefined || birth === undefined) return undefined;
+    return { text: handleKey.signingKey, bornMsAgo: Math.max(0, this.#options.clock.now() - birth.completeSinceMs) };
   }
 
   /** Where a plugin's buckets go on from; undefined where they begin empty. Good for one gate. */

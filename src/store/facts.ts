@@ -18,7 +18,7 @@ type Facts = { readonly [K in FactKind]: (name: string) => FactsByKind[K] | unde
 
 /** What the daemon itself keeps in the state, besides what the store knows. */
 export type OtherFacts = {
-  [K in 'routes' | 'birth']?: FactsByKind[K];
+  [K in 'routes' | 'birth' | 'handleKey']?: FactsByKind[K];
 } & { readonly buckets: ReadonlyMap<string, FactsByKind['bucket']> };
 
 /** The facts of the store as they stand: what the state writes. Secrets are in none of them. */
@@ -43,6 +43,7 @@ export class StoreFacts implements FactSource {
       bucket: (name) => others.buckets.get(name),
       routes: () => others.routes,
       birth: () => others.birth,
+      handleKey: () => others.handleKey,
     };
   }
 
@@ -67,6 +68,7 @@ export class StoreFacts implements FactSource {
     for (const name of this.#others.buckets.keys()) yield factKey('bucket', name);
     yield factKey('routes');
     yield factKey('birth');
+    yield factKey('handleKey');
   }
 
   /** How many there are of each kind that may be many. */

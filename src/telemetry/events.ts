@@ -202,6 +202,11 @@ export const LOG_EVENTS = {
     file: 'where the keys are from',
     keys: 'ids of the keys, the one that signs first',
   }),
+  'handle.key_kept_in_state': event(
+    'info',
+    'handles are signed with a key that the state keeps: whoever loses the state loses the key; handles.keysFile takes keys of your own',
+    { keys: 'id of the key' },
+  ),
   'handle.keys_kept': event('error', 'the file of keys for handles cannot be used; the keys from before go on', {
     file: 'its path',
     error: ERROR,

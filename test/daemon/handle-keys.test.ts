@@ -7,10 +7,12 @@ import { HandleKeyWatch } from '../../src/daemon/handle-keys.js';
 import { HostError } from '../../src/errors/index.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { SecretMasks } from '../../src/lib/secrets.js';
-import { decodeHandle } from '../../src/model/handle.js';
+import { decodeHandle, encodeHandle } from '../../src/model/handle.js';
 import { HandleKeys } from '../../src/model/handle-keys.js';
 import { HandleTrust } from '../../src/tasks/read/handle-trust.js';
 import type { Log } from '../../src/telemetry/index.js';
+import { compiled } from '../support/paths.js';
+import { start } from '../support/spawn.js';
 import { tempFolder } from '../support/temp.js';
 import { BOUND, configOf, type DaemonProcess, demoEntry, spawnServe, startServe, until } from './support.js';
 
@@ -40,7 +42,7 @@ function watch(file: string | undefined) {
   const masks = new SecretMasks();
   const keys = new HandleKeyWatch({ file, trust, masks, clock, log });
   const signsWith = () => decodeHandle(trust.encode({ identity: IDENTITY, meta: undefined })).signedWith;
-  return { clock, lines, keys, masks, signsWith };
+  return { clock, lines, keys, masks, trust, signsWith };
 }
 
 test('the keys of the file sign from the start, and others as soon as the file holds them', async (t) => {
@@ -111,6 +113,26 @@ test('a daemon without a file of keys signs nothing, and one whose file cannot b
   await starts(folder);
 });
 
+test('the key of the state signs where there is no file, and verifies below the keys of one', async (t) => {
+  const kept = { text: 'key-of-the-state-0123456789abcdef0123456789', bornMsAgo: 5_000 };
+  const alone = watch(undefined);
+  await alone.keys.start(kept);
+  assert.equal(alone.signsWith(), idOf(kept.text));
+  assert.deepEqual(
+    alone.lines.map(({ event }) => event),
+    ['handle.key_kept_in_state'],
+  );
+  assert.doesNotMatch(alone.masks.mask(`seen ${kept.text}`), /key-of-the-state/);
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, FIRST);
+  const both = watch(file);
+  await both.keys.start(kept);
+  assert.equal(both.signsWith(), idOf(FIRST));
+  const ofState = encodeHandle({ identity: IDENTITY, meta: undefined }, new HandleKeys([kept.text]).signer);
+  assert.doesNotThrow(() => both.trust.check(ofState, decodeHandle(ofState)));
+  both.keys.stop();
+});
+
 function unreadable(error: unknown, file: string): boolean {
   assert.ok(HostError.is(error), String(error));
   assert.equal(error.code, 'HANDLE_KEYS_UNREADABLE');
@@ -148,6 +170,38 @@ test('a handle outlives its daemon where the next one has its key, and is refuse
   const failed = spawnServe(t, config);
   await failed.waitFor(/HANDLE_KEYS_UNREADABLE/);
 });
+
+test(
+  'a state keeps its key over restarts, another state has another one, and the export of a state has none',
+  BOUND,
+  async (t) => {
+    const folder = tempFolder(t);
+    const config = (dir: string) =>
+      configOf(
+        { demo: demoEntry('http://127.0.0.1:9') },
+        { handles: { grace: '0ms' }, state: { dir: path.join(folder, dir) } },
+      );
+    const create = async (daemon: DaemonProcess, generatedName: string) => {
+      const task = { generatedName, template: { type: 'demo_hang' } };
+      return (await daemon.client.create(task, { deadlineMs: 2_000 })).handle;
+    };
+    const signers: (number | undefined)[] = [];
+    for (const dir of ['one', 'one', 'two']) {
+      const daemon = await startServe(t, config(dir));
+      const handle = await create(daemon, `${dir}-${signers.length}`);
+      signers.push(decodeHandle(handle).signedWith);
+      await stop(daemon);
+    }
+    assert.notEqual(signers[0], undefined);
+    assert.equal(signers[0], signers[1]);
+    assert.notEqual(signers[0], signers[2]);
+    const args = [compiled('src/main.ts'), 'state', 'export', path.join(folder, 'one')];
+    const { stdout, code } = await start(t, process.execPath, args).finished;
+    assert.equal(code, 0);
+    assert.match(stdout, /"kind":"handleKey"/);
+    assert.match(stdout, /"signingKey":"\[redacted\]"/);
+  },
+);
 
 async function stop({ running }: DaemonProcess): Promise<void> {
   running.child.kill('SIGTERM');

@@ -101,6 +101,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     defaultForTaskTypes: { t: 'demo', __proto__x: 'other' },
   },
   birth: { completeSinceMs: 1_700_000_000_000, id: 'f00d', starts: 2 },
+  handleKey: { signingKey: 'a-key-of-the-samples-0123456789abcdef' },
 };
 
 function payload(): TaskPayload {
@@ -141,6 +142,7 @@ const NAMES: Readonly<Record<keyof FactsByKind, string>> = {
   do: 'a5',
   routes: '',
   birth: '',
+  handleKey: '',
 };
 
 export function sampleFacts(): Fact[] {

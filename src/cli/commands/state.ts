@@ -31,7 +31,7 @@ async function check(dir: string, json: boolean, io: CliIo): Promise<ExitCode> {
 
 function show({ facts, lastCommit, sizeBytes, completeSinceMs, problems }: StateReport, io: CliIo): void {
   for (const [kind, { count, bytes }] of Object.entries(facts)) {
-    print(io, `${kind.padEnd(8)} ${String(count).padStart(9)}  ${bytes} bytes`);
+    print(io, `${kind.padEnd(10)} ${String(count).padStart(9)}  ${bytes} bytes`);
   }
   print(io, `last commit ${lastCommit}; ${formatSize(sizeBytes)} on disk`);
   if (completeSinceMs !== undefined) print(io, `complete since ${new Date(completeSinceMs).toISOString()}`);

@@ -8,6 +8,8 @@ import {
   bucketFact,
   type DoFact,
   doFact,
+  type HandleKeyFact,
+  handleKeyFact,
   type MarkFact,
   markFact,
   type OwedFact,
@@ -32,11 +34,12 @@ export interface FactsByKind {
   do: DoFact;
   routes: RoutesFact;
   birth: BirthFact;
+  handleKey: HandleKeyFact;
 }
 
 export type FactKind = keyof FactsByKind;
 
-/** A kind and a name, as `task/<id>`; of `routes` and `birth` there is one each, without a name. */
+/** A kind and a name, as `task/<id>`; of `routes`, `birth` and `handleKey` there is one each, without a name. */
 export type FactKey = string;
 
 /** Raise a version with every change that the release before would misread; a key that it may pass over is none. */
@@ -51,6 +54,7 @@ const FORMATS: { readonly [K in FactKind]: Format<FactsByKind[K]> } = {
   do: { version: 1, field: doFact },
   routes: { version: 1, field: routesFact },
   birth: { version: 1, field: birthFact },
+  handleKey: { version: 1, field: handleKeyFact },
 };
 
 export const FACT_KINDS = Object.keys(FORMATS) as FactKind[];

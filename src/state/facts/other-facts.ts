@@ -88,6 +88,11 @@ export interface RoutesFact {
   readonly defaultForTaskTypes: Readonly<Record<string, string>>;
 }
 
+/** What handles are signed with where the operator gives no keys; a secret that is in no export. */
+export interface HandleKeyFact {
+  readonly signingKey: string;
+}
+
 /** Of the state as a whole. */
 export interface BirthFact {
   /** Since when the state knows every end, epoch milliseconds. */
@@ -159,5 +164,7 @@ export const routesFact: Field<RoutesFact> = record<RoutesFact>({
   ),
   defaultForTaskTypes: texts,
 });
+
+export const handleKeyFact: Field<HandleKeyFact> = record<HandleKeyFact>({ signingKey: text });
 
 export const birthFact: Field<BirthFact> = record<BirthFact>({ completeSinceMs: real, id: text, starts: whole });
