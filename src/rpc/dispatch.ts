@@ -16,6 +16,7 @@ import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
 import type { Edge } from './edge/edge.js';
+import type { ReadyMethod } from './edge/ready-calls.js';
 import { arrivalOf, http2StreamOf } from './grpc-internals.js';
 import type { RpcMethodHandler, RpcServiceModule } from './methods.js';
 import { statusOf } from './status.js';
@@ -26,10 +27,13 @@ export interface DispatchContext {
   readonly edge: Edge;
   readonly clock: Clock;
   readonly maxStreams: number;
+  readonly maxSendBytes: number;
   readonly log: RpcLog;
   readonly metrics: RpcMetrics | undefined;
   /** What observes each method, by its path. */
   readonly observers: Map<string, RpcMethodObserver>;
+  /** Methods that the edge may answer, by their path. */
+  readonly ready: Map<string, ReadyMethod>;
   /** Aborted when the server drains. */
   readonly draining: AbortSignal;
   /** Open streams that count against the bound. */
@@ -55,22 +59,45 @@ class MethodDispatch {
   }
 
   unary(handler: Unary): handleUnaryCall<Buffer, Buffer> {
-    const { edge, clock } = this.#context;
+    const { clock } = this.#context;
     return (surface, callback) => {
-      const startedAt = performance.now();
-      this.#observer.started();
-      this.#observer.received();
       const arrival = arrivalOf(surface);
-      edge.take(arrival);
+      const startedAt = performance.now();
+      this.#begin(arrival);
       const call = new RpcCall(surface, arrival, clock);
       try {
-        const answer = handler.handle(surface.request, call);
+        const ready = arrival.asked ? undefined : readyAnswer(handler, surface.request);
+        const answer = ready ?? handler.handle(surface.request, call);
         if (Buffer.isBuffer(answer)) this.#answer(surface, callback, call, answer, startedAt);
         else this.#detach(this.#later(surface, callback, call, answer, startedAt));
       } catch (thrown) {
         this.#fail(callback, call, thrown, startedAt);
       }
     };
+  }
+
+  /** The same for a call that is answered without grpc-js. An answer that is too large is refused by the other way. */
+  ready(handler: Unary): ReadyMethod {
+    const { maxSendBytes } = this.#context;
+    return {
+      answer: (arrival, request) => {
+        const startedAt = performance.now();
+        const answer = readyAnswer(handler, request);
+        arrival.asked = true;
+        if (answer === undefined || answer.length > maxSendBytes) return undefined;
+        this.#begin(arrival);
+        this.#observer.sent();
+        this.#handled(status.OK, startedAt);
+        return answer;
+      },
+    };
+  }
+
+  /** A handler has the call, by whichever way. */
+  #begin(arrival: Arrival): void {
+    this.#observer.started();
+    this.#observer.received();
+    this.#context.edge.take(arrival);
   }
 
   /** Answers when the promise settles, or at the deadline; what settles later reaches nobody. */
@@ -258,6 +285,15 @@ function watchDelivery(surface: ServerUnaryCall<Buffer, Buffer>, call: RpcCall):
   else stream.once('close', judge);
 }
 
+/** What it throws, `handle` throws, too. */
+function readyAnswer(handler: Unary, request: Buffer): Buffer | undefined {
+  try {
+    return handler.ready?.(request);
+  } catch {
+    return undefined;
+  }
+}
+
 const NO_OBSERVER: RpcMethodObserver = { started() {}, handled() {}, received() {}, sent() {} };
 
 const TYPES = { unary: 'unary', serverStream: 'server_stream', bidi: 'bidi_stream' } as const;
@@ -278,9 +314,12 @@ export function implementationOf(service: RpcServiceModule, context: DispatchCon
     const observer = context.metrics?.({ service: service.name, method: name, type: TYPES[kind] }) ?? NO_OBSERVER;
     context.observers.set(method.path, observer);
     const dispatch = new MethodDispatch(method.path, context, observer);
-    if (handler.kind === 'unary') implementation[name] = dispatch.unary(handler);
-    else if (handler.kind === 'serverStream') implementation[name] = dispatch.serverStream(handler);
-    else implementation[name] = dispatch.bidi(handler);
+    if (handler.kind === 'unary') {
+      implementation[name] = dispatch.unary(handler);
+      if (handler.ready !== undefined) context.ready.set(method.path, dispatch.ready(handler));
+    }
+    if (handler.kind === 'serverStream') implementation[name] = dispatch.serverStream(handler);
+    if (handler.kind === 'bidi') implementation[name] = dispatch.bidi(handler);
   }
   return implementation;
 }

@@ -5,13 +5,18 @@ import type { RpcDuplex, RpcStream } from './stream.js';
 /**
  * One RPC, over bytes. What it throws becomes the status of the call (`status.ts`).
  *
- * - `unary`: an answer that is there at once is given without a promise; that is the hot path.
+ * - `unary`: `ready` is asked first, where there is one, for an answer that memory has; undefined, or a throw, leaves the call
+ *   to `handle`. That is the hot path, and is asked before the call is one of grpc-js, so it gets the bytes alone.
  * - `serverStream`: the call ends when the promise does, and at its deadline at the latest; `bounded` ones have none of ours,
  *   and count against the bound of open streams instead.
  * - `bidi`: the call ends likewise, with requests to iterate over.
  */
 export type RpcMethodHandler =
-  | { readonly kind: 'unary'; handle(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> }
+  | {
+      readonly kind: 'unary';
+      ready?(request: Buffer): Buffer | undefined;
+      handle(request: Buffer, call: RpcCall): Buffer | Promise<Buffer>;
+    }
   | {
       readonly kind: 'serverStream';
       readonly bounded: boolean;

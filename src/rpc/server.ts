@@ -6,8 +6,9 @@ import { type Clock, systemClock } from '../lib/clock.js';
 import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
 import { type DispatchContext, implementationOf } from './dispatch.js';
 import { type ConnectionCut, Connections } from './edge/connections.js';
-import { Edge } from './edge/edge.js';
+import { Edge, type Refused } from './edge/edge.js';
 import { Listener } from './edge/listener.js';
+import type { ReadyMethod } from './edge/ready-calls.js';
 import { foreignServices } from './foreign-services.js';
 import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
@@ -69,16 +70,20 @@ export class RpcServer {
     this.#connections = new Connections(options, clock, options.connectionCut);
     const observers = new Map<string, RpcMethodObserver>();
     const other = options.metrics?.({ service: 'other', method: 'other', type: 'unary' });
-    this.#edge = new Edge(options, clock, this.#connections, (path, code, seconds) => {
+    const refused: Refused = (path, code, seconds) => {
       const observer = observers.get(path) ?? other;
       observer?.started();
       observer?.handled(code, seconds);
-    });
+    };
+    const ready = new Map<string, ReadyMethod>();
+    this.#edge = new Edge(options, clock, this.#connections, refused, ready);
     this.#context = {
       observers,
+      ready,
       edge: this.#edge,
       clock,
       maxStreams: options.maxStreams,
+      maxSendBytes: options.maxSendBytes,
       log: options.log,
       metrics: options.metrics,
       draining: this.#drain.signal,

@@ -30,6 +30,8 @@ export class Arrival {
   passed = false;
   /** Called at the deadline, to answer; without it the edge answers or cuts by itself. */
   onPassed: (() => void) | undefined;
+  /** The method was asked for an answer that is ready. */
+  asked = false;
   /** A handler has the request: what is answered from here on is its business. */
   taken = false;
   /** The `grpc-status` that was answered before a handler had it. */

@@ -13,6 +13,7 @@ import type { Clock } from '../../lib/clock.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
+import { type Opening, ReadyCalls, type ReadyMethod } from './ready-calls.js';
 import { ownRefusal, refusalHeaders } from './refusal.js';
 import { parseTimeout } from './timeout-header.js';
 import { Turns } from './turns.js';
@@ -59,8 +60,8 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  * - After a final status nothing stays open, also where the peer never ends its side.
  * - A connection that brings many calls at once shares each turn of the event loop with the others.
  *
- * A call that is to be answered without grpc-js is taken in `#deliver`; all of the above holds for it as well, and the idle time
- * of connections, which is counted here.
+ * All of that holds as well for the calls that are answered here, without grpc-js (`ReadyCalls`), and so does the idle time of
+ * connections: grpc-js is told of no bound on it, since it would not see those calls.
  */
 export class Edge {
   readonly #bounds: EdgeBounds;
@@ -70,6 +71,7 @@ export class Edge {
   readonly #deadlines: Deadlines<Arrival>;
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
+  readonly #readyCalls: ReadyCalls;
   /** Made once: those that are ended with it come by the thousand. */
   readonly #lateRefusal: OutgoingHttpHeaders;
   readonly #overdrawnRefusal: OutgoingHttpHeaders;
@@ -78,7 +80,14 @@ export class Edge {
   #inner: readonly StreamListener[] = [];
   #respond: Respond | undefined;
 
-  constructor(bounds: EdgeBounds, clock: Clock, connections: Connections, refused: Refused) {
+  /** `ready` are the methods that may be answered without grpc-js, by path; it may still be filled. */
+  constructor(
+    bounds: EdgeBounds,
+    clock: Clock,
+    connections: Connections,
+    refused: Refused,
+    ready: ReadonlyMap<string, ReadyMethod> = new Map(),
+  ) {
     this.#bounds = bounds;
     this.#clock = clock;
     this.#connections = connections;
@@ -88,6 +97,12 @@ export class Edge {
       this.#refuse(arrival, this.#overdrawnRefusal),
     );
     this.#turns = new Turns(bounds.callsPerTurn);
+    this.#readyCalls = new ReadyCalls({
+      methods: ready,
+      held: (arrival, chunk) => this.#arrived(arrival, chunk),
+      released: (arrival, chunk) => this.#unfinished.giveBack(arrival, chunk.length),
+      passOn: (opening) => this.#passOn(opening),
+    });
     const late = 'no whole request and answer within the deadline';
     this.#lateRefusal = refusalHeaders(new HostError('DEADLINE_EXCEEDED', late));
     const seen = `requests that are not complete hold more than ${bounds.maxUnfinishedBytes} bytes`;
@@ -173,7 +188,6 @@ export class Edge {
     stream.on('error', ignore);
     stream.on('close', this.#onClose);
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
-    stream.respond = this.#onRespond;
     this.#deadlines.add(arrival);
     this.#unfinished.hold(arrival, sizeOf(rawHeaders));
     if (timeoutMs === undefined) {
@@ -181,9 +195,9 @@ export class Edge {
       this.#refuse(arrival, refusalHeaders(new HostError('REQUEST_UNDECODABLE', seen)));
       return;
     }
-    delete headers['grpc-timeout'];
-    if (this.#turns.admits()) this.#deliver(arrival, headers, flags, rawHeaders);
-    else this.#turns.wait({ arrival, start: () => this.#deliver(arrival, headers, flags, rawHeaders) });
+    const opening: Opening = { arrival, headers, flags, rawHeaders };
+    if (this.#turns.admits()) this.#deliver(opening);
+    else this.#turns.wait({ arrival, start: () => this.#deliver(opening) });
   }
 
   #arrival(
@@ -200,9 +214,16 @@ export class Edge {
     return new Arrival(stream, connection, headers[':path'] ?? '', times, headers['grpc-encoding'] !== undefined);
   }
 
-  #deliver(arrival: Arrival, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
-    const { stream } = arrival;
+  #deliver(opening: Opening): void {
+    const { stream } = opening.arrival;
     if (stream.destroyed || stream.closed || stream.headersSent) return;
+    if (!this.#readyCalls.take(opening)) this.#passOn(opening);
+  }
+
+  /** Makes it a call of grpc-js. */
+  #passOn({ arrival: { stream }, headers, flags, rawHeaders }: Opening): void {
+    delete headers['grpc-timeout'];
+    stream.respond = this.#onRespond;
     // Before those of grpc-js, which pauses the stream: bytes are counted as grpc-js takes them.
     stream.on('data', this.#onData);
     for (const listener of this.#inner) listener(stream, headers, flags, rawHeaders);

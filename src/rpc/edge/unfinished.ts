@@ -44,6 +44,13 @@ export class Unfinished {
     arrival.keptUpMs = Math.min(nowMs, arrival.keptUpMs + bytes / EARNEST_BYTES_PER_MS);
   }
 
+  /** Some of what a request holds comes again. */
+  giveBack(arrival: Arrival, bytes: number): void {
+    if (arrival.held === 0) return;
+    arrival.held -= bytes;
+    this.#bytes -= bytes;
+  }
+
   /** A handler has the request, or it is gone. May be repeated. */
   release(arrival: Arrival): void {
     if (arrival.held === 0) return;

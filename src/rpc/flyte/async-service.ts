@@ -54,7 +54,11 @@ class AsyncService {
       definition: idl.rawService(asyncService),
       handlers: {
         CreateTask: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
-        GetTask: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
+        GetTask: {
+          kind: 'unary',
+          ready: (request) => this.#known(request),
+          handle: (request, call) => this.#get(request, call),
+        },
         DeleteTask: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
         GetTaskMetrics: { kind: 'unary', handle: (request, call) => this.#metrics(request, call) },
         GetTaskLogs: { kind: 'serverStream', bounded: false, handle: (request, stream) => this.#logs(request, stream) },
@@ -70,14 +74,14 @@ class AsyncService {
     return lenField(RESOURCE_META, answer.handle);
   }
 
-  /** The hot path: a task in memory is answered from its encoded bytes, without a promise and without decoding. */
-  #get(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
+  /** The hot path: a task in memory is answered from its encoded bytes, without decoding. */
+  #known(request: Buffer): Buffer | undefined {
     const handle = peekResourceMeta(request);
     const task = handle && this.#tasks.peek(handle, this.#options.maxStalenessMs);
-    return task === undefined ? this.#fetch(request, call) : this.#options.encoder.getTask(task);
+    return task && this.#options.encoder.getTask(task);
   }
 
-  async #fetch(request: Buffer, call: RpcCall): Promise<Buffer> {
+  async #get(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = await this.#about('GetTaskRequest', request, call);
     return this.#options.encoder.getTask(await this.#tasks.status(handle, hints, call, this.#options.maxStalenessMs));
   }

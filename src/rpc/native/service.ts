@@ -62,7 +62,11 @@ class NativeService {
       definition: this.#idl.rawService(PLUGIN_HOST_SERVICE),
       handlers: {
         Create: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
-        Status: { kind: 'unary', handle: (request, call) => this.#status(request, call) },
+        Status: {
+          kind: 'unary',
+          ready: (request) => this.#known(request),
+          handle: (request, call) => this.#status(request, call),
+        },
         Get: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
         Delete: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
         Do: { kind: 'unary', handle: (request, call) => this.#do(request, call) },
@@ -87,16 +91,15 @@ class NativeService {
     ]);
   }
 
-  /** The hot path: a task in memory is answered from its encoded bytes, without a promise and without decoding. */
-  #status(request: Buffer, call: RpcCall): Buffer | Promise<Buffer> {
+  /** The hot path: a task in memory is answered from its encoded bytes, without decoding. */
+  #known(request: Buffer): Buffer | undefined {
     const handle = peekHandle(request);
     const task = handle && this.#tasks.peek(handle);
-    if (task === undefined) return this.#resolved(request, call);
-    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+    return task && this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
   }
 
   /** What memory does not hold is adopted; a connection that came along is kept with the task. */
-  async #resolved(request: Buffer, call: RpcCall): Promise<Buffer> {
+  async #status(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = this.#handleRequest('pluginhost.v1.StatusRequest', request);
     const task = await this.#tasks.status(handle, hints, call);
     return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));

@@ -1,0 +1,339 @@
+import assert from 'node:assert/strict';
+import http2 from 'node:http2';
+import { createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { rpcLimits } from '../../../src/daemon/options.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import { phaseState } from '../../../src/model/phase-state.js';
+import { Connections } from '../../../src/rpc/edge/connections.js';
+import { Edge } from '../../../src/rpc/edge/edge.js';
+import type { ReadyMethod } from '../../../src/rpc/edge/ready-calls.js';
+import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
+import type { RpcMethodHandler, RpcServiceModule } from '../../../src/rpc/methods.js';
+import { createNativeService } from '../../../src/rpc/native/service.js';
+import type { RpcServerOptions } from '../../../src/rpc/server.js';
+import { DEFAULT_FIELD_LIMITS, DEFAULTS } from '../../support/defaults.js';
+import { FakeTasks } from '../fake-tasks.js';
+import { FLYTE1, FLYTE2 } from '../flyte/support.js';
+import { createRequest, idl, SERVICE, startServer } from '../support.js';
+
+const NATIVE = `${SERVICE}/Status`;
+const PATHS = [NATIVE, `/${FLYTE1.asyncService}/GetTask`, `/${FLYTE2.asyncService}/GetTask`];
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** One server, whose hot calls are answered by the edge or by grpc-js. */
+interface Way {
+  readonly session: http2.ClientHttp2Session;
+  readonly tasks: FakeTasks;
+  readonly handle: Buffer;
+  /** What the metrics were told. */
+  readonly counts: Map<string, number>;
+  unfinishedBytes(): number;
+}
+
+/** The same service with each call left to grpc-js. */
+function withoutReady(service: RpcServiceModule): RpcServiceModule {
+  const handlers = Object.entries(service.handlers).map(([name, handler]): [string, RpcMethodHandler] => {
+    if (handler.kind !== 'unary') return [name, handler];
+    const { ready, handle } = handler;
+    return [name, { kind: 'unary', handle: (request, call) => ready?.(request) ?? handle(request, call) }];
+  });
+  return { ...service, handlers: Object.fromEntries(handlers) };
+}
+
+async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServerOptions> = {}): Promise<Way> {
+  const tasks = new FakeTasks();
+  tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
+  const limits = DEFAULT_FIELD_LIMITS;
+  const services = [
+    createNativeService({ tasks, idl, limits }),
+    ...createFlyteServices({ tasks, limits, flyteidl: FLYTE1.idl, flyteidl2: FLYTE2.idl, maxStalenessMs: 0 }),
+  ];
+  const counts = new Map<string, number>();
+  const count = (what: string) => counts.set(what, (counts.get(what) ?? 0) + 1);
+  const { port, server, call } = await startServer(t, {
+    services: ready ? services : services.map(withoutReady),
+    metrics: ({ service, method }) => ({
+      started: () => count(`${service}/${method} started`),
+      received: () => count(`${service}/${method} received`),
+      sent: () => count(`${service}/${method} sent`),
+      handled: (code) => count(`${service}/${method} ${code}`),
+    }),
+    ...options,
+  });
+  await call('Create', createRequest());
+  const [handle] = tasks.records.keys();
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  session.on('error', () => {});
+  t.after(() => session.destroy());
+  return {
+    session,
+    tasks,
+    handle: Buffer.from(handle!, 'latin1'),
+    counts,
+    unfinishedBytes: () => server.unfinishedBytes,
+  };
+}
+
+/** What a caller may send, engines or others. */
+interface Sent {
+  readonly path: string;
+  readonly known: boolean;
+  /** Bytes that follow the handle's field. */
+  readonly more: Buffer;
+  readonly messages: number;
+  readonly coding: 'none' | 'identity' | 'gzip' | 'gzip without a flag' | 'flag without gzip';
+  readonly contentType: string;
+  /** Where the bytes are cut in pieces that are written each by itself. */
+  readonly cuts: readonly number[];
+  /** Bytes that are left out at the end. */
+  readonly short: number;
+  readonly timeout: string | undefined;
+  readonly endsWith: 'data' | 'nothing';
+}
+
+const DATA_FIELDS = [
+  Buffer.alloc(0),
+  // output_prefix of Status; task_type of GetTask, version 1.
+  Buffer.from([0x12, 0x02, 0x73, 0x33]),
+  Buffer.from([0x0a, 0x04, 0x64, 0x65, 0x6d, 0x6f]),
+  // An empty connection, as Flyte 2 sends it; an unknown field; half a field.
+  Buffer.from([0x2a, 0x00]),
+  Buffer.from([0xfa, 0x07, 0x01, 0x00]),
+  Buffer.from([0x12, 0x7f, 0x01]),
+];
+
+const anySent: fc.Arbitrary<Sent> = fc.record({
+  path: fc.constantFrom(...PATHS),
+  known: fc.boolean(),
+  more: fc
+    .oneof({ weight: 3, arbitrary: fc.constantFrom(...DATA_FIELDS) }, fc.uint8Array({ maxLength: 20 }))
+    .map(Buffer.from),
+  messages: fc.constantFrom(1, 1, 1, 1, 0, 2),
+  coding: fc.constantFrom('none', 'none', 'none', 'identity', 'gzip', 'gzip without a flag', 'flag without gzip'),
+  contentType: fc.constantFrom('application/grpc', 'application/grpc', 'application/grpc+proto', 'text/plain'),
+  cuts: fc.oneof(fc.constant([]), fc.array(fc.nat({ max: 400 }), { maxLength: 3 })),
+  short: fc.constantFrom(0, 0, 0, 1, 6),
+  timeout: fc.constantFrom(undefined, '20S', '20000m', 'soon'),
+  endsWith: fc.constantFrom('data', 'nothing'),
+});
+
+function bytesOf({ path, known, more, messages, coding, short }: Sent, handle: Buffer): Buffer {
+  const shown = known ? handle : Buffer.from(handle).fill(7, 10, 20);
+  const size = shown.length < 128 ? [shown.length] : [(shown.length & 0x7f) | 0x80, shown.length >> 7];
+  const plain = Buffer.concat([Buffer.from([path === NATIVE ? 0x0a : 0x12, ...size]), shown, more]);
+  const message = coding === 'gzip' ? gzipSync(plain) : plain;
+  const head = Buffer.alloc(5);
+  head[0] = coding === 'gzip' || coding === 'flag without gzip' ? 1 : 0;
+  head.writeUInt32BE(message.length, 1);
+  const all = Buffer.concat(Array.from({ length: messages }, () => Buffer.concat([head, message])));
+  return all.subarray(0, Math.max(0, all.length - short));
+}
+
+/** Everything of the answer that a caller can see. */
+async function exchange({ session, handle }: Way, sent: Sent): Promise<unknown> {
+  const { coding, timeout } = sent;
+  const encoding =
+    coding === 'none' || coding === 'flag without gzip' ? undefined : coding.startsWith('gzip') ? 'gzip' : coding;
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': sent.path,
+    'content-type': sent.contentType,
+    te: 'trailers',
+    ...(encoding === undefined ? {} : { 'grpc-encoding': encoding }),
+    ...(timeout === undefined ? {} : { 'grpc-timeout': timeout }),
+  });
+  let headers: object | undefined;
+  let trailers: object | undefined;
+  const body: Buffer[] = [];
+  stream.on('response', ({ date: _, ...rest }) => {
+    headers = { ...rest };
+  });
+  stream.on('trailers', (seen) => {
+    trailers = { ...seen };
+  });
+  stream.on('data', (chunk: Buffer) => body.push(chunk));
+  stream.on('error', () => {});
+  const closed = new Promise((resolve) => stream.once('close', resolve));
+  const bytes = bytesOf(sent, handle);
+  let at = 0;
+  for (const cut of [...sent.cuts].sort((a, b) => a - b)) {
+    if (cut > at) stream.write(bytes.subarray(at, cut));
+    at = Math.max(at, cut);
+    await turn();
+  }
+  if (sent.endsWith === 'data') stream.end(bytes.subarray(at));
+  else {
+    stream.write(bytes.subarray(at));
+    await turn();
+    stream.end();
+  }
+  await closed;
+  return { headers, body: Buffer.concat(body).toString('hex'), trailers, reset: stream.rstCode };
+}
+
+test('a call is answered alike by the edge and by grpc-js, whatever was sent: headers, bytes, trailers, status and metrics', async (t) => {
+  const edge = await startWay(t, true);
+  const grpc = await startWay(t, false);
+  assert.deepEqual(edge.handle, grpc.handle);
+  await fc.assert(
+    fc.asyncProperty(anySent, async (sent) => {
+      assert.deepEqual(await exchange(edge, sent), await exchange(grpc, sent));
+    }),
+    { numRuns: 150 },
+  );
+  while (edge.unfinishedBytes() > 0 || grpc.unfinishedBytes() > 0) await turn();
+  assert.deepEqual(edge.counts, grpc.counts);
+});
+
+test('a task that changes is told alike by both ways, and one of a remote that is down; an answer that cannot be encoded is their fault alike', async (t) => {
+  const ways = [await startWay(t, true), await startWay(t, false)] as const;
+  const told = (path: string) => {
+    const sent: Sent = {
+      path,
+      known: true,
+      more: Buffer.alloc(0),
+      messages: 1,
+      coding: 'none',
+      contentType: 'application/grpc',
+      cuts: [],
+      short: 0,
+      timeout: undefined,
+      endsWith: 'data',
+    };
+    return Promise.all(ways.map((way) => exchange(way, sent)));
+  };
+  const seen = new Set<string>();
+  const change = [
+    () => {},
+    (way: Way) => way.tasks.down.add('demo'),
+    (way: Way) => {
+      for (const record of way.tasks.records.values()) record.state = phaseState('SUCCESS', { reason: 'it is over' });
+    },
+    (way: Way) => {
+      for (const record of way.tasks.records.values()) record.state = phaseState('NO_PHASE' as never);
+    },
+  ];
+  for (const make of change) {
+    for (const way of ways) make(way);
+    for (const path of PATHS) {
+      const [edge, grpc] = await told(path);
+      assert.deepEqual(edge, grpc);
+      seen.add(JSON.stringify(edge));
+    }
+  }
+  assert.ok(seen.size >= 7, [...seen].join('\n'));
+  assert.deepEqual(ways[0].counts, ways[1].counts);
+});
+
+test('an answer larger than may be sent is refused alike by both ways', async (t) => {
+  const ways = [await startWay(t, true, { maxSendBytes: 10 }), await startWay(t, false, { maxSendBytes: 10 })];
+  const sent: Sent = {
+    path: NATIVE,
+    known: true,
+    more: Buffer.alloc(0),
+    messages: 1,
+    coding: 'none',
+    contentType: 'application/grpc',
+    cuts: [],
+    short: 0,
+    timeout: undefined,
+    endsWith: 'data',
+  };
+  // Create is too large as well, but the task is there.
+  const [edge, grpc] = await Promise.all(ways.map((way) => exchange(way, sent)));
+  assert.deepEqual(edge, grpc);
+  assert.match(JSON.stringify(edge), /larger%20than%20max/);
+});
+
+/** An edge whose inner server only counts what it is given. */
+async function startEdge(t: TestContext, ready: ReadonlyMap<string, ReadyMethod>) {
+  const limits = rpcLimits(DEFAULTS);
+  const connections = new Connections(limits, systemClock);
+  const edge = new Edge(limits, systemClock, connections, () => {}, ready);
+  const given: { path: string; bytes: number; ended: boolean }[] = [];
+  const inner = http2.createServer();
+  inner.on('stream', (stream, headers) => {
+    const call = { path: String(headers[':path']), bytes: 0, ended: false };
+    given.push(call);
+    stream.on('data', (chunk: Buffer) => {
+      call.bytes += chunk.length;
+    });
+    stream.on('end', () => {
+      call.ended = true;
+      stream.respond({ 'grpc-status': '12' }, { endStream: true });
+    });
+  });
+  edge.attach(inner);
+  const outer = createServer((socket) => {
+    const connection = connections.add(socket);
+    if (connection !== undefined) edge.accept(connection, () => inner.emit('connection', socket));
+  });
+  await new Promise<void>((resolve) => outer.listen(0, '127.0.0.1', resolve));
+  const session = http2.connect(`http://127.0.0.1:${(outer.address() as { port: number }).port}`);
+  session.on('error', () => {});
+  t.after(() => {
+    session.destroy();
+    outer.close();
+  });
+  const send = async (path: string, pieces: readonly Buffer[], headers: http2.OutgoingHttpHeaders = {}) => {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      ...headers,
+    });
+    stream.on('error', () => {});
+    stream.resume();
+    const closed = new Promise((resolve) => stream.once('close', resolve));
+    for (const piece of pieces) {
+      stream.write(piece);
+      await turn();
+    }
+    stream.end();
+    await closed;
+  };
+  return { given, send, connections, edge };
+}
+
+test('what engines send is not seen by grpc-js; anything else is, whole, and each call leaves nothing counted', async (t) => {
+  const asked: string[] = [];
+  const method: ReadyMethod = {
+    answer: (arrival, request) => {
+      asked.push(request.toString());
+      if (request.toString() !== 'known') return undefined;
+      arrival.taken = true;
+      return Buffer.from('answer');
+    },
+  };
+  const { given, send, connections, edge } = await startEdge(t, new Map([['/a.B/Hot', method]]));
+  const message = (text: string, flag = 0) => {
+    const bytes = Buffer.from(`\0\0\0\0\0${text}`);
+    bytes[0] = flag;
+    bytes.writeUInt32BE(text.length, 1);
+    return bytes;
+  };
+  const known = message('known');
+  await send('/a.B/Hot', [known]);
+  assert.deepEqual([asked.splice(0), given.splice(0)], [['known'], []]);
+
+  const whole = async (pieces: readonly Buffer[], headers?: http2.OutgoingHttpHeaders, path = '/a.B/Hot') => {
+    await send(path, pieces, headers);
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    assert.deepEqual(given.splice(0), [{ path, bytes, ended: true }]);
+    return asked.splice(0);
+  };
+  assert.deepEqual(await whole([message('strange')]), ['strange']);
+  assert.deepEqual(await whole([known], {}, '/a.B/Cold'), []);
+  assert.deepEqual(await whole([known], { 'grpc-encoding': 'gzip' }), []);
+  assert.deepEqual(await whole([known], { 'content-type': 'text/plain' }), []);
+  assert.deepEqual(await whole([known.subarray(0, 7), known.subarray(7)]), []);
+  assert.deepEqual(await whole([known, known]), []);
+  assert.deepEqual(await whole([known, Buffer.from([0])]), []);
+  assert.deepEqual(await whole([message('known', 1)]), []);
+  assert.deepEqual(await whole([]), []);
+  while (edge.unfinishedBytes > 0) await turn();
+  assert.equal(connections.size, 1);
+});
