@@ -13,7 +13,8 @@ export interface Missing {
 /** A wave that a task belongs to, until a read finds it. */
 export interface Wave {
   readonly sinceMs: number;
-  readonly frozen: Set<TaskId>;
+  /** Those that it froze, and since when each of them is not found. */
+  readonly frozen: Map<TaskId, number>;
   found: number;
   lost: number;
   /** A task that turns NotFound before this belongs to it as well. */

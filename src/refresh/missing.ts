@@ -77,8 +77,8 @@ export class MissingTasks {
       this.#turned(item, sighting);
     }
     item.missing.reads += 1;
-    // Whatever reads went before, the time counts from the first of them.
-    const sinceMs = item.wave?.sinceMs ?? item.missing.sinceMs;
+    // Reads that told nothing may have come between. A wave goes on while some of it are found, and others join it.
+    const sinceMs = item.wave?.frozen.get(item.id) ?? item.missing.sinceMs;
     const leastMs =
       item.wave === undefined ? config.notFoundMinMs : Math.max(config.notFoundMinMs, config.outageGraceMs);
     const long = nowMs - sinceMs >= leastMs && nowMs - item.missing.sinceMs >= config.notFoundMinMs;
@@ -132,7 +132,7 @@ export class MissingTasks {
     const open = shore.wave !== undefined && nowMs <= shore.wave.openUntilMs;
     if (!open && shore.turns.size < Math.max(TASKS_TO_WAVE, SHARE_TO_WAVE * tasks)) return;
     const begins = !open;
-    if (begins) shore.wave = { sinceMs: nowMs, frozen: new Set(), found: 0, lost: 0, openUntilMs: nowMs };
+    if (begins) shore.wave = { sinceMs: nowMs, frozen: new Map(), found: 0, lost: 0, openUntilMs: nowMs };
     const { wave } = shore;
     if (wave === undefined) return;
     wave.openUntilMs = turn.untilMs;
@@ -144,7 +144,7 @@ export class MissingTasks {
   #freeze(item: Item, wave: Wave): boolean {
     if (item.wave !== undefined || item.missing === undefined) return false;
     item.wave = wave;
-    wave.frozen.add(item.id);
+    wave.frozen.set(item.id, item.missing.sinceMs);
     this.#frozen += 1;
     return true;
   }

@@ -185,3 +185,46 @@ test('an answer of any other kind begins the count and the time anew', () => {
   assert.deepEqual([read(3 * minute, true), read(4 * minute, true), read(4.5 * minute, true)], [false, false, false]);
   assert.equal(read(5 * minute, true), true);
 });
+
+test('a wave of which some are found now and then loses no task before the grace of its own is over', () => {
+  const told: string[] = [];
+  const missing = new MissingTasks({
+    notFoundWave: () => told.push('wave'),
+    notFoundWaveOver: () => told.push('over'),
+  });
+  const tasks = ['a', 'b', 'c', 'd'].map((id) => new Item(recordOf({ id, createdAtMs: 0 }, hour), {}, hour));
+  const population = { ofKey: 4, ofPlugin: 4 };
+  const read = (item: Item, atMs: number, found: boolean): boolean => {
+    const nowMs = hour + atMs;
+    if (!found) {
+      const lost = missing.sighted(
+        item,
+        { startedAtMs: nowMs, nowMs, alone: true, population, intervalMs: 30_000 },
+        configOf(),
+      );
+      item.readBadly(
+        { kind: 'not_found', code: 'X', message: '', faultKind: 'SYSTEM', retryAfterMs: undefined },
+        nowMs,
+      );
+      return lost;
+    }
+    missing.found(item, nowMs);
+    item.readWell(nowMs);
+    return false;
+  };
+  let lost = 0;
+  for (const item of tasks) read(item, -minute / 6, true);
+  // In each round another one is found.
+  for (let round = 0; round < 359; round++) {
+    for (const [i, item] of tasks.entries())
+      if (read(item, (round * minute) / 6, round > 0 && round % 4 === i)) lost += 1;
+  }
+  assert.deepEqual([lost, told], [0, ['wave']]);
+  const lastFoundMs = tasks.map((item) => (item.seenAliveAtMs ?? 0) - hour);
+  for (const [i, item] of tasks.entries()) {
+    const missingSinceMs = lastFoundMs[i]! + minute / 6;
+    assert.equal(read(item, 65 * minute, false), false, 'an hour after the wave began');
+    assert.equal(read(item, missingSinceMs + hour - 1, false), false);
+    assert.equal(read(item, missingSinceMs + hour, false), true);
+  }
+});
