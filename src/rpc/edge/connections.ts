@@ -19,6 +19,8 @@ export class Connection {
   /** Since when it has no call. */
   idleSinceMs: number;
   timer: Timer | undefined;
+  /** Calls in a row that were ended for the budget of unfinished requests. */
+  overdrawn = 0;
 
   constructor(socket: Socket, nowMs: number) {
     this.socket = socket;
@@ -34,10 +36,10 @@ export class Connection {
 }
 
 /**
- * Why a connection was closed: no preface and SETTINGS in time, no call for long, it gave way to a newcomer; or was not taken,
- * with as many open as there may be and each with calls.
+ * Why a connection was closed: no preface and SETTINGS in time, no call for long, it gave way to a newcomer, nothing but calls
+ * that overdrew the budget of unfinished requests; or was not taken, with as many open as there may be and each with calls.
  */
-export type ConnectionCut = 'handshake' | 'idle' | 'gave_way' | 'no_room';
+export type ConnectionCut = 'handshake' | 'idle' | 'gave_way' | 'overdrawn' | 'no_room';
 
 export interface ConnectionBounds {
   readonly maxConnections: number;
@@ -85,6 +87,14 @@ export class Connections {
   greeted(connection: Connection): void {
     if (!this.#open.has(connection)) return;
     this.#watchIdle(connection, this.#bounds.maxConnectionIdleMs);
+  }
+
+  /** Closes it: its calls only cost others their room. */
+  overdrawn(connection: Connection): void {
+    // Its session may be in the midst of what it has read.
+    setImmediate(() => {
+      if (this.#open.has(connection)) this.#cut(connection, 'overdrawn');
+    });
   }
 
   callOpened(connection: Connection): void {

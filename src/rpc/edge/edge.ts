@@ -13,6 +13,7 @@ import type { Clock } from '../../lib/clock.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
+import { Reading } from './reading.js';
 import { type Opening, ReadyCalls, type ReadyMethod } from './ready-calls.js';
 import { ownRefusal, refusalHeaders } from './refusal.js';
 import { parseTimeout } from './timeout-header.js';
@@ -38,6 +39,11 @@ export type Refused = (path: string, code: string, seconds: number) => void;
 const STREAM_BYTES = 8 * 1024;
 /** A header costs this beside its text. */
 const HEADER_BYTES = 64;
+/** Text of headers beyond this counts fourfold: it stays, whatever becomes of its call, until the collector comes. */
+const USUAL_TEXT_BYTES = 2 * 1024;
+const UNUSUAL_WEIGHT = 4;
+/** A connection that brings so many calls in a row which the budget ends, and none that becomes a request, is closed. */
+const OVERDRAWN_CALLS = 64;
 /** A stream that is still there so long after its deadline is reset. */
 const LINGER_MS = 1000;
 
@@ -58,7 +64,7 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  *   of the wall clock, and leave the stream open.
  * - Bytes of requests that no handler has yet have one budget for all.
  * - After a final status nothing stays open, also where the peer never ends its side.
- * - A connection that brings many calls at once shares each turn of the event loop with the others.
+ * - A connection that brings many calls at once, or calls with many headers, shares each turn of the event loop with the others.
  *
  * All of that holds as well for the calls that are answered here, without grpc-js (`ReadyCalls`), and so does the idle time of
  * connections: grpc-js is told of no bound on it, since it would not see those calls.
@@ -72,6 +78,7 @@ export class Edge {
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
   readonly #readyCalls: ReadyCalls;
+  readonly #reading = new Reading();
   /** Made once: those that are ended with it come by the thousand. */
   readonly #lateRefusal: OutgoingHttpHeaders;
   readonly #overdrawnRefusal: OutgoingHttpHeaders;
@@ -93,9 +100,7 @@ export class Edge {
     this.#connections = connections;
     this.#refused = refused;
     this.#deadlines = new Deadlines<Arrival>(clock, (arrival) => this.#passed(arrival));
-    this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) =>
-      this.#refuse(arrival, this.#overdrawnRefusal),
-    );
+    this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
     this.#turns = new Turns(bounds.callsPerTurn);
     this.#readyCalls = new ReadyCalls({
       methods: ready,
@@ -138,6 +143,7 @@ export class Edge {
   /** A handler has the whole request. */
   take(arrival: Arrival): void {
     arrival.taken = true;
+    arrival.connection.overdrawn = 0;
     this.#unfinished.release(arrival);
   }
 
@@ -173,6 +179,7 @@ export class Edge {
     connection.session = session;
     this.#bySession.set(session, connection);
     session.once('remoteSettings', () => this.#connections.greeted(connection));
+    session.once('close', () => this.#reading.gone(connection));
   }
 
   #arrive(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
@@ -189,7 +196,9 @@ export class Edge {
     stream.on('close', this.#onClose);
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
     this.#deadlines.add(arrival);
-    this.#unfinished.hold(arrival, sizeOf(rawHeaders));
+    const text = textOf(rawHeaders);
+    this.#reading.came(connection, text);
+    this.#unfinished.hold(arrival, sizeOf(text, rawHeaders.length / 2));
     if (timeoutMs === undefined) {
       const seen = `grpc-timeout: ${String(header).slice(0, 100)} is none`;
       this.#refuse(arrival, refusalHeaders(new HostError('REQUEST_UNDECODABLE', seen)));
@@ -297,6 +306,14 @@ export class Edge {
     this.#deadlines.add(arrival);
   }
 
+  /** Ends a request that has to make room; and its connection, where that has brought nothing else for long. */
+  #overdrawn(arrival: Arrival): void {
+    const { connection } = arrival;
+    connection.overdrawn += 1;
+    if (connection.overdrawn < OVERDRAWN_CALLS) this.#refuse(arrival, this.#overdrawnRefusal);
+    else if (connection.overdrawn === OVERDRAWN_CALLS) this.#connections.overdrawn(connection);
+  }
+
   /** Answers with an error where nothing was answered, else resets. */
   #refuse(arrival: Arrival, headers: OutgoingHttpHeaders): void {
     const { stream } = arrival;
@@ -336,9 +353,14 @@ function closeIfOpen(stream: ServerHttp2Stream): void {
   if (!stream.closed && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
 }
 
-/** What a request holds when its headers are there. */
-function sizeOf(rawHeaders: readonly string[]): number {
-  let bytes = STREAM_BYTES;
-  for (const text of rawHeaders) bytes += text.length + HEADER_BYTES / 2;
+function textOf(rawHeaders: readonly string[]): number {
+  let bytes = 0;
+  for (const text of rawHeaders) bytes += text.length;
   return bytes;
+}
+
+/** What a request holds when its headers are there. */
+function sizeOf(text: number, headers: number): number {
+  const unusual = Math.max(0, text - USUAL_TEXT_BYTES);
+  return STREAM_BYTES + headers * HEADER_BYTES + text + (UNUSUAL_WEIGHT - 1) * unusual;
 }

@@ -95,6 +95,49 @@ test('liars on many connections make room for one honest request that is larger 
   assert.equal(reply.error, undefined);
 });
 
+test('a connection of nothing but calls that the budget ends is closed, and one that brings a whole request between is not', async (t) => {
+  const cuts: string[] = [];
+  const { server, port } = await startServer(t, {
+    maxUnfinishedBytes: 256 * 1024,
+    connectionCut: (reason) => cuts.push(reason),
+  });
+  const filler = { 'x-filler': 'f'.repeat(15_000) };
+  const request = createRequest();
+  const bytes = Buffer.concat([head(request.length), request]);
+  const mixed = openSession(t, port);
+  for (let round = 0; round < 4; round++) {
+    const begun = Array.from({ length: 50 }, () => open(mixed, 'Create', filler));
+    await Promise.race(begun.map(({ ended }) => ended));
+    const whole = open(mixed, 'Create');
+    whole.stream.resume().end(bytes);
+    assert.equal((await whole.ended).code, status.OK);
+  }
+  assert.equal(mixed.destroyed, false);
+  mixed.destroy();
+  const session = openSession(t, port);
+  const closed = once(session, 'close');
+  for (let i = 0; i < 200; i++) open(session, 'Create', filler);
+  await closed;
+  assert.deepEqual(cuts, ['overdrawn']);
+  while (server.unfinishedBytes > 0 || server.connections > 0) await turn();
+});
+
+test('calls with as much metadata as passes are all answered, also where their connection has to wait to be read', async (t) => {
+  const { port, call } = await startServer(t, { maxUnfinishedBytes: 512 * MiB });
+  const request = createRequest();
+  const bytes = Buffer.concat([head(request.length), request]);
+  const sessions = Array.from({ length: 20 }, () => openSession(t, port));
+  const calls = sessions.flatMap((session) =>
+    Array.from({ length: 40 }, () => {
+      const one = open(session, 'Create', { 'x-filler': 'f'.repeat(15_000) });
+      one.stream.resume().end(bytes);
+      return one.ended;
+    }),
+  );
+  assert.equal((await call('ListPlugins', Buffer.alloc(0))).error, undefined);
+  for (const { code } of await Promise.all(calls)) assert.equal(code, status.OK);
+});
+
 test('calls that no handler had are counted by their method and code, each once, and those of no method of ours together', async (t) => {
   const seen: string[] = [];
   const count = new Map<string, number>();
