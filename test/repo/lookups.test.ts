@@ -10,7 +10,7 @@ const CLOSED: ReadonlySet<string> = new Set([
   'plugins/slurm/submission.ts',
   'src/model/options/units.ts',
   'src/host/load/plugin-config.ts',
-  'src/host/slot.ts',
+  'src/host/plugin.ts',
   'src/telemetry/custom-metrics.ts',
   'src/telemetry/rpc-metrics.ts',
 ]);

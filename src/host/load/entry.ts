@@ -3,14 +3,7 @@ import { show } from '../../lib/show.js';
 import { isPluginId, PLUGIN_ID } from '../../model/identity-check.js';
 import { PLUGIN_ENTRY_SCHEMA, type PluginEntry, type WrittenPluginEntry } from '../../model/options/plugin.js';
 import { optionSchema, readOptions } from './option-schema.js';
-import { type ResolvedSource, sourceLabel } from './source.js';
-
-/** An entry whose module was found. */
-export interface ResolvedEntry extends PluginEntry {
-  /** The source as configured, for messages. */
-  readonly label: string;
-  readonly resolved: ResolvedSource;
-}
+import { sourceLabel } from './source.js';
 
 const ENTRY = optionSchema(PLUGIN_ENTRY_SCHEMA);
 

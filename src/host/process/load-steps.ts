@@ -88,3 +88,12 @@ export function starved(label: string, why: string): HostError {
   const text = `${label}: the machine has no file handles, memory or processes left for its process, which is tried again: it ${why}`;
   return new HostError('PLUGIN_START_STARVED', text);
 }
+
+/** Whether it failed for want of something of the machine: nothing is wrong with the plugin. */
+export function isStarved({ error }: { readonly error: HostError | undefined }): boolean {
+  return error?.code === 'PLUGIN_START_STARVED';
+}
+
+export function asHostError(error: unknown): HostError {
+  return HostError.is(error) ? error : new HostError('INTERNAL', String(error), { cause: error });
+}

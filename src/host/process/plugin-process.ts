@@ -46,6 +46,22 @@ export interface PluginProcessOptions {
   readonly onMetric: (p: number, event: Omit<PluginMetricEvent, 'pluginId'>) => void;
 }
 
+/** What the owners of a process need of it. */
+export type RunningProcess = Pick<
+  PluginProcess,
+  | 'pid'
+  | 'rssBytes'
+  | 'over'
+  | 'writable'
+  | 'inFlight'
+  | 'ended'
+  | 'drained'
+  | 'importModule'
+  | 'load'
+  | 'call'
+  | 'stop'
+>;
+
 /** How long the last words of an ended process are awaited. */
 const LAST_WORDS_MS = 1_000;
 const HOUR_MS = 3_600_000;
@@ -56,7 +72,7 @@ const MIN_LINES = 500;
  * One run of one plugin process (or worker thread), from its start to its end.
  *
  * States: running → ended, once. While running it takes imports, loads and calls; entering ended settles every call
- * as `process_died` and every load as failed, and `ended` resolves with why. Nothing here restarts (group.ts does).
+ * as `process_died` and every load as failed, and `ended` resolves with why. Nothing here restarts (host/group does).
  */
 export class PluginProcess {
   readonly #options: PluginProcessOptions;
@@ -74,6 +90,7 @@ export class PluginProcess {
   readonly #closed = createDeferred<void>();
   readonly #rarely: Rarely;
   #verdict: string | undefined;
+  #stopping: Promise<void> | undefined;
   #over = false;
   #starved = false;
   /** It was ended because its channel closed: the signal says nothing. */
@@ -220,8 +237,13 @@ export class PluginProcess {
     this.#launched.kill();
   }
 
-  /** Orderly: the plugins' close(), then the end of the channel, then SIGTERM, then SIGKILL, a step of time each. */
-  async stop(): Promise<void> {
+  /** Orderly: the plugins' close(), then the end of the channel, then SIGTERM, then SIGKILL, a step of time each. Callable twice. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
     const step = this.#options.limits.stopStepMs;
     this.#verdict ??= 'was stopped';
     this.#send({ t: 'close' });
