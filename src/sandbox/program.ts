@@ -6,8 +6,8 @@ import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
 import { takeSecrets } from '../lib/told-secret.js';
 import { writeWithin } from '../lib/write-within.js';
-import { ChildHost } from './child-host.js';
 import { makeDataKit } from './make-data-kit.js';
+import { Sandbox } from './sandbox.js';
 import { resolveSelf } from './self-resolution.js';
 
 /**
@@ -59,19 +59,19 @@ function maskChunk(chunk: unknown, redact: (text: string) => string): unknown {
 
 const { stream, bounds } = connect();
 resolveSelf(new URL('../index.js', import.meta.url).href);
-const host = new ChildHost(stream, {
+const sandbox = new Sandbox(stream, {
   ...bounds,
   makeKit: (data) => makeDataKit(data, { env: process.env }),
   env: process.env,
   onGone: () => process.exit(0),
 });
 // The HTTP helper's credentials: known to no secret manager, perhaps.
-takeSecrets((secret) => void host.redactor.learn(secret).catch(() => undefined));
-for (const output of [process.stdout, process.stderr]) maskOutput(output, (text) => host.redactor.redact(text));
+takeSecrets((secret) => void sandbox.redactor.learn(secret).catch(() => undefined));
+for (const output of [process.stdout, process.stderr]) maskOutput(output, (text) => sandbox.redactor.redact(text));
 
 // An error that nothing caught ends the process, as without this handler; but with its secrets masked.
 process.on('uncaughtException', (thrown) => {
-  const text = `uncaught: ${host.redactor.redactStart(stackOf(thrown))}\n`;
+  const text = `uncaught: ${sandbox.redactor.redactStart(stackOf(thrown))}\n`;
   if (isMainThread) {
     // A daemon that reads no more of what this process prints must not keep it.
     writeWithin(2, Buffer.from(text), performance.now() + LAST_WORDS_MS);

@@ -17,7 +17,7 @@ import { Redactor } from './redactor.js';
 import { PluginRuntime } from './runtime.js';
 import type { TelemetrySink } from './telemetry.js';
 
-export interface ChildHostOptions {
+export interface SandboxOptions {
   readonly maxInBytes: number;
   readonly maxOutBytes: number;
   readonly highWaterBytes: number;
@@ -41,9 +41,15 @@ type CallMessage = Extract<HostMessage, { t: 'call' }>;
 
 const FLUSH_MS = 1_000;
 
-/** The plugin process's end of the channel: runs what the daemon asks for, for one plugin or a group. */
-export class ChildHost {
-  readonly #options: ChildHostOptions;
+/**
+ * The plugin process's end of the channel: runs what the daemon asks for, for one plugin or a group.
+ *
+ * States of a plugin here: imported, loaded (runtime.ts has them), or gone again where either failed. Of a call: running, until its
+ * plugin's code ends; one whose signal was aborted meanwhile is abandoned: nobody waits for it, and its answer is not sent.
+ * The sandbox itself lives as long as the channel.
+ */
+export class Sandbox {
+  readonly #options: SandboxOptions;
   readonly #channel: Channel;
   readonly #runtimes = new Map<number, PluginRuntime>();
   readonly #calls = new Map<number, RunningCall>();
@@ -54,7 +60,7 @@ export class ChildHost {
   #secrets = 0;
   readonly redactor = new Redactor((value) => this.#tellSecret(value));
 
-  constructor(stream: Duplex, options: ChildHostOptions) {
+  constructor(stream: Duplex, options: SandboxOptions) {
     this.#options = options;
     // The operator's variables are here before anything is imported.
     this.redactor.addEnvironment(options.env, options.plain);
