@@ -24,7 +24,10 @@ export interface Flight {
   readonly renamed: Map<TaskId, TaskId>;
 }
 
-/** The reads under way: at most one flight for each task. */
+/**
+ * The reads under way: at most one flight for each task. A flight is in from its `add` until its `delete`, which whoever
+ * began it calls at its end, whatever that is; a task of it may leave it for another name by `rename`, and in no other way.
+ */
 export class Flights {
   readonly #byTask = new Map<TaskId, Flight>();
   readonly #calls = new Set<Flight>();

@@ -12,6 +12,9 @@ export interface CallSurface {
 /**
  * How long a caller waits, and whether it still does: by the edge, which knows it since its first header. Everything else is
  * made at the first use, since the hot path uses nothing of it.
+ *
+ * States: open, until the deadline passes, the caller goes (either aborts the signal) or `close` comes, after which nothing is
+ * aborted any more. Apart from that, `undelivered` tells once, also after `close`, that the answer was lost.
  */
 export class RpcCall implements CallScope {
   readonly #surface: CallSurface;

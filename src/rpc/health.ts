@@ -42,7 +42,10 @@ type CheckHandler = (call: { request: Request }, callback: CheckCallback) => voi
 
 type Adder = Pick<Server, 'addService'>;
 
-/** One Watch stream: told the last status, and nothing while it has not taken what it was told before. */
+/**
+ * One Watch stream: told the last status, and nothing while it has not taken what it was told before (`#full`), then what is
+ * current by then.
+ */
 class HealthWatch {
   readonly #call: WatchCall;
   readonly #current: () => ServingStatus;

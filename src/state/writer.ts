@@ -65,6 +65,11 @@ interface Group {
  *
  * A commit that fails is repeated, joined by what changed meanwhile, until it succeeds: the waiters wait on, each within
  * its own deadline. Memory is bounded by the number of facts, however long it takes.
+ *
+ * States: idle (nothing has changed); gathering (a timer is set for the next group); writing (one commit is under way while the
+ * next group gathers), which leads back to either; repeating, when it failed (a timer is set for the same group and what joined
+ * it). `close` leads from each to closed, with all written, or an error. `trouble` stands beside them: from a failure, or a commit
+ * that takes too long, until one succeeds.
  */
 export class StateWriter {
   readonly #options: StateWriterOptions;

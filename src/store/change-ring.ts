@@ -171,6 +171,11 @@ interface Position {
 /** How many changes or tasks a reader may pass over in one go before it lets others run. */
 const SCAN_LIMIT = 10_000;
 
+/**
+ * States: telling the current tasks (only where they were asked for), then the changes after a position, waiting for the next where
+ * it has told them all. One that fell behind the ring is told so once, and goes on from the oldest that is held.
+ * Closed, for good, by `close`, and by the ring's draining once it has told all.
+ */
 class RingReader implements WatchReader {
   readonly #ring: ChangeRing;
   readonly #plugins: ReadonlySet<string> | undefined;

@@ -13,7 +13,12 @@ const HEAD_BYTES = 5;
 /** The most that a byte of deflate unpacks to. */
 const INFLATION = 1032;
 
-/** A call from its first header on, as the edge knows it. All times are those of the daemon's clock, in milliseconds. */
+/**
+ * A call from its first header on, as the edge knows it. All times are those of the daemon's clock, in milliseconds.
+ *
+ * States: arriving (its request is not complete, or waits for its turn; its bytes are held) → `taken` by a handler, which
+ * counts its end, or answered before, with `code`. In either its deadline may pass, once.
+ */
 export class Arrival {
   readonly stream: ServerHttp2Stream;
   readonly connection: Connection;

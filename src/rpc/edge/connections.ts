@@ -9,7 +9,10 @@ interface AtAddress {
   idle: Connection | undefined;
 }
 
-/** One accepted connection. */
+/**
+ * One accepted connection. States: greeting (no session yet), then idle (no call, since `idleSinceMs`; it may give way to a
+ * newcomer) and busy in turns, until either side closes it. `timer` closes one that greets or is idle for too long.
+ */
 export class Connection {
   readonly socket: Socket;
   readonly address: string;

@@ -11,6 +11,11 @@ const NEVER: Timer = { cancel: () => {} };
 /**
  * Creates whose answer visibly never reached the engine (rule 9). An engine that goes on to the next attempt of the node
  * never deletes the one before, since it has no handle for it; so the daemon does.
+ *
+ * States of a task here: none → candidate, when the last of its answers that may have arrived is lost, or, for later attempts
+ * alone and with no grace, when an earlier run leaves that unknown → none again, when a call about it confirms it, it is over,
+ * another record takes its place (which is a candidate then), a later attempt of its node deletes it, its grace is over
+ * (`onExpired`), or the daemon stops.
  */
 export class Orphans {
   readonly #deps: TasksDeps;

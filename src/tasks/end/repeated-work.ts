@@ -24,6 +24,9 @@ interface Line<T> {
 /**
  * Work that the daemon owes to remotes and tries until it is done: a line for each plugin, first come, first served, with
  * a bound of its own, so that a remote that does not answer holds up its own work alone.
+ *
+ * States of an item: waiting for its next try (a timer; `drop` takes it out), ready in its plugin's line, being tried; whoever
+ * tries it adds it again, or it is done. After `stop` nothing becomes ready and calls that were not sent are taken back.
  */
 export class RepeatedWork<T> {
   readonly #options: RepeatedWorkOptions<T>;

@@ -16,6 +16,10 @@ import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs
 /**
  * Where what was read about a task goes: outputs checked, phase into the store, token freed when the task is known over,
  * an owed delete when the daemon ends a task whose remote may still run (rule 6).
+ *
+ * States of a task here: `read` (what is told of it goes into the store at once); `writing`, when it succeeded with outputs too
+ * large to stand in the answer, in which it is not polled; then over, or `unwritten`: the write failed, and the plugin is asked
+ * again after a pause, which leads back to `writing` until `outputsBudgetMs` are over.
  */
 export class ReadSink {
   readonly #deps: TasksDeps;
