@@ -113,8 +113,45 @@ function failure(
   return make(phase, { reason: message, ...rest, error: { code, message, kind } });
 }
 
-/** Constructors of PhaseInfo, one a phase that a plugin may report. */
-export const phases = {
+/** What `phases.from` makes of a state: the constructor of that name; `failure` is `permanentFailure`. */
+export type PhaseWord = Exclude<keyof typeof made, 'permanentFailure'> | 'failure';
+
+/** Phases by the remote's words for its states; `*` is for every other word. */
+export type PhaseTable = { readonly [state: string]: PhaseWord };
+
+export interface PhaseParts extends Omit<FailureOptions, 'code'> {
+  /** Of a failure; the remote's null is no code. */
+  readonly code?: string | null | undefined;
+  /** Of a success. */
+  readonly outputs?: OutputValues | 'at-prefix';
+  /** Of a failure and a cancel; without one the remote's word is told. */
+  readonly message?: string | null | undefined;
+}
+
+/** By the remote's word for a state. One that the table lacks is taken for a job that runs, and told. */
+function fromWord(state: string, table: PhaseTable, parts: PhaseParts = {}): PhaseInfo {
+  const { outputs, message, code, kind, ...options } = parts;
+  const shown = { remotePhase: state, ...options };
+  const word = Object.hasOwn(table, state) ? table[state] : Object.hasOwn(table, '*') ? table['*'] : undefined;
+  const said = message ?? `the remote says ${state}`;
+  const blame = { ...(code == null ? {} : { code }), ...(kind == null ? {} : { kind }) };
+  switch (word) {
+    case undefined:
+      return made.running({ reason: `the remote says ${state}, which the plugin does not know`, ...shown });
+    case 'success':
+      return made.success(outputs, shown);
+    case 'retryableFailure':
+      return made.retryableFailure(said, { ...shown, ...blame });
+    case 'failure':
+      return made.permanentFailure(said, { ...shown, ...blame });
+    case 'aborted':
+      return made.aborted(said, shown);
+    default:
+      return made[word](message == null ? shown : { reason: message, ...shown });
+  }
+}
+
+const made = {
   notReady: (options: PhaseInfoOptions = {}) => make('NOT_READY', options),
   waitingForResources: (options: PhaseInfoOptions = {}) => make('WAITING_FOR_RESOURCES', options),
   queued: (options: PhaseInfoOptions = {}) => make('QUEUED', options),
@@ -130,6 +167,9 @@ export const phases = {
   /** Somebody cancelled the job at the remote. */
   aborted: (reason: string, options: PhaseInfoOptions = {}) => make('ABORTED', { ...options, reason }),
 } as const;
+
+/** Constructors of PhaseInfo, one a phase that a plugin may report, and one by the remote's words. */
+export const phases = { ...made, from: fromWord } as const;
 
 const TERMINAL: ReadonlySet<Phase> = new Set(['SUCCESS', 'RETRYABLE_FAILURE', 'PERMANENT_FAILURE', 'ABORTED']);
 

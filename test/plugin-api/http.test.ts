@@ -77,10 +77,10 @@ test('each status has its meaning, by whether the request reads or makes somethi
     response.writeHead(Number(request.url.slice(1)), { 'content-type': 'application/json' }).end('{"message":"no"}');
   });
   const api = client(t, url);
-  const kinds = async (method: 'GET' | 'POST' | 'DELETE') => {
+  const kinds = async (method: 'GET' | 'POST' | 'DELETE', about = call) => {
     const found: Record<string, string> = {};
     for (const status of [400, 401, 403, 404, 409, 410, 422, 429, 500, 501, 503]) {
-      const error = await thrown(api.request(call, method, `/${status}`));
+      const error = await thrown(api.request(about, method, `/${status}`));
       const before = found[error.kind];
       found[error.kind] = before === undefined ? `${status}` : `${before} ${status}`;
       assert.match(error.message, /^(GET|POST|DELETE) http:\/\/127\.0\.0\.1:\d+\/\d+: HTTP \d+: no$/);
@@ -96,6 +96,9 @@ test('each status has its meaning, by whether the request reads or makes somethi
     transient: '401 409 500 501 503',
     throttled: '429',
   });
+  // A search or a cancel by POST concerns a job that exists, and must not end its task.
+  const aboutJob = { ...call, resourceMeta: null };
+  assert.deepEqual(await kinds('POST', aboutJob), reads);
 });
 
 test('a page of a proxy refuses nothing for good, and its title is told', async (t) => {
@@ -105,6 +108,17 @@ test('a page of a proxy refuses nothing for good, and its title is told', async 
   const error = await thrown(client(t, url).post(call, '/jobs', { json: {} }));
   assert.equal(error.kind, 'transient');
   assert.match(error.message, /HTTP 403: an HTML page, "Blocked by gateway"$/);
+});
+
+test('of a traceback the last line is told, which says what was wrong', async (t) => {
+  const { url } = await remote(t, (_request, response) => {
+    const frames = Array.from({ length: 50 }, (_, i) => `  File "x.py", line ${i}, in f\n    g()`).join('\n');
+    response
+      .writeHead(400)
+      .end(`Traceback (most recent call last):\n${frames}\nTypeError: entrypoint must be a string\n\n`);
+  });
+  const error = await thrown(client(t, url).post(call, '/jobs'));
+  assert.match(error.message, /\/jobs: HTTP 400: TypeError: entrypoint must be a string$/);
 });
 
 test("the author's table wins, the request's before the client's, the exact status before its hundred", async (t) => {

@@ -1,7 +1,8 @@
 import { TransientError } from '../errors.js';
 import { type Credential, Credentials } from './credentials.js';
 import { isReset, toPluginError } from './failure.js';
-import { errorOf } from './meaning.js';
+import { dataOf, isQuery } from './graphql.js';
+import { errorOf, isRead } from './meaning.js';
 import { encodeBody, headersOf, isIdempotent, parseBase, unsendable, urlOf } from './request.js';
 import { type RawAnswer, Transport } from './transport.js';
 import type {
@@ -35,7 +36,7 @@ interface Prepared {
  * A client of one remote, for a plugin's `load` to make and its methods to use. Answers parsed JSON (undefined for an
  * empty body) and throws errors of the plugin contract alone:
  *
- * | Answer | Request that reads or deletes | Request that makes or changes |
+ * | Answer | Request that reads or deletes, or is about a job that exists | Request that makes or changes |
  * | --- | --- | --- |
  * | 429, 503 with Retry-After, 403 with no calls left | ThrottledError with the delay | the same |
  * | 404, 410 | NotFoundError | PermanentError |
@@ -83,6 +84,19 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     return (await this.request(call, 'DELETE', path, options)).body as T;
   }
 
+  async graphql<T>(
+    call: Call,
+    query: string,
+    variables: Readonly<Record<string, unknown>> = {},
+    { path = '', ...options }: HttpRequestOptions & { readonly path?: HttpPath } = {},
+  ): Promise<T> {
+    const idempotent = isQuery(query);
+    const asked = { idempotent, ...options, json: { query, variables } };
+    const { body } = await this.request(call, 'POST', path, asked);
+    // A query within `create` looks for a job; only what makes one can be refused for good.
+    return dataOf(body, { what: `GraphQL at ${this.#base.host}`, reads: isRead(call) }) as T;
+  }
+
   async request(call: Call, method: HttpMethod, path: HttpPath, options: HttpRequestOptions = {}): Promise<HttpAnswer> {
     const url = urlOf(this.#base, path, options.query);
     const what = `${method} ${url.origin}${url.pathname}`;
@@ -104,7 +118,7 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
       );
       const repeatable = isIdempotent(method, headers, options.idempotent);
       const raw = await this.#signed(call, { method, url, headers, body: body?.bytes, signal, repeatable }, secrets);
-      return this.#judge(raw, { method, what, mask }, options);
+      return this.#judge(raw, { reads: isRead(call, method), what, mask }, options);
     } catch (thrown) {
       throw toPluginError(thrown, what, mask, signal.aborted);
     }
@@ -159,7 +173,7 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
 
   #judge(
     raw: RawAnswer,
-    about: { readonly method: HttpMethod; readonly what: string; readonly mask: (text: string) => string },
+    about: { readonly reads: boolean; readonly what: string; readonly mask: (text: string) => string },
     options: HttpRequestOptions,
   ): HttpAnswer {
     const { as = 'json' } = options;

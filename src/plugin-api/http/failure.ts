@@ -30,9 +30,18 @@ const INVALID = new Set([
 /** A connection that the other side closed, before there was an answer. */
 const RESET = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
 
+/** An answer that did not come, by the names and codes of Node and of those who build on it. */
+const LATE = new Set(['ETIMEDOUT', 'ESOCKETTIMEDOUT', 'TimeoutError', 'AbortError', 'ECONNABORTED']);
+
 /** Whether the remote closed a connection that it had kept open: the usual fate of a reused socket. */
 export function isReset(thrown: unknown): boolean {
   return codesOf(thrown).some((code) => RESET.has(code));
+}
+
+/** Whether it tells of a connection that was not made, or broke, or of an answer that did not come. */
+export function isUnreachable(thrown: unknown): boolean {
+  const passing = (code: string) => NOT_CONNECTED.has(code) || RESET.has(code) || LATE.has(code);
+  return chainOf(thrown).some((error) => passing(codeOf(error) ?? '') || passing(nameOf(error)));
 }
 
 /**
@@ -76,6 +85,10 @@ function codesOf(thrown: unknown): string[] {
 function codeOf(error: unknown): string | undefined {
   const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined;
   return typeof code === 'string' ? code : undefined;
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : '';
 }
 
 /** The error and what caused it; of several attempts (IPv4 and IPv6) the first. */

@@ -1,15 +1,18 @@
 import { NotFoundError, PermanentError, type PluginError, ThrottledError, TransientError } from '../errors.js';
 import { retryAfterMs } from './retry-after.js';
-import type { HttpAnswer, HttpErrorTable, HttpMeaning, HttpMethod } from './types.js';
+import type { HttpAnswer, HttpCall, HttpErrorTable, HttpMeaning, HttpMethod } from './types.js';
 
 /** Longest piece of an answer that is quoted in an error, in characters. */
 const QUOTED = 300;
 
 /** What an answer is judged by. */
 export interface Judged {
-  readonly method: HttpMethod;
+  /** Whether it was asked for something that exists: such a request is never refused for good. */
+  readonly reads: boolean;
   /** `GET /jobs/7`, for messages; no secrets in it. */
   readonly what: string;
+  /** The code of the error; `HTTP404` and the like unless given. */
+  readonly code?: string;
   readonly answer: HttpAnswer;
   /** The body as it came, for messages. */
   readonly text: string;
@@ -38,17 +41,24 @@ function entryOf(table: HttpErrorTable | undefined, status: number) {
 }
 
 /**
+ * Reads and deletes by their method, and every request of a call about a job that exists: remotes that are searched by
+ * POST (GraphQL, filters) or cancel by it are read like others.
+ */
+export function isRead(call: HttpCall, method?: HttpMethod): boolean {
+  return call.resourceMeta !== undefined || method === 'GET' || method === 'HEAD' || method === 'DELETE';
+}
+
+/**
  * The helper's own table. Only a request that makes or changes something can be refused for good: a read that is
  * refused says nothing about the job, and a permanent error would end the task. Nor does a page of a proxy refuse for
  * the remote.
  */
-function ownMeaning({ method, answer }: Judged): HttpMeaning {
+function ownMeaning({ reads, answer }: Judged): HttpMeaning {
   const { status, headers } = answer;
   if (status >= 200 && status < 300) return 'ok';
   if (status === 429) return 'throttled';
   if (status === 503 && headers['retry-after'] !== undefined) return 'throttled';
   if (status === 403 && headers['x-ratelimit-remaining'] === '0') return 'throttled';
-  const reads = method === 'GET' || method === 'HEAD' || method === 'DELETE';
   if (reads) return status === 404 || status === 410 ? 'notFound' : 'transient';
   if (status < 400 || status >= 500 || PASSING.has(status)) return 'transient';
   return /\bhtml\b/i.test(headers['content-type'] ?? '') ? 'transient' : 'permanent';
@@ -65,7 +75,7 @@ function build(judged: Judged, meaning: HttpMeaning): PluginError | undefined {
   if (meaning === 'ok') return undefined;
   const said = summaryOf(answer, text, mask);
   const message = `${what}: HTTP ${answer.status}${said === '' ? '' : `: ${said}`}`;
-  const code = `HTTP${answer.status}`;
+  const { code = `HTTP${answer.status}` } = judged;
   if (meaning === 'notFound') return new NotFoundError(message, { code });
   if (meaning === 'permanent') return new PermanentError(message, { code });
   if (meaning === 'permanentSystem') return new PermanentError(message, { code, faultKind: 'SYSTEM' });
@@ -83,13 +93,22 @@ function summaryOf({ body, headers }: HttpAnswer, text: string, mask: (text: str
     return title === undefined ? 'an HTML page' : `an HTML page, "${title}"`;
   }
   const told = typeof body === 'object' && body !== null ? messageIn(body as Record<string, unknown>) : undefined;
-  return mask(told ?? text)
+  return mask(told ?? endOfTraceback(text))
     .replace(/\s+/g, ' ')
     .trim()
     .slice(0, QUOTED);
 }
 
+/** Python services answer with a whole traceback, which says what is wrong in its last line; other texts as they are. */
+function endOfTraceback(text: string): string {
+  if (!/\bTraceback \(most recent call last\):\s*\n/.test(text.slice(0, 2_000))) return text;
+  return /([^\n]*\S[^\n]*)\s*$/.exec(text.slice(-4_000))?.[1] ?? text;
+}
+
 function messageIn(body: Record<string, unknown>): string | undefined {
+  const { errors } = body;
+  const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+  if (typeof first === 'object' && first !== null) return messageIn({ ...first, errors: undefined });
   for (const name of ['message', 'error_description', 'detail', 'error', 'reason', 'title']) {
     if (!Object.hasOwn(body, name)) continue;
     const value = body[name];

@@ -2,6 +2,8 @@
 export interface HttpCall {
   /** Ends the request; the error is then a TransientError. */
   readonly signal?: AbortSignal;
+  /** Calls about a job that exists carry it; their requests are judged as reads, whatever their method. */
+  readonly resourceMeta?: unknown;
 }
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -134,6 +136,16 @@ export interface HttpClient<Call extends HttpCall = HttpCall> {
   put<T = unknown>(call: Call, path: HttpPath, options?: HttpRequestOptions): Promise<T>;
   patch<T = unknown>(call: Call, path: HttpPath, options?: HttpRequestOptions): Promise<T>;
   delete<T = unknown>(call: Call, path: HttpPath, options?: HttpRequestOptions): Promise<T>;
+  /**
+   * Asks the GraphQL endpoint at the base URL, or at a path below it, and answers its `data`. What it says in `errors` is
+   * thrown, under a 200, too: as `TransientError`, or what `extensions.code` says.
+   */
+  graphql<T = unknown>(
+    call: Call,
+    query: string,
+    variables?: Readonly<Record<string, unknown>>,
+    options?: HttpRequestOptions & { readonly path?: HttpPath },
+  ): Promise<T>;
   /** The whole answer, for what stands in status or headers. */
   request(call: Call, method: HttpMethod, path: HttpPath, options?: HttpRequestOptions): Promise<HttpAnswer>;
   close(): Promise<void>;
