@@ -190,7 +190,8 @@ export class CallLane {
     waiting.readiness = 'preparing';
     const ready = () => {
       waiting.readiness = 'ready';
-      if (!waiting.left) this.pump();
+      // Also where it has left meanwhile: others stood behind it.
+      this.pump();
     };
     (waiting.call.prepare?.() ?? Promise.resolve()).then(ready, ready);
   }

@@ -191,7 +191,10 @@ class Host implements PluginHost {
 
   route(taskType: string, version: number): HostedPlugin {
     const routes = this.#routes;
-    if (routes === undefined) throw new HostError('DAEMON_STATE', 'route before the plugin host was started');
+    if (routes === undefined) {
+      const why = 'the daemon starts, and its plugins are not loaded yet; try again in a moment';
+      throw new HostError('PLUGIN_NOT_SERVING', why, { retryAfterMs: 2_000 });
+    }
     return this.plugin(routes.lookup(taskType, version))!;
   }
 

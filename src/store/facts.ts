@@ -133,9 +133,10 @@ function owedFactOf(store: TaskStore, id: TaskId): FactsByKind['owed'] | undefin
 function unclearFactOf(store: TaskStore, id: TaskId): FactsByKind['unclear'] | undefined {
   const unclear = store.unclear.get(id);
   if (unclear === undefined) return undefined;
-  const { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, connectionUntilMs } = unclear;
+  const { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs, connectionUntilMs } =
+    unclear;
   const hadConnection = connectionUntilMs > 0;
-  return { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, hadConnection };
+  return { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs, hadConnection };
 }
 
 function markFactOf(store: TaskStore, key: string): FactsByKind['mark'] | undefined {

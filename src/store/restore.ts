@@ -81,6 +81,8 @@ function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayl
     ...(answeredHandle === undefined ? {} : { answeredHandle }),
   };
   const entry = new Entry(task, nowMs);
+  // The leap itself is not on disk: without that, a next start would leap to the same version, and tell less than this one.
+  entry.unsafeVersions = MAX_UNSAFE_VERSIONS;
   entry.answeredHandle = answeredHandle;
   entry.order = fact.order;
   entry.requirements = fact.requirements;
@@ -113,6 +115,7 @@ function restoreCancelling(
     looks: 0,
     leftBecause: undefined,
     lastError,
+    sentBoundMs,
     hadConnection,
   };
   restoreUnclear(store, id, fact, payload);

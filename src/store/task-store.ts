@@ -502,8 +502,17 @@ export class TaskStore {
 
   /** The job of a create of unclear outcome was found: it is to be cancelled, or is over. */
   cleared(id: TaskId, order: DeleteOrder | undefined): void {
+    const entry = this.unclear.get(id);
     this.unclear.delete(id);
     if (order !== undefined) this.owed.add(order, this.#options.clock.now());
+    else if (entry !== undefined) this.#free(entry);
+  }
+
+  /** Nobody looks for the job of a create of unclear outcome any more: it stays listed, and holds up nobody. */
+  leftUnclear(id: TaskId, because: string): void {
+    this.unclear.leave(id, because);
+    const entry = this.unclear.get(id);
+    if (entry !== undefined) this.#free(entry);
   }
 
   /** The job of an owed delete was not found: it may run all the same, and stays owed, but holds up nobody. */

@@ -20,6 +20,12 @@ export interface UnclearCreate {
   /** Why nobody looks for the job any more; from here on it is the operator's. */
   readonly leftBecause: string | undefined;
   readonly lastError: ReadFailure;
+  /**
+   * Set where the task did not end by itself: it was deleted while its create was under way, before the daemon was started
+   * again. So long a call of an earlier run may still reach the remote, in milliseconds. It holds its token until it leaves the
+   * list, or is left to the operator.
+   */
+  readonly sentBoundMs?: number | undefined;
   /** What a look needs; dropped with the last one. */
   readonly args: CreateArgs | undefined;
   readonly connection: ConnectionInfo | undefined;

@@ -25,6 +25,10 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
   for (const task of tasks) if (heldToken(task)) hold(runtime, task);
   for (const order of owed) if (!order.doubted && !order.fromHandle) hold(runtime, order);
+  const unclear = [...store.unclear.listed()].filter(
+    ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
+  );
+  for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
   for (const task of tasks) {
     parts.orphans.restored(task);
     if (task.stage === 'live') startPolling(deps, runtime, task);
@@ -33,17 +37,16 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   for (const { id } of owed) {
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
   }
-  for (const { id, identity, leftBecause } of store.unclear.listed()) {
-    if (identity.plugin === plugin && leftBecause === undefined) parts.unclear.resume(id, plugin);
-  }
+  for (const { id } of unclear) parts.unclear.resume(id, plugin);
 }
 
 /** A token is taken when a task goes on to be created; one that is known from a handle takes its own by its first read. */
 function heldToken(task: TaskRecord): boolean {
-  return (task.stage === 'creating' || task.stage === 'live') && !task.adopted;
+  const { stage, sentBoundMs, adopted } = task;
+  return (stage === 'creating' || stage === 'live' || sentBoundMs !== undefined) && !adopted;
 }
 
-type Holder = Pick<TaskRecord, 'id' | 'identity' | 'meta'> & Partial<Pick<TaskRecord, 'requirements'>>;
+type Holder = Pick<TaskRecord, 'id' | 'identity'> & Partial<Pick<TaskRecord, 'meta' | 'requirements'>>;
 
 function hold({ quotas }: PluginRuntime, { id, identity, meta, requirements }: Holder): void {
   const { quotaNamespace, project, namespace } = identity;

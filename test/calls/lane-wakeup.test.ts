@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CallLane } from '../../src/calls/lane.js';
 import { ManualClock } from '../../src/lib/clock.js';
+import { createDeferred } from '../../src/lib/deferred.js';
 import { running } from './fake-plugin.js';
 
 /** A clock as the machine's is: it moves on between any two looks. */
@@ -48,4 +49,41 @@ test('a line goes on when the token comes between the failed try and the look at
     await clock.advance(1000);
     assert.equal(sent, 20, `with ${perLookMs.toFixed(2)} ms between two looks`);
   }
+});
+
+test('a line goes on when the call at its head leaves while it is being prepared', async () => {
+  const clock = new ManualClock();
+  const lane = new CallLane({
+    limits: { rate: { qps: 1000, burst: 2 }, concurrency: 1, maxQueue: 100 },
+    snapshot: undefined,
+    clock,
+    random: () => 0.5,
+    blocked: () => undefined,
+    throttled: () => {},
+    changed: () => {},
+  });
+  await clock.advance(1000);
+  const sent: string[] = [];
+  const gone = new AbortController();
+  const preparing = createDeferred<void>();
+  const call = (name: string, prepare: () => Promise<void>, signal?: AbortSignal) =>
+    lane.submit({
+      first: false,
+      failFast: false,
+      deadlineMs: Number.POSITIVE_INFINITY,
+      signal,
+      prepare,
+      send: () => {
+        sent.push(name);
+        return { outcome: Promise.resolve(running), boundMs: clock.now() + 1000 };
+      },
+      refused: () => sent.push(`${name} left`),
+      finished: () => {},
+    });
+  call('first', () => preparing.promise, gone.signal);
+  call('second', () => Promise.resolve());
+  gone.abort();
+  preparing.resolve();
+  await clock.advance(10);
+  assert.deepEqual(sent, ['first left', 'second']);
 });

@@ -65,6 +65,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     looks: 2,
     leftBecause: 'six looks did not find out',
     lastError: { code: 'PLUGIN_DEADLINE', message: 'late' },
+    sentBoundMs: undefined,
     hadConnection: false,
   },
   mark: {

@@ -36,6 +36,81 @@ describe('a daemon with a state', () => {
     assert.deepEqual(second.faults, []);
   });
 
+  it('tells no lower version in any later run, also where a run wrote nothing before it died', async () => {
+    const machine = new Machine();
+    const config = { resourceQuotas: { default: 0 } };
+    let h = await machine.start({ config });
+    answersAtOnce(h);
+    const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    await h.clock.advance(10_000);
+    let told = h.tasks.peek(handle)?.phaseVersion ?? 0;
+    for (let run = 0; run < 4; run++) {
+      machine.kill();
+      h = await machine.start({ config });
+      answersAtOnce(h);
+      // A change that is no rise need not be safe before it is told.
+      const task = h.tasks.peek(handle);
+      assert.ok(task !== undefined && task.phaseVersion >= told, `${task?.phaseVersion} after ${told}`);
+      h.store.setWaiting(task, 'accepted', phaseState('WAITING_FOR_RESOURCES', { reason: `run ${run}` }));
+      await h.clock.advance(20);
+      told = h.tasks.peek(handle)?.phaseVersion ?? 0;
+    }
+  });
+
+  it('keeps the token of a task that was deleted while its create was under way, until its job is cancelled', async () => {
+    const machine = new Machine();
+    const config = { resourceQuotas: { default: 1 } };
+    const first = await machine.start({ config, warmUpMs: 60_000 });
+    const answer = held<ReturnType<typeof created>>();
+    first.plugin.on.create = () => answer.promise;
+    const { handle } = await settle(first.clock, first.tasks.create(first.spec('a'), first.scope(3_000)));
+    assert.equal(first.plugin.count('create'), 1);
+    await settle(first.clock, first.tasks.delete(handle, 'enough', HINTS, first.scope()));
+    machine.kill();
+
+    const second = await machine.start({ config });
+    second.plugin.on.create = () => created('{"job":1}', undefined, true);
+    second.plugin.on.get = () => running();
+    const deleting = held<ReturnType<typeof ok<Record<string, never>>>>();
+    second.plugin.on.delete = () => deleting.promise;
+    const next = await settle(second.clock, second.tasks.create(second.spec('b'), second.scope(3_000)));
+    const used = () => second.runtime.quotas.snapshot().map((row) => [row.used, row.waiting]);
+    assert.deepEqual(used(), [[1, 1]], 'its job may run, and nobody else gets its token');
+    await second.clock.advance(20_000);
+    assert.equal(second.plugin.count('create'), 0, 'the call of the first run may still be on its way');
+    await second.clock.advance(15_000);
+    assert.equal(second.plugin.count('create'), 1, 'it is looked for once that is over, and not later');
+    assert.equal(second.plugin.count('delete'), 1);
+    assert.deepEqual(used(), [[1, 1]]);
+    deleting.release(ok({}));
+    await second.clock.advance(1_000);
+    assert.deepEqual(used(), [[1, 0]], 'now the next one has it');
+    assert.equal(second.tasks.peek(next.handle)?.stage, 'live');
+    assert.equal(second.store.unclear.size, 0);
+    assert.deepEqual(second.faults, []);
+  });
+
+  it('repeats no create whose plugin turns out to find nothing by key while the call waits for its process', async () => {
+    const machine = new Machine();
+    const first = await machine.start({ warmUpMs: 60_000 });
+    const answer = held<ReturnType<typeof created>>();
+    first.plugin.on.create = () => answer.promise;
+    const { handle } = await settle(first.clock, first.tasks.create(first.spec('a'), first.scope(3_000)));
+    assert.equal(first.plugin.count('create'), 1);
+    machine.kill();
+
+    const second = await machine.start();
+    answersAtOnce(second);
+    second.runtime.gate.pause();
+    await second.clock.advance(60_000);
+    second.plugin.features.findsByKey = false;
+    second.runtime.gate.resume();
+    await second.clock.advance(60_000);
+    assert.equal(second.plugin.count('create'), 0);
+    assert.equal(second.tasks.peek(handle)?.state.error?.code, 'CREATE_UNCLEAR');
+    assert.equal(second.store.unclear.size, 1);
+  });
+
   it('keeps an end with its outputs', async () => {
     const machine = new Machine();
     const first = await machine.start();

@@ -45,6 +45,8 @@ export interface UnclearFact {
   readonly looks: number;
   readonly leftBecause: string | undefined;
   readonly lastError: ReadFailure;
+  /** Its task was deleted while a create was under way, and holds its token; a call may reach the remote for so long. */
+  readonly sentBoundMs: number | undefined;
   readonly hadConnection: boolean;
 }
 
@@ -127,6 +129,7 @@ export const unclearFact: Field<UnclearFact> = record<UnclearFact>({
   looks: unless(0, whole),
   leftBecause: optional(text),
   lastError: readFailure,
+  sentBoundMs: optional(real),
   hadConnection: unless(false, flag),
 });
 

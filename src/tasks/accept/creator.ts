@@ -260,8 +260,10 @@ export class CreateRun {
   }
 
   /** From here on a crash leaves it open whether the create was sent (rule 8). */
-  #markSending(boundMs: number): Promise<void> {
+  async #beforeSend(boundMs: number, queued: AbortController): Promise<void> {
     const { store } = this.#deps;
+    // What a plugin says of itself may have come to be known while the call waited for its process.
+    if (this.#unclearForGood) return queued.abort();
     store.sending(this.#task, boundMs);
     return store.safe();
   }
@@ -278,7 +280,7 @@ export class CreateRun {
       signal: queued.signal,
       onHeld: (why) => this.#hold(why),
       // A run of `do` makes no job: after a crash it is run again (rule 8 asks no more of it).
-      beforeSend: sync || !store.durable ? undefined : (boundMs) => this.#markSending(boundMs),
+      beforeSend: sync || !store.durable ? undefined : (boundMs) => this.#beforeSend(boundMs, queued),
       onSent: () => {
         sent = true;
         // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.

@@ -18,6 +18,9 @@ const LOOK_DELAY = { initialMs: 60_000, maxMs: 3_600_000, factor: 4 };
 /** Why a look would be worse than none: it might make a second job. */
 const CANNOT_FIND = 'its plugin cannot find a job by its key';
 
+/** The same where a token is held meanwhile. */
+const HELD_LOOK_DELAY = { initialMs: 5_000, maxMs: 3_600_000, factor: 4 };
+
 /** One job that is looked for. */
 interface Look {
   readonly id: TaskId;
@@ -88,7 +91,10 @@ export class UnclearLooks {
 
   /** Goes on to look for a job that an earlier run of the daemon looked for. */
   resume(id: TaskId, plugin: string): void {
-    if (!this.#looks.has(id)) this.#begin({ id, plugin });
+    if (this.#looks.has(id)) return;
+    const entry = this.#deps.store.unclear.get(id);
+    // A deleted task wants its job cancelled; only the call that may be under way is waited for (rule 8).
+    this.#begin({ id, plugin }, entry?.looks === 0 ? entry.sentBoundMs : undefined);
   }
 
   /** A create that the stop of the daemon interrupts; a durable state takes it up again. */
@@ -108,9 +114,10 @@ export class UnclearLooks {
     }
   }
 
-  #begin(look: Look): void {
+  #begin(look: Look, delayMs = this.#later(look.id)): void {
     this.#looks.set(look.id, look);
-    this.#work.add(look, this.#later(look.id));
+    this.#deps.store.unclear.note(look.id, { nextLookMs: this.#deps.clock.now() + delayMs });
+    this.#work.add(look, delayMs);
   }
 
   #lost(id: TaskId, plugin: string, lastError: ReadFailure): void {
@@ -168,8 +175,9 @@ export class UnclearLooks {
 
   #later(id: TaskId, atLeastMs = 0): number {
     const { clock, random, store } = this.#deps;
-    const looks = store.unclear.get(id)?.looks ?? 0;
-    const delay = Math.max(atLeastMs, backoffMs(looks + 1, LOOK_DELAY, random));
+    const { looks = 0, sentBoundMs } = store.unclear.get(id) ?? {};
+    const delays = sentBoundMs === undefined ? LOOK_DELAY : HELD_LOOK_DELAY;
+    const delay = Math.max(atLeastMs, sentBoundMs ?? 0, backoffMs(looks + 1, delays, random));
     store.unclear.note(id, { nextLookMs: clock.now() + delay });
     return delay;
   }
@@ -179,7 +187,7 @@ export class UnclearLooks {
     const { store, events } = this.#deps;
     const entry = store.unclear.get(id);
     if (entry === undefined) return;
-    store.unclear.leave(id, because);
+    store.leftUnclear(id, because);
     events.createLeft?.(id, entry.identity.plugin, because, entry.lastError.message);
   }
 
@@ -187,7 +195,7 @@ export class UnclearLooks {
     const look = this.#looks.get(id);
     if (look !== undefined) this.#work.drop(look);
     this.#looks.delete(id);
-    this.#deps.store.unclear.delete(id);
+    this.#deps.store.cleared(id, undefined);
   }
 }
 
