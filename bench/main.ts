@@ -7,6 +7,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   refresh: () => import('./refresh.js'),
   create: () => import('./create.js'),
   memory: () => import('./memory.js'),
+  start: () => import('./start.js'),
 };
 
 class UsageError extends Error {}

@@ -28,8 +28,17 @@ export function onCpuMicros(schedstat: string): number {
 
 /** Resident bytes of a process. */
 export function residentBytes(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  if (kib === undefined) throw new Error(`/proc/${pid}/status tells no resident memory`);
+  return statusBytes(pid, 'VmRSS');
+}
+
+/** The most that a process has had resident so far. Bytes. */
+export function peakBytes(pid: number): number {
+  return statusBytes(pid, 'VmHWM');
+}
+
+function statusBytes(pid: number, field: 'VmRSS' | 'VmHWM'): number {
+  const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  if (kib === undefined) throw new Error(`/proc/${pid}/status tells no ${field}`);
   return Number(kib) * 1024;
 }
 

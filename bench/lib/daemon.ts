@@ -18,6 +18,10 @@ export interface DaemonOptions {
   /** Reads a second and the longest time between two of a task; slow reads keep polling out of what is measured. */
   readonly readQps: number;
   readonly resyncInterval: string;
+  /** Where its state is kept; nowhere unless given. */
+  readonly stateDir?: string;
+  /** A free one unless given. */
+  readonly port?: number;
   /** Of node, before the daemon's own file. */
   readonly execArgv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -26,8 +30,8 @@ export interface DaemonOptions {
 function configOf(options: DaemonOptions, counter: string): object {
   const { maxTasks, readQps, resyncInterval } = options;
   return {
-    grpc: { host: '127.0.0.1', port: 0 },
-    state: { engine: 'none' },
+    grpc: { host: '127.0.0.1', port: options.port ?? 0 },
+    state: options.stateDir === undefined ? { engine: 'none' } : { dir: options.stateDir },
     admin: { host: '127.0.0.1', port: 0 },
     shutdown: { drainDelay: '0s', grace: '1s', forceAfter: '5s' },
     store: { maxTasks: maxTasks + 1000 },
@@ -39,7 +43,7 @@ function configOf(options: DaemonOptions, counter: string): object {
         config: {
           readRateLimiter: { qps: readQps, burst: Math.max(1, Math.min(10_000, Math.ceil(readQps))) },
           writeRateLimiter: { qps: 100_000, burst: 10_000 },
-          caching: { size: maxTasks + 1000, resyncInterval, workers: 100 },
+          caching: { size: Math.min(500_000, maxTasks + 1000), resyncInterval, workers: 100 },
         },
       },
     },
