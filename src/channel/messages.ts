@@ -60,6 +60,8 @@ export type HostMessage =
       readonly a: unknown;
       /** Milliseconds left until the deadline. */
       readonly left: number;
+      /** When it was sent, on the monotonic clock of the machine. */
+      readonly at: number;
     }
   | { readonly t: 'cancel'; readonly id: number }
   /** Answers a `secret`: from now on it is masked. */

@@ -26,6 +26,11 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** When the call is given up, in milliseconds since the epoch. */
   readonly deadlineMs: number;
+  /**
+   * When the daemon sent the call, which is when its limiter token was taken: milliseconds on the machine's monotonic clock, which
+   * all processes share (`process.hrtime`). For measuring, such as how long the call was on its way.
+   */
+  readonly sentAtMs: number;
   readonly logger: PluginLogger;
   readonly metrics: PluginMetrics;
 }

@@ -95,7 +95,8 @@ export function metricsContext(args: MetricsArgs, meta: unknown, parts: CallPart
 }
 
 function callContext(parts: CallParts): CallContext {
-  return { signal: parts.signal, deadlineMs: parts.deadlineMs, logger: parts.logger, metrics: parts.metrics };
+  const { signal, deadlineMs, sentAtMs, logger, metrics } = parts;
+  return { signal, deadlineMs, sentAtMs, logger, metrics };
 }
 
 /** Every secret that a plugin reads is masked from then on in what leaves the process. */

@@ -3,6 +3,7 @@ import { HostError, messageOf, stackOf } from '../errors/index.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { PluginConfig } from '../plugin-api/config.js';
+import type { CallContext } from '../plugin-api/contexts.js';
 import { isPluginError } from '../plugin-api/errors.js';
 import type { PluginDefinition } from '../plugin-api/plugin.js';
 import { watchSecrets } from './contexts.js';
@@ -114,7 +115,7 @@ export class PluginRuntime {
   async call<M extends PluginMethod>(
     method: M,
     args: PluginMethods[M]['args'],
-    options: { readonly signal: AbortSignal; readonly deadlineMs: number },
+    options: Pick<CallContext, 'signal' | 'deadlineMs' | 'sentAtMs'>,
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
     const redact = (text: string): string => this.redactor.redactStart(text);
     try {

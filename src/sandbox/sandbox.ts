@@ -173,7 +173,7 @@ export class Sandbox {
     this.#send({ t: 'failed', p, failure });
   }
 
-  async #call({ p, id, m, a, left }: CallMessage): Promise<void> {
+  async #call({ p, id, m, a, left, at }: CallMessage): Promise<void> {
     const runtime = this.#runtimes.get(p);
     if (runtime === undefined) return;
     const controller = new AbortController();
@@ -181,7 +181,7 @@ export class Sandbox {
     const timer = setTimeout(timeout, Math.max(0, left));
     controller.signal.addEventListener('abort', () => this.#abandoned++, { once: true });
     this.#calls.set(id, { controller, timer });
-    const options = { signal: controller.signal, deadlineMs: Date.now() + left };
+    const options = { signal: controller.signal, deadlineMs: Date.now() + left, sentAtMs: at };
     const outcome = await runtime.call(m, a as never, options);
     clearTimeout(timer);
     this.#calls.delete(id);

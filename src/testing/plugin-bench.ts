@@ -1,6 +1,7 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import { HostError } from '../errors/index.js';
 import { mergePluginConfig, readPluginConfig } from '../host/load/plugin-config.js';
+import { machineMs } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { LogLevel } from '../model/plugin-facts.js';
@@ -139,6 +140,7 @@ export class PluginBench {
     const outcome = await this.#runtime.call(method, args, {
       signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       deadlineMs: Date.now() + this.#callTimeoutMs,
+      sentAtMs: machineMs(),
     });
     this.#runtime.flush();
     return outcome;

@@ -166,7 +166,7 @@ const HONEST = {
 
 test('a process answers once what it was asked for; what nobody asked for breaks the channel', () => {
   const ledger = () => new FrameLedger({ clock: new ManualClock(), ...HONEST });
-  const call = { t: 'call', p: 0, id: 7, m: 'get', a: {}, left: 1 } as HostMessage;
+  const call = { t: 'call', p: 0, id: 7, m: 'get', a: {}, left: 1, at: 0 } as HostMessage;
   const failure = { kind: 'unknown', message: '', code: '', faultKind: 'SYSTEM', retryAfterMs: undefined } as const;
   const pairs: [HostMessage | undefined, ChildMessage][] = [
     [undefined, { t: 'ready' }],

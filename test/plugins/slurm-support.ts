@@ -104,6 +104,7 @@ export function benchFor(settings: SlurmSettings, dir: string, now?: () => numbe
   const common = (key: string) => ({
     signal: new AbortController().signal,
     deadlineMs: Date.now() + 60_000,
+    sentAtMs: 0,
     logger: collectingLogger(log),
     metrics: { count: () => undefined, gauge: () => undefined, observe: () => undefined },
     outputWriter: {

@@ -10,7 +10,7 @@ import {
   parseChildMessage,
 } from '../../channel/messages.js';
 import { messageOf } from '../../errors/index.js';
-import type { Clock } from '../../lib/clock.js';
+import { type Clock, machineMs } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import { Rarely } from '../../lib/rarely.js';
 import { SecretMasks } from '../../lib/secrets.js';
@@ -220,7 +220,7 @@ export class PluginProcess {
     }
     try {
       return await this.#calls.add(method, args, left, signal, (id) => {
-        const message: HostMessage = { t: 'call', p, id, m: method, a: args, left };
+        const message: HostMessage = { t: 'call', p, id, m: method, a: args, left, at: machineMs() };
         this.#channel.send(message);
         this.#ledger.sent(message);
       });

@@ -1,0 +1,230 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CALL_MS, FLAVOURS, FLEET, ORPHAN_GRACE_MS, SYNC, SYNC_WRITES } from './fleet.js';
+
+const START_MS = 60_000;
+export const ADMIN_TOKEN = 'chaos-operator-token';
+
+export interface DaemonPlace {
+  /** The root of the build that is run: its `dist/src/main.js`. */
+  readonly build: string;
+  /** Where plugins of the run are, compiled. */
+  readonly plugins: string;
+  readonly folder: string;
+  readonly remote: string;
+}
+
+/** A daemon on one folder and one port, killed and started again. */
+export class ChaosDaemon {
+  readonly #place: DaemonPlace;
+  readonly port: number;
+  readonly adminPort: number;
+  #child: ChildProcess | undefined;
+  #life = 0;
+
+  private constructor(place: DaemonPlace, port: number, adminPort: number) {
+    this.#place = place;
+    this.port = port;
+    this.adminPort = adminPort;
+  }
+
+  static async prepare(place: DaemonPlace): Promise<ChaosDaemon> {
+    // Below the ports that the system gives to clients, so that nobody takes one while the daemon is dead.
+    const port = await freePort();
+    const daemon = new ChaosDaemon(place, port, await freePort(port));
+    writeFileSync(path.join(place.folder, 'config.json'), JSON.stringify(daemon.#config()));
+    return daemon;
+  }
+
+  get life(): number {
+    return this.#life;
+  }
+
+  get alive(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** Begins the next life; it is up once `answers` resolves. */
+  start(): void {
+    this.#life += 1;
+    const { build, folder } = this.#place;
+    const log = openSync(this.logFile(this.#life), 'w');
+    const main = path.join(build, 'dist', 'src', 'main.js');
+    this.#child = spawn(process.execPath, [main, 'serve', '--config', path.join(folder, 'config.json')], {
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+  }
+
+  logFile(life: number): string {
+    return path.join(this.#place.folder, `life-${life}.log`);
+  }
+
+  /** Resolves when the port is open; false when the daemon is dead before. Throws where it ended by itself. */
+  async answers(): Promise<boolean> {
+    const child = this.#child;
+    const until = performance.now() + START_MS;
+    while (performance.now() < until) {
+      if (child === undefined || child !== this.#child || child.signalCode === 'SIGKILL') return false;
+      if (child.exitCode !== null || child.signalCode !== null) throw this.#failed('ended by itself');
+      if (await isOpen(this.port)) return true;
+      await sleep(20);
+    }
+    throw this.#failed(`did not open its port within ${START_MS / 1000} s`);
+  }
+
+  /** Resolves when its plugins serve, too; false when the daemon is dead before. */
+  async ready(): Promise<boolean> {
+    const child = this.#child;
+    const log = this.logFile(this.#life);
+    if (!(await this.answers())) return false;
+    const until = performance.now() + START_MS;
+    while (performance.now() < until) {
+      if (child !== this.#child || !this.alive) return false;
+      if (readFileSync(log, 'utf8').includes('"daemon.ready"')) return true;
+      await sleep(50);
+    }
+    throw this.#failed(`was not ready within ${START_MS / 1000} s`);
+  }
+
+  #failed(how: string): Error {
+    return new Error(
+      `the daemon of life ${this.#life} ${how}:\n${readFileSync(this.logFile(this.#life), 'utf8').slice(-3000)}`,
+    );
+  }
+
+  /** SIGKILL; resolves when the process is gone. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || !this.alive) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+  }
+
+  async stop(): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined || !this.alive) return child?.exitCode ?? null;
+    const gone = once(child, 'exit');
+    child.kill('SIGTERM');
+    const hard = setTimeout(() => child.kill('SIGKILL'), 30_000);
+    await gone;
+    clearTimeout(hard);
+    return child.exitCode;
+  }
+
+  /** Ends the process of one plugin, `which` of those that run now (0 to 1). */
+  killPlugin(which: number): void {
+    const pid = this.#child?.pid;
+    if (pid === undefined || !this.alive) return;
+    const children = childrenOf(pid);
+    const chosen = children[Math.floor(which * children.length)];
+    if (chosen === undefined) return;
+    try {
+      process.kill(chosen, 'SIGKILL');
+    } catch {
+      // It was gone already.
+    }
+  }
+
+  /** A listing of the operator's view, all pages. */
+  async listing(
+    name: 'tasks' | 'deletes' | 'unclear-creates' | 'orphans',
+    field: string,
+  ): Promise<Record<string, unknown>[]> {
+    const rows: Record<string, unknown>[] = [];
+    for (let after = ''; ; ) {
+      const url = `http://127.0.0.1:${this.adminPort}/v1/${name}?limit=500&after=${after}`;
+      const response = await fetch(url, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+      const body = (await response.json()) as Record<string, unknown>;
+      if (!response.ok) throw new Error(`${name}: ${response.status} ${JSON.stringify(body)}`);
+      rows.push(...(body[field] as Record<string, unknown>[]));
+      if (body.next === null) return rows;
+      after = String(body.next);
+    }
+  }
+
+  /** Lines of the daemon's logs that name the text, with the number of the life. */
+  linesAbout(text: string): string[] {
+    const lines: string[] = [];
+    for (let life = 1; life <= this.#life; life++) {
+      for (const line of readFileSync(this.logFile(life), 'utf8').split('\n')) {
+        if (line.includes(text)) lines.push(`life ${life}: ${line}`);
+      }
+    }
+    return lines;
+  }
+
+  #config(): object {
+    const { folder, remote, plugins } = this.#place;
+    const common = { callTimeout: CALL_MS };
+    const jobs = FLAVOURS.map((flavour) => {
+      const { quota, projectQuota, read, write } = FLEET[flavour];
+      const entry = {
+        ...common,
+        source: path.join(plugins, `${flavour}.js`),
+        settings: { url: remote, projectQuota },
+        config: {
+          resourceQuotas: { default: quota },
+          readRateLimiter: read,
+          writeRateLimiter: write,
+          caching: { resyncInterval: '5s' },
+        },
+      };
+      return [flavour, entry] as const;
+    });
+    const sync = {
+      ...common,
+      source: path.join(plugins, 'sync.js'),
+      settings: { url: remote },
+      config: { writeRateLimiter: SYNC_WRITES },
+    };
+    return {
+      grpc: { host: '127.0.0.1', port: this.port },
+      admin: { host: '127.0.0.1', port: this.adminPort, token: ADMIN_TOKEN },
+      log: { level: 'debug' },
+      state: { dir: path.join(folder, 'state') },
+      tasks: { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS },
+      refresh: { minInterval: '300ms' },
+      shutdown: { drainDelay: '0s', grace: '3s', forceAfter: '20s' },
+      plugins: Object.fromEntries([...jobs, [SYNC, sync]]),
+    };
+  }
+}
+
+async function freePort(not?: number): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (port === not) continue;
+    const server = net.createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
+
+function isOpen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true));
+    socket.once('error', () => resolve(false));
+    socket.once('close', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+      readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').trim().split(/\s+/).filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
+}

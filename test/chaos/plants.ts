@@ -1,0 +1,221 @@
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+/**
+ * A bug that is planted in a copy of the build, so that the tests of reliability can be seen to fail. The text is that of
+ * the compiled file; one that is not found there once is an error, so that a plant does not go stale unseen.
+ */
+export interface Plant {
+  readonly name: string;
+  /** What the bug breaks. */
+  readonly what: string;
+  /** Compiled, below `dist/src`. */
+  readonly file: string;
+  readonly find: string;
+  readonly put: string;
+  /** Tests, below `dist/test`, of which one at least must fail. */
+  readonly tests: readonly string[];
+}
+
+const CRASHES = ['tasks/crashes.test.js', 'tasks/durable.test.js'];
+
+export const PLANTS: readonly Plant[] = [
+  {
+    name: 'create-told-early',
+    what: 'Create answers before what it promises is safe',
+    file: 'tasks/accept/create.js',
+    find: "await assertSafe(this.#deps, store.safe(), scope, 'the task');",
+    put: 'await Promise.resolve();',
+    tests: CRASHES,
+  },
+  {
+    name: 'delete-told-early',
+    what: 'Delete answers before its order is safe',
+    file: 'tasks/end/delete-list.js',
+    find: 'const safe = store.safe();',
+    put: 'const safe = Promise.resolve();',
+    tests: CRASHES,
+  },
+  {
+    name: 'intent-not-written',
+    what: 'the order of a delete is never written',
+    file: 'store/facts.js',
+    find: 'owed: (id) => owedFactOf(store, id),',
+    put: 'owed: (id) => void id,',
+    tests: CRASHES,
+  },
+  {
+    name: 'sending-not-marked',
+    what: 'no mark says that a create may have been sent',
+    file: 'tasks/accept/creator.js',
+    find: 'store.sending(this.#task, boundMs);',
+    put: 'void boundMs;',
+    tests: CRASHES,
+  },
+  {
+    name: 'sending-not-awaited',
+    what: 'a create leaves before its mark is safe',
+    file: 'tasks/accept/creator.js',
+    find: '        return store.safe();',
+    put: '        return Promise.resolve();',
+    tests: CRASHES,
+  },
+  {
+    name: 'bound-not-awaited',
+    what: 'a create that may be under way is repeated at once',
+    file: 'tasks/accept/creator.js',
+    find: 'if (leftMs <= 0)',
+    put: 'if (leftMs < Number.POSITIVE_INFINITY)',
+    tests: CRASHES,
+  },
+  {
+    name: 'token-freed-twice',
+    what: 'a token that is given back counts twice',
+    file: 'limits/quota-ledger.js',
+    find: 'this.#usage.subtract(held);',
+    put: 'this.#usage.subtract(held), this.#usage.subtract(held);',
+    tests: ['limits/quota-ledger.test.js', ...CRASHES],
+  },
+  {
+    name: 'tokens-forgotten',
+    what: 'a start gives the tokens of those who hold them to others',
+    file: 'tasks/recovery.js',
+    find: 'quotas.hold(constraints === undefined ? request : { ...request, constraints });',
+    put: 'void constraints;',
+    tests: CRASHES,
+  },
+  {
+    name: 'full-bucket',
+    what: 'a bucket is full after a crash',
+    file: 'limits/token-bucket.js',
+    find: 'this.#level = 0;',
+    put: 'this.#level = options.config.burst;',
+    tests: ['limits/token-bucket.test.js', ...CRASHES],
+  },
+  {
+    name: 'phase-back',
+    what: 'a start tells a task that runs as queued',
+    file: 'store/restore.js',
+    find: '    const state = wholeState(fact.state, outputs);',
+    put: "    const state = fact.stage === 'live' ? phaseState('QUEUED', { reason: 'taken up' }) : wholeState(fact.state, outputs);",
+    tests: CRASHES,
+  },
+  {
+    name: 'versions-not-leapt',
+    what: 'a start goes on from the version that was safe, and others had been told',
+    file: 'store/restore.js',
+    find: 'fact.phaseVersion + MAX_UNSAFE_VERSIONS + 1',
+    put: 'fact.phaseVersion',
+    tests: CRASHES,
+  },
+  {
+    name: 'leap-not-kept',
+    what: 'two starts in a row leap to the same version',
+    file: 'store/restore.js',
+    find: 'entry.unsafeVersions = MAX_UNSAFE_VERSIONS;',
+    put: 'entry.unsafeVersions = 0;',
+    tests: CRASHES,
+  },
+  {
+    name: 'delete-forgotten',
+    what: 'a start forgets the deletes that are owed',
+    file: 'store/restore.js',
+    find: '        restoreOwed(store, id, owed);',
+    put: '        void owed, void id;',
+    tests: CRASHES,
+  },
+  {
+    name: 'end-mark-forgotten',
+    what: 'a start forgets which incarnations were deleted',
+    file: 'store/restore.js',
+    find: '        restoreMark(store, key, mark);',
+    put: '        void mark, void key;',
+    tests: CRASHES,
+  },
+  {
+    name: 'payload-dropped-early',
+    what: 'inputs are dropped when their create is sent, not when it is answered',
+    file: 'store/facts.js',
+    find: 'return store.entry(id)?.payload;',
+    put: 'return store.entry(id)?.sentBoundMs === undefined ? store.entry(id)?.payload : undefined;',
+    tests: CRASHES,
+  },
+  {
+    name: 'end-told-early',
+    what: 'a rise of the phase is told before it is safe',
+    file: 'store/task-store.js',
+    find: 'const rises = phaseRank(known.phase) > phaseRank(entry.state.phase);',
+    put: 'const rises = false;',
+    tests: CRASHES,
+  },
+  {
+    name: 'outputs-forgotten',
+    what: 'the outputs of an end are not written',
+    file: 'store/facts.js',
+    find: 'outputs: (id) => outputsOf(store.entry(id)),',
+    put: 'outputs: (id) => void id,',
+    tests: CRASHES,
+  },
+  {
+    name: 'owed-delete-dropped',
+    what: 'a delete that failed once is done',
+    file: 'tasks/end/delete-list.js',
+    find: 'return this.#retryIn(work, failure.code, failure.message, failure.retryAfterMs);',
+    put: 'return this.#finish(work);',
+    tests: CRASHES,
+  },
+  {
+    name: 'recovery-in-another-order',
+    what: 'what waits is taken up the last come first',
+    file: 'store/restore.js',
+    find: '.sort(([, a], [, b]) => a.order - b.order)',
+    put: '.sort(([, a], [, b]) => b.order - a.order)',
+    tests: CRASHES,
+  },
+  {
+    name: 'do-told-early',
+    what: 'the end of a Do is told before it is safe',
+    file: 'tasks/accept/do.js',
+    find: 'await this.#deps.replays.set(key, state);',
+    put: 'void this.#deps.replays.set(key, state);',
+    tests: CRASHES,
+  },
+];
+
+export function plantOf(name: string): Plant {
+  const plant = PLANTS.find((each) => each.name === name);
+  if (plant !== undefined) return plant;
+  throw new Error(`no plant ${name}; there are: ${PLANTS.map((each) => each.name).join(', ')}`);
+}
+
+/** A copy of a build in a temporary folder, for bugs to be planted in. */
+export class Garden {
+  readonly root = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-plants-'));
+
+  constructor(build: string) {
+    for (const entry of readdirSync(build)) {
+      if (entry === 'dist') cpSync(path.join(build, entry), path.join(this.root, entry), { recursive: true });
+      else if (entry !== '.git') symlinkSync(path.join(build, entry), path.join(this.root, entry));
+    }
+  }
+
+  /** Answers how to pull it out again. Throws where the text is not there once. */
+  plant({ name, file, find, put }: Plant): () => void {
+    const target = path.join(this.root, 'dist', 'src', file);
+    const code = readFileSync(target, 'utf8');
+    const times = code.split(find).length - 1;
+    if (times !== 1) throw new Error(`the plant ${name} finds its place ${times} times in ${file}; expected once`);
+    // Not in place: the copy may share its file with others.
+    rmSync(target);
+    writeFileSync(
+      target,
+      code.replace(find, () => put),
+    );
+    return () => writeFileSync(target, code);
+  }
+
+  remove(): void {
+    rmSync(this.root, { recursive: true, force: true, maxRetries: 3 });
+  }
+}

@@ -1,0 +1,3 @@
+import { jobPlugin } from './job-plugin.js';
+
+export default jobPlugin('searched');

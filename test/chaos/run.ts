@@ -1,0 +1,252 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { machineMs } from '../../src/lib/clock.js';
+import { ChaosDaemon } from './daemon.js';
+import { Decisions } from './decisions.js';
+import { ChaosEngine } from './engine.js';
+import { COUNTS, type Count, heldForNothing, judge, lastWords, overLimits, type Violation } from './judge.js';
+import { Remotes } from './remote.js';
+
+export interface RunOptions {
+  readonly kills: number;
+  readonly seed: number;
+  /** The root of the build that is run. */
+  readonly build: string;
+  readonly say: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly counts: Readonly<Record<Count, number>>;
+  readonly facts: Readonly<Record<string, number>>;
+  readonly violations: readonly Violation[];
+  /** The whole story of a violation: what its engine did, the remote's book and calls, and the daemon's log. */
+  evidence(violation: Violation): string[];
+  /** Removes what the run left on disk. */
+  clean(): void;
+}
+
+/** Tasks that are open at once, at most. */
+const OPEN = 60;
+/** Longest life of a daemon that is to be killed by something that happens. Milliseconds. */
+const LONGEST_MS = 5_000;
+/** After the last kill, for everything to come to its end. Milliseconds. */
+const SETTLE_MS = 90_000;
+
+export async function runChaos({ kills, seed, build, say }: RunOptions): Promise<RunResult> {
+  const decisions = new Decisions(seed);
+  const remotes = new Remotes(decisions);
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-chaos-'));
+  mkdirSync(path.join(folder, 'state'));
+  const plugins = fileURLToPath(new URL('./plugins', import.meta.url));
+  const daemon = await ChaosDaemon.prepare({ build, plugins, folder, remote: await remotes.start() });
+  const engine = new ChaosEngine(decisions);
+  const bornMs = machineMs();
+  let pluginKills = 0;
+  const begins = begin(engine, decisions);
+  try {
+    for (let life = 1; life <= kills; life++) {
+      daemon.start();
+      engine.connect(daemon.port, life);
+      const victims = scheduleKills(daemon, decisions, life);
+      await killed(daemon, engine, remotes, decisions, life);
+      pluginKills += victims();
+      if (life % 10 === 0)
+        say(`${life} kills, ${engine.attempts.length} tasks, ${remotes.jobs.length} jobs, ${engine.open} open`);
+    }
+    begins.stop();
+    remotes.fair();
+    daemon.start();
+    await daemon.answers();
+    engine.connect(daemon.port, daemon.life);
+    say(`${engine.open} tasks are to come to their end`);
+    await settled(engine, remotes, daemon, say);
+    const words = await lastWords(daemon, engine);
+    await engine.lookAgain();
+    await daemon.stop();
+    daemon.start();
+    await daemon.answers();
+    engine.connect(daemon.port, daemon.life);
+    await engine.lookAgain();
+    const violations = judge(engine, remotes, words);
+    engine.close();
+    const counts = Object.fromEntries(
+      COUNTS.map((kind) => [kind, violations.filter((one) => one.kind === kind).length]),
+    );
+    return {
+      counts: counts as Record<Count, number>,
+      facts: {
+        kills,
+        plugin_kills: pluginKills,
+        tasks: engine.attempts.length,
+        jobs: remotes.jobs.length,
+        calls: remotes.calls.length,
+        unclear: engine.attempts.filter(({ incarnations }) =>
+          incarnations.some(({ polled }) => polled.at(-1)?.code === 'CREATE_UNCLEAR'),
+        ).length,
+        over_limit_by_arrival: [...overLimits(remotes.calls, 'arrivedAtMs')].length,
+        seed,
+        seconds: Math.round((machineMs() - bornMs) / 1000),
+      },
+      violations,
+      evidence: (violation) => evidence(violation, remotes, daemon, bornMs),
+      clean: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
+    };
+  } finally {
+    begins.stop();
+    engine.close();
+    await daemon.kill();
+    await remotes.stop();
+  }
+}
+
+/** New tasks come at their own times, whether a daemon lives or not. */
+function begin(engine: ChaosEngine, decisions: Decisions): { stop(): void } {
+  const dice = decisions.of('arrivals');
+  let timer: NodeJS.Timeout | undefined;
+  const next = () => {
+    timer = setTimeout(
+      () => {
+        if (engine.open < OPEN) engine.begin();
+        next();
+      },
+      dice.between(0, 180),
+    );
+  };
+  next();
+  return { stop: () => clearTimeout(timer) };
+}
+
+/** Ends plugin processes at times of their own; answers how many were. */
+function scheduleKills(daemon: ChaosDaemon, decisions: Decisions, life: number): () => number {
+  const dice = decisions.of('plugin kills', life);
+  let ended = 0;
+  const timers = [0.35, 0.15]
+    .filter((share) => dice.chance(share))
+    .map(() => {
+      const which = dice.next();
+      return setTimeout(
+        () => {
+          ended += 1;
+          daemon.killPlugin(which);
+        },
+        dice.between(600, 3_500),
+      );
+    });
+  return () => {
+    for (const timer of timers) clearTimeout(timer);
+    return ended;
+  };
+}
+
+/** Kills the daemon at the time, or the event, that the seed says; resolves when it is gone. */
+async function killed(
+  daemon: ChaosDaemon,
+  engine: ChaosEngine,
+  remotes: Remotes,
+  decisions: Decisions,
+  life: number,
+): Promise<void> {
+  const dice = decisions.of('kill', life);
+  const how = dice.pick({
+    early: 10,
+    opening: 6,
+    time: 44,
+    submit: 10,
+    submitted: 10,
+    cancel: 5,
+    cancelled: 5,
+    answer: 10,
+  });
+  let left = 1 + Math.floor(dice.next() * 4);
+  const early = how === 'early';
+  const timed = how === 'time' || how === 'opening';
+  const afterMs = how === 'time' ? dice.between(100, 4_000) : dice.between(0, 900);
+  await new Promise<void>((resolve, reject) => {
+    let timer = early ? setTimeout(resolve, afterMs) : undefined;
+    // On a busy machine a start takes long; what comes after it counts from its end.
+    const up = how === 'opening' ? daemon.answers() : daemon.ready();
+    up.then((is) => {
+      if (is && !early) timer = setTimeout(resolve, timed ? afterMs : LONGEST_MS);
+    }, reject);
+    const count = (is: boolean) => {
+      if (is) left -= 1;
+      if (left > 0 || !is) return;
+      clearTimeout(timer);
+      resolve();
+    };
+    remotes.onDeed = (what, when) => {
+      if (how === 'submit') count(what === 'create' && when === 'before');
+      else if (how === 'submitted') count(what === 'create' && when === 'after');
+      else if (how === 'cancel') count(what === 'delete' && when === 'before');
+      else if (how === 'cancelled') count(what === 'delete' && when === 'after');
+    };
+    engine.onAnswer = () => count(how === 'answer');
+  });
+  remotes.onDeed = undefined;
+  engine.onAnswer = undefined;
+  await daemon.kill();
+}
+
+/** Waits until every story is over and every job that nobody lists is too; gives up after a time, which the judge sees. */
+async function settled(
+  engine: ChaosEngine,
+  remotes: Remotes,
+  daemon: ChaosDaemon,
+  say: (line: string) => void,
+): Promise<void> {
+  const until = machineMs() + SETTLE_MS;
+  let told = machineMs() + 10_000;
+  while (machineMs() < until) {
+    await sleep(500);
+    const words = await lastWords(daemon, engine);
+    const { listed } = words;
+    const deletes = await daemon.listing('deletes', 'deletes');
+    const running = remotes.jobs.filter(({ key, overAtMs }) => overAtMs === undefined && !listed.has(key)).length;
+    const used = heldForNothing(words).reduce((sum, { tokens }) => sum + tokens, 0);
+    if (engine.open + running + deletes.length + used === 0) break;
+    if (machineMs() < told) continue;
+    told += 10_000;
+    say(`${engine.open} tasks, ${running} jobs that no list names, ${deletes.length} deletes, ${used} tokens are left`);
+  }
+  engine.stopped = engine.open > 0;
+  await Promise.race([engine.finished(), sleep(5_000)]);
+  engine.stopped = false;
+}
+
+function evidence({ attempt, keys }: Violation, remotes: Remotes, daemon: ChaosDaemon, bornMs: number): string[] {
+  const at = (ms: number) => `${((ms - bornMs) / 1000).toFixed(2)} s`;
+  const lines: string[] = [];
+  if (attempt !== undefined) {
+    const { plan, name } = attempt;
+    lines.push(
+      `engine: ${name}, plan ${plan.plan}, ${plan.flavour}, project ${plan.project}, ${plan.textLength} bytes of input`,
+    );
+    lines.push(...attempt.events.map((event) => `engine: ${event}`));
+  }
+  for (const key of keys) {
+    for (const job of remotes.jobs.filter((each) => each.key === key)) {
+      const over = job.overAtMs === undefined ? 'not over' : `over at ${at(job.overAtMs)}`;
+      lines.push(
+        `book: ${job.id}, key ${key}, ${job.state}${job.double ? ' as a double' : ''}, made at ${at(job.madeAtMs)}, ${over}`,
+      );
+    }
+    const calls = remotes.calls.filter((call) => call.key === key && (keys.length < 3 || call.what !== 'read'));
+    lines.push(
+      ...calls.map((call) => `call: ${call.what}, sent at ${at(call.sentAtMs)}, arrived ${at(call.arrivedAtMs)}`),
+    );
+    const notes = remotes.notes.filter(
+      (note) => note.key === key && (keys.length < 3 || !/^(read|search) /.test(note.text)),
+    );
+    lines.push(...notes.map((note) => `remote: ${at(note.atMs)} ${note.text}`));
+    lines.push(
+      ...daemon
+        .linesAbout(key)
+        .slice(0, 80)
+        .map((line) => `log: ${line.slice(0, 600)}`),
+    );
+  }
+  return lines;
+}
