@@ -11,6 +11,7 @@ import type { RefreshEvents } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
+import type { PluginConfig, RateLimiterConfig } from '../plugin-api/config.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadReport, ReadRequest } from '../refresh/types.js';
@@ -35,13 +36,30 @@ export interface RuntimeOptions {
   readonly report: (runtime: PluginRuntime, report: ReadReport) => void;
 }
 
+/** As good as none, and still a rate. Calls a second. */
+const UNKNOWN_QPS = 0.001;
+
+/**
+ * The limits of a plugin. One that did not come up yet has told none, and a bucket that was filled at another rate until then
+ * would let more through than its own allows (rule 1).
+ */
+function knownLimits({ kind, config }: HostedPlugin): PluginConfig {
+  if (kind !== undefined) return config;
+  const still = (rate: RateLimiterConfig) => ({ ...rate, qps: UNKNOWN_QPS });
+  return {
+    ...config,
+    readRateLimiter: still(config.readRateLimiter),
+    writeRateLimiter: still(config.writeRateLimiter),
+  };
+}
+
 /** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop(): Promise<void> } {
   const { plugin, clock, random, store, events } = options;
   const gate = createGate({
     plugin,
-    config: gateConfig(plugin.config, options.gate),
+    config: gateConfig(knownLimits(plugin), options.gate),
     clock,
     random,
     events,
@@ -117,7 +135,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   let keyed = hasBatchKeys(plugin);
   const unlisten = plugin.onStateChange(({ state }) => {
     // A reload may have brought other limits; the buckets keep their level.
-    gate.reconfigure(gateConfig(plugin.config, options.gate));
+    gate.reconfigure(gateConfig(knownLimits(plugin), options.gate));
     refresher.reconfigure(pollConfig());
     quotas.reconfigure({ quotas: plugin.config.resourceQuotas, capacity: plugin.config.caching.size });
     if (state !== 'serving') return;

@@ -6,7 +6,7 @@ import { buildLiteralMap } from '../../src/idl/literal-map.js';
 import { type Clock, ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import type { CreateLaneEvents } from '../../src/model/events/creates.js';
-import type { StateChange } from '../../src/model/events/host.js';
+import type { PluginState, StateChange } from '../../src/model/events/host.js';
 import type { RefreshEvents } from '../../src/model/events/refresh.js';
 import type { TaskEvents } from '../../src/model/events/tasks.js';
 import { HandleKeys } from '../../src/model/handle-keys.js';
@@ -64,8 +64,8 @@ export function literals(...names: string[]): PhaseState['outputs'] {
 /** A plugin whose answers the test decides; it records every call. */
 export class FakePlugin implements HostedPlugin {
   readonly id = 'fake';
-  kind: 'async' | 'sync' = 'async';
-  state = 'serving' as const;
+  kind: 'async' | 'sync' | undefined = 'async';
+  state: PluginState = 'serving';
   stateReason = '';
   stateCode = undefined;
   version = '1';
@@ -103,6 +103,21 @@ export class FakePlugin implements HostedPlugin {
   onStateChange(listener: (change: StateChange) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** It did not come up, and told nothing of itself. */
+  isDown(): void {
+    this.kind = undefined;
+    this.state = 'restarting';
+    this.features = { ...NO_FEATURES };
+  }
+
+  /** It comes up, and tells what it is. */
+  comesUp(told: Partial<Pick<FakePlugin, 'kind' | 'features' | 'config'>> = {}): void {
+    const { id: pluginId, state: previous, pid, restarts } = this;
+    Object.assign(this, { kind: 'async', state: 'serving' }, told);
+    const change = { pluginId, state: 'serving', previous, reason: '', code: undefined, pid, restarts } as const;
+    for (const tell of [...this.listeners]) tell(change);
   }
 
   count(method: PluginMethod): number {

@@ -81,8 +81,7 @@ export class CreateRun {
    * now; undefined where none was sent.
    */
   constructor(deps: TasksDeps, hooks: CreatorHooks, runtime: PluginRuntime, task: TaskRecord, sentBoundMs?: number) {
-    // What a sync plugin ran before is no job that could be found.
-    this.#mayExist = sentBoundMs !== undefined && runtime.plugin.kind !== 'sync';
+    this.#mayExist = sentBoundMs !== undefined;
     this.#untilMs = sentBoundMs === undefined ? 0 : deps.clock.now() + sentBoundMs;
     this.#deps = deps;
     this.#hooks = hooks;
@@ -142,6 +141,10 @@ export class CreateRun {
   }
 
   async #run(): Promise<CreateEnd> {
+    await this.#pluginKnown();
+    // What a sync plugin ran before is no job that could be found.
+    if (this.#runtime.plugin.kind === 'sync') this.#mayExist = false;
+    if (this.#over()) return this.#stopped();
     if (this.#unclearForGood) return this.#leaveUnclear();
     await this.#earlierCallOver();
     await this.#predecessors();
@@ -157,8 +160,6 @@ export class CreateRun {
     for (let attempt = 1; ; attempt++) {
       await this.#remoteTakesCreates(attempt);
       if (this.#over()) return this.#stopped();
-      // A plugin that did not load told nothing of itself until now.
-      if (this.#unclearForGood) return this.#leaveUnclear();
       this.#waits('creating', ITS_TURN);
       const outcome = await this.#call();
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
@@ -216,6 +217,26 @@ export class CreateRun {
     this.#isHeld = why !== undefined;
     if (this.#isHeld) this.#held.resolve();
     else this.#held = createDeferred<void>();
+  }
+
+  /**
+   * A plugin that did not come up yet has not told of what kind it is, what its tasks take, within which quotas, and whether it
+   * finds a job by its key: nothing is decided on what one without any of it would have.
+   */
+  async #pluginKnown(): Promise<void> {
+    const { plugin } = this.#runtime;
+    while (plugin.kind === undefined && !this.#over()) {
+      const why = plugin.stateReason === '' ? '' : `: ${plugin.stateReason}`;
+      this.#waits(
+        this.#task.stage === 'creating' ? 'creating' : 'accepted',
+        `plugin "${plugin.id}" is ${plugin.state}${why}`,
+      );
+      const changed = createDeferred<void>();
+      const unlisten = plugin.onStateChange(() => changed.resolve());
+      this.#patience.addEventListener('abort', () => changed.resolve(), { once: true });
+      await changed.promise;
+      unlisten();
+    }
   }
 
   /** Rule 8: a create that may have been sent is repeated only once that call can reach nobody any more. */

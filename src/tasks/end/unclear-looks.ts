@@ -129,7 +129,8 @@ export class UnclearLooks {
     const { runtimes, clock, store } = this.#deps;
     const runtime = runtimes.get(plugin);
     if (store.unclear.get(id)?.args === undefined) return undefined;
-    if (runtime === undefined) return this.#later(id);
+    // One that did not come up yet has not told whether it could find the job.
+    if (runtime?.plugin.kind === undefined) return this.#later(id);
     if (!runtime.plugin.features.findsByKey) return this.#leave(id, CANNOT_FIND);
     const { creates } = runtime;
     try {
