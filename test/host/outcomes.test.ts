@@ -110,6 +110,7 @@ test('every method reaches the plugin and comes back as plain data of the daemon
   const now = { deadlineMs: undefined };
   assert.deepEqual(steady.features, {
     getMany: { maxBatch: 10, batchKeys: true },
+    findsByKey: true,
     getLogs: true,
     getMetrics: true,
     resourceRequirements: true,
