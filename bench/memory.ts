@@ -7,6 +7,7 @@ import { machine, residentBytes } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
 import { rounded } from './lib/numbers.js';
+import { PROTOCOLS } from './lib/protocols.js';
 
 const HOOK = new URL('./hook.js', import.meta.url).href;
 
@@ -51,8 +52,9 @@ export const bench: Bench = {
       const { handles } = await load.create(daemon.port, options.tasks!);
       progress(`${handles.length} tasks`);
       const full = await collected(daemon, hookPort, options.settle!);
-      const answer = await load.status(daemon.port, handles[0]!);
-      if (load.phaseOf(answer) !== 'RUNNING') throw new Error(`Status answered ${load.phaseOf(answer)}, not RUNNING`);
+      const native = PROTOCOLS.native();
+      const phase = native.phaseOf(await load.status(daemon.port, native, handles[0]!));
+      if (phase !== 'RUNNING') throw new Error(`Status answered ${phase}, not RUNNING`);
       const perTask = (pick: (left: Left) => number) => rounded((pick(full) - pick(empty)) / options.tasks!, 0);
       return {
         bench: 'memory',

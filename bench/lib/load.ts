@@ -2,11 +2,12 @@ import type { Idl } from '../../src/idl/idl.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../../src/idl/load.js';
 import type { GeneratorRequest, RoundResult, Width } from './generator.js';
 import { Worker } from './processes.js';
+import type { Protocol } from './protocols.js';
 
 /** Creates and deletes are made this many at a time over the generator's channel. */
 const CHUNK = 5000;
 
-const methodPath = (name: string): string => `/${PLUGIN_HOST_SERVICE}/${name}`;
+const pathOf = ({ service, method }: Protocol): string => `/${service}/${method}`;
 
 /** A key of 80 characters, as an engine's generated names with their prefix are long. */
 function nameOf(run: string, index: number): string {
@@ -61,26 +62,21 @@ export class Load {
     );
   }
 
-  /** The encoded answer to one Status. */
-  async status(port: number, handle: Buffer): Promise<Uint8Array> {
-    const [round] = await this.#each(port, 'Status', [this.#statusRequest(handle)]);
+  /** The encoded answer about one task. */
+  async status(port: number, protocol: Protocol, handle: Buffer): Promise<Uint8Array> {
+    const [round] = await this.#rounds(port, pathOf(protocol), [protocol.request(handle)]);
     return round!.answers![0]!;
   }
 
-  /** The name of the phase in an encoded answer to Status. */
-  phaseOf(answer: Uint8Array): string {
-    return this.#idl.codec('pluginhost.v1.StatusResponse').decode(answer).status.phaseInfo.phase;
-  }
-
-  /** Makes Status of these handles what `statusCalls` steps through. */
-  async loadStatus(port: number, handles: readonly Buffer[]): Promise<void> {
-    const messages = handles.map((handle) => this.#statusRequest(handle));
-    await this.#ask({ kind: 'load', port, path: methodPath('Status'), messages });
+  /** Makes the state of these tasks, asked for in this protocol, what `statusCalls` steps through. */
+  async loadStatus(port: number, protocol: Protocol, handles: readonly Buffer[]): Promise<void> {
+    const messages = handles.map((handle) => protocol.request(handle));
+    await this.#ask({ kind: 'load', port, path: pathOf(protocol), messages });
   }
 
   async statusCalls(port: number, calls: number): Promise<RoundResult> {
     const round = await this.#ask({ kind: 'steps', port, calls, ...this.#width });
-    if (round.errors > 0) throw new Error(`${round.errors} of ${calls} calls of Status failed`);
+    if (round.errors > 0) throw new Error(`${round.errors} of ${calls} calls for a state failed`);
     return round;
   }
 
@@ -88,16 +84,16 @@ export class Load {
     await this.#worker.stop();
   }
 
-  #statusRequest(handle: Buffer): Buffer {
-    return this.#idl.codec('pluginhost.v1.StatusRequest').encode({ handle });
+  #each(port: number, method: string, messages: readonly Buffer[]): Promise<RoundResult[]> {
+    return this.#rounds(port, `/${PLUGIN_HOST_SERVICE}/${method}`, messages);
   }
 
-  async #each(port: number, method: string, messages: readonly Buffer[]): Promise<RoundResult[]> {
+  async #rounds(port: number, path: string, messages: readonly Buffer[]): Promise<RoundResult[]> {
     const rounds: RoundResult[] = [];
     for (let at = 0; at < messages.length; at += CHUNK) {
       const part = messages.slice(at, at + CHUNK);
-      const round = await this.#ask({ kind: 'each', port, path: methodPath(method), messages: part, ...this.#width });
-      if (round.errors > 0) throw new Error(`${round.errors} of ${part.length} calls of ${method} failed`);
+      const round = await this.#ask({ kind: 'each', port, path, messages: part, ...this.#width });
+      if (round.errors > 0) throw new Error(`${round.errors} of ${part.length} calls of ${path} failed`);
       rounds.push(round);
     }
     return rounds;

@@ -59,6 +59,9 @@ export interface Cancelling {
 /** Versions of a task that may be told before they are safe; a start leaps over as many, so that none is told twice. */
 export const MAX_UNSAFE_VERSIONS = 1_000;
 
+/** Who asks again within this time changes nothing in the schedule, where interest fades over minutes. */
+const ASKED_ANEW_MS = 1_000;
+
 const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over'];
 
 /**
@@ -318,9 +321,11 @@ export class TaskStore {
   /** An engine asked for the task: its interest is fresh, and unless `confirms` is false it holds the handle. */
   asked(task: TaskRecord, confirms = true): void {
     const entry = task as Entry;
-    entry.lastAskedAtMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.now();
+    const fresh = nowMs - entry.lastAskedAtMs < ASKED_ANEW_MS;
+    entry.lastAskedAtMs = nowMs;
     if (entry.stage === 'over') this.#finished.get(entry.id);
-    else if (entry.stage === 'live') this.#listeners.get(entry.identity.plugin)?.asked(entry.id);
+    else if (entry.stage === 'live' && !fresh) this.#listeners.get(entry.identity.plugin)?.asked(entry.id);
     if (!confirms || entry.confirmed) return;
     entry.confirmed = true;
     this.#changed(entry);
