@@ -6,8 +6,22 @@ import type { TestContext } from 'node:test';
 /** A fresh folder that is removed when the test ends. */
 export function tempFolder(t: TestContext, prefix = 'plugin-host-test-'): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), prefix));
-  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  t.after(() => remove(folder));
   return folder;
+}
+
+const TRIES = 20;
+
+/** Hooks run in the order they were made, so that a process of the test may still write there: what it wrote is looked at anew. */
+function remove(folder: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+      return;
+    } catch (error) {
+      if (tries === TRIES) throw error;
+    }
+  }
 }
 
 /** Writes files given as relative path -> text, making the folders between. */
