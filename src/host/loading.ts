@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import type { DataOptions } from '../data/options.js';
 import { HostError, messageOf } from '../errors/index.js';
+import { isShortage } from '../lib/shortage.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import { NETWORK_VARIABLES, pickVariables } from './load/environment.js';
 import { mergePluginConfig } from './load/plugin-config.js';
@@ -11,7 +12,6 @@ import type { ResolvedSource } from './load/source.js';
 import type { Plugin, PluginCode } from './plugin.js';
 import { asHostError, isStarved, starved } from './process/load-steps.js';
 import type { RunningProcess } from './process/plugin-process.js';
-import { isShortage } from './process/shortage.js';
 
 /** Where modules are. */
 export interface Modules {

@@ -1,6 +1,7 @@
 import type { DefinitionFacts, PluginFacts } from '../channel/messages.js';
 import { HostError, messageOf, stackOf } from '../errors/index.js';
 import type { JsonObject } from '../lib/json.js';
+import { broughtUpShort } from '../lib/shortage.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { CallContext } from '../plugin-api/contexts.js';
@@ -58,7 +59,7 @@ export class PluginRuntime {
 
   /**
    * Validates the settings, runs load() and checks what it gives. Throws PLUGIN_SETTINGS_INVALID, PLUGIN_SKIPPED,
-   * PLUGIN_LOAD_FAILED or PLUGIN_SHAPE_INVALID.
+   * PLUGIN_LOAD_FAILED, PLUGIN_START_STARVED or PLUGIN_SHAPE_INVALID.
    */
   async load(options: LoadOptions): Promise<PluginFacts> {
     const definition = this.#definition;
@@ -101,7 +102,8 @@ export class PluginRuntime {
       return new HostError('PLUGIN_SKIPPED', `${this.#label}: ${message}`);
     }
     this.logThrown('load() threw', thrown);
-    return new HostError('PLUGIN_LOAD_FAILED', `${this.#label}: load() threw: ${message}`);
+    const code = broughtUpShort(thrown) ? 'PLUGIN_START_STARVED' : 'PLUGIN_LOAD_FAILED';
+    return new HostError(code, `${this.#label}: load() threw: ${message}`);
   }
 
   /** Logs a stack trace, so that the author finds the line; a hundred of them a second tell enough. */

@@ -6,6 +6,7 @@ import { type ChildMessage, type HostMessage, type LoadFailure, MAX_SECRET_BYTES
 import type { DataOptions } from '../data/options.js';
 import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { broughtUpShort } from '../lib/shortage.js';
 import { cutText } from '../lib/text.js';
 import { MAX_TEXT } from '../model/answer-bounds.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
@@ -123,7 +124,8 @@ export class Sandbox {
       const said = this.redactor.redactStart(messageOf(thrown));
       const text = place === undefined ? said : `${cutText(said, 2_048)} (${this.redactor.redact(place)})`;
       const message = bounded(text, 4_096);
-      this.#fail(p, { code: 'PLUGIN_IMPORT_FAILED', message: `${label}: importing it threw: ${message}` });
+      const code = broughtUpShort(thrown) ? 'PLUGIN_START_STARVED' : 'PLUGIN_IMPORT_FAILED';
+      this.#fail(p, { code, message: `${label}: importing it threw: ${message}` });
       return;
     }
     try {

@@ -5,9 +5,9 @@ import { completeEntry } from '../../src/host/load/entry.js';
 import { Loading } from '../../src/host/loading.js';
 import { Plugin } from '../../src/host/plugin.js';
 import type { RunningProcess } from '../../src/host/process/plugin-process.js';
-import { ShortageError } from '../../src/host/process/shortage.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { createDeferred } from '../../src/lib/deferred.js';
+import { ShortageError } from '../../src/lib/shortage.js';
 import type { StateChange } from '../../src/model/events/host.js';
 
 type Step = 'ok' | 'hang' | 'fail' | 'fail-first' | 'die' | 'short' | 'skip';

@@ -8,11 +8,11 @@ import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { diesWithParent, judge } from '../../src/host/process/parent-death.js';
-import { isShortage, ShortageError, tellsShortage } from '../../src/host/process/shortage.js';
+import { isShortage, ShortageError, tellsShortage } from '../../src/lib/shortage.js';
 import type { StateChange } from '../../src/model/events/host.js';
 import { startHost, untilState } from './support.js';
 
-const BOUND = { timeout: 60_000 };
+const BOUND = { timeout: 120_000 };
 const LIMITED = { ...BOUND, skip: process.platform !== 'linux' || !existsSync('/usr/bin/prlimit') };
 
 /** Few crashes are let through, so that a shortage counted as a crash shows. */
@@ -176,6 +176,68 @@ for (const [how, ending] of Object.entries(DEATHS)) {
     },
   );
 }
+
+/** A plugin whose load() throws what the expression makes, as long as the flag is not there. */
+const throwing = (flag: string, thrown: string) =>
+  `import { existsSync } from 'node:fs';
+${SOURCE.replace('load: () => (', `load: () => { if (!existsSync(${JSON.stringify(flag)})) throw ${thrown}; return (`).replace('async delete() {} }),', 'async delete() {} }); },')}`;
+
+const NO_HANDLE = `Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })`;
+const LOADS = {
+  'for want of handles': NO_HANDLE,
+  'for that as its cause': `new Error('no pool', { cause: new Error('no socket', { cause: ${NO_HANDLE} }) })`,
+  'where no process could be started': `Object.assign(new Error('spawn EAGAIN'), { code: 'EAGAIN' })`,
+};
+for (const [how, thrown] of Object.entries(LOADS)) {
+  test(
+    `load() that throws ${how} is called again in a new process until it does not, and counts as no crash`,
+    BOUND,
+    async (t) => {
+      const { file, flag } = folder(t);
+      writeFileSync(file, throwing(flag, thrown));
+      const { report, plugin, changes } = await startHost(t, [{ source: file, id: 'p', required: true }], {
+        limits: STRICT,
+      });
+      assert.deepEqual([report.fatal, report.results[0]?.outcome], [[], 'starved']);
+      await untilTriedOften(changes);
+      writeFileSync(flag, '');
+      await untilState(plugin('p'), 'serving');
+      rmSync(flag);
+      changes.length = 0;
+      process.kill(plugin('p').pid!, 'SIGKILL');
+      await untilTriedOften(changes);
+      writeFileSync(flag, '');
+      await untilState(plugin('p'), 'serving');
+      assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+    },
+  );
+}
+
+test('load() that throws for another reason is a failed plugin, whatever it throws', BOUND, async (t) => {
+  const hostile = `new (class extends Error { get code() { throw 1; } get cause() { throw 2; } })()`;
+  for (const thrown of [`Object.assign(new Error('EMFILES'), { code: 'ENOENT' })`, hostile, 'null']) {
+    const { file, flag } = folder(t);
+    writeFileSync(file, throwing(flag, thrown));
+    const { report } = await startHost(t, [{ source: file, id: 'p' }]);
+    assert.equal(report.results[0]?.error?.code, 'PLUGIN_LOAD_FAILED', thrown);
+  }
+});
+
+test(
+  'a process that has no file handle left to import its plugin with is replaced until one has',
+  LIMITED,
+  async (t) => {
+    const { file, flag } = folder(t);
+    const take = `const { spawnSync } = await import('node:child_process');
+    spawnSync('/usr/bin/prlimit', ['--pid', String(process.pid), '--nofile=1:']);`;
+    const entries = [{ source: file, id: 'p', required: true, nodeOptions: preload(flag, take) }];
+    const { report, plugin, changes } = await startHost(t, entries, { limits: STRICT });
+    assert.deepEqual([report.fatal, report.results[0]?.outcome], [[], 'starved'], report.results[0]?.error?.message);
+    await untilTriedOften(changes);
+    writeFileSync(flag, '');
+    await untilState(plugin('p'), 'serving');
+  },
+);
 
 test('a process that ends by itself before it is up and blames nothing is a failed plugin', BOUND, async (t) => {
   const { file, flag } = folder(t);

@@ -1,10 +1,10 @@
-import { closeSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
+import { readFileSync, type Stats, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { HostError, messageOf } from '../../errors/index.js';
+import { assertHandles, isShortage } from '../../lib/shortage.js';
 import type { PluginSource } from '../../model/options/plugin.js';
-import { isShortage, ShortageError } from '../process/shortage.js';
 
 export interface ResolvedSource {
   /** As configured, for messages and the load report. */
@@ -139,15 +139,6 @@ function moduleOfPackage(name: string, baseDir: string): string {
     if (stat(folder)?.isDirectory() === true) return moduleOfFolder(name, folder);
   }
   throw notFound(name, `no package of this name is installed for ${baseDir}`);
-}
-
-/** Node's own search takes a file that it cannot open for one that is not there. Throws ShortageError where that may be why. */
-function assertHandles(): void {
-  try {
-    closeSync(openSync(process.execPath, 'r'));
-  } catch (error) {
-    if (isShortage(error)) throw new ShortageError(messageOf(error), { cause: error });
-  }
 }
 
 function supported(label: string, file: string, canStripTypes: boolean): ResolvedSource {

@@ -4,9 +4,9 @@ import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../../channel/port-stream.js';
+import { isShortage, ShortageError } from '../../lib/shortage.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
 import { diesWithParent } from './parent-death.js';
-import { isShortage, ShortageError } from './shortage.js';
 import { killGroup, type Started, type StartedProcesses } from './started.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);

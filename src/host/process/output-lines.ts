@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Timer } from '../../lib/clock.js';
+import { tellsShortage } from '../../lib/shortage.js';
 import { cutText } from '../../lib/text.js';
 import { LineBudget, type LineBudgetOptions } from './line-budget.js';
-import { tellsShortage } from './shortage.js';
 
 export interface OutputLinesOptions extends LineBudgetOptions {
   readonly onLine: (line: string) => void;

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { ShortageError } from './shortage.js';
+import { ShortageError } from '../../lib/shortage.js';
 
 const COMMAND = ['/usr/bin/setpriv', '--pdeathsig', 'KILL'] as const;
 let known: readonly string[] | undefined;
