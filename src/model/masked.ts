@@ -11,22 +11,34 @@ export type Mask = (text: string) => string;
  * the same object where there is nothing to take out, as nearly always.
  */
 export function maskedState(state: PhaseState, mask: Mask): PhaseState {
-  let found = false;
-  const see: Mask = (text) => {
-    const masked = mask(text);
-    if (masked !== text) found = true;
-    return masked;
-  };
-  const { error, customInfo } = state;
-  const shown = {
-    reason: see(state.reason),
-    remotePhase: see(state.remotePhase),
-    error: error && { ...error, code: see(error.code), message: see(error.message) },
-    customInfo: customInfo && maskedJson(customInfo, see),
-    logs: maskedLogs(state.logs, see),
-    externalResources: state.externalResources.map((item) => maskedExternal(item, see)),
-  };
-  return found ? phaseState(state.phase, { ...state, ...shown }) : state;
+  const { error, customInfo, logs, externalResources } = state;
+  const holds = (value: unknown): boolean => holdsMasked(value, mask);
+  const texts = holds(state.reason) || holds(state.remotePhase) || holds(error?.code) || holds(error?.message);
+  // Every poll comes by here: nothing is copied to find out that there is nothing to take out.
+  if (!texts && !holds(customInfo) && !holds(logs) && !holds(externalResources)) return state;
+  return phaseState(state.phase, {
+    ...state,
+    reason: mask(state.reason),
+    remotePhase: mask(state.remotePhase),
+    error: error && { ...error, code: mask(error.code), message: mask(error.message) },
+    customInfo: customInfo && maskedJson(customInfo, mask),
+    logs: maskedLogs(logs, mask),
+    externalResources: externalResources.map((item) => maskedExternal(item, mask)),
+  });
+}
+
+/** Whether a text or a key of the data is masked. */
+function holdsMasked(value: unknown, mask: Mask): boolean {
+  if (typeof value === 'string') return mask(value) !== value;
+  if (typeof value !== 'object' || value === null) return false;
+  if (Array.isArray(value)) {
+    for (const item of value) if (holdsMasked(item, mask)) return true;
+    return false;
+  }
+  for (const key of Object.keys(value)) {
+    if (mask(key) !== key || holdsMasked((value as Record<string, unknown>)[key], mask)) return true;
+  }
+  return false;
 }
 
 export function maskedFailure(failure: PluginFailure, mask: Mask): PluginFailure {
