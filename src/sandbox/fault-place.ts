@@ -53,9 +53,12 @@ function importsOf(text: string, file: string): string[] {
   return [...paths].map(([, path]) => fileURLToPath(new URL(path as string, pathToFileURL(file))));
 }
 
-/** The place that Node puts above an error of linking: `FILE:LINE`, the line itself, a mark below what is wrong. */
+/**
+ * The place that Node puts above an error of linking or of TypeScript: `FILE:LINE`, the line itself, which TypeScript's has
+ * others before, and a mark below what is wrong.
+ */
 function placeIn(text: string): string | undefined {
-  const found = /^(file:\/\/\/\S+|(?:\/|[A-Za-z]:[\\/]).*):(\d+)\n(.*)\n *\^/m.exec(text);
+  const found = /^(file:\/\/\/\S+|(?:\/|[A-Za-z]:[\\/]).*):(\d+)\n(?:.*\n){0,3}?(.*)\n *\^/m.exec(text);
   if (found === null) return undefined;
   const [, file = '', line = '', code = ''] = found;
   return placeText(plainPath(file), Number(line), code);
