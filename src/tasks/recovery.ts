@@ -1,3 +1,5 @@
+import { getOrMake } from '../lib/get-or-make.js';
+import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { jobOf, startPolling } from '../runtime/polling.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
@@ -38,6 +40,26 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
   }
   for (const { id } of unclear) parts.unclear.resume(id, plugin);
+}
+
+/** Says what waits for plugins that do not run here, in the log and in each task's reason: nobody else would. */
+export function tellUnserved({ store, runtimes, events }: TasksDeps): void {
+  const left = new Map<string, { tasks: number; deletes: number }>();
+  const note = (plugin: string, what: 'tasks' | 'deletes'): void => {
+    if (runtimes.get(plugin) === undefined) getOrMake(left, plugin, () => ({ tasks: 0, deletes: 0 }))[what] += 1;
+  };
+  for (const task of [...store.unfinishedTasks()]) {
+    const { stage, identity } = task;
+    note(identity.plugin, 'tasks');
+    if (runtimes.get(identity.plugin) !== undefined || (stage !== 'accepted' && stage !== 'creating')) continue;
+    const reason = `waits for plugin "${identity.plugin}", which does not run here`;
+    store.setWaiting(task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
+  }
+  for (const { identity } of store.owed.listed()) note(identity.plugin, 'deletes');
+  for (const { identity, leftBecause } of store.unclear.listed()) {
+    if (leftBecause === undefined) note(identity.plugin, 'deletes');
+  }
+  for (const [plugin, { tasks, deletes }] of left) events.unserved?.(plugin, tasks, deletes);
 }
 
 /** A token is taken when a task goes on to be created; one that is known from a handle takes its own by its first read. */

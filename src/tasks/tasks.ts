@@ -18,7 +18,7 @@ import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
 import { getLogs, getMetrics } from './read/logs.js';
 import { ReadSink } from './read/reads.js';
-import { recover } from './recovery.js';
+import { recover, tellUnserved } from './recovery.js';
 import { reportPlugins } from './report.js';
 import { assertSafe, toldBefore } from './safe.js';
 import type { Tasks } from './types.js';
@@ -122,6 +122,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     recovered() {
       creates.starting = undefined;
+      tellUnserved(deps);
     },
 
     drain() {

@@ -163,6 +163,10 @@ function unverifiedHandles(
   };
 }
 
+function fields({ id, identity: { plugin, taskType } }: TaskRecord) {
+  return { task: id, plugin, taskType };
+}
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     accepted: set.counter('pluginhost_tasks_accepted_total'),
@@ -179,11 +183,6 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
   };
   const metas = new Rarely({ now, pauseMs: META_PAUSE_MS, maxKeys: 1_000 });
   const of = (task: TaskRecord) => ({ plugin: label(task.identity.plugin) });
-  const fields = (task: TaskRecord) => ({
-    task: task.id,
-    plugin: task.identity.plugin,
-    taskType: task.identity.taskType,
-  });
   return {
     accepted(task) {
       counters.accepted.inc(of(task));
@@ -218,6 +217,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
       log.emit('create.cleared', { task, plugin, job });
     },
     createLeft: (task, plugin, reason, error) => log.emit('create.left', { task, plugin, reason, error }),
+    unserved: (plugin, tasks, deletes) => log.emit('state.unserved', { plugin, tasks, deletes }),
     orphanDeleted(task) {
       counters.orphans.inc(of(task));
       log.emit('task.orphan_deleted', fields(task));

@@ -68,6 +68,11 @@ export const LOG_EVENTS = {
       because: 'why no folder is its own',
     },
   ),
+  'state.unserved': event('warn', 'what the last run left of a plugin that does not run here waits for it', {
+    plugin: 'id of the plugin, as the last run knew it',
+    tasks: 'tasks that are not over',
+    deletes: 'deletes and unclear creates that are still to be carried out',
+  }),
   'state.degraded': event('error', 'the state cannot be written; creates and deletes wait, reads are served', {
     code: CODE,
     error: ERROR,

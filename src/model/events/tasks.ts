@@ -20,6 +20,8 @@ export interface TaskEvents {
   createCleared?(id: string, plugin: string, job: 'cancelled' | 'over'): void;
   /** Nobody looks for the job any more. */
   createLeft?(id: string, plugin: string, because: string, message: string): void;
+  /** What an earlier run left of a plugin that does not run here waits for it: tasks that are not over, and deletes. */
+  unserved?(plugin: string, tasks: number, deletes: number): void;
   deleteOwed?(id: string, plugin: string, reason: string): void;
   deleteFailed?(id: string, plugin: string, code: string, message: string, attempts: number): void;
   deleteDone?(id: string, plugin: string, attempts: number): void;
