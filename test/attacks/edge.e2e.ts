@@ -17,7 +17,7 @@ import { Honest, MIB, memoryOf } from './support.js';
 const BASE_MS = 2_000;
 const AFTER_MS = 3_000;
 /** About twice what was seen: the collector of a busy machine is late. */
-const MOST_GROWTH_MIB = { resets: 1_024, headersOnly: 320, half: 512, untaken: 512, idle: 512 };
+const MOST_GROWTH_MIB = { resets: 1_024, headersOnly: 512, half: 512, untaken: 512, idle: 512 };
 /** Of an honest call; one that comes later counts as not answered. */
 const HONEST_MS = 20_000;
 
