@@ -22,17 +22,15 @@ export interface QuotaLedgerOptions extends QuotaLimits {
 }
 
 /**
- * Scopes that an earlier waiter keeps from later ones during one look at the line. The capacity is none of them: while an
- * earlier waiter lacks it, so does everybody.
+ * Scopes that an earlier waiter keeps from later ones during one look at the line. Capacity and quota are none of them: while an
+ * earlier waiter lacks one, so does everybody whom it concerns.
  */
 class Closed {
-  readonly #quota = new Set<string>();
   readonly #project = new Map<string, Set<string>>();
   readonly #namespace = new Map<string, Set<string>>();
 
   /** The scope in which `request` stands behind an earlier waiter. */
   blocks(request: QuotaRequest): QuotaScope | undefined {
-    if (this.#quota.has(request.quotaNamespace)) return 'quota';
     if (this.#project.get(request.quotaNamespace)?.has(request.project)) return 'project';
     return this.#namespace.get(request.quotaNamespace)?.has(request.namespace) ? 'namespace' : undefined;
   }
@@ -43,7 +41,6 @@ class Closed {
    */
   close(request: QuotaRequest, lacks: QuotaScope): void {
     const { quotaNamespace, constraints } = request;
-    if (lacks === 'quota') this.#quota.add(quotaNamespace);
     if (lacks === 'project' || constraints?.project !== undefined) {
       into(this.#project, quotaNamespace).add(request.project);
     }

@@ -374,3 +374,52 @@ test('bounds until sent end the wait of a call, and not the call', async () => {
   await clock.advance(0);
   assert.equal(codeOf(sent.log[0]), 'ok');
 });
+
+test('a call that takes no slot is told of when it ends, and a gate that closes waits for it', async () => {
+  const { clock, plugin, gate, events } = setUp();
+  const first = ask(gate, 'resourceRequirements');
+  const second = ask(gate, 'resourceRequirements');
+  await clock.advance(0);
+  let closed = false;
+  void gate.close().then(() => {
+    closed = true;
+  });
+  plugin.settle(0, running);
+  await clock.advance(5);
+  assert.equal(closed, false, 'the second one is under way');
+  plugin.settle(0, running);
+  await clock.advance(5);
+  assert.equal(closed, true);
+  assert.deepEqual([first.log.length, second.log.length, events.length], [1, 1, 2]);
+});
+
+test('a call without a deadline waits for as long as the gate lets one wait, and no longer', async () => {
+  const { clock, gate } = setUp({ readConcurrency: 1, maxWaitMs: 5_000, callTimeoutMs: 60_000 });
+  ask(gate, 'get');
+  const waiting = ask(gate, 'get');
+  await clock.advance(4_999);
+  assert.equal(codeOf(waiting.log[0]), 'pending');
+  await clock.advance(1);
+  assert.equal(codeOf(waiting.log[0]), 'not_admitted ADMISSION_DEADLINE');
+  const outcome = waiting.log[0];
+  assert.equal(outcome?.ok === false && outcome.failure.retryAfterMs, 1, 'a token is there: the next try is at once');
+});
+
+test('a line that waits for a slot looks at no clock until one is free', async () => {
+  const { clock, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const before = clock.pending;
+  ask(gate, 'get');
+  assert.equal(clock.pending, before + 1, 'the deadline of the one that waits, and no timer of the line');
+});
+
+test('a pause that ends with the deadline of a call is why it fails, and not the spent limit', async () => {
+  const { clock, plugin, gate } = setUp();
+  ask(gate, 'get');
+  plugin.settle(0, fails('throttled', 5_000));
+  await clock.advance(0);
+  const until = gate.capacity('read').pausedUntilMs!;
+  const atItsEnd = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: until });
+  await clock.advance(0);
+  assert.equal(codeOf(atItsEnd.log[0]), 'not_admitted RATE_LIMIT_THROTTLED');
+});

@@ -480,3 +480,28 @@ test('grants never exceed a bound unless adopted, come in order, and each token 
     { numRuns: 400 },
   );
 });
+
+test('a larger total goes to those who wait in the order they came, whatever constrains them', () => {
+  const { subject } = ledger({ gpu: 1 });
+  subject.acquire(request('holder'));
+  const waiters = ['a', 'b', 'c', 'd'].map((taskId) => request(taskId));
+  waiters[2] = request('c', { constraints: { project: 9 } });
+  for (const waiter of waiters) subject.acquire(waiter);
+  subject.reconfigure({ quotas: { gpu: 3 }, capacity: 100 });
+  assert.deepEqual(
+    waiters.map(({ taskId }) => subject.holds(taskId)),
+    [true, true, false, false],
+  );
+  subject.reconfigure({ quotas: { gpu: 5 }, capacity: 100 });
+  assert.ok(waiters.every(({ taskId }) => subject.holds(taskId)));
+});
+
+test('a release makes room for one in project and namespace, and for no second', () => {
+  for (const constraints of [{ project: 3 }, { namespace: 3 }]) {
+    const { subject } = ledger({ gpu: 100 });
+    for (const taskId of ['a', 'b', 'c']) subject.acquire(request(taskId, { constraints }));
+    subject.release('a');
+    assert.equal(subject.acquire(request('d', { constraints })).status, 'granted');
+    assert.equal(subject.acquire(request('e', { constraints })).status, 'waiting', JSON.stringify(constraints));
+  }
+});
