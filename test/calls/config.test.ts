@@ -13,3 +13,9 @@ test('reads and writes have as many slots as there are workers, each unless the 
   assert.deepEqual(slots(3, undefined), [3, workers]);
   assert.deepEqual(slots(undefined, 4), [workers, 4]);
 });
+
+test('what the operator does not set: a task that a sync plugin runs has ten minutes, a call waits fifteen', () => {
+  const tuning = { readConcurrency: undefined, writeConcurrency: undefined, callTimeoutMs: 1 };
+  const { doTimeoutMs, maxWaitMs, maxQueue } = gateConfig(DEFAULT_PLUGIN_CONFIG, tuning);
+  assert.deepEqual([doTimeoutMs, maxWaitMs, maxQueue], [10 * 60_000, 15 * 60_000, 10_000]);
+});
