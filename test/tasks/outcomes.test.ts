@@ -45,6 +45,34 @@ for (const kind of FROM_A_CALL) {
     assert.deepEqual(h.faults, []);
   });
 
+  test(`resourceRequirements × ${kind}: counts, repeats and ends as a create does, and takes no token`, async () => {
+    const h = await makeHarness({ config: QUOTA, options: { createBudgetMs: 120_000 } });
+    h.plugin.features.resourceRequirements = true;
+    h.plugin.on.resourceRequirements = () => fail(kind, failure(kind));
+    h.plugin.on.create = () => created();
+    h.plugin.on.get = () => running();
+    const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    const endsAtOnce = rule.ends !== undefined && rule.endsWhen === undefined;
+    assert.equal(task.stage, endsAtOnce ? 'over' : 'accepted');
+    if (endsAtOnce) assert.match(task.state.error?.message ?? '', /^resourceRequirements: /);
+    else assert.match(task.state.reason, /(is repeated|throttles): /);
+    await h.clock.advance(3_600_000);
+    const end = endsAtOnce ? rule.ends : rule.counted === 'yes' ? rule.endsPastBound : undefined;
+    if (end === undefined) {
+      h.plugin.on.resourceRequirements = () => ok({ namespace: 'default' });
+      await h.clock.advance(600_000);
+      assert.equal(task.stage, 'live');
+    } else {
+      assert.equal(task.state.phase, end.phase);
+      assert.equal(task.state.error?.code, end.code === 'plugin' ? failure(kind).code : end.code);
+      assert.equal(h.plugin.count('create'), 0);
+      assert.equal(h.runtime.quotas.holds(task.id), false);
+    }
+    assert.equal(h.plugin.count('resourceRequirements') > 1, rule.retry !== 'no');
+    await h.stop();
+    assert.deepEqual(h.faults, []);
+  });
+
   test(`do × ${kind}: is the phase or the error that the outcome table says`, async () => {
     const rule = outcomeRule('do', kind);
     const h = await makeHarness({

@@ -1,17 +1,32 @@
 import { backoffMs } from '../../lib/backoff.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { settledBefore, sleep } from '../../lib/wait.js';
+import { isOfEarlierLife } from '../../model/found-job.js';
 import { META_WARN_BYTES } from '../../model/handle.js';
 import { type OutcomeEnd, outcomeRule } from '../../model/outcomes.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { CreateAnswer, PluginFailure } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import type { ResourceRequirements } from '../../plugin-api/plugin.js';
 import type { CreateBudget } from '../../runtime/create-lane.js';
 import { createArgs, type PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
-import { type AdmittedRun, foundEarlierLife, settleRequirements, takeToken } from './create-admission.js';
+
+const NO_REQUIREMENTS: ResourceRequirements = { namespace: 'default' };
+
+/** A step of a run that calls the plugin; both fail by the row of the outcome table for creates. */
+interface Step {
+  readonly stage: 'accepted' | 'creating';
+  /** In a sentence about tries. */
+  readonly name: string;
+  /** Before the message of a failure. */
+  readonly prefix: string;
+}
+
+const ASKING: Step = { stage: 'accepted', name: 'resourceRequirements', prefix: 'resourceRequirements: ' };
+const CREATING: Step = { stage: 'creating', name: 'creating', prefix: '' };
 
 const ITS_TURN = 'the create waits for its turn within the write limit';
 
@@ -149,13 +164,7 @@ export class CreateRun {
     await this.#earlierCallOver();
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
-    const run = this.#admitted();
-    if (
-      !(await settleRequirements(this.#deps, this.#runtime, run)) ||
-      !(await takeToken(this.#deps, this.#runtime, run))
-    ) {
-      return this.#over() ? this.#stopped() : { kind: 'refused' };
-    }
+    if (!(await this.#settleRequirements()) || !(await this.#takeToken())) return this.#given();
     const budget = this.#runtime.creates.budget();
     for (let attempt = 1; ; attempt++) {
       await this.#remoteTakesCreates(attempt);
@@ -165,15 +174,77 @@ export class CreateRun {
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
       const { failure } = outcome;
       if (failure.kind === 'cancelled' && this.#over()) return this.#stopped();
-      const ends = endOf(failure);
-      if (ends !== undefined) {
-        this.#refuse(codeOf(ends, failure), failure.message, failure.faultKind, ends.phase);
-        return { kind: 'refused' };
-      }
-      if (this.#unclearForGood) return this.#leaveUnclear();
-      if (!(await this.#mayRetry(failure, attempt, budget)))
-        return this.#over() ? this.#stopped() : { kind: 'refused' };
+      if (endOf(failure) === undefined && this.#unclearForGood) return this.#leaveUnclear();
+      if (!(await this.#again(CREATING, failure, attempt, budget))) return this.#given();
     }
+  }
+
+  /** The run was refused, unless it was told to stop. */
+  #given(): CreateEnd {
+    return this.#over() ? this.#stopped() : { kind: 'refused' };
+  }
+
+  /** Asks the plugin what the task takes and notes it. False when the run was refused or is over. */
+  async #settleRequirements(): Promise<boolean> {
+    const { store } = this.#deps;
+    const { gate, creates, plugin } = this.#runtime;
+    const { payload } = this.#task;
+    // Known from before a restart.
+    if (this.#task.requirements !== undefined) return true;
+    let requirements = NO_REQUIREMENTS;
+    if (plugin.features.resourceRequirements && payload !== undefined) {
+      const args = { template: payload.template, metadata: payload.metadata };
+      const budget = creates.budget();
+      for (let attempt = 1; ; attempt++) {
+        const outcome = await gate.call('resourceRequirements', args, {
+          admission: 'wait',
+          signal: this.#waiting.signal,
+        });
+        if (this.#over()) return false;
+        if (outcome.ok) {
+          requirements = outcome.value;
+          break;
+        }
+        if (!(await this.#again(ASKING, outcome.failure, attempt, budget))) return false;
+      }
+    }
+    store.setRequirements(this.#task, requirements, requirements.namespace);
+    return true;
+  }
+
+  /** Takes the task's allocation token, in line if need be. False when the run was refused, or left the line. */
+  async #takeToken(): Promise<boolean> {
+    const { store } = this.#deps;
+    const { quotas } = this.#runtime;
+    const { id, identity, requirements } = this.#task;
+    const { plugin, quotaNamespace, project, namespace } = identity;
+    const constraints = requirements?.constraints;
+    const request = {
+      taskId: id,
+      quotaNamespace,
+      project,
+      namespace,
+      ...(constraints === undefined ? {} : { constraints }),
+    };
+    // An engine that asked by the handle of an earlier daemon, and now repeats its create, has its token already.
+    for (const { id: adopted } of store.adopted.of(identity.key, identity.incarnation)) {
+      if (quotas.handOver(adopted, request)) return true;
+    }
+    const answer = quotas.acquire(request);
+    if (answer.status === 'granted') return true;
+    if (answer.status === 'full') {
+      this.#refuse('STORE_FULL', `the waiting line of plugin "${plugin}" is full`, 'SYSTEM', 'RETRYABLE_FAILURE');
+      return false;
+    }
+    const quota = `quota namespace "${quotaNamespace}"`;
+    const lacks = {
+      capacity: 'room in the cache (caching.size)',
+      quota,
+      project: `its project constraint in ${quota}`,
+      namespace: `its namespace constraint in ${quota}`,
+    };
+    this.#waits('accepted', `waits for ${lacks[answer.lacks]}`);
+    return answer.granted;
   }
 
   /** Whether the run must not go on. A cancelled run whose job may exist goes on to find it. */
@@ -187,17 +258,6 @@ export class CreateRun {
    */
   get #patience(): AbortSignal {
     return this.#cancelled ? this.#halt.signal : this.#waiting.signal;
-  }
-
-  #admitted(): AdmittedRun {
-    return {
-      task: this.#task,
-      patience: this.#waiting.signal,
-      over: () => this.#over(),
-      waits: (stage, reason) => this.#waits(stage, reason),
-      pause: (failure, attempt) => this.#pause(failure, attempt),
-      refuse: (...verdict) => this.#refuse(...verdict),
-    };
   }
 
   #stopped(): CreateEnd {
@@ -322,16 +382,22 @@ export class CreateRun {
     return outcome;
   }
 
-  async #mayRetry(failure: PluginFailure, attempt: number, budget: CreateBudget): Promise<boolean> {
+  /** What the outcome table says of a failed step: whether it is tried again, which is due then. Refuses the run otherwise. */
+  async #again(step: Step, failure: PluginFailure, attempt: number, budget: CreateBudget): Promise<boolean> {
+    const ends = endOf(failure);
+    if (ends !== undefined) {
+      this.#refuse(codeOf(ends, failure), `${step.prefix}${failure.message}`, failure.faultKind, ends.phase);
+      return false;
+    }
     const spentMs = budget.spentMs();
     const { counted, endsPastBound } = outcomeRule('create', failure.kind);
     if (counted === 'yes' && endsPastBound !== undefined && spentMs >= this.#deps.options.createBudgetMs) {
-      const spent = `creating was tried for ${Math.round(spentMs / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
+      const spent = `${step.name} was tried for ${Math.round(spentMs / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
       this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);
       return false;
     }
-    const why = failure.kind === 'throttled' ? 'the remote throttles' : `creating failed and is repeated`;
-    this.#waits('creating', `${why}: ${failure.message}`);
+    const why = failure.kind === 'throttled' ? 'the remote throttles' : `${step.name} failed and is repeated`;
+    this.#waits(step.stage, `${why}: ${failure.message}`);
     await this.#pause(failure, attempt);
     return !this.#over();
   }
@@ -357,8 +423,7 @@ export class CreateRun {
       // A task that was deleted meanwhile wants no next life, and a job that is over no delete.
       return { kind: 'cancelled' };
     }
-    if (answer.existing && !this.#cancelled && foundEarlierLife(this.#deps, this.#task, answer.state, this.#mayExist))
-      return { kind: 'taken' };
+    if (answer.existing && !this.#cancelled && this.#isOfEarlierLife(answer.state)) return { kind: 'taken' };
     if (answer.meta.length > META_WARN_BYTES) {
       this.#deps.events.metaLarge?.(this.#task, answer.meta.length);
     }
@@ -366,6 +431,20 @@ export class CreateRun {
     store.setCreated(this.#task, answer.meta);
     this.#hooks.created(this.#runtime, this.#task, answer.state);
     return { kind: 'created', meta: answer.meta };
+  }
+
+  /** Whether the job that the create found, in this state, is of an earlier life of the task's key (rule 8). */
+  #isOfEarlierLife(state: PhaseState | undefined): boolean {
+    const { store, clock, options } = this.#deps;
+    const { key, incarnation } = this.#task.identity;
+    return isOfEarlierLife({
+      state,
+      mark: store.marks.get(key, incarnation),
+      maySend: this.#mayExist,
+      completeSinceMs: store.completeSinceMs,
+      nowMs: clock.now(),
+      replayWindowMs: options.replayWindowMs,
+    });
   }
 
   #refuse(code: string, message: string, kind: 'USER' | 'SYSTEM', phase: OutcomeEnd['phase']): void {
