@@ -1,5 +1,6 @@
 import type { JsonObject } from '../lib/json.js';
 import type { Outputs } from '../model/phase-state.js';
+import type { PluginReportState, PluginReport as Report } from '../model/plugin-report.js';
 import type { LiteralInput, LiteralValue } from '../plugin-api/literals.js';
 import type { ExecutionError, Phase, TaskLog } from '../plugin-api/phase.js';
 import type { PluginHostError } from './error.js';
@@ -109,41 +110,9 @@ export type WatchUpdate =
   | { readonly kind: 'lagged'; readonly resumeToken: string; readonly dropped: number }
   | { readonly kind: 'bookmark'; readonly resumeToken: string; readonly draining: boolean };
 
-export type PluginState =
-  | 'STARTING'
-  | 'SERVING'
-  | 'FAILED'
-  | 'SKIPPED'
-  | 'RESTARTING'
-  | 'QUARANTINED'
-  | 'PAUSED'
-  | 'REMOTE_DOWN'
-  | 'STOPPED';
+export type PluginState = PluginReportState;
 
-export interface PluginReport {
-  readonly id: string;
-  readonly version: string;
-  readonly kind: 'async' | 'sync' | undefined;
-  readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] }[];
-  readonly isDefault: boolean;
-  readonly state: PluginState;
-  readonly stateReason: string;
-  readonly stateCode: string;
-  readonly source: string;
-  readonly config: PluginLimits | undefined;
-  readonly quotas: readonly {
-    readonly namespace: string;
-    readonly total: number;
-    readonly used: number;
-    readonly waiting: number;
-  }[];
-  readonly liveTasks: number;
-  readonly waitingTasks: number;
-  readonly pid: number;
-  readonly restarts: number;
-  readonly rssBytes: number;
-  readonly environment: readonly string[];
-}
+export type PluginReport = Report<PluginLimits>;
 
 export interface PluginLimits {
   readonly resourceQuotas: Readonly<Record<string, number>>;

@@ -60,7 +60,7 @@ export function refreshTuning({ refresh, tasks }: Config): RuntimeOptions['refre
   return {
     pollShare: refresh.pollShare,
     minIntervalMs: refresh.minIntervalMs,
-    unaskedAfterMs: refresh.idleAfterMs,
+    idleAfterMs: refresh.idleAfterMs,
     maxIntervalMs: refresh.idleMaxIntervalMs,
     minFailingMs: tasks.minFailingTimeMs,
     visibilityGraceMs: tasks.visibilityGraceMs,

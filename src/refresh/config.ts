@@ -10,7 +10,7 @@ export type RefreshTuning = Pick<
   | 'visibilityGraceMs'
   | 'notFoundMinMs'
   | 'outageGraceMs'
-  | 'unaskedAfterMs'
+  | 'idleAfterMs'
   | 'maxIntervalMs'
 >;
 

@@ -4,14 +4,14 @@ import { AGE_CLASSES, type Population } from './pacing.js';
 /** How many tasks each age class has, and each class of tasks nobody asks for. */
 export class ClassCounts implements Population {
   readonly byAge: number[] = new Array<number>(AGE_CLASSES).fill(0);
-  readonly unasked = new Map<number, number>();
+  readonly idle = new Map<number, number>();
 
   add(item: Item, by: 1 | -1): void {
     if (item.doublings === 0) this.byAge[item.ageClass] = (this.byAge[item.ageClass] ?? 0) + by;
     else {
-      const count = (this.unasked.get(item.doublings) ?? 0) + by;
-      if (count === 0) this.unasked.delete(item.doublings);
-      else this.unasked.set(item.doublings, count);
+      const count = (this.idle.get(item.doublings) ?? 0) + by;
+      if (count === 0) this.idle.delete(item.doublings);
+      else this.idle.set(item.doublings, count);
     }
   }
 }

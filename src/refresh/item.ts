@@ -50,7 +50,7 @@ export class Item implements Pooled<Item> {
   task: PolledTask;
   batchKey: string;
   lastReadAtMs: number | undefined;
-  /** Age class it is counted in; -1 when it is counted among the unasked. */
+  /** Age class it is counted in; -1 when it is counted among the idle ones. */
   ageClass = 0;
   /** How often the interval doubled since engines ceased to ask; 0 while they ask. */
   doublings = 0;

@@ -31,7 +31,7 @@ const LEAST_FACTOR = 0.25 * Math.sqrt(1_000);
 export interface Population {
   readonly byAge: readonly number[];
   /** Tasks that no engine asks for, by how many times their interval has doubled (1 is the first). */
-  readonly unasked: ReadonlyMap<number, number>;
+  readonly idle: ReadonlyMap<number, number>;
 }
 
 /** What reads have cost lately. */
@@ -81,7 +81,7 @@ export class Pacing {
   }
 
   /** The interval of a task nobody asks for; `doublings` from 1. Never shorter than an asked task's. */
-  unaskedIntervalMs(doublings: number): number {
+  idleIntervalMs(doublings: number): number {
     const { resyncIntervalMs, maxIntervalMs } = this.#config;
     return Math.max(resyncIntervalMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings));
   }
@@ -92,10 +92,10 @@ export class Pacing {
     const { resyncIntervalMs, pollShare } = this.#config;
     const capacity = this.#capacityPerMs(throughput);
     const asked = population.byAge.reduce((sum, n) => sum + n, 0);
-    const unaskedRate = this.#unaskedRate(population);
-    const base = (asked / resyncIntervalMs) * JITTER_RATE + unaskedRate;
+    const idleRate = this.#idleRate(population);
+    const base = (asked / resyncIntervalMs) * JITTER_RATE + idleRate;
     this.#stretch = Math.max(1, base / capacity);
-    const budget = pollShare * capacity - unaskedRate;
+    const budget = pollShare * capacity - idleRate;
     this.#ageFactor = base >= pollShare * capacity ? Number.POSITIVE_INFINITY : this.#factorFor(population, budget);
     this.#fill();
     return this.#intervals.some((ms, ageClass) => differs(before[ageClass] ?? 0, ms));
@@ -108,10 +108,10 @@ export class Pacing {
     return Math.min(byLimit, bySlots) * Math.max(1, tasksPerCall);
   }
 
-  #unaskedRate({ unasked }: Population): number {
+  #idleRate({ idle }: Population): number {
     const { resyncIntervalMs, maxIntervalMs } = this.#config;
     let rate = 0;
-    for (const [doublings, n] of unasked) {
+    for (const [doublings, n] of idle) {
       rate +=
         (n / Math.max(resyncIntervalMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings))) * JITTER_RATE;
     }

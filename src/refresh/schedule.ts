@@ -65,7 +65,7 @@ export class Schedule {
   readonly failing = new KeyCounts(() => undefined);
   /** The same of the tasks whose failures may say something of their remote. */
   readonly telling = new KeyCounts(() => undefined);
-  /** Quota namespaces with unasked tasks -> whether somebody waits for a token of theirs. */
+  /** Quota namespaces with idle tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
   #config: RefreshConfig;
@@ -253,7 +253,7 @@ export class Schedule {
     if (nowMs - this.#solvedAtMs < (jumped ? every / 10 : every)) return;
     this.#solvedAtMs = nowMs;
     this.#solvedSize = this.#items.size;
-    if (this.#counts.unasked.size === 0) this.#wanted.clear();
+    if (this.#counts.idle.size === 0) this.#wanted.clear();
     let changed = this.#pacing.solve(this.#counts, throughput);
     for (const [namespace, before] of this.#wanted) {
       const wanted = this.#options.tokenWanted(namespace);
@@ -298,7 +298,7 @@ export class Schedule {
       const { doublings } = item;
       const { quotaNamespace } = task.identity;
       this.#enqueue(item, lastReadAtMs - early, `u${doublings}/${quotaNamespace}`, () =>
-        this.#unaskedMs(doublings, quotaNamespace),
+        this.#idleMs(doublings, quotaNamespace),
       );
     } else {
       const { ageClass } = item;
@@ -339,14 +339,14 @@ export class Schedule {
 
   #intervalMs(item: Item): number {
     return item.doublings > 0
-      ? this.#unaskedMs(item.doublings, item.task.identity.quotaNamespace)
+      ? this.#idleMs(item.doublings, item.task.identity.quotaNamespace)
       : this.#pacing.intervalMs(item.ageClass);
   }
 
-  #unaskedMs(doublings: number, quotaNamespace: string): number {
+  #idleMs(doublings: number, quotaNamespace: string): number {
     return this.#wanted.get(quotaNamespace) === true
       ? this.#config.resyncIntervalMs
-      : this.#pacing.unaskedIntervalMs(doublings);
+      : this.#pacing.idleIntervalMs(doublings);
   }
 
   /** Never sooner than an interval, so that failing tasks take no more of the limit than others. */
@@ -362,8 +362,8 @@ export class Schedule {
     const { liveSinceMs, lastAskedAtMs, identity } = item.task;
     const { quotaNamespace } = identity;
     item.ageClass = ageClassOf(nowMs - liveSinceMs);
-    const unaskedFor = (nowMs - lastAskedAtMs) / this.#config.unaskedAfterMs;
-    item.doublings = unaskedFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(unaskedFor)));
+    const idleFor = (nowMs - lastAskedAtMs) / this.#config.idleAfterMs;
+    item.doublings = idleFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(idleFor)));
     if (item.doublings > 0 && !this.#wanted.has(quotaNamespace)) {
       this.#wanted.set(quotaNamespace, this.#options.tokenWanted(quotaNamespace));
     }

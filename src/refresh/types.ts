@@ -111,7 +111,7 @@ export interface RefreshConfig {
   /** How long failure counts stand still while the remote is down; 3,600,000 by default. */
   readonly outageGraceMs: number;
   /** A task that no engine asked for during this time is polled ever less; 600,000 by default. */
-  readonly unaskedAfterMs: number;
+  readonly idleAfterMs: number;
   /** Upper bound of the interval of a task nobody asks for, and of `nextPollAfter`; 3,600,000 by default. */
   readonly maxIntervalMs: number;
 }

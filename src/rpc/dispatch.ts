@@ -36,10 +36,15 @@ export interface DispatchContext {
   readonly ready: Map<string, ReadyMethod>;
   /** Aborted when the server drains. */
   readonly draining: AbortSignal;
-  /** Open streams that count against the bound. */
+  /** Open streams of all services that count against a bound, which each service has to itself. */
   openStreams: number;
   /** Calls whose handler has not ended. */
   inFlight: number;
+}
+
+/** Open streams of one service that count against the bound. */
+interface OpenCount {
+  open: number;
 }
 
 type Unary = Extract<RpcMethodHandler, { kind: 'unary' }>;
@@ -51,9 +56,11 @@ class MethodDispatch {
   readonly #path: string;
   readonly #context: DispatchContext;
   readonly #observer: RpcMethodObserver;
+  readonly #streams: OpenCount;
 
-  constructor(path: string, context: DispatchContext, observer: RpcMethodObserver) {
+  constructor(path: string, context: DispatchContext, observer: RpcMethodObserver, streams: OpenCount) {
     this.#path = path;
+    this.#streams = streams;
     this.#context = context;
     this.#observer = observer;
   }
@@ -209,7 +216,8 @@ class MethodDispatch {
     try {
       cutAtDeadline(surface, stream.call);
       if (bounded !== undefined) {
-        if (context.openStreams >= context.maxStreams) throw tooManyStreams(context.maxStreams);
+        if (this.#streams.open >= context.maxStreams) throw tooManyStreams(context.maxStreams);
+        this.#streams.open += 1;
         context.openStreams += 1;
         counted = true;
         context.edge.live(bounded);
@@ -226,6 +234,7 @@ class MethodDispatch {
       stream.call.close();
       context.inFlight -= 1;
       if (counted) {
+        this.#streams.open -= 1;
         context.openStreams -= 1;
         if (bounded !== undefined) context.edge.ended(bounded);
       }
@@ -301,6 +310,7 @@ const TYPES = { unary: 'unary', serverStream: 'server_stream', bidi: 'bidi_strea
 /** The implementation of a service for grpc-js. Throws DAEMON_STATE when a method has no handler or a needless one. */
 export function implementationOf(service: RpcServiceModule, context: DispatchContext): UntypedServiceImplementation {
   const implementation: UntypedServiceImplementation = {};
+  const streams: OpenCount = { open: 0 };
   const surplus = Object.keys(service.handlers).filter((name) => !Object.hasOwn(service.definition, name));
   if (surplus.length > 0) {
     throw new HostError('DAEMON_STATE', `service ${service.name} has handlers for no method: ${surplus.join(', ')}`);
@@ -313,7 +323,7 @@ export function implementationOf(service: RpcServiceModule, context: DispatchCon
     }
     const observer = context.metrics?.({ service: service.name, method: name, type: TYPES[kind] }) ?? NO_OBSERVER;
     context.observers.set(method.path, observer);
-    const dispatch = new MethodDispatch(method.path, context, observer);
+    const dispatch = new MethodDispatch(method.path, context, observer, streams);
     if (handler.kind === 'unary') {
       implementation[name] = dispatch.unary(handler);
       if (handler.ready !== undefined) context.ready.set(method.path, dispatch.ready(handler));

@@ -28,7 +28,7 @@ class Undecodable {
 }
 
 /**
- * Where services that decode by themselves (health, reflection) are added, so that they behave like ours: a request that does
+ * Where a service that decodes by itself (reflection) is added, so that it behaves like ours: a request that does
  * not decode is the caller's fault, and the edge learns what it has to know.
  */
 export function foreignServices(server: Server, edge: Edge): Pick<Server, 'addService'> {

@@ -1,12 +1,12 @@
-import type { Server, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { HealthImplementation } from 'grpc-health-check';
+import { protoPath } from 'grpc-health-check';
 import { HostError } from '../errors/index.js';
-import { FIELD_BOUNDS } from './fields.js';
-import { type OpenStream, OpenStreams } from './open-streams.js';
-import { statusOf } from './status.js';
-
-/** Held as long as a Watch stream is open. */
-const MAX_NAME_BYTES = FIELD_BOUNDS.nameBytes;
+import type { Codec } from '../idl/codec.js';
+import type { Idl } from '../idl/idl.js';
+import { loadProtoFiles } from '../idl/load.js';
+import { createDeferred } from '../lib/deferred.js';
+import { assertText, FIELD_BOUNDS } from './fields.js';
+import type { RpcServiceModule } from './methods.js';
+import type { RpcStream } from './stream.js';
 
 /** Who is healthy; handed in by the daemon. */
 export interface HealthSource {
@@ -22,7 +22,6 @@ export interface HealthOptions {
   readonly source: HealthSource;
   /** Names of services that share the overall status. */
   readonly services: readonly string[];
-  readonly maxStreams: number;
 }
 
 type ServingStatus = 'SERVING' | 'NOT_SERVING' | 'SERVICE_UNKNOWN';
@@ -31,78 +30,41 @@ interface Request {
   readonly service: string;
 }
 
-interface WatchCall extends OpenStream {
-  readonly request: Request;
-  write(message: { status: ServingStatus }): boolean;
-  once(event: 'cancelled' | 'drain', listener: () => void): unknown;
-}
+/** Of a name that is shown in an error: it may be as long as a request, and no trailer carries that. */
+const MAX_SHOWN = 60;
 
-type CheckCallback = (error: unknown, answer?: unknown) => void;
-type CheckHandler = (call: { request: Request }, callback: CheckCallback) => void;
+const servingText = (serving: boolean): ServingStatus => (serving ? 'SERVING' : 'NOT_SERVING');
 
-type Adder = Pick<Server, 'addService'>;
-
-/**
- * One Watch stream: told the last status, and nothing while it has not taken what it was told before (`#full`), then what is
- * current by then.
- */
-class HealthWatch {
-  readonly #call: WatchCall;
-  readonly #current: () => ServingStatus;
-  #told: ServingStatus | undefined;
-  #full = false;
-
-  constructor(call: WatchCall, current: () => ServingStatus) {
-    this.#call = call;
-    this.#current = current;
-  }
-
-  tell(): void {
-    const status = this.#current();
-    if (this.#full || status === this.#told) return;
-    this.#told = status;
-    if (this.#call.write({ status })) return;
-    this.#full = true;
-    this.#call.once('drain', () => {
-      this.#full = false;
-      this.tell();
-    });
-  }
-}
-
-/**
- * grpc.health.v1 by grpc-health-check: '' and each service for the daemon, and one name a plugin. Watch is answered here:
- * the library keeps every name that was ever asked for, and queues without bound for who does not read.
- */
+/** grpc.health.v1: '' and each service for the daemon, and one name a plugin. */
 export class Health {
   static readonly SERVICE = 'grpc.health.v1.Health';
   readonly #options: HealthOptions;
-  readonly #implementation = new HealthImplementation();
+  readonly #idl: Idl = loadProtoFiles([protoPath]);
+  readonly #request: Codec<Request> = this.#idl.codec('grpc.health.v1.HealthCheckRequest');
+  readonly #response: Codec = this.#idl.codec('grpc.health.v1.HealthCheckResponse');
+  readonly #list: Codec = this.#idl.codec('grpc.health.v1.HealthListResponse');
   readonly #known = new Map<string, boolean>();
-  readonly #streams: OpenStreams;
-  readonly #watches = new Set<HealthWatch>();
+  /** Wakes each open Watch. */
+  readonly #watches = new Set<() => void>();
   readonly #unsubscribe: () => void;
   #draining = false;
 
   constructor(options: HealthOptions) {
     this.#options = options;
-    this.#streams = new OpenStreams('health', options.maxStreams);
     this.#refresh();
     this.#unsubscribe = options.source.onChange(() => this.#refresh());
   }
 
-  addToServer(server: Adder): void {
-    this.#implementation.addToServer({
-      addService: (definition, implementation) => {
-        const { check, list } = implementation as UntypedServiceImplementation;
-        server.addService(definition as never, {
-          check: ((call: { request: Request }, callback: CheckCallback) =>
-            this.#check(call, callback, check as unknown as CheckHandler)) as never,
-          list: list as never,
-          watch: ((call: WatchCall) => this.#watch(call)) as never,
-        });
+  module(): RpcServiceModule {
+    return {
+      name: Health.SERVICE,
+      definition: this.#idl.rawService(Health.SERVICE),
+      handlers: {
+        Check: { kind: 'unary', handle: (request) => this.#check(request) },
+        List: { kind: 'unary', handle: () => this.#listed() },
+        Watch: { kind: 'serverStream', bounded: true, handle: (request, stream) => this.#watch(request, stream) },
       },
-    });
+    };
   }
 
   /** Everything is NOT_SERVING from here on; readers of Watch are told. */
@@ -111,10 +73,9 @@ export class Health {
     this.#refresh();
   }
 
-  /** Ends the Watch streams; new ones are told the state and ended. */
+  /** Learns of no change any more. */
   end(): void {
     this.#unsubscribe();
-    this.#streams.end();
   }
 
   #refresh(): void {
@@ -123,46 +84,53 @@ export class Health {
     const now = new Map<string, boolean>([['', overall]]);
     for (const { id, serving } of source.plugins()) now.set(id, serving && !this.#draining);
     for (const name of services) now.set(name, overall);
-    // The library cannot forget a name; a plugin that is configured no more does not serve.
+    // Who asks goes on asking: a plugin that is configured no more is known, and does not serve.
     for (const name of this.#known.keys()) if (!now.has(name)) now.set(name, false);
-    for (const [name, serving] of now) {
-      if (this.#known.get(name) === serving) continue;
-      this.#known.set(name, serving);
-      this.#implementation.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+    for (const [name, serving] of now) this.#known.set(name, serving);
+    for (const wake of this.#watches) wake();
+  }
+
+  #check(bytes: Buffer): Buffer {
+    const { service } = this.#request.decode(bytes);
+    const serving = this.#known.get(service);
+    if (serving !== undefined) return this.#response.encode({ status: servingText(serving) });
+    const shown = JSON.stringify(service.length > MAX_SHOWN ? `${service.slice(0, MAX_SHOWN)}…` : service);
+    const names = [...this.#known.keys()].filter((known) => known !== '').join(', ');
+    throw new HostError('PLUGIN_UNKNOWN', `no plugin or service is called ${shown}; there are: ${names}`);
+  }
+
+  #listed(): Buffer {
+    const statuses = [...this.#known].map(([name, serving]) => [name, { status: servingText(serving) }]);
+    return this.#list.encode({ statuses: Object.fromEntries(statuses) });
+  }
+
+  /** Tells the status now and after each change; who does not read is told the last one when it does, and ends at the drain. */
+  async #watch(bytes: Buffer, stream: RpcStream): Promise<void> {
+    // The name is held as long as the stream is open.
+    const name = assertText('service', this.#request.decode(bytes).service, FIELD_BOUNDS.nameBytes);
+    const { draining } = stream;
+    const { signal } = stream.call;
+    let changed = createDeferred<void>();
+    const wake = () => changed.resolve();
+    this.#watches.add(wake);
+    for (const end of [draining, signal]) end.addEventListener('abort', wake);
+    try {
+      for (let told: ServingStatus | undefined; ; await changed.promise) {
+        changed = createDeferred<void>();
+        for (let status = this.#statusOf(name); status !== told; status = this.#statusOf(name)) {
+          told = status;
+          if (!(await stream.write(this.#response.encode({ status })))) return;
+        }
+        if (draining.aborted || signal.aborted) return;
+      }
+    } finally {
+      this.#watches.delete(wake);
+      for (const end of [draining, signal]) end.removeEventListener('abort', wake);
     }
-    for (const watch of this.#watches) watch.tell();
   }
 
   #statusOf(name: string): ServingStatus {
     const serving = this.#known.get(name);
-    if (serving === undefined) return 'SERVICE_UNKNOWN';
-    return serving ? 'SERVING' : 'NOT_SERVING';
-  }
-
-  /** The library would repeat the name in its answer, however long, and no trailer carries that. */
-  #check(call: { request: Request }, callback: CheckCallback, answer: CheckHandler): void {
-    const { service } = call.request;
-    if (this.#known.has(service)) {
-      answer(call, callback);
-      return;
-    }
-    const shown = JSON.stringify(service.length > 60 ? `${service.slice(0, 60)}…` : service);
-    const names = [...this.#known.keys()].filter((known) => known !== '').join(', ');
-    callback(statusOf(new HostError('PLUGIN_UNKNOWN', `no plugin or service is called ${shown}; there are: ${names}`)));
-  }
-
-  #watch(call: WatchCall): void {
-    this.#streams.admit(call, () => {
-      const name = call.request.service;
-      if (Buffer.byteLength(name) > MAX_NAME_BYTES) {
-        const seen = `service: ${Buffer.byteLength(name)} bytes, at most ${MAX_NAME_BYTES} are taken`;
-        call.emit('error', statusOf(new HostError('REQUEST_TOO_LARGE', seen, { details: { field: 'service' } })));
-        return;
-      }
-      const watch = new HealthWatch(call, () => this.#statusOf(name));
-      this.#watches.add(watch);
-      call.once('cancelled', () => this.#watches.delete(watch));
-      watch.tell();
-    });
+    return serving === undefined ? 'SERVICE_UNKNOWN' : servingText(serving);
   }
 }

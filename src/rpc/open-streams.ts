@@ -9,7 +9,7 @@ export interface OpenStream {
 }
 
 /**
- * The open streams of a service that grpc-js serves without our dispatch (health, reflection): their peers would keep
+ * The open streams of a service that grpc-js serves without our dispatch (reflection): their peers would keep
  * them for ever, so they are counted, and ended when the server drains.
  */
 export class OpenStreams {

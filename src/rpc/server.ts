@@ -94,14 +94,12 @@ export class RpcServer {
     setMaxListeners(0, this.#drain.signal);
     this.#server = new Server(channelOptions(options));
     boundHeaders(this.#server);
-    for (const service of options.services) {
+    this.#health = new Health({ source: options.health, services: names });
+    for (const service of [...options.services, this.#health.module()]) {
       this.#server.addService(service.definition as ServiceDefinition, implementationOf(service, this.#context));
     }
-    const foreign = foreignServices(this.#server, this.#edge);
-    this.#health = new Health({ source: options.health, services: names, maxStreams: options.maxStreams });
-    this.#health.addToServer(foreign);
     if (options.reflection) this.#reflection = new Reflection([...names, Health.SERVICE], options.maxStreams);
-    this.#reflection?.addToServer(foreign);
+    this.#reflection?.addToServer(foreignServices(this.#server, this.#edge));
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#edge.attach(http2ServerOf(this.#server));
     this.#listener = new Listener(options, this.#connections, (connection) =>
@@ -113,11 +111,12 @@ export class RpcServer {
     return this.#state;
   }
 
-  /** Calls whose handler has not ended; health and reflection are not among them. */
+  /** Calls whose handler has not ended; reflection is not among them. */
   get inFlight(): number {
     return this.#context.inFlight;
   }
 
+  /** Open streams of all services that count against a bound. */
   get openStreams(): number {
     return this.#context.openStreams;
   }

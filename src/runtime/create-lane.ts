@@ -72,7 +72,7 @@ export class CreateLane {
   }
 
   /**
-   * Resolves to true when the create may be sent; then `told` must follow. False once the signal is aborted. `tried`: a
+   * Resolves to true when the create may be sent; then `learn` must follow. False once the signal is aborted. `tried`: a
    * create call was made for it before.
    */
   async pass(id: TaskId, tried: boolean, signal: AbortSignal): Promise<boolean> {
@@ -93,7 +93,7 @@ export class CreateLane {
   }
 
   /** The outcome of a create call that was let through. */
-  told(id: TaskId, outcome: PluginOutcome<CreateAnswer | PhaseState>): void {
+  learn(id: TaskId, outcome: PluginOutcome<CreateAnswer | PhaseState>): void {
     const now = this.#clock.now();
     const { downSinceMs } = this.#outage;
     const failure = outcome.ok ? undefined : outcome.failure;

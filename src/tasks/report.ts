@@ -1,8 +1,8 @@
 import type { HostedPlugin, LoadReport } from '../host/types.js';
 import type { QuotaNamespaceSnapshot } from '../limits/types.js';
+import type { PluginReport, PluginReportState } from '../model/plugin-report.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
-import type { PluginReport, PluginReportState } from './types.js';
 
 /** The load report, from memory (design 1a, ListPlugins): every configured plugin, those that never got an id included. */
 export function reportPlugins(

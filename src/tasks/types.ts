@@ -1,8 +1,8 @@
 import type { AttemptIdentity } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
+import type { PluginReport } from '../model/plugin-report.js';
 import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
-import type { PluginConfig } from '../plugin-api/config.js';
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 import type { LogLine, MetricSeries } from '../plugin-api/plugin.js';
 
@@ -60,37 +60,6 @@ export interface MetricsRequest {
   readonly startTimeMs: number | undefined;
   readonly endTimeMs: number | undefined;
   readonly stepMs: number | undefined;
-}
-
-export type PluginReportState =
-  | 'STARTING'
-  | 'SERVING'
-  | 'FAILED'
-  | 'SKIPPED'
-  | 'RESTARTING'
-  | 'QUARANTINED'
-  | 'PAUSED'
-  | 'REMOTE_DOWN'
-  | 'STOPPED';
-
-export interface PluginReport {
-  readonly id: string;
-  readonly version: string;
-  readonly kind: 'async' | 'sync' | undefined;
-  readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] }[];
-  readonly isDefault: boolean;
-  readonly state: PluginReportState;
-  readonly stateReason: string;
-  readonly stateCode: string;
-  readonly source: string;
-  readonly config: PluginConfig | undefined;
-  readonly quotas: readonly { namespace: string; total: number; used: number; waiting: number }[];
-  readonly liveTasks: number;
-  readonly waitingTasks: number;
-  readonly pid: number;
-  readonly restarts: number;
-  readonly rssBytes: number;
-  readonly environment: readonly string[];
 }
 
 /**

@@ -423,3 +423,15 @@ test('a pause that ends with the deadline of a call is why it fails, and not the
   await clock.advance(0);
   assert.equal(codeOf(atItsEnd.log[0]), 'not_admitted RATE_LIMIT_THROTTLED');
 });
+
+test('a throttle refuses at once a waiting call whose deadline is its end, and lets one wait that outlasts it', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const until = clock.now() + 5_000;
+  const atItsEnd = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: until });
+  const after = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: until + 1_000 });
+  plugin.settle(0, fails('throttled', 5_000));
+  await clock.advance(0);
+  assert.equal(codeOf(atItsEnd.log[0]), 'not_admitted RATE_LIMIT_THROTTLED');
+  assert.equal(codeOf(after.log[0]), 'pending');
+});

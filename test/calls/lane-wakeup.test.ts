@@ -87,3 +87,36 @@ test('a line goes on when the call at its head leaves while it is being prepared
   await clock.advance(10);
   assert.deepEqual(sent, ['first left', 'second']);
 });
+
+test('a call that was sent after it waited is not refused by an abort that comes later', async () => {
+  const clock = new ManualClock();
+  const controller = new AbortController();
+  const refusals: string[] = [];
+  let sent = 0;
+  const lane = new CallLane({
+    limits: { rate: { qps: 1000, burst: 1 }, concurrency: 9, maxQueue: 100 },
+    snapshot: undefined,
+    clock,
+    random: () => 0.5,
+    blocked: () => undefined,
+    throttled: () => {},
+    changed: () => {},
+  });
+  lane.submit({
+    first: false,
+    failFast: false,
+    deadlineMs: Number.POSITIVE_INFINITY,
+    signal: controller.signal,
+    send: () => {
+      sent += 1;
+      return { outcome: new Promise(() => {}), boundMs: clock.now() + 1000 };
+    },
+    refused: (failure) => refusals.push(failure.code),
+    finished: () => {},
+  });
+  assert.equal(sent, 0, 'the bucket is empty');
+  await clock.advance(5);
+  assert.equal(sent, 1);
+  controller.abort();
+  assert.deepEqual(refusals, []);
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TaskQuery } from '../../src/model/page.js';
-import type { PluginReport } from '../../src/tasks/types.js';
+import type { PluginReport } from '../../src/model/plugin-report.js';
 import { makeSource, serveAdmin, TOKEN } from '../admin/support.js';
 import { startServer } from '../rpc/support.js';
 import { cli, folderWith } from './support.js';

@@ -7,9 +7,9 @@ import { loadPluginHost } from '../../src/idl/load.js';
 import { isFitName } from '../../src/lib/text.js';
 import { decodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import type { PluginReport } from '../../src/model/plugin-report.js';
 import { encodeReports } from '../../src/rpc/native/plugin-reports.js';
 import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
-import type { PluginReport } from '../../src/tasks/types.js';
 import { madeUp, mutated } from '../model/made-up-handles.js';
 import { created, HINTS, makeHarness, ok, settle } from '../tasks/harness.js';
 

@@ -7,6 +7,7 @@ import { decodeHandle, encodeHandle, identityProblem, type TaskIdentity } from '
 import type { PhaseState } from '../../src/model/phase-state.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { PluginFailure, PluginMethods } from '../../src/model/plugin-call.js';
+import type { PluginReport } from '../../src/model/plugin-report.js';
 import type { LogLine, MetricSeries } from '../../src/plugin-api/plugin.js';
 import { type Dialect, flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
 import { encodeMetrics, logMessages } from '../../src/rpc/flyte/logs-metrics.js';
@@ -19,7 +20,6 @@ import { nextState } from '../../src/store/transition.js';
 import { errorOf, failureState } from '../../src/tasks/failures.js';
 import { taskRow } from '../../src/tasks/list/rows.js';
 import { checkOutputs } from '../../src/tasks/read/outputs.js';
-import type { PluginReport } from '../../src/tasks/types.js';
 import { makeRecord } from '../rpc/fake-tasks.js';
 import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 

@@ -10,10 +10,10 @@ import { DEFAULTS } from '../support/defaults.js';
 const config = refreshConfig(DEFAULT_PLUGIN_CONFIG, 1, refreshTuning(DEFAULTS)); // 30 qps, 30 s, half for the young
 const fast = { tasksPerCall: 1, callMs: 10 };
 
-function population(parts: Readonly<Record<number, number>>, unasked: [number, number][] = []) {
+function population(parts: Readonly<Record<number, number>>, idle: [number, number][] = []) {
   const byAge = new Array<number>(AGE_CLASSES).fill(0);
   for (const [ageMs, n] of Object.entries(parts)) byAge[ageClassOf(Number(ageMs))]! += n;
-  return { byAge, unasked: new Map(unasked) };
+  return { byAge, idle: new Map(idle) };
 }
 
 function rateOf(pacing: Pacing, people: ReturnType<typeof population>): number {
@@ -78,7 +78,7 @@ test('a task nobody asks for waits ever longer, up to the bound, and counts litt
   const pacing = new Pacing(config);
   pacing.solve(population({ 60000: 1 }, [[1, 100]]), fast);
   assert.deepEqual(
-    [1, 2, 6, 7, 30].map((d) => pacing.unaskedIntervalMs(d)),
+    [1, 2, 6, 7, 30].map((d) => pacing.idleIntervalMs(d)),
     [60_000, 120_000, 1_800_000, 1_800_000, 1_800_000],
   );
 });
@@ -93,8 +93,8 @@ test('whatever the population, the rate stays within the limit and intervals wit
       fc.double({ min: 1, max: 50, noNaN: true }),
       (byAge, readQps, pollShare, tasksPerCall) => {
         const pacing = new Pacing({ ...config, readQps, pollShare });
-        pacing.solve({ byAge, unasked: new Map() }, { tasksPerCall, callMs: 1 });
-        const people = { byAge, unasked: new Map() };
+        pacing.solve({ byAge, idle: new Map() }, { tasksPerCall, callMs: 1 });
+        const people = { byAge, idle: new Map() };
         const short = pacing.longestMs > 30_000;
         if (!short) assert.ok(rateOf(pacing, people) <= readQps * tasksPerCall * 1.001);
         else assert.equal(pacing.ageFactor, Number.POSITIVE_INFINITY);

@@ -2,9 +2,10 @@ import { HostError } from '../../src/errors/index.js';
 import { attemptKeyOf, taskIdOf } from '../../src/model/attempt-key.js';
 import { encodeHandle, type Handle } from '../../src/model/handle.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
+import type { PluginReport } from '../../src/model/plugin-report.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import type { WatchFilter, WatchReader } from '../../src/model/watch.js';
-import type { CallScope, CreateAnswerView, HandleHints, PluginReport, TaskSpec, Tasks } from '../../src/tasks/types.js';
+import type { CallScope, CreateAnswerView, HandleHints, TaskSpec, Tasks } from '../../src/tasks/types.js';
 import { FakeRing } from './fake-ring.js';
 
 export const NOW = 1_700_000_000_123;

@@ -14,7 +14,7 @@ async function statusOf(fixture: Fixture, service: string): Promise<string> {
   return (check.responseDeserialize(reply.bytes) as { status: string }).status;
 }
 
-function watch(fixture: Fixture, service: string): ClientReadableStream<{ status: string }> {
+function watch(fixture: Fixture, service: string, options: object = {}): ClientReadableStream<{ status: string }> {
   return fixture
     .raw()
     .makeServerStreamRequest(
@@ -23,7 +23,7 @@ function watch(fixture: Fixture, service: string): ClientReadableStream<{ status
       check.responseDeserialize as (bytes: Buffer) => { status: string },
       { service },
       new Metadata(),
-      {},
+      options,
     );
 }
 
@@ -145,4 +145,40 @@ test('a health Watch that is not read gets the last status when it is, and no qu
   }
   assert.ok(messages.length < 100, `${messages.length} messages were kept`);
   assert.equal(messages.at(-1), 'NOT_SERVING');
+});
+
+test('health has the deadlines, bounds and metrics of every other service, and refuses what is no request of it', async (t) => {
+  const seen: string[] = [];
+  const fixture = await startServer(t, {
+    maxStreams: 1,
+    metrics: ({ service, method, type }) => ({
+      started: () => seen.push(`${service}/${method} ${type} started`),
+      handled: (code) => seen.push(`${method} ${code}`),
+      received() {},
+      sent() {},
+    }),
+  });
+  assert.equal(await statusOf(fixture, ''), 'SERVING');
+  assert.deepEqual(seen.splice(0), ['grpc.health.v1.Health/Check unary started', 'Check OK']);
+  const bad = await rawCall(fixture.raw(), `${SERVICE}/Check`, Buffer.from([0x0a, 0x7f]));
+  assert.equal(bad.details?.errorInfo?.reason, 'REQUEST_UNDECODABLE');
+  assert.deepEqual(seen.splice(0).at(-1), 'Check INVALID_ARGUMENT');
+  const list = await rawCall(fixture.raw(), `${SERVICE}/List`, Buffer.alloc(0));
+  const { statuses } = healthDefinition.List!.responseDeserialize(list.bytes) as { statuses: Record<string, unknown> };
+  assert.deepEqual(Object.keys(statuses).sort(), ['', 'demo', 'pluginhost.v1.PluginHost']);
+  // A stream of health takes no place from those of tasks.
+  const open = watch(fixture, '');
+  open.on('error', () => {});
+  await once(open, 'data');
+  const other = http2Call(t, fixture.port, 'Watch', Buffer.alloc(0));
+  const [headers] = await once(other.stream, 'response');
+  assert.equal(headers['grpc-status'], undefined, 'it is open');
+  open.cancel();
+  for (let code = status.OK; code !== status.DEADLINE_EXCEEDED; ) {
+    const ended = watch(fixture, 'demo', { deadline: Date.now() + 300 });
+    ended.resume();
+    [{ code }] = await once(ended, 'error');
+    // The one that was left may have its place for a moment.
+    assert.ok([status.DEADLINE_EXCEEDED, status.RESOURCE_EXHAUSTED].includes(code));
+  }
 });

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ManualClock } from '../../src/lib/clock.js';
+import { phaseState } from '../../src/model/phase-state.js';
 import { deleteOrder, OwedDeletes } from '../../src/store/owed-deletes.js';
-import { adoptedTask, identityOf, insertTask, storeOf } from './make-store.js';
+import { ToldEnds } from '../../src/store/told-ends.js';
+import { adoptedTask, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 const connection = { secrets: { key: 'hush' }, configs: {} };
 
@@ -60,4 +63,34 @@ test('orders for handles alone are counted as they come and go, and one that com
   assert.deepEqual([owed.size, owed.unheld], [1, 1]);
   assert.equal(owed.delete('a'), false);
   assert.deepEqual(changed, ['a', 'b', 'c', 'a', 'a', 'c']);
+});
+
+test('the listener of a plugin is told of questions about its live tasks alone, and leaves without taking a newer one away', () => {
+  const { store } = storeOf();
+  const asked: string[] = [];
+  const listenerOf = (name: string) => ({
+    asked: (id: string) => void asked.push(`${name} ${id}`),
+    left() {},
+    freed() {},
+  });
+  const waiting = insertTask(store, 'a');
+  const live = liveTask(store, 'b');
+  const leave = store.listen('demo', listenerOf('old'));
+  store.asked(waiting);
+  assert.deepEqual(asked.splice(0), []);
+  store.asked(live);
+  assert.deepEqual(asked.splice(0), [`old ${live.id}`]);
+  store.listen('demo', listenerOf('new'));
+  leave();
+  store.asked(live);
+  assert.deepEqual(asked.splice(0), [`new ${live.id}`]);
+});
+
+test('an end that was told of a handle is remembered, be it the only one', () => {
+  const ends = new ToldEnds({ clock: new ManualClock(), ttlMs: 1_000 });
+  const [one, two] = [Buffer.from('one'), Buffer.from('two')];
+  assert.equal(ends.of(one), undefined);
+  ends.add(one, phaseState('ABORTED'));
+  assert.equal(ends.of(one)?.phase, 'ABORTED');
+  assert.equal(ends.of(two), undefined);
 });

@@ -1,6 +1,7 @@
 import { HostError } from '../../errors/index.js';
 import type { Message } from '../../idl/codec.js';
-import type { PluginReport, Tasks } from '../../tasks/types.js';
+import type { PluginReport } from '../../model/plugin-report.js';
+import type { Tasks } from '../../tasks/types.js';
 import { assertText, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
 import type { Dialect } from './dialect.js';

@@ -1,4 +1,4 @@
-import type { PluginReport } from '../../tasks/types.js';
+import type { PluginReport } from '../../model/plugin-report.js';
 import { listed } from './metadata-service.js';
 
 /** Something an operator of a Flyte has to know or do, in plain words. `warn` where a task would go astray without it. */

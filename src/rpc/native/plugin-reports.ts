@@ -2,8 +2,8 @@ import { messageOf } from '../../errors/index.js';
 import type { Codec, Message } from '../../idl/codec.js';
 import { msToDuration } from '../../idl/well-known.js';
 import { cutText } from '../../lib/text.js';
+import type { PluginReport } from '../../model/plugin-report.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
-import type { PluginReport } from '../../tasks/types.js';
 
 const KINDS = { async: 'ASYNC', sync: 'SYNC' } as const;
 

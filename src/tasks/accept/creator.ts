@@ -371,7 +371,7 @@ export class CreateRun {
     });
     this.#queued = undefined;
     this.#running = undefined;
-    if (!sync) this.#runtime.creates.told(this.#task.id, outcome);
+    if (!sync) this.#runtime.creates.learn(this.#task.id, outcome);
     if (sent && !sync && !outcome.ok) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {

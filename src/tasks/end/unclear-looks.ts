@@ -154,7 +154,7 @@ export class UnclearLooks {
     const { id } = entry;
     const connection = freshConnection(entry, clock.now());
     const outcome = await this.#work.call(runtime, 'create', { ...args, connection });
-    runtime.creates.told(id, outcome);
+    runtime.creates.learn(id, outcome);
     if (outcome.ok) return this.#found(entry, outcome.value);
     const { failure } = outcome;
     const looks = entry.looks + (wasTried(failure) && !runtime.creates.holds ? 1 : 0);

@@ -247,7 +247,7 @@ test('streams that live on go on past the default deadline, and end at one of th
     living.map(({ stream }) => stream.closed),
     [false, false],
   );
-  assert.equal(server.openStreams, 1);
+  assert.equal(server.openStreams, 2);
 });
 
 test('after a final status the stream is closed, though its peer goes on', async (t) => {
