@@ -126,8 +126,8 @@ export const bench: Bench = {
     const stateDir = path.join(folder, 'state');
     try {
       await makeState(stateDir, options.tasks!);
-      const files = readdirSync(stateDir).map((name) => statSync(path.join(stateDir, name)).size);
-      const stateMib = files.reduce((sum, size) => sum + size, 0) / MiB;
+      const files = readdirSync(stateDir, { recursive: true, encoding: 'utf8' });
+      const stateMib = files.reduce((sum, name) => sum + statSync(path.join(stateDir, name)).size, 0) / MiB;
       progress(`a state of ${options.tasks} tasks was made, ${stateMib.toFixed(0)} MiB`);
       const starts: Start[] = [];
       for (let round = 0; round < options.rounds!; round++) {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const PLUGIN = fileURLToPath(new URL('../plugin.js', import.meta.url));
-const START_MS = 60_000;
+const START_MS = 180_000;
 
 export interface DaemonOptions {
   /** Whether tasks are read a hundred a call. */
@@ -64,7 +64,7 @@ export class Daemon {
     this.#folder = folder;
   }
 
-  /** Throws with the end of its log when it is not ready within a minute. */
+  /** Throws with the end of its log when it is not ready within three minutes. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
     const config = path.join(folder, 'config.json');

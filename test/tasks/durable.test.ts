@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
-import { created, fail, type Harness, HINTS, held, literals, ok, running, settle } from './harness.js';
+import {
+  created,
+  fail,
+  type Harness,
+  type HarnessOptions,
+  HINTS,
+  held,
+  literals,
+  ok,
+  running,
+  settle,
+} from './harness.js';
 import { Machine } from './machine.js';
 
 const answersAtOnce = (h: Harness) => {
@@ -109,6 +120,34 @@ describe('a daemon with a state', () => {
     assert.equal(second.plugin.count('create'), 0);
     assert.equal(second.tasks.peek(handle)?.state.error?.code, 'CREATE_UNCLEAR');
     assert.equal(second.store.unclear.size, 1);
+  });
+
+  it('tells the end of a Do once it is safe, and the same one after a crash', async () => {
+    const machine = new Machine();
+    const sync: HarnessOptions = {
+      plugin: (plugin) => {
+        plugin.kind = 'sync';
+      },
+    };
+    const first = await machine.start({ ...sync, warmUpMs: 60_000 });
+    first.plugin.on.do = () => ok(phaseState('SUCCESS', { outputs: literals('first') }));
+    machine.engine.hold();
+    let told = false;
+    const doing = first.tasks.do(first.spec('a'), first.scope(60_000)).then((state) => {
+      told = true;
+      return state;
+    });
+    await first.clock.advance(1_000);
+    assert.deepEqual([first.plugin.count('do'), told], [1, false]);
+    machine.engine.release();
+    const before = await settle(first.clock, doing);
+    machine.kill();
+
+    const second = await machine.start(sync);
+    second.plugin.on.do = () => ok(phaseState('SUCCESS', { outputs: literals('second') }));
+    const after = await settle(second.clock, second.tasks.do(second.spec('a'), second.scope()));
+    assert.deepEqual(after.outputs, before.outputs);
+    assert.equal(second.plugin.count('do'), 0);
   });
 
   it('keeps an end with its outputs', async () => {
