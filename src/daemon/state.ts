@@ -97,14 +97,14 @@ export class KeptState {
     const engine = this.#options.engine ?? new EmbeddedEngine({ dir: place.dir, clock });
     await engine.open();
     try {
-      const loaded = await loadAll(engine);
+      const loaded = await loadAll(engine, clock.now());
       const source = new StoreFacts(store, replays, this.#others);
       this.#facts = source;
       this.#writer = new StateWriter({ engine, source, clock, random, maxBytes: config.state.maxBytes, events });
       this.#begin(loaded);
-      restoreStore(store, replays, loaded.facts, clock.now());
+      restoreStore(store, replays, loaded.facts);
       // What could not be taken up, or is over its time, goes.
-      for (const key of loaded.keys) if (source.fact(key) === undefined) this.#writer.changed(key);
+      for (const key of loaded.keys) if (!source.has(key)) this.#writer.changed(key);
       await this.#writer.safe();
     } catch (error) {
       await engine.close().catch(() => undefined);
@@ -210,8 +210,8 @@ interface Loaded {
   readonly keys: readonly FactKey[];
 }
 
-async function loadAll(engine: StateEngine): Promise<Loaded> {
-  const facts = new RestoredFacts();
+async function loadAll(engine: StateEngine, nowMs: number): Promise<Loaded> {
+  const facts = new RestoredFacts(nowMs);
   const keys: FactKey[] = [];
   for await (const batch of engine.load()) {
     for (const [key, value] of batch) {

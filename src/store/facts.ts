@@ -52,6 +52,16 @@ export class StoreFacts implements FactSource {
     return parts === undefined ? undefined : this.#encoded(parts.kind, parts.name);
   }
 
+  /** Whether there is such a fact; said without making it, of which a start with many tasks asks for each. */
+  has(key: FactKey): boolean {
+    const parts = partsOfKey(key);
+    if (parts === undefined) return false;
+    const { kind, name } = parts;
+    if (kind === 'task') return isKept(this.#store.entry(name));
+    if (kind === 'mark') return this.#store.marks.of(name) !== undefined;
+    return this.#facts[kind](name) !== undefined;
+  }
+
   *keys(): Iterable<FactKey> {
     for (const id of this.#store.entryIds()) {
       yield factKey('task', id);
@@ -90,10 +100,14 @@ export class StoreFacts implements FactSource {
   }
 }
 
+/** What a handle alone says is in the handle; until a read has shown that there is such a job it may be made up. */
+function isKept(entry: Entry | undefined): entry is Entry {
+  return entry !== undefined && !(entry.adopted && entry.observedAtMs === undefined);
+}
+
 function taskFactOf(store: TaskStore, id: TaskId): FactsByKind['task'] | undefined {
   const entry = store.entry(id);
-  // What a handle alone says is in the handle; until a read has shown that there is such a job it may be made up.
-  if (entry === undefined || (entry.adopted && entry.observedAtMs === undefined)) return undefined;
+  if (!isKept(entry)) return undefined;
   const { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, known, phaseVersion } = entry;
   const { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs } = entry;
   const told = { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, phaseVersion };

@@ -10,17 +10,36 @@ import { MAX_UNSAFE_VERSIONS, type TaskStore } from './task-store.js';
 
 type Named<K extends keyof FactsByKind> = ReadonlyMap<string, FactsByKind[K]>;
 
-/** Facts of one state, by kind and name, while they are gathered. */
+/** Facts of one state, by kind and name, while they are gathered. `nowMs` is the time of the start. */
 export class RestoredFacts {
+  readonly nowMs: number;
+  /** Live tasks, as the store will have them: a large state is mostly these, and their facts cost several times as much. */
+  readonly live: Entry[] = [];
   readonly #kinds = new Map<string, Map<string, unknown>>();
 
+  constructor(nowMs: number) {
+    this.nowMs = nowMs;
+  }
+
   add({ kind, name, fact }: Fact): void {
+    const live = kind === 'task' && fact.cancelling === undefined ? this.#liveOf(fact) : undefined;
+    if (live !== undefined) {
+      this.live.push(live);
+      return;
+    }
     let named = this.#kinds.get(kind);
     if (named === undefined) {
       named = new Map();
       this.#kinds.set(kind, named);
     }
     named.set(name, fact);
+  }
+
+  /** A live task needs no other fact, unless its state has outputs. */
+  #liveOf(fact: FactsByKind['task']): Entry | undefined {
+    if (fact.stage !== 'live') return undefined;
+    const state = wholeState(fact.state, undefined);
+    return state && entryOf(fact, state, undefined, this.nowMs);
   }
 
   of<K extends keyof FactsByKind>(kind: K): Named<K> {
@@ -32,15 +51,21 @@ export class RestoredFacts {
 const GONE_MS = 1;
 
 /** Fills an empty store with what an earlier run of the daemon knew. Nobody is told, and nothing is begun. */
-export function restoreStore(store: TaskStore, replays: ReplayCache, facts: RestoredFacts, nowMs: number): void {
+export function restoreStore(store: TaskStore, replays: ReplayCache, facts: RestoredFacts): void {
+  const { nowMs } = facts;
   for (const [key, mark] of facts.of('mark')) restoreMark(store, key, mark);
   const payloads = facts.of('payload');
   const outputs = facts.of('outputs');
-  const tasks = [...facts.of('task')].sort(([, a], [, b]) => a.order - b.order);
-  for (const [id, task] of tasks) {
+  const entries = facts.live;
+  for (const [id, task] of facts.of('task')) {
     if (task.cancelling !== undefined) restoreCancelling(store, id, task, payloads.get(id), nowMs);
-    else restoreTask(store, task, payloads.get(id), outputs.get(id), nowMs);
+    else {
+      const entry = restoredTask(task, payloads.get(id), outputs.get(id), nowMs);
+      if (entry !== undefined) entries.push(entry);
+    }
   }
+  entries.sort((a, b) => a.order - b.order);
+  for (const entry of entries) store.restore(entry);
   for (const [id, owed] of facts.of('owed')) restoreOwed(store, id, owed);
   for (const [id, unclear] of facts.of('unclear')) restoreUnclear(store, id, unclear, payloads.get(id));
   for (const [key, { state, outputs: inline, endedAtMs }] of facts.of('do')) {
@@ -49,18 +74,17 @@ export function restoreStore(store: TaskStore, replays: ReplayCache, facts: Rest
   }
 }
 
-function restoreTask(
-  store: TaskStore,
+function restoredTask(
   fact: FactsByKind['task'],
   payload: TaskPayload | undefined,
   outputs: FactsByKind['outputs'] | undefined,
   nowMs: number,
-): void {
+): Entry | undefined {
   const state = wholeState(fact.state, outputs);
   const needsPayload = fact.stage === 'accepted' || fact.stage === 'creating';
   // What is incomplete is not there: its handle is answered as one that no state knows.
-  if (state === undefined || (needsPayload && payload === undefined)) return;
-  store.restore(entryOf(fact, state, needsPayload ? payload : undefined, nowMs));
+  if (state === undefined || (needsPayload && payload === undefined)) return undefined;
+  return entryOf(fact, state, needsPayload ? payload : undefined, nowMs);
 }
 
 function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayload | undefined, nowMs: number): Entry {

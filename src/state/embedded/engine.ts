@@ -18,8 +18,9 @@ export interface EmbeddedOptions {
 
 type Level = ClassicLevel<string, Buffer>;
 
-/** Facts that are read from the database at a time. */
+/** Facts that are read from the database at a time, and their bytes: the library's own bound of 16 KiB holds some sixty. */
 const BATCH = 1_000;
+const BATCH_BYTES = 1024 * 1024;
 const MEASURE_MS = 5_000;
 /** LevelDB gathers so much in memory before it writes a table; a larger one means fewer merges. */
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -68,11 +69,15 @@ export class EmbeddedEngine implements StateEngine {
   }
 
   async *load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
-    const iterator = this.#opened().iterator({ fillCache: false });
+    const iterator = this.#opened().iterator({ fillCache: false, highWaterMarkBytes: BATCH_BYTES });
+    let next = iterator.nextv(BATCH);
     try {
       for (;;) {
-        const pairs = await iterator.nextv(BATCH);
+        const pairs = await next;
         if (pairs.length === 0) return;
+        // Read by the thread pool while these are taken in.
+        next = iterator.nextv(BATCH);
+        next.catch(() => undefined);
         const facts = pairs.filter(([key]) => !isChainKey(key));
         if (facts.length > 0) yield facts;
       }
