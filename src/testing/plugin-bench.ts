@@ -122,8 +122,12 @@ export class PluginBench {
     return this.call('get', argsOf(meta, options), options.signal);
   }
 
-  getMany(metas: readonly Buffer[]): Promise<PluginOutcome<PluginMethods['getMany']['answer']>> {
-    return this.call('getMany', { items: metas.map((meta) => argsOf(meta, {})) });
+  /** The options are those of every item. */
+  getMany(
+    metas: readonly Buffer[],
+    options: ResourceOptions = {},
+  ): Promise<PluginOutcome<PluginMethods['getMany']['answer']>> {
+    return this.call('getMany', { items: metas.map((meta) => argsOf(meta, options)) }, options.signal);
   }
 
   delete(meta: Buffer, options: ResourceOptions & { readonly reason?: string } = {}): Promise<PluginOutcome<unknown>> {
