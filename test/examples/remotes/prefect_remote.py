@@ -46,7 +46,8 @@ def runs():
 
 
 def books():
-    return [{"key": run["idempotency_key"], "state": run["state"]["type"]} for run in runs()]
+    found = until("the runs", lambda: [runs()])[0]
+    return [{"key": run["idempotency_key"], "state": run["state"]["type"]} for run in found]
 
 
 def report(run, **state):
@@ -80,12 +81,11 @@ def work():
 
 def main():
     start()
-    flow = call(f"{url}/flows/", {"name": "example"})
+    # A server that has just come up answers 503 while its book is busy; both calls may be repeated.
+    flow = until("the flow", lambda: call(f"{url}/flows/", {"name": "example"}))
     schema = {"type": "object", "properties": {"what": {"type": "string"}}, "required": ["what"]}
-    deployment = call(
-        f"{url}/deployments/",
-        {"name": "example", "flow_id": flow["id"], "parameter_openapi_schema": schema, "enforce_parameter_schema": True},
-    )
+    wanted = {"name": "example", "flow_id": flow["id"], "parameter_openapi_schema": schema}
+    deployment = until("the deployment", lambda: call(f"{url}/deployments/", {**wanted, "enforce_parameter_schema": True}))
     threading.Thread(target=work, daemon=True).start()
     commands = {"stop": stop, "start": start, "books": books, "deployment": lambda: deployment["id"]}
     serve(url, commands, processes.end_all)
