@@ -32,20 +32,24 @@ class Service {
       child.once('exit', (code, signal) => reject(new Error(`the service ended (${code ?? signal}), see ${this.log}`)));
     });
     ended.catch(() => {});
-    await Promise.race([ended, this.#listening()]);
+    await Promise.race([ended, this.#up()]);
   }
 
-  async #listening() {
+  async #up() {
     for (let tries = 0; tries < 600; tries += 1) {
-      const open = await new Promise((resolve) => {
-        const socket = connect(this.port, '127.0.0.1', () => resolve(true));
-        socket.once('error', () => resolve(false));
-        socket.once('connect', () => socket.destroy());
-      });
-      if (open) return;
+      if (await this.isUp()) return;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    throw new Error(`nothing listens on port ${this.port} after 60 s, see ${this.log}`);
+    throw new Error(`nothing serves on port ${this.port} after 60 s, see ${this.log}`);
+  }
+
+  /** Whether it serves; here, whether its port is open. */
+  isUp() {
+    return new Promise((resolve) => {
+      const socket = connect(this.port, '127.0.0.1', () => resolve(true));
+      socket.once('error', () => resolve(false));
+      socket.once('connect', () => socket.destroy());
+    });
   }
 
   async #end(signal) {
@@ -122,6 +126,14 @@ export class DaemonService extends Service {
         'interop-sync': plugin('sync.mjs'),
       },
     };
+  }
+
+  /** Its port is open before its plugins are loaded, as engines see it by its readiness. */
+  isUp() {
+    return fetch(`http://127.0.0.1:${this.adminPort}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
   }
 
   commandLine() {
