@@ -58,10 +58,10 @@ test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, 
     const late = await client.create(task('late', 'demo_sleep'), { deadlineMs: 3_000 });
     assert.equal(late.status.phaseInfo.phase, 'WAITING_FOR_RESOURCES');
     // Creates are judged apart from reads: either waits for the reads, or is the one that is tried.
-    assert.match(
-      late.status.phaseInfo.reason,
-      /remote is down|reads fail at the remote|creating failed and is repeated: .*HTTP 503/,
-    );
+    const why = /remote is down|reads fail at the remote|creating failed and is repeated: .*HTTP 503/;
+    await statusWhere(client, late.handle, 'waiting for the remote', ({ phaseInfo: { phase, reason } }) => {
+      return phase === 'WAITING_FOR_RESOURCES' && why.test(reason);
+    });
     assert.equal((await daemon.http('/healthz')).status, 200, 'liveness does not depend on a remote');
     assert.equal((await daemon.http('/readyz')).status, 200);
     remote.control.down = false;
