@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import type { SecretMasks } from '../lib/secrets.js';
@@ -6,6 +7,8 @@ import { HandleKeys, handleKeyTexts } from '../model/handle-keys.js';
 import type { HandleTrust } from '../tasks/read/handle-trust.js';
 import type { Log } from '../telemetry/index.js';
 
+/** More than as many keys as there may be, each as long as it may be. */
+const MAX_BYTES = 64 * 1024;
 /** Between two looks at the file. */
 const LOOK_MS = 10_000;
 
@@ -92,7 +95,7 @@ export class HandleKeyWatch {
     const { trust, masks, log } = this.#options;
     let text: string;
     try {
-      text = await readFile(file, 'utf8');
+      text = await readSmall(file);
     } catch (error) {
       return messageOf(error);
     }
@@ -105,5 +108,19 @@ export class HandleKeyWatch {
     this.#text = text;
     log.emit('handle.keys', { file, keys: keys.ids });
     return undefined;
+  }
+}
+
+/** Throws for what is no file of a sensible size, before it is read. */
+async function readSmall(file: string): Promise<string> {
+  // A pipe that nobody writes to would hold the start for ever.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = await handle.stat();
+    if (!found.isFile()) throw new Error('it is no file');
+    if (found.size > MAX_BYTES) throw new Error(`it has ${found.size} bytes, and keys have ${MAX_BYTES} at most`);
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
   }
 }

@@ -110,7 +110,10 @@ test('a daemon without a file of keys signs nothing, and one whose file cannot b
   await starts(file);
   writeFileSync(file, 'too short');
   await starts(file);
+  writeFileSync(file, `${FIRST}\n${'#'.repeat(70_000)}`);
+  await starts(file);
   await starts(folder);
+  await starts('/dev/zero');
 });
 
 test('the key of the state signs where there is no file, and verifies below the keys of one', async (t) => {
