@@ -36,6 +36,8 @@ function configOf(options: DaemonOptions, counter: string): object {
     shutdown: { drainDelay: '0s', grace: '1s', forceAfter: '5s' },
     store: { maxTasks: maxTasks + 1000 },
     refresh: { pollShare: 1 },
+    // What is asked for is answered from memory, however long ago it was read: reads are what is kept out of it.
+    flyte: { maxStaleness: '0ms' },
     plugins: {
       bench: {
         source: PLUGIN,
