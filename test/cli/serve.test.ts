@@ -6,7 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { createClient } from '../../src/client/index.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Running, runNode, start } from '../support/spawn.js';
-import { folderWith } from './support.js';
+import { folderWith, QUICK } from './support.js';
 
 const HELLO = `
 import { definePlugin, phases } from 'webapi-plugin-host';
@@ -23,18 +23,6 @@ export default definePlugin({
 const NEVER = 'await new Promise(() => setInterval(() => {}, 1000));';
 
 const MAIN = compiled('src/main.ts');
-const QUICK = [
-  '--set',
-  'state.engine=none',
-  '--set',
-  'shutdown.drainDelay=0ms',
-  '--port',
-  '0',
-  '--admin-port',
-  '0',
-  '--admin-host',
-  '127.0.0.1',
-];
 
 function serve(t: TestContext, cwd: string, args: readonly string[]): Running {
   return start(t, process.execPath, [MAIN, 'serve', ...QUICK, ...args], { cwd });

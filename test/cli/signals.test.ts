@@ -7,21 +7,9 @@ import { describe, it, type TestContext } from 'node:test';
 import { compiled } from '../support/paths.js';
 import { type Running, start } from '../support/spawn.js';
 import { writeTree } from '../support/temp.js';
-import { folderWith } from './support.js';
+import { folderWith, QUICK } from './support.js';
 
 const MAIN = compiled('src/main.ts');
-const QUICK = [
-  '--set',
-  'state.engine=none',
-  '--set',
-  'shutdown.drainDelay=0ms',
-  '--port',
-  '0',
-  '--admin-port',
-  '0',
-  '--admin-host',
-  '127.0.0.1',
-];
 const BOUND = { timeout: 120_000 };
 const READY = /"event":"daemon\.ready"/;
 

@@ -4,6 +4,20 @@ import { runCli } from '../../src/cli/program.js';
 import { Signals } from '../../src/cli/signals.js';
 import { tempFolder, writeTree } from '../support/temp.js';
 
+/** Of `serve`: nothing is kept, any free ports on loopback, no wait at the stop. */
+export const QUICK: readonly string[] = [
+  '--set',
+  'state.engine=none',
+  '--set',
+  'shutdown.drainDelay=0ms',
+  '--port',
+  '0',
+  '--admin-port',
+  '0',
+  '--admin-host',
+  '127.0.0.1',
+];
+
 /** A command under test, run in this process with streams of its own. */
 export interface CliRun {
   readonly signals: Signals;
