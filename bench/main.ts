@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type Bench, type BenchOptions, missed } from './lib/bench.js';
 
 /** Name → bench, loaded when asked for. A new bench is a file with a `bench` export, and a line here. */
 const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
@@ -8,6 +8,13 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   create: () => import('./create.js'),
   memory: () => import('./memory.js'),
   start: () => import('./start.js'),
+  live: () => import('./live.js'),
+  hog: () => import('./hog.js'),
+  watch: () => import('./watch.js'),
+  python: () => import('./python.js'),
+  burst: () => import('./burst.js'),
+  delete: () => import('./delete.js'),
+  detect: () => import('./detect.js'),
 };
 
 class UsageError extends Error {}
@@ -25,7 +32,10 @@ function optionsOf(bench: Bench, given: Readonly<Record<string, string | boolean
 }
 
 async function usage(): Promise<string> {
-  const lines = ['usage: npm run bench -- [NAME] [--json] [--option number …]; without a name all are run', ''];
+  const lines = [
+    'usage: npm run bench -- [NAME] [--json] [--enforce] [--option number …]; without a name all are run',
+    '',
+  ];
   for (const [name, load] of Object.entries(BENCHES)) {
     const { bench } = await load();
     const options = Object.entries(bench.defaults).map(([key, value]) => `--${key} ${value}`);
@@ -34,19 +44,28 @@ async function usage(): Promise<string> {
   return lines.join('\n');
 }
 
-/** One bench; with `json` the result is the last line of the output, as one object. */
-async function runOne(name: string, bench: Bench, options: BenchOptions, json: boolean): Promise<void> {
+interface Ways {
+  /** The result is the last line of the output, as one object. */
+  readonly json: boolean;
+  /** Fails where a figure misses its target by more than a fifth. */
+  readonly enforce: boolean;
+}
+
+async function runOne(name: string, bench: Bench, options: BenchOptions, { json, enforce }: Ways): Promise<void> {
   const result = await bench.run(options, (line) => console.error(`${name}: ${line}`));
+  const misses = enforce ? missed(bench.targets ?? {}, result) : [];
+  for (const miss of misses) console.error(`${name}: ${miss}`);
+  if (misses.length > 0) process.exitCode = 1;
   console.log(json ? JSON.stringify(result) : bench.describe(result));
 }
 
 async function main(args: readonly string[]): Promise<void> {
-  const [name = '', ...rest] = args.filter((arg) => arg !== '--json');
-  const json = args.includes('--json');
+  const [name = '', ...rest] = args.filter((arg) => arg !== '--json' && arg !== '--enforce');
+  const ways = { json: args.includes('--json'), enforce: args.includes('--enforce') };
   if (name === '') {
     for (const [each, load] of Object.entries(BENCHES)) {
       const { bench } = await load();
-      await runOne(each, bench, bench.defaults, json);
+      await runOne(each, bench, bench.defaults, ways);
     }
     return;
   }
@@ -55,7 +74,7 @@ async function main(args: readonly string[]): Promise<void> {
   const { bench } = await load();
   const numbers = Object.fromEntries(Object.keys(bench.defaults).map((key) => [key, { type: 'string' as const }]));
   const { values } = parseArgs({ args: rest, options: numbers });
-  await runOne(name, bench, optionsOf(bench, values), json);
+  await runOne(name, bench, optionsOf(bench, values), ways);
 }
 
 try {

@@ -3,75 +3,13 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock } from '../src/lib/clock.js';
-import { attemptKeyOf, taskIdOf } from '../src/model/attempt-key.js';
-import { phaseState } from '../src/model/phase-state.js';
-import { EmbeddedEngine, encodeFact, type FactKey, type FactsByKind, factKey, smallOf } from '../src/state/index.js';
 import type { Bench } from './lib/bench.js';
-import { machine, peakBytes } from './lib/cpu.js';
+import { childrenOf, machine, peakBytes, residentBytes } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
+import { makeState } from './lib/made-state.js';
 import { median, rounded } from './lib/numbers.js';
 
-/** Facts that one commit writes while the state is made. */
-const BATCH = 1_000;
 const MiB = 1024 * 1024;
-
-/** A live task as the daemon writes it, as large as those of the bench `memory`. */
-function liveFact(index: number, nowMs: number): readonly [string, FactsByKind['task']] {
-  const key = attemptKeyOf({ name: `flytesnacks-development-${String(index).padStart(56, '0')}`, executionId: '' });
-  const identity = {
-    plugin: 'bench',
-    taskType: 'bench',
-    taskTypeVersion: 0,
-    key,
-    incarnation: 1,
-    project: 'flytesnacks',
-    domain: 'development',
-    namespace: 'flytesnacks-development-of-a-team-with-a-rather-long-name-x',
-    quotaNamespace: 'default',
-    createdAtMs: nowMs,
-    outputNames: [],
-  };
-  const fact = {
-    identity,
-    stage: 'live' as const,
-    order: index + 1,
-    meta: Buffer.from(JSON.stringify({ job: `job-${String(index).padStart(18, '0')}`, cluster: 'bench-cluster-0' })),
-    outputPrefix: `s3://flyte-metadata/propeller/flytesnacks-development-f${index}/n0/data/0`,
-    node: undefined,
-    requirements: undefined,
-    sentBoundMs: undefined,
-    state: smallOf(phaseState('RUNNING', { reason: 'the job runs on node c12 of the cluster.', remotePhase: 'R' })),
-    phaseVersion: 2,
-    observedAtMs: nowMs,
-    lastFailure: undefined,
-    answeredHandle: Buffer.from(`${key}${'h'.repeat(200)}`),
-    liveSinceMs: nowMs,
-    lastAskedAtMs: nowMs,
-    confirmed: true,
-    undeliveredAtMs: undefined,
-    adopted: false,
-    deleted: false,
-    cancelling: undefined,
-    hadConnection: false,
-  };
-  return [taskIdOf(key, 1), fact];
-}
-
-async function makeState(dir: string, tasks: number): Promise<void> {
-  const engine = new EmbeddedEngine({ dir, clock: systemClock });
-  await engine.open();
-  const nowMs = Math.round(systemClock.now());
-  for (let from = 0; from < tasks; from += BATCH) {
-    const puts = new Map<FactKey, Buffer>();
-    for (let index = from; index < Math.min(tasks, from + BATCH); index++) {
-      const [id, fact] = liveFact(index, nowMs);
-      puts.set(factKey('task', id), encodeFact('task', id, fact));
-    }
-    await engine.commit(puts, []);
-  }
-  await engine.close();
-}
 
 async function freePort(): Promise<number> {
   const server = net.createServer();
@@ -117,8 +55,41 @@ async function startOnce(stateDir: string, tasks: number): Promise<Start> {
   }
 }
 
+/** How long after it is ready a daemon is weighed. */
+const IDLE_MS = 3_000;
+const PLUGINS = [1, 3, 10] as const;
+
+/** A start without a state, and what is resident once there is nothing to do. */
+async function startIdle(plugins: number) {
+  const from = performance.now();
+  const daemon = await Daemon.start({ maxTasks: 1000, readQps: 0.1, resyncInterval: '1h', plugins });
+  try {
+    const readyS = (performance.now() - from) / 1000;
+    await sleep(IDLE_MS);
+    const children = childrenOf(daemon.pid).map((pid) => residentBytes(pid) / MiB);
+    return { readyS, daemonMib: residentBytes(daemon.pid) / MiB, pluginMib: median(children) };
+  } finally {
+    await daemon.stop();
+  }
+}
+
+async function byPlugins(rounds: number): Promise<Record<string, unknown>> {
+  const result: Record<string, unknown> = {};
+  for (const plugins of PLUGINS) {
+    const starts = [];
+    for (let round = 0; round < rounds; round++) starts.push(await startIdle(plugins));
+    result[plugins] = {
+      ready_s: rounded(median(starts.map((one) => one.readyS)), 2),
+      daemon_mib: rounded(median(starts.map((one) => one.daemonMib)), 0),
+      plugin_mib: rounded(median(starts.map((one) => one.pluginMib)), 0),
+    };
+  }
+  return result;
+}
+
 export const bench: Bench = {
-  summary: 'from the start of the daemon to its open port, and to ready, with live tasks in its state',
+  summary:
+    'from the start of the daemon to its open port, and to ready, with live tasks in its state, and with 1, 3 and 10 plugins',
   defaults: { tasks: 500_000, rounds: 3 },
 
   async run(options, progress) {
@@ -141,6 +112,7 @@ export const bench: Bench = {
         ready_s: middle((one) => one.readyS),
         peak_mib: middle((one) => one.peakMib, 0),
         state_mib: rounded(stateMib, 0),
+        by_plugins: await byPlugins(options.rounds!),
         ...options,
         machine: machine(),
       };
@@ -151,5 +123,5 @@ export const bench: Bench = {
 
   describe: (result) =>
     `start  port open after ${result.open_s} s, ready after ${result.ready_s} s, at most ${result.peak_mib} MiB resident; ` +
-    `${result.tasks} live tasks, ${result.state_mib} MiB of state`,
+    `${result.tasks} live tasks, ${result.state_mib} MiB of state; by plugins: ${JSON.stringify(result.by_plugins)}`,
 };

@@ -91,7 +91,8 @@ that is thrown is taken as an unknown transient fault.
 - **Caller gets**: what an RPC that waits for this very call answers, as an [error code](errors.md) and its kind. Polls
   have no caller; Create and Delete answer before the remote is called, with the task's phase.
 - **Task**: what becomes of the task. A read's bound is \`maxSystemFailures\` consecutive failures *and* a minimum time of
-  failing (2 minutes by default); a create's bound is the create budget. While the plugin's remote is taken to be down,
+  failing (2 minutes by default); a create's bound is \`tasks.createBudget\` (10 minutes) of failing: from each failed try to the
+  next one in a row, without the wait for limits, a pause of the operator's, a quarantine or an outage. While the plugin's remote is taken to be down,
   counts and times of reads stand still for the outage grace (1 hour by default, from the first failure after the last good
   read); after it, tasks that go on failing end with \`REMOTE_OUTAGE\` instead of \`READS_FAILING\`. A task that the daemon ends while its job may still run is put on the
   durable delete list; where no create was answered, the daemon
@@ -99,7 +100,7 @@ that is thrown is taken as an unknown transient fault.
   the remote of that key fails.
 - **Not found** is confirmed: a job is lost once the visibility grace after its creation is over (1 minute by default) and at
   least three reads in a row, over \`tasks.notFoundTime\` (2 minutes), answered nothing else, the last of them by \`get\` alone.
-  Three tasks or more, and a tenth of those polled there, that turn not found within one interval after they were seen alive
+  Three tasks or more, and a tenth of those that are read there, that turn not found within one interval after they were seen alive
   are a fault of the remote's: they are frozen, and lost only when the outage grace is over. Not found tells neither that a
   remote is up nor that it is down.
 - **Not found on a delete** is success for the caller, and for whoever waits for the token or for the cancelled attempt. The
@@ -109,12 +110,19 @@ that is thrown is taken as an unknown transient fault.
 - **Counted**: whether it moves that count. *Time only*: a crash of the plugin's process never counts as a failed read; a
   task for which every read died with the process during the whole outage grace ends all the same.
 - **Token**: the task's allocation token afterwards; where a bound ends the task, the token is freed then.
+- **A delete that fails** keeps its token until its tries have failed for \`tasks.deleteGrace\` (1 h by default); then it stays listed
+  and is repeated without one, so that a remote that is gone starves no quota. Throttles, and time in which the daemon did not run,
+  are not counted.
 - **Remote**: whether a read with this outcome tells that the plugin's remote is up or down. Reads that fail across tasks
   put the plugin into the state *remote down*, where one probing read at a time is made until one of them tells *up*. For
   creates it is whether the remote takes them: those that fail across tasks are an outage of their own, in which waiting
   creates are tried one at a time, in rotation, and create budgets stand still for the outage grace from the first failure on.
   The first create that succeeds ends it. While reads are down creates are tried in the same way, at no cost to their budgets,
   until one succeeds; that ends no outage of reads.
+
+A run of \`do\` that has ended, in whatever phase, is told again to a repeat of its attempt key for some minutes, over a restart too,
+and not run again: an engine's retry is another attempt. What the deadline of its only caller cut short has not ended, and a repeat
+runs it anew.
 
 A throttle rests the whole lane, all reads or all writes of the plugin, for the time the remote asked (at most an hour);
 without a time for 1 to 60 seconds, growing with every throttle in a row.

@@ -11,6 +11,8 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const { Garden, PLANTS, plantOf } = await import(path.join(root, 'dist', 'test', 'chaos', 'plants.js'));
 /** Longest time of the tests of one plant; one that hangs has been noticed. Milliseconds. */
 const BOUND_MS = 180_000;
+/** A test that failed, by its title; the line of a file that is run as a whole stands further left. */
+const FAILED = /^ +not ok \d+ - (.*)$/m;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,7 +23,7 @@ const garden = new Garden(root);
 process.on('exit', () => garden.remove());
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 
-const sound = await runTests([...new Set(plants.flatMap(({ tests }) => tests))]);
+const sound = await runTests([...new Set(plants.flatMap(({ tests }) => tests))], false);
 if (!sound.passed) {
   console.log(sound.text);
   console.log('the tests do not pass without a plant');
@@ -30,7 +32,7 @@ if (!sound.passed) {
 const results = {};
 for (const plant of plants) {
   const pull = garden.plant(plant);
-  const { passed, by } = await runTests(plant.tests);
+  const { passed, by } = await runTests(plant.tests, true);
   pull();
   results[plant.name] = passed ? 'missed' : 'caught';
   console.log(`${passed ? 'FAILED missed' : 'caught'} ${plant.name}: ${plant.what}${passed ? '' : ` (${by})`}`);
@@ -40,23 +42,37 @@ if (values.json) console.log(JSON.stringify({ plants: plants.length, caught: pla
 console.log(`\n${plants.length - missed} passed, ${missed} failed`);
 process.exitCode = missed === 0 ? 0 : 1;
 
-function runTests(tests) {
+function runTests(tests, stopsEarly) {
   const files = tests.map((test) => path.join(garden.root, 'dist', 'test', test));
-  const child = spawn(process.execPath, ['--test', '--test-reporter=tap', ...files], {
+  // A group of its own, since each file is run by a process below it.
+  const child = spawn(process.execPath, ['--test', '--test-reporter=tap', '--test-concurrency=1', ...files], {
     cwd: garden.root,
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
   });
-  const bound = setTimeout(() => child.kill('SIGKILL'), BOUND_MS);
+  let over = false;
+  const end = () => {
+    if (!over) process.kill(-child.pid, 'SIGKILL');
+    over = true;
+  };
+  const bound = setTimeout(end, BOUND_MS);
+  process.once('exit', end);
+  child.once('exit', () => {
+    over = true;
+    process.off('exit', end);
+  });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk) => {
       text += chunk;
+      // One failure is what was asked for.
+      if (stopsEarly && FAILED.test(text)) end();
     });
   }
   return new Promise((resolve) => {
     child.on('close', (code, signal) => {
       clearTimeout(bound);
-      const failed = text.match(/^ +not ok \d+ - (.*)$/m)?.[1];
+      const failed = text.match(FAILED)?.[1];
       resolve({ passed: code === 0, text, by: failed ?? (signal === null ? `ended with ${code}` : 'it hung') });
     });
   });

@@ -1,9 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AdminServer } from './admin/index.js';
+import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
+import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
 import { figuresOf } from './daemon/figures.js';
+import { guardedPaths } from './daemon/guarded.js';
 import { HandleKeyWatch } from './daemon/handle-keys.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
@@ -76,11 +78,19 @@ export interface Daemon {
 
 /** What answers of calls that were just settled have to leave the process, when the grace is used up. Milliseconds. */
 const ANSWER_MS = 1_000;
+/** What requests on the admin port have to end, once it takes no more. Milliseconds. */
+const ADMIN_ANSWER_MS = 1_000;
 
 export function createDaemon(options: DaemonOptions): Daemon {
   return new ComposedDaemon(options);
 }
 
+/**
+ * Its states are those of `DaemonState`, which lifecycle.ts moves. `start` leads from `created` over `starting` to `ready`, or, where it
+ * fails, to `failed`; `stop` ends it from any of them: from `created` at once, from `starting` by the start's own unwinding, from `ready` by
+ * the numbered sequence. What each step has started is undone by `Releasers`, last first, whoever unwinds it. A start and a stop are
+ * promises that everybody shares who asks for them again.
+ */
 class ComposedDaemon implements Daemon {
   readonly #options: DaemonOptions;
   readonly #config: Config;
@@ -93,6 +103,7 @@ class ComposedDaemon implements Daemon {
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
   readonly #secrets: SecretWatch;
+  readonly #access: DaemonAccess;
   readonly #handleKeys: HandleKeyWatch;
   readonly #store: TaskStore;
   readonly #replays: ReplayCache;
@@ -131,8 +142,10 @@ class ComposedDaemon implements Daemon {
     const { defaultForTaskTypes } = config;
     const events = this.#telemetry.hostEvents;
     const masks = options.masks ?? configSecrets(options.config);
+    this.#access = new DaemonAccess({ config, clock, masks, events: this.#telemetry.accessEvents });
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
-    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, masks });
+    const held = { sandbox: config.sandbox, guarded: guardedPaths(options.config, env), masks };
+    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, ...held });
     const { finished, maxTasks, watchRing } = config.store;
     const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };
     this.#state = new KeptState({ config, env, clock, random, events: this.#telemetry.stateEvents });
@@ -169,7 +182,9 @@ class ComposedDaemon implements Daemon {
     });
     this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
     const sources = { ...this.#work, runtimes: this.#runtimes };
-    this.#telemetry.measure(() => figuresOf({ state: () => this.state, kept: this.#state, ...sources }));
+    this.#telemetry.measure(() =>
+      figuresOf({ state: () => this.state, access: this.#access, kept: this.#state, ...sources }),
+    );
   }
 
   get state(): DaemonState {
@@ -233,7 +248,9 @@ class ComposedDaemon implements Daemon {
 
   /** The admin port comes first and goes last, so that a slow start and a long drain can be watched. */
   async #startAdmin(): Promise<string> {
-    const { host, port, maxConnections, token } = this.#config.admin;
+    const { host, port, maxConnections } = this.#config.admin;
+    this.#releasers.push('watch of certificates', () => this.#access.stop());
+    await this.#unlessStopped(this.#access.start());
     this.#releasers.push('data store', () => this.#outputs.close());
     const liveness = new LivenessProbe(this.#clock, this.#runtimes);
     this.#releasers.push('liveness probe', () => liveness.stop());
@@ -248,24 +265,40 @@ class ComposedDaemon implements Daemon {
       trouble: () => this.#state.trouble,
       onPluginsChanged: () => this.#lifecycle.changed(),
     });
-    const server = new AdminServer({ host, port, maxConnections, token, source, log: this.#options.log });
+    const server = new AdminServer({
+      ...ADMIN_BOUNDS,
+      host,
+      port,
+      maxConnections,
+      source,
+      log: this.#options.log,
+      access: this.#access.admin(),
+    });
     const address = await server.start();
-    this.#releasers.push('admin server', () => server.stop());
+    this.#releasers.push('admin server', () => server.stop(ADMIN_ANSWER_MS));
     return address;
   }
 
   async #openState(): Promise<void> {
-    this.#tasks.starting((taskType, version) => this.#state.lastRoute(taskType, version));
+    this.#tasks.starting({
+      route: (taskType, version) => this.#state.lastRoute(taskType, version),
+      served: () => this.#state.lastServed(),
+    });
     const startMs = this.#clock.now();
-    const { tasks, dir, because } = await this.#state.open(this.#store, this.#replays);
+    const { tasks, at, because } = await this.#state
+      .open(this.#store, this.#replays, this.#stopRequested.signal)
+      .catch((error: unknown) => {
+        this.#assertWanted();
+        throw error;
+      });
     this.#releasers.push('state', () => this.#state.close());
     // Before anybody can call: without keys any handle is taken.
     this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
     await this.#unlessStopped(this.#handleKeys.start(this.#state.handleKey));
     if (because !== undefined) this.#options.log.emit('state.not_kept', { because });
-    if (dir === undefined) return;
+    if (at === undefined) return;
     const tookMs = Math.round(this.#clock.now() - startMs);
-    this.#options.log.emit('state.loaded', { dir, tasks, deletesOwed: this.#store.owed.size, tookMs });
+    this.#options.log.emit('state.loaded', { at, tasks, deletesOwed: this.#store.owed.size, tookMs });
   }
 
   async #startPlugins(): Promise<void> {
@@ -298,6 +331,7 @@ class ComposedDaemon implements Daemon {
       host: this.#host,
       telemetry: this.#telemetry,
       lifecycle: this.#lifecycle,
+      access: this.#access.grpc(),
     });
     this.#rpc = rpc;
     const { host, port } = await rpc.listen();

@@ -11,6 +11,6 @@ export { createHttpClient } from './plugin-api/http/client.js';
 export { callSdk, type SdkCallOptions } from './plugin-api/http/sdk.js';
 export type * from './plugin-api/http/types.js';
 export * from './plugin-api/phase.js';
-export { type PlaceholderValues, renderPlaceholders } from './plugin-api/placeholders.js';
+export { type PlaceholderValues, placeholdersOf, renderPlaceholders } from './plugin-api/placeholders.js';
 export * from './plugin-api/plugin.js';
 export * from './plugin-api/reads-by-id.js';

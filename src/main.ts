@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The edge of the process: arguments, environment, signals, exit codes. Everything else is handed over.
 import { isatty } from 'node:tty';
+import { compiledDirectory, keepCompiledCode } from './cli/compile-cache.js';
 import type { ExitCode } from './cli/exit-codes.js';
 import { SIGNAL_EXIT, Signals, type StopSignal } from './cli/signals.js';
 import { writeWithin } from './lib/write-within.js';
@@ -41,6 +42,8 @@ process.on('unhandledRejection', (thrown) => {
   if (takeStray === undefined) throw thrown;
   takeStray(thrown);
 });
+
+keepCompiledCode(compiledDirectory(process.env));
 
 const { runCli } = await import('./cli/program.js');
 const { packageVersion } = await import('./cli/version.js');

@@ -26,6 +26,13 @@ export function onCpuMicros(schedstat: string): number {
   return nanos / 1000;
 }
 
+/** CPU seconds of a process so far, all of its threads; of a hundredth of a second. */
+export function processSeconds(pid: number): number {
+  // Of the fields behind the name, which may hold spaces: user and system time in clock ticks.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 /** Resident bytes of a process. */
 export function residentBytes(pid: number): number {
   return statusBytes(pid, 'VmRSS');
@@ -40,6 +47,12 @@ function statusBytes(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   if (kib === undefined) throw new Error(`/proc/${pid}/status tells no ${field}`);
   return Number(kib) * 1024;
+}
+
+/** The processes that a process has started and that still run. */
+export function childrenOf(pid: number): readonly number[] {
+  const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return listed === '' ? [] : listed.split(' ').map(Number);
 }
 
 /** What the figures of a run depend on; stands in every result. */

@@ -20,6 +20,12 @@ export interface DaemonOptions {
   readonly resyncInterval: string;
   /** Where its state is kept; nowhere unless given. */
   readonly stateDir?: string;
+  /** How many plugins it runs; one unless given. Tasks are of the first. */
+  readonly plugins?: number;
+  /** How often a task's state changes between two reads of it, in seconds; never unless given. */
+  readonly changeS?: number;
+  /** Further plugins, by id. */
+  readonly others?: Readonly<Record<string, { readonly source: string; readonly settings: object }>>;
   /** A free one unless given. */
   readonly port?: number;
   /** Of node, before the daemon's own file. */
@@ -27,8 +33,37 @@ export interface DaemonOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-function configOf(options: DaemonOptions, counter: string): object {
-  const { maxTasks, readQps, resyncInterval } = options;
+/** Of the plugin with this number, in the daemon's folder. */
+function sourceOf(folder: string, index: number): readonly [id: string, source: string] {
+  if (index === 0) return ['bench', PLUGIN];
+  const id = `bench-${index}`;
+  const source = path.join(folder, `${id}.mjs`);
+  writeFileSync(
+    source,
+    `import { benchPlugin } from ${JSON.stringify(PLUGIN)};\nexport default benchPlugin('${id}');\n`,
+  );
+  return [id, source];
+}
+
+function pluginsOf(options: DaemonOptions, folder: string): object {
+  const { maxTasks, readQps, resyncInterval, batch = false, changeS = 0, plugins = 1, others = {} } = options;
+  const config = {
+    readRateLimiter: { qps: readQps, burst: Math.max(1, Math.min(10_000, Math.ceil(readQps))) },
+    writeRateLimiter: { qps: 100_000, burst: 10_000 },
+    caching: { size: Math.min(500_000, maxTasks + 1000), resyncInterval, workers: 100 },
+  };
+  const entries = Array.from({ length: plugins }, (_, index) => {
+    const [id, source] = sourceOf(folder, index);
+    return [id, { source, settings: { batch, changeS, counter: path.join(folder, counterOf(index)) }, config }];
+  });
+  return { ...Object.fromEntries(entries), ...others };
+}
+
+/** The file that a plugin counts its reads in. */
+const counterOf = (index: number): string => `counter-${index}`;
+
+function configOf(options: DaemonOptions, folder: string): object {
+  const { maxTasks } = options;
   return {
     grpc: { host: '127.0.0.1', port: options.port ?? 0 },
     state: options.stateDir === undefined ? { engine: 'none' } : { dir: options.stateDir },
@@ -38,17 +73,7 @@ function configOf(options: DaemonOptions, counter: string): object {
     refresh: { pollShare: 1 },
     // What is asked for is answered from memory, however long ago it was read: reads are what is kept out of it.
     flyte: { maxStaleness: '0ms' },
-    plugins: {
-      bench: {
-        source: PLUGIN,
-        settings: { batch: options.batch === true, counter },
-        config: {
-          readRateLimiter: { qps: readQps, burst: Math.max(1, Math.min(10_000, Math.ceil(readQps))) },
-          writeRateLimiter: { qps: 100_000, burst: 10_000 },
-          caching: { size: Math.min(500_000, maxTasks + 1000), resyncInterval, workers: 100 },
-        },
-      },
-    },
+    plugins: pluginsOf(options, folder),
   };
 }
 
@@ -58,11 +83,13 @@ export class Daemon {
   readonly port: number;
   readonly #child: ChildProcess;
   readonly #folder: string;
+  readonly #adminPort: number;
 
-  private constructor(child: ChildProcess, port: number, folder: string) {
+  private constructor(child: ChildProcess, ports: Ports, folder: string) {
     this.#child = child;
     this.pid = child.pid!;
-    this.port = port;
+    this.port = ports.grpc;
+    this.#adminPort = ports.admin;
     this.#folder = folder;
   }
 
@@ -70,7 +97,7 @@ export class Daemon {
   static async start(options: DaemonOptions): Promise<Daemon> {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
     const config = path.join(folder, 'config.json');
-    writeFileSync(config, JSON.stringify(configOf(options, path.join(folder, 'counter'))));
+    writeFileSync(config, JSON.stringify(configOf(options, folder)));
     const logFile = path.join(folder, 'log');
     const log = openSync(logFile, 'w');
     const child = spawn(process.execPath, [...(options.execArgv ?? []), MAIN, 'serve', '--config', config], {
@@ -79,8 +106,7 @@ export class Daemon {
     });
     closeSync(log);
     try {
-      const port = await readyPort(child, logFile);
-      return new Daemon(child, port, folder);
+      return new Daemon(child, await readyPorts(child, logFile), folder);
     } catch (error) {
       child.kill('SIGKILL');
       rmSync(folder, { recursive: true, force: true });
@@ -90,7 +116,19 @@ export class Daemon {
 
   /** Tasks that the plugin has read so far, each time it read them. */
   tasksRead(): number {
-    return Number(readFileSync(path.join(this.#folder, 'counter'), 'utf8'));
+    return Number(readFileSync(path.join(this.#folder, counterOf(0)), 'utf8'));
+  }
+
+  /** How many lines of its log tell of this event. */
+  logged(event: string): number {
+    return readFileSync(path.join(this.#folder, 'log'), 'utf8').split(`"${event}"`).length - 1;
+  }
+
+  /** The sum over all labels of a metric. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
+    const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
   }
 
   async stop(): Promise<void> {
@@ -105,15 +143,21 @@ export class Daemon {
   }
 }
 
-async function readyPort(child: ChildProcess, logFile: string): Promise<number> {
+interface Ports {
+  readonly grpc: number;
+  readonly admin: number;
+}
+
+async function readyPorts(child: ChildProcess, logFile: string): Promise<Ports> {
   const until = performance.now() + START_MS;
   while (performance.now() < until && child.exitCode === null && child.signalCode === null) {
     const ready = readFileSync(logFile, 'utf8')
       .split('\n')
       .find((line) => line.includes('"daemon.ready"'));
-    const port = ready === undefined ? undefined : /"grpc":"[^"]*:(\d+)"/.exec(ready)?.[1];
-    if (port !== undefined) return Number(port);
-    await sleep(50);
+    const portOf = (listener: string) => new RegExp(`"${listener}":"[^"]*:(\\d+)"`).exec(ready ?? '')?.[1];
+    const [grpc, admin] = [portOf('grpc'), portOf('admin')];
+    if (grpc !== undefined && admin !== undefined) return { grpc: Number(grpc), admin: Number(admin) };
+    await sleep(10);
   }
   throw new Error(`the daemon did not become ready:\n${readFileSync(logFile, 'utf8').slice(-3000)}`);
 }

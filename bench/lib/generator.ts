@@ -1,15 +1,17 @@
-import { H2Connection, type PreparedCall, prepareCall } from './h2-client.js';
+import { H2Connection, type PreparedCall, prepareCall, type RoundCounts } from './h2-client.js';
 import { percentile } from './numbers.js';
 import { cpuSeconds, serve } from './processes.js';
 
 /**
  * - `load`: keeps encoded requests to step through for a target.
  * - `steps`: makes `calls` calls of what was loaded, over many tasks, and counts.
+ * - `open`: makes `perSecond` of them a second for `seconds`, whether the server keeps up or not.
  * - `each`: makes every one of these calls once, and hands back the answers in their order.
  */
 export type GeneratorRequest =
   | { readonly kind: 'load'; readonly port: number; readonly path: string; readonly messages: readonly Uint8Array[] }
   | ({ readonly kind: 'steps'; readonly port: number; readonly calls: number } & Width)
+  | ({ readonly kind: 'open'; readonly port: number; readonly perSecond: number; readonly seconds: number } & Width)
   | ({
       readonly kind: 'each';
       readonly port: number;
@@ -31,6 +33,7 @@ export interface RoundResult {
   readonly cpuSeconds: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly maxMs: number;
   /** Of `each`; undefined for a call that failed. */
   readonly answers?: readonly (Uint8Array | undefined)[];
 }
@@ -52,14 +55,18 @@ async function connectionsTo(port: number, { connections, streams }: Width): Pro
   return found;
 }
 
-async function round(
+function round(
   connections: readonly H2Connection[],
   next: () => PreparedCall | undefined,
   answered?: (call: PreparedCall, body: Uint8Array | undefined) => void,
 ): Promise<RoundResult> {
+  return measured(() => connections.map((connection) => connection.run(next, answered)));
+}
+
+async function measured(start: () => Promise<RoundCounts>[]): Promise<RoundResult> {
   const cpuBefore = cpuSeconds();
   const startedAt = performance.now();
-  const counts = await Promise.all(connections.map((connection) => connection.run(next, answered)));
+  const counts = await Promise.all(start());
   const seconds = (performance.now() - startedAt) / 1000;
   const latencies = Float64Array.from(counts.flatMap((one) => one.latenciesMs)).sort();
   return {
@@ -69,18 +76,41 @@ async function round(
     cpuSeconds: cpuSeconds() - cpuBefore,
     p50Ms: percentile(latencies, 0.5),
     p99Ms: percentile(latencies, 0.99),
+    maxMs: percentile(latencies, 1),
   };
 }
 
 async function steps(request: GeneratorRequest & { kind: 'steps' }): Promise<RoundResult> {
-  const calls = loaded.get(request.port);
-  if (calls === undefined) throw new Error(`nothing was loaded for port ${request.port}`);
+  const calls = loadedFor(request.port);
   let left = request.calls;
   return round(await connectionsTo(request.port, request), () => {
     if (left === 0) return undefined;
     left -= 1;
-    index = (index + STRIDE) % calls.length;
-    return calls[index];
+    return stepOf(calls);
+  });
+}
+
+function loadedFor(port: number): readonly PreparedCall[] {
+  const calls = loaded.get(port);
+  if (calls === undefined) throw new Error(`nothing was loaded for port ${port}`);
+  return calls;
+}
+
+function stepOf(calls: readonly PreparedCall[]): PreparedCall {
+  index = (index + STRIDE) % calls.length;
+  return calls[index]!;
+}
+
+async function openLoop(request: GeneratorRequest & { kind: 'open' }): Promise<RoundResult> {
+  const { port, perSecond, seconds } = request;
+  const calls = loadedFor(port);
+  const connections = await connectionsTo(port, request);
+  let left = Math.round(perSecond * seconds);
+  const next = () => (left-- > 0 ? stepOf(calls) : undefined);
+  const everyMs = (1000 * connections.length) / perSecond;
+  return measured(() => {
+    const startMs = performance.now();
+    return connections.map((one, at) => one.runOpen(next, startMs + (at * everyMs) / connections.length, everyMs));
   });
 }
 
@@ -102,6 +132,7 @@ async function each(request: GeneratorRequest & { kind: 'each' }): Promise<Round
 serve((request: GeneratorRequest): unknown => {
   if (request.kind === 'steps') return steps(request);
   if (request.kind === 'each') return each(request);
+  if (request.kind === 'open') return openLoop(request);
   const { port, path, messages } = request;
   loaded.set(
     port,

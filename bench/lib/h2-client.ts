@@ -15,6 +15,9 @@ const SETTINGS = 4;
 const PING = 6;
 const GOAWAY = 7;
 const WINDOW_UPDATE = 8;
+/** Bytes of one setting, and the one that matters here. */
+const SETTING = 6;
+const MAX_CONCURRENT_STREAMS = 3;
 const END_STREAM = 1;
 const ACK = 1;
 const END_HEADERS = 4;
@@ -37,6 +40,9 @@ function uint32(value: number): Buffer {
   return bytes;
 }
 
+/** What every call gives its server. */
+export const DEADLINE_MS = 10_000;
+
 const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
 const named = (name: string, value: string): Buffer => Buffer.concat([Buffer.from([0]), text(name), text(value)]);
 
@@ -49,7 +55,7 @@ function headerBlock(path: string, authority: string): Buffer {
     text(authority),
     named('content-type', 'application/grpc'),
     named('te', 'trailers'),
-    named('grpc-timeout', '10S'),
+    named('grpc-timeout', `${DEADLINE_MS}m`),
     named('user-agent', 'plugin-host-bench'),
   ]);
 }
@@ -95,6 +101,8 @@ export class H2Connection {
   #rest: Buffer = Buffer.alloc(0);
   #nextId = 1;
   #inFlight = 0;
+  /** More streams at a time than the server allows end the connection. */
+  #maxStreams = Number.POSITIVE_INFINITY;
   #received = 0;
   #next: (() => PreparedCall | undefined) | undefined;
   #answered: Answered | undefined;
@@ -135,10 +143,41 @@ export class H2Connection {
       this.#failed = reject;
       this.#idle = () => {
         this.#failed = undefined;
+        this.#idle = undefined;
         resolve(this.#counts);
       };
       this.#fill();
     });
+  }
+
+  /**
+   * Makes a call every `everyMs` from `startMs` on (`performance.now`), whatever is under way, until `next` answers undefined,
+   * and resolves when the last one is answered. Latencies count from the time that a call was due: a server that stands still
+   * is seen by all calls of that time, and one that allows too few streams as well.
+   */
+  async runOpen(next: () => PreparedCall | undefined, startMs: number, everyMs: number): Promise<RoundCounts> {
+    this.#counts = { calls: 0, errors: 0, latenciesMs: [] };
+    this.#answered = undefined;
+    const failure = new Promise<never>((_, reject) => {
+      this.#failed = reject;
+    });
+    failure.catch(() => undefined);
+    for (let dueMs = startMs, over = false; !over || this.#inFlight > 0; ) {
+      const calls: PreparedCall[] = [];
+      const dues: number[] = [];
+      const room = () => this.#inFlight + calls.length < this.#maxStreams;
+      for (; !over && dueMs <= performance.now() && room(); dueMs += everyMs) {
+        const call = next();
+        over = call === undefined;
+        if (call === undefined) break;
+        calls.push(call);
+        dues.push(dueMs);
+      }
+      if (calls.length > 0) this.#send(calls, dues);
+      await Promise.race([failure, new Promise((resolve) => setTimeout(resolve, 1))]);
+    }
+    this.#failed = undefined;
+    return this.#counts;
   }
 
   close(): void {
@@ -148,31 +187,30 @@ export class H2Connection {
 
   #fill(): void {
     const calls: PreparedCall[] = [];
-    let size = 0;
-    while (this.#inFlight + calls.length < this.#streams) {
+    while (this.#inFlight + calls.length < Math.min(this.#streams, this.#maxStreams)) {
       const call = this.#next?.();
       if (call === undefined) {
         this.#next = undefined;
         break;
       }
       calls.push(call);
-      size += call.bytes.length;
     }
-    if (calls.length > 0) this.#send(calls, size);
+    if (calls.length > 0) this.#send(calls);
     else if (this.#inFlight === 0) this.#idle?.();
   }
 
-  #send(calls: readonly PreparedCall[], size: number): void {
-    const out = Buffer.allocUnsafe(size);
+  /** `dues`: since when each of them is due; now unless given. */
+  #send(calls: readonly PreparedCall[], dues?: readonly number[]): void {
+    const out = Buffer.allocUnsafe(calls.reduce((sum, { bytes }) => sum + bytes.length, 0));
     let at = 0;
     const now = performance.now();
-    for (const call of calls) {
+    for (const [index, call] of calls.entries()) {
       const { bytes, dataAt } = call;
       bytes.copy(out, at);
       out.writeUInt32BE(this.#nextId, at + 5);
       out.writeUInt32BE(this.#nextId, at + dataAt + 5);
       const slot = (this.#nextId >>> 1) % SLOTS;
-      this.#startedAt[slot] = now;
+      this.#startedAt[slot] = dues?.[index] ?? now;
       this.#calls[slot] = call;
       this.#bodies[slot] = undefined;
       this.#nextId += 2;
@@ -192,7 +230,7 @@ export class H2Connection {
       at += HEAD + length;
     }
     this.#rest = at === buffer.length ? Buffer.alloc(0) : buffer.subarray(at);
-    if (this.#next !== undefined || this.#inFlight === 0) this.#fill();
+    if (this.#next !== undefined || this.#idle !== undefined) this.#fill();
   }
 
   #frame(buffer: Buffer, at: number, length: number): void {
@@ -210,7 +248,7 @@ export class H2Connection {
         this.#ended(slot, undefined);
         break;
       case SETTINGS:
-        if ((flags & ACK) === 0) this.#socket.write(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
+        if ((flags & ACK) === 0) this.#settings(buffer.subarray(at + HEAD, at + HEAD + length));
         break;
       case PING:
         if ((flags & ACK) === 0) {
@@ -223,6 +261,13 @@ export class H2Connection {
         break;
       default:
     }
+  }
+
+  #settings(entries: Buffer): void {
+    for (let at = 0; at + SETTING <= entries.length; at += SETTING) {
+      if (entries.readUInt16BE(at) === MAX_CONCURRENT_STREAMS) this.#maxStreams = entries.readUInt32BE(at + 2);
+    }
+    this.#socket.write(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
   }
 
   #data(slot: number, part: Buffer): void {

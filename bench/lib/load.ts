@@ -15,6 +15,18 @@ function nameOf(run: string, index: number): string {
   return `${head}${String(index).padStart(80 - head.length, '0')}`;
 }
 
+interface CreateAnswer {
+  readonly handle: Buffer;
+  readonly status: { readonly phaseInfo: { readonly phase: string } };
+}
+
+export interface Created {
+  readonly handles: Buffer[];
+  /** The phase that each Create answered. */
+  readonly phases: string[];
+  readonly rounds: RoundResult[];
+}
+
 /** The load's side of the bench: speaks the native API from a process of its own. */
 export class Load {
   readonly #idl: Idl = loadPluginHost();
@@ -26,10 +38,10 @@ export class Load {
     this.#width = width;
   }
 
-  /** Creates live tasks and answers their handles. Throws where one fails. */
-  async create(port: number, count: number): Promise<{ handles: Buffer[]; rounds: RoundResult[] }> {
+  /** Creates tasks, so many in one round, and answers their handles. Throws where one fails. */
+  async create(port: number, count: number, atOnce = CHUNK): Promise<Created> {
     const request = this.#idl.codec('pluginhost.v1.CreateRequest');
-    const answer = this.#idl.codec<{ handle: Buffer }>('pluginhost.v1.CreateResponse');
+    const answer = this.#idl.codec<CreateAnswer>('pluginhost.v1.CreateResponse');
     const messages = Array.from({ length: count }, () => {
       this.#created += 1;
       return request.encode({
@@ -49,8 +61,13 @@ export class Load {
         },
       });
     });
-    const rounds = await this.#each(port, 'Create', messages);
-    return { handles: rounds.flatMap(({ answers }) => answers!.map((body) => answer.decode(body!).handle)), rounds };
+    const rounds = await this.#rounds(port, `/${PLUGIN_HOST_SERVICE}/Create`, messages, atOnce);
+    const answers = rounds.flatMap((round) => round.answers!.map((body) => answer.decode(body!)));
+    return {
+      handles: answers.map(({ handle }) => handle),
+      phases: answers.map(({ status }) => status.phaseInfo.phase),
+      rounds,
+    };
   }
 
   async delete(port: number, handles: readonly Buffer[]): Promise<RoundResult[]> {
@@ -80,6 +97,13 @@ export class Load {
     return round;
   }
 
+  /** So many calls a second for so long, whether they are answered in time or not. */
+  async statusOpen(port: number, perSecond: number, seconds: number): Promise<RoundResult> {
+    const round = await this.#ask({ kind: 'open', port, perSecond, seconds, ...this.#width });
+    if (round.errors > 0) throw new Error(`${round.errors} of ${round.calls + round.errors} calls for a state failed`);
+    return round;
+  }
+
   async stop(): Promise<void> {
     await this.#worker.stop();
   }
@@ -88,10 +112,10 @@ export class Load {
     return this.#rounds(port, `/${PLUGIN_HOST_SERVICE}/${method}`, messages);
   }
 
-  async #rounds(port: number, path: string, messages: readonly Buffer[]): Promise<RoundResult[]> {
+  async #rounds(port: number, path: string, messages: readonly Buffer[], atOnce = CHUNK): Promise<RoundResult[]> {
     const rounds: RoundResult[] = [];
-    for (let at = 0; at < messages.length; at += CHUNK) {
-      const part = messages.slice(at, at + CHUNK);
+    for (let at = 0; at < messages.length; at += atOnce) {
+      const part = messages.slice(at, at + atOnce);
       const round = await this.#ask({ kind: 'each', port, path, messages: part, ...this.#width });
       if (round.errors > 0) throw new Error(`${round.errors} of ${part.length} calls of ${path} failed`);
       rounds.push(round);

@@ -2,7 +2,7 @@
 // Texts are left alone, since tests must not hold messages to the letter; so are imports and declarations of constants'
 // names.
 import { parse } from 'acorn';
-import { full } from 'acorn-walk';
+import { fullAncestor } from 'acorn-walk';
 
 /** What each operator becomes; the neighbour that a slip of the hand would write. */
 const BINARY = new Map([
@@ -36,22 +36,50 @@ const METHODS = new Map([
 ]);
 
 /**
- * Every mutation of a module, as `{ start, end, text, what, line, source }`: replacing `start` to `end` by `text` plants it.
- * `line` counts from 1, `source` is that line, trimmed.
+ * Every mutation of a module, as `{ start, end, text, what, within, was, line, source }`: replacing `start` to `end` by `text`
+ * plants it. `line` counts from 1, `source` is that line, trimmed. `within` names the class and function, `was` is the
+ * expression or statement that is changed, on one line: with `what` they name a mutation over changes of the code around it.
  */
 export function mutationsOf(code) {
   const found = [];
   const lines = code.split('\n');
-  const add = (node, text, what) => {
-    const line = node.loc.start.line;
-    found.push({ start: node.start, end: node.end, text, what, line, source: lines[line - 1].trim() });
-  };
   const textOf = (node) => code.slice(node.start, node.end);
-  full(parse(code, { ecmaVersion: 'latest', sourceType: 'module', locations: true }), (node) => {
-    const plant = PLANTS[node.type];
-    plant?.(node, add, textOf);
+  fullAncestor(parse(code, { ecmaVersion: 'latest', sourceType: 'module', locations: true }), (node, _, ancestors) => {
+    const add = (changed, text, what) => {
+      const line = changed.loc.start.line;
+      const named = changed.type === 'Literal' ? ancestors.at(-2) : changed;
+      found.push({
+        start: changed.start,
+        end: changed.end,
+        text,
+        what,
+        within: ancestors.map(nameOf).filter(Boolean).join('.'),
+        was: textOf(named).replace(/\s+/g, ' ').slice(0, 200),
+        line,
+        source: lines[line - 1].trim(),
+      });
+    };
+    PLANTS[node.type]?.(node, add, textOf);
   });
   return found;
+}
+
+/** Whether both are the same mutation of the same file. */
+export function isSame(one, other) {
+  return one.what === other.what && one.within === other.within && one.was === other.was;
+}
+
+/** The name that a class, a function or a member gives to what stands in it. */
+function nameOf(node) {
+  switch (node.type) {
+    case 'ClassDeclaration':
+    case 'FunctionDeclaration':
+      return node.id?.name;
+    case 'MethodDefinition':
+      return node.key.name;
+    default:
+      return undefined;
+  }
 }
 
 function condition(node, add, textOf) {
@@ -68,7 +96,7 @@ const PLANTS = {
   BinaryExpression(node, add, textOf) {
     if (isText(node.left) || isText(node.right)) return;
     for (const other of BINARY.get(node.operator) ?? []) {
-      add(node, `(${textOf(node.left)} ${other} ${textOf(node.right)})`, `${node.operator} became ${other}`);
+      add(node, `(${withOperator(node, other, textOf)})`, `${node.operator} became ${other}`);
     }
   },
   LogicalExpression(node, add, textOf) {
@@ -124,6 +152,13 @@ const PLANTS = {
     if (other !== undefined) add(node, `${textOf(node.object)}.${other}`, `${node.property.name} became ${other}`);
   },
 };
+
+/** Both sides as they stand, with their parentheses. */
+function withOperator(node, other, textOf) {
+  const before = { start: node.start, end: node.left.end };
+  const between = textOf({ start: node.left.end, end: node.right.start }).replace(node.operator, other);
+  return textOf(before) + between + textOf({ start: node.right.start, end: node.end });
+}
 
 function isText(node) {
   return node.type === 'TemplateLiteral' || (node.type === 'Literal' && typeof node.value === 'string');

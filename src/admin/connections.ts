@@ -3,14 +3,26 @@ import type { Socket } from 'node:net';
 /** What the daemon waits for from this peer, or the other way round. */
 interface Held {
   readonly address: string;
+  /** When it was accepted, or entered, on the monotonic clock. */
+  sinceMs: number;
+  /** Whether the event loop has been at its bytes since then, if there were any. */
+  heard: boolean;
   /** Whether a whole request has come that is not answered yet. */
-  answering: boolean;
+  working: boolean;
+  /** Whether an answer was handed over. */
+  served: boolean;
 }
 
+/** Within this time a newcomer's request has come, if it comes at all soon; till then it is not cut first for having none. Milliseconds. */
+const FRESH_MS = 50;
+/** Connections beyond the bound that may wait to be heard for the first time: one turn of the event loop accepts many. */
+const UNHEARD = 128;
+
 /**
- * The connections of the admin port, at most `max`. When it is full a newcomer always gets in, and another one gives way: of
- * the address with most connections, one that has no request under way, the one that was heard of least recently; where all
- * have one, the one whose request came first. So probes are answered whatever others do: who is slow is cut before who is new.
+ * The connections of the admin port, at most `max` of those that had a chance to say something. When there are more, some
+ * give way: of the address with most connections one without a request, then one that has been answered before, then a newcomer that has
+ * said nothing yet, and only then, the oldest first, one whose first request is being answered. So probes are answered whatever others do:
+ * who is slow is cut before who is new, and nobody before he was listened to, however busy the machine is.
  */
 export class AdminConnections {
   /** In the order in which their state changed last. */
@@ -25,27 +37,80 @@ export class AdminConnections {
     return this.#held.size;
   }
 
-  /** Takes a new connection, and cuts another one where there are too many. */
+  /** Takes a new connection, and cuts others where there are too many. */
   add(socket: Socket): void {
-    this.#held.set(socket, { address: socket.remoteAddress ?? '', answering: false });
+    const held = { address: socket.remoteAddress ?? '', sinceMs: 0, heard: false, working: false, served: false };
+    this.#held.set(socket, held);
     socket.once('close', () => this.#held.delete(socket));
-    if (this.#held.size > this.#max) this.#victim(socket)?.destroy();
+    this.#listen(held);
+    this.#makeRoom();
   }
 
-  /** A whole request has come on it, or was answered. */
-  answering(socket: Socket, answering: boolean): void {
+  /** It speaks HTTP from now on; before there was a handshake. */
+  entered(socket: Socket): void {
+    const held = this.#held.get(socket);
+    if (held !== undefined) this.#listen(held);
+  }
+
+  /** A whole request has come on it. */
+  asked(socket: Socket): void {
+    this.#change(socket, { working: true });
+  }
+
+  /** An answer was handed over, which its peer may take or not. */
+  answered(socket: Socket): void {
+    this.#change(socket, { served: true });
+  }
+
+  /** The answer is taken. */
+  rests(socket: Socket): void {
+    this.#change(socket, { working: false });
+  }
+
+  destroyAll(): void {
+    for (const socket of this.#held.keys()) socket.destroy();
+  }
+
+  #change(socket: Socket, change: Partial<Held>): void {
     const held = this.#held.get(socket);
     if (held === undefined) return;
-    held.answering = answering;
     this.#held.delete(socket);
-    this.#held.set(socket, held);
+    this.#held.set(socket, Object.assign(held, change));
   }
 
-  #victim(newcomer: Socket): Socket | undefined {
-    const others = [...this.#held].filter(([socket]) => socket !== newcomer);
-    const most = mostOf(others.map(([, { address }]) => address));
-    const crowd = others.filter(([, { address }]) => address === most);
-    return (crowd.find(([, { answering }]) => !answering) ?? crowd[0])?.[0];
+  /** What was sent with the connection is read in the next turn at the latest. */
+  #listen(held: Held): void {
+    held.sinceMs = performance.now();
+    held.heard = false;
+    setImmediate(() => {
+      setImmediate(() => {
+        held.heard = true;
+        this.#makeRoom();
+      });
+    });
+  }
+
+  #makeRoom(): void {
+    while (this.#held.size > this.#max) {
+      const victim = this.#victim();
+      if (victim === undefined) return;
+      this.#held.delete(victim);
+      victim.destroy();
+    }
+  }
+
+  #victim(): Socket | undefined {
+    const most = mostOf([...this.#held.values()].map(({ address }) => address));
+    const crowd = [...this.#held].filter(([, { address }]) => address === most);
+    const mayWait = this.#held.size <= this.#max + UNHEARD;
+    const freshMs = performance.now() - FRESH_MS;
+    const first = (is: (held: Held) => boolean) => crowd.find(([, held]) => is(held))?.[0];
+    return (
+      first(({ heard, working, sinceMs }) => heard && !working && sinceMs < freshMs) ??
+      first(({ served }) => served) ??
+      first(({ heard, working }) => heard && !working) ??
+      (mayWait && crowd.some(([, { heard }]) => !heard) ? undefined : crowd[0]?.[0])
+    );
   }
 }
 

@@ -1,2 +1,2 @@
-export { AdminServer } from './server.js';
+export { ADMIN_BOUNDS, AdminServer, type AdminServerOptions } from './server.js';
 export type { AdminSource, Liveness, Readiness } from './source.js';

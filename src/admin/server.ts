@@ -1,9 +1,12 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { type AddressInfo, isIPv6 } from 'node:net';
+import { type AddressInfo, isIPv6, type Socket } from 'node:net';
+import type { Entrance } from '../access/entrance.js';
+import type { CallGuard } from '../access/guard.js';
+import type { Peer } from '../access/peer.js';
 import { type ErrorKind, HostError, messageOf } from '../errors/index.js';
 import type { Log } from '../telemetry/logger.js';
 import { AdminConnections } from './connections.js';
+import { InTurn, oncePerTurn } from './in-turn.js';
 import { type Answer, json, ROUTES, type Route } from './routes.js';
 import type { AdminSource } from './source.js';
 
@@ -13,20 +16,22 @@ export interface AdminServerOptions {
   readonly port: number;
   /** Connections at a time; for a further one another gives way. */
   readonly maxConnections: number;
-  /** Bearer token of /v1/…; without one those paths are closed. */
-  readonly token: string | undefined;
-  /** A connection whose peer takes nothing of an answer for so long is cut. 30,000 unless given. */
-  readonly writeTimeoutMs?: number;
+  /** A connection whose peer takes nothing of an answer for so long is cut. */
+  readonly writeTimeoutMs: number;
   readonly source: AdminSource;
   readonly log: Log;
+  /** How connections enter, and who may call what is not open to all; that is closed where there is no token. */
+  readonly access: { readonly entrance: Entrance; readonly guard: CallGuard; readonly hasTokens: boolean };
 }
+
+/** What nobody sets. */
+export const ADMIN_BOUNDS = { writeTimeoutMs: 30_000 };
 
 /** A body is never needed; one up to this size is read and ignored. */
 const MAX_BODY_BYTES = 4096;
 const HEADERS_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 15_000;
-const WRITE_TIMEOUT_MS = 30_000;
 /** Between two log lines about wrong tokens. */
 const DENIED_LOG_PAUSE_MS = 10_000;
 
@@ -41,6 +46,7 @@ const HTTP_STATUS: Readonly<Record<ErrorKind, number>> = {
   precondition: 409,
   unimplemented: 501,
   denied: 403,
+  unauthenticated: 401,
   internal: 500,
 };
 
@@ -52,12 +58,17 @@ export class AdminServer {
   readonly #options: AdminServerOptions;
   readonly #server: Server;
   readonly #connections: AdminConnections;
-  readonly #tokenDigest: Buffer | undefined;
+  readonly #inTurn = new InTurn();
+  /** Who is at the other end, by the socket that requests come on. */
+  readonly #peers = new WeakMap<Socket, { readonly raw: Socket; readonly peer: Peer }>();
+  readonly #source: AdminSource;
   #deniedLoggedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: AdminServerOptions) {
     this.#options = options;
-    this.#tokenDigest = options.token === undefined ? undefined : digest(options.token);
+    const { source } = options;
+    // A scrape costs more than everything else that is open to all.
+    this.#source = { ...source, metrics: oncePerTurn(() => source.metrics()) };
     this.#server = createServer(
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
@@ -66,11 +77,26 @@ export class AdminServer {
         connectionsCheckingInterval: 1_000,
         maxHeaderSize: 16 * 1024,
       },
-      (request, response) => void this.#serve(request, response),
+      (request, response) => this.#inTurn.take(response, () => void this.#serve(request, response)),
     );
     this.#connections = new AdminConnections(options.maxConnections);
-    this.#server.on('connection', (socket) => this.#connections.add(socket));
+    this.#enterBy(options.access.entrance);
     this.#server.maxRequestsPerSocket = 10_000;
+  }
+
+  /** Has HTTP spoken on what enters, instead of on what is accepted. */
+  #enterBy(entrance: Entrance): void {
+    const speak = this.#server.listeners('connection') as ((this: Server, socket: Socket) => void)[];
+    this.#server.removeAllListeners('connection');
+    this.#server.on('connection', (raw) => {
+      raw.on('error', () => raw.destroy());
+      this.#connections.add(raw);
+      entrance.admit(raw, (socket, peer) => {
+        this.#peers.set(socket, { raw, peer });
+        this.#connections.entered(raw);
+        for (const listener of speak) listener.call(this.#server, socket);
+      });
+    });
   }
 
   /** Listens. Throws LISTEN_FAILED. Answers the bound address, such as `127.0.0.1:9090`. */
@@ -100,32 +126,36 @@ export class AdminServer {
   }
 
   /** Takes no more connections, lets requests in flight end within `graceMs`, then ends them. */
-  async stop(graceMs = 1_000): Promise<void> {
+  async stop(graceMs: number): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs);
+    const timer = setTimeout(() => {
+      this.#server.closeAllConnections();
+      this.#connections.destroyAll();
+    }, graceMs);
     await closed;
     clearTimeout(timer);
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // A client that goes away while it is answered is its own business.
-    response.on('error', () => {});
-    const { socket } = request;
-    response.on('close', () => this.#connections.answering(socket, false));
+    const known = this.#peers.get(request.socket);
+    const raw = known?.raw ?? request.socket;
+    response.on('close', () => this.#connections.rests(raw));
+    if (hasNoBody(request)) this.#connections.asked(raw);
     let answer: Answer;
     let headers: Readonly<Record<string, string>> = {};
     const path = (request.url ?? '/').split('?', 1)[0] as string;
     try {
       const { route, params, query } = find(request, path);
-      this.#authorize(request, route, path);
+      const by = this.#authorize(request, route, path, known?.peer);
       await drainBody(request);
-      this.#connections.answering(socket, true);
-      answer = await route.handle(this.#options.source, params, query);
+      this.#connections.asked(raw);
+      answer = await route.handle(this.#source, params, query);
       if (route.action !== undefined) {
         const remote = request.socket.remoteAddress;
         this.#options.log.emit('admin.action', { action: route.action, plugin: params[0], remote });
+        this.#options.log.emit('audit.action', { action: route.action, plugin: params[0], by, remote });
       }
     } catch (thrown) {
       const error = HostError.is(thrown) ? thrown : new HostError('INTERNAL', 'the request failed inside the daemon');
@@ -140,7 +170,7 @@ export class AdminServer {
     if (!request.complete) headers = { ...headers, connection: 'close' };
     const length = Buffer.byteLength(answer.body);
     // Else whoever asks and does not read keeps a place among the connections, which the probes need.
-    response.setTimeout(this.#options.writeTimeoutMs ?? WRITE_TIMEOUT_MS);
+    response.setTimeout(this.#options.writeTimeoutMs);
     response.writeHead(answer.status, {
       'content-type': answer.contentType,
       'content-length': length,
@@ -149,30 +179,30 @@ export class AdminServer {
       ...headers,
     });
     response.end(request.method === 'HEAD' ? undefined : answer.body);
+    this.#connections.answered(raw);
   }
 
-  #authorize(request: IncomingMessage, route: Route, path: string): void {
-    if (!route.guarded) return;
-    if (this.#tokenDigest === undefined) {
+  /** Answers who asks. Throws where that one may not. */
+  #authorize(request: IncomingMessage, route: Route, path: string, peer: Peer | undefined): string {
+    if (!route.guarded) return '';
+    const { guard, hasTokens } = this.#options.access;
+    if (!hasTokens) {
       throw new HostError(
         'ADMIN_TOKEN_UNSET',
-        'the operator’s view is closed: set admin.token or admin.tokenFile (PLUGIN_HOST_ADMIN_TOKEN) and send it as "authorization: Bearer <token>"',
+        'the operator’s view is closed: set tokens, admin.token or admin.tokenFile (PLUGIN_HOST_ADMIN_TOKEN) and send one as "authorization: Bearer <token>"',
       );
     }
-    const given = /^Bearer (\S{1,8192})$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (given !== undefined && timingSafeEqual(digest(given), this.#tokenDigest)) return;
+    const need = route.method === 'GET' ? 'read' : 'operate';
+    const { denied, by } = guard.admit(need, request.headers.authorization, peer);
+    if (denied === undefined) return by;
     const now = performance.now();
     if (now - this.#deniedLoggedAtMs >= DENIED_LOG_PAUSE_MS) {
       this.#deniedLoggedAtMs = now;
       this.#options.log.emit('admin.denied', { path, remote: request.socket.remoteAddress });
     }
-    const seen = given === undefined ? 'no bearer token' : 'a bearer token that is not the configured one';
-    throw new HostError('ADMIN_TOKEN_WRONG', `seen ${seen}, expected "authorization: Bearer <admin.token>"`);
+    throw denied;
   }
 }
-
-/** Equal lengths whatever is sent, so that the comparison takes the same time. */
-const digest = (token: string) => createHash('sha256').update(token).digest();
 
 function find(request: IncomingMessage, path: string): { route: Route; params: string[]; query: URLSearchParams } {
   const method = request.method === 'HEAD' ? 'GET' : request.method;
@@ -196,6 +226,11 @@ function find(request: IncomingMessage, path: string): { route: Route; params: s
 function allowedMethods(path: string): string[] {
   const methods = new Set(ROUTES.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method));
   return [...methods];
+}
+
+/** Whether its head is all that there is of it. */
+function hasNoBody({ headers }: IncomingMessage): boolean {
+  return headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
 }
 
 async function drainBody(request: IncomingMessage): Promise<void> {

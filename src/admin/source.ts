@@ -35,4 +35,6 @@ export interface AdminSource {
   pause(pluginId: string): void;
   resume(pluginId: string): void;
   reload(pluginId: string): Promise<void>;
+  /** A CPU profile of the daemon's main thread over so many seconds. */
+  profile(seconds: number): Promise<JsonObject>;
 }

@@ -16,6 +16,7 @@ export function withBoundedWaits<T>(outcome: PluginOutcome<T>): PluginOutcome<T>
   if (!outcome.ok) return withBoundedWait(outcome);
   if (!Array.isArray(outcome.value)) return outcome;
   const items = outcome.value as readonly PluginOutcome<unknown>[];
+  if (!items.some(isFailed)) return outcome;
   return { ok: true, value: items.map((item) => (item.ok ? item : withBoundedWait(item))) as T };
 }
 
@@ -38,8 +39,11 @@ export function throttleOf(outcome: PluginOutcome<unknown>): { retryAfterMs: num
   return { retryAfterMs: hints.length === 0 ? undefined : Math.max(...hints) };
 }
 
+const isFailed = (item: PluginOutcome<unknown>): boolean => !item.ok;
+
 function failuresOfItems(value: unknown): PluginFailure[] {
   if (!Array.isArray(value)) return [];
   const items = value as readonly PluginOutcome<unknown>[];
+  if (!items.some(isFailed)) return [];
   return items.flatMap((item) => (item.ok ? [] : [item.failure]));
 }

@@ -90,8 +90,8 @@ class PluginGate implements Gate {
       send: () => this.#send(method, args, options),
       held: (why) => options.onHeld?.(why),
       refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),
-      finished: (outcome, sentAtMs) => {
-        this.#finished(method, args, outcome, { askedAtMs, sentAtMs });
+      ended: (outcome, sentAtMs) => {
+        this.#ended(method, args, outcome, { askedAtMs, sentAtMs });
         answer.resolve(outcome as Outcome<M>);
       },
     };
@@ -158,7 +158,7 @@ class PluginGate implements Gate {
     this.#passing += 1;
     try {
       const outcome = await this.#send(method, args, options).outcome.catch(channelThrew);
-      this.#finished(method, args, outcome, { askedAtMs: sentAtMs, sentAtMs });
+      this.#ended(method, args, outcome, { askedAtMs: sentAtMs, sentAtMs });
       return outcome;
     } catch (thrown) {
       return channelThrew(thrown);
@@ -168,13 +168,13 @@ class PluginGate implements Gate {
     }
   }
 
-  #finished<M extends PluginMethod>(
+  #ended<M extends PluginMethod>(
     method: M,
     args: PluginMethods[M]['args'],
     outcome: PluginOutcome<unknown>,
     { askedAtMs, sentAtMs }: { askedAtMs: number; sentAtMs: number },
   ): void {
-    this.#events.callFinished?.({
+    this.#events.callEnded?.({
       plugin: this.#plugin.id,
       method,
       outcome: outcome.ok ? 'ok' : outcome.failure.kind,

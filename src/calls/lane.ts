@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../lib/clock.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import { TokenBucket } from '../limits/token-bucket.js';
 import type { BucketSnapshot } from '../limits/types.js';
-import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import { type PluginFailure, type PluginOutcome, UNTIL_SENT } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
 import { channelThrew, throttleOf } from './failures.js';
@@ -18,7 +18,7 @@ export interface LaneCall {
   /** Goes before calls that are not. */
   readonly first: boolean;
   readonly failFast: boolean;
-  /** Latest time of the send, in milliseconds since the epoch. */
+  /** Latest time of the send, in milliseconds since the epoch, or UNTIL_SENT. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
   /**
@@ -33,7 +33,7 @@ export interface LaneCall {
   /** Told once that the call failed before it was sent. */
   refused(failure: PluginFailure): void;
   /** Told once the outcome of a call that was sent. */
-  finished(outcome: PluginOutcome<unknown>, sentAtMs: number): void;
+  ended(outcome: PluginOutcome<unknown>, sentAtMs: number): void;
 }
 
 export interface LaneLimits {
@@ -78,6 +78,10 @@ interface Waiting {
  * Invariants: slot, writable channel and token are taken in one synchronous step with the send, so nothing ever queues
  * behind a token; every call is told exactly once how it ended; a slot is freed exactly once per send. What waits
  * leaves the line at its deadline or when its signal is aborted.
+ *
+ * States of a call: in line (from `submit`, unless it is refused there); being prepared, in which slot, token and place are kept
+ * for it; then sent, until its outcome or the guard after its deadline frees the slot; or refused, by its deadline, its signal or
+ * the close. The lane has one timer, for the first moment at which what is in line could be sent.
  */
 export class CallLane {
   readonly #clock: Clock;
@@ -224,7 +228,7 @@ export class CallLane {
       const waitMs = this.#bucket.msUntil(ahead + 1);
       if (now + waitMs >= call.deadlineMs) return this.#tooLate(waitMs, call.deadlineMs);
     }
-    if (this.queued < this.#limits.maxQueue) return undefined;
+    if (this.queued < this.#limits.maxQueue || call.deadlineMs === UNTIL_SENT) return undefined;
     const message = `${this.queued} calls wait already, which is the bound; retry later`;
     return notAdmitted('ADMISSION_DEADLINE', message, this.#bucket.msUntil(this.queued + 1));
   }
@@ -247,12 +251,14 @@ export class CallLane {
       readiness: call.prepare === undefined ? 'ready' : 'unprepared',
     };
     waiting.place = (call.first ? this.#urgent : this.#normal).push(waiting);
-    waiting.timer = this.#clock.setTimer(call.deadlineMs - this.#clock.now(), () => this.#expired(waiting));
+    if (call.deadlineMs !== UNTIL_SENT) {
+      waiting.timer = this.#clock.setTimer(call.deadlineMs - this.#clock.now(), () => this.#expired(waiting));
+    }
     waiting.onAbort = () => {
       this.#leave(waiting);
       call.refused(cancelled());
     };
-    call.signal?.addEventListener('abort', waiting.onAbort, { once: true });
+    call.signal?.addEventListener('abort', waiting.onAbort);
     if (this.#timer === undefined) this.pump();
   }
 
@@ -300,7 +306,7 @@ export class CallLane {
       guard?.cancel();
       this.#inFlight -= 1;
       this.#learn(outcome, mark);
-      call.finished(outcome, sentAtMs);
+      call.ended(outcome, sentAtMs);
       this.pump();
       this.#options.changed();
     };

@@ -10,7 +10,7 @@ export interface GateConfig {
   /** Calls in flight, each lane its own bound. */
   readonly readConcurrency: number;
   readonly writeConcurrency: number;
-  /** Calls that may wait in each lane; further ones fail as `not_admitted`. */
+  /** Calls that may wait in each lane; further ones with a deadline fail as `not_admitted`. */
   readonly maxQueue: number;
   /** Longest a call may run once it is sent, whatever deadline its caller has. Milliseconds. */
   readonly callTimeoutMs: number;
@@ -21,7 +21,10 @@ export interface GateConfig {
 }
 
 export interface GateCallOptions {
-  /** Admission and answer together, milliseconds since the epoch; absent means: wait `maxWaitMs`, then the call's own bound. */
+  /**
+   * Admission and answer together, milliseconds since the epoch, or UNTIL_SENT; absent means: wait `maxWaitMs`, then the call's own
+   * bound.
+   */
   readonly deadlineMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /**

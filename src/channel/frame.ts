@@ -89,6 +89,8 @@ const FIRST_BYTES = 64 * 1024;
  * Cuts a byte stream into messages. Holds at most one frame (bounded) and the last chunk, and no more memory than twice
  * that, also where the bytes come one by one. With `bounds`, each kind of message is held to its own, and to what its
  * values and depth come to, before it is parsed.
+ *
+ * States: between frames, or within one, whose rest it waits for. A frame that breaks a bound throws, after which it is of no use.
  */
 export class FrameDecoder {
   readonly #maxBytes: number;
@@ -159,7 +161,7 @@ export class FrameDecoder {
     this.#start += total;
     const textEnd = HEAD_BYTES + jsonBytes;
     const values = bound === undefined ? 0 : assertText(kind!, frame.subarray(HEAD_BYTES, textEnd), bound);
-    const message = unpack(frame.toString('utf8', HEAD_BYTES, textEnd), frame.subarray(textEnd));
+    const message = unpack(frame.toString('utf8', HEAD_BYTES, textEnd), frame.subarray(textEnd), bound !== undefined);
     // A name may stand twice in JSON, and the last one counts.
     if (kind !== undefined && (message as { readonly t?: unknown } | null)?.t !== kind) {
       throw new ChannelError('GARBAGE', `a message "${kind}" says that it is another`);

@@ -15,71 +15,111 @@ export interface Packed {
 const BYTES = '$b';
 const TEXT = '$s';
 const ESCAPED = '$o';
-const MARKS = [BYTES, TEXT, ESCAPED];
+/** One of our marks may stand in the text, as it is or escaped. */
+const MAY_BE_MARKED = /"\$|\\u0024/;
 /** Deeper data is refused in both directions, so that no recursion here can exhaust the stack. */
 export const MAX_DEPTH = 200;
+
+/** What JSON cannot hold as it stands, and halves of surrogate pairs, of which one may stand alone. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const NOT_PLAIN = /["\\\u0000-\u001f\ud800-\udfff]/;
+
+function quoted(text: string): string {
+  return NOT_PLAIN.test(text) ? JSON.stringify(text) : `"${text}"`;
+}
+
+/**
+ * The text is written as the data is walked, without a copy of it in between: every call and every answer comes by here.
+ */
+class Writer {
+  readonly attachments: Uint8Array[] = [];
+  attachmentBytes = 0;
+  readonly #longText: number;
+
+  constructor(longText: number) {
+    this.#longText = longText;
+  }
+
+  /** undefined for what is left out. */
+  write(node: unknown, depth: number): string | undefined {
+    if (depth > MAX_DEPTH) throw unsendable(`data nested deeper than ${MAX_DEPTH} levels`);
+    switch (typeof node) {
+      case 'string':
+        return node.length > this.#longText ? this.#attach(TEXT, Buffer.from(node)) : quoted(node);
+      case 'boolean':
+        return node ? 'true' : 'false';
+      case 'undefined':
+        return undefined;
+      case 'number':
+        if (!Number.isFinite(node)) throw unsendable(`the number ${node}`);
+        return String(node);
+      case 'object':
+        break;
+      default:
+        throw unsendable(`a ${typeof node}`);
+    }
+    if (node === null) return 'null';
+    if (Array.isArray(node)) return this.#list(node, depth);
+    if (node instanceof Uint8Array) return this.#attach(BYTES, node);
+    return this.#object(node, depth);
+  }
+
+  #attach(mark: string, bytes: Uint8Array): string {
+    const reference = `{"${mark}":[${this.attachmentBytes},${bytes.byteLength}]}`;
+    this.attachments.push(bytes);
+    this.attachmentBytes += bytes.byteLength;
+    return reference;
+  }
+
+  #list(list: readonly unknown[], depth: number): string {
+    let text = '[';
+    for (let at = 0; at < list.length; at++) {
+      if (at > 0) text += ',';
+      text += this.write(list[at], depth + 1) ?? 'null';
+    }
+    return `${text}]`;
+  }
+
+  #object(node: object, depth: number): string {
+    const prototype: unknown = Object.getPrototypeOf(node);
+    if (prototype !== Object.prototype && prototype !== null) {
+      throw unsendable(`an object of class ${node.constructor?.name ?? 'unknown'}`);
+    }
+    let text = '';
+    let marked = false;
+    for (const key of Object.keys(node)) {
+      const item = this.write((node as Record<string, unknown>)[key], depth + 1);
+      marked ||= key === BYTES || key === TEXT || key === ESCAPED;
+      if (item === undefined) continue;
+      text += text === '' ? `${quoted(key)}:${item}` : `,${quoted(key)}:${item}`;
+    }
+    return marked ? `{"${ESCAPED}":{${text}}}` : `{${text}}`;
+  }
+}
 
 /**
  * Texts of more than `longText` UTF-16 units go beside the JSON text. Throws ChannelError UNSENDABLE for what is not plain
  * data (functions, bigint, non-finite numbers, cycles).
  */
 export function pack(value: unknown, longText = Number.POSITIVE_INFINITY): Packed {
-  const attachments: Uint8Array[] = [];
-  let attachmentBytes = 0;
-
-  function visit(node: unknown, depth: number): unknown {
-    if (depth > MAX_DEPTH) throw unsendable(`data nested deeper than ${MAX_DEPTH} levels`);
-    switch (typeof node) {
-      case 'string':
-        return node.length > longText ? attach(TEXT, Buffer.from(node)) : node;
-      case 'boolean':
-      case 'undefined':
-        return node;
-      case 'number':
-        if (!Number.isFinite(node)) throw unsendable(`the number ${node}`);
-        return node;
-      case 'object':
-        break;
-      default:
-        throw unsendable(`a ${typeof node}`);
-    }
-    if (node === null) return null;
-    if (node instanceof Uint8Array) return attach(BYTES, node);
-    if (Array.isArray(node)) return node.map((item) => visit(item, depth + 1) ?? null);
-    return visitObject(node, depth);
-  }
-
-  function attach(mark: string, bytes: Uint8Array): unknown {
-    const reference = { [mark]: [attachmentBytes, bytes.byteLength] };
-    attachments.push(bytes);
-    attachmentBytes += bytes.byteLength;
-    return reference;
-  }
-
-  function visitObject(node: object, depth: number): unknown {
-    const prototype: unknown = Object.getPrototypeOf(node);
-    if (prototype !== Object.prototype && prototype !== null) {
-      throw unsendable(`an object of class ${node.constructor?.name ?? 'unknown'}`);
-    }
-    const out = Object.create(null) as Record<string, unknown>;
-    for (const [key, item] of Object.entries(node)) out[key] = visit(item, depth + 1);
-    return MARKS.some((mark) => Object.hasOwn(out, mark)) ? { [ESCAPED]: out } : out;
-  }
-
-  return { json: JSON.stringify(visit(value, 0) ?? null), attachments, attachmentBytes };
+  const writer = new Writer(longText);
+  const json = writer.write(value, 0) ?? 'null';
+  return { json, attachments: writer.attachments, attachmentBytes: writer.attachmentBytes };
 }
 
 /**
- * The reverse of `pack`. Never copies more out of the attachments than they hold, however often they are referred to.
+ * The reverse of `pack`. `depthIsKnown`: somebody has looked how deep the text is. Never copies more out of the attachments than they hold, however often they are referred to.
  * Throws ChannelError GARBAGE for text or references that `pack` cannot have made.
  */
-export function unpack(json: string, attachments: Buffer): unknown {
+export function unpack(json: string, attachments: Buffer, depthIsKnown = false): unknown {
   let value: unknown;
   try {
     value = JSON.parse(wellFormed(json));
   } catch {
     throw new ChannelError('GARBAGE', 'a message is not JSON');
   }
+  // Data without marks, as nearly every answer is, is what it says.
+  if (depthIsKnown && !MAY_BE_MARKED.test(json)) return value;
   return restore(value, new Attachments(attachments), 0);
 }
 

@@ -6,6 +6,9 @@ type PortMessage = { readonly data: Uint8Array } | { readonly taken: true } | { 
 /**
  * A byte stream over a message port, for plugins in a worker thread. A port has no back-pressure of its own, so each
  * chunk is acknowledged when the reader has taken it, and the writer sends one chunk at a time.
+ *
+ * States: open, and with a chunk on its way (until the other side has taken it) or not, and with one of the other side's taken and
+ * not acknowledged (until it is read) or not; destroyed, by either side, for good.
  */
 export class PortStream extends Duplex {
   readonly #port: MessagePort;

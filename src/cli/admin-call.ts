@@ -1,9 +1,11 @@
 import { messageOf } from '../errors/index.js';
 import { CliError } from './exit-codes.js';
 import { adminAddress, type DaemonOptions } from './find-daemon.js';
+import { httpRequest } from './http-request.js';
 import { type CliIo, printable } from './io.js';
 
 const TIMEOUT_MS = 60_000;
+const HINT = 'name it with --admin, or with --config as for the daemon';
 
 /** Calls the daemon's admin port as its operator; answers the body. What it refuses is an error with its own code. */
 export async function callAdmin<T>(
@@ -12,26 +14,32 @@ export async function callAdmin<T>(
   method: 'GET' | 'POST',
   path: string,
 ): Promise<T> {
-  const { url, token } = adminAddress(options, io);
-  let response: Response;
-  let body: { code?: string; message?: string };
+  const { url, token, tls } = adminAddress(options, io);
+  let status: number;
+  let text: string;
   try {
-    response = await fetch(new URL(path, url), {
-      method,
-      headers: { authorization: `Bearer ${token}` },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    body = (await response.json()) as typeof body;
+    const headers = { authorization: `Bearer ${token}` };
+    const answer = await httpRequest({ method, url: new URL(path, url), headers, tls, timeoutMs: TIMEOUT_MS });
+    ({ status, text } = answer);
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    const hint = 'name it with --admin, or with --config as for the daemon';
-    throw new CliError(7, `the admin server at ${url} cannot be reached: ${messageOf(cause)}; ${hint}`, {
-      cause: error,
-    });
+    const why = /^Parse Error/.test(messageOf(error))
+      ? 'what listens there speaks no HTTP; is it the gRPC port?'
+      : messageOf(error);
+    throw new CliError(7, `the admin server at ${url} cannot be reached: ${why}; ${HINT}`, { cause: error });
   }
-  if (!response.ok) {
-    const message = printable(body.message ?? `HTTP ${response.status}`);
-    throw new CliError(7, message, body.code === undefined ? {} : { code: body.code });
+  const body = jsonOf(text);
+  const ok = status >= 200 && status < 300;
+  if (ok && body !== undefined) return body as T;
+  const { code, message } = (body ?? {}) as { code?: unknown; message?: unknown };
+  if (!ok && typeof code === 'string') throw new CliError(7, printable(String(message)), { code });
+  throw new CliError(7, `what answers at ${url} is no admin server of a daemon (HTTP ${status}); ${HINT}`);
+}
+
+/** Undefined for what is none. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
   }
-  return body as T;
 }

@@ -35,6 +35,9 @@ const EXIT_OF: Partial<Record<Phase, ExitCode>> = {
 /** A handle as text, for the command line. */
 export const handleText = (handle: Uint8Array): string => Buffer.from(handle).toString('base64url');
 
+/** As `plugin-host tasks` lists it: the attempt's key and the incarnation. */
+const TASK_ID = /^[0-9a-z]{8,32}-\d{1,12}$/;
+
 /** The handle of a text, in base64url as `run` prints it or in base64 as the operator's view does. Throws where it is none. */
 export function parseHandle(text: string): Buffer {
   const plain = text
@@ -42,8 +45,9 @@ export function parseHandle(text: string): Buffer {
     .replaceAll('+', '-')
     .replaceAll('/', '_');
   const handle = Buffer.from(plain, 'base64url');
-  if (handle.length === 0 || handleText(handle) !== plain) {
-    throw new CliError(2, 'the handle is not one that `run` printed', { code: 'HANDLE_MALFORMED' });
+  if (handle.length === 0 || handleText(handle) !== plain || TASK_ID.test(text)) {
+    const hint = TASK_ID.test(text) ? `; ${text} is a task's id: plugin-host tasks ${text} shows its handle` : '';
+    throw new CliError(2, `the handle is not one that \`run\` printed${hint}`, { code: 'HANDLE_MALFORMED' });
   }
   return handle;
 }

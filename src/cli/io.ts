@@ -28,7 +28,7 @@ export function note(io: CliIo, ...lines: readonly string[]): void {
 }
 
 /** Whether colours and moving lines are welcome. */
-export function isTerminal(io: CliIo): boolean {
+export function isInteractive(io: CliIo): boolean {
   // A terminal of no width (a pseudo-terminal that nobody sized) would keep the moving line clearing for ever.
   return io.stderr.isTTY === true && (io.stderr.columns ?? 0) > 0 && io.env.TERM !== 'dumb' && io.env.CI === undefined;
 }

@@ -35,6 +35,11 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'pause', summary: 'Hold a plugin of a daemon back.', load: () => import('./commands/pause.js') },
   { name: 'resume', summary: 'Let a paused plugin go on.', load: () => import('./commands/resume.js') },
   { name: 'state', summary: 'Check or export what a daemon left on disk.', load: () => import('./commands/state.js') },
+  {
+    name: 'profile',
+    summary: 'Take a CPU profile of a running daemon.',
+    load: () => import('./commands/profile.js'),
+  },
   { name: 'reload', summary: 'Load a plugin of a daemon anew.', load: () => import('./commands/reload.js') },
 ];
 

@@ -1,7 +1,7 @@
 import ora, { type Ora } from 'ora';
 import type { TaskStatus } from '../client/types.js';
-import { isTerminal as isTerminalPhase } from '../plugin-api/phase.js';
-import { type CliIo, isTerminal, mayColor, note, print, printable } from './io.js';
+import { isTerminal } from '../plugin-api/phase.js';
+import { type CliIo, isInteractive, mayColor, note, print, printable } from './io.js';
 
 /** Shows how a task is doing while it is followed. */
 export interface Progress {
@@ -19,7 +19,7 @@ export interface Progress {
 
 export function createProgress(io: CliIo, json: boolean, nowMs: () => number): Progress {
   if (json) return new JsonProgress(io);
-  return isTerminal(io) ? new TerminalProgress(io, nowMs) : new PlainProgress(io, nowMs);
+  return isInteractive(io) ? new TerminalProgress(io, nowMs) : new PlainProgress(io, nowMs);
 }
 
 /** One line about a state: phase, reason, and what is wrong with reading it. */
@@ -34,7 +34,11 @@ function statusLine(status: TaskStatus): string {
   return printable(parts.join(' '));
 }
 
-/** Lines that are held back while a question stands open. */
+/**
+ * Lines that are held back while a question stands open.
+ *
+ * States: written at once; held, from `hold` until `release`.
+ */
 class Lines {
   readonly #write: (line: string) => void;
   #held: string[] | undefined;
@@ -75,7 +79,7 @@ class PlainProgress implements Progress {
   }
 
   status(status: TaskStatus): void {
-    if (isTerminalPhase(status.phaseInfo.phase)) return;
+    if (isTerminal(status.phaseInfo.phase)) return;
     const line = statusLine(status);
     if (line === this.#last) return;
     this.#last = line;
@@ -129,7 +133,7 @@ class TerminalProgress implements Progress {
 
   status(status: TaskStatus): void {
     const { phase, logs } = status.phaseInfo;
-    if (isTerminalPhase(phase)) return;
+    if (isTerminal(phase)) return;
     if (phase !== this.#phase && this.#phase !== '') this.say(this.#line);
     if (phase !== this.#phase)
       for (const { name, uri } of logs) this.say(printable(`log ${name || 'of the task'}: ${uri}`));

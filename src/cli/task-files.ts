@@ -7,6 +7,7 @@ import { readTaskInterface } from '../data/task-interface.js';
 import { HostError, messageOf } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { buildLiteralMap, readNamedLiterals } from '../idl/literal-map.js';
+import { yamlFlaw } from '../lib/yaml-flaw.js';
 import type { LiteralInput } from '../plugin-api/literals.js';
 import { CliError } from './exit-codes.js';
 import type { CliIo } from './io.js';
@@ -120,7 +121,7 @@ function parseJson(text: string, where: string): unknown {
 function parseYaml(text: string, where: string): unknown {
   const document = parseDocument(text, { intAsBigInt: true });
   const flaw = document.errors[0] ?? document.warnings[0];
-  if (flaw !== undefined) throw new CliError(2, `${where}: ${flaw.message.split('\n')[0]}`);
+  if (flaw !== undefined) throw new CliError(2, `${where} is no valid YAML: ${yamlFlaw(flaw)}`);
   try {
     return smallNumbers(document.toJS());
   } catch (error) {

@@ -1,16 +1,11 @@
-import {
-  type ChannelOptions,
-  type ClientReadableStream,
-  credentials,
-  Client as GrpcClient,
-  Metadata,
-} from '@grpc/grpc-js';
+import { type ChannelOptions, type ClientReadableStream, Client as GrpcClient } from '@grpc/grpc-js';
 import { makeLiteralCodec } from '../data/literal-codec.js';
 import type { Codec, Message } from '../idl/codec.js';
 import type { Idl, RpcMethod } from '../idl/idl.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../idl/load.js';
 import type { LiteralValue } from '../plugin-api/literals.js';
 import { AnswerReader, connectionMessage, reportOf, taskMessage } from './convert.js';
+import { type ChangingTls, type ClientTls, callMetadata, channelCredentials, channelName } from './credentials.js';
 import { clientError, PluginHostError } from './error.js';
 import type {
   CallOptions,
@@ -32,6 +27,10 @@ import { watchUpdates } from './watch.js';
 export interface ClientOptions {
   /** `host:port`, or any target of grpc-js, such as `dns:///plugin-host:8000`. */
   readonly address: string;
+  /** Where the daemon speaks TLS; plain text unless given. */
+  readonly tls?: ClientTls | ChangingTls | undefined;
+  /** Sent with every call, as a daemon with tokens asks for; a function is asked at each call. */
+  readonly token?: string | (() => string) | undefined;
   /** Deadline of calls that set none, in milliseconds; 10,000 unless given. */
   readonly deadlineMs?: number;
   /** Largest answer taken, in bytes; 64 MiB unless given. */
@@ -52,13 +51,17 @@ class NativeClient implements Client {
   readonly #methods: Readonly<Record<string, RpcMethod>>;
   readonly #reader: AnswerReader;
   readonly #deadlineMs: number;
+  readonly #token: ClientOptions['token'];
 
   constructor(options: ClientOptions) {
     this.#idl = options.idl ?? loadPluginHost();
     this.#methods = this.#idl.rawService(PLUGIN_HOST_SERVICE);
     this.#reader = new AnswerReader(this.#idl);
     this.#deadlineMs = options.deadlineMs ?? 10_000;
-    this.#grpc = new GrpcClient(options.address, credentials.createInsecure(), {
+    this.#token = options.token;
+    const { tls } = options;
+    this.#grpc = new GrpcClient(options.address, channelCredentials(tls, options.address), {
+      ...(tls === undefined ? {} : channelName(tls, options.address)),
       'grpc.max_receive_message_length': options.maxReceiveBytes ?? 64 * MiB,
       'grpc.max_send_message_length': -1,
       ...options.channelOptions,
@@ -132,7 +135,13 @@ class NativeClient implements Client {
   #openWatch(request: Message): ClientReadableStream<Buffer> {
     const { path, requestSerialize, responseDeserialize } = this.#method('Watch');
     const bytes = this.#codec('WatchRequest').encode(request);
-    return this.#grpc.makeServerStreamRequest(path, requestSerialize, responseDeserialize, bytes, new Metadata());
+    return this.#grpc.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      bytes,
+      callMetadata(this.#token),
+    );
   }
 
   #call(name: string, message: Message, options: CallOptions): Promise<Buffer> {
@@ -150,7 +159,7 @@ class NativeClient implements Client {
         requestSerialize,
         responseDeserialize,
         request,
-        new Metadata(),
+        callMetadata(this.#token),
         { deadline },
         (error, answer?: Buffer) => {
           signal?.removeEventListener('abort', cancel);

@@ -1,10 +1,10 @@
 import path from 'node:path';
 import type { JsonValue } from '../lib/json.js';
+import { nearest } from '../lib/nearest.js';
 import type { AnyLeaf } from '../model/options/leaf.js';
 import { type Free, isMapKey, type MapOf, type Node, type Section } from '../model/options/spec.js';
 import { expectedOf, readValue } from '../model/options/values.js';
 import { type ConfigProblem, keyText, seenText, shapeText } from './problems.js';
-import { nearest } from './suggest.js';
 
 /** A value for one option, checked and in its compiled form. */
 export interface Entry {

@@ -1,3 +1,4 @@
+import { sandboxOf } from '../model/options/sandbox.js';
 import type { Config } from '../model/options/schema.js';
 import { type Effective, pathKey } from './compile.js';
 import { type ConfigProblem, keyText } from './problems.js';
@@ -23,8 +24,12 @@ export function conflicts(config: Config, effective: Effective): ConfigProblem[]
     });
   };
   lifecycleConflicts(config, conflict);
+  stateConflicts(config, conflict);
   serverConflicts(config, conflict);
+  tlsConflicts(config, conflict);
+  tokenConflicts(config, conflict);
   pluginConflicts(config, conflict);
+  sandboxConflicts(config, conflict);
   return problems;
 }
 
@@ -55,6 +60,27 @@ function lifecycleConflicts({ shutdown, refresh, tasks }: Config, conflict: Conf
         ['tasks', 'visibilityGrace'],
       ],
       'an orphan would be deleted before it must be visible; orphanGrace must be at least visibilityGrace',
+    );
+  }
+}
+
+function stateConflicts({ state: { postgres } }: Config, conflict: Conflict): void {
+  if ((postgres.certFile === undefined) !== (postgres.keyFile === undefined)) {
+    conflict(
+      [
+        ['state', 'postgres', 'certFile'],
+        ['state', 'postgres', 'keyFile'],
+      ],
+      'only one of the two is set; they go together',
+    );
+  }
+  if (postgres.lockTimeoutMs >= postgres.statementTimeoutMs) {
+    conflict(
+      [
+        ['state', 'postgres', 'lockTimeout'],
+        ['state', 'postgres', 'statementTimeout'],
+      ],
+      'a statement would be given up while it may still wait for a lock, and then be done after all; lockTimeout must be less than statementTimeout',
     );
   }
 }
@@ -109,6 +135,34 @@ function serverConflicts({ grpc, admin, dataStore, tasks }: Config, conflict: Co
   }
 }
 
+function tlsConflicts(config: Config, conflict: Conflict): void {
+  for (const port of ['grpc', 'admin'] as const) {
+    const { certFile, keyFile, clientCaFile, clientNames } = config[port].tls;
+    const key = (name: string) => [port, 'tls', name];
+    if ((certFile === undefined) !== (keyFile === undefined)) {
+      conflict([key('certFile'), key('keyFile')], 'only one of the two is set; they go together');
+    }
+    if (clientCaFile !== undefined && certFile === undefined) {
+      conflict([key('clientCaFile'), key('certFile')], 'clients are asked for a certificate only where TLS is spoken');
+    }
+    if (clientNames.length > 0 && clientCaFile === undefined) {
+      conflict([key('clientNames'), key('clientCaFile')], 'without an authority no name can be trusted');
+    }
+    if (certFile !== undefined && config[port].plaintext === 'anywhere') {
+      conflict([[port, 'plaintext'], key('certFile')], 'the port speaks TLS, and no plain text');
+    }
+  }
+}
+
+function tokenConflicts({ tokens, flyte }: Config, conflict: Conflict): void {
+  if (flyte.requireToken && Object.keys(tokens).length === 0) {
+    conflict([['flyte', 'requireToken'], ['tokens']], 'there is no token that a call could carry');
+  }
+  for (const [name, { may }] of Object.entries(tokens)) {
+    if (may.length === 0) conflict([['tokens', name, 'may']], 'a token that may do nothing lets nobody in');
+  }
+}
+
 function pluginConflicts(config: Config, conflict: Conflict): void {
   for (const [id, plugin] of Object.entries(config.plugins)) {
     for (const name of plugin.environment.pass) {
@@ -148,16 +202,49 @@ function pluginConflicts(config: Config, conflict: Conflict): void {
   }
 }
 
+/** Each entry is judged with what is in force for it, which may come from two places. */
+function sandboxConflicts({ sandbox: all, plugins }: Config, conflict: Conflict): void {
+  for (const [id, { enabled, isolation, sandbox: own }] of Object.entries(plugins)) {
+    if (!enabled) continue;
+    const held = sandboxOf(all, own);
+    const key = (name: keyof typeof held) =>
+      own[name] === undefined ? ['sandbox', name] : ['plugins', id, 'sandbox', name];
+    if ((held.user === undefined) !== (held.group === undefined)) {
+      conflict([key('user'), key('group')], `only one of the two is set for plugin ${id}; they go together`);
+    }
+    if (!held.network && !held.permissions) {
+      conflict([key('network'), key('permissions')], `without permissions nothing keeps plugin ${id} from the network`);
+    }
+    if (isolation === 'worker' && held.permissions) {
+      conflict(
+        [key('permissions'), ['plugins', id, 'isolation']],
+        'a thread of the daemon may do what the daemon may; set isolation to process, or permissions to false for this plugin',
+      );
+    }
+  }
+}
+
 /** What is allowed, but probably not meant, in words for the operator. */
-export function configWarnings({ grpc, plugins }: Config): string[] {
+export function configWarnings({ grpc, admin, plugins }: Config): string[] {
   const warnings: string[] = [];
-  if (!/^(localhost|127(\.\d{1,3}){3}|::1)$/.test(grpc.host)) {
+  const plain = grpc.tls.certFile === undefined;
+  if (plain && !isLoopbackHost(grpc.host)) warnings.push(plainWarning(grpc));
+  if (admin.tls.certFile === undefined && admin.plaintext === 'anywhere' && !isLoopbackHost(admin.host)) {
     warnings.push(
-      `grpc.host is ${grpc.host}: the port has no authentication, so that whoever reaches it can run, read and delete tasks; listen on 127.0.0.1, or keep others off by the network`,
+      'admin.plaintext is anywhere: the operator’s token, and what it shows, can be read on the way; set admin.tls',
     );
   }
   if (!Object.values(plugins).some(({ enabled }) => enabled)) {
     warnings.push('no plugin is configured, so no task type is served; add one under plugins');
   }
   return warnings;
+}
+
+const isLoopbackHost = (host: string) => /^(localhost|127(\.\d{1,3}){3}|::1)$/.test(host);
+
+function plainWarning({ host, plaintext }: Config['grpc']): string {
+  const address = `grpc.host is ${host} and grpc.tls is not set`;
+  return plaintext === 'anywhere'
+    ? `${address}: grpc.plaintext lets whoever reaches the port run, read and delete tasks with no authentication, and whoever is on the way read and change them; set grpc.tls, listen on 127.0.0.1, or keep others off by the network`
+    : `${address}: plain text has no authentication, so that only health is answered to other machines; set grpc.tls, or grpc.plaintext to anywhere where the network keeps others off`;
 }

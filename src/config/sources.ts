@@ -1,12 +1,13 @@
 import path from 'node:path';
 import { isAlias, isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { messageOf } from '../errors/index.js';
+import { nearest } from '../lib/nearest.js';
+import { yamlFlaw } from '../lib/yaml-flaw.js';
 import type { AnyLeaf } from '../model/options/leaf.js';
 import type { MapOf, Node, Section } from '../model/options/spec.js';
 import { valueFromText } from '../model/options/values.js';
 import { type CheckContext, check, checkInsideFree, checkMapKey, type Entry, MAP_KEY, unknownKey } from './check.js';
 import { type ConfigProblem, keyText, seenText } from './problems.js';
-import { nearest } from './suggest.js';
 
 /** What one source gave. */
 export interface Layer {
@@ -49,7 +50,7 @@ export function readConfigFile(schema: Section, file: string, cwd: string, readT
   if (documents.length > 1) return unreadable(`seen ${documents.length} YAML documents, expected one`);
   const document = documents[0]!;
   const flaw = document.errors[0] ?? document.warnings[0];
-  if (flaw !== undefined) return unreadable(flaw.message.split('\n')[0] ?? flaw.code);
+  if (flaw !== undefined) return unreadable(yamlFlaw(flaw));
   let tree: unknown;
   try {
     tree = document.toJS();
@@ -87,7 +88,15 @@ function lineOf(contents: unknown, at: readonly string[], lines: LineCounter): n
 const ENV_PREFIX = 'PLUGIN_HOST_';
 
 /** Variables of this prefix that are not options: which files to read, and what client commands talk to. */
-const RESERVED_VARIABLES = ['PLUGIN_HOST_CONFIG', 'PLUGIN_HOST_ADDRESS'] as const;
+const RESERVED_VARIABLES = [
+  'PLUGIN_HOST_CONFIG',
+  'PLUGIN_HOST_ADDRESS',
+  'PLUGIN_HOST_CA_FILE',
+  'PLUGIN_HOST_CERT_FILE',
+  'PLUGIN_HOST_KEY_FILE',
+  'PLUGIN_HOST_SERVER_NAME',
+  'PLUGIN_HOST_TOKEN_FILE',
+] as const;
 
 /** The variable of an option: PLUGIN_HOST_GRPC_MAX_CONNECTIONS for grpc.maxConnections. */
 function variableOf(at: readonly string[]): string {

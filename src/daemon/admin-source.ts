@@ -6,7 +6,7 @@ import type { JsonObject } from '../lib/json.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import { shownOrTold } from '../tasks/list/page.js';
 import type { TasksControl } from '../tasks/tasks.js';
-import type { Telemetry } from '../telemetry/index.js';
+import { type Telemetry, takeProfile } from '../telemetry/index.js';
 import type { DaemonState } from './lifecycle.js';
 import type { LivenessProbe } from './liveness.js';
 
@@ -59,6 +59,7 @@ export function adminSource(parts: AdminParts): AdminSource {
       await host.reload(id);
       parts.onPluginsChanged();
     },
+    profile: takeProfile,
   };
 }
 

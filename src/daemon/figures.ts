@@ -7,10 +7,12 @@ import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { TasksControl } from '../tasks/tasks.js';
 import type { DaemonFigures, LaneFigures, PluginFigures } from '../telemetry/index.js';
+import type { DaemonAccess } from './access.js';
 import { DAEMON_STATES, type DaemonState } from './lifecycle.js';
 
 export interface FigureSources {
   readonly state: () => DaemonState;
+  readonly access: Pick<DaemonAccess, 'certificates'>;
   readonly host: PluginHost;
   readonly runtimes: Runtimes;
   readonly store: TaskStore;
@@ -27,7 +29,7 @@ export interface DaemonStateFigures {
 }
 
 /** What is measured at a scrape. */
-export function figuresOf({ state, host, runtimes, store, tasks, kept }: FigureSources): DaemonFigures {
+export function figuresOf({ state, access, host, runtimes, store, tasks, kept }: FigureSources): DaemonFigures {
   const unclear = unclearByPlugin(tasks);
   return {
     state: state(),
@@ -37,12 +39,24 @@ export function figuresOf({ state, host, runtimes, store, tasks, kept }: FigureS
     watchers: store.watchers,
     lagged: store.watchersLagged,
     deletesOwed: tasks.owedDeletes.size,
+    certificates: access.certificates,
+    unservedTasks: unservedTasks(runtimes, store),
     stateStore: { bytes: kept.sizeBytes, lagMs: kept.lagMs, trouble: kept.trouble?.code, facts: kept.facts() },
     plugins: host.plugins().map((plugin) => ({
       ...pluginFigures(plugin, runtimes.get(plugin.id), store),
       unclearCreates: unclear.get(plugin.id) ?? { looking: 0, left: 0 },
     })),
   };
+}
+
+/** All but those of the plugins that run. */
+function unservedTasks(runtimes: Runtimes, store: TaskStore): number {
+  let left = store.unfinished;
+  for (const { plugin } of runtimes.all()) {
+    const { accepted, creating, live } = store.counts(plugin.id);
+    left -= accepted + creating + live;
+  }
+  return left;
 }
 
 function unclearByPlugin(tasks: TasksControl): Map<string, { looking: number; left: number }> {

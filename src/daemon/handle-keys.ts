@@ -1,7 +1,6 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
+import { readSmall } from '../lib/read-small.js';
 import type { SecretMasks } from '../lib/secrets.js';
 import { HandleKeys, handleKeyTexts } from '../model/handle-keys.js';
 import type { HandleTrust } from '../tasks/read/handle-trust.js';
@@ -95,7 +94,7 @@ export class HandleKeyWatch {
     const { trust, masks, log } = this.#options;
     let text: string;
     try {
-      text = await readSmall(file);
+      text = await readSmall(file, MAX_BYTES);
     } catch (error) {
       return messageOf(error);
     }
@@ -108,19 +107,5 @@ export class HandleKeyWatch {
     this.#text = text;
     log.emit('handle.keys', { file, keys: keys.ids });
     return undefined;
-  }
-}
-
-/** Throws for what is no file of a sensible size, before it is read. */
-async function readSmall(file: string): Promise<string> {
-  // A pipe that nobody writes to would hold the start for ever.
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const found = await handle.stat();
-    if (!found.isFile()) throw new Error('it is no file');
-    if (found.size > MAX_BYTES) throw new Error(`it has ${found.size} bytes, and keys have ${MAX_BYTES} at most`);
-    return await handle.readFile('utf8');
-  } finally {
-    await handle.close();
   }
 }

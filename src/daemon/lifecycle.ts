@@ -25,7 +25,11 @@ const MOVES: Readonly<Record<DaemonState, readonly DaemonState[]>> = {
   failed: [],
 };
 
-/** The daemon's state, with one setter; an illegal move throws and names both states. */
+/**
+ * The daemon's state, with one setter; an illegal move throws and names both states.
+ *
+ * Its states are told at `DaemonState`; `MOVES` has every move that there is.
+ */
 export class Lifecycle {
   readonly #log: Log;
   readonly #listeners = new Set<() => void>();
@@ -67,6 +71,8 @@ interface Step {
 /**
  * What was started, last first: every start pushes its own undo. A step that fails is logged and the rest goes on; the
  * failures are thrown together at the end.
+ *
+ * States: gathering; unwinding, in which `current` names what is being closed and what is pushed is closed as well; empty again.
  */
 export class Releasers {
   readonly #clock: Clock;

@@ -10,11 +10,11 @@ const POLL_LATE_MS = 120_000;
 /** Whether the daemon itself makes progress (design 4): its event loop turns, and its schedules send what they could. */
 export class LivenessProbe {
   readonly #clock: Clock;
-  readonly #runtimes: Runtimes;
+  readonly #runtimes: Pick<Runtimes, 'all'>;
   readonly #interval: NodeJS.Timeout;
   #lastTickMs: number;
 
-  constructor(clock: Clock, runtimes: Runtimes) {
+  constructor(clock: Clock, runtimes: Pick<Runtimes, 'all'>) {
     this.#clock = clock;
     this.#runtimes = runtimes;
     this.#lastTickMs = clock.now();

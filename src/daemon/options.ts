@@ -1,6 +1,8 @@
 import type { Config } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
+import { S3_BOUNDS } from '../data/stores/s3-store.js';
 import type { PluginEntry } from '../model/options/plugin.js';
+import { UNFINISHED_SHARE } from '../model/options/schema.js';
 import { FIELD_BOUNDS, type FieldLimits } from '../rpc/fields.js';
 import { RPC_BOUNDS, type RpcLimits } from '../rpc/options.js';
 import type { RuntimeOptions } from '../runtime/build-runtime.js';
@@ -24,6 +26,7 @@ export function dataOptions(config: Config): DataOptions {
         enabled: s3.enabled,
         region: s3.region,
         forcePathStyle: s3.forcePathStyle,
+        ...S3_BOUNDS,
         ...(s3.endpoint === undefined ? {} : { endpoint: s3.endpoint }),
         ...(s3.accessKeyId === undefined ? {} : { accessKeyId: s3.accessKeyId }),
         ...(s3.secretAccessKey === undefined ? {} : { secretAccessKey: s3.secretAccessKey }),
@@ -44,6 +47,7 @@ export function tasksOptions(config: Config): TasksOptions {
     maxInlineOutputBytes: config.tasks.maxInlineOutputBytes,
     replayWindowMs: config.tasks.tombstoneTtlMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
+    deleteGraceMs: config.tasks.deleteGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,
     notFoundMinMs: config.tasks.notFoundTimeMs,
     unclearLooks: config.tasks.unclearCreateLooks,
@@ -74,9 +78,6 @@ export const fieldLimits = (config: Config): FieldLimits => ({
   ...FIELD_BOUNDS,
   customBytes: config.grpc.maxCustomBytes,
 });
-
-/** Of the largest request: it has room beside the small ones, and beside half of another. */
-const UNFINISHED_SHARE = 1.5;
 
 /** Bounds of the gRPC port. */
 export function rpcLimits({ grpc }: Config): RpcLimits {

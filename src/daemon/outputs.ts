@@ -5,7 +5,11 @@ import { joinUri } from '../data/stores/location.js';
 /** Longest time for writing one set of outputs. Milliseconds. */
 const WRITE_TIMEOUT_MS = 60_000;
 
-/** Where outputs go that are too large for an answer. The store is made at the first use, since most daemons never need it. */
+/**
+ * Where outputs go that are too large for an answer. The store is made at the first use, since most daemons never need it.
+ *
+ * States: none made → made, by the first write → closed, by whoever starts the daemon, after its last write.
+ */
 export class OutputsStore {
   readonly #options: DataStoreOptions;
   #store: OwnedDataStore | undefined;

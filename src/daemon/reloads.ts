@@ -15,6 +15,8 @@ export interface ReloadsOptions {
 /**
  * Loads all plugins anew when it is asked to, once at a time: what is asked for while one reload runs is done by one more
  * after it, however often it was asked for.
+ *
+ * States: idle; running; running with one more asked for, which leads back to running.
  */
 export class Reloads {
   readonly #options: ReloadsOptions;

@@ -3,10 +3,11 @@ import type { PluginHost } from '../host/types.js';
 import { loadFlyteidl, loadFlyteidl2, loadPluginHost } from '../idl/load.js';
 import type { Clock } from '../lib/clock.js';
 import { createFlyteServices } from '../rpc/flyte/services.js';
-import { createNativeService } from '../rpc/native/service.js';
+import { createNativeService, NATIVE_BOUNDS } from '../rpc/native/service.js';
 import { createRpcServer, type RpcServer } from '../rpc/server.js';
 import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
+import type { PortAccess } from './access.js';
 import { readinessOf } from './admin-source.js';
 import type { Lifecycle } from './lifecycle.js';
 import { fieldLimits, rpcLimits } from './options.js';
@@ -18,10 +19,11 @@ export interface RpcParts {
   readonly host: PluginHost;
   readonly telemetry: Telemetry;
   readonly lifecycle: Lifecycle;
+  readonly access: PortAccess;
 }
 
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
-export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle }: RpcParts): RpcServer {
+export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle, access }: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
   const limits = fieldLimits(config);
@@ -33,7 +35,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     port: grpc.port,
     ...rpcLimits(config),
     services: [
-      createNativeService({ tasks, idl: native, limits }),
+      createNativeService({ tasks, idl: native, limits, ...NATIVE_BOUNDS }),
       ...(enabled ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs }) : []),
     ],
     health: {
@@ -45,6 +47,7 @@ export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycl
     metrics: telemetry.rpcMetrics,
     connectionCut: telemetry.connectionCut,
     log: telemetry.rpcLog,
+    access,
     clock,
   });
 }

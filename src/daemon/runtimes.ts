@@ -1,6 +1,7 @@
 import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
+import { loopShares } from '../lib/loop-share.js';
 import { buildRuntime } from '../runtime/build-runtime.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
@@ -20,10 +21,14 @@ export interface RuntimeParts {
   readonly state: KeptState;
 }
 
-/** The runtimes of all plugins, made once the plugins are loaded. */
+/**
+ * The runtimes of all plugins, made once the plugins are loaded. States: none yet, and those of configured plugins are to
+ * come → `build` → built.
+ */
 export class RuntimeRegistry implements Runtimes {
   readonly #parts: RuntimeParts;
   readonly #runtimes = new Map<string, OwnedRuntime>();
+  #built = false;
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
@@ -31,6 +36,10 @@ export class RuntimeRegistry implements Runtimes {
 
   get(pluginId: string): PluginRuntime | undefined {
     return this.#runtimes.get(pluginId);
+  }
+
+  comes(pluginId: string): boolean {
+    return !this.#built && Object.hasOwn(this.#parts.config.plugins, pluginId);
   }
 
   all(): Iterable<PluginRuntime> {
@@ -42,6 +51,7 @@ export class RuntimeRegistry implements Runtimes {
    * when a reload does; until then its handles belong to another daemon.
    */
   build(host: PluginHost, tasks: TasksControl): void {
+    this.#built = true;
     for (const plugin of host.plugins()) {
       if (plugin.state !== 'skipped') this.#add(plugin, tasks);
       else {
@@ -83,6 +93,7 @@ export class RuntimeRegistry implements Runtimes {
       snapshot: state.levels(plugin.id),
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
+      loopShare: loopShares(),
       report: (runtime, report) => tasks.reads.report(runtime, report),
     });
   }

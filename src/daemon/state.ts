@@ -7,7 +7,6 @@ import type { Clock } from '../lib/clock.js';
 import type { Runtimes } from '../runtime/runtime.js';
 import {
   decodePair,
-  EmbeddedEngine,
   type FactKey,
   type FactsByKind,
   factKey,
@@ -21,8 +20,9 @@ import type { ReplayCache } from '../store/replay-cache.js';
 import { RestoredFacts, restoreStore } from '../store/restore.js';
 import type { StateFeed } from '../store/state-feed.js';
 import type { TaskStore } from '../store/task-store.js';
+import type { ServedBefore } from '../tasks/report.js';
 import type { KeptKey } from './handle-keys.js';
-import { type StatePlace, statePlace } from './state-dir.js';
+import { engineOf, placeName, statePlace } from './state-place.js';
 
 export interface KeptStateOptions {
   readonly config: Config;
@@ -34,11 +34,25 @@ export interface KeptStateOptions {
   readonly engine?: StateEngine;
 }
 
+/** `at`: where it is kept, in words; undefined for nowhere, and `because` says why where nobody asked for that. */
+export interface OpenedState {
+  readonly at: string | undefined;
+  readonly because: string | undefined;
+  /** Tasks that are not over. */
+  readonly tasks: number;
+}
+
 const LANES = ['read', 'write'] as const;
+
+/** Far below the replay window, so that it does not matter for that. Milliseconds. */
+const FORGOTTEN_PAUSE_MS = 60_000;
 
 /**
  * What survives the daemon: opens the engine, fills the store from it, feeds it from the store, and keeps what is the
  * daemon's own (routes, bucket levels, since when the state is complete).
+ *
+ * States: not opened, where changes are told to nobody → `open` → written by its writer → `close`. Where nothing is kept it stays
+ * as it was made, and each of these does nothing. A bucket's level of the last run is given out once.
  */
 export class KeptState {
   readonly #options: KeptStateOptions;
@@ -64,6 +78,10 @@ export class KeptState {
       get completeSinceMs() {
         return durable ? self.#others.birth?.completeSinceMs : undefined;
       },
+      get endsKnownSinceMs() {
+        return durable ? self.#others.birth?.endsKnownSinceMs : undefined;
+      },
+      endForgotten: () => self.#endForgotten(),
       get trouble() {
         return writer()?.trouble;
       },
@@ -90,12 +108,14 @@ export class KeptState {
    * Opens the state and fills the store with what it says. Throws one of the STATE_ codes; nothing is held then. From here
    * on every change of the store is written.
    */
-  async open(store: TaskStore, replays: ReplayCache): Promise<StatePlace & { readonly tasks: number }> {
+  async open(store: TaskStore, replays: ReplayCache, stop?: AbortSignal): Promise<OpenedState> {
     const { config, env, clock, random, events } = this.#options;
-    const place = this.#options.engine === undefined ? statePlace(config, env) : { dir: '' };
-    if (!this.feed.durable || place.dir === undefined) return { ...place, tasks: 0 };
-    const engine = this.#options.engine ?? new EmbeddedEngine({ dir: place.dir, clock });
-    await engine.open();
+    const place = this.#options.engine === undefined ? statePlace(config, env) : undefined;
+    const engine = this.#options.engine ?? (place && engineOf(place, { clock, random }));
+    if (engine === undefined || !engine.durable) {
+      return { at: undefined, because: place?.in === 'nowhere' ? place.because : undefined, tasks: 0 };
+    }
+    await engine.open(stop);
     try {
       const loaded = await loadAll(engine, clock.now());
       const source = new StoreFacts(store, replays, this.#others);
@@ -110,7 +130,7 @@ export class KeptState {
       await engine.close().catch(() => undefined);
       throw error;
     }
-    return { ...place, tasks: store.unfinished };
+    return { at: place === undefined ? engine.name : placeName(place), because: undefined, tasks: store.unfinished };
   }
 
   /** A bucket's level is good once: it is dropped, safely, before anything is taken from the bucket (rule 1). */
@@ -119,13 +139,31 @@ export class KeptState {
     const before = facts.of('birth').get('');
     const id = before?.id ?? randomBytes(8).toString('hex');
     const completeSinceMs = Math.min(before?.completeSinceMs ?? clock.now(), clock.now());
-    this.#others.birth = { id, completeSinceMs, starts: (before?.starts ?? 0) + 1 };
+    const endsKnownSinceMs =
+      before?.endsKnownSinceMs && Math.min(before.endsKnownSinceMs, clock.now() + FORGOTTEN_PAUSE_MS);
+    this.#others.birth = { id, completeSinceMs, endsKnownSinceMs, starts: (before?.starts ?? 0) + 1 };
     this.#lastRoutes = facts.of('routes').get('');
     if (this.#lastRoutes !== undefined) this.#others.routes = this.#lastRoutes;
     for (const [name, level] of facts.of('bucket')) this.#levels.set(name, level);
     this.#writer?.changed(factKey('birth'));
     this.#others.handleKey = facts.of('handleKey').get('') ?? { signingKey: randomBytes(32).toString('base64') };
     this.#writer?.changed(factKey('handleKey'));
+  }
+
+  /**
+   * An end gave way to others within the replay window: what a create finds over is not taken for an earlier life from here on,
+   * until the window is over once more (rule 8).
+   */
+  #endForgotten(): void {
+    const { clock, events } = this.#options;
+    const { birth } = this.#others;
+    if (birth === undefined) return;
+    const now = clock.now();
+    // Written, and told, once a minute while a flood lasts; what goes within that minute is among what may be forgotten.
+    if (now < (birth.endsKnownSinceMs ?? 0)) return;
+    this.#others.birth = { ...birth, endsKnownSinceMs: now + FORGOTTEN_PAUSE_MS };
+    this.#writer?.changed(factKey('birth'));
+    events.endsForgotten?.();
   }
 
   /** The key that handles are signed with where the operator gives none; undefined where nothing is kept. */
@@ -164,6 +202,16 @@ export class KeptState {
     );
   }
 
+  /** What the last run served. */
+  lastServed(): readonly ServedBefore[] {
+    return (this.#lastRoutes?.plugins ?? []).map(({ id, kind, isDefault, taskTypes }) => ({
+      id,
+      kind: kind === 'sync' ? 'sync' : 'async',
+      isDefault,
+      taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
+    }));
+  }
+
   /** Remembers what is served now, for the next start. */
   keepRoutes(host: PluginHost, defaultForTaskTypes: Config['defaultForTaskTypes']): void {
     const plugins = host.plugins().filter(({ state }) => state !== 'skipped' && state !== 'failed');
@@ -199,7 +247,7 @@ export class KeptState {
 /** Whether a state is kept, unless the start finds out that it cannot be. */
 function keeps({ config, env }: KeptStateOptions): boolean {
   try {
-    return statePlace(config, env).dir !== undefined;
+    return statePlace(config, env).in !== 'nowhere';
   } catch {
     return true;
   }
@@ -207,6 +255,7 @@ function keeps({ config, env }: KeptStateOptions): boolean {
 
 interface Loaded {
   readonly facts: RestoredFacts;
+  /** Of those that the store may not take up. */
   readonly keys: readonly FactKey[];
 }
 
@@ -215,8 +264,7 @@ async function loadAll(engine: StateEngine, nowMs: number): Promise<Loaded> {
   const keys: FactKey[] = [];
   for await (const batch of engine.load()) {
     for (const [key, value] of batch) {
-      facts.add(decodePair(key, value));
-      keys.push(key);
+      if (facts.add(decodePair(key, value))) keys.push(key);
     }
   }
   return { facts, keys };

@@ -16,6 +16,9 @@ export interface InputReaderOptions {
   readonly maxBytes?: number | undefined;
 }
 
+/**
+ * States: not read; being read, by all who ask; read, and kept for as long as the call. A read that fails leads back.
+ */
 class LiteralInputs implements InputReader {
   private stored: Promise<Uint8Array> | undefined;
 

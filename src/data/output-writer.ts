@@ -48,6 +48,9 @@ function assertDeclaredNames(names: readonly string[], declared: Iterable<string
   );
 }
 
+/**
+ * States: nothing written, then outputs, error or both; written again, they are as they were written last.
+ */
 class PrefixWriter implements TrackedOutputWriter {
   private outputs = false;
   private error = false;

@@ -15,6 +15,7 @@ export type ErrorKind =
   | 'precondition' // the state forbids it until somebody changes it
   | 'unimplemented'
   | 'denied'
+  | 'unauthenticated' // who calls is not known
   | 'internal';
 
 export interface ErrorEntry {
@@ -118,6 +119,11 @@ export const ERROR_CATALOGUE = {
     true,
     'Reads failed consecutively beyond maxSystemFailures and the minimum failing time.',
   ),
+  SECRETS_GONE: entry(
+    'precondition',
+    true,
+    'The secrets that came with the calls of the task are no longer kept; send them with the next call about it.',
+  ),
   REMOTE_OUTAGE: entry('unavailable', true, 'The remote was down for longer than the outage grace.'),
   OUTPUTS_UNUSABLE: entry(
     'precondition',
@@ -133,7 +139,17 @@ export const ERROR_CATALOGUE = {
   PLUGIN_START_STARVED: entry(
     'unavailable',
     true,
-    'The machine has no file handles, memory or processes left to find or start the plugin; it is tried again.',
+    'The machine has no file handles, memory, processes or disk space left to find or start the plugin; it is tried again.',
+  ),
+  PLUGIN_SANDBOX_UNAVAILABLE: entry(
+    'precondition',
+    false,
+    'This Node or this system does not offer what the plugin’s sandbox options ask for; the message says which, and why.',
+  ),
+  PLUGIN_SANDBOX_LEAKS: entry(
+    'precondition',
+    false,
+    'What the plugin may read or write by its sandbox options holds files that are the daemon’s own; move one of the two.',
   ),
   PLUGIN_IMPORT_FAILED: entry('invalid', false, 'Importing the plugin module threw.'),
   PLUGIN_IMPORT_TIMEOUT: entry('deadline', false, 'Importing or loading the plugin took longer than its deadline.'),
@@ -158,6 +174,29 @@ export const ERROR_CATALOGUE = {
     'The operator’s view is closed until admin.token or admin.tokenFile is set.',
   ),
   ADMIN_TOKEN_WRONG: entry('denied', false, 'The request carries no bearer token, or not the configured one.'),
+  TLS_FILES_UNUSABLE: entry(
+    'precondition',
+    false,
+    'A certificate, its key or the authorities of a port (grpc.tls, admin.tls) cannot be read, do not fit, or are not valid now.',
+  ),
+  PLAINTEXT_REFUSED: entry(
+    'denied',
+    false,
+    'The call came in plain text from another machine: use TLS, or set grpc.plaintext or admin.plaintext to anywhere.',
+  ),
+  CERTIFICATE_REFUSED: entry(
+    'denied',
+    false,
+    'The client showed no certificate that verifies, or one that is for none of tls.clientNames.',
+  ),
+  TOKENS_UNREADABLE: entry('precondition', false, 'A file of tokens cannot be read, or a line of it is no token.'),
+  TOKEN_WRONG: entry('unauthenticated', false, 'The call carries no bearer token, or none of the configured ones.'),
+  TOKEN_MAY_NOT: entry('denied', false, 'The token is right, and not good for this call: see tokens.<name>.may.'),
+  TOKEN_GUESSES: entry(
+    'exhausted',
+    true,
+    'Too many wrong tokens came from the caller’s address; wait for the retry delay.',
+  ),
   ADMIN_ROUTE_UNKNOWN: entry('not_found', false, 'The admin server has no such path, or not for this method.'),
   LISTEN_FAILED: entry('unavailable', false, 'An address could not be bound.'),
   SHUTDOWN_FORCED: entry('internal', false, 'The stop was forced while something was still running.'),
@@ -176,20 +215,39 @@ export const ERROR_CATALOGUE = {
   SECRET_NOT_FOUND: entry('not_found', false, 'The secret is in none of the places that were searched.'),
 
   // State: what survives the process.
-  STATE_LOCKED: entry('conflict', false, 'Another process has the state; stop it, or set another state.dir.'),
-  STATE_FOREIGN: entry('precondition', false, 'state.dir holds files that are no state of this daemon.'),
+  STATE_LOCKED: entry(
+    'conflict',
+    false,
+    'Another process has the state; stop it, or give this one a state of its own.',
+  ),
+  STATE_FOREIGN: entry('precondition', false, 'What lies where the state is to be kept is no state of this daemon.'),
+  STATE_UNSAFE: entry(
+    'precondition',
+    false,
+    'The database acknowledges what a crash may take back, or is too old to keep a state.',
+  ),
   STATE_FORMAT_NEWER: entry('precondition', false, 'The state was written by a later release than this one.'),
   STATE_DAMAGED: entry(
     'internal',
     false,
     'Part of the state is altered, cut off or missing; `plugin-host state check` says what.',
   ),
+  STATE_UNREACHABLE: entry(
+    'unavailable',
+    true,
+    'The database of the state cannot be reached; what waits is written once it can.',
+  ),
+  STATE_UNTRUSTED: entry(
+    'unavailable',
+    true,
+    'The certificate of the state’s database, or the one shown to it, is not accepted.',
+  ),
   STATE_DISK_FULL: entry(
     'unavailable',
     true,
     'The file system of the state has no room; what waits is written once it has.',
   ),
-  STATE_READ_ONLY: entry('unavailable', true, 'The file system of the state cannot be written.'),
+  STATE_READ_ONLY: entry('unavailable', true, 'The file system of the state, or its database, cannot be written.'),
   STATE_UNWRITABLE: entry(
     'unavailable',
     true,

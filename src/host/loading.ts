@@ -26,8 +26,8 @@ export interface LoadingOptions {
   /** All is looked for and read anew, whatever served before; else other code must fit what served. */
   readonly anew: boolean;
   readonly modules: Modules;
-  /** Starts a process for the plugins, which it tells apart by their numbers. */
-  readonly launch: () => RunningProcess;
+  /** Starts a process for the plugins, which it tells apart by their numbers; `folders` are those of their modules. */
+  readonly launch: (folders: readonly string[]) => RunningProcess;
   readonly clock: { now(): number };
   readonly data: DataOptions;
   /** Where variables are taken from. */
@@ -178,9 +178,15 @@ export class Loading {
   #running(): RunningProcess | undefined {
     if (this.#process?.over === false) return this.#process;
     try {
-      this.#process = this.#options.launch();
+      this.#process = this.#options.launch(this.#live.flatMap(({ module }) => module?.folder ?? []));
       return this.#process;
     } catch (error) {
+      if (HostError.is(error)) {
+        for (const item of this.#live) {
+          item.error = new HostError(error.code, `plugin ${item.plugin.source}: ${error.message}`);
+        }
+        return undefined;
+      }
       // Node quotes the value that it does not take, which may be a secret of the environment.
       const why = messageOf(error).split('. Received ')[0] ?? '';
       for (const item of this.#live) {

@@ -1,6 +1,8 @@
 import path from 'node:path';
 import { HostError } from '../errors/index.js';
 import { SecretMasks } from '../lib/secrets.js';
+import { defaultsOf } from '../model/options/defaults.js';
+import { SANDBOX_SCHEMA } from '../model/options/sandbox.js';
 import { drain, Group, type Replaced } from './group.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import { buildRoutes, type Routable, type Routes } from './load/routing.js';
@@ -33,6 +35,8 @@ class Host implements PluginHost {
   readonly #started = new StartedProcesses();
   #state: 'created' | 'started' | 'stopped' = 'created';
   #routes: Routes | undefined;
+  /** Plugins whose task types are known to the routes. */
+  #routed: ReadonlySet<Plugin> = new Set();
   #stopping: Promise<void> | undefined;
   /** Settles with the start, and then the last reload; one at a time, since each replaces what the one before put there. */
   #reloads: Promise<unknown> = Promise.resolve();
@@ -47,6 +51,9 @@ class Host implements PluginHost {
       env: options.env ?? process.env,
       masks: options.masks ?? new SecretMasks(),
       started: this.#started,
+      sandbox: options.sandbox ?? defaultsOf(SANDBOX_SCHEMA),
+      data: options.data,
+      guarded: options.guarded ?? [],
     };
     const groups = this.#gather();
     this.#groups = groups.map(({ group }) => group);
@@ -79,7 +86,7 @@ class Host implements PluginHost {
     const { logLinesPerSecond } = limits;
     const find = ({ source }: Plugin['entry']) => resolveSource(source, baseDir, stripsTypes());
     const modules = { find, digest: digestOf };
-    const launch = () => startProcess(name, plugins, this.#parts);
+    const launch = (folders: readonly string[]) => startProcess(name, plugins, this.#parts, folders);
     return new Group({
       plugins,
       load: (wanted, anew) =>
@@ -117,7 +124,7 @@ class Host implements PluginHost {
     for (const one of tries) one.group.conclude(one);
     if (this.#isStopped()) return reportOf(this.#plugins, [], true);
     const { routes, errors } = this.#buildRoutes([]);
-    this.#routes = routes;
+    this.#useRoutes(routes, []);
     this.#warnOfLostClaims();
     return reportOf(this.#plugins, errors, false);
   }
@@ -167,7 +174,14 @@ class Host implements PluginHost {
   #reroute(coming: readonly LoadingPlugin[]): void {
     const { routes, errors } = this.#buildRoutes(coming);
     if (errors[0] !== undefined) throw errors[0];
+    this.#useRoutes(routes, coming);
+  }
+
+  #useRoutes(routes: Routes, coming: readonly LoadingPlugin[]): void {
     this.#routes = routes;
+    this.#routed = new Set(
+      this.#plugins.filter((plugin) => plugin.defined || coming.some((one) => one.plugin === plugin && one.code)),
+    );
   }
 
   /** A plugin that failed keeps its claims: its tasks are refused in its name, rather than unknown or another's. */
@@ -195,7 +209,21 @@ class Host implements PluginHost {
       const why = 'the daemon starts, and its plugins are not loaded yet; try again in a moment';
       throw new HostError('PLUGIN_NOT_SERVING', why, { retryAfterMs: 2_000 });
     }
-    return this.plugin(routes.lookup(taskType, version))!;
+    try {
+      return this.plugin(routes.lookup(taskType, version))!;
+    } catch (error) {
+      throw this.#mayBeServedLater(error);
+    }
+  }
+
+  /** A task type that nobody serves may be one of a plugin that is still to come up, and whose own the routes do not have yet. */
+  #mayBeServedLater(error: unknown): unknown {
+    const coming = this.#plugins.filter(
+      (plugin) => !this.#routed.has(plugin) && plugin.state !== 'failed' && plugin.state !== 'skipped',
+    );
+    if (!HostError.is(error) || error.code !== 'TASK_TYPE_UNKNOWN' || coming.length === 0) return error;
+    const why = `${error.message}; still to come up: ${coming.map(({ source }) => source).join(', ')}`;
+    return new HostError('PLUGIN_NOT_SERVING', why, { retryAfterMs: 5_000 });
   }
 
   /** All entries that share the process are loaded anew together; the switch happens when every one of them is up. */

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.js';
 import type { SecretMasks } from '../lib/secrets.js';
 import type { HostEvents, LoadResult, PluginState, StateChange } from '../model/events/host.js';
 import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
+import type { SandboxOptions } from '../model/options/sandbox.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { ServedTaskType } from '../model/plugin-facts.js';
 import type { PluginFeatures } from '../model/plugin-methods.js';
@@ -133,6 +134,10 @@ export interface PluginHostOptions {
   readonly limits?: Partial<HostLimits>;
   /** The daemon's own secrets: masked in all that plugins say, too. Default: none. */
   readonly masks?: SecretMasks;
+  /** What plugin processes may do where an entry says nothing else. Default: what the options' defaults say. */
+  readonly sandbox?: SandboxOptions;
+  /** Files and folders of the daemon that no plugin under Node's permission model may be able to reach. Default: none. */
+  readonly guarded?: readonly string[];
 }
 
 export interface PluginHost {

@@ -1,5 +1,6 @@
 import type * as protobuf from 'protobufjs';
 import { HostError, messageOf } from '../errors/index.js';
+import { getOrMake } from '../lib/get-or-make.js';
 import type { Codec, Message } from './codec.js';
 import { messageFromJson } from './proto-json.js';
 import { CheckedReader } from './reader.js';
@@ -42,11 +43,14 @@ export function makeCodec<T extends object>(type: protobuf.Type, encoder: Strict
       });
     }
   };
+  // A service asks with the same few lists for each call.
+  const known = new Map<string, Map<string, number>>();
+  const numbersOf = (names: readonly string[]) => getOrMake(known, names.join(), () => rawNumbers(type, names));
   return {
     typeName,
     decode(bytes, options = {}) {
       if (options.raw === undefined || options.raw.length === 0) return decodeAll(bytes) as T;
-      const numbers = rawNumbers(type, options.raw);
+      const numbers = numbersOf(options.raw);
       const { values, rest } = takeMessages(asBuffer(bytes), [...numbers.values()]);
       const message = decodeAll(rest);
       for (const [name, number] of numbers) {

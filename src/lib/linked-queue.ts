@@ -9,7 +9,11 @@ interface Node<T> extends QueueNode<T> {
   owner: LinkedQueue<T> | undefined;
 }
 
-/** First in, first out, with removal from anywhere; every operation takes constant time, also after many removals. */
+/**
+ * First in, first out, with removal from anywhere; every operation takes constant time, also after many removals.
+ *
+ * A node is in its queue from `push` until `shift` or `remove`; it has no other state.
+ */
 export class LinkedQueue<T> implements Iterable<T> {
   #first: Node<T> | undefined;
   #last: Node<T> | undefined;

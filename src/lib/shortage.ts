@@ -1,11 +1,11 @@
 import { closeSync, openSync } from 'node:fs';
 
 /** Names of system errors, and the system's words for them, that mean: the machine has no more of something. */
-const CODES = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+const CODES = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ENOBUFS', 'ENOSPC', 'EDQUOT']);
 const WORDS =
-  /\b(?:EMFILE|ENFILE|ENOMEM|EAGAIN|uv_thread_create|Too many open files|Cannot allocate memory|Resource temporarily unavailable)\b/i;
+  /\b(?:EMFILE|ENFILE|ENOMEM|EAGAIN|ENOBUFS|ENOSPC|EDQUOT|uv_thread_create|Too many open files|Cannot allocate memory|Resource temporarily unavailable|No buffer space available|No space left on device|Disk quota exceeded)\b/i;
 
-/** File handles, memory or processes of the machine are used up, so that something could not be started or looked at. */
+/** File handles, memory, processes or disk space of the machine are used up, so that something could not be started or looked at. */
 export class ShortageError extends Error {
   override readonly name = 'ShortageError';
 }

@@ -10,6 +10,8 @@ const HEAD = 256;
 /**
  * Finds many texts in one at once (Wu and Manber's way): a table says for every three characters how far the search may
  * jump, so that its cost hardly depends on how many texts are looked for. Each has at least eight characters.
+ *
+ * It has no states: the sorted heads are made when they are asked for after a text was added.
  */
 export class TextMatcher {
   readonly #shifts = new Uint8Array(TABLE).fill(FAR);

@@ -90,6 +90,8 @@ export class QuotaLedger {
   #quotas: ReadonlyMap<string, number>;
   #capacity: number;
   #sequence = 0;
+  /** Until then nobody is granted a token of a namespace that has a total. */
+  #closedUntilMs = 0;
 
   constructor(options: QuotaLedgerOptions) {
     this.#clock = options.clock;
@@ -106,7 +108,7 @@ export class QuotaLedger {
     if (waiter !== undefined) return { status: 'waiting', lacks: waiter.lacks, granted: waiter.granted.promise };
     const lacks = this.#lacksNow(request);
     if (lacks === undefined) {
-      this.#record(request, 0, false);
+      this.#record(request, 0, 'granted');
       return { status: 'granted' };
     }
     if (this.#line.size >= this.#maxWaiting) return { status: 'full' };
@@ -131,8 +133,7 @@ export class QuotaLedger {
     const known = this.#quotas.has(quotaNamespace) || this.#usage.of(quotaNamespace) !== undefined;
     if (!known && this.#usage.size >= MAX_ADOPTED_NAMESPACES) return false;
     const waiter = this.#line.remove(taskId);
-    this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, true);
-    this.#adopted.add(request);
+    this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, 'adopted');
     this.identify(taskId, job);
     waiter?.granted.resolve(true);
     if (waiter !== undefined) this.#advance();
@@ -143,7 +144,18 @@ export class QuotaLedger {
   hold(request: QuotaRequest): void {
     if (this.#held.has(request.taskId)) return;
     this.cancel(request.taskId);
-    this.#record(request, 0, true);
+    this.#record(request, 0, 'held');
+  }
+
+  /**
+   * Grants no token of a namespace that has a total before then: who held some is not known yet. Whoever asks meanwhile stands
+   * in the line.
+   */
+  closeUntil(untilMs: number): void {
+    const now = this.#clock.now();
+    if (untilMs <= Math.max(now, this.#closedUntilMs)) return;
+    this.#closedUntilMs = untilMs;
+    this.#clock.setTimer(untilMs - now, () => this.#advance());
   }
 
   /** Says what job the token of a task stands for. */
@@ -160,7 +172,7 @@ export class QuotaLedger {
     if (held === undefined || !held.adopted || held.quotaNamespace !== request.quotaNamespace) return false;
     const { job } = held;
     this.#drop(from, held);
-    this.#record(request, 0, false);
+    this.#record(request, 0, 'granted');
     if (job !== undefined) this.identify(request.taskId, job);
     return true;
   }
@@ -225,7 +237,8 @@ export class QuotaLedger {
   #lacksRoom(request: QuotaRequest): QuotaScope | undefined {
     if (this.#usage.all >= this.#capacity) return 'capacity';
     const total = this.#quotas.get(request.quotaNamespace);
-    if (total !== undefined && (this.#usage.of(request.quotaNamespace)?.used ?? 0) >= total) return 'quota';
+    const closed = this.#clock.now() < this.#closedUntilMs;
+    if (total !== undefined && (closed || (this.#usage.of(request.quotaNamespace)?.used ?? 0) >= total)) return 'quota';
     const { project, namespace } = request.constraints ?? {};
     if (project !== undefined && this.#usage.project(request) >= project) return 'project';
     return namespace !== undefined && this.#usage.namespace(request) >= namespace ? 'namespace' : undefined;
@@ -253,7 +266,7 @@ export class QuotaLedger {
         continue;
       }
       this.#line.remove(next.request.taskId);
-      this.#record(next.request, this.#clock.now() - next.sinceMs, false);
+      this.#record(next.request, this.#clock.now() - next.sinceMs, 'granted');
       next.granted.resolve(true);
       const follower = this.#line.headOfGroup(next.request);
       if (follower === undefined) continue;
@@ -269,12 +282,14 @@ export class QuotaLedger {
     if (held.job !== undefined) this.#jobs.delete(held.job);
   }
 
-  /** `adopted`: past whoever waits, for a task that is known from a handle alone. */
-  #record(request: QuotaRequest, waitMs: number, adopted: boolean): void {
+  /** `adopted` and `held`: past whoever waits, for a task that is known from a handle alone, or that had it before a restart. */
+  #record(request: QuotaRequest, waitMs: number, how: 'granted' | 'adopted' | 'held'): void {
     const { taskId, quotaNamespace, project, namespace } = request;
+    const adopted = how === 'adopted';
     this.#held.set(taskId, { quotaNamespace, project, namespace, adopted, job: undefined });
     this.#usage.add(request);
-    this.#events.granted?.({ quotaNamespace, waitMs, forced: adopted });
+    if (adopted) this.#adopted.add(request);
+    this.#events.granted?.({ quotaNamespace, waitMs, forced: how !== 'granted' });
   }
 }
 

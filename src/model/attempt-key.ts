@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /**
  * What identifies one attempt of one task, as the engine says it. Native clients send a generated name; from Flyte it
@@ -15,10 +15,8 @@ export interface AttemptIdentity {
 export type AttemptKey = string;
 
 export function attemptKeyOf(identity: AttemptIdentity): AttemptKey {
-  return createHash('sha256')
-    .update(`${identity.name.length}:${identity.name}\n${identity.executionId}`)
-    .digest()
-    .toString('hex', 0, 16);
+  const said = `${identity.name.length}:${identity.name}\n${identity.executionId}`;
+  return hash('sha256', said, 'buffer').toString('hex', 0, 16);
 }
 
 /** Names one incarnation of an attempt, everywhere a task is looked up. */
@@ -38,5 +36,5 @@ export function idempotencyKeyOf(key: AttemptKey, incarnation: number): string {
  * differ in all else, and none of them may stand in another's place, nor in that of the task that a create made.
  */
 export function adoptedIdOf(key: AttemptKey, incarnation: number, handle: Uint8Array): TaskId {
-  return `${taskIdOf(key, incarnation)}~${createHash('sha256').update(handle).digest('hex').slice(0, 16)}`;
+  return `${taskIdOf(key, incarnation)}~${hash('sha256', handle, 'hex').slice(0, 16)}`;
 }

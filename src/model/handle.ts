@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { HostError } from '../errors/index.js';
 import { isFitName } from '../lib/text.js';
@@ -85,7 +85,7 @@ const UNSIGNED = 0;
  * one.
  */
 export function partitionOf(key: string): number {
-  return createHash('sha256').update(key).digest()[0] as number;
+  return hash('sha256', key, 'buffer')[0] as number;
 }
 
 /**

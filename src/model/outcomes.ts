@@ -140,10 +140,14 @@ const PASSED_ON: Row = {
   cancelled: { ...passedOn, answer: 'CALL_CANCELLED' },
 };
 
-const endedDo = { ...passedOn, answer: 'phase', ends: { phase: 'RETRYABLE_FAILURE', code: 'plugin' } } as const;
-const refusedDo = { ...passedOn, answer: 'phase', retry: 'no', ends: REFUSED } as const;
+const overDo = { ...passedOn, answer: 'phase', retry: 'no' } as const;
+const endedDo = { ...overDo, ends: { phase: 'RETRYABLE_FAILURE', code: 'plugin' } } as const;
+const refusedDo = { ...overDo, ends: REFUSED } as const;
 
-/** A run that failed is a phase, so that an engine applies its own retries; a run that never began is an error. */
+/**
+ * A run that failed is a phase, so that an engine applies its own retries, which are attempts of their own: a repeat of this one
+ * answers the same. A run that never began is an error.
+ */
 const DO: Row = {
   ...PASSED_ON,
   transient: endedDo,

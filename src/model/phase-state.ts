@@ -27,7 +27,7 @@ export interface PhaseState {
 }
 
 const NONE: readonly never[] = Object.freeze([]);
-const NO_OUTPUTS: Outputs = Object.freeze({ kind: 'none' });
+export const NO_OUTPUTS: Outputs = Object.freeze({ kind: 'none' });
 
 /** A PhaseState from its parts, everything absent filled with its neutral value. */
 export function phaseState(phase: Phase, parts: Partial<Omit<PhaseState, 'phase'>> = {}): PhaseState {
@@ -46,15 +46,43 @@ export function phaseState(phase: Phase, parts: Partial<Omit<PhaseState, 'phase'
   };
 }
 
-/** The same state with what is empty in it shared by all: half a million of them may be kept. */
+/** When so many were seen they are forgotten, each kept by its own tasks. */
+const MAX_KEPT = 4_096;
+/** A longer reason is hardly that of another task as well. */
+const MAX_KEPT_REASON = 256;
+
+const kept = new Map<string, PhaseState>();
+
+/**
+ * The same state in little room, since half a million of them may be kept: what is empty in it is shared by all, and one that
+ * says no more than phase, reason and remote phase is one object for all tasks of which that was told lately.
+ */
 export function compactState(state: PhaseState): PhaseState {
-  return {
+  const compact = {
     ...state,
     phase: PHASE_NAMES.get(state.phase) ?? state.phase,
     logs: state.logs.length === 0 ? NONE : state.logs,
     externalResources: state.externalResources.length === 0 ? NONE : state.externalResources,
     outputs: state.outputs.kind === 'none' ? NO_OUTPUTS : state.outputs,
   };
+  const shareable = isPlainState(compact) && compact.reason.length <= MAX_KEPT_REASON;
+  return shareable ? sharedState(compact) : compact;
+}
+
+/** Whether a state says no more than phase, reason, remote phase, version and pace. */
+export function isPlainState({ error, logs, customInfo, externalResources, outputs }: PhaseState): boolean {
+  if (error !== undefined || customInfo !== undefined || outputs.kind !== 'none') return false;
+  return logs.length === 0 && externalResources.length === 0;
+}
+
+function sharedState(state: PhaseState): PhaseState {
+  const { phase, version, nextPollAfterMs, remotePhase, reason } = state;
+  const text = JSON.stringify([phase, version, nextPollAfterMs, remotePhase, reason]);
+  const known = kept.get(text);
+  if (known !== undefined) return known;
+  if (kept.size >= MAX_KEPT) kept.clear();
+  kept.set(text, Object.freeze(state));
+  return state;
 }
 
 /**

@@ -22,6 +22,8 @@ export interface ResourceArgs {
   /** The resource meta as `create` encoded it. */
   readonly meta: Buffer;
   readonly outputPrefix: string;
+  /** Names of the declared outputs; undefined where they are not known. */
+  readonly outputNames?: readonly string[] | undefined;
   readonly idempotencyKey: string;
   readonly connection: ConnectionInfo | undefined;
 }
@@ -112,3 +114,9 @@ export interface PluginFailure {
 export type PluginOutcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly failure: PluginFailure };
+
+/**
+ * For calls that wait in the daemon and not in a caller: they keep their place in the line until they are sent or their signal
+ * takes them out. Whoever makes them bounds how many there are; the bound of the line does not.
+ */
+export const UNTIL_SENT = Number.POSITIVE_INFINITY;

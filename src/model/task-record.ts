@@ -71,8 +71,12 @@ export interface TaskRecord {
   readonly lastAskedAtMs: number;
   /** Whether an engine has shown, by any later call, that it holds the handle. */
   readonly confirmed: boolean;
+  /** Create calls about it that were answered here, less those whose answer is known to be lost. */
+  readonly answersArrived: number;
   /** When the answer to the create visibly failed to reach the engine. */
   readonly undeliveredAtMs: number | undefined;
+  /** How much of the grace that an undelivered create has is over, restarts left out; milliseconds. */
+  readonly undeliveredForMs: number;
   /** Taken up from a handle, not created by this process. */
   readonly adopted: boolean;
   /** The engine deleted it after its end; its handle goes on answering that end, its key is free. */

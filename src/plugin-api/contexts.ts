@@ -146,6 +146,12 @@ export interface CreateContext extends CallContext {
 export interface ResourceContext<Meta> extends CallContext {
   readonly resourceMeta: Meta;
   readonly outputPrefix: string;
+  /**
+   * Names of the declared outputs, in declaration order: what a success must bring. Undefined where they are not known: the
+   * engine sent no interface, or the task was taken up by a handle that they did not fit into. Their types are known to `create`
+   * alone.
+   */
+  readonly outputNames: readonly string[] | undefined;
   readonly outputWriter: OutputWriter;
   readonly dataStore: DataStore;
   readonly secretManager: SecretManager;
@@ -177,4 +183,6 @@ export interface StatusContext<Meta, Resource> {
   readonly resourceMeta: Meta;
   readonly resource: Resource;
   readonly outputPrefix: string;
+  /** As in the context of `get`; after `create`, those of the template. */
+  readonly outputNames: readonly string[] | undefined;
 }

@@ -7,7 +7,7 @@ export class ClassCounts implements Population {
   readonly idle = new Map<number, number>();
 
   add(item: Item, by: 1 | -1): void {
-    if (item.doublings === 0) this.byAge[item.ageClass] = (this.byAge[item.ageClass] ?? 0) + by;
+    if (item.doublings === 0) this.byAge[item.ageClass] = (this.byAge[item.ageClass] as number) + by;
     else {
       const count = (this.idle.get(item.doublings) ?? 0) + by;
       if (count === 0) this.idle.delete(item.doublings);

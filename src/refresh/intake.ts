@@ -1,27 +1,26 @@
 import { getOrMake } from '../lib/get-or-make.js';
-import type { TaskId } from '../model/attempt-key.js';
 import type { RefreshEvents } from '../model/events/refresh.js';
-import { type Flight, type ReadOutcome, spoilsBatch } from './flights.js';
-import type { Item } from './item.js';
-import { judge } from './judge.js';
+import { spoilsBatch } from './flights.js';
+import type { Flight, Item, ReadOutcome } from './item.js';
+import { found, IN_ITS_INTERVAL, judge } from './judge.js';
 import type { MissingTasks } from './missing.js';
 import type { Outages } from './outages.js';
 import { type Evidence, type FailingTask, kindOf } from './remote-state.js';
 import type { Schedule } from './schedule.js';
-import type { ReadReport, RefreshConfig, RefreshHost } from './types.js';
+import type { ReadReport, RefreshConfig, TaskReader } from './types.js';
 
 /** A task that left the schedule while it was read. */
 const GONE: FailingTask = { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: 0 };
 
 export interface IntakeParts {
-  readonly host: RefreshHost;
+  readonly reader: TaskReader;
   readonly schedule: Schedule;
   readonly outages: Outages;
   readonly missing: MissingTasks;
   readonly events: RefreshEvents;
 }
 
-/** What is done with the outcomes of a finished read: the remote's state, the task's counts, the report, the next due time. */
+/** What is done with the outcomes of a read: the remote's state, the task's counts, the report, the next due time. */
 export class Intake {
   readonly #parts: IntakeParts;
 
@@ -33,25 +32,23 @@ export class Intake {
    * Reports every outcome and queues its task again. A single outcome for several ids is that of the call as a whole.
    * The remote's state learns of the call before any task is judged by it.
    */
-  take(
-    flight: Flight,
-    outcomes: readonly ReadOutcome[],
-    nowMs: number,
-    config: RefreshConfig,
-  ): ReadonlyMap<TaskId, ReadOutcome> {
-    const results = new Map(flight.ids.map((id, i) => [id, outcomes[i] ?? (outcomes[0] as ReadOutcome)]));
-    this.#learn(flight, results, nowMs);
-    const spoilt = flight.ids.length > 1 && [...results.values()].every(spoilsBatch);
-    for (const [id, outcome] of results) {
-      const item = this.#parts.schedule.get(id);
-      if (item === undefined) continue;
-      // While their remote is away no member of a batch is its culprit.
-      if (spoilt && !this.#parts.outages.of(item.batchKey).frozen(nowMs))
-        item.batchLimit = Math.ceil(flight.ids.length / 2);
-      this.#settle(item, flight, outcome, nowMs, config);
-    }
+  take(flight: Flight, outcomes: readonly ReadOutcome[], nowMs: number, config: RefreshConfig): void {
+    if (outcomes.length === flight.ids.length && outcomes.every(isWell)) this.#learnWell(flight, nowMs);
+    else this.#learn(flight, outcomes, nowMs);
+    const spoilt = flight.ids.length > 1 && outcomes.every(spoilsBatch);
+    this.#parts.schedule.together(() => {
+      for (let at = 0; at < flight.ids.length; at++) {
+        const outcome = outcomes[at] ?? (outcomes[0] as ReadOutcome);
+        const item = flight.items[at] as Item;
+        if (item.gone) continue;
+        // While their remote is away no member of a batch is its culprit.
+        if (spoilt && !this.#parts.outages.of(item.batchKey).frozen(nowMs))
+          item.batchLimit = Math.ceil(flight.ids.length / 2);
+        if (outcome.ok) this.#settleWell(item, flight, outcome, nowMs);
+        else this.#settle(item, flight, outcome, nowMs, config);
+      }
+    });
     this.nobodyLeft(nowMs);
-    return results;
   }
 
   /** Without a task nothing would ever find out that the remote is back; the next one finds out for itself. */
@@ -64,12 +61,25 @@ export class Intake {
     events.remoteUp?.({ downMs: nowMs - downSinceMs });
   }
 
-  #learn(flight: Flight, results: ReadonlyMap<TaskId, ReadOutcome>, nowMs: number): void {
+  /** What `learn` comes to where every task was read well, as nearly always. */
+  #learnWell({ ids, items }: Flight, nowMs: number): void {
+    const { outages, events } = this.#parts;
+    const { downSinceMs } = outages.plugin;
+    const entered = outages.plugin.answered(ids[0], nowMs);
+    if (outages.hasGroups) {
+      for (const item of items) if (!item.gone) outages.answeredOfGroup(item.batchKey, item.id, nowMs);
+    }
+    if (entered === 'up' && downSinceMs !== undefined) events.remoteUp?.({ downMs: nowMs - downSinceMs });
+  }
+
+  #learn(flight: Flight, outcomes: readonly ReadOutcome[], nowMs: number): void {
     const { outages, schedule, events } = this.#parts;
     const remote = outages.plugin;
     const { downSinceMs } = remote;
-    const evidence = [...results].map(([id, outcome]): Evidence => {
-      const item = schedule.get(id);
+    const evidence = flight.ids.map((id, at): Evidence => {
+      const known = flight.items[at] as Item;
+      const item = known.gone ? undefined : known;
+      const outcome = outcomes[at] ?? (outcomes[0] as ReadOutcome);
       return { id, outcome, batchKey: item?.batchKey ?? '', task: item ?? GONE };
     });
     const { keys, failing, telling } = schedule;
@@ -86,11 +96,31 @@ export class Intake {
       };
       outages.learnOfGroup(batchKey, items, ofKey, nowMs);
     }
-    const { failure } = remote;
-    if (entered === 'up') events.remoteUp?.({ downMs: nowMs - (downSinceMs ?? nowMs) });
-    if (entered === 'down' && failure !== undefined)
-      events.remoteDown?.({ sinceMs: remote.failingSinceMs ?? nowMs, failure });
+    const { failure, failingSinceMs } = remote;
+    if (entered === 'up' && downSinceMs !== undefined) events.remoteUp?.({ downMs: nowMs - downSinceMs });
+    if (entered === 'down' && failure !== undefined && failingSinceMs !== undefined)
+      events.remoteDown?.({ sinceMs: failingSinceMs, failure });
     if (flight.purpose === 'probe' && remote.downSinceMs !== undefined) remote.probeFailed(kindOf(evidence), nowMs);
+  }
+
+  /** The same as `#settle`, without what only failures need. */
+  #settleWell(item: Item, { startedAtMs }: Flight, outcome: ReadOutcome, nowMs: number): void {
+    const { schedule, missing } = this.#parts;
+    found(item, missing, nowMs);
+    schedule.noteFailing(item);
+    this.#report({
+      id: item.id,
+      task: item.task,
+      outcome,
+      startedAtMs,
+      finishedAtMs: nowMs,
+      failures: 0,
+      failingSinceMs: undefined,
+      missing: undefined,
+      lastFailure: undefined,
+      verdict: undefined,
+    });
+    if (isStillOurs(item)) schedule.again(item, nowMs, IN_ITS_INTERVAL);
   }
 
   #settle(item: Item, flight: Flight, outcome: ReadOutcome, nowMs: number, config: RefreshConfig): void {
@@ -101,31 +131,38 @@ export class Intake {
       place,
       startedAtMs: flight.startedAtMs,
       nowMs,
-      population: { ofKey: schedule.keys.of(item.batchKey), ofPlugin: schedule.size },
+      population: { ofKey: schedule.seen.of(item.batchKey), ofPlugin: schedule.seen.total },
       intervalMs: schedule.pacing.longestMs,
     } as const;
     const { verdict, again } = judge(item, read, { outage: outages.of(item.batchKey), missing }, config);
     schedule.noteFailing(item);
     this.#report({
       id: item.id,
+      task: item.task,
       outcome,
       startedAtMs: flight.startedAtMs,
       finishedAtMs: nowMs,
       failures: item.failures,
       failingSinceMs: item.failingSinceMs,
-      missing: item.missing && { ...item.missing, wave: item.wave !== undefined },
+      missing: item.missingNow,
       lastFailure: item.lastFailure,
       verdict,
     });
-    // The report may have ended the task, which has left the schedule then, or, by another track, queued it already.
-    if (schedule.get(item.id) === item && item.bin === undefined) schedule.again(item, nowMs, again);
+    if (isStillOurs(item)) schedule.again(item, nowMs, again);
   }
 
   #report(report: ReadReport): void {
     try {
-      this.#parts.host.onOutcome(report);
+      this.#parts.reader.onOutcome(report);
     } catch (thrown) {
       this.#parts.events.fault?.(thrown);
     }
   }
+}
+
+const isWell = (outcome: ReadOutcome): boolean => outcome.ok;
+
+/** The report may have ended the task, which has left the schedule then, or, by another track, queued it already. */
+function isStillOurs(item: Item): boolean {
+  return item.bin === undefined && !item.gone;
 }

@@ -1,8 +1,31 @@
+import { epochMsOf, smallTimeOf } from '../lib/small-time.js';
 import type { TaskId } from '../model/attempt-key.js';
-import type { PluginFailure } from '../model/plugin-call.js';
+import type { ReadPurpose } from '../model/events/refresh.js';
+import type { PhaseState } from '../model/phase-state.js';
+import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 import type { FrozenMarks } from './outages.js';
 import type { Bin, Pooled } from './pool.js';
-import type { PolledTask, PollHistory } from './types.js';
+import type { PolledTask, PollHistory, ReadReport } from './types.js';
+
+export type ReadOutcome = PluginOutcome<PhaseState>;
+
+/** One read that is under way, shared by everybody who wants to know its outcome. */
+export interface Flight {
+  /** In the order of the outcomes. */
+  ids: readonly TaskId[];
+  /** Those of the ids, in their order; one that has left the schedule stays until another of its id comes. */
+  readonly items: Item[];
+  readonly purpose: ReadPurpose;
+  readonly startedAtMs: number;
+  /** Ends a read that an engine asked for, once nobody waits; polls and probes go to their end. */
+  readonly stop: AbortController | undefined;
+  /** Resolves after every outcome was reported, with one for each id or that of the call as a whole; never rejects. */
+  readonly done: Promise<readonly ReadOutcome[]>;
+  /** Engine calls that wait for it. */
+  waiting: number;
+  /** Tasks that went on under another id meanwhile. */
+  readonly renamed: Map<TaskId, TaskId>;
+}
 
 /** Answers of NotFound in a row, without any other answer between them. */
 export interface Missing {
@@ -37,35 +60,40 @@ interface Trouble {
   batchLimit: number;
 }
 
+/** Bits of an item's `#flags`; among them age class and doublings, which are numbers of a few bits. */
+const HELD = 1 << 0;
+const COUNTED_FAILING = 1 << 1;
+const COUNTED_MUTE = 1 << 2;
+const FOUND = 1 << 3;
+const COUNTED_UNSEEN = 1 << 4;
+const GONE = 1 << 5;
+const AGE_CLASS_AT = 6;
+const AGE_CLASS = 0xff << AGE_CLASS_AT;
+const DOUBLINGS_AT = 14;
+const DOUBLINGS = 0xff << DOUBLINGS_AT;
+const UNASKED = 1 << 22;
+
 const NO_MARKS: FrozenMarks = Object.freeze({ plugin: 0, group: 0 });
 
 /**
  * A task in the schedule: its record, which says all that is known of the task, and the state of its reads, which is kept
  * nowhere else. Half a million may be tracked. Times in milliseconds since the epoch.
  *
- * States: *queued*, in a bin (entered by `Schedule.track` and `again`); *in flight* (by a take; left by `again`); *held*, while its host
- * is busy with what was read (by `hold`; left by `resume`). It is in one of them from `track` until `untrack`.
+ * States: *queued*, in a bin (entered by `Schedule.track` and `again`); *in flight* (by a take; left by `again`); *held*, while its owner
+ * is busy with what was read (by `hold`; left by `resume`); *unasked*, while only an engine's call makes it worth a poll (by `awaitAsked`;
+ * left by `asked`). It is in one of them from `track` until `untrack`.
  */
 export class Item implements Pooled<Item> {
   task: PolledTask;
   batchKey: string;
-  lastReadAtMs: number | undefined;
-  /** Age class it is counted in; -1 when it is counted among the idle ones. */
-  ageClass = 0;
-  /** How often the interval doubled since engines ceased to ask; 0 while they ask. */
-  doublings = 0;
-  key = 0;
   heapIndex = -1;
-  /** When its next read is due, as of the time it was queued; for the lag. */
-  dueMs: number;
   bin: Bin<Item> | undefined = undefined;
-  held = false;
-  /** Whether it is counted among those that fail. */
-  countedFailing = false;
-  /** Whether it is left out of those that may tell of their remote. */
-  countedMute = false;
-  /** Whether its last read found the job. */
-  #found = false;
+  /** The read of it that is under way; written by `Flights` alone. */
+  flight: Flight | undefined = undefined;
+  #flags = 0;
+  #key: number | undefined = undefined;
+  #due: number | undefined = undefined;
+  #lastRead: number | undefined = undefined;
   #trouble: Trouble | undefined = undefined;
 
   constructor(task: PolledTask, history: PollHistory, nowMs: number) {
@@ -79,20 +107,114 @@ export class Item implements Pooled<Item> {
     }
   }
 
+  /** Its place in the bin; not to be asked of an item that never was in one. */
+  get key(): number {
+    return epochMsOf(this.#key as number);
+  }
+
+  set key(key: number) {
+    this.#key = smallTimeOf(key);
+  }
+
+  /** When its next read is due, as of the time it was queued; for the lag. */
+  get dueMs(): number {
+    return epochMsOf(this.#due as number);
+  }
+
+  set dueMs(dueMs: number) {
+    this.#due = smallTimeOf(dueMs);
+  }
+
+  get lastReadAtMs(): number | undefined {
+    return this.#lastRead === undefined ? undefined : epochMsOf(this.#lastRead);
+  }
+
+  set lastReadAtMs(atMs: number | undefined) {
+    this.#lastRead = atMs === undefined ? undefined : smallTimeOf(atMs);
+  }
+
+  /** Age class it is counted in. */
+  get ageClass(): number {
+    return (this.#flags & AGE_CLASS) >> AGE_CLASS_AT;
+  }
+
+  set ageClass(ageClass: number) {
+    this.#flags = (this.#flags & ~AGE_CLASS) | (ageClass << AGE_CLASS_AT);
+  }
+
+  /** How often the interval doubled since engines ceased to ask; 0 while they ask. */
+  get doublings(): number {
+    return (this.#flags & DOUBLINGS) >> DOUBLINGS_AT;
+  }
+
+  set doublings(doublings: number) {
+    this.#flags = (this.#flags & ~DOUBLINGS) | (doublings << DOUBLINGS_AT);
+  }
+
+  get held(): boolean {
+    return (this.#flags & HELD) !== 0;
+  }
+
+  set held(held: boolean) {
+    this.#flag(HELD, held);
+  }
+
+  /** It is polled once an engine asks for it. */
+  get unasked(): boolean {
+    return (this.#flags & UNASKED) !== 0;
+  }
+
+  set unasked(unasked: boolean) {
+    this.#flag(UNASKED, unasked);
+  }
+
+  /** It has left the schedule, for good: who comes back has another item. */
+  get gone(): boolean {
+    return (this.#flags & GONE) !== 0;
+  }
+
+  set gone(gone: boolean) {
+    this.#flag(GONE, gone);
+  }
+
+  /** Whether it is counted among those that fail. */
+  get countedFailing(): boolean {
+    return (this.#flags & COUNTED_FAILING) !== 0;
+  }
+
+  set countedFailing(counted: boolean) {
+    this.#flag(COUNTED_FAILING, counted);
+  }
+
+  /** Whether it is left out of those that may tell of their remote. */
+  get countedMute(): boolean {
+    return (this.#flags & COUNTED_MUTE) !== 0;
+  }
+
+  set countedMute(counted: boolean) {
+    this.#flag(COUNTED_MUTE, counted);
+  }
+
+  /** Whether it is left out of those that are read well, or are still to be read. */
+  get countedUnseen(): boolean {
+    return (this.#flags & COUNTED_UNSEEN) !== 0;
+  }
+
+  set countedUnseen(counted: boolean) {
+    this.#flag(COUNTED_UNSEEN, counted);
+  }
+
   /** A read found the job: whatever was wrong is over. */
   readWell(nowMs: number): void {
     this.lastReadAtMs = nowMs;
-    this.#found = true;
+    this.#flag(FOUND, true);
     this.#trouble = undefined;
   }
 
   /** A read did not tell the state. */
   readBadly(failure: PluginFailure, nowMs: number): void {
-    const { seenAliveAtMs } = this;
-    const trouble = this.#troubled();
-    trouble.seenAliveAtMs = seenAliveAtMs;
-    trouble.lastFailure = failure;
-    this.#found = false;
+    this.#troubled().lastFailure = failure;
+    this.#flag(FOUND, false);
     this.lastReadAtMs = nowMs;
   }
 
@@ -165,7 +287,12 @@ export class Item implements Pooled<Item> {
 
   /** When a read last found the job. */
   get seenAliveAtMs(): number | undefined {
-    return this.#found ? this.lastReadAtMs : this.#trouble?.seenAliveAtMs;
+    return (this.#flags & FOUND) !== 0 ? this.lastReadAtMs : this.#trouble?.seenAliveAtMs;
+  }
+
+  /** Whether its last read that told anything did not find the job. */
+  get unseen(): boolean {
+    return this.lastFailure !== undefined || this.failingSinceMs !== undefined;
   }
 
   get missing(): Missing | undefined {
@@ -174,6 +301,11 @@ export class Item implements Pooled<Item> {
 
   set missing(missing: Missing | undefined) {
     if (missing !== undefined || this.#trouble !== undefined) this.#troubled().missing = missing;
+  }
+
+  /** What is told of a task whose last answer was NotFound; undefined for every other. */
+  get missingNow(): ReadReport['missing'] {
+    return this.missing && { ...this.missing, wave: this.wave !== undefined };
   }
 
   get wave(): Wave | undefined {
@@ -200,6 +332,10 @@ export class Item implements Pooled<Item> {
 
   set batchLimit(limit: number) {
     this.#troubled().batchLimit = limit;
+  }
+
+  #flag(bit: number, on: boolean): void {
+    this.#flags = on ? this.#flags | bit : this.#flags & ~bit;
   }
 
   #troubled(): Trouble {

@@ -41,9 +41,8 @@ export interface Around {
 export function judge(item: Item, read: Read, { outage, missing }: Around, config: RefreshConfig): Judgement {
   const { outcome, nowMs } = read;
   if (outcome.ok) {
-    missing.found(item, nowMs);
-    item.readWell(nowMs);
-    return { verdict: undefined, again: { kind: 'interval' } };
+    found(item, missing, nowMs);
+    return { verdict: undefined, again: IN_ITS_INTERVAL };
   }
   const { failure } = outcome;
   const rule = outcomeRule(read.place, failure.kind);
@@ -60,6 +59,14 @@ export function judge(item: Item, read: Read, { outage, missing }: Around, confi
   const verdict = endsAtOnce(item, read, failure, lost) ?? endsPastBound(item, read, failure, outage, config);
   return { verdict, again: { kind: 'backoff' } };
 }
+
+/** The first part of `judge`, for a read that told the state: nearly every one. */
+export function found(item: Item, missing: MissingTasks, nowMs: number): void {
+  missing.found(item, nowMs);
+  item.readWell(nowMs);
+}
+
+export const IN_ITS_INTERVAL: Again = Object.freeze({ kind: 'interval' });
 
 /** What NotFound, or an answer that is none, makes of the task; true where it is lost. An outage loses none. */
 function sighted(item: Item, read: Read, { outage, missing }: Around, config: RefreshConfig): boolean {

@@ -11,7 +11,10 @@ const SHARE_TO_WAVE = 0.1;
 /** A task was alive lately if it was within this many of its intervals. */
 const ALIVE_INTERVALS = 2;
 
-/** How the tasks of one batch key, and of the plugin, count for the tenth. */
+/**
+ * How the tasks of one batch key, and of the plugin, count for the tenth: those whose last read found them, or was not made
+ * yet. What cannot be read makes no wave of the others smaller.
+ */
 export interface Population {
   readonly ofKey: number;
   readonly ofPlugin: number;
@@ -44,6 +47,10 @@ interface Shore {
  * together after they were seen alive are a *wave*, a fault of the remote's (a proxy that answers 404, half a list): they
  * are frozen, so that only the end of the outage grace loses them. A task that was not seen alive lately belongs to none:
  * what was purged while the daemon was away is gone.
+ *
+ * States of a task: *seen*, as far as is known; *missing*, from an answer of NotFound (`sighted`) until it is found, an answer says
+ * neither (`doubted`), or it is gone; *frozen* besides, as a part of a wave, until it is found or gone. A wave is *open* to others until
+ * its last turn is an interval old, and over with its last task.
  */
 export class MissingTasks {
   readonly #events: RefreshEvents;
@@ -95,9 +102,9 @@ export class MissingTasks {
 
   /** An answer that says neither that the job is there nor that it is gone: the reads in a row are broken. */
   doubted(item: Item): void {
+    if (item.missing !== undefined) this.#missing.delete(item.id);
     item.missing = undefined;
     item.alone = false;
-    this.#missing.delete(item.id);
   }
 
   /** The task has left the schedule. */
@@ -109,6 +116,11 @@ export class MissingTasks {
     this.#keys.get(item.batchKey)?.turns.delete(item.id);
   }
 
+  /** The last task of a batch key has left: what its tasks turned to is of no use any more. */
+  forgetKey(batchKey: string): void {
+    this.#keys.delete(batchKey);
+  }
+
   #turned(item: Item, { nowMs, startedAtMs, population, intervalMs }: Sighting): void {
     const { seenAliveAtMs } = item;
     if (seenAliveAtMs === undefined || item.wave !== undefined) return;
@@ -118,7 +130,6 @@ export class MissingTasks {
     let shore = this.#keys.get(item.batchKey);
     if (shore === undefined) {
       shore = { turns: new Map(), wave: undefined };
-      this.#sweep(nowMs);
       this.#keys.set(item.batchKey, shore);
     }
     const turn = { item, untilMs: nowMs + ownMs };
@@ -126,11 +137,15 @@ export class MissingTasks {
     this.#join(this.#plugin, turn, population.ofPlugin, nowMs);
   }
 
-  #join(shore: Shore, turn: Turn, tasks: number, nowMs: number): void {
-    for (const [id, { untilMs }] of shore.turns) if (untilMs < nowMs) shore.turns.delete(id);
+  #join(shore: Shore, turn: Turn, seen: number, nowMs: number): void {
     shore.turns.set(turn.item.id, turn);
+    let live = seen;
+    for (const [id, { item, untilMs }] of shore.turns) {
+      if (untilMs < nowMs) shore.turns.delete(id);
+      else if (item.countedUnseen) live += 1;
+    }
     const open = shore.wave !== undefined && nowMs <= shore.wave.openUntilMs;
-    if (!open && shore.turns.size < Math.max(TASKS_TO_WAVE, SHARE_TO_WAVE * tasks)) return;
+    if (!open && shore.turns.size < Math.max(TASKS_TO_WAVE, SHARE_TO_WAVE * live)) return;
     const begins = !open;
     if (begins) shore.wave = { sinceMs: nowMs, frozen: new Map(), found: 0, lost: 0, openUntilMs: nowMs };
     const { wave } = shore;
@@ -138,7 +153,7 @@ export class MissingTasks {
     wave.openUntilMs = turn.untilMs;
     let frozen = 0;
     for (const { item } of shore.turns.values()) if (this.#freeze(item, wave)) frozen += 1;
-    if (begins && frozen > 0) this.#events.notFoundWave?.({ batchKey: turn.item.batchKey, tasks: frozen, of: tasks });
+    if (begins && frozen > 0) this.#events.notFoundWave?.({ batchKey: turn.item.batchKey, tasks: frozen, of: live });
   }
 
   #freeze(item: Item, wave: Wave): boolean {
@@ -160,13 +175,5 @@ export class MissingTasks {
     wave.openUntilMs = Number.NEGATIVE_INFINITY;
     const { sinceMs, found, lost } = wave;
     this.#events.notFoundWaveOver?.({ lastedMs: nowMs - sinceMs, found, lost });
-  }
-
-  /** Keys without a recent turn or a wave are of no use. */
-  #sweep(nowMs: number): void {
-    for (const [key, { turns, wave }] of this.#keys) {
-      if (wave !== undefined && wave.frozen.size > 0) continue;
-      if ([...turns.values()].every(({ untilMs }) => untilMs < nowMs)) this.#keys.delete(key);
-    }
   }
 }

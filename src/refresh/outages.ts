@@ -1,3 +1,4 @@
+import type { TaskId } from '../model/attempt-key.js';
 import { type Evidence, RemoteState, type RemoteStateOptions, type Scope } from './remote-state.js';
 
 /** Batch keys whose state is kept; those that are well are let go first. */
@@ -45,7 +46,7 @@ export class Outages {
   }
 
   /**
-   * Takes one finished call of tasks of one batch key as evidence about that key; `tracked` tells of the tasks that have it. Called after
+   * Takes one call that ended of tasks of one batch key as evidence about that key; `tracked` tells of the tasks that have it. Called after
    * the plugin's state has learnt of it: an outage of all is none of a key, whose grace would be added to that of all.
    */
   learnOfGroup(batchKey: string, call: readonly Evidence[], tracked: Omit<Scope, 'keys'>, nowMs: number): void {
@@ -58,6 +59,16 @@ export class Outages {
       this.#groups.set(batchKey, group);
     }
     group.learn(call, { ...tracked, keys: 1 }, nowMs);
+  }
+
+  /** Whether a state of any batch key is kept. */
+  get hasGroups(): boolean {
+    return this.#groups.size > 0;
+  }
+
+  /** The same where the remote of this batch key answered the read of a task. */
+  answeredOfGroup(batchKey: string, id: TaskId, nowMs: number): void {
+    if (this.plugin.downSinceMs === undefined) this.#groups.get(batchKey)?.answered(id, nowMs);
   }
 
   /** The group's state is of no use without its last task. */

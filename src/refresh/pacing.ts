@@ -27,6 +27,16 @@ const JITTER_RATE = 1 / (1 - JITTER / 2);
 /** Below this factor nothing is gained: a task of one minute is read every 2 s, one of an hour every 15 s. In ms^½. */
 const LEAST_FACTOR = 0.25 * Math.sqrt(1_000);
 
+/**
+ * The daemon's own core is a limit like the remote's. Above the first share of it polls beyond `resyncInterval` become half as many with
+ * each look, below the second they come back step by step: what answers callers never waits for polls that nobody needs.
+ */
+const LOOP_FULL = 0.7;
+const LOOP_FREE = 0.5;
+const SPARE_STEP = 0.1;
+/** So few are as good as none. */
+const LEAST_SPARE = 0.05;
+
 /** Number of tasks in each age class, and in each class of tasks nobody asks for. */
 export interface Population {
   readonly byAge: readonly number[];
@@ -40,6 +50,8 @@ export interface Throughput {
   readonly tasksPerCall: number;
   /** Milliseconds that one call takes, on average. */
   readonly callMs: number;
+  /** As `RefresherOptions` has it. */
+  readonly loopShare?: (() => number | undefined) | undefined;
 }
 
 /**
@@ -48,6 +60,7 @@ export interface Throughput {
  * - While the read limit can bear it, no asked task waits longer than `resyncInterval`.
  * - What `pollShare` of the limit leaves beyond that goes to young tasks: interval c·√age, with c solved such that all
  *   reads together make up the share.
+ * - Where the daemon's event loop is busy, these are fewer, down to none.
  * - Past capacity everybody has `resyncInterval`, more is due than can be read, and the most overdue is read first: so
  *   all slow down alike, and no token is left unused whatever was estimated here. `longestMs` says how far.
  */
@@ -55,6 +68,8 @@ export class Pacing {
   #config: RefreshConfig;
   #stretch = 1;
   #ageFactor = Number.POSITIVE_INFINITY;
+  /** Of the spare polls that the read limit allows, the part that the event loop is free for. */
+  #spare = 1;
   readonly #intervals: number[] = new Array<number>(AGE_CLASSES).fill(0);
 
   constructor(config: RefreshConfig) {
@@ -77,7 +92,7 @@ export class Pacing {
   }
 
   intervalMs(ageClass: number): number {
-    return this.#intervals[ageClass] ?? this.#config.resyncIntervalMs;
+    return this.#intervals[ageClass] as number;
   }
 
   /** The interval of a task nobody asks for; `doublings` from 1. Never shorter than an asked task's. */
@@ -95,10 +110,12 @@ export class Pacing {
     const idleRate = this.#idleRate(population);
     const base = (asked / resyncIntervalMs) * JITTER_RATE + idleRate;
     this.#stretch = Math.max(1, base / capacity);
-    const budget = pollShare * capacity - idleRate;
-    this.#ageFactor = base >= pollShare * capacity ? Number.POSITIVE_INFINITY : this.#factorFor(population, budget);
+    this.#spare = spareAfter(this.#spare, throughput.loopShare?.());
+    const budget = base + this.#spare * (pollShare * capacity - base) - idleRate;
+    const none = this.#spare === 0 || base >= pollShare * capacity;
+    this.#ageFactor = none ? Number.POSITIVE_INFINITY : this.#factorFor(population, budget);
     this.#fill();
-    return this.#intervals.some((ms, ageClass) => differs(before[ageClass] ?? 0, ms));
+    return this.#intervals.some((ms, ageClass) => differs(before[ageClass] as number, ms));
   }
 
   /** Tasks that can be read a millisecond: by the limit, or by the slots where reads are slow. */
@@ -109,12 +126,8 @@ export class Pacing {
   }
 
   #idleRate({ idle }: Population): number {
-    const { resyncIntervalMs, maxIntervalMs } = this.#config;
     let rate = 0;
-    for (const [doublings, n] of idle) {
-      rate +=
-        (n / Math.max(resyncIntervalMs, Math.min(maxIntervalMs, resyncIntervalMs * 2 ** doublings))) * JITTER_RATE;
-    }
+    for (const [doublings, n] of idle) rate += (n / this.idleIntervalMs(doublings)) * JITTER_RATE;
     return rate;
   }
 
@@ -150,5 +163,11 @@ export class Pacing {
 }
 
 function differs(before: number, after: number): boolean {
-  return Math.abs(after - before) > 0.05 * Math.max(before, Number.MIN_VALUE);
+  return Math.abs(after - before) > 0.05 * before;
+}
+
+function spareAfter(spare: number, loopShare: number | undefined): number {
+  if (loopShare === undefined) return spare;
+  if (loopShare > LOOP_FULL) return spare / 2 < LEAST_SPARE ? 0 : spare / 2;
+  return loopShare < LOOP_FREE ? Math.min(1, spare + SPARE_STEP) : spare;
 }

@@ -1,4 +1,3 @@
-import { getOrMake } from '../lib/get-or-make.js';
 import { type HeapMember, IndexedHeap } from './heap.js';
 
 /** What a pool needs to know of its items. */
@@ -25,7 +24,7 @@ const EARLY = 0.5;
 
 /** All items that may share a batch. `key` is the due time of the first of them, as of the last `refresh`. */
 export class Pool<T extends Pooled<T>> implements HeapMember {
-  key = Number.POSITIVE_INFINITY;
+  key = 0;
   heapIndex = -1;
   readonly batchKey: string;
   readonly #bins = new Map<string, Bin<T>>();
@@ -39,7 +38,11 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
   }
 
   add(item: T, name: string, intervalMs: () => number): void {
-    const bin = getOrMake(this.#bins, name, () => ({ name, intervalMs, items: new IndexedHeap<T>(), pool: this }));
+    let bin = this.#bins.get(name);
+    if (bin === undefined) {
+      bin = { name, intervalMs, items: new IndexedHeap<T>(), pool: this };
+      this.#bins.set(name, bin);
+    }
     bin.items.push(item);
     item.bin = bin;
   }
@@ -52,9 +55,10 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
     item.bin = undefined;
   }
 
-  /** Computes the due time of the first item anew. */
+  /** Computes the due time of the first item anew; a pool without one is of no order's. */
   refresh(): void {
-    this.key = this.firstOf()?.dueMs ?? Number.POSITIVE_INFINITY;
+    const first = this.#firstBin();
+    if (first !== undefined) this.key = dueMsOf(first);
   }
 
   /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon. */
@@ -62,10 +66,11 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
     const batch: T[] = [];
     let limit = maxBatch;
     while (batch.length < limit) {
-      const first = this.firstOf();
-      if (first === undefined) break;
-      const { item, dueMs, intervalMs } = first;
-      if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * intervalMs) break;
+      const bin = this.#firstBin();
+      if (bin === undefined) break;
+      const item = bin.items.peek() as T;
+      const dueMs = dueMsOf(bin);
+      if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * bin.intervalMs()) break;
       const itemLimit = item.alone ? 1 : item.batchLimit;
       if (batch.length > 0 && itemLimit <= batch.length) break;
       limit = Math.min(limit, itemLimit);
@@ -82,15 +87,27 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
   }
 
   /** The item that is due first, of the bins whose names are wanted. */
-  firstOf(wanted: (bin: string) => boolean = () => true): { item: T; dueMs: number; intervalMs: number } | undefined {
-    let best: { item: T; dueMs: number; intervalMs: number } | undefined;
+  firstOf(wanted?: (bin: string) => boolean): { item: T; dueMs: number } | undefined {
+    const bin = this.#firstBin(wanted);
+    return bin && { item: bin.items.peek() as T, dueMs: dueMsOf(bin) };
+  }
+
+  /** The bin whose first item is due first; bins are never empty. */
+  #firstBin(wanted?: (bin: string) => boolean): Bin<T> | undefined {
+    let best: Bin<T> | undefined;
+    let bestMs = Number.POSITIVE_INFINITY;
     for (const bin of this.#bins.values()) {
-      const item = bin.items.peek();
-      if (item === undefined || !wanted(bin.name)) continue;
-      const intervalMs = bin.intervalMs();
-      const dueMs = item.key + intervalMs;
-      if (best === undefined || dueMs < best.dueMs) best = { item, dueMs, intervalMs };
+      if (wanted !== undefined && !wanted(bin.name)) continue;
+      const dueMs = dueMsOf(bin);
+      if (best !== undefined && dueMs >= bestMs) continue;
+      best = bin;
+      bestMs = dueMs;
     }
     return best;
   }
+}
+
+/** When the first item of a bin is due. */
+function dueMsOf<T extends Pooled<T>>(bin: Bin<T>): number {
+  return (bin.items.peek()?.key ?? Number.POSITIVE_INFINITY) + bin.intervalMs();
 }

@@ -12,6 +12,8 @@ export interface NextProbe {
  * Who is read next while the remote is down. Tasks that were never read here take turns with all others, at distances of
  * their own, and of the others those that were read well, the one that was read last before all, with those that fail. So
  * neither a new job nor one that runs waits behind every job that cannot be read, and no task speaks for all.
+ *
+ * It has no states but whose turn is next: of the new against the others, and of those read well against those that fail.
  */
 export class ProbeRota {
   readonly #schedule: Schedule;

@@ -3,9 +3,9 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose, RefreshEvents } from '../model/events/refresh.js';
 import { failedCall } from '../model/plugin-failure.js';
-import { awaitFlight, type Flight, Flights, isFlight, type ReadOutcome, readOnce, tooLate } from './flights.js';
+import { awaitFlight, Flights, isFlight, readOnce, tooLate } from './flights.js';
 import { Intake } from './intake.js';
-import type { Item } from './item.js';
+import type { Flight, Item, ReadOutcome } from './item.js';
 import { MissingTasks } from './missing.js';
 import { Outages } from './outages.js';
 import { ProbeRota } from './probe-rota.js';
@@ -17,17 +17,22 @@ import type {
   ReadReport,
   RefreshConfig,
   Refresher,
-  RefreshHost,
   RefreshStats,
+  TaskReader,
 } from './types.js';
 
 export interface RefresherOptions {
-  readonly host: RefreshHost;
+  readonly reader: TaskReader;
   readonly config: RefreshConfig;
   readonly clock: Clock;
   /** In [0, 1); for jitter and back-off. */
   readonly random: () => number;
   readonly events?: RefreshEvents;
+  /**
+   * Which share of its time the event loop was busy since it was last asked, 0 to 1; undefined where there is nothing new to say.
+   * Absent: spare polls are bounded by the read limit alone.
+   */
+  readonly loopShare?: (() => number | undefined) | undefined;
 }
 
 /**
@@ -37,6 +42,8 @@ export interface RefresherOptions {
 const TICK_MS = 1_000;
 /** Weight of the newest call in the running means of batch size and duration. */
 const NEWEST = 0.1;
+/** A read that comes later than this, as a part of `resyncInterval`, is told as late. */
+const LATE_SHARE = 0.1;
 
 export function createRefresher(options: RefresherOptions): Refresher {
   return new PollRefresher(options);
@@ -50,7 +57,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
  * never both; no poll is started that the gate would not send now, so polls never wait in the gate's queue.
  */
 class PollRefresher implements Refresher {
-  readonly #host: RefreshHost;
+  readonly #reader: TaskReader;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #events: RefreshEvents;
@@ -60,7 +67,8 @@ class PollRefresher implements Refresher {
   readonly #rota: ProbeRota;
   readonly #missing: MissingTasks;
   readonly #intake: Intake;
-  readonly #flights = new Flights();
+  readonly #loopShare: (() => number | undefined) | undefined;
+  readonly #flights = new Flights((id) => this.#schedule.get(id));
   #config: RefreshConfig;
   #timer: Timer | undefined;
   #timerAtMs = 0;
@@ -69,25 +77,32 @@ class PollRefresher implements Refresher {
   #callMs = 1;
 
   constructor(options: RefresherOptions) {
-    this.#host = options.host;
+    this.#reader = options.reader;
     this.#clock = options.clock;
     this.#random = options.random;
+    this.#loopShare = options.loopShare;
     this.#events = options.events ?? {};
     this.#config = options.config;
     this.#missing = new MissingTasks(this.#events);
     this.#schedule = new Schedule({
       config: options.config,
       random: options.random,
-      tokenWanted: (namespace) => this.#host.tokenWanted?.(namespace) ?? false,
-      gone: (item) => this.#missing.gone(item, this.#clock.now()),
-      keyGone: (batchKey) => this.#outages.forgetGroup(batchKey),
+      tokenWanted: (namespace) => this.#reader.tokenWanted(namespace),
+      gone: (item) => {
+        this.#flights.leaves(item);
+        this.#missing.gone(item, this.#clock.now());
+      },
+      keyGone: (batchKey) => {
+        this.#outages.forgetGroup(batchKey);
+        this.#missing.forgetKey(batchKey);
+      },
     });
     this.#outages = new Outages(this.#remoteOptions());
     this.#remote = this.#outages.plugin;
     this.#rota = new ProbeRota(this.#schedule, this.#remote);
-    const { host } = options;
+    const { reader } = options;
     this.#intake = new Intake({
-      host,
+      reader,
       schedule: this.#schedule,
       outages: this.#outages,
       missing: this.#missing,
@@ -99,6 +114,15 @@ class PollRefresher implements Refresher {
     const now = this.#clock.now();
     this.#pace(now);
     this.#schedule.track(task, history, now, this.#flights.has(task.id));
+    const item = this.#schedule.get(task.id);
+    if (item !== undefined) this.#flights.comes(item);
+    this.#armFor(this.#schedule.nextDueMs());
+  }
+
+  trackAll(tasks: readonly PolledTask[], batchKeyOf?: (task: PolledTask) => string): void {
+    const now = this.#clock.now();
+    const inFlight = this.#flights.tasks === 0 ? () => false : (id: TaskId) => this.#flights.has(id);
+    this.#schedule.trackAll(tasks, { batchKeyOf, inFlight }, now);
     this.#armFor(this.#schedule.nextDueMs());
   }
 
@@ -118,13 +142,16 @@ class PollRefresher implements Refresher {
     return resumed;
   }
 
+  awaitAsked(id: TaskId): void {
+    this.#schedule.awaitAsked(id);
+  }
+
   regroup(id: TaskId, batchKey: string): void {
     this.#schedule.regroup(id, batchKey);
   }
 
   missing(id: TaskId): ReadReport['missing'] {
-    const item = this.#schedule.get(id);
-    return item?.missing && { ...item.missing, wave: item.wave !== undefined };
+    return this.#schedule.get(id)?.missingNow;
   }
 
   asked(id: TaskId): void {
@@ -141,13 +168,9 @@ class PollRefresher implements Refresher {
       flight.waiting += 1;
       const outcome = await awaitFlight(flight, id, { clock: this.#clock, deadlineMs, signal });
       flight.waiting -= 1;
-      if (outcome !== undefined) {
-        // A read that another caller's bounds ended says nothing to this one.
-        const ended = !outcome.ok && ['not_admitted', 'cancelled'].includes(outcome.failure.kind);
-        if (running === undefined || !ended) return outcome;
-        continue;
-      }
-      if (flight.waiting === 0 && flight.purpose === 'get') flight.stop.abort();
+      if (outcome === undefined) {
+        if (flight.waiting === 0 && flight.purpose === 'get') flight.stop?.abort();
+      } else if (running === undefined || !endedByBounds(outcome)) return outcome;
     }
   }
 
@@ -216,37 +239,41 @@ class PollRefresher implements Refresher {
       this.#armFor(dueMs);
       return;
     }
-    const { open, slotsFree, tokensNow, msUntilToken } = this.#host.capacity();
+    const { open, slotsFree, tokensNow, msUntilToken } = this.#reader.capacity();
     if (!open) {
       this.#arm(msUntilToken > 0 ? msUntilToken : TICK_MS);
       return;
     }
-    // Counted once and not asked for after each start: a host that takes its time to hand calls to the gate must not
+    // Counted once and not asked for after each start: a reader that takes its time to hand calls to the gate must not
     // make us start everything that is due.
     for (let room = Math.min(slotsFree, tokensNow); room > 0; room--) {
       const batch = this.#schedule.takeDue(now);
       if (batch.length === 0) break;
       this.#tasksPerCall += NEWEST * (batch.length - this.#tasksPerCall);
-      this.#start(batch, 'poll', undefined, new AbortController());
+      this.#start(batch, 'poll', undefined, undefined);
     }
     const nextMs = this.#schedule.nextDueMs();
     if (nextMs !== undefined) this.#arm(Math.max(1, nextMs - now));
   }
 
   #pace(now: number): void {
-    this.#schedule.pace(now, { tasksPerCall: this.#tasksPerCall, callMs: this.#callMs });
+    this.#schedule.pace(now, {
+      tasksPerCall: this.#tasksPerCall,
+      callMs: this.#callMs,
+      loopShare: this.#loopShare,
+    });
   }
 
   /** The remote is down: one read at a time, at growing distances, tasks of every standing in turn. */
   #probe(now: number): void {
     if (this.#probing()) return; // its end pumps
-    if (!this.#host.capacity().open) {
+    if (!this.#reader.capacity().open) {
       this.#arm(TICK_MS);
       return;
     }
     const { item, inMs } = this.#rota.next(now);
     if (item === undefined) this.#arm(Math.ceil(inMs));
-    else this.#start([item], 'probe', undefined, new AbortController());
+    else this.#start([item], 'probe', undefined, undefined);
   }
 
   #probing(): boolean {
@@ -274,32 +301,56 @@ class PollRefresher implements Refresher {
     return this.#start([item], 'get', deadlineMs, new AbortController());
   }
 
-  #start(items: readonly Item[], purpose: ReadPurpose, deadlineMs: number | undefined, stop: AbortController): Flight {
+  #start(
+    items: readonly Item[],
+    purpose: ReadPurpose,
+    deadlineMs: number | undefined,
+    stop: AbortController | undefined,
+  ): Flight {
     const ids = items.map((item) => item.id);
     const startedAtMs = this.#clock.now();
-    this.#events.readStarted?.({ purpose, lagMs: this.#lagMs(items, startedAtMs), batchSize: ids.length });
-    const done = createDeferred<ReadonlyMap<TaskId, ReadOutcome>>();
-    const flight: Flight = { ids, purpose, startedAtMs, stop, done: done.promise, waiting: 0, renamed: new Map() };
+    this.#events.readStarted?.({ purpose, ...this.#lag(items, startedAtMs), batchSize: ids.length });
+    const done = createDeferred<readonly ReadOutcome[]>();
+    const flight: Flight = {
+      ids,
+      items: [...items],
+      purpose,
+      startedAtMs,
+      stop,
+      done: done.promise,
+      waiting: 0,
+      renamed: new Map(),
+    };
     this.#flights.add(flight);
-    readOnce(this.#host, flight, deadlineMs)
-      .then((outcomes) => done.resolve(this.#finish(flight, outcomes)))
+    readOnce(this.#reader, flight, deadlineMs)
+      .then((outcomes) => {
+        this.#finish(flight, outcomes);
+        done.resolve(outcomes);
+      })
       .catch((thrown: unknown) => this.#events.fault?.(thrown));
     return flight;
   }
 
   /** Has every outcome reported and its task queued again. */
-  #finish(flight: Flight, outcomes: readonly ReadOutcome[]): ReadonlyMap<TaskId, ReadOutcome> {
+  #finish(flight: Flight, outcomes: readonly ReadOutcome[]): void {
     const now = this.#clock.now();
     this.#callMs += NEWEST * (now - flight.startedAtMs - this.#callMs);
     this.#flights.delete(flight);
-    const results = this.#intake.take(flight, outcomes, now, this.#config);
+    this.#intake.take(flight, outcomes, now, this.#config);
     if (this.#flights.calls === 0) this.#stopped?.resolve();
     this.#arm(0);
-    return results;
   }
 
-  #lagMs(items: readonly Item[], now: number): number {
-    return Math.max(0, ...items.map((item) => now - item.dueMs));
+  /** How long the most overdue of them was due, and how many for more than is to be expected. */
+  #lag(items: readonly Item[], now: number): { readonly lagMs: number; readonly late: number } {
+    const lateMs = LATE_SHARE * this.#config.resyncIntervalMs;
+    let lagMs = 0;
+    let late = 0;
+    for (const { dueMs } of items) {
+      lagMs = Math.max(lagMs, now - dueMs);
+      if (now - dueMs > lateMs) late += 1;
+    }
+    return { lagMs, late };
   }
 
   #armFor(dueMs: number | undefined): void {
@@ -327,4 +378,9 @@ class PollRefresher implements Refresher {
       silenceMs: minFailingMs / 2,
     };
   }
+}
+
+/** A read that another caller's bounds ended says nothing to those who shared it. */
+function endedByBounds(outcome: ReadOutcome): boolean {
+  return !outcome.ok && ['not_admitted', 'cancelled'].includes(outcome.failure.kind);
 }

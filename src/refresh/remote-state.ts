@@ -24,7 +24,7 @@ export interface RemoteStateOptions {
   readonly silenceMs: number;
 }
 
-/** One item of a finished call, as evidence. */
+/** One item of a call that ended, as evidence. */
 export interface Evidence {
   readonly id: TaskId;
   readonly batchKey: string;
@@ -94,10 +94,7 @@ export class RemoteState {
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #answeredBy: TaskId | undefined;
   #failure: PluginFailure | undefined;
-  readonly #probes: Readonly<Record<ProbeKind, ProbeClock>> = {
-    fresh: { failures: 0, atMs: 0 },
-    rotation: { failures: 0, atMs: 0 },
-  };
+  #probes = probesFrom(0);
   #frozenMs = 0;
 
   constructor(options: RemoteStateOptions) {
@@ -114,7 +111,7 @@ export class RemoteState {
 
   /** The first failure of the outage, from which its grace runs; undefined while it is up. */
   get failingSinceMs(): number | undefined {
-    return this.#downSinceMs === undefined ? undefined : this.#graceFromMs;
+    return this.#downSinceMs === undefined ? undefined : this.#firstFailureMs;
   }
 
   /** The failure that stands for the outage. */
@@ -138,7 +135,8 @@ export class RemoteState {
 
   /** Whether counts stand still and only probes are made. */
   frozen(nowMs: number): boolean {
-    return this.#downSinceMs !== undefined && nowMs - this.#graceFromMs < this.#options.outageGraceMs;
+    const { failingSinceMs } = this;
+    return failingSinceMs !== undefined && nowMs - failingSinceMs < this.#options.outageGraceMs;
   }
 
   /** All time so far during which counts stood still, in milliseconds. */
@@ -146,14 +144,11 @@ export class RemoteState {
     return this.#frozenMs + this.#frozenNowMs(nowMs);
   }
 
-  /** Takes one finished call as evidence. Answers the state it entered, if it did. */
+  /** Takes one call that ended as evidence. Answers the state it entered, if it did. */
   learn(call: readonly Evidence[], tracked: Scope, nowMs: number): 'down' | 'up' | undefined {
     const rules = call.map(({ outcome }) => (outcome.ok ? 'up' : outcomeRule('get', outcome.failure.kind).remote));
-    if (rules.includes('up')) {
-      this.#answeredAtMs = nowMs;
-      this.#answeredBy = call[rules.indexOf('up')]?.id;
-      return this.#alive(nowMs);
-    }
+    const answered = rules.indexOf('up');
+    if (answered >= 0) return this.answered(call[answered]?.id, nowMs);
     const failed = call.filter((_, i) => rules[i] === 'down');
     if (failed.length === 0) return undefined;
     if (this.#downSinceMs !== undefined) {
@@ -172,19 +167,23 @@ export class RemoteState {
         if (!OF_THE_REMOTE.has(outcome.failure.kind)) this.#onlyOfTheRemote = false;
       }
     }
-    if (this.#calls < CALLS_TO_DOWN || !this.#speaksForAll(tracked, nowMs)) return undefined;
+    if (this.#calls < CALLS_TO_DOWN || !this.#speaksForAll(tracked, nowMs - this.#firstFailureMs)) return undefined;
     this.#downSinceMs = nowMs;
-    for (const kind of ['fresh', 'rotation'] as const) {
-      this.#probes[kind].failures = 0;
-      this.probeFailed(kind, nowMs);
-    }
+    this.#probes = probesFrom(nowMs);
+    for (const kind of ['fresh', 'rotation'] as const) this.probeFailed(kind, nowMs);
     return 'down';
   }
 
+  /** It answered the read of this task; the first part of `learn`. */
+  answered(id: TaskId | undefined, nowMs: number): 'up' | undefined {
+    this.#answeredAtMs = nowMs;
+    this.#answeredBy = id;
+    return this.#alive(nowMs);
+  }
+
   /** Whether those that failed stand for all that may tell, or for the only ones that are read. */
-  #speaksForAll({ telling, keys }: Scope, nowMs: number): boolean {
-    const silent = nowMs - (this.#firstFailureMs ?? nowMs) >= this.#options.silenceMs;
-    if (this.#onlyOfTheRemote && silent) return true;
+  #speaksForAll({ telling, keys }: Scope, failingMs: number): boolean {
+    if (this.#onlyOfTheRemote && failingMs >= this.#options.silenceMs) return true;
     const acrossTasks = this.#tasks.size >= TASKS_TO_DOWN || (telling <= 1 && this.#onlyOfTheRemote);
     return acrossTasks && this.#keys.size >= Math.min(KEYS_TO_DOWN, keys);
   }
@@ -222,13 +221,15 @@ export class RemoteState {
     return task.failingSinceMs !== undefined && task.failingSinceMs <= this.#answeredAtMs && failing * 2 <= tasks;
   }
 
-  get #graceFromMs(): number {
-    return this.#firstFailureMs ?? this.#downSinceMs ?? 0;
-  }
-
   #frozenNowMs(nowMs: number): number {
-    return this.#downSinceMs === undefined ? 0 : Math.min(nowMs - this.#graceFromMs, this.#options.outageGraceMs);
+    const { failingSinceMs } = this;
+    return failingSinceMs === undefined ? 0 : Math.min(nowMs - failingSinceMs, this.#options.outageGraceMs);
   }
+}
+
+/** Before the first probe of an outage. */
+function probesFrom(atMs: number): Record<ProbeKind, ProbeClock> {
+  return { fresh: { failures: 0, atMs }, rotation: { failures: 0, atMs } };
 }
 
 /** What kind of probe a call was, whoever made it. */

@@ -1,10 +1,9 @@
 import { backoffMs } from '../lib/backoff.js';
-import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { ClassCounts, KeyCounts } from './counts.js';
 import { IndexedHeap } from './heap.js';
 import { Item } from './item.js';
-import { ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
+import { AGE_CLASSES, ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
 import { Pool } from './pool.js';
 import { isOutvoted } from './remote-state.js';
 import type { PolledTask, PollHistory, RefreshConfig } from './types.js';
@@ -27,13 +26,29 @@ const POOLS_PER_MS = 100;
 /** A failing task is retried no later than this many longest intervals on. */
 const BACKOFF_INTERVALS = 4;
 const BACKOFF_INITIAL_MS = 2_000;
+const NO_HISTORY: PollHistory = {};
 
 /** What is known of a task's reads: none was made here, the last ones failed, or the last one found it. */
 export type Standing = 'fresh' | 'failing' | 'well';
 
+/** Of items with a due time of their own. */
+const AT_ITS_TIME = () => 0;
+
+/** The bin of an age class; made once, since every read puts its task into one. */
+interface AgeBin {
+  readonly name: string;
+  intervalMs(): number;
+}
+
 /** By the bin that holds a task; those that were read well have many. */
 function standingOf(bin: string): Standing {
   return bin === 'fresh' || bin === 'failing' ? bin : 'well';
+}
+
+/** What is asked for each of many tasks. */
+interface Many {
+  readonly batchKeyOf: ((task: PolledTask) => string) | undefined;
+  readonly inFlight: (id: TaskId) => boolean;
 }
 
 /** When a task is to be read next, as its last read says. */
@@ -52,6 +67,9 @@ export type Again =
  * read. So a change of all intervals costs the number of pools and bins, not of tasks, and taking the most overdue item
  * costs the logarithm of their number. Always taking the most overdue one keeps anything from starving: whatever is due
  * at a time is read before what becomes due later.
+ *
+ * States of an item are told in item.ts; the schedule has it from `track` until `untrack`. Of its own it has the intervals, which hold
+ * for a second, or until the limits or the number of tasks change.
  */
 export class Schedule {
   readonly #options: ScheduleOptions;
@@ -65,10 +83,15 @@ export class Schedule {
   readonly failing = new KeyCounts(() => undefined);
   /** The same of the tasks whose failures may say something of their remote. */
   readonly telling = new KeyCounts(() => undefined);
+  /** The same of the tasks whose last read found their job, and of those that were never read. */
+  readonly seen = new KeyCounts(() => undefined);
   /** Quota namespaces with idle tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
   #config: RefreshConfig;
+  /** Pools whose place is still to be seen to, while `together` is at work. */
+  #touched: Set<Pool<Item>> | undefined;
+  readonly #ageBins: readonly AgeBin[];
   #solvedAtMs = Number.NEGATIVE_INFINITY;
   #solvedSize = 0;
 
@@ -76,6 +99,10 @@ export class Schedule {
     this.#options = options;
     this.#config = options.config;
     this.#pacing = new Pacing(options.config);
+    this.#ageBins = Array.from({ length: AGE_CLASSES }, (_, ageClass) => ({
+      name: `a${ageClass}`,
+      intervalMs: () => this.#pacing.intervalMs(ageClass),
+    }));
     this.keys = new KeyCounts((batchKey) => options.keyGone?.(batchKey));
   }
 
@@ -98,7 +125,7 @@ export class Schedule {
   }
 
   /** Takes a task on, or corrects it. `inFlight`: a read of it is under way, so it is not queued before `again`. */
-  track(task: PolledTask, history: PollHistory, nowMs: number, inFlight: boolean): Item {
+  track(task: PolledTask, history: PollHistory, nowMs: number, inFlight: boolean): void {
     const known = this.#items.get(task.id);
     if (known !== undefined) {
       const before = known.batchKey;
@@ -106,16 +133,26 @@ export class Schedule {
       this.keys.move(before, known.batchKey);
       this.#moveCounts(known, before);
       if (known.bin !== undefined) this.#place(known, nowMs);
-      return known;
+      return;
     }
     const item = new Item(task, history, nowMs);
     this.#items.set(item.id, item);
     this.keys.add(item.batchKey);
     this.telling.add(item.batchKey);
+    this.seen.add(item.batchKey);
     this.#counts.add(item, 1);
     this.noteFailing(item);
     if (!inFlight) this.#place(item, nowMs);
-    return item;
+  }
+
+  /** Takes on many tasks of whose reads nothing is known: a start has half a million. */
+  trackAll(tasks: readonly PolledTask[], { batchKeyOf, inFlight }: Many, nowMs: number): void {
+    this.together(() => {
+      for (const task of tasks) {
+        const history = batchKeyOf === undefined ? NO_HISTORY : { batchKey: batchKeyOf(task) };
+        this.track(task, history, nowMs, inFlight(task.id));
+      }
+    });
   }
 
   untrack(id: TaskId): void {
@@ -126,7 +163,9 @@ export class Schedule {
     this.keys.remove(item.batchKey);
     if (item.countedFailing) this.failing.remove(item.batchKey);
     if (!item.countedMute) this.telling.remove(item.batchKey);
+    if (!item.countedUnseen) this.seen.remove(item.batchKey);
     this.#items.delete(id);
+    item.gone = true;
     this.#options.gone?.(item);
   }
 
@@ -162,10 +201,24 @@ export class Schedule {
     return true;
   }
 
+  /** Takes a task out of the queue until an engine asks for it. */
+  awaitAsked(id: TaskId): void {
+    const item = this.#items.get(id);
+    if (item === undefined) return;
+    item.unasked = true;
+    this.take(item);
+  }
+
   /** An engine asked; true when the task may be due earlier for it. */
   asked(id: TaskId, nowMs: number): boolean {
     const item = this.#items.get(id);
     if (item === undefined) return false;
+    if (item.unasked) {
+      item.unasked = false;
+      // Its read may be under way, and queues it again.
+      if (item.flight === undefined && !item.held) this.#place(item, nowMs);
+      return true;
+    }
     if (item.doublings === 0 || item.bin === undefined) return false;
     this.#place(item, nowMs);
     return true;
@@ -179,10 +232,24 @@ export class Schedule {
     this.#reorder(pool);
   }
 
+  /**
+   * Does what moves many tasks, most of them of one batch key; which of the keys is due first is seen to at its end. Until then
+   * `nextDueMs` may be behind.
+   */
+  together(work: () => void): void {
+    const touched = new Set<Pool<Item>>();
+    this.#touched = touched;
+    try {
+      work();
+    } finally {
+      this.#touched = undefined;
+      for (const pool of touched) this.#reorder(pool);
+    }
+  }
+
   /** The due time of the most overdue task; undefined when nothing is queued. */
   nextDueMs(): number | undefined {
-    const first = this.#order.peek();
-    return first === undefined || first.key === Number.POSITIVE_INFINITY ? undefined : first.key;
+    return this.#order.peek()?.key;
   }
 
   /** The most overdue task and those that go with it in one call; empty when nothing is due. */
@@ -215,7 +282,7 @@ export class Schedule {
     return best;
   }
 
-  /** Counts the task among those whose reads fail, or not. Called after every read. */
+  /** Counts the task by how its reads go. Called after every read. */
   noteFailing(item: Item): void {
     const failing = item.failingSinceMs !== undefined;
     if (failing !== item.countedFailing) {
@@ -227,16 +294,22 @@ export class Schedule {
       item.countedMute = mute;
       this.telling[mute ? 'remove' : 'add'](item.batchKey);
     }
+    const { unseen } = item;
+    if (unseen !== item.countedUnseen) {
+      item.countedUnseen = unseen;
+      this.seen[unseen ? 'remove' : 'add'](item.batchKey);
+    }
   }
 
   #moveCounts(item: Item, before: string): void {
     if (item.countedFailing) this.failing.move(before, item.batchKey);
     if (!item.countedMute) this.telling.move(before, item.batchKey);
+    if (!item.countedUnseen) this.seen.move(before, item.batchKey);
   }
 
   /** Queues a task again after a read. */
   again(item: Item, nowMs: number, again: Again): void {
-    if (item.held) return;
+    if (item.held || item.unasked) return;
     if (again.kind === 'interval') this.#place(item, nowMs);
     else {
       this.#classify(item, nowMs);
@@ -287,10 +360,8 @@ export class Schedule {
       return;
     }
     if (nextPollAfterMs !== undefined) {
-      const { minIntervalMs, maxIntervalMs } = this.#config;
-      const wish = Math.min(maxIntervalMs, Math.max(minIntervalMs, nextPollAfterMs));
-      const spread = 1 + (JITTER / 2) * this.#options.random();
-      this.#fixed(item, lastReadAtMs + Math.max(wish * spread, item.doublings > 0 ? this.#intervalMs(item) : 0));
+      const wishMs = this.#wishMs(nextPollAfterMs);
+      this.#fixed(item, lastReadAtMs + (item.doublings > 0 ? Math.max(wishMs, this.#intervalMs(item)) : wishMs));
       return;
     }
     const early = JITTER * this.#options.random() * this.#intervalMs(item);
@@ -301,14 +372,21 @@ export class Schedule {
         this.#idleMs(doublings, quotaNamespace),
       );
     } else {
-      const { ageClass } = item;
-      this.#enqueue(item, lastReadAtMs - early, `a${ageClass}`, () => this.#pacing.intervalMs(ageClass));
+      const { name, intervalMs } = this.#ageBins[item.ageClass] as AgeBin;
+      this.#enqueue(item, lastReadAtMs - early, name, intervalMs);
     }
+  }
+
+  /** A plugin's wish within the bounds of an interval, and a little later, so that tasks of one moment do not stay together. */
+  #wishMs(nextPollAfterMs: number): number {
+    const { minIntervalMs, maxIntervalMs } = this.#config;
+    const wishMs = Math.min(maxIntervalMs, Math.max(minIntervalMs, nextPollAfterMs));
+    return wishMs * (1 + (JITTER / 2) * this.#options.random());
   }
 
   #fixed(item: Item, dueMs: number): void {
     const bin = item.lastReadAtMs === undefined ? 'fresh' : item.retries > 0 ? 'failing' : 'fixed';
-    this.#enqueue(item, dueMs, bin, () => 0);
+    this.#enqueue(item, dueMs, bin, AT_ITS_TIME);
   }
 
   #enqueue(item: Item, key: number, bin: string, intervalMs: () => number): void {
@@ -318,16 +396,21 @@ export class Schedule {
   }
 
   #insert(item: Item, bin: string, intervalMs: () => number): void {
-    const pool = getOrMake(this.#pools, item.batchKey, () => {
-      const made = new Pool<Item>(item.batchKey);
-      this.#order.push(made);
-      return made;
-    });
+    let pool = this.#pools.get(item.batchKey);
+    if (pool === undefined) {
+      pool = new Pool<Item>(item.batchKey);
+      this.#pools.set(item.batchKey, pool);
+      this.#order.push(pool);
+    }
     pool.add(item, bin, intervalMs);
     this.#reorder(pool);
   }
 
   #reorder(pool: Pool<Item>): void {
+    if (this.#touched !== undefined) {
+      this.#touched.add(pool);
+      return;
+    }
     if (pool.empty) {
       this.#order.remove(pool);
       this.#pools.delete(pool.batchKey);
@@ -358,15 +441,20 @@ export class Schedule {
 
   /** Assigns the age class, or how often the interval has doubled since engines ceased to ask. */
   #classify(item: Item, nowMs: number): void {
-    this.#counts.add(item, -1);
-    const { liveSinceMs, lastAskedAtMs, identity } = item.task;
-    const { quotaNamespace } = identity;
-    item.ageClass = ageClassOf(nowMs - liveSinceMs);
+    const { liveSinceMs, lastAskedAtMs } = item.task;
+    const ageClass = ageClassOf(nowMs - liveSinceMs);
     const idleFor = (nowMs - lastAskedAtMs) / this.#config.idleAfterMs;
-    item.doublings = idleFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(idleFor)));
-    if (item.doublings > 0 && !this.#wanted.has(quotaNamespace)) {
-      this.#wanted.set(quotaNamespace, this.#options.tokenWanted(quotaNamespace));
+    const doublings = idleFor < 1 ? 0 : 1 + Math.min(30, Math.floor(Math.log2(idleFor)));
+    if (doublings > 0) {
+      const { quotaNamespace } = item.task.identity;
+      if (!this.#wanted.has(quotaNamespace)) {
+        this.#wanted.set(quotaNamespace, this.#options.tokenWanted(quotaNamespace));
+      }
     }
+    if (ageClass === item.ageClass && doublings === item.doublings) return;
+    this.#counts.add(item, -1);
+    item.ageClass = ageClass;
+    item.doublings = doublings;
     this.#counts.add(item, 1);
   }
 }

@@ -31,10 +31,12 @@ export interface PollHistory {
 export interface ReadRequest {
   /** Never empty; one unless the plugin reads batches. All of one batch key. */
   readonly ids: readonly TaskId[];
+  /** What `track` was given of each, in the order of the ids. */
+  readonly tasks: readonly PolledTask[];
   readonly purpose: ReadPurpose;
   /** For `get` the engine's deadline; undefined leaves it to the gate. */
   readonly deadlineMs: number | undefined;
-  readonly signal: AbortSignal;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** How the daemon ends a task after a read. The task's remote may still run. */
@@ -48,9 +50,11 @@ export interface Verdict {
   readonly oweDelete: boolean;
 }
 
-/** One finished read of one task. */
+/** How one read of one task ended. */
 export interface ReadReport {
   readonly id: TaskId;
+  /** What `track` was given. */
+  readonly task: PolledTask;
   readonly outcome: PluginOutcome<PhaseState>;
   readonly startedAtMs: number;
   readonly finishedAtMs: number;
@@ -76,17 +80,17 @@ export interface ReadCapacity {
 }
 
 /** What the refresher needs of the daemon: how to read, how much may be read, and where results go. */
-export interface RefreshHost {
+export interface TaskReader {
   /** Must hand the call to the gate before it returns its promise. One outcome per id, in order. A rejection counts as `unknown`. */
   read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]>;
   capacity(): ReadCapacity;
   /**
-   * Called once per finished read of a tracked task, before anybody who waits for the read is answered. A task that is over by
+   * Called once at the end of each read of a tracked task, before anybody who waits for the read is answered. A task that is over by
    * it is to be untracked; every other is read again, unless it is held.
    */
   onOutcome(report: ReadReport): void;
   /** Whether a create waits for a token of this quota namespace. */
-  tokenWanted?(quotaNamespace: string): boolean;
+  tokenWanted(quotaNamespace: string): boolean;
 }
 
 export interface RefreshConfig {
@@ -98,21 +102,21 @@ export interface RefreshConfig {
   readonly maxBatch: number;
   readonly resyncIntervalMs: number;
   readonly maxSystemFailures: number;
-  /** Share of the read limit that polling beyond `resyncInterval` may use, 0 to 1; 0.5 by default. */
+  /** Share of the read limit that polling beyond `resyncInterval` may use, 0 to 1. */
   readonly pollShare: number;
-  /** No task is polled more often than this by the schedule; 1,000 by default. */
+  /** No task is polled more often than this by the schedule. */
   readonly minIntervalMs: number;
-  /** A task must have been failing for this long before it is given up; 120,000 by default. */
+  /** A task must have been failing for this long before it is given up. */
   readonly minFailingMs: number;
-  /** NotFound this soon after creation is awaited; 60,000 by default. */
+  /** NotFound this soon after creation is awaited. */
   readonly visibilityGraceMs: number;
-  /** NotFound must be all that reads answer for this long before a task is lost; 120,000 by default. */
+  /** NotFound must be all that reads answer for this long before a task is lost. */
   readonly notFoundMinMs: number;
-  /** How long failure counts stand still while the remote is down; 3,600,000 by default. */
+  /** How long failure counts stand still while the remote is down. */
   readonly outageGraceMs: number;
-  /** A task that no engine asked for during this time is polled ever less; 600,000 by default. */
+  /** A task that no engine asked for during this time is polled ever less. */
   readonly idleAfterMs: number;
-  /** Upper bound of the interval of a task nobody asks for, and of `nextPollAfter`; 3,600,000 by default. */
+  /** Upper bound of the interval of a task nobody asks for, and of `nextPollAfter`. */
   readonly maxIntervalMs: number;
 }
 
@@ -138,6 +142,8 @@ export interface RefreshStats {
 export interface Refresher {
   /** Takes a task on, or corrects what is known of one that is tracked. */
   track(task: PolledTask, history?: PollHistory): void;
+  /** The same of many tasks at once, of whose reads nothing is known: what is computed anew after each is computed once. */
+  trackAll(tasks: readonly PolledTask[], batchKeyOf?: (task: PolledTask) => string): void;
   /**
    * Forgets a task; a read in flight finishes and is not reported. `becomes`: it is the same resource as another task, which is
    * about to be tracked in its place: a read in flight is that one's, so that there are never two of one resource.
@@ -145,10 +151,12 @@ export interface Refresher {
   untrack(id: TaskId, becomes?: TaskId): void;
   /** Moves a task to those of this batch key, and nothing else: when it is due and how often it failed stays. */
   regroup(id: TaskId, batchKey: string): void;
-  /** Reads the task no more until `resume`; not tracked, it is none of ours. For the time in which its host is busy with what was read. */
+  /** Reads the task no more until `resume`; not tracked, it is none of ours. For the time in which its owner is busy with what was read. */
   hold(id: TaskId): void;
   /** Goes on with a task that was held, after the delay. False where it is not tracked. */
   resume(id: TaskId, delayMs: number): boolean;
+  /** Polls the task only once an engine asks for it: until then a read would lack what the engine's calls bring. */
+  awaitAsked(id: TaskId): void;
   /** An engine asked for the task, and its record says so. O(1). */
   asked(id: TaskId): void;
   /**

@@ -9,15 +9,19 @@ const MAX_TEXT = 4_096;
 
 interface Answer {
   readonly revision: number;
-  readonly kept: string | Buffer;
+  /** Undefined once it gave way. */
+  kept: string | Buffer | undefined;
 }
 
 /**
  * Encoded answers about tasks, for as long as nothing visible changed. Bounded: the one that was made first goes first, and
- * what is gone is encoded anew. A large answer has memory of its own, since a piece of Node's pool would keep the whole pool alive.
+ * what is gone is encoded anew. It holds no task: a record that has left the store leaves memory, whatever was answered about it. A
+ * large answer has memory of its own, since a piece of Node's pool would keep the whole pool alive.
  */
 export class AnswerCache {
-  readonly #answers = new Map<TaskRecord, Answer>();
+  readonly #byTask = new WeakMap<TaskRecord, Answer>();
+  /** What is kept, the oldest first; also of tasks that have left. */
+  readonly #kept = new Set<Answer>();
   readonly #bounds: { readonly bytes: number; readonly answers: number };
   #bytes = 0;
 
@@ -26,7 +30,7 @@ export class AnswerCache {
   }
 
   get size(): number {
-    return this.#answers.size;
+    return this.#kept.size;
   }
 
   get bytes(): number {
@@ -35,32 +39,35 @@ export class AnswerCache {
 
   /** The answer about the task as it is now; `encode` makes it where there is none. */
   of(task: TaskRecord, encode: () => Buffer): Buffer {
-    const known = this.#answers.get(task);
-    if (known !== undefined && known.revision === task.revision) return bytesOf(known.kept);
-    if (known !== undefined) this.#drop(task, known);
+    const known = this.#byTask.get(task);
+    if (known?.kept !== undefined && known.revision === task.revision) return bytesOf(known.kept);
+    if (known !== undefined) this.#drop(known);
     return this.#keep(task, encode());
   }
 
   /** The answer about the task as it is now, if it is kept. */
   peek(task: TaskRecord): Buffer | undefined {
-    const known = this.#answers.get(task);
-    return known?.revision === task.revision ? bytesOf(known.kept) : undefined;
+    const known = this.#byTask.get(task);
+    return known?.kept !== undefined && known.revision === task.revision ? bytesOf(known.kept) : undefined;
   }
 
   #keep(task: TaskRecord, made: Buffer): Buffer {
     if (made.length > this.#bounds.bytes / 4) return made;
-    this.#answers.set(task, { revision: task.revision, kept: keptOf(made) });
+    const answer = { revision: task.revision, kept: keptOf(made) };
+    this.#byTask.set(task, answer);
+    this.#kept.add(answer);
     this.#bytes += made.length;
-    for (const [oldest, answer] of this.#answers) {
-      if (this.#answers.size <= this.#bounds.answers && this.#bytes <= this.#bounds.bytes) break;
-      this.#drop(oldest, answer);
+    for (const oldest of this.#kept) {
+      if (this.#kept.size <= this.#bounds.answers && this.#bytes <= this.#bounds.bytes) break;
+      this.#drop(oldest);
     }
     return made;
   }
 
-  #drop(task: TaskRecord, { kept }: Answer): void {
-    this.#answers.delete(task);
-    this.#bytes -= kept.length;
+  #drop(answer: Answer): void {
+    if (!this.#kept.delete(answer)) return;
+    this.#bytes -= answer.kept?.length ?? 0;
+    answer.kept = undefined;
   }
 }
 

@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { RpcAction } from '../model/events/rpc.js';
 import type { CallScope } from '../tasks/types.js';
 import type { Arrival } from './edge/arrival.js';
 
@@ -23,6 +24,8 @@ export class RpcCall implements CallScope {
   #controller: AbortController | undefined;
   #undelivered: (() => void)[] | undefined;
   #closed = false;
+  /** What it has done that is to be known later. */
+  action: RpcAction | undefined;
 
   constructor(surface: CallSurface, arrival: Arrival, clock: Clock) {
     this.#surface = surface;

@@ -12,7 +12,7 @@ import {
 } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
-import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
+import type { RpcAction, RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
 import type { Edge } from './edge/edge.js';
@@ -123,6 +123,7 @@ class MethodDispatch {
     });
     try {
       const bytes = await answer;
+      if (call.action !== undefined) this.#acted(call.action, surface);
       if (late) call.undelivered();
       else this.#answer(surface, callback, call, bytes, startedAt);
     } catch (thrown) {
@@ -131,6 +132,12 @@ class MethodDispatch {
     } finally {
       this.#context.inFlight -= 1;
     }
+  }
+
+  /** Also where the answer reaches nobody: it is done. */
+  #acted(action: RpcAction, surface: ServerUnaryCall<Buffer, Buffer>): void {
+    const { by, connection } = arrivalOf(surface);
+    this.#context.log.acted?.({ ...action, by, remote: connection.address });
   }
 
   #answer(

@@ -35,7 +35,11 @@ const MAX_SHOWN = 60;
 
 const servingText = (serving: boolean): ServingStatus => (serving ? 'SERVING' : 'NOT_SERVING');
 
-/** grpc.health.v1: '' and each service for the daemon, and one name a plugin. */
+/**
+ * grpc.health.v1: '' and each service for the daemon, and one name a plugin.
+ *
+ * States: telling what its source says → `drain` → nothing serves, which is told to who watches → `end`.
+ */
 export class Health {
   static readonly SERVICE = 'grpc.health.v1.Health';
   readonly #options: HealthOptions;

@@ -11,6 +11,8 @@ export interface OpenStream {
 /**
  * The open streams of a service that grpc-js serves without our dispatch (reflection): their peers would keep
  * them for ever, so they are counted, and ended when the server drains.
+ *
+ * States: open → `end` → ended. Of a stream: admitted, until its peer goes or it is ended; or refused.
  */
 export class OpenStreams {
   readonly #what: string;

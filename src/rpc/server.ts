@@ -1,6 +1,9 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { format } from 'node:util';
+import { type ConnectionInjector, Server, ServerCredentials, type ServiceDefinition, setLogger } from '@grpc/grpc-js';
+import { type Entrance, PlainEntrance } from '../access/entrance.js';
+import type { CallGuard } from '../access/guard.js';
 import { HostError } from '../errors/index.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
@@ -29,6 +32,8 @@ export interface RpcServerOptions extends RpcLimits {
   /** Told of each connection that is closed or refused for a bound. */
   readonly connectionCut?: (reason: ConnectionCut) => void;
   readonly log: RpcLog;
+  /** How connections enter, and who may call what; everybody, in plain text, unless given. */
+  readonly access?: { readonly entrance: Entrance; readonly guard: CallGuard };
   /** The clock of deadlines: the one that the use cases have. The machine's unless given. */
   readonly clock?: Clock;
 }
@@ -47,10 +52,18 @@ export type RpcServerState = 'created' | 'listening' | 'unready' | 'draining' | 
 
 const ORDER: readonly RpcServerState[] = ['created', 'listening', 'unready', 'draining', 'stopping', 'stopped'];
 
+const OPEN: { readonly entrance: Entrance; readonly guard?: CallGuard } = {
+  entrance: new PlainEntrance({ port: 'grpc', from: 'anywhere' }),
+};
+
 /** The largest stream id: a GOAWAY with it announces the end and refuses nothing. */
 const ANY_STREAM = 2 ** 31 - 1;
 
-/** One gRPC port with any number of services, health and reflection. */
+/**
+ * One gRPC port with any number of services, health and reflection.
+ *
+ * Its states are told at `RpcServerState`.
+ */
 export class RpcServer {
   readonly #server: Server;
   readonly #connections: Connections;
@@ -76,7 +89,8 @@ export class RpcServer {
       observer?.handled(code, seconds);
     };
     const ready = new Map<string, ReadyMethod>();
-    this.#edge = new Edge(options, clock, this.#connections, refused, ready);
+    const { entrance, guard } = options.access ?? OPEN;
+    this.#edge = new Edge(options, clock, this.#connections, refused, ready, guard);
     this.#context = {
       observers,
       ready,
@@ -92,6 +106,9 @@ export class RpcServer {
     };
     // One listener an open stream; their number is bounded by maxStreams, not by the warning's ten.
     setMaxListeners(0, this.#drain.signal);
+    const say = (...parts: unknown[]) => options.log.library(format(...parts));
+    // Its own logger writes to standard error, a line for each metadata key that it does not like.
+    setLogger({ error: say, info: say, debug: say });
     this.#server = new Server(channelOptions(options));
     boundHeaders(this.#server);
     this.#health = new Health({ source: options.health, services: names });
@@ -102,7 +119,7 @@ export class RpcServer {
     this.#reflection?.addToServer(foreignServices(this.#server, this.#edge));
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#edge.attach(http2ServerOf(this.#server));
-    this.#listener = new Listener(options, this.#connections, (connection) =>
+    this.#listener = new Listener(options, this.#connections, entrance, (connection) =>
       this.#edge.accept(connection, () => this.#injector.injectConnection(connection.socket)),
     );
   }

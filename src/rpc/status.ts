@@ -17,6 +17,7 @@ const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
   precondition: status.FAILED_PRECONDITION,
   unimplemented: status.UNIMPLEMENTED,
   denied: status.PERMISSION_DENIED,
+  unauthenticated: status.UNAUTHENTICATED,
   internal: status.INTERNAL,
 };
 

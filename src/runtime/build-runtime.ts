@@ -9,8 +9,9 @@ import type { GateEvents } from '../model/events/gate.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
 import type { RefreshEvents } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
-import type { PluginOutcome } from '../model/plugin-call.js';
+import type { FailureKind, PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
+import type { TaskRecord } from '../model/task-record.js';
 import type { PluginConfig, RateLimiterConfig } from '../plugin-api/config.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
@@ -18,7 +19,8 @@ import type { ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
 import { CreateLane } from './create-lane.js';
 import { hasBatchKeys, regroupAll } from './polling.js';
-import { type PluginRuntime, resourceArgs } from './runtime.js';
+import { lacksCredentials, type PluginRuntime, resourceArgs } from './runtime.js';
+import { SecretsWait } from './secrets-wait.js';
 
 export interface RuntimeOptions {
   readonly plugin: HostedPlugin;
@@ -32,9 +34,20 @@ export interface RuntimeOptions {
   readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
-  /** Where finished reads go. */
+  /** Of the daemon's event loop, since it was last asked; without it spare polls are bounded by the read limit alone. */
+  readonly loopShare?: () => number | undefined;
+  /** Where what was read goes. */
   readonly report: (runtime: PluginRuntime, report: ReadReport) => void;
 }
+
+/** What a plugin may answer for no other reason than that it has no secrets. */
+const SAID_WITHOUT_SECRETS: ReadonlySet<FailureKind> = new Set([
+  'permanent',
+  'transient',
+  'unknown',
+  'not_found',
+  'invalid',
+]);
 
 /** As good as none, and still a rate. Calls a second. */
 const UNKNOWN_QPS = 0.001;
@@ -78,6 +91,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     graceMs: options.refresh.outageGraceMs,
     events,
   });
+  const secrets = new SecretsWait(clock);
   const pollConfig = () => ({
     ...refreshConfig(plugin.config, plugin.features.getMany?.maxBatch ?? 1, options.refresh),
     readConcurrency: options.gate.readConcurrency ?? plugin.config.caching.workers,
@@ -86,6 +100,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     clock,
     random,
     config: pollConfig(),
+    loopShare: options.loopShare,
     events: {
       ...events,
       remoteDown(event) {
@@ -97,7 +112,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
         creates.readsUp();
       },
     },
-    host: {
+    reader: {
       read: (request) => read(request),
       capacity: () => gate.capacity('read'),
       onOutcome: (report) => options.report(runtime, report),
@@ -108,28 +123,34 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   const deaf = store.listen(plugin.id, {
     left: (id, becomes) => refresher.untrack(id, becomes),
     asked: (id) => refresher.asked(id),
+    enriched(id) {
+      refresher.asked(id);
+      secrets.came(id);
+    },
     freed: (id) => quotas.release(id),
   });
 
   async function read(request: ReadRequest): Promise<readonly PluginOutcome<PhaseState>[]> {
     const now = clock.now();
-    const items = request.ids.map((id) => {
-      const task = store.byId(id);
-      return task === undefined ? undefined : resourceArgs(task, now);
-    });
+    // What is tracked is in the store, which says so when it lets a task go.
+    const tasks = request.tasks as readonly TaskRecord[];
+    const items = tasks.map((task) => resourceArgs(task, now));
     const { deadlineMs, signal } = request;
     const call = { admission: 'fail-fast', deadlineMs, signal, boundsUntilSent: true } as const;
-    const present = items.filter((item) => item !== undefined);
-    const only = present[0];
-    if (only === undefined) return items.map(() => GONE);
-    const outcomes = present.length === 1 ? [await gate.call('get', only, call)] : await readMany(present, call);
-    let next = 0;
-    return items.map((item) => (item === undefined ? GONE : (outcomes[next++] ?? GONE)));
+    const [only] = items;
+    if (items.length === 1 && only !== undefined) return [excused(tasks[0], now, await gate.call('get', only, call))];
+    const outcome = await gate.call('getMany', { items }, call);
+    if (!outcome.ok) return items.map(() => outcome);
+    return outcome.value.map((one, at) => (one.ok ? one : excused(tasks[at], now, one)));
   }
 
-  async function readMany(items: ReturnType<typeof resourceArgs>[], call: Parameters<typeof gate.call>[2]) {
-    const outcome = await gate.call('getMany', { items }, call);
-    return outcome.ok ? outcome.value : items.map(() => outcome);
+  /** What a read says that went without the secrets of its task says nothing of the task: their engine brings them again. */
+  function excused(task: TaskRecord | undefined, sentAtMs: number, outcome: PluginOutcome<PhaseState>) {
+    if (outcome.ok || task === undefined || !lacksCredentials(task, sentAtMs)) return outcome;
+    const { kind, code, message } = outcome.failure;
+    if (!SAID_WITHOUT_SECRETS.has(kind)) return outcome;
+    const said = `the secrets that came with its calls are no longer kept; without them the read failed: [${code}] ${message}`;
+    return failedCall('not_admitted', 'SECRETS_GONE', said, pollConfig().resyncIntervalMs);
   }
 
   let keyed = hasBatchKeys(plugin);
@@ -150,6 +171,8 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     refresher,
     quotas,
     creates,
+    secrets,
+    servesSinceMs: clock.now(),
     async stop() {
       unlisten();
       await refresher.stop();
@@ -159,6 +182,3 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
   };
   return runtime;
 }
-
-/** The task left memory between the decision to read it and the read. */
-const GONE = failedCall('cancelled', 'CALL_CANCELLED', 'the task is gone');

@@ -6,6 +6,7 @@ import type { CreateLaneEvents } from '../model/events/creates.js';
 import { outcomeRule } from '../model/outcomes.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { CreateAnswer, PluginOutcome } from '../model/plugin-call.js';
+import { CreateBudget } from './create-budget.js';
 import { CreateOutage, type ProbeKind } from './create-outage.js';
 
 export interface CreateLaneOptions {
@@ -14,11 +15,6 @@ export interface CreateLaneOptions {
   readonly random: () => number;
   readonly graceMs: number;
   readonly events: CreateLaneEvents;
-}
-
-/** Time that a create has been tried for, without what an outage took of it. */
-export interface CreateBudget {
-  spentMs(): number;
 }
 
 interface Waiter {
@@ -30,7 +26,11 @@ interface Waiter {
  * The way of one plugin's creates to its gate. Free while the remote takes creates; else they stand in line, first in,
  * first out, those never tried and those tried in lines of their own that take turns, and one at a time is let through
  * as a probe (`CreateOutage` says when). Invariant: while the state holds, at most one create that was let through as a
- * probe is without an outcome.
+ * probe is without an outcome, and no other is sent: what still waits at the gate when the state begins is taken back.
+ *
+ * States of a create: in line (`pass`, while the state holds); let through, of right or as the probe, until its `send` is over or
+ * taken back; in neither, from then until it passes again, or `leave`s for good. The timer is armed while somebody is in line and
+ * nobody can go.
  */
 export class CreateLane {
   readonly #clock: Clock;
@@ -40,6 +40,8 @@ export class CreateLane {
     fresh: new LinkedQueue<Waiter>(),
     tried: new LinkedQueue<Waiter>(),
   };
+  /** How to take those back that wait at the gate. */
+  readonly #unsent = new Map<TaskId, () => void>();
   #probe: TaskId | undefined;
   #turn: ProbeKind = 'fresh';
   #timer: Timer | undefined;
@@ -72,7 +74,7 @@ export class CreateLane {
   }
 
   /**
-   * Resolves to true when the create may be sent; then `learn` must follow. False once the signal is aborted. `tried`: a
+   * Resolves to true when the create may be sent; then `send` must follow. False once the signal is aborted. `tried`: a
    * create call was made for it before.
    */
   async pass(id: TaskId, tried: boolean, signal: AbortSignal): Promise<boolean> {
@@ -92,13 +94,47 @@ export class CreateLane {
     }
   }
 
-  /** The outcome of a create call that was let through. */
-  learn(id: TaskId, outcome: PluginOutcome<CreateAnswer | PhaseState>): void {
+  /**
+   * Makes the call of a create that was let through: `call` hands it to the gate with this signal and says when it is sent.
+   * Answers its outcome, or undefined where it was not sent since creates are held up meanwhile: it is to `pass` again.
+   */
+  async send<A extends CreateAnswer | PhaseState>(
+    id: TaskId,
+    signal: AbortSignal,
+    call: (signal: AbortSignal, sent: () => void) => Promise<PluginOutcome<A>>,
+  ): Promise<PluginOutcome<A> | undefined> {
+    if (this.holds && this.#probe !== id) return undefined;
+    const atGate = new AbortController();
+    const giveUp = () => atGate.abort();
+    let takenBack = false;
+    let sent = false;
+    this.#unsent.set(id, () => {
+      takenBack = true;
+      giveUp();
+    });
+    signal.addEventListener('abort', giveUp, { once: true });
+    if (signal.aborted) giveUp();
+    try {
+      const outcome = await call(atGate.signal, () => {
+        sent = true;
+        this.#unsent.delete(id);
+      });
+      if (takenBack) return undefined;
+      this.#learn(id, outcome, sent);
+      return outcome;
+    } finally {
+      this.#unsent.delete(id);
+      signal.removeEventListener('abort', giveUp);
+    }
+  }
+
+  #learn(id: TaskId, outcome: PluginOutcome<unknown>, sent: boolean): void {
     const now = this.#clock.now();
     const { downSinceMs } = this.#outage;
     const failure = outcome.ok ? undefined : outcome.failure;
     const told = failure === undefined ? 'up' : outcomeRule('create', failure.kind).remote;
-    const entered = this.#outage.learn(id, told, failure && { code: failure.code, message: failure.message }, now);
+    const said = failure && { code: failure.code, message: failure.message };
+    const entered = this.#outage.learn(id, told, said, now, sent);
     if (this.#probe === id) this.#probe = undefined;
     if (entered === 'down') this.#events.createsDown?.({ failure: this.#outage.failure });
     if (entered === 'up') this.#events.createsUp?.({ downMs: now - (downSinceMs ?? now) });
@@ -114,16 +150,9 @@ export class CreateLane {
     this.#pump();
   }
 
-  /** A budget that runs from now on. */
+  /** The budget of one create. */
   budget(): CreateBudget {
-    const startMs = this.#clock.now();
-    const frozenBefore = this.#outage.frozenTotalMs(startMs);
-    return {
-      spentMs: () => {
-        const now = this.#clock.now();
-        return Math.max(0, now - startMs - (this.#outage.frozenTotalMs(now) - frozenBefore));
-      },
-    };
+    return new CreateBudget(this.#clock, (nowMs) => this.#outage.frozenTotalMs(nowMs));
   }
 
   readsDown(): void {
@@ -155,6 +184,7 @@ export class CreateLane {
       }
       return;
     }
+    this.#takeBack();
     if (this.waiting === 0) return;
     const kind = this.#probe === undefined ? this.#nextKind(now) : undefined;
     const next = kind === undefined ? undefined : this.#lines[kind].shift();
@@ -164,6 +194,15 @@ export class CreateLane {
       next.admitted.resolve(true);
     }
     this.#arm(now);
+  }
+
+  /** What was let through before creates were held up, and is not sent yet, comes back. */
+  #takeBack(): void {
+    for (const [id, back] of this.#unsent) {
+      if (id === this.#probe) continue;
+      this.#unsent.delete(id);
+      back();
+    }
   }
 
   /** The line whose first create may be sent now; the one whose turn it is, where both may. */

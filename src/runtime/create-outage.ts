@@ -32,7 +32,7 @@ interface ProbeClock {
 }
 
 /**
- * Whether the remote of one plugin takes creates (rule 4: reads and writes are judged apart). Pure: time is handed in.
+ * Whether the remote of one plugin takes creates (rule 4: reads and writes are judged apart). Pure: time is handed in. States:
  *
  * - `open`: every create may be sent.
  * - `closed`: creates are probes, one at a time, and budgets stand still. Entered when three calls in a row failed that
@@ -114,7 +114,8 @@ export class CreateOutage {
     if (member === undefined) return undefined;
     this.#members.delete(id);
     this.#noteFailing(member, undefined);
-    if (this.#members.size > 0 && (this.#failing > 0 || this.#downSinceMs !== undefined)) return undefined;
+    // What it told of the remote stays, also where its failure ended it, as long as there is somebody whom it concerns.
+    if (this.#members.size > 0) return undefined;
     const wasHeld = this.#frozenFromMs !== undefined;
     const told = this.#forget(nowMs);
     // What is learnt of creates is let go, but not that reads are down.
@@ -122,11 +123,20 @@ export class CreateOutage {
     return told;
   }
 
-  /** Takes one finished create call as evidence. Answers the state that creates entered, if they did. */
-  learn(id: TaskId, told: CreateTold, failure: ReadFailure | undefined, nowMs: number): 'down' | 'up' | undefined {
+  /**
+   * Takes one create call that ended as evidence; one that was not `sent` is no try of its task. Answers the state that creates
+   * entered, if they did.
+   */
+  learn(
+    id: TaskId,
+    told: CreateTold,
+    failure: ReadFailure | undefined,
+    nowMs: number,
+    sent = true,
+  ): 'down' | 'up' | undefined {
     const member = this.#members.get(id) ?? { tried: true, failingSinceMs: undefined };
     const kind = member.tried ? 'tried' : 'fresh';
-    member.tried = true;
+    member.tried ||= sent;
     if (told === 'up') {
       this.#noteFailing(member, undefined);
       this.#answeredAtMs = nowMs;

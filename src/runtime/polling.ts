@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { TaskRecord } from '../model/task-record.js';
 import type { PollHistory } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
@@ -25,6 +25,17 @@ export function startPolling(
   if (keyed) void regroup(runtime, store, task);
 }
 
+/** The same of many tasks, of which nothing was read here yet. */
+export function startPollingAll(
+  { store }: { readonly store: TaskStore },
+  runtime: PluginRuntime,
+  tasks: readonly TaskRecord[],
+): void {
+  const keyed = hasBatchKeys(runtime.plugin);
+  runtime.refresher.trackAll(tasks, keyed ? alone : undefined);
+  if (keyed) void regroupAll(runtime, store, false);
+}
+
 export function hasBatchKeys(plugin: PluginRuntime['plugin']): boolean {
   return plugin.features.getMany?.batchKeys === true;
 }
@@ -34,16 +45,14 @@ export function hasBatchKeys(plugin: PluginRuntime['plugin']): boolean {
  * away none could be told. Where it had none before (`first`) tasks are read by themselves until then. Never rejects.
  */
 export async function regroupAll(runtime: Polled, store: TaskStore, first: boolean): Promise<void> {
-  const live = [...store.unfinishedTasks()].filter(
-    (task) => task.stage === 'live' && task.identity.plugin === runtime.plugin.id,
-  );
+  const live = store.unfinishedOf(runtime.plugin.id).filter(({ stage }) => stage === 'live');
   if (first) for (const task of live) runtime.refresher.regroup(task.id, alone(task));
   for (let at = 0; at < live.length; at += ASKED_TOGETHER) {
     await Promise.all(live.slice(at, at + ASKED_TOGETHER).map((task) => regroup(runtime, store, task)));
   }
 }
 
-function alone(task: TaskRecord): string {
+function alone(task: Pick<TaskRecord, 'id'>): string {
   return `single:${task.id}`;
 }
 
@@ -63,7 +72,10 @@ async function regroup({ plugin, gate, refresher }: Polled, store: TaskStore, ta
  * Takes the token of a task that was adopted and that a read has shown to run, past whoever waits (rule 10). Until then,
  * and where its quota has no room for what handles alone say, it goes on without.
  */
-export function adoptToken(runtime: PluginRuntime, task: TaskRecord): void {
+export function adoptToken(
+  runtime: PluginRuntime,
+  task: Pick<TaskRecord, 'id' | 'identity' | 'adopted' | 'meta'>,
+): void {
   const { project, namespace, quotaNamespace } = task.identity;
   if (!task.adopted || quotaNamespace === '' || task.meta === undefined) return;
   runtime.quotas.adopt({ taskId: task.id, quotaNamespace, project, namespace }, jobOf(task.meta));
@@ -72,5 +84,5 @@ export function adoptToken(runtime: PluginRuntime, task: TaskRecord): void {
 /** Names the job of a resource meta, for the ledger. */
 export function jobOf(meta: Buffer): string {
   // Of the digest, and not of its text: a slice of a text keeps the whole of it.
-  return createHash('sha256').update(meta).digest().toString('latin1', 0, 16);
+  return hash('sha256', meta, 'buffer').toString('latin1', 0, 16);
 }

@@ -8,6 +8,7 @@ import type { TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { Refresher } from '../refresh/types.js';
 import type { CreateLane } from './create-lane.js';
+import type { SecretsWait } from './secrets-wait.js';
 
 /** Everything that runs for one plugin. */
 export interface PluginRuntime {
@@ -17,23 +18,41 @@ export interface PluginRuntime {
   readonly quotas: QuotaLedger;
   /** The way of its creates to the gate. */
   readonly creates: CreateLane;
+  /** Where creates wait for secrets. */
+  readonly secrets: SecretsWait;
+  /** Since when this run of the daemon serves it, epoch milliseconds. */
+  readonly servesSinceMs: number;
 }
 
 /** The runtimes by plugin id. */
 export interface Runtimes {
   get(pluginId: string): PluginRuntime | undefined;
+  /** The daemon starts, and the runtime of this plugin, which is configured here, is still to be made. */
+  comes(pluginId: string): boolean;
   all(): Iterable<PluginRuntime>;
 }
 
-/** The runtime that a handle's plugin has. Throws PLUGIN_NOT_SERVING if that plugin is not configured here. */
+/** The runtime that a handle's plugin has. Throws PLUGIN_NOT_SERVING if that plugin is not configured here, or not loaded yet. */
 export function runtimeOf(runtimes: Runtimes, pluginId: string): PluginRuntime {
   const runtime = runtimes.get(pluginId);
   if (runtime !== undefined) return runtime;
+  if (runtimes.comes(pluginId)) {
+    throw new HostError(
+      'PLUGIN_NOT_SERVING',
+      `the daemon starts, and plugin "${pluginId}" is not loaded yet; try again in a moment`,
+      { details: { plugin: pluginId }, retryAfterMs: 2_000 },
+    );
+  }
   throw new HostError(
     'PLUGIN_NOT_SERVING',
     `the handle belongs to plugin "${pluginId}", which this daemon does not host; configure it, or call the daemon that made the handle`,
     { details: { plugin: pluginId } },
   );
+}
+
+/** Throws PLUGIN_NOT_SERVING where nothing can be owed to a plugin: it does not run here, and is not about to. */
+export function assertHosted(runtimes: Runtimes, pluginId: string): void {
+  if (!runtimes.comes(pluginId)) runtimeOf(runtimes, pluginId);
 }
 
 /**
@@ -56,12 +75,17 @@ export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
   return { ...payload, outputPrefix, idempotencyKey: keyOf(identity), connection: freshConnection(task, nowMs) };
 }
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** The arguments of a call about an existing resource. */
 export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
+  const { identity } = task;
   return {
-    meta: task.meta ?? Buffer.alloc(0),
+    meta: task.meta ?? NO_BYTES,
     outputPrefix: task.outputPrefix,
-    idempotencyKey: keyOf(task.identity),
+    outputNames: identity.outputNames,
+    // Of a task that was created here the id says the same, and is a text already.
+    idempotencyKey: task.adopted ? keyOf(identity) : task.id,
     connection: freshConnection(task, nowMs),
   };
 }

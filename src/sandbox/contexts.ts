@@ -39,6 +39,7 @@ export function createContext(args: CreateArgs, parts: CallParts): { context: Cr
     outputPrefix: args.outputPrefix,
     maxBytes: args.maxDatasetSizeBytes,
     declaredBy: args.template,
+    declaredNames: undefined,
     signal: parts.signal,
   });
   const context: CreateContext = {
@@ -66,12 +67,14 @@ export function resourceContext(
     outputPrefix: args.outputPrefix,
     maxBytes: 0,
     declaredBy: undefined,
+    declaredNames: args.outputNames,
     signal: parts.signal,
   });
   const context: ResourceContext<unknown> = {
     ...callContext(parts),
     resourceMeta: meta,
     outputPrefix: args.outputPrefix,
+    outputNames: args.outputNames,
     outputWriter: writer,
     dataStore: parts.kit.dataStore(parts.signal),
     secretManager: secretsOf(args.connection, parts),

@@ -22,6 +22,8 @@ export interface OutputWriterRequest {
   /** 0 means that the request gave no bound. */
   readonly maxBytes: number;
   readonly declaredBy: Buffer | undefined;
+  /** Names of the outputs where there is no template; undefined takes any. */
+  readonly declaredNames: readonly string[] | undefined;
   readonly signal: AbortSignal;
 }
 

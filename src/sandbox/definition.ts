@@ -30,8 +30,8 @@ export function checkDefinition(exported: unknown, label: string): DefinitionFac
     throw shape(label, 'default export', exported, 'an object with id, apiVersion, taskTypes and load');
   }
   const definition = exported as Partial<Record<keyof PluginDefinition, unknown>>;
-  if (definition.apiVersion === undefined)
-    throw shape(label, 'apiVersion', undefined, `the number ${PLUGIN_API_VERSION}`);
+  if (typeof definition.apiVersion !== 'number')
+    throw shape(label, 'apiVersion', definition.apiVersion, `the number ${PLUGIN_API_VERSION}`);
   if (definition.apiVersion !== PLUGIN_API_VERSION) {
     throw new HostError(
       'PLUGIN_API_VERSION_UNKNOWN',

@@ -18,6 +18,10 @@ export interface DataKitSources {
   readonly store?: DataStore;
 }
 
+function untyped(names: readonly string[] | undefined): ReadonlyMap<string, undefined> | undefined {
+  return names === undefined ? undefined : new Map(names.map((name) => [name, undefined]));
+}
+
 /** The data room for one plugin. The descriptors are loaded once here (some 100 ms), not at the first call. */
 export function makeDataKit(options: DataOptions, sources: DataKitSources): DataKit {
   const idl = loadFlyteidlCore();
@@ -31,14 +35,14 @@ export function makeDataKit(options: DataOptions, sources: DataKitSources): Data
     taskReader: (template) => makeTaskReader(template, templateCodec, (bytes) => readTaskInterface(codec, bytes)),
     inputReader: ({ inputs, inputPrefix }, signal) =>
       makeInputReader({ codec, inline: inputs, inputPrefix, store: bindDataStore(store, signal) }),
-    outputWriter: ({ outputPrefix, maxBytes, declaredBy, signal }) => {
+    outputWriter: ({ outputPrefix, maxBytes, declaredBy, declaredNames, signal }) => {
       const { maxOutputBytes } = options;
       const writer = makeOutputWriter({
         idl,
         codec,
         store: bindDataStore(store, signal),
         outputPrefix,
-        declared: outputsOf(declaredBy),
+        declared: outputsOf(declaredBy) ?? untyped(declaredNames),
         maxOutputBytes: maxBytes > 0 ? Math.min(maxBytes, maxOutputBytes) : maxOutputBytes,
         clock: systemClock,
       });

@@ -56,7 +56,12 @@ export const METHODS: { readonly [M in PluginMethod]: Handler<M> } = {
         : stateOf(
             plugin,
             'create',
-            { resource, resourceMeta, outputPrefix: args.outputPrefix },
+            {
+              resource,
+              resourceMeta,
+              outputPrefix: args.outputPrefix,
+              outputNames: parts.kit.taskReader(args.template).read().outputNames,
+            },
             written(),
             parts,
             args.template,
@@ -68,7 +73,8 @@ export const METHODS: { readonly [M in PluginMethod]: Handler<M> } = {
     const meta = decodeMeta(args.meta, plugin.metaCodec);
     const { context, written } = resourceContext(args, meta, parts);
     const resource: unknown = await plugin.get(context);
-    return stateOf(plugin, 'get', { resource, resourceMeta: meta, outputPrefix: args.outputPrefix }, written(), parts);
+    const { outputPrefix, outputNames } = args;
+    return stateOf(plugin, 'get', { resource, resourceMeta: meta, outputPrefix, outputNames }, written(), parts);
   },
 
   async getMany(plugin, args, parts) {
@@ -140,7 +146,8 @@ async function readMany(
   for (const [position, { index, meta, made }] of asked.entries()) {
     try {
       const resource = unsettle(settled[position], position);
-      const read = { resource, resourceMeta: meta, outputPrefix: items[index]!.outputPrefix };
+      const { outputPrefix, outputNames } = items[index]!;
+      const read = { resource, resourceMeta: meta, outputPrefix, outputNames };
       const state = stateOf(plugin, 'getMany.read', read, made.written(), parts);
       outcomes[index] = { ok: true, value: state };
     } catch (error) {

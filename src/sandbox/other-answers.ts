@@ -1,7 +1,7 @@
 import { show } from '../lib/show.js';
 import { isWellFormed } from '../lib/text.js';
 import { isTime, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from '../model/answer-bounds.js';
-import { isQuotaNamespace, MAX_QUOTA_NAMESPACE } from '../model/identity-check.js';
+import { isQuotaNamespace, QUOTA_NAMESPACE } from '../model/identity-check.js';
 import type { PluginMethods } from '../model/plugin-call.js';
 import type { LogLine, MetricSeries, ResourceRequirements } from '../plugin-api/plugin.js';
 import { InvalidAnswer } from './invalid-answer.js';
@@ -18,8 +18,7 @@ export function requirements(answer: unknown): ResourceRequirements {
   if (!isObject(answer)) throw wrong('resourceRequirements', 'the answer', answer, '{ namespace, constraints? }');
   const { namespace, constraints } = answer;
   if (!isQuotaNamespace(namespace)) {
-    const expected = `a text of 1 to ${MAX_QUOTA_NAMESPACE} characters, none of them a control character`;
-    throw wrong('resourceRequirements', 'namespace', namespace, expected);
+    throw wrong('resourceRequirements', 'namespace', namespace, QUOTA_NAMESPACE.expected);
   }
   if (constraints === undefined) return { namespace };
   if (!isObject(constraints)) throw wrong('resourceRequirements', 'constraints', constraints, 'an object');

@@ -6,6 +6,7 @@ import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
 import { takeSecrets } from '../lib/told-secret.js';
 import { writeWithin } from '../lib/write-within.js';
+import { doLess } from './less.js';
 import { makeDataKit } from './make-data-kit.js';
 import { Sandbox } from './sandbox.js';
 import { resolveSelf } from './self-resolution.js';
@@ -58,6 +59,7 @@ function maskChunk(chunk: unknown, redact: (text: string) => string): unknown {
 }
 
 const { stream, bounds } = connect();
+doLess();
 resolveSelf(new URL('../index.js', import.meta.url).href);
 const sandbox = new Sandbox(stream, {
   ...bounds,

@@ -12,6 +12,7 @@ import type { DataKit } from './data-kit.js';
 import { checkDefinition } from './definition.js';
 import { isSurprise, toFailure } from './failures.js';
 import { type LoadedPlugin, METHODS } from './methods.js';
+import { mistyped, OPTIONAL_OF_DEFINITION, OPTIONAL_OF_PLUGIN } from './mistyped.js';
 import { bounded } from './plain-fields.js';
 import { checkPlugin } from './plugin-shape.js';
 import { Redactor } from './redactor.js';
@@ -54,6 +55,7 @@ export class PluginRuntime {
     const facts = checkDefinition(exported, label);
     this.#definition = exported as PluginDefinition<unknown, unknown, unknown>;
     this.#label = label;
+    this.#warnOfMistyped(exported, OPTIONAL_OF_DEFINITION);
     return facts;
   }
 
@@ -82,8 +84,15 @@ export class PluginRuntime {
       throw this.#loadError(thrown);
     }
     const facts = checkPlugin(plugin, this.#label);
+    this.#warnOfMistyped(plugin, OPTIONAL_OF_PLUGIN);
     this.#loaded = { plugin: plugin as LoadedPlugin['plugin'], kit: options.kit, logger, metrics };
     return facts;
+  }
+
+  #warnOfMistyped(of: unknown, optional: Parameters<typeof mistyped>[1]): void {
+    for (const sentence of mistyped(of as object, optional)) {
+      this.#sink.log('warn', this.redactor.redactStart(sentence), {});
+    }
   }
 
   async #settings(definition: PluginDefinition<unknown, unknown, unknown>, raw: JsonObject): Promise<unknown> {

@@ -13,10 +13,11 @@ export interface StateEngine {
   readonly durable: boolean;
   /**
    * Takes hold of the state and checks that nothing is missing of it. Throws STATE_LOCKED, STATE_FOREIGN, STATE_DAMAGED,
-   * STATE_FORMAT_NEWER, STATE_DISK_FULL, STATE_READ_ONLY or STATE_UNWRITABLE, and holds nothing then.
+   * STATE_FORMAT_NEWER, STATE_UNSAFE, STATE_UNREACHABLE, STATE_DISK_FULL, STATE_READ_ONLY or STATE_UNWRITABLE, and holds
+   * nothing then. What waits for somebody ends when `stop` says so, with any error.
    */
-  open(): Promise<void>;
-  /** All facts, in batches, in the order of their keys. Throws STATE_DAMAGED where some cannot be read. */
+  open(stop?: AbortSignal): Promise<void>;
+  /** All facts, in batches, in no order. Throws STATE_DAMAGED where some cannot be read. */
   load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]>;
   /**
    * All of it or nothing, and safe once it resolves: a crash or a loss of power does not take it back. May be repeated

@@ -1,8 +1,14 @@
+export { copyState } from './copy.js';
 export { EmbeddedEngine } from './embedded/engine.js';
+export { openFolderForInspection } from './embedded/inspection.js';
 export { noState, type Puts, type StateEngine } from './engine.js';
 export * from './facts/facts.js';
 export { smallOf, wholeState } from './facts/phase-fields.js';
 export { inspectState, type StateReport } from './inspect.js';
+export type { Inspection } from './inspection.js';
+export { PostgresEngine } from './postgres/engine.js';
+export { openDatabaseForInspection } from './postgres/inspection.js';
+export { type PostgresPlace, placeText } from './postgres/place.js';
 export {
   type FactSource,
   type StateEvents,

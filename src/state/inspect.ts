@@ -1,11 +1,12 @@
 import { HostError, messageOf } from '../errors/index.js';
-import { openForInspection } from './embedded/inspection.js';
 import { decodePair, FACT_KINDS, type Fact, type FactKey, type FactKind, factKey } from './facts/facts.js';
+import type { Inspection } from './inspection.js';
 
 /** What is in a state, and what is wrong with it. */
 export interface StateReport {
   readonly facts: Readonly<Record<FactKind, { readonly count: number; readonly bytes: number }>>;
-  readonly lastCommit: number;
+  /** Undefined where commits are not numbered. */
+  readonly lastCommit: number | undefined;
   readonly sizeBytes: number;
   /** Since when the state knows every end, epoch milliseconds; undefined where it does not say. */
   readonly completeSinceMs: number | undefined;
@@ -19,18 +20,14 @@ const MAX_PROBLEMS = 100;
 /** Told each fact that can be read, in the order of the keys. */
 export type FactVisitor = (key: FactKey, fact: Fact) => void | Promise<void>;
 
-/**
- * Reads a state that no daemon has, and changes nothing that it says. Throws STATE_LOCKED, STATE_FOREIGN,
- * STATE_FORMAT_NEWER for a folder of a later release, and STATE_DAMAGED where the database cannot be opened at all.
- */
-export async function inspectState(dir: string, visit: FactVisitor = () => {}): Promise<StateReport> {
-  const inspection = await openForInspection(dir);
+/** Reads a whole state and closes it. */
+export async function inspectState(inspection: Inspection, visit: FactVisitor = () => {}): Promise<StateReport> {
   const facts = Object.fromEntries(FACT_KINDS.map((kind) => [kind, { count: 0, bytes: 0 }])) as Record<
     FactKind,
     { count: number; bytes: number }
   >;
   const problems = new Problems();
-  if (inspection.chain.problem !== undefined) problems.add(inspection.chain.problem);
+  if (inspection.problem !== undefined) problems.add(inspection.problem);
   const needs = new Needs();
   let completeSinceMs: number | undefined;
   try {
@@ -52,8 +49,8 @@ export async function inspectState(dir: string, visit: FactVisitor = () => {}): 
     await inspection.close();
   }
   for (const problem of needs.unmet()) problems.add(problem);
-  const { chain, sizeBytes } = inspection;
-  return { facts, lastCommit: chain.last, sizeBytes, completeSinceMs, problems: problems.told() };
+  const { lastCommit, sizeBytes } = inspection;
+  return { facts, lastCommit, sizeBytes, completeSinceMs, problems: problems.told() };
 }
 
 function reading(key: FactKey, value: Buffer): Fact | string {

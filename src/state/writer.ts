@@ -27,6 +27,8 @@ export interface StateEvents {
   failed?(code: ErrorCode, message: string): void;
   degraded?(trouble: StateTrouble): void;
   mended?(downMs: number): void;
+  /** Ends gave way to others within the replay window. */
+  endsForgotten?(): void;
   /** One fact could not be encoded; the others are written. */
   fault?(key: FactKey, error: unknown): void;
 }
@@ -258,6 +260,6 @@ function newGroup(): Group {
 function tooSlow(): HostError {
   return new HostError(
     'STATE_SLOW',
-    `writing the state takes longer than ${SLOW_MS / 1000} s; look at the disk under state.dir, or set it to a faster one`,
+    `writing the state takes longer than ${SLOW_MS / 1000} s; look at its disk, or its database`,
   );
 }

@@ -33,11 +33,13 @@ class Change implements WatchChange {
  * slow ones costs nothing; one that fell out of the ring is told how much it missed. A change refers to its task and is
  * sent with the task's state at that time, which may be newer than the change: never older. So the ring holds one change
  * a task, the last.
+ *
+ * States: open → `drain` → draining: what is held is still told, and a reader that has seen all ends.
  */
 export class ChangeRing {
   /** Names this run of the daemon: sequences of another run mean nothing here. */
   readonly #run = randomBytes(6).toString('hex');
-  /** A slot is empty once a newer change of its task is held, and `evicted` once its task was dropped from memory. */
+  /** A place is empty once a newer change of its task is held, and `evicted` once its task was dropped from memory. */
   readonly #ring: (WatchChange | 'evicted' | undefined)[];
   /** Where the change of each task in the ring lies. */
   readonly #lastOf = new Map<TaskRecord, number>();
@@ -46,7 +48,7 @@ export class ChangeRing {
   /** How often a reader was told that it lagged. */
   lagged = 0;
   #draining = false;
-  #waiting = new Set<Deferred<void>>();
+  readonly #waiting = new Set<Deferred<void>>();
   readonly #readers = new Set<WatchReader>();
 
   constructor(options: ChangeRingOptions) {
@@ -63,11 +65,11 @@ export class ChangeRing {
     if (task.answeredHandle === undefined) return;
     this.#clear(task, undefined);
     const sequence = this.#next++;
-    const slot = sequence % this.#ring.length;
-    const gone = this.#ring[slot];
+    const at = sequence % this.#ring.length;
+    const gone = this.#ring[at];
     if (typeof gone === 'object') this.#lastOf.delete(gone.task);
     this.#lastOf.set(task, sequence);
-    this.#ring[slot] = new Change(sequence, task, deleted);
+    this.#ring[at] = new Change(sequence, task, deleted);
     this.#wake();
   }
 
@@ -85,9 +87,8 @@ export class ChangeRing {
     const last = this.#lastOf.get(task);
     if (last === undefined) return;
     this.#lastOf.delete(task);
-    const slot = last % this.#ring.length;
-    const held = this.#ring[slot];
-    if (typeof held === 'object' && held.sequence === last) this.#ring[slot] = mark;
+    // A change that is pushed out takes its task off the map, so what lies there is this task's own.
+    this.#ring[last % this.#ring.length] = mark;
   }
 
   /** Every reader gets a last bookmark and ends; new ones get it at once. */
@@ -144,21 +145,15 @@ export class ChangeRing {
     return this.#ring[sequence % this.#ring.length];
   }
 
-  /** Resolves at the next change, or when draining starts. */
+  /** Resolves at the next change, when draining starts, or once `until` is resolved by another. */
   async changed(until: Deferred<void>): Promise<void> {
     this.#waiting.add(until);
-    try {
-      await until.promise;
-    } finally {
-      this.#waiting.delete(until);
-    }
+    await until.promise;
+    this.#waiting.delete(until);
   }
 
   #wake(): void {
-    if (this.#waiting.size === 0) return;
-    const waiting = this.#waiting;
-    this.#waiting = new Set();
-    for (const one of waiting) one.resolve();
+    for (const one of this.#waiting) one.resolve();
   }
 }
 
@@ -219,7 +214,6 @@ class RingReader implements WatchReader {
       }
       this.#waiting = createDeferred<void>();
       await this.#ring.changed(this.#waiting);
-      this.#waiting = undefined;
     }
   }
 
@@ -232,9 +226,7 @@ class RingReader implements WatchReader {
   }
 
   close(): void {
-    if (this.#closed) return;
     this.#closed = true;
-    this.#current = undefined;
     this.#onClose();
     this.#waiting?.resolve();
   }

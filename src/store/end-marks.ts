@@ -46,16 +46,21 @@ export class EndMarks {
   readonly #clock: Clock;
   readonly #changed: (key: AttemptKey) => void;
 
-  /** `changed` is told of every key whose marks are others now, or gone. */
-  constructor({ clock, max, ttlMs }: EndMarksOptions, changed: (key: AttemptKey) => void = () => {}) {
+  /** `changed` is told of every key whose marks are others now, or gone; `forgotten` when marks give way within their window. */
+  constructor(
+    { clock, max, ttlMs }: EndMarksOptions,
+    changed: (key: AttemptKey) => void = () => {},
+    forgotten: () => void = () => {},
+  ) {
     this.#changed = changed;
     this.#clock = clock;
     this.#keys = new LRUCache({
       // A bound by size and not by count: for the latter the cache allocates its arrays in full, 34 MB for a million.
       maxSize: max,
       sizeCalculation: (marks) => marks.units,
-      dispose: (_marks, key, reason) => {
+      dispose: (marks, key, reason) => {
         if (reason !== 'set') this.#changed(key);
+        if (reason === 'evict' && clock.now() - marks.atMs < ttlMs) forgotten();
       },
       ...aging(clock, ttlMs),
     });
@@ -114,6 +119,11 @@ export class EndMarks {
     const units = [...byIncarnation.values()].reduce((sum, mark) => sum + unitsOf(mark), 0);
     const start = Math.min(atMs, this.#clock.now());
     this.#keys.set(key, { byIncarnation, units, atMs: start }, { start });
+  }
+
+  /** Lets go of what is past its time. */
+  dropOld(): void {
+    this.#keys.purgeStale();
   }
 
   /** The first incarnation that was not deleted; one that ended is still the attempt's own. */

@@ -1,9 +1,18 @@
+import { epochMsOf, smallTimeOf } from '../lib/small-time.js';
 import { adoptedIdOf, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
-import type { NodeAttempt, ReadFailure, TaskPayload, TaskRecord, TaskStage } from '../model/task-record.js';
+import {
+  type NodeAttempt,
+  type ReadFailure,
+  TASK_STAGES,
+  type TaskPayload,
+  type TaskRecord,
+  type TaskStage,
+} from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
+import { type Scope, sharedScope } from './scopes.js';
 
 /** What a new record starts from. */
 export interface NewTask {
@@ -21,7 +30,19 @@ export interface NewTask {
   readonly adopted?: boolean;
   readonly deleted?: boolean;
   /** What callers know of a record that this one takes the place of. */
-  readonly seen?: Pick<TaskRecord, 'phaseVersion'> & Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs'>>;
+  readonly seen?: Pick<TaskRecord, 'phaseVersion'> &
+    Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs' | 'undeliveredForMs'>>;
+}
+
+/** Changes a second that a task's version leaves room for, where only its age says how many there may have been. */
+const CHANGES_PER_SECOND = 10;
+/** The API's number has 32 bits; a handle may say that it is older than any service. */
+const HIGHEST_BY_AGE = 2 ** 31;
+
+/** A version that no earlier daemon has passed, which kept none of a task that only its handle tells of (rule 7). */
+function versionByAge(createdAtMs: number, nowMs: number): number {
+  const changes = Math.floor(((nowMs - createdAtMs) / 1_000) * CHANGES_PER_SECOND);
+  return Math.min(Math.max(changes, 0), HIGHEST_BY_AGE);
 }
 
 type Fields = { -readonly [K in keyof TaskRecord]: TaskRecord[K] };
@@ -36,6 +57,7 @@ interface Rare {
   consecutiveFailures: number;
   lastFailure: ReadFailure | undefined;
   undeliveredAtMs: number | undefined;
+  undeliveredForMs: number;
 }
 
 const NOTHING_RARE: Rare = Object.freeze({
@@ -47,40 +69,54 @@ const NOTHING_RARE: Rare = Object.freeze({
   consecutiveFailures: 0,
   lastFailure: undefined,
   undeliveredAtMs: undefined,
+  undeliveredForMs: 0,
 });
 
+/** Bits of an entry's `#flags`; the two lowest say the stage, and those above all others how much of the id is the key. */
+const STAGE = 0b11;
+const TELLING = 1 << 2;
+const CONFIRMED = 1 << 3;
+const ADOPTED = 1 << 4;
+const DELETED = 1 << 5;
+const DELIVERED = 1 << 6;
+const KEY_LENGTH_AT = 8;
+
 /**
- * A record as the store alone may change it. Half a million of them may be live, so what is kept of each is small: what most
- * do not have is an object of its own, made when there is something of it and dropped with the last. Bytes are kept as text
- * of one byte a character (a Buffer costs two objects and a place in a slab that others keep alive): the handle's text is the
- * very one that the index has as its key, and a meta that the handle ends with is kept there alone. `meta` and
- * `answeredHandle` make a Buffer each time they are asked for.
+ * A record as the store alone may change it. Half a million of them may be live, so what is kept of each is small:
+ *
+ * - What most do not have is an object of its own, made when there is something of it and dropped with the last.
+ * - Bytes are kept as text of one byte a character (a Buffer costs two objects and a place in a slab that others keep alive):
+ *   the handle's text is the very one that the index has as its key, and a meta that the handle ends with is kept there
+ *   alone. `meta` and `answeredHandle` make a Buffer each time they are asked for.
+ * - Of the identity stands here what it has for itself; the rest is shared, the key is in the id, and `identity` makes one
+ *   each time it is asked for.
+ * - Times are whole milliseconds, as `small-time` has them.
+ *
+ * Its states are the stages of `TaskRecord`, which the store's transitions move. `telling` is set while a rise of its phase is
+ * being written, of which `known` has more than `state` until it is safe.
  */
 export class Entry implements Fields {
   readonly id: TaskRecord['id'];
-  identity: TaskIdentity;
-  stage: TaskStage;
   outputPrefix: string;
   node: NodeAttempt | undefined;
   /** What anybody is told. */
   state: PhaseState;
   /** What is known; told once it is safe (design 6). */
   known: PhaseState;
-  /** What is known waits to be safe. */
-  telling = false;
   /** Versions that were told since the last one that was safe before. */
   unsafeVersions = 0;
   /** Place among all that were accepted, over restarts. */
   order = 0;
   phaseVersion: number;
-  observedAtMs: number | undefined = undefined;
-  liveSinceMs: number;
-  lastAskedAtMs: number;
-  confirmed: boolean;
-  readonly adopted: boolean;
-  deleted: boolean;
   revision = 0;
   listedAt = 0;
+  answersArrived = 0;
+  #flags = 0;
+  #scope: Scope;
+  #created: number | undefined = undefined;
+  #observed: number | undefined = undefined;
+  #live: number | undefined = undefined;
+  #asked: number | undefined = undefined;
   /** The bytes, or their number where the handle ends with them. */
   #meta: string | number | undefined;
   #handle: string | undefined = undefined;
@@ -89,38 +125,147 @@ export class Entry implements Fields {
   constructor(task: NewTask, nowMs: number) {
     const { identity, seen } = task;
     this.id = flat(idOf(task));
-    this.identity = sharingTexts(identity);
+    this.#flags = identity.key.length << KEY_LENGTH_AT;
+    this.#scope = sharedScope(identity);
+    this.#created = smallTimeOf(identity.createdAtMs);
     this.stage = task.stage;
     this.#meta = task.meta?.toString('latin1');
     this.outputPrefix = task.outputPrefix;
     this.node = task.node;
     this.state = task.state;
     this.known = task.state;
-    this.phaseVersion = seen?.phaseVersion ?? 0;
+    this.phaseVersion = Math.max(
+      seen?.phaseVersion ?? 0,
+      task.adopted === true ? versionByAge(identity.createdAtMs, nowMs) : 0,
+    );
     this.liveSinceMs = identity.createdAtMs;
     this.lastAskedAtMs = nowMs;
     this.confirmed = seen?.confirmed ?? task.adopted ?? false;
-    this.adopted = task.adopted ?? false;
+    this.#flag(ADOPTED, task.adopted ?? false);
     this.deleted = task.deleted ?? false;
     this.payload = task.payload;
     this.connection = task.connection;
     this.connectionUntilMs = task.connectionUntilMs ?? 0;
     this.undeliveredAtMs = seen?.undeliveredAtMs;
+    if (seen?.undeliveredForMs !== undefined) this.undeliveredForMs = seen.undeliveredForMs;
+  }
+
+  get identity(): TaskIdentity {
+    const scope = this.#scope;
+    return {
+      plugin: scope.plugin,
+      taskType: scope.taskType,
+      taskTypeVersion: scope.taskTypeVersion,
+      key: this.key,
+      incarnation: scope.incarnation,
+      project: scope.project,
+      domain: scope.domain,
+      namespace: scope.namespace,
+      quotaNamespace: scope.quotaNamespace,
+      createdAtMs: this.createdAtMs,
+      outputNames: scope.outputNames,
+    };
+  }
+
+  /** Key and incarnation are those of the id, and stay. */
+  set identity(identity: TaskIdentity) {
+    this.#scope = sharedScope(identity);
+    this.#created = smallTimeOf(identity.createdAtMs);
+  }
+
+  /** The parts of the identity that are asked for most. */
+  get plugin(): string {
+    return this.#scope.plugin;
+  }
+
+  get key(): string {
+    return this.id.slice(0, this.#flags >> KEY_LENGTH_AT);
+  }
+
+  get incarnation(): number {
+    return this.#scope.incarnation;
   }
 
   get createdAtMs(): number {
-    return this.identity.createdAtMs;
+    return epochMsOf(this.#created ?? 0);
+  }
+
+  get observedAtMs(): number | undefined {
+    return this.#observed === undefined ? undefined : epochMsOf(this.#observed);
+  }
+
+  set observedAtMs(atMs: number | undefined) {
+    this.#observed = atMs === undefined ? undefined : smallTimeOf(atMs);
+  }
+
+  get liveSinceMs(): number {
+    return epochMsOf(this.#live ?? 0);
+  }
+
+  set liveSinceMs(sinceMs: number) {
+    this.#live = smallTimeOf(sinceMs);
+  }
+
+  get lastAskedAtMs(): number {
+    return epochMsOf(this.#asked ?? 0);
+  }
+
+  set lastAskedAtMs(atMs: number) {
+    this.#asked = smallTimeOf(atMs);
+  }
+
+  get stage(): TaskStage {
+    return TASK_STAGES[this.#flags & STAGE] as TaskStage;
+  }
+
+  set stage(stage: TaskStage) {
+    this.#flags = (this.#flags & ~STAGE) | TASK_STAGES.indexOf(stage);
+  }
+
+  /** What is known waits to be safe. */
+  get telling(): boolean {
+    return (this.#flags & TELLING) !== 0;
+  }
+
+  set telling(telling: boolean) {
+    this.#flag(TELLING, telling);
+  }
+
+  get confirmed(): boolean {
+    return (this.#flags & CONFIRMED) !== 0;
+  }
+
+  set confirmed(confirmed: boolean) {
+    this.#flag(CONFIRMED, confirmed);
+  }
+
+  get adopted(): boolean {
+    return (this.#flags & ADOPTED) !== 0;
+  }
+
+  /** An answer to its create is known to have arrived, which a later run goes by. */
+  get delivered(): boolean {
+    return (this.#flags & DELIVERED) !== 0;
+  }
+
+  set delivered(delivered: boolean) {
+    this.#flag(DELIVERED, delivered);
+  }
+
+  get deleted(): boolean {
+    return (this.#flags & DELETED) !== 0;
+  }
+
+  set deleted(deleted: boolean) {
+    this.#flag(DELETED, deleted);
   }
 
   get meta(): Buffer | undefined {
-    if (typeof this.#meta !== 'number') return bytesOf(this.#meta);
-    const handle = this.#handle ?? '';
-    return Buffer.from(handle.slice(handle.length - this.#meta), 'latin1');
+    return bytesOf(this.#metaText);
   }
 
   set meta(meta: Buffer | undefined) {
-    this.#meta = meta?.toString('latin1');
-    this.#shareMeta();
+    this.#keepMeta(meta?.toString('latin1'));
   }
 
   get answeredHandle(): Buffer | undefined {
@@ -128,9 +273,9 @@ export class Entry implements Fields {
   }
 
   set answeredHandle(handle: Buffer | undefined) {
-    const { meta } = this;
+    const meta = this.#metaText;
     this.#handle = handle?.toString('latin1');
-    this.meta = meta;
+    this.#keepMeta(meta);
   }
 
   /** The answered handle as the index has it; undefined until there is one. */
@@ -202,6 +347,18 @@ export class Entry implements Fields {
     this.#set('undeliveredAtMs', atMs);
   }
 
+  get undeliveredForMs(): number {
+    return this.#rare?.undeliveredForMs ?? 0;
+  }
+
+  set undeliveredForMs(forMs: number) {
+    this.#set('undeliveredForMs', forMs);
+  }
+
+  #flag(bit: number, on: boolean): void {
+    this.#flags = on ? this.#flags | bit : this.#flags & ~bit;
+  }
+
   #set<K extends keyof Rare>(name: K, value: Rare[K]): void {
     if ((this.#rare ?? NOTHING_RARE)[name] === value) return;
     this.#rare ??= { ...NOTHING_RARE };
@@ -209,9 +366,14 @@ export class Entry implements Fields {
     if (value === NOTHING_RARE[name] && isNothing(this.#rare)) this.#rare = undefined;
   }
 
-  #shareMeta(): void {
-    const meta = this.#meta;
-    if (typeof meta === 'string' && this.#handle?.endsWith(meta) === true) this.#meta = meta.length;
+  get #metaText(): string | undefined {
+    if (typeof this.#meta !== 'number') return this.#meta;
+    const handle = this.#handle ?? '';
+    return handle.slice(handle.length - this.#meta);
+  }
+
+  #keepMeta(meta: string | undefined): void {
+    this.#meta = meta !== undefined && this.#handle?.endsWith(meta) === true ? meta.length : meta;
   }
 }
 
@@ -238,31 +400,4 @@ function idOf({ identity: { key, incarnation }, adopted, answeredHandle }: NewTa
 /** The text in one piece: what was joined of parts keeps them alive. */
 function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
-}
-
-/** Texts that many tasks have in common, each kept once; a text that came in too late for its place is kept by its task. */
-const shared = new Map<string, string>();
-const MAX_SHARED = 10_000;
-const NO_NAMES: readonly string[] = Object.freeze([]);
-
-/** The identity with what many tasks have in common kept once. */
-export function sharingTexts(identity: TaskIdentity): TaskIdentity {
-  const { plugin, taskType, project, domain, namespace, quotaNamespace, outputNames } = identity;
-  return {
-    ...identity,
-    plugin: share(plugin),
-    taskType: share(taskType),
-    project: share(project),
-    domain: share(domain),
-    namespace: share(namespace),
-    quotaNamespace: share(quotaNamespace),
-    outputNames: outputNames?.length === 0 ? NO_NAMES : outputNames,
-  };
-}
-
-function share(text: string): string {
-  const known = shared.get(text);
-  if (known !== undefined) return known;
-  if (shared.size < MAX_SHARED) shared.set(text, text);
-  return text;
 }

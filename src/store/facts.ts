@@ -110,14 +110,17 @@ function taskFactOf(store: TaskStore, id: TaskId): FactsByKind['task'] | undefin
   if (!isKept(entry)) return undefined;
   const { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, known, phaseVersion } = entry;
   const { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs } = entry;
+  const { undeliveredForMs } = entry;
   const told = { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, phaseVersion };
   const seen = { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs };
   return {
     ...told,
     ...seen,
+    undeliveredForMs,
     state: smallOf(known),
     adopted: entry.adopted,
     deleted: entry.deleted,
+    delivered: entry.delivered,
     cancelling: store.cancelling(id)?.reason,
     hadConnection: entry.connectionUntilMs > 0,
   };
@@ -140,17 +143,17 @@ function owedFactOf(store: TaskStore, id: TaskId): FactsByKind['owed'] | undefin
   if (owed === undefined) return undefined;
   const { identity, node, meta, outputPrefix, reason, sinceMs, attempts, lastError, readFirst } = owed;
   const order = { identity, node, meta, outputPrefix, reason, sinceMs, attempts, lastError, readFirst };
-  const { jobOver, fromHandle, doubted, connectionUntilMs } = owed;
-  return { ...order, jobOver, fromHandle, holdsToken: !doubted, hadConnection: connectionUntilMs > 0 };
+  const { jobOver, fromHandle, holdsToken, failingForMs, connectionUntilMs } = owed;
+  return { ...order, jobOver, fromHandle, holdsToken, failingForMs, hadConnection: connectionUntilMs > 0 };
 }
 
 function unclearFactOf(store: TaskStore, id: TaskId): FactsByKind['unclear'] | undefined {
   const unclear = store.unclear.get(id);
   if (unclear === undefined) return undefined;
-  const { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs, connectionUntilMs } =
-    unclear;
-  const hadConnection = connectionUntilMs > 0;
-  return { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs, hadConnection };
+  const { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs, lookBoundMs } = unclear;
+  const hadConnection = unclear.connectionUntilMs > 0;
+  const known = { identity, node, outputPrefix, sinceMs, looks, leftBecause, lastError, sentBoundMs };
+  return { ...known, lookBoundMs, hadConnection };
 }
 
 function markFactOf(store: TaskStore, key: string): FactsByKind['mark'] | undefined {

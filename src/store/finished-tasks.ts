@@ -77,19 +77,22 @@ export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }
     return this.#tasks.peek(id);
   }
 
-  set(id: TaskId, task: T): void {
+  /** `endedAtMs`: of a task that an earlier run saw end. */
+  set(id: TaskId, task: T, endedAtMs?: number): void {
     this.#traces.delete(id);
-    this.#tasks.set(id, task);
+    this.#tasks.set(id, task, endedAtMs === undefined ? {} : { start: endedAtMs });
+  }
+
+  /** Lets go of what is past its time, which nobody may ever ask for. */
+  dropOld(): void {
+    this.#tasks.purgeStale();
+    this.#traces.purgeStale();
   }
 
   /** The task of this trace was deleted. */
   buried(id: TaskId): void {
     const trace = this.#traces.peek(id);
     if (trace !== undefined) this.#traces.set(id, { ...trace, deleted: true });
-  }
-
-  values(): Iterable<T> {
-    return this.#tasks.values();
   }
 
   trace(id: TaskId): FinishedTrace | undefined {

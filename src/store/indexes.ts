@@ -29,6 +29,10 @@ export class StageCounts {
     return this.#byPlugin.get(plugin) ?? { accepted: 0, creating: 0, live: 0, over: 0 };
   }
 
+  plugins(): Iterable<string> {
+    return this.#byPlugin.keys();
+  }
+
   add(plugin: string, stage: TaskStage, by: 1 | -1): void {
     let counts = this.#byPlugin.get(plugin);
     if (counts === undefined) {

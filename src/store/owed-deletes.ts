@@ -1,5 +1,6 @@
+import { getOrMake } from '../lib/get-or-make.js';
 import { type Listed, Roll } from '../lib/roll.js';
-import type { TaskId } from '../model/attempt-key.js';
+import type { AttemptKey, TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { NodeAttempt, ReadFailure, TaskRecord } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
@@ -60,13 +61,20 @@ export interface OwedDelete extends DeleteOrder {
   /** The secrets that came with its calls are no longer kept; a repeated Delete may bring them again. */
   readonly needsCredentials: boolean;
   readonly lastError: ReadFailure | undefined;
-  /** The job was not found once: the order holds no token and holds up nobody. */
-  readonly doubted: boolean;
+  /** False once the job was not found, or its delete failed for too long: it stays listed, and starves no quota (rule 10). */
+  readonly holdsToken: boolean;
+  /** How long its tries have failed, over all runs of the daemon, in milliseconds: from each failed try to the next one of its run. */
+  readonly failingForMs: number;
+  /** The last try, where it failed in this run. */
+  readonly failedAtMs: number | undefined;
   /** Answers of NotFound in a row. */
   readonly notFound: { readonly sinceMs: number; readonly tries: number } | undefined;
 }
 
-type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & Listed;
+type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & Listed & {
+    /** Nobody waits for it any more: its job was not found, or its delete failed for too long. */
+    letsGo: boolean;
+  };
 
 /**
  * The deletes that the daemon owes (rule 6), as facts; `tasks/end` carries them out. An order is on the list from the
@@ -75,6 +83,8 @@ type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & Listed;
 export class OwedDeletes {
   readonly #orders = new Map<TaskId, Mutable>();
   readonly #roll = new Roll<Mutable>();
+  /** Those for handles alone, whose ids do not follow from the key. */
+  readonly #fromHandles = new Map<AttemptKey, Set<Mutable>>();
   readonly #changed: (id: TaskId) => void;
   #unheld = 0;
 
@@ -104,36 +114,68 @@ export class OwedDeletes {
     return this.#orders.get(id);
   }
 
+  /** Whether the job of this order may run, as far as is known, and keep its key from being created anew. */
+  holdsUp(id: TaskId): boolean {
+    return mayRun(this.#orders.get(id));
+  }
+
+  /** The same of the orders for handles alone that name an earlier incarnation of a key. */
+  fromHandlesHoldUp(key: AttemptKey, incarnation: number): boolean {
+    for (const owed of this.#fromHandles.get(key) ?? []) {
+      if (owed.identity.incarnation < incarnation && mayRun(owed)) return true;
+    }
+    return false;
+  }
+
   /** A second order for the same task joins the first, with its secrets. */
   add(order: DeleteOrder, nowMs: number): void {
     if (this.#orders.has(order.id)) {
       this.renew(order.id, order.connection, order.connectionUntilMs);
       return;
     }
+    // Field by field, which costs a tenth of a copy by spreading: every Delete comes by here.
     const owed: Mutable = {
-      ...order,
+      id: order.id,
+      identity: order.identity,
+      node: order.node,
+      meta: order.meta,
+      outputPrefix: order.outputPrefix,
+      connection: order.connection,
+      connectionUntilMs: order.connectionUntilMs,
+      reason: order.reason,
+      fromHandle: order.fromHandle,
+      jobOver: order.jobOver,
+      readFirst: order.readFirst,
       listedAt: 0,
       sinceMs: nowMs,
       attempts: 0,
       nextAttemptMs: undefined,
       needsCredentials: false,
       lastError: undefined,
-      doubted: false,
+      // What a handle alone tells of took no token.
+      holdsToken: order.readFirst === undefined,
+      letsGo: false,
+      failingForMs: 0,
+      failedAtMs: undefined,
       notFound: undefined,
     };
-    this.#orders.set(order.id, owed);
-    this.#roll.add(owed);
-    if (order.fromHandle) this.#unheld += 1;
+    this.#list(owed);
     this.#changed(order.id);
   }
 
   /** Takes back an order that an earlier run wrote. */
   restore(order: OwedDelete): void {
     if (this.#orders.has(order.id)) return;
-    const owed: Mutable = { ...order, listedAt: 0 };
+    // What holds a token says itself whether it was let go of.
+    this.#list({ ...order, listedAt: 0, letsGo: order.readFirst === undefined && !order.holdsToken });
+  }
+
+  #list(owed: Mutable): void {
     this.#orders.set(owed.id, owed);
     this.#roll.add(owed);
-    if (owed.fromHandle) this.#unheld += 1;
+    if (!owed.fromHandle) return;
+    this.#unheld += 1;
+    getOrMake(this.#fromHandles, owed.identity.key, () => new Set<Mutable>()).add(owed);
   }
 
   /** A later call about the task brought its secrets along. */
@@ -145,11 +187,30 @@ export class OwedDeletes {
     owed.needsCredentials = false;
   }
 
+  /** Secrets are not kept for longer than their time, however long the next try is away. */
+  dropOldSecrets(nowMs: number): void {
+    for (const owed of this.#orders.values()) {
+      if (owed.connection === undefined || owed.connectionUntilMs > nowMs) continue;
+      owed.connection = undefined;
+      owed.needsCredentials = true;
+    }
+  }
+
   /** Notes what became of a try. */
   note(
     id: TaskId,
     news: Partial<
-      Pick<OwedDelete, 'attempts' | 'nextAttemptMs' | 'connection' | 'needsCredentials' | 'lastError' | 'notFound'>
+      Pick<
+        OwedDelete,
+        | 'attempts'
+        | 'nextAttemptMs'
+        | 'connection'
+        | 'needsCredentials'
+        | 'lastError'
+        | 'notFound'
+        | 'failingForMs'
+        | 'failedAtMs'
+      >
     >,
   ): void {
     const owed = this.#orders.get(id);
@@ -158,11 +219,12 @@ export class OwedDeletes {
     this.#changed(id);
   }
 
-  /** The job was not found. */
-  doubt(id: TaskId): OwedDelete | undefined {
+  /** The order goes on without its token, and nobody waits for it. */
+  freed(id: TaskId): OwedDelete | undefined {
     const owed = this.#orders.get(id);
-    if (owed !== undefined && !owed.doubted) {
-      owed.doubted = true;
+    if (owed !== undefined) owed.letsGo = true;
+    if (owed?.holdsToken === true) {
+      owed.holdsToken = false;
       this.#changed(id);
     }
     return owed;
@@ -174,8 +236,20 @@ export class OwedDeletes {
     if (owed === undefined) return false;
     this.#orders.delete(id);
     this.#roll.delete(owed);
-    if (owed.fromHandle) this.#unheld -= 1;
+    if (owed.fromHandle) this.#unlist(owed);
     this.#changed(id);
     return true;
   }
+
+  #unlist(owed: Mutable): void {
+    this.#unheld -= 1;
+    const { key } = owed.identity;
+    const ofKey = this.#fromHandles.get(key);
+    ofKey?.delete(owed);
+    if (ofKey?.size === 0) this.#fromHandles.delete(key);
+  }
+}
+
+function mayRun(owed: Mutable | undefined): boolean {
+  return owed !== undefined && !owed.letsGo && !owed.jobOver;
 }

@@ -63,6 +63,11 @@ export class ReplayCache {
     this.#results.set(key, { state, endedAtMs: start }, { start });
   }
 
+  /** Lets go of what is past its time. */
+  dropOld(): void {
+    this.#results.purgeStale();
+  }
+
   /** Resolves once the end is safe. Rejects when it cannot be written; it is kept here all the same. */
   set(key: AttemptKey, state: PhaseState): Promise<void> {
     this.#results.set(key, { state, endedAtMs: this.#clock.now() });

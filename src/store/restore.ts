@@ -21,11 +21,12 @@ export class RestoredFacts {
     this.nowMs = nowMs;
   }
 
-  add({ kind, name, fact }: Fact): void {
+  /** False for a live task: there is nothing of its fact that the store will not have. */
+  add({ kind, name, fact }: Fact): boolean {
     const live = kind === 'task' && fact.cancelling === undefined ? this.#liveOf(fact) : undefined;
-    if (live !== undefined) {
+    if (live?.id === name) {
       this.live.push(live);
-      return;
+      return false;
     }
     let named = this.#kinds.get(kind);
     if (named === undefined) {
@@ -33,6 +34,7 @@ export class RestoredFacts {
       this.#kinds.set(kind, named);
     }
     named.set(name, fact);
+    return true;
   }
 
   /** A live task needs no other fact, unless its state has outputs. */
@@ -89,9 +91,10 @@ function restoredTask(
 
 function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayload | undefined, nowMs: number): Entry {
   const { identity, stage, meta, outputPrefix, node, answeredHandle, adopted, deleted, confirmed } = fact;
-  const seen = { phaseVersion: fact.phaseVersion + MAX_UNSAFE_VERSIONS + 1, confirmed };
+  const { phaseVersion, undeliveredAtMs } = fact;
+  const seen = { phaseVersion: phaseVersion + MAX_UNSAFE_VERSIONS + 1, confirmed, undeliveredAtMs };
   const task = {
-    identity: { ...identity, outputNames: identity.outputNames },
+    identity,
     stage,
     state,
     outputPrefix,
@@ -99,16 +102,19 @@ function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayl
     adopted,
     deleted,
     connectionUntilMs: fact.hadConnection ? GONE_MS : 0,
-    seen: { ...seen, undeliveredAtMs: fact.undeliveredAtMs },
-    ...(meta === undefined ? {} : { meta: Buffer.from(meta) }),
-    ...(payload === undefined ? {} : { payload }),
+    seen,
     ...(answeredHandle === undefined ? {} : { answeredHandle }),
   };
   const entry = new Entry(task, nowMs);
+  entry.meta = meta;
+  entry.payload = payload;
   // The leap itself is not on disk: without that, a next start would leap to the same version, and tell less than this one.
   entry.unsafeVersions = MAX_UNSAFE_VERSIONS;
   entry.answeredHandle = answeredHandle;
   entry.order = fact.order;
+  entry.undeliveredForMs = fact.undeliveredForMs;
+  entry.delivered = fact.delivered;
+  entry.answersArrived = fact.delivered ? 1 : 0;
   entry.requirements = fact.requirements;
   entry.sentBoundMs = fact.sentBoundMs;
   entry.observedAtMs = fact.observedAtMs;
@@ -140,6 +146,7 @@ function restoreCancelling(
     leftBecause: undefined,
     lastError,
     sentBoundMs,
+    lookBoundMs: undefined,
     hadConnection,
   };
   restoreUnclear(store, id, fact, payload);
@@ -167,7 +174,7 @@ function restoreUnclear(
 }
 
 function restoreOwed(store: TaskStore, id: string, fact: FactsByKind['owed']): void {
-  const { node, lastError, readFirst, hadConnection, holdsToken, ...order } = fact;
+  const { node, lastError, readFirst, hadConnection, ...order } = fact;
   store.owed.restore({
     ...order,
     id,
@@ -179,8 +186,7 @@ function restoreOwed(store: TaskStore, id: string, fact: FactsByKind['owed']): v
     needsCredentials: hadConnection,
     nextAttemptMs: undefined,
     notFound: undefined,
-    // Without its token it holds up nobody.
-    doubted: !holdsToken,
+    failedAtMs: undefined,
   });
 }
 

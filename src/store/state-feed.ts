@@ -12,6 +12,10 @@ export interface StateFeed {
   readonly durable: boolean;
   /** Since when every end is known, over restarts; undefined where that cannot be said. Epoch milliseconds. */
   readonly completeSinceMs?: number | undefined;
+  /** Since when no end gave way to others within the replay window; what ended before may be forgotten. Epoch milliseconds. */
+  readonly endsKnownSinceMs?: number | undefined;
+  /** A mark of an end within the replay window gave way to others. */
+  endForgotten?(): void;
   /** Why nothing can be made safe for now; undefined while it can. */
   readonly trouble?: { readonly code: ErrorCode; readonly message: string } | undefined;
   /** Throws STATE_FULL while nothing new is taken. */

@@ -10,8 +10,9 @@ import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import { ChangeRing } from './change-ring.js';
+import { EarlierLives } from './earlier-lives.js';
 import { EndMarks, endOf } from './end-marks.js';
-import { Entry, type NewTask, sharingTexts } from './entry.js';
+import { Entry, type NewTask } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
@@ -43,6 +44,8 @@ export interface StoreListener {
   left(id: TaskId, becomes?: TaskId): void;
   /** An engine asked for a live task. */
   asked(id: TaskId): void;
+  /** Secrets came with a call about a task that had none, or none any more. */
+  enriched?(id: TaskId): void;
   /** Nothing of the task is left at the remote, as far as is known: its token is free. May come more than once. */
   freed(id: TaskId): void;
 }
@@ -84,16 +87,22 @@ export class TaskStore {
   readonly #unfinished = new Map<TaskId, Entry>();
   readonly #finished: FinishedTasks<Entry>;
   readonly #roll = new Roll<Entry>();
-  readonly #current = new Map<AttemptKey, Entry>();
+  /** Current records but for those of first incarnations, which nearly all are: they are found by their id. */
+  readonly #later = new Map<AttemptKey, Entry>();
   readonly #handles = new HandleIndex();
   readonly #adopted = new AdoptedTasks<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
   readonly #cancelling = new Map<TaskId, Cancelling>();
+  /** Records with secrets, those first whose time is over first. */
+  readonly #secretive = new Set<Entry>();
   readonly marks: EndMarks;
   readonly told: ToldEnds;
   readonly owed: OwedDeletes;
   readonly unclear: UnclearCreates;
+  /** What a create of a key has to wait for. */
+  readonly earlier: Pick<EarlierLives, 'gone'>;
+  readonly #earlier: EarlierLives;
   #evictions = 0;
   #order = 0;
 
@@ -101,12 +110,21 @@ export class TaskStore {
     const feed = options.feed ?? noState;
     this.#options = options;
     this.#feed = feed;
-    this.marks = new EndMarks({ clock: options.clock, ...options.endMarks }, (key) => feed.changed('mark', key));
+    this.marks = new EndMarks(
+      { clock: options.clock, ...options.endMarks },
+      (key) => feed.changed('mark', key),
+      () => feed.endForgotten?.(),
+    );
     this.told = new ToldEnds({ clock: options.clock, ttlMs: options.endMarks.ttlMs });
     this.owed = new OwedDeletes((id) => feed.changed('owed', id));
     this.unclear = new UnclearCreates((id) => {
       feed.changed('unclear', id);
       feed.changed('payload', id);
+    });
+    this.earlier = this.#earlier = new EarlierLives({
+      cancelling: this.#cancelling,
+      owed: this.owed,
+      unclear: this.unclear,
     });
     this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
     this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry) => {
@@ -159,6 +177,11 @@ export class TaskStore {
     return this.#feed.completeSinceMs;
   }
 
+  /** The same, less what was forgotten since, because too much ended within the replay window. */
+  get endsKnownSinceMs(): number | undefined {
+    return this.#feed.endsKnownSinceMs ?? this.#feed.completeSinceMs;
+  }
+
   /** Resolves once every transition so far is safe. Rejects when it cannot be written. */
   safe(): Promise<void> {
     return this.#feed.safe();
@@ -194,20 +217,37 @@ export class TaskStore {
 
   /** Takes back a record that an earlier run of the daemon wrote, in the order of acceptance. Nobody is told. */
   restore(entry: Entry): void {
-    const { id, identity, stage } = entry;
-    if (this.byId(id) !== undefined) return;
+    const { id, stage } = entry;
+    if (this.#unfinished.has(id) || (this.#finished.size > 0 && this.#finished.peek(id) !== undefined)) return;
     this.#order = Math.max(this.#order, entry.order);
-    const current = this.#current.get(identity.key);
-    const newest = current === undefined || current.identity.incarnation < identity.incarnation;
-    if (!entry.adopted && !entry.deleted && newest) this.#current.set(identity.key, entry);
-    this.#counts.add(identity.plugin, stage, 1);
+    this.#makeCurrent(entry);
+    this.#counts.add(entry.plugin, stage, 1);
     this.#handles.add(entry);
     this.#roll.add(entry);
-    if (stage === 'over') this.#finished.set(id, entry);
+    if (stage === 'over') this.#finished.set(id, entry, this.#endedAtMs(entry));
     else this.#unfinished.set(id, entry);
     if (!entry.adopted || stage === 'over') return;
     this.#adopted.add(entry);
     this.#adopted.read(entry);
+  }
+
+  /** When an earlier run saw the task end, as far as that is known. */
+  #endedAtMs({ key, observedAtMs }: Entry): number {
+    const nowMs = this.#options.clock.now();
+    return Math.min(this.marks.of(key)?.atMs ?? observedAtMs ?? nowMs, nowMs);
+  }
+
+  /** Lets go of what is past its time and nobody asks for: secrets, ended tasks with their outputs, and marks. Called once a minute. */
+  dropOld(): void {
+    const nowMs = this.#options.clock.now();
+    for (const entry of this.#secretive) {
+      if (entry.connectionUntilMs > nowMs) break;
+      this.#dropOldConnection(entry);
+    }
+    this.owed.dropOldSecrets(nowMs);
+    this.unclear.dropOldSecrets(nowMs);
+    this.#finished.dropOld();
+    this.marks.dropOld();
   }
 
   /** One listener a plugin; answers how to take it away. */
@@ -247,13 +287,14 @@ export class TaskStore {
   insert(task: NewTask): TaskRecord {
     const entry = new Entry(task, this.#options.clock.now());
     entry.order = ++this.#order;
-    const { id, identity } = entry;
+    const { id } = entry;
     if (this.#unfinished.has(id) || this.#finished.has(id)) {
       throw new HostError('INTERNAL', `task ${id} is in the store already`);
     }
-    if (!entry.adopted) this.#current.set(identity.key, entry);
-    this.#counts.add(entry.identity.plugin, entry.stage, 1);
+    this.#makeCurrent(entry);
+    this.#counts.add(entry.plugin, entry.stage, 1);
     this.#roll.add(entry);
+    if (entry.connection !== undefined) this.#secretive.add(entry);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
     else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
@@ -271,9 +312,29 @@ export class TaskStore {
     return this.#unfinished.get(id) ?? this.#finished.get(id);
   }
 
+  /** Whether it is this very record that stands for its task now. */
+  holds(task: TaskRecord): boolean {
+    return this.byId(task.id) === task;
+  }
+
   /** The highest incarnation of an attempt that is in memory. */
   current(key: AttemptKey): TaskRecord | undefined {
-    return this.#current.get(key);
+    const later = this.#later.get(key);
+    if (later !== undefined) return later;
+    const id = taskIdOf(key, 1);
+    const first = this.#unfinished.get(id) ?? this.#finished.peek(id);
+    return first?.deleted === true ? undefined : first;
+  }
+
+  #makeCurrent(entry: Entry): void {
+    const { incarnation } = entry;
+    if (incarnation === 1 || entry.adopted || entry.deleted) return;
+    const { key } = entry;
+    if ((this.#later.get(key)?.incarnation ?? 1) < incarnation) this.#later.set(key, entry);
+  }
+
+  #dropCurrent(entry: Entry): void {
+    if (this.#later.get(entry.key) === entry) this.#later.delete(entry.key);
   }
 
   /**
@@ -305,6 +366,18 @@ export class TaskStore {
     yield* this.#unfinished.values();
   }
 
+  /** Those of one plugin as they are now, in the order they came. */
+  unfinishedOf(plugin: string): readonly TaskRecord[] {
+    const tasks: TaskRecord[] = [];
+    for (const entry of this.#unfinished.values()) if (entry.plugin === plugin) tasks.push(entry);
+    return tasks;
+  }
+
+  /** The plugins that have, or had, tasks here. */
+  plugins(): Iterable<string> {
+    return this.#counts.plugins();
+  }
+
   /** All in memory, in the order they came, from a place in the list on. */
   listed(after = 0): Iterable<TaskRecord & Listed> {
     return this.#roll.after(after);
@@ -325,10 +398,15 @@ export class TaskStore {
     const fresh = nowMs - entry.lastAskedAtMs < ASKED_ANEW_MS;
     entry.lastAskedAtMs = nowMs;
     if (entry.stage === 'over') this.#finished.get(entry.id);
-    else if (entry.stage === 'live' && !fresh) this.#listeners.get(entry.identity.plugin)?.asked(entry.id);
+    else if (entry.stage === 'live' && !fresh) this.#listeners.get(entry.plugin)?.asked(entry.id);
     if (!confirms || entry.confirmed) return;
     entry.confirmed = true;
     this.#changed(entry);
+  }
+
+  /** So many more create calls about the task were answered, or fewer, where answers turned out to be lost. */
+  answersArrived(task: TaskRecord, more: number): void {
+    (task as Entry).answersArrived += more;
   }
 
   /** The answer to its create visibly did not reach the engine (rule 9). */
@@ -336,7 +414,32 @@ export class TaskStore {
     const entry = task as Entry;
     if (entry.confirmed || entry.undeliveredAtMs !== undefined) return;
     entry.undeliveredAtMs = this.#options.clock.now();
+    entry.delivered = false;
     this.#changed(entry);
+  }
+
+  /** A create about it is answered once more, so that none of its answers is known to be the last one that was lost. */
+  answeredAnew(task: TaskRecord): void {
+    const entry = task as Entry;
+    if (entry.undeliveredAtMs === undefined) return;
+    entry.undeliveredAtMs = undefined;
+    this.#changed(entry);
+  }
+
+  /** No call is under way any more: what answered a create and is not known to be lost has arrived. For a clean stop. */
+  noteDelivered(): void {
+    for (const entry of this.#unfinished.values()) {
+      if (entry.confirmed || entry.delivered || entry.answersArrived <= 0) continue;
+      entry.delivered = true;
+      this.#changed(entry);
+    }
+  }
+
+  /** So much more of the grace of an undelivered create is over. It is written when it is convenient. */
+  undeliveredFor(task: TaskRecord, moreMs: number): void {
+    const entry = task as Entry;
+    entry.undeliveredForMs += moreMs;
+    if (this.byId(entry.id) === entry) this.#changed(entry);
   }
 
   /** Fixes the bytes a create answered; from here on the task can be found by them. */
@@ -355,16 +458,22 @@ export class TaskStore {
   enrich(task: TaskRecord, outputPrefix: string, connection: ConnectionInfo | undefined, untilMs: number): void {
     const entry = task as Entry;
     if (entry.outputPrefix === '' && outputPrefix !== '') entry.outputPrefix = outputPrefix;
-    if (connection !== undefined) {
-      entry.connection = connection;
-      entry.connectionUntilMs = untilMs;
-    }
+    if (connection === undefined) return;
+    const { connectionUntilMs } = entry;
+    entry.connection = connection;
+    entry.connectionUntilMs = untilMs;
+    this.#secretive.delete(entry);
+    this.#secretive.add(entry);
+    if (connectionUntilMs > this.#options.clock.now() || !this.#isUnfinished(entry)) return;
+    // The state is to know of the first secrets that came.
+    if (connectionUntilMs === 0) this.#changed(entry);
+    this.#listeners.get(entry.plugin)?.enriched?.(entry.id);
   }
 
   setRequirements(task: TaskRecord, requirements: ResourceRequirements, quotaNamespace: string): void {
     const entry = task as Entry;
     entry.requirements = requirements;
-    entry.identity = sharingTexts({ ...entry.identity, quotaNamespace });
+    entry.identity = { ...entry.identity, quotaNamespace };
     this.#changed(entry);
   }
 
@@ -410,7 +519,7 @@ export class TaskStore {
     this.#dropOldConnection(entry);
     entry.observedAtMs = this.#options.clock.now();
     if (entry.adopted) this.#adopted.read(entry);
-    const hadFailures = entry.consecutiveFailures > 0 || entry.lastFailure !== undefined;
+    const hadFailures = entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
     entry.lastFailure = undefined;
     entry.revision += 1;
@@ -449,7 +558,7 @@ export class TaskStore {
    */
   nextIncarnation(task: TaskRecord): TaskRecord {
     const { identity, answeredHandle, state, outputPrefix, payload, node, connection, connectionUntilMs } = task;
-    const { phaseVersion, confirmed, undeliveredAtMs } = task;
+    const { phaseVersion, confirmed, undeliveredAtMs, undeliveredForMs } = task;
     this.#ring.replace(task);
     const incarnation = identity.incarnation + 1;
     this.marks.set(identity.key, identity.incarnation, { deleted: true, next: incarnation });
@@ -458,7 +567,7 @@ export class TaskStore {
     return this.insert({
       identity: { ...identity, incarnation },
       stage: 'accepted',
-      seen: { phaseVersion, confirmed, undeliveredAtMs },
+      seen: { phaseVersion, confirmed, undeliveredAtMs, undeliveredForMs },
       state,
       outputPrefix,
       node,
@@ -520,9 +629,9 @@ export class TaskStore {
     if (entry !== undefined) this.#free(entry);
   }
 
-  /** The job of an owed delete was not found: it may run all the same, and stays owed, but holds up nobody. */
-  deleteDoubted(id: TaskId): void {
-    const order = this.owed.doubt(id);
+  /** The job of an owed delete may run all the same, and stays owed, but starves no quota. */
+  deleteFreed(id: TaskId): void {
+    const order = this.owed.freed(id);
     if (order !== undefined) this.#free(order);
   }
 
@@ -540,12 +649,12 @@ export class TaskStore {
    */
   remove(task: TaskRecord): void {
     const entry = task as Entry;
-    const { key, incarnation } = entry.identity;
+    const { key, incarnation } = entry;
     this.marks.set(key, incarnation, { deleted: true, ended: entry.stage === 'over' });
     if (entry.stage === 'over') {
       if (entry.deleted) return;
       entry.deleted = true;
-      if (this.#current.get(key) === entry) this.#current.delete(key);
+      this.#dropCurrent(entry);
       if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
       this.#changed(entry);
       return;
@@ -591,6 +700,7 @@ export class TaskStore {
     const entry = task as Entry;
     entry.payload = undefined;
     entry.connection = undefined;
+    this.#secretive.delete(entry);
   }
 
   /** What was removed is told nothing more: its late news would count it again and show Watch a task that is gone. */
@@ -599,9 +709,9 @@ export class TaskStore {
   }
 
   #dropOldConnection(entry: Entry): void {
-    if (entry.connection !== undefined && entry.connectionUntilMs <= this.#options.clock.now()) {
-      entry.connection = undefined;
-    }
+    if (entry.connection === undefined || entry.connectionUntilMs > this.#options.clock.now()) return;
+    entry.connection = undefined;
+    this.#secretive.delete(entry);
   }
 
   #write(entry: Entry, read: PhaseState, forceVersion = false, owe?: OwedWithEnd): void {
@@ -652,14 +762,14 @@ export class TaskStore {
     // The end drops what the order needs.
     const order = owe && deleteOrder(entry, owe.reason, owe);
     // What a handle alone says of a key must not become the end of the attempt that a create made.
-    if (!entry.adopted) this.marks.set(entry.identity.key, entry.identity.incarnation, endOf(entry.known));
+    if (!entry.adopted) this.marks.set(entry.key, entry.incarnation, endOf(entry.known));
     this.#adopted.delete(entry);
     this.#moveTo(entry, 'over');
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
     this.#finished.set(entry.id, entry);
     this.#feed.changed('payload', entry.id);
-    this.#listeners.get(entry.identity.plugin)?.left(entry.id);
+    this.#listeners.get(entry.plugin)?.left(entry.id);
     if (order === undefined) this.#free(entry);
     else this.owed.add(order, this.#options.clock.now());
   }
@@ -668,9 +778,9 @@ export class TaskStore {
     if (STAGE_ORDER.indexOf(stage) < STAGE_ORDER.indexOf(entry.stage)) {
       throw new HostError('INTERNAL', `task ${entry.id} cannot go from stage ${entry.stage} back to ${stage}`);
     }
-    this.#counts.add(entry.identity.plugin, entry.stage, -1);
+    this.#counts.add(entry.plugin, entry.stage, -1);
     entry.stage = stage;
-    this.#counts.add(entry.identity.plugin, entry.stage, 1);
+    this.#counts.add(entry.plugin, entry.stage, 1);
   }
 
   #drop(entry: Entry, becomes?: TaskId): void {
@@ -678,19 +788,21 @@ export class TaskStore {
     if (!this.#unfinished.delete(entry.id)) return;
     this.#unlink(entry);
     this.#changed(entry, 'payload');
-    this.#listeners.get(entry.identity.plugin)?.left(entry.id, becomes);
+    this.#listeners.get(entry.plugin)?.left(entry.id, becomes);
   }
 
   #unlink(entry: Entry): void {
     this.#roll.delete(entry);
-    this.#counts.add(entry.identity.plugin, entry.stage, -1);
-    if (this.#current.get(entry.identity.key) === entry) this.#current.delete(entry.identity.key);
+    this.#secretive.delete(entry);
+    this.#counts.add(entry.plugin, entry.stage, -1);
+    this.#dropCurrent(entry);
     this.#handles.remove(entry);
   }
 
   /** Release on the store's transition, and nowhere else (rule 10). */
   #free({ id, identity }: Pick<TaskRecord, 'id' | 'identity'>): void {
     this.#listeners.get(identity.plugin)?.freed(id);
+    this.#earlier.freed(identity.key);
   }
 
   #changed({ id }: Entry, also?: 'payload' | 'outputs'): void {

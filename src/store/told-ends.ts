@@ -7,23 +7,31 @@ import { aging } from './aging.js';
 /** Anybody can make handles up: these push out what was told of others, and nothing else. */
 const MAX = 10_000;
 
+/** `atMs`: when it was told first, epoch milliseconds. */
+export interface ToldEnd {
+  readonly state: PhaseState;
+  readonly atMs: number;
+}
+
 /**
  * Ends that were told of handles without any record, since memory held nothing of their tasks: the create is lost, the task
  * was deleted. What comes to be known of the task later must not tell the same handle otherwise (rule 7).
  */
 export class ToldEnds {
-  readonly #ends: LRUCache<string, PhaseState>;
+  readonly #ends: LRUCache<string, ToldEnd>;
+  readonly #clock: Clock;
 
   constructor({ clock, ttlMs }: { readonly clock: Clock; readonly ttlMs: number }) {
+    this.#clock = clock;
     this.#ends = new LRUCache({ max: MAX, ...aging(clock, ttlMs) });
   }
 
-  of(handle: Buffer): PhaseState | undefined {
+  of(handle: Buffer): ToldEnd | undefined {
     return this.#ends.size === 0 ? undefined : this.#ends.get(digest(handle));
   }
 
-  add(handle: Buffer, end: PhaseState): void {
-    this.#ends.set(digest(handle), end);
+  add(handle: Buffer, state: PhaseState): void {
+    this.#ends.set(digest(handle), { state, atMs: this.#clock.now() });
   }
 }
 

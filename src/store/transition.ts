@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type PhaseState, phaseRank } from '../model/phase-state.js';
+import { isPlainState, type PhaseState, phaseRank } from '../model/phase-state.js';
 import { isTerminal } from '../plugin-api/phase.js';
 
 /** What a newly read state makes of the one before. */
@@ -30,8 +30,17 @@ function heldBack(current: PhaseState, read: PhaseState): PhaseState {
   };
 }
 
+/** Field by field, since it is asked of every read. Pacing is between plugin and daemon; no caller sees it. */
 function visiblyDiffers(a: PhaseState, b: PhaseState): boolean {
   if (a === b) return false;
-  // Pacing is between plugin and daemon; no caller sees it.
-  return !isDeepStrictEqual({ ...a, nextPollAfterMs: undefined }, { ...b, nextPollAfterMs: undefined });
+  if (a.phase !== b.phase || a.reason !== b.reason) return true;
+  if (a.remotePhase !== b.remotePhase || a.version !== b.version) return true;
+  if (isPlainState(a) && isPlainState(b)) return false;
+  return DEEP.some((field) => differs(a[field], b[field]));
+}
+
+const DEEP = ['error', 'logs', 'customInfo', 'externalResources', 'outputs'] as const;
+
+function differs(a: unknown, b: unknown): boolean {
+  return a !== b && !isDeepStrictEqual(a, b);
 }

@@ -26,6 +26,8 @@ export interface UnclearCreate {
    * list, or is left to the operator.
    */
   readonly sentBoundMs?: number | undefined;
+  /** A look may be under way, and may reach the remote for so long, in milliseconds; undefined while none is. */
+  readonly lookBoundMs?: number | undefined;
   /** What a look needs; dropped with the last one. */
   readonly args: CreateArgs | undefined;
   readonly connection: ConnectionInfo | undefined;
@@ -72,6 +74,15 @@ export class UnclearCreates {
     return this.#entries.get(id);
   }
 
+  /**
+   * Whether the job of this create is on its way to be cancelled, and keeps its key from being created anew. Of a task that ended by
+   * itself nobody knows that there is one.
+   */
+  holdsUp(id: TaskId): boolean {
+    const entry = this.#entries.get(id);
+    return entry?.sentBoundMs !== undefined && entry.leftBecause === undefined;
+  }
+
   add(entry: UnclearCreate): void {
     this.delete(entry.id);
     const added: Mutable = { ...entry, listedAt: 0 };
@@ -81,8 +92,13 @@ export class UnclearCreates {
     this.#changed(entry.id);
   }
 
+  /** Secrets are not kept for longer than their time, however long the next look is away. */
+  dropOldSecrets(nowMs: number): void {
+    for (const entry of this.#entries.values()) if (entry.connectionUntilMs <= nowMs) entry.connection = undefined;
+  }
+
   /** Notes what became of a look, or when the next one is. */
-  note(id: TaskId, news: Partial<Pick<UnclearCreate, 'looks' | 'nextLookMs' | 'lastError'>>): void {
+  note(id: TaskId, news: Partial<Pick<UnclearCreate, 'looks' | 'nextLookMs' | 'lastError' | 'lookBoundMs'>>): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     Object.assign(entry, news);

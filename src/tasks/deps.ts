@@ -19,6 +19,8 @@ export interface TasksOptions {
   readonly replayWindowMs: number;
   /** After this, a create whose answer never arrived and that nobody confirmed is deleted (rule 9). */
   readonly orphanGraceMs: number;
+  /** An owed delete whose tries failed for this long holds no quota token any more (rule 10). */
+  readonly deleteGraceMs: number;
   /** Within this after its creation a job that the remote does not find may still be there. */
   readonly visibilityGraceMs: number;
   /** Not found on a delete that is owed is believed once it is all that the tries were answered for this long. */

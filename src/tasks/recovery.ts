@@ -1,8 +1,8 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
-import { jobOf, startPolling } from '../runtime/polling.js';
-import type { PluginRuntime } from '../runtime/runtime.js';
+import { adoptToken, jobOf, startPollingAll } from '../runtime/polling.js';
+import { lacksCredentials, type PluginRuntime } from '../runtime/runtime.js';
 import type { CreateTask } from './accept/create.js';
 import type { Orphans } from './accept/orphans.js';
 import type { TasksDeps } from './deps.js';
@@ -23,18 +23,28 @@ export interface RecoveryParts {
 export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): void {
   const { store } = deps;
   const { id: plugin } = runtime.plugin;
-  const tasks = [...store.unfinishedTasks()].filter(({ identity }) => identity.plugin === plugin);
+  const tasks = store.unfinishedOf(plugin);
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
   for (const task of tasks) if (heldToken(task)) hold(runtime, task);
-  for (const order of owed) if (!order.doubted && !order.fromHandle) hold(runtime, order);
+  for (const order of owed) if (order.holdsToken && !order.fromHandle) hold(runtime, order);
+  // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
+  for (const task of tasks) if (task.stage === 'live') adoptToken(runtime, task);
+  for (const order of owed) if (order.holdsToken && order.fromHandle) adoptToken(runtime, { ...order, adopted: true });
   const unclear = [...store.unclear.listed()].filter(
     ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
   );
   for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
+  startPollingAll(
+    deps,
+    runtime,
+    tasks.filter(({ stage }) => stage === 'live'),
+  );
+  const nowMs = deps.clock.now();
+  // Their secrets are gone, and come with their engine's next call (rule 14).
+  for (const task of tasks) if (lacksCredentials(task, nowMs)) runtime.refresher.awaitAsked(task.id);
   for (const task of tasks) {
     parts.orphans.restored(task);
-    if (task.stage === 'live') startPolling(deps, runtime, task);
-    else parts.creates.recover(runtime, task);
+    if (task.stage !== 'live') parts.creates.recover(runtime, task);
   }
   for (const { id } of owed) {
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
@@ -48,12 +58,15 @@ export function tellUnserved({ store, runtimes, events }: TasksDeps): void {
   const note = (plugin: string, what: 'tasks' | 'deletes'): void => {
     if (runtimes.get(plugin) === undefined) getOrMake(left, plugin, () => ({ tasks: 0, deletes: 0 }))[what] += 1;
   };
-  for (const task of [...store.unfinishedTasks()]) {
-    const { stage, identity } = task;
-    note(identity.plugin, 'tasks');
-    if (runtimes.get(identity.plugin) !== undefined || (stage !== 'accepted' && stage !== 'creating')) continue;
-    const reason = `waits for plugin "${identity.plugin}", which does not run here`;
-    store.setWaiting(task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
+  for (const plugin of [...store.plugins()]) {
+    if (runtimes.get(plugin) !== undefined) continue;
+    for (const task of store.unfinishedOf(plugin)) {
+      const { stage } = task;
+      note(plugin, 'tasks');
+      if (stage !== 'accepted' && stage !== 'creating') continue;
+      const reason = `waits for plugin "${plugin}", which does not run here`;
+      store.setWaiting(task, stage, phaseState('WAITING_FOR_RESOURCES', { reason }));
+    }
   }
   for (const { identity } of store.owed.listed()) note(identity.plugin, 'deletes');
   for (const { identity, leftBecause } of store.unclear.listed()) {
@@ -62,7 +75,7 @@ export function tellUnserved({ store, runtimes, events }: TasksDeps): void {
   for (const [plugin, { tasks, deletes }] of left) events.unserved?.(plugin, tasks, deletes);
 }
 
-/** A token is taken when a task goes on to be created; one that is known from a handle takes its own by its first read. */
+/** A token is taken when a task goes on to be created. */
 function heldToken(task: TaskRecord): boolean {
   const { stage, sentBoundMs, adopted } = task;
   return (stage === 'creating' || stage === 'live' || sentBoundMs !== undefined) && !adopted;

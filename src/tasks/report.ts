@@ -3,9 +3,78 @@ import type { QuotaNamespaceSnapshot } from '../limits/types.js';
 import type { PluginReport, PluginReportState } from '../model/plugin-report.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
+import type { TasksDeps } from './deps.js';
+
+/** What the last run served: told until the plugins are loaded. */
+export interface ServedBefore {
+  readonly id: string;
+  readonly kind: 'async' | 'sync';
+  readonly isDefault: boolean;
+  readonly taskTypes: HostedPlugin['taskTypes'];
+}
+
+export interface LastRun {
+  /** The id of the plugin that served a task type. Throws where nobody did. */
+  route(taskType: string, version: number): string;
+  served(): readonly ServedBefore[];
+}
+
+/** The load report of a daemon, whatever it knows of its plugins yet. */
+export class LoadReports {
+  readonly #deps: Pick<TasksDeps, 'host' | 'runtimes' | 'store'>;
+  /** Set until the plugins are loaded. */
+  lastRun: LastRun | undefined;
+  loaded: LoadReport | undefined;
+
+  constructor(deps: Pick<TasksDeps, 'host' | 'runtimes' | 'store'>) {
+    this.#deps = deps;
+  }
+
+  list(): PluginReport[] {
+    const { host, runtimes, store } = this.#deps;
+    const plugins = host.plugins();
+    if (this.lastRun === undefined) return reportPlugins(plugins, this.loaded, runtimes, store);
+    return reportStarting(plugins, this.lastRun.served(), runtimes, store);
+  }
+}
+
+/**
+ * The plugins while they are still to be loaded. An engine that asks now and finds its task types nowhere goes on without
+ * them (FIELD 17), while a task of theirs is accepted: so they are told as the last run served them.
+ */
+function reportStarting(
+  plugins: readonly HostedPlugin[],
+  before: readonly ServedBefore[],
+  runtimes: Runtimes,
+  store: TaskStore,
+): PluginReport[] {
+  const known = reportPlugins(plugins, undefined, runtimes, store);
+  const told = new Set(known.filter(({ kind }) => kind !== undefined).map(({ id }) => id));
+  const kept = before.filter(({ id }) => runtimes.comes(id) && !told.has(id));
+  const replaced = new Set(kept.map(({ id }) => id));
+  return [
+    ...known.filter(({ id }) => !replaced.has(id)),
+    ...kept.map(({ id, kind, isDefault, taskTypes }): PluginReport => {
+      const counts = store.counts(id);
+      return {
+        ...EMPTY,
+        id,
+        kind,
+        isDefault,
+        taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions: versions ?? [] })),
+        state: 'STARTING',
+        stateReason: 'the daemon starts; its task types are those of the last run',
+        stateCode: '',
+        source: plugins.find((plugin) => plugin.id === id)?.source ?? '',
+        liveTasks: counts.live,
+        waitingTasks: counts.accepted + counts.creating,
+      };
+    }),
+  ];
+}
 
 /** The load report, from memory (design 1a, ListPlugins): every configured plugin, those that never got an id included. */
-export function reportPlugins(
+function reportPlugins(
   plugins: readonly HostedPlugin[],
   loaded: LoadReport | undefined,
   runtimes: Runtimes,

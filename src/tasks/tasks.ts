@@ -19,8 +19,9 @@ import { awaitsFirstRead, Handles } from './read/handles.js';
 import { getLogs, getMetrics } from './read/logs.js';
 import { ReadSink } from './read/reads.js';
 import { recover, tellUnserved } from './recovery.js';
-import { reportPlugins } from './report.js';
+import { type LastRun, LoadReports } from './report.js';
 import { assertSafe, toldBefore } from './safe.js';
+import { Sweep } from './sweep.js';
 import type { Tasks } from './types.js';
 
 /** The use cases with what the daemon itself needs of them. */
@@ -31,8 +32,8 @@ export interface TasksControl extends Tasks {
   readonly unclearCreates: Pick<UnclearCreates, 'size' | 'listed'>;
   /** For the operator. */
   readonly lists: TaskLists;
-  /** The plugins are still to be loaded: who served a task type in the last run. Throws where nobody did. */
-  starting(route: (taskType: string, version: number) => string): void;
+  /** The plugins are still to be loaded: until then new tasks go by what the last run served. */
+  starting(lastRun: LastRun): void;
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
   /** Goes on with what the last run left of a plugin; once for each runtime. */
@@ -46,6 +47,7 @@ export interface TasksControl extends Tasks {
 }
 
 /** Puts the use cases together. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function createTasks(deps: TasksDeps): TasksControl {
   const deletes = new DeleteList(deps);
   const reads = new ReadSink(deps, deletes);
@@ -54,13 +56,14 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const creates = new CreateTask(deps, { deletes, orphans, reads, unclear });
   const handles = new Handles(deps, deletes);
   const doing = new DoTask(deps);
-  let loadReport: LoadReport | undefined;
+  const reports = new LoadReports(deps);
+  const sweep = new Sweep(deps);
 
   deletes.onOver = (order, state) => keepEnd(deps, reads, order, state);
   orphans.onExpired = (task) => {
     deps.events.orphanDeleted?.(task);
     const why = 'its create was never answered and nobody has asked for it since';
-    cancelInBackground(deps, { deletes, creates }, task, why);
+    cancelInBackground(deps, { deletes, creates, unclear }, task, why);
   };
 
   const get: Tasks['get'] = (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope);
@@ -88,7 +91,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
     get: async (bytes, hints, scope) => toldBefore(deps, await get(bytes, hints, scope), scope),
 
     delete: (bytes, reason, hints, scope) => {
-      const ordered = deleteTask(deps, { handles, creates, deletes }, bytes, reason, hints);
+      const ordered = deleteTask(deps, { handles, creates, deletes, unclear }, bytes, reason, hints);
       return assertSafe(deps, ordered, scope, 'the delete');
     },
 
@@ -101,7 +104,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
       return deps.store.watch(filter);
     },
 
-    listPlugins: () => reportPlugins(deps.host.plugins(), loadReport, deps.runtimes, deps.store),
+    listPlugins: () => reports.list(),
 
     getLogs: (bytes, request, hints, scope) => getLogs(deps, handles, bytes, request, hints, scope),
     getMetrics: (bytes, request, hints, scope) => getMetrics(deps, handles, bytes, request, hints, scope),
@@ -110,18 +113,18 @@ export function createTasks(deps: TasksDeps): TasksControl {
     adoptForeign: (bytes, taskType, version, hints, scope) =>
       handles.adoptForeign(bytes, taskType, version, hints, scope),
 
-    starting(route) {
-      creates.starting = route;
+    starting(last) {
+      reports.lastRun = creates.starting = last;
     },
 
     loaded(report) {
-      loadReport = report;
+      reports.loaded = report;
     },
 
     recover: (runtime) => recover(deps, { creates, deletes, orphans, unclear }, runtime),
 
     recovered() {
-      creates.starting = undefined;
+      reports.lastRun = creates.starting = undefined;
       tellUnserved(deps);
     },
 
@@ -131,8 +134,10 @@ export function createTasks(deps: TasksDeps): TasksControl {
     },
 
     async stop() {
+      sweep.stop();
       orphans.stop();
       await Promise.all([creates.stop(), unclear.stop(), deletes.stop(), reads.idle()]);
+      deps.store.noteDelivered();
       unclear.tellLeft();
       tellLeftBehind(deps);
     },

@@ -100,7 +100,7 @@ export interface Tasks {
   ): Promise<readonly MetricSeries[]>;
   /**
    * Makes bytes that are no handle of this daemon known as one, if the plugin of the task type takes over resource metas
-   * of another service. Does nothing for our own handles.
+   * of another service. Does nothing for our own handles; answers the id of the task that other bytes stand for.
    */
   adoptForeign(
     handle: Buffer,
@@ -108,7 +108,7 @@ export interface Tasks {
     taskTypeVersion: number,
     hints: HandleHints,
     scope: CallScope,
-  ): Promise<void>;
+  ): Promise<string | undefined>;
   /** Whether the remote of this plugin is taken to be down; part of every TaskStatus. */
   remoteDown(plugin: string): boolean;
 }

@@ -1,4 +1,5 @@
 import { HostError, messageOf, stackOf } from '../errors/index.js';
+import { getOrMake } from '../lib/get-or-make.js';
 import { Rarely } from '../lib/rarely.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { GateEvents } from '../model/events/gate.js';
@@ -7,6 +8,7 @@ import type { QuotaEvents } from '../model/events/quotas.js';
 import type { RefreshEvents } from '../model/events/refresh.js';
 import type { RpcLog } from '../model/events/rpc.js';
 import type { TaskEvents } from '../model/events/tasks.js';
+import type { PluginMethod } from '../model/plugin-call.js';
 import { methodTraits } from '../model/plugin-methods.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMetrics } from './custom-metrics.js';
@@ -39,15 +41,33 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
   const throttles = set.counter('pluginhost_throttles_total');
   const pauses = set.counter('pluginhost_throttle_pause_seconds_total');
   const rejections = set.counter('pluginhost_limit_rejections_total');
+  const series = new Map<string, Map<PluginMethod, ReturnType<typeof makeSeries>>>();
+  const makeSeries = (plugin: string, method: PluginMethod) => {
+    const { lane, items: batches } = methodTraits(method);
+    return {
+      ok: calls.labels({ plugin, method, outcome: 'ok' }),
+      seconds: seconds.labels({ plugin, method }),
+      wait: lane === undefined ? undefined : wait.labels({ plugin, lane }),
+      items: batches === undefined ? undefined : items.labels({ plugin }),
+    };
+  };
+  // Looking them up by their labels costs prom-client more than counting.
+  const seriesOf = (plugin: string, method: PluginMethod) =>
+    getOrMake(
+      getOrMake(series, plugin, () => new Map()),
+      method,
+      () => makeSeries(plugin, method),
+    );
   return {
-    callFinished(event) {
+    callEnded(event) {
       const plugin = label(event.plugin);
       const { method, outcome } = event;
-      const { lane, items: batches } = methodTraits(method);
-      calls.inc({ plugin, method, outcome });
-      seconds.observe({ plugin, method }, event.durationMs / 1000);
-      if (lane !== undefined) wait.observe({ plugin, lane }, event.waitMs / 1000);
-      if (batches !== undefined) items.observe({ plugin }, event.batchSize);
+      const { seconds, wait, items, ok } = seriesOf(plugin, method);
+      if (outcome === 'ok') ok.inc();
+      else calls.inc({ plugin, method, outcome });
+      seconds.observe(event.durationMs / 1000);
+      wait?.observe(event.waitMs / 1000);
+      items?.observe(event.batchSize);
       if (outcome !== 'ok') log.emit('call.failed', { plugin, method, outcome, tookMs: Math.round(event.durationMs) });
     },
     throttled(event) {
@@ -68,13 +88,17 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
 export function refreshAdapter({ set, log, label }: AdapterParts, pluginId: string) {
   const plugin = label(pluginId);
   const reads = set.counter('pluginhost_reads_started_total');
+  const polls = reads.labels({ plugin, purpose: 'poll' });
   const lag = set.histogram('pluginhost_schedule_lag_seconds').labels(plugin);
+  const late = set.counter('pluginhost_schedule_late_reads_total').labels(plugin);
   const outages = set.counter('pluginhost_remote_outages_total').labels(plugin);
   const createOutages = set.counter('pluginhost_creates_outages_total').labels(plugin);
   return {
     readStarted(event) {
-      reads.inc({ plugin, purpose: event.purpose });
+      if (event.purpose === 'poll') polls.inc();
+      else reads.inc({ plugin, purpose: event.purpose });
       lag.observe(Math.max(0, event.lagMs) / 1000);
+      if (event.late > 0) late.inc(event.late);
     },
     remoteDown(event) {
       outages.inc();
@@ -234,6 +258,8 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
       // A remote that refuses for days is told of ever more rarely; the metric counts every try.
       if (Number.isInteger(Math.log2(attempts))) log.emit('delete.failed', { task, plugin, code, error, attempts });
     },
+    deleteFreed: (task, plugin, failingForMs) =>
+      log.emit('delete.freed', { task, plugin, minutes: Math.round(failingForMs / 60_000) }),
     deleteDone(task, plugin, attempts) {
       counters.deletesDone.inc({ plugin: label(plugin) });
       log.emit('delete.done', { task, plugin, attempts });
@@ -245,6 +271,8 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
 export function rpcLogAdapter({ log }: AdapterParts) {
   return {
     fault: (event) => log.emit('rpc.fault', { method: event.method, ...faultFields(event.error) }),
+    acted: (event) => log.emit('audit.action', event),
+    library: (message) => log.emit('rpc.library', { said: message }),
   } satisfies RpcLog;
 }
 

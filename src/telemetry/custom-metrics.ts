@@ -16,6 +16,9 @@ interface Series {
   readonly buckets: number[];
 }
 
+/** Names of one plugin. */
+const MAX_NAMES = 50;
+
 /**
  * Metrics that plugins name themselves: `count` becomes `pluginhost_plugin_custom_<name>_total`, `gauge` the same
  * without an ending, `observe` (seconds) `…_seconds`, each with the label `plugin`. Names per plugin are bounded; what
@@ -23,16 +26,14 @@ interface Series {
  */
 export class CustomMetrics {
   readonly #set: MetricSet;
-  readonly #maxNames: number;
   readonly #dropped: (plugin: string) => void;
   readonly #namesOf = new Map<string, Set<string>>();
   /** Metric name -> plugin -> numbers. */
   readonly #series = new Map<string, Map<string, Series>>();
 
-  constructor(set: MetricSet, dropped: (plugin: string) => void, maxNames = 50) {
+  constructor(set: MetricSet, dropped: (plugin: string) => void) {
     this.#set = set;
     this.#dropped = dropped;
-    this.#maxNames = maxNames;
   }
 
   /** `plugin` is a registered one. Never throws. */
@@ -66,7 +67,7 @@ export class CustomMetrics {
       this.#namesOf.set(plugin, names);
     }
     if (names.has(key)) return true;
-    if (names.size >= this.#maxNames) return false;
+    if (names.size >= MAX_NAMES) return false;
     names.add(key);
     return true;
   }

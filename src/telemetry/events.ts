@@ -56,18 +56,14 @@ export const LOG_EVENTS = {
     tookMs: 'milliseconds',
   }),
   'state.loaded': event('info', 'the state of the last run is loaded', {
-    dir: 'its folder',
+    at: 'where it is kept: a folder, or a database without its password',
     tasks: 'tasks that are not over',
     deletesOwed: 'deletes that are still to be carried out',
     tookMs: 'milliseconds',
   }),
-  'state.not_kept': event(
-    'warn',
-    'nothing survives this daemon but the handles; set state.dir, or state.engine to none',
-    {
-      because: 'why no folder is its own',
-    },
-  ),
+  'state.not_kept': event('warn', 'nothing survives this daemon but the handles; set state.dir or state.engine', {
+    because: 'why no folder is its own',
+  }),
   'state.unserved': event('warn', 'what the last run left of a plugin that does not run here waits for it', {
     plugin: 'id of the plugin, as the last run knew it',
     tasks: 'tasks that are not over',
@@ -80,6 +76,11 @@ export const LOG_EVENTS = {
   'state.mended': event('info', 'the state can be written again, and nothing is lost', {
     downMs: 'how long it could not, in milliseconds',
   }),
+  'state.ends_forgotten': event(
+    'warn',
+    'more attempts ended within tasks.tombstoneTtl than are remembered; for as long, a finished job that a create finds is taken for its own',
+    {},
+  ),
   'log.dropped': event('warn', 'standard output did not take lines of the log, which were left out', {
     lines: 'how many',
   }),
@@ -98,6 +99,9 @@ export const LOG_EVENTS = {
     method: 'the RPC',
     error: ERROR,
     stack: 'stack trace',
+  }),
+  'rpc.library': event('debug', 'the gRPC library has something to say; callers can make it speak', {
+    said: 'its words',
   }),
 
   'plugin.loaded': event('info', 'a plugin is loaded', { plugin: PLUGIN, source: 'where it was loaded from' }),
@@ -276,10 +280,45 @@ export const LOG_EVENTS = {
     error: ERROR,
     attempts: 'tries so far',
   }),
+  'delete.freed': event('error', 'an owed delete fails for too long: it is repeated, without its quota token', {
+    task: TASK,
+    plugin: PLUGIN,
+    minutes: 'how long its tries have failed',
+  }),
   'delete.done': event('info', 'an owed delete was carried out', {
     task: TASK,
     plugin: PLUGIN,
     attempts: 'tries it took',
+  }),
+
+  'tls.certificate': event('info', 'a port has a certificate, new or its first', {
+    port: 'grpc or admin',
+    names: 'whom it is for',
+    expires: 'until when it is valid',
+  }),
+  'tls.kept': event('error', 'the files of a certificate cannot be used; the one from before goes on', {
+    port: 'grpc or admin',
+    error: ERROR,
+    daysLeft: 'days until the one in use expires',
+  }),
+  'tls.expires': event('error', 'a certificate expires soon, or has expired; told once a day', {
+    port: 'grpc or admin',
+    daysLeft: 'days that are left',
+  }),
+  'tokens.used': event('info', 'tokens are in use, new ones or changed ones', { names: 'their names' }),
+  'tokens.kept': event('error', 'files of tokens cannot be used; the tokens from before go on', { error: ERROR }),
+  'audit.action': event('info', 'somebody acted on plugins or tasks', {
+    action: 'pause, resume, reload, profile or delete',
+    plugin: 'id of the plugin, of the first three',
+    task: 'of delete: attempt key and incarnation',
+    by: 'name of the token, else of the client certificate; empty without either',
+    remote: 'address',
+  }),
+  'access.refused': event('warn', 'somebody was not let in; told once a minute for each port and reason', {
+    port: 'grpc or admin',
+    reason: 'why not: see pluginhost_access_refused_total',
+    remote: 'address',
+    detail: 'in words',
   }),
 
   'admin.action': event('info', 'an operator acted', {

@@ -1,3 +1,4 @@
+import type { AccessPort } from '../model/events/access.js';
 import type { MetricSet } from './metric-set.js';
 import { setAll } from './metric-set.js';
 
@@ -13,7 +14,11 @@ export interface DaemonFigures {
   /** Times a Watch stream was told that it lagged, since the start. */
   readonly lagged: number;
   readonly deletesOwed: number;
+  /** Tasks that are not over and that no plugin here takes care of. */
+  readonly unservedTasks: number;
   readonly stateStore: StateFigures;
+  /** Of the ports that speak TLS. */
+  readonly certificates?: readonly { readonly port: AccessPort; readonly daysLeft: number }[];
   readonly plugins: readonly PluginFigures[];
 }
 
@@ -70,6 +75,8 @@ export interface PluginFigures {
 /** States that a plugin can be in, for the one-of gauge. */
 const PLUGIN_STATES = ['starting', 'serving', 'restarting', 'quarantined', 'failed', 'skipped', 'stopped'] as const;
 
+const SECONDS_A_DAY = 86_400;
+
 /** Sets every gauge that is measured at scrape. */
 export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   const { plugins } = figures;
@@ -80,7 +87,12 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   set.gauge('pluginhost_finished_tasks').set(figures.finishedTasks);
   set.gauge('pluginhost_watch_subscribers').set(figures.watchers);
   set.gauge('pluginhost_deletes_owed').set(figures.deletesOwed);
+  set.gauge('pluginhost_tasks_unserved').set(figures.unservedTasks);
   writeState(set, figures.stateStore);
+  setAll<'pluginhost_certificate_expires_in_seconds'>(
+    set.gauge('pluginhost_certificate_expires_in_seconds'),
+    (figures.certificates ?? []).map(({ port, daysLeft }) => [{ port }, daysLeft * SECONDS_A_DAY]),
+  );
   setAll<'pluginhost_tasks'>(
     set.gauge('pluginhost_tasks'),
     plugins.flatMap(({ id, stages = {} }) =>

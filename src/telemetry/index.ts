@@ -3,5 +3,6 @@ export { LOG_EVENTS } from './events.js';
 export type { DaemonFigures, LaneFigures, PluginFigures } from './figures.js';
 export { createLog, type Log, type LogOptions } from './logger.js';
 export { METRICS } from './metric-catalogue.js';
+export { takeProfile } from './profile.js';
 export { createRedactor } from './redact.js';
 export { Telemetry } from './telemetry.js';

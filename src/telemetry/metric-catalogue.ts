@@ -41,12 +41,19 @@ export const METRICS = {
     'reason',
   ]),
 
+  pluginhost_access_refused_total: counter('Connections and calls that were not let in.', ['port', 'reason']),
+  pluginhost_certificate_expires_in_seconds: gauge(
+    'Time until the certificate of a port expires; negative once it has.',
+    ['port'],
+  ),
+
   pluginhost_log_lines_dropped_total: counter('Lines of the log that standard output did not take.', []),
 
   pluginhost_tasks: gauge('Tasks that are not over, by stage.', ['plugin', 'stage']),
   pluginhost_finished_tasks: gauge('Finished tasks that are still held in memory.', []),
   pluginhost_tasks_accepted_total: counter('Tasks accepted from engines.', ['plugin']),
   pluginhost_tasks_created_total: counter('Tasks created at their remote.', ['plugin']),
+  pluginhost_tasks_unserved: gauge('Tasks that are not over and whose plugin does not run here, or not yet.', []),
   pluginhost_tasks_adopted_total: counter('Tasks taken up from a handle that this process did not make.', ['plugin']),
   pluginhost_handles_unverified_total: counter(
     'Handles that no key of this daemon has signed: not signed (none), with another key (unknown), altered (wrong).',
@@ -84,6 +91,9 @@ export const METRICS = {
   pluginhost_schedule_oldest_overdue_seconds: gauge('How long the most overdue task has been due.', ['plugin']),
   pluginhost_schedule_longest_interval_seconds: gauge('Longest poll interval in force.', ['plugin']),
   pluginhost_schedule_lag_seconds: histogram('How late reads start after they were due.', ['plugin'], REMOTE),
+  pluginhost_schedule_late_reads_total: counter('Tasks read more than a tenth of resyncInterval after they were due.', [
+    'plugin',
+  ]),
   pluginhost_reads_started_total: counter('Reads started, by what they are for.', ['plugin', 'purpose']),
   pluginhost_remote_down: gauge('1 while reads of the remote are taken to be down.', ['plugin']),
   pluginhost_creates_down: gauge('1 while creates at the remote are taken to be down.', ['plugin']),

@@ -11,6 +11,7 @@ export function stateAdapter({ set, log }: Pick<AdapterParts, 'set' | 'log'>) {
     degraded: ({ code, message }: { readonly code: ErrorCode; readonly message: string }) =>
       log.emit('state.degraded', { code, error: message }),
     mended: (downMs: number) => log.emit('state.mended', { downMs: Math.round(downMs) }),
+    endsForgotten: () => log.emit('state.ends_forgotten', {}),
     fault: (key: string, error: unknown) =>
       log.emit('daemon.fault', {
         where: `writing ${key}`,

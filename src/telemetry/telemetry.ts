@@ -26,9 +26,14 @@ export interface TelemetryOptions {
   readonly now?: () => number;
 }
 
+import { accessAdapter } from './access.js';
 import { stateAdapter } from './state.js';
 
-/** All that one daemon measures and logs. Nothing here is shared between daemons. */
+/**
+ * All that one daemon measures and logs. Nothing here is shared between daemons.
+ *
+ * It has no states: the figures of a scrape are kept until all metrics of it have read them.
+ */
 export class Telemetry {
   readonly log: Log;
   readonly metrics = new MetricSet();
@@ -39,6 +44,7 @@ export class Telemetry {
   readonly hostEvents: ReturnType<typeof hostAdapter>;
   readonly taskEvents: ReturnType<typeof taskAdapter>;
   readonly stateEvents: ReturnType<typeof stateAdapter>;
+  readonly accessEvents: ReturnType<typeof accessAdapter>;
   readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
   readonly #parts: AdapterParts;
   #source: (() => DaemonFigures) | undefined;
@@ -62,6 +68,7 @@ export class Telemetry {
     this.hostEvents = hostAdapter(this.#parts);
     this.taskEvents = taskAdapter(this.#parts);
     this.stateEvents = stateAdapter(this.#parts);
+    this.accessEvents = accessAdapter(this.#parts);
     this.rpcLog = rpcLogAdapter(this.#parts);
     this.#collectTotals();
   }

@@ -31,6 +31,8 @@ export interface LoggedLine {
 /** What a call about a resource may be given besides its meta. */
 export interface ResourceOptions {
   readonly outputPrefix?: string;
+  /** Names of the declared outputs; not known unless given. */
+  readonly outputNames?: readonly string[];
   readonly idempotencyKey?: string;
   readonly connection?: ConnectionInfo;
   readonly signal?: AbortSignal;
@@ -156,8 +158,8 @@ export class PluginBench {
 }
 
 function argsOf(meta: Buffer, options: ResourceOptions): PluginMethods['get']['args'] {
-  const { outputPrefix = 's3://test/outputs', idempotencyKey = 'test-key-1', connection } = options;
-  return { meta, outputPrefix, idempotencyKey, connection };
+  const { outputPrefix = 's3://test/outputs', outputNames, idempotencyKey = 'test-key-1', connection } = options;
+  return { meta, outputPrefix, outputNames, idempotencyKey, connection };
 }
 
 function secretVariable(name: string): string {

@@ -3,7 +3,7 @@ import type { PhaseState } from '../model/phase-state.js';
 import { phaseRank } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
 import { isTerminal } from '../plugin-api/phase.js';
-import { type BenchOptions, PluginBench } from './plugin-bench.js';
+import { type BenchOptions, PluginBench, type ResourceOptions } from './plugin-bench.js';
 import type { TestTask } from './task.js';
 
 export interface TestPluginOptions extends BenchOptions {
@@ -182,6 +182,12 @@ class ContractRun {
     return kept === undefined || kept === 1 ? '' : `the remote keeps ${kept} jobs of the key`;
   }
 
+  /** What the daemon knows of the task when it calls about its job. */
+  get #about(): ResourceOptions {
+    const { outputs } = this.#options.task;
+    return outputs === undefined ? {} : { outputNames: Object.keys(outputs) };
+  }
+
   #reload(): Promise<PluginBench> {
     return PluginBench.load(this.#definition, this.#options);
   }
@@ -190,7 +196,7 @@ class ContractRun {
     const { maxReads = 100, readEveryMs = 10 } = this.#options;
     let problem = '';
     for (let read = 0; read < maxReads && problem === ''; read++) {
-      const outcome = await bench.get(meta);
+      const outcome = await bench.get(meta, this.#about);
       problem = failureOf(outcome);
       if (!outcome.ok) break;
       const before = this.#states.at(-1);
@@ -209,7 +215,10 @@ class ContractRun {
 
   async #batch(bench: PluginBench, meta: Buffer): Promise<void> {
     const count = Math.min(2, bench.facts.features.getMany?.maxBatch ?? 1);
-    const outcome = await bench.getMany(Array.from({ length: count }, () => meta));
+    const outcome = await bench.getMany(
+      Array.from({ length: count }, () => meta),
+      this.#about,
+    );
     const failed = outcome.ok ? outcome.value.map(failureOf).find((detail) => detail !== '') : undefined;
     this.note('getMany() answers for each item', failureOf(outcome) || (failed ?? ''));
     if (!bench.facts.features.getMany?.batchKeys) return;

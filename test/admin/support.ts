@@ -1,5 +1,8 @@
 import type { TestContext } from 'node:test';
-import { AdminServer, type AdminSource } from '../../src/admin/index.js';
+import { PlainEntrance } from '../../src/access/entrance.js';
+import { CallGuard, type CallGuardOptions } from '../../src/access/guard.js';
+import { Tokens } from '../../src/access/tokens.js';
+import { ADMIN_BOUNDS, AdminServer, type AdminServerOptions, type AdminSource } from '../../src/admin/index.js';
 import { HostError } from '../../src/errors/index.js';
 import { captureLog, FIGURES, makeTelemetry } from '../telemetry/support.js';
 
@@ -28,24 +31,43 @@ export function makeSource(overrides: Partial<AdminSource> = {}): AdminSource & 
     pause: act('pause'),
     resume: act('resume'),
     reload: async (id) => act('reload')(id),
+    profile: (seconds) => Promise.resolve({ nodes: [], seconds }),
     ...overrides,
   };
 }
 
+/** A guard of the admin port that knows one token. */
+export function guardBy(
+  token: string | undefined,
+  events: CallGuardOptions['events'] = { refused: () => {} },
+): CallGuard {
+  const tokens = new Tokens(token === undefined ? [] : [{ token, caller: { name: 'ops', may: ['read', 'operate'] } }]);
+  const callerOf = (given: string) => tokens.callerOf(given);
+  return new CallGuard({ port: 'admin', needs: () => 'operate', callerOf: () => callerOf, events });
+}
+
+export const openTo = (token: string | undefined): AdminServerOptions['access'] => ({
+  entrance: new PlainEntrance({ port: 'admin', from: 'loopback' }),
+  guard: guardBy(token),
+  hasTokens: token !== undefined,
+});
+
 /** A server on a free port of loopback, stopped when the test ends. */
 export async function serveAdmin(
   t: TestContext,
-  options: { token?: string | undefined; source?: AdminSource; maxConnections?: number; writeTimeoutMs?: number } = {},
+  options: Partial<Pick<AdminServerOptions, 'source' | 'maxConnections' | 'writeTimeoutMs' | 'access'>> & {
+    readonly token?: string | undefined;
+  } = {},
 ) {
   const { log, lines } = captureLog();
   const server = new AdminServer({
     host: '127.0.0.1',
     port: 0,
     maxConnections: options.maxConnections ?? 20,
-    token: 'token' in options ? options.token : TOKEN,
     source: options.source ?? makeSource(),
-    ...(options.writeTimeoutMs === undefined ? {} : { writeTimeoutMs: options.writeTimeoutMs }),
+    writeTimeoutMs: options.writeTimeoutMs ?? ADMIN_BOUNDS.writeTimeoutMs,
     log,
+    access: options.access ?? openTo('token' in options ? options.token : TOKEN),
   });
   const url = `http://${await server.start()}`;
   t.after(() => server.stop(0));

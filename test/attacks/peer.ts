@@ -3,6 +3,7 @@
 import http2 from 'node:http2';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { calls, rawConnection, statusHeaders } from './raw-calls.js';
 
 const [attack = '', address = ''] = process.argv.slice(2);
 const SERVICE = '/pluginhost.v1.PluginHost';
@@ -66,6 +67,27 @@ const ATTACKS: Readonly<Record<string, () => Promise<void>>> = {
       for (const session of sessions) open(session, 'Status', { 'x-filler': 'f'.repeat(15_000) });
       await sleep(10);
     }
+  },
+  /** As much metadata, from many connections at once. */
+  async bursts() {
+    const sockets = Array.from({ length: 500 }, () => rawConnection(address, () => seen.connectionsLost++));
+    await sleep(1_000);
+    for (let round = 0; round < 10; round++) {
+      const burst = calls(statusHeaders(15_000), 4 * round, 4);
+      for (const socket of sockets) socket.write(burst);
+      seen.streams += 4 * sockets.length;
+      await sleep(50);
+    }
+  },
+  /** Many calls on each of many connections, which all break at once. */
+  async leaving() {
+    const sockets = Array.from({ length: 300 }, () => rawConnection(address, () => seen.connectionsLost++));
+    await sleep(1_000);
+    const burst = calls(statusHeaders(), 0, 100);
+    for (const socket of sockets) socket.write(burst);
+    seen.streams += 100 * sockets.length;
+    await sleep(4_000);
+    for (const socket of sockets) socket.destroy();
   },
   /** Large requests that are announced, half sent, and never ended. */
   async half() {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer as createHttp2Server } from 'node:http2';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
-import type { Bench } from '../../bench/lib/bench.js';
+import { type Bench, missed } from '../../bench/lib/bench.js';
 import { mainThreadMicros, onCpuMicros } from '../../bench/lib/cpu.js';
 import { H2Connection, prepareCall } from '../../bench/lib/h2-client.js';
 import { median, percentile } from '../../bench/lib/numbers.js';
@@ -19,14 +20,73 @@ async function runBench(name: string, options: Record<string, number>) {
 }
 
 test('status measures the daemon and its floor as processes, over many tasks, and makes ratios of both', async () => {
-  const result = await runBench('status', { tasks: 20, calls: 50, rounds: 2, warmup: 50, connections: 1, streams: 5 });
+  const result = await runBench('status', {
+    tasks: 20,
+    calls: 50,
+    rounds: 2,
+    warmup: 50,
+    seconds: 0.2,
+    connections: 1,
+    streams: 5,
+  });
   for (const side of [result.floor, result.daemon, result]) {
     for (const field of ['calls_per_second', 'cpu_us', 'p50_ms', 'p99_ms']) assert.ok(side[field] > 0, field);
     assert.ok(side.p50_ms <= side.p99_ms);
   }
   assert.ok(result.ratio_to_floor > 0 && result.cpu_ratio_to_floor > 0);
   assert.ok(result.ratio_min <= result.ratio_to_floor && result.ratio_to_floor <= result.ratio_max);
+  assert.ok(result.p99_ratio > 0 && result.half_rate > 0);
   assert.deepEqual([result.tasks, result.calls, result.rounds], [20, 50, 2]);
+});
+
+test('live asks by the clock for tasks that are read meanwhile', async () => {
+  const result = await runBench('live', { tasks: 30, resync: 5, rate: 100, seconds: 0.5, warmup: 20, connections: 1 });
+  assert.ok(result.achieved_ratio > 0 && result.p50_ms > 0 && result.p50_ms <= result.p99_ms);
+  assert.ok(result.resident_bytes_per_task > 0 && result.plugin_share >= 0 && result.late_polls >= 0);
+});
+
+test('watch weighs following tasks that change against polling each of them', async () => {
+  const result = await runBench('watch', {
+    tasks: 200,
+    poll: 1,
+    change: 2,
+    resync: 5,
+    seconds: 2,
+    rounds: 1,
+    warmup: 50,
+  });
+  assert.ok(result.changes_per_second > 0 && result.polls_per_second === 200);
+  assert.ok(result.poll_share > 0 && result.ratio >= 0);
+});
+
+test('hog lets plugins spin and flood in turns with none that does', async () => {
+  const result = await runBench('hog', { tasks: 50, rate: 50, seconds: 0.5, rounds: 1, warmup: 50 });
+  assert.ok(result.p99_ms > 0 && result.calm_p99_ms > 0 && result.p99_ratio > 0);
+});
+
+test('burst answers every Create that came at once, and delete counts the pairs by the main thread', async () => {
+  const burst = await runBench('burst', { creates: 200, rounds: 1, warmup: 50, connections: 2 });
+  assert.ok(burst.latest_ms >= burst.p50_ms && burst.p50_ms > 0 && burst.waiting >= 0);
+  assert.equal(burst.latest_share, Number((burst.latest_ms / burst.deadline_ms).toFixed(3)));
+  const pairs = await runBench('delete', { pairs: 100, live: 20, rounds: 1, warmup: 50 });
+  assert.ok(pairs.cpu_us > 0 && pairs.cpu_us_create > 0);
+});
+
+test('detect holds the schedule to the reads of the original, and a few tasks are seen to end long before', async () => {
+  const result = await runBench('detect', { hours: 1, light: 10, capacity: 20, overload: 30, batch: 10 });
+  for (const name of ['light', 'capacity', 'capacity_many', 'overload', 'overload_many']) {
+    assert.ok(result[`${name}_ratio`] < 0.5, `${name}: ${result[`${name}_ratio`]}`);
+    assert.ok(result[`${name}_ends`] > 0, name);
+  }
+  assert.equal(result.starved, 0);
+});
+
+test('a figure that misses its target by more than a fifth is named, and one that is not there as well', () => {
+  const targets = { up: { atLeast: 10 }, down: { atMost: 10 } };
+  assert.deepEqual(missed(targets, { up: 8, down: 12.5 }), []);
+  assert.match(missed(targets, { up: 7.9, down: 1 }).join(), /^up is 7.9/);
+  assert.match(missed(targets, { up: 99, down: 12.6 }).join(), /^down is 12.6/);
+  assert.equal(missed(targets, { up: 99 }).length, 1);
 });
 
 test('create measures pairs of Create and Delete', async () => {
@@ -71,6 +131,42 @@ test('the generator tells calls that were answered from those that failed, and a
   assert.deepEqual([second.calls, second.errors], [2, 2]);
   assert.equal(second.latenciesMs.length, 4);
   assert.equal(answers.filter((phase) => phase === undefined).length, 2, 'a call that failed has no answer');
+});
+
+test('calls that come by the clock are all made, and each waits from the time that it was due', async (t) => {
+  const fixture = await startServer(t);
+  const { handle } = await fixture.client().create({ generatedName: 'a', template: { type: 'demo' } });
+  const call = prepareCall(`${SERVICE}/Status`, 'x', idl.codec('pluginhost.v1.StatusRequest').encode({ handle }));
+  const connection = await H2Connection.open(fixture.port, 1);
+  t.after(() => connection.close());
+  let left = 40;
+  const lateMs = 500;
+  const counts = await connection.runOpen(() => (left-- > 0 ? call : undefined), performance.now() - lateMs, 1);
+  assert.deepEqual([counts.calls, counts.errors], [40, 0]);
+  assert.ok(counts.latenciesMs.every((ms) => ms >= lateMs - 40));
+  const again = [call];
+  assert.equal((await connection.run(() => again.pop())).calls, 1);
+});
+
+test('calls that come by the clock never take more streams than the server allows', async (t) => {
+  const server = createHttp2Server({ settings: { maxConcurrentStreams: 3 } });
+  server.on('stream', (stream) => {
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    stream.respond({ ':status': 200 }, { waitForTrailers: true });
+    setImmediate(() => stream.end(Buffer.alloc(6)));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const connection = await H2Connection.open((server.address() as { port: number }).port, 1);
+  t.after(() => connection.close());
+  const call = prepareCall('/x', 'x', Buffer.alloc(1));
+  const first = [call];
+  // Its answer comes behind the server's settings.
+  await connection.run(() => first.pop());
+  let left = 40;
+  const counts = await connection.runOpen(() => (left-- > 0 ? call : undefined), performance.now() - 100, 1);
+  assert.deepEqual([counts.calls, counts.errors], [40, 0]);
 });
 
 test('a connection that breaks fails the round, and does not hang it', async (t) => {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createGate } from '../../src/calls/gate.js';
 import type { Gate, GateCallOptions, GateConfig } from '../../src/calls/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
-import type { PluginMethod, PluginOutcome } from '../../src/model/plugin-call.js';
+import { type PluginMethod, type PluginOutcome, UNTIL_SENT } from '../../src/model/plugin-call.js';
 import { FakePlugin, fails, failure, resource, running, wideConfig } from './fake-plugin.js';
 
 const full = (atMs: number) => ({ read: { level: 10, atMs }, write: { level: 10, atMs } });
@@ -19,8 +19,7 @@ function setUp(config: Partial<GateConfig> = {}, tokens: 'full' | 'none' = 'full
     random: () => 0.5,
     snapshot: tokens === 'full' ? full(clock.now()) : undefined,
     events: {
-      callFinished: (e) =>
-        events.push(`${e.method} ${e.outcome} waited ${e.waitMs} ran ${e.durationMs} x${e.batchSize}`),
+      callEnded: (e) => events.push(`${e.method} ${e.outcome} waited ${e.waitMs} ran ${e.durationMs} x${e.batchSize}`),
       throttled: (e) => events.push(`${e.lane} throttled ${e.pauseMs}`),
       rejected: (e) => events.push(`${e.method} rejected ${e.code}`),
     },
@@ -434,4 +433,27 @@ test('a throttle refuses at once a waiting call whose deadline is its end, and l
   await clock.advance(0);
   assert.equal(codeOf(atItsEnd.log[0]), 'not_admitted RATE_LIMIT_THROTTLED');
   assert.equal(codeOf(after.log[0]), 'pending');
+});
+
+test('a call that waits until it is sent keeps its place, however long and behind however many, and its signal takes it out', async () => {
+  const { clock, gate, plugin } = setUp({ writeConcurrency: 1, maxQueue: 1, maxWaitMs: 5_000 });
+  gate.pause();
+  const pending = clock.pending;
+  const waiting = [1, 2, 3].map(() => ask(gate, 'create', { deadlineMs: UNTIL_SENT }));
+  const leaves = new AbortController();
+  const gone = ask(gate, 'create', { deadlineMs: UNTIL_SENT, signal: leaves.signal });
+  assert.equal(clock.pending, pending, 'no timer for what has no deadline');
+  assert.equal(codeOf(await ask(gate, 'create').promise), 'not_admitted ADMISSION_DEADLINE');
+  await clock.advance(7 * 24 * 3_600_000);
+  leaves.abort();
+  assert.equal(codeOf(await gone.promise), 'cancelled CALL_CANCELLED');
+  assert.equal(plugin.sent.length, 0);
+  gate.resume();
+  for (const [i, { promise }] of waiting.entries()) {
+    await clock.advance(10);
+    assert.equal(plugin.sent.length, i + 1);
+    assert.equal(plugin.sent[i]?.deadlineMs, clock.now() - 10 + 30_000, 'it runs to its own bound');
+    plugin.settle(0, running);
+    assert.equal(codeOf(await promise), 'ok');
+  }
 });

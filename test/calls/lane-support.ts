@@ -29,7 +29,7 @@ export function callOf(parts: Pick<LaneCall, 'send'> & Partial<LaneCall>): LaneC
     deadlineMs: Number.POSITIVE_INFINITY,
     signal: undefined,
     refused: (failure) => assert.fail(failure.message),
-    finished: () => {},
+    ended: () => {},
     ...parts,
   };
 }

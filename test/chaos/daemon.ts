@@ -1,13 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CALL_MS, FLAVOURS, FLEET, ORPHAN_GRACE_MS, SYNC, SYNC_WRITES } from './fleet.js';
+import { CALL_MS, FLAVOURS, FLEET, type Flavour, type Fleet, ORPHAN_GRACE_MS, SYNC, SYNC_WRITES } from './fleet.js';
 
 const START_MS = 60_000;
 export const ADMIN_TOKEN = 'chaos-operator-token';
+
+/** What a client of a port with TLS shows and trusts, PEM texts, and its token. */
+export interface Papers {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly token: string;
+}
 
 export interface DaemonPlace {
   /** The root of the build that is run: its `dist/src/main.js`. */
@@ -16,6 +27,17 @@ export interface DaemonPlace {
   readonly plugins: string;
   readonly folder: string;
   readonly remote: string;
+  /** The config's section `state`. */
+  readonly state: object;
+  /** Sections that replace those of the run; what `grpc` and `admin` say is put beside their ports. */
+  readonly config?: { readonly grpc?: object; readonly admin?: object; readonly [section: string]: unknown };
+  /** What the operator shows, where the admin port asks for it. */
+  readonly papers?: () => Papers;
+  /** Arguments of node and variables, before the daemon's own. */
+  readonly execArgv?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** The usual one unless given. */
+  readonly fleet?: Readonly<Record<Flavour, Fleet>>;
 }
 
 /** A daemon on one folder and one port, killed and started again. */
@@ -44,6 +66,11 @@ export class ChaosDaemon {
     return this.#life;
   }
 
+  /** Of the daemon of this life. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   get alive(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
@@ -51,11 +78,12 @@ export class ChaosDaemon {
   /** Begins the next life; it is up once `answers` resolves. */
   start(): void {
     this.#life += 1;
-    const { build, folder } = this.#place;
+    const { build, folder, execArgv = [], env = {} } = this.#place;
     const log = openSync(this.logFile(this.#life), 'w');
     const main = path.join(build, 'dist', 'src', 'main.js');
-    this.#child = spawn(process.execPath, [main, 'serve', '--config', path.join(folder, 'config.json')], {
+    this.#child = spawn(process.execPath, [...execArgv, main, 'serve', '--config', path.join(folder, 'config.json')], {
       stdio: ['ignore', log, log],
+      env: { ...process.env, ...env },
     });
     closeSync(log);
   }
@@ -131,6 +159,11 @@ export class ChaosDaemon {
     }
   }
 
+  /** What an operator does with a plugin. */
+  async act(plugin: string, action: 'pause' | 'resume' | 'reload'): Promise<void> {
+    await this.#ask('POST', `/v1/plugins/${plugin}/${action}`);
+  }
+
   /** A listing of the operator's view, all pages. */
   async listing(
     name: 'tasks' | 'deletes' | 'unclear-creates' | 'orphans',
@@ -138,14 +171,25 @@ export class ChaosDaemon {
   ): Promise<Record<string, unknown>[]> {
     const rows: Record<string, unknown>[] = [];
     for (let after = ''; ; ) {
-      const url = `http://127.0.0.1:${this.adminPort}/v1/${name}?limit=500&after=${after}`;
-      const response = await fetch(url, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
-      const body = (await response.json()) as Record<string, unknown>;
-      if (!response.ok) throw new Error(`${name}: ${response.status} ${JSON.stringify(body)}`);
+      const body = JSON.parse(await this.#ask('GET', `/v1/${name}?limit=500&after=${after}`));
       rows.push(...(body[field] as Record<string, unknown>[]));
       if (body.next === null) return rows;
       after = String(body.next);
     }
+  }
+
+  /** One request to the admin port, over a connection of its own. Throws for all but success. */
+  async #ask(method: 'GET' | 'POST', target: string): Promise<string> {
+    const papers = this.#place.papers?.();
+    const { token = ADMIN_TOKEN, ...tls } = papers ?? {};
+    const options = { method, agent: false, headers: { authorization: `Bearer ${token}` }, ...tls } as const;
+    const url = `${papers === undefined ? 'http' : 'https'}://127.0.0.1:${this.adminPort}${target}`;
+    const request = papers === undefined ? http.request(url, options) : https.request(url, options);
+    request.end();
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    const body = await text(response);
+    if (response.statusCode !== 200) throw new Error(`${method} ${target}: ${response.statusCode} ${body}`);
+    return body;
   }
 
   /** Lines of the daemon's logs that name the text, with the number of the life. */
@@ -160,10 +204,10 @@ export class ChaosDaemon {
   }
 
   #config(): object {
-    const { folder, remote, plugins } = this.#place;
+    const { remote, plugins, state, fleet = FLEET } = this.#place;
     const common = { callTimeout: CALL_MS };
     const jobs = FLAVOURS.map((flavour) => {
-      const { quota, projectQuota, read, write } = FLEET[flavour];
+      const { quota, projectQuota, read, write } = fleet[flavour];
       const entry = {
         ...common,
         source: path.join(plugins, `${flavour}.js`),
@@ -183,15 +227,18 @@ export class ChaosDaemon {
       settings: { url: remote },
       config: { writeRateLimiter: SYNC_WRITES },
     };
+    const { grpc, admin, ...sections } = this.#place.config ?? {};
     return {
-      grpc: { host: '127.0.0.1', port: this.port },
-      admin: { host: '127.0.0.1', port: this.adminPort, token: ADMIN_TOKEN },
+      grpc: { host: '127.0.0.1', port: this.port, ...grpc },
+      admin: { host: '127.0.0.1', port: this.adminPort, ...(admin ?? { token: ADMIN_TOKEN }) },
       log: { level: 'debug' },
-      state: { dir: path.join(folder, 'state') },
-      tasks: { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS },
+      state,
+      // A long run asks again for what it ran at its begin.
+      tasks: { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS, doReplayTtl: '24h' },
       refresh: { minInterval: '300ms' },
       shutdown: { drainDelay: '0s', grace: '3s', forceAfter: '20s' },
       plugins: Object.fromEntries([...jobs, [SYNC, sync]]),
+      ...sections,
     };
   }
 }

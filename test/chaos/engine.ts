@@ -1,9 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, createClient, type PhaseInfo, PluginHostError, type TaskInput } from '../../src/client/index.js';
+import {
+  type Client,
+  type ClientOptions,
+  createClient,
+  type PhaseInfo,
+  PluginHostError,
+  type TaskInput,
+} from '../../src/client/index.js';
 import { loadPluginHost } from '../../src/idl/load.js';
 import { machineMs } from '../../src/lib/clock.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
-import type { Decisions } from './decisions.js';
+import type { Decisions } from '../support/decisions.js';
+import type { Bent } from './bent.js';
 import { Attempt, type Incarnation, planStory, type Seen, type StoryPlan } from './story.js';
 
 const CALL_MS = 4_000;
@@ -18,6 +26,9 @@ export interface Complaint {
   readonly what: string;
 }
 
+/** What a daemon with TLS and tokens asks of its clients. */
+export type Papers = Pick<ClientOptions, 'tls' | 'token'>;
+
 /** The engine's side of a run: stories that repeat whatever was not answered, to whoever answers then. */
 export class ChaosEngine {
   readonly #decisions: Decisions;
@@ -31,13 +42,22 @@ export class ChaosEngine {
   #life = 0;
   #stories = 0;
   #open = new Set<Promise<void>>();
-  /** Told of each answered Create and Delete. */
+  /** Told of each answered Create, Delete and Do. */
   onAnswer: (() => void) | undefined;
   /** Stories end where they are. */
   stopped = false;
 
-  constructor(decisions: Decisions) {
+  /** What went wrong with the engine's side itself: the run says nothing then. */
+  readonly faults: unknown[] = [];
+  /** Calls that failed without a word of the daemon, other than for their time: what became of their connections. */
+  readonly broken: string[] = [];
+  /** Calls whose time was over. */
+  late = 0;
+  readonly #plans: Bent['plans'];
+
+  constructor(decisions: Decisions, { plans }: Bent = {}) {
     this.#decisions = decisions;
+    this.#plans = plans;
   }
 
   get open(): number {
@@ -49,12 +69,17 @@ export class ChaosEngine {
     return this.#client;
   }
 
-  /** A daemon was started: calls go to it from here on. */
-  connect(port: number, life: number): void {
+  /**
+   * A daemon was started, or is to be spoken to by a new connection: calls go there from here on. `kept`: the client before ends the
+   * calls that it has begun, as one of a daemon that lives on.
+   */
+  connect(port: number, life: number, { kept = false, ...papers }: { kept?: boolean } & Papers = {}): void {
     this.#watch?.abort();
-    this.#client?.close();
+    const before = this.#client;
+    if (kept) setTimeout(() => before?.close(), 2 * CALL_MS).unref();
+    else before?.close();
     this.#life = life;
-    this.#client = createClient({ address: `127.0.0.1:${port}`, deadlineMs: CALL_MS, idl: this.#idl });
+    this.#client = createClient({ address: `127.0.0.1:${port}`, deadlineMs: CALL_MS, idl: this.#idl, ...papers });
     this.#watch = new AbortController();
     this.#follow(this.#client, this.#watch.signal).catch(() => undefined);
   }
@@ -68,8 +93,8 @@ export class ChaosEngine {
   /** Begins the next story. */
   begin(): void {
     this.#stories += 1;
-    const story = this.#run(planStory(this.#decisions, this.#stories)).catch((error: unknown) => {
-      if (!(error instanceof Stopped)) throw error;
+    const story = this.#run(planStory(this.#decisions, this.#stories, this.#plans)).catch((error: unknown) => {
+      if (!(error instanceof Stopped)) this.faults.push(error);
     });
     const entry = story.finally(() => this.#open.delete(entry));
     this.#open.add(entry);
@@ -183,6 +208,7 @@ export class ChaosEngine {
       return true;
     } catch (error) {
       this.#note(attempt, `create given up: ${whatOf(error)}`);
+      this.#noteBroken(attempt, 'create', error);
       return false;
     }
   }
@@ -223,6 +249,7 @@ export class ChaosEngine {
       const info = await this.#repeat(attempt, 'do', () => this.client.do(taskOf(attempt)));
       attempt.runs.push(this.#seen(info));
       this.#note(attempt, `do answered ${info.phase}`);
+      this.onAnswer?.();
       await this.#pause(plan.afterMs);
     }
     attempt.finished = true;
@@ -259,6 +286,8 @@ export class ChaosEngine {
       // A connection that breaks within an answer is told in several ways, none of them with a code of the daemon.
       if (REPEATED.has(error.status) || error.code === error.status) {
         if (error.code !== error.status) this.#note(attempt, `${what}: ${whatOf(error)}`);
+        else if (error.status === 'DEADLINE_EXCEEDED') this.late += 1;
+        this.#noteBroken(attempt, what, error);
         return undefined;
       }
       this.complaints.push({ kind: 'lost', attempt, what: `${what} was refused: ${whatOf(error)}` });
@@ -266,6 +295,11 @@ export class ChaosEngine {
       attempt.finished = true;
       throw new Stopped();
     }
+  }
+
+  #noteBroken(attempt: Attempt, what: string, error: unknown): void {
+    if (!(error instanceof PluginHostError) || error.code !== error.status) return;
+    if (error.status !== 'DEADLINE_EXCEEDED') this.broken.push(`${attempt.name}, ${what}: ${whatOf(error)}`);
   }
 
   async #pause(ms: number): Promise<void> {

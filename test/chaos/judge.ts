@@ -2,7 +2,7 @@ import { phaseRank } from '../../src/model/phase-state.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import type { ChaosDaemon } from './daemon.js';
 import type { ChaosEngine } from './engine.js';
-import { FLAVOURS, FLEET, SYNC, SYNC_WRITES } from './fleet.js';
+import { CALL_MS, FLAVOURS, type Flavour, type Fleet, SYNC, SYNC_WRITES } from './fleet.js';
 import type { CallNote, Job, Remotes } from './remote.js';
 import type { Attempt, Seen } from './story.js';
 
@@ -39,6 +39,9 @@ export interface LastWords {
   }[];
 }
 
+/** A busy machine takes its time; a run that gave up over that would say nothing. Milliseconds. */
+const PATIENCE_MS = 60_000;
+
 export async function lastWords(daemon: ChaosDaemon, engine: ChaosEngine): Promise<LastWords> {
   const [deletes, unclear, orphans] = await Promise.all([
     daemon.listing('deletes', 'deletes'),
@@ -46,7 +49,7 @@ export async function lastWords(daemon: ChaosDaemon, engine: ChaosEngine): Promi
     daemon.listing('orphans', 'orphans'),
   ]);
   const ids = (rows: readonly Record<string, unknown>[]) => rows.map(({ id }) => String(id));
-  const plugins = await engine.client.listPlugins();
+  const plugins = await engine.client.listPlugins({ deadlineMs: PATIENCE_MS });
   return {
     listed: new Set(ids([...deletes, ...unclear, ...orphans])),
     holders: [...orphans, ...unclear.filter(({ left }) => left === null)].map(({ id, plugin }) => ({
@@ -58,7 +61,7 @@ export async function lastWords(daemon: ChaosDaemon, engine: ChaosEngine): Promi
 }
 
 /** Compares what engines were told, and what the daemon says, with the books of the remotes. */
-export function judge(engine: ChaosEngine, remotes: Remotes, words: LastWords): Violation[] {
+export function judge(engine: ChaosEngine, remotes: Remotes, words: LastWords, fleet: Fleets): Violation[] {
   const byTask = new Map<string, Job[]>();
   for (const job of remotes.jobs) byTask.set(job.task, [...(byTask.get(job.task) ?? []), job]);
   const ofAttempts = engine.attempts.flatMap((attempt) => {
@@ -77,11 +80,21 @@ export function judge(engine: ChaosEngine, remotes: Remotes, words: LastWords): 
     ...ofAttempts,
     ...orphans(remotes.jobs, words, attempts),
     ...leaks(words),
-    ...overQuota(remotes.jobs, words),
-    ...overLimits(remotes.calls, 'sentAtMs'),
+    ...overQuota(remotes.jobs, words, fleet),
+    ...overLimits(remotes.calls, 'sentAtMs', fleet),
   ];
 }
 
+/** What is a violation as soon as it is seen, and not at the end alone. */
+export function judgeMidway(engine: ChaosEngine, remotes: Remotes, fleet: Fleets): Violation[] {
+  return [
+    ...engine.attempts.flatMap((attempt) => [...tellings(attempt)].map((found) => ({ ...found, attempt, keys: [] }))),
+    ...engine.complaints.map(({ kind, attempt, what }) => ({ kind, what, attempt, keys: [] })),
+    ...overLimits(remotes.calls, 'sentAtMs', fleet),
+  ];
+}
+
+type Fleets = Readonly<Record<Flavour, Fleet>>;
 type Found = Pick<Violation, 'kind' | 'what'>;
 
 /** Whether every task that was answered came to the end that its job had. */
@@ -109,9 +122,17 @@ function isTrue(seen: Seen, { plan }: Attempt, jobs: readonly Job[]): boolean {
   return seen.code === 'CREATE_UNCLEAR' && seen.phase === 'RETRYABLE_FAILURE' && plan.flavour === 'blind';
 }
 
+/**
+ * Jobs that were made after the call that asked for them had to be over, since their request was held up on its way: whoever
+ * searched after the call's bound did not find them. Nothing but a remote that takes keys can refuse these.
+ */
+export const madeLate = (jobs: readonly Job[]): Job[] =>
+  jobs.filter(({ flavour, madeAtMs, sentAtMs }) => flavour === 'searched' && madeAtMs - sentAtMs > CALL_MS);
+
 /** Two jobs kept of one incarnation, and more lives than the engine asked for. */
 function* doubles(attempt: Attempt, jobs: readonly Job[]): Iterable<Found> {
-  const kept = jobs.filter(({ double, state }) => !double && !(state === 'cancelled' && attempt.givenUp));
+  const late = new Set(madeLate(jobs));
+  const kept = jobs.filter((job) => !job.double && !late.has(job) && !(job.state === 'cancelled' && attempt.givenUp));
   for (const key of new Set(kept.map((job) => job.key))) {
     const ofKey = kept.filter((job) => job.key === key);
     if (ofKey.length > 1) {
@@ -180,10 +201,11 @@ function* orphans(
 }
 
 /** Tokens that are held, or waited for, by nobody who may. */
+/** Tokens beyond those that somebody holds by right, or waits for; who is on a list and holds none makes up for nobody else. */
 export function heldForNothing({ quotas, holders }: LastWords): { plugin: string; tokens: number }[] {
   return quotas.map(({ plugin, used, waiting }) => {
     const theirs = holders.filter((holder) => holder.plugin === plugin).length;
-    return { plugin, tokens: used + waiting - theirs };
+    return { plugin, tokens: Math.max(0, used + waiting - theirs) };
   });
 }
 
@@ -198,9 +220,9 @@ function* leaks(words: LastWords): Iterable<Violation> {
  * More jobs at once than tokens; several of one key are one task's, and count once. A job that a remote made of a create of unclear
  * outcome, and that nobody can find, is on the operator's list and counts for nobody.
  */
-function* overQuota(jobs: readonly Job[], { listed }: LastWords): Iterable<Violation> {
+function* overQuota(jobs: readonly Job[], { listed }: Pick<LastWords, 'listed'>, fleet: Fleets): Iterable<Violation> {
   for (const flavour of FLAVOURS) {
-    const { quota, projectQuota } = FLEET[flavour];
+    const { quota, projectQuota } = fleet[flavour];
     const own = jobs.filter((job) => job.flavour === flavour && !job.double && !listed.has(job.key));
     yield* overOne(own, quota, flavour);
     if (projectQuota === 0) continue;
@@ -242,9 +264,13 @@ function* overOne(jobs: readonly Job[], quota: number, where: string): Iterable<
 /** Calls in any window above burst + qps·W. A call's time is taken some microseconds after its token, hence the slack. */
 const SLACK_CALLS = 0.1;
 
-export function* overLimits(calls: readonly CallNote[], time: 'sentAtMs' | 'arrivedAtMs'): Iterable<Violation> {
+export function* overLimits(
+  calls: readonly CallNote[],
+  time: 'sentAtMs' | 'arrivedAtMs',
+  fleet: Fleets,
+): Iterable<Violation> {
   const lanes = FLAVOURS.flatMap((plugin) =>
-    (['read', 'write'] as const).map((lane) => ({ plugin, lane, ...FLEET[plugin][lane] })),
+    (['read', 'write'] as const).map((lane) => ({ plugin, lane, ...fleet[plugin][lane] })),
   );
   for (const { plugin, lane, qps, burst } of [...lanes, { plugin: SYNC, lane: 'write', ...SYNC_WRITES }]) {
     const own = calls.filter((call) => call.plugin === plugin && call.lane === lane).sort((a, b) => a[time] - b[time]);

@@ -1,11 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Garden, plantOf } from './plants.js';
+import { messageOf } from '../../src/errors/index.js';
+import { PostgresServer } from '../postgres/server.js';
+import { allPlants } from './all-plants.js';
+import { bentOf, Garden, plantOf } from './plants.js';
 import { type RunResult, runChaos } from './run.js';
 
-const USAGE = 'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME] [--keep] [--json]';
-/** Violations of which the whole story is printed. */
-const TOLD = 12;
+const USAGE =
+  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres] [--keep] [--json]';
+/** Violations of each kind of which the whole story is printed. */
+const TOLD = 4;
 
 function numberOf(name: string, text: string, least: number): number {
   const value = Number(text);
@@ -14,38 +18,66 @@ function numberOf(name: string, text: string, least: number): number {
   return value;
 }
 
+/** A database of the run's own, and a lease that a start after each kill waits for. */
+async function inPostgres(after: (done: () => unknown) => void): Promise<object> {
+  const server = await PostgresServer.start({ after });
+  const { host, port, database, user } = server.place();
+  return { engine: 'postgres', postgres: { host, port, database, user, lease: '1s' } };
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       kills: { type: 'string', default: '100' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       plant: { type: 'string' },
+      plants: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      state: { type: 'string', default: 'embedded' },
       keep: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
   });
   const kills = numberOf('kills', values.kills, 1);
   const seed = numberOf('seed', values.seed, 0);
+  if (values.plants) {
+    const result = await allPlants({ kills, seed, only: values.only?.split(','), say: (line) => console.error(line) });
+    console.log(values.json ? JSON.stringify(result) : result.table);
+    if (result.missed.length > 0) process.exitCode = 1;
+    return;
+  }
   const own = fileURLToPath(new URL('../../..', import.meta.url));
+  if (!['embedded', 'postgres'].includes(values.state)) throw new Error(`--state ${values.state}: unknown\n${USAGE}`);
   const garden = values.plant === undefined ? undefined : new Garden(own);
   console.error(
     `chaos: seed ${seed}, ${kills} kills${values.plant === undefined ? '' : `, with the plant ${values.plant}`}`,
   );
+  const undo: (() => unknown)[] = [];
+  const ending = new AbortController();
+  process.once('SIGTERM', () => ending.abort());
   let result: RunResult;
   try {
-    if (values.plant !== undefined) garden?.plant(plantOf(values.plant));
+    const plant = values.plant === undefined ? undefined : plantOf(values.plant);
+    if (plant !== undefined) garden?.plant(plant);
     result = await runChaos({
+      ...(plant === undefined ? {} : { bent: bentOf(plant) ?? {}, untilSeen: true }),
       kills,
       seed,
+      signal: ending.signal,
       build: garden?.root ?? own,
+      ...(values.state === 'postgres' ? { state: await inPostgres((done) => undo.unshift(done)) } : {}),
       say: (line) => console.error(`chaos: ${line}`),
     });
   } finally {
     garden?.remove();
+    for (const done of undo) await done();
   }
-  for (const [index, violation] of result.violations.entries()) {
+  const told = new Map<string, number>();
+  for (const violation of result.violations) {
     console.error(`\n${violation.kind}: ${violation.what}`);
-    if (index < TOLD) for (const line of result.evidence(violation)) console.error(`  ${line}`);
+    const before = told.get(violation.kind) ?? 0;
+    told.set(violation.kind, before + 1);
+    if (before < TOLD) for (const line of result.evidence(violation)) console.error(`  ${line}`);
   }
   if (!values.keep) result.clean();
   const whole = { ...result.counts, ...result.facts };
@@ -61,5 +93,7 @@ async function main(): Promise<void> {
 
 await main().catch((error: unknown) => {
   console.error(error);
+  // Whoever reads the last line learns that the run said nothing.
+  if (process.argv.includes('--json')) console.log(JSON.stringify({ error: messageOf(error) }));
   process.exitCode = 2;
 });

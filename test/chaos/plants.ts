@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import type { Bent } from './bent.js';
 
 /**
  * A bug that is planted in a copy of the build, so that the tests of reliability can be seen to fail. The text is that of
@@ -16,9 +17,23 @@ export interface Plant {
   readonly put: string;
   /** Tests, below `dist/test`, of which one at least must fail. */
   readonly tests: readonly string[];
+  /** How real kills are brought to meet it; why they cannot. */
+  readonly chaos?: Bent | { readonly unseen: string };
 }
 
-const CRASHES = ['tasks/crashes.test.js', 'tasks/durable.test.js'];
+/** The quick one first: a run ends with the first failure. */
+const CRASHES = ['tasks/durable.test.js', 'tasks/crashes.test.js'];
+
+/** Kills in the very moment of an answer: what was told and is not safe is lost. */
+const AS_IT_ANSWERS: Bent = { kills: { answer: 90, time: 10 }, most: 6 };
+/** Many deletes, and kills while they are under way: none of these jobs ends by itself. */
+const DELETES: Bent = {
+  plans: { delete: 70, recreate: 10, plain: 20 },
+  kills: { answer: 45, cancel: 35, time: 20 },
+  most: 3,
+};
+/** Kills about a create that is on its way. */
+const SUBMITS: Bent = { plans: { plain: 80, repeat: 20 }, kills: { submit: 45, submitted: 45, time: 10 }, most: 3 };
 
 export const PLANTS: readonly Plant[] = [
   {
@@ -28,6 +43,7 @@ export const PLANTS: readonly Plant[] = [
     find: "await assertSafe(this.#deps, store.safe(), scope, 'the task');",
     put: 'await Promise.resolve();',
     tests: CRASHES,
+    chaos: AS_IT_ANSWERS,
   },
   {
     name: 'delete-told-early',
@@ -36,6 +52,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'const safe = store.safe();',
     put: 'const safe = Promise.resolve();',
     tests: CRASHES,
+    chaos: { ...DELETES, kills: { answer: 100 } },
   },
   {
     name: 'intent-not-written',
@@ -44,6 +61,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'owed: (id) => owedFactOf(store, id),',
     put: 'owed: (id) => void id,',
     tests: CRASHES,
+    chaos: DELETES,
   },
   {
     name: 'sending-not-marked',
@@ -52,6 +70,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'store.sending(this.#task, boundMs);',
     put: 'void boundMs;',
     tests: CRASHES,
+    chaos: SUBMITS,
   },
   {
     name: 'sending-not-awaited',
@@ -60,6 +79,7 @@ export const PLANTS: readonly Plant[] = [
     find: '        return store.safe();',
     put: '        return Promise.resolve();',
     tests: CRASHES,
+    chaos: SUBMITS,
   },
   {
     name: 'bound-not-awaited',
@@ -68,6 +88,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'if (leftMs <= 0)',
     put: 'if (leftMs < Number.POSITIVE_INFINITY)',
     tests: CRASHES,
+    chaos: SUBMITS,
   },
   {
     name: 'token-freed-twice',
@@ -76,6 +97,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'this.#usage.subtract(held);',
     put: 'this.#usage.subtract(held), this.#usage.subtract(held);',
     tests: ['limits/quota-ledger.test.js', ...CRASHES],
+    chaos: { plans: { plain: 100 }, kills: { time: 100 } },
   },
   {
     name: 'tokens-forgotten',
@@ -84,6 +106,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'quotas.hold(constraints === undefined ? request : { ...request, constraints });',
     put: 'void constraints;',
     tests: CRASHES,
+    chaos: { plans: { plain: 50, delete: 50 }, kills: { time: 80, submitted: 20 } },
   },
   {
     name: 'full-bucket',
@@ -92,21 +115,27 @@ export const PLANTS: readonly Plant[] = [
     find: 'this.#level = 0;',
     put: 'this.#level = options.config.burst;',
     tests: ['limits/token-bucket.test.js', ...CRASHES],
+    chaos: {
+      plans: { plain: 100 },
+      kills: { submitted: 100 },
+      most: 8,
+      fleet: { keyed: { write: { qps: 0.2, burst: 8 }, quota: 60, projectQuota: 60 } },
+    },
   },
   {
     name: 'phase-back',
     what: 'a start tells a task that runs as queued',
     file: 'store/restore.js',
-    find: '    const state = wholeState(fact.state, outputs);',
-    put: "    const state = fact.stage === 'live' ? phaseState('QUEUED', { reason: 'taken up' }) : wholeState(fact.state, outputs);",
+    find: 'return state && entryOf(fact, state, undefined, this.nowMs);',
+    put: "return state && entryOf(fact, phaseState('QUEUED', { reason: 'taken up' }), undefined, this.nowMs);",
     tests: CRASHES,
   },
   {
     name: 'versions-not-leapt',
     what: 'a start goes on from the version that was safe, and others had been told',
     file: 'store/restore.js',
-    find: 'fact.phaseVersion + MAX_UNSAFE_VERSIONS + 1',
-    put: 'fact.phaseVersion',
+    find: 'phaseVersion + MAX_UNSAFE_VERSIONS + 1',
+    put: 'phaseVersion',
     tests: CRASHES,
   },
   {
@@ -124,6 +153,7 @@ export const PLANTS: readonly Plant[] = [
     find: '        restoreOwed(store, id, owed);',
     put: '        void owed, void id;',
     tests: CRASHES,
+    chaos: DELETES,
   },
   {
     name: 'end-mark-forgotten',
@@ -132,6 +162,7 @@ export const PLANTS: readonly Plant[] = [
     find: '        restoreMark(store, key, mark);',
     put: '        void mark, void key;',
     tests: CRASHES,
+    chaos: { plans: { recreate: 80, plain: 20 }, kills: { answer: 50, time: 50 }, most: 12 },
   },
   {
     name: 'payload-dropped-early',
@@ -148,6 +179,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'const rises = phaseRank(known.phase) > phaseRank(entry.state.phase);',
     put: 'const rises = false;',
     tests: CRASHES,
+    chaos: { kills: { time: 100 } },
   },
   {
     name: 'outputs-forgotten',
@@ -164,14 +196,19 @@ export const PLANTS: readonly Plant[] = [
     find: 'return this.#retryIn(work, failure.code, failure.message, failure.retryAfterMs);',
     put: 'return this.#finish(work);',
     tests: CRASHES,
+    chaos: { ...DELETES, kills: { time: 100 } },
   },
   {
     name: 'recovery-in-another-order',
     what: 'what waits is taken up the last come first',
     file: 'store/restore.js',
-    find: '.sort(([, a], [, b]) => a.order - b.order)',
-    put: '.sort(([, a], [, b]) => b.order - a.order)',
+    find: 'entries.sort((a, b) => a.order - b.order);',
+    put: 'entries.sort((a, b) => b.order - a.order);',
     tests: CRASHES,
+    chaos: {
+      unseen:
+        'no book of a remote says in which order tasks were accepted, and a limited remote gets them in another order anyway',
+    },
   },
   {
     name: 'do-told-early',
@@ -180,6 +217,7 @@ export const PLANTS: readonly Plant[] = [
     find: 'await this.#deps.replays.set(key, state);',
     put: 'void this.#deps.replays.set(key, state);',
     tests: CRASHES,
+    chaos: { plans: { do: 90, plain: 10 }, kills: { answer: 100 } },
   },
 ];
 
@@ -187,6 +225,17 @@ export function plantOf(name: string): Plant {
   const plant = PLANTS.find((each) => each.name === name);
   if (plant !== undefined) return plant;
   throw new Error(`no plant ${name}; there are: ${PLANTS.map((each) => each.name).join(', ')}`);
+}
+
+/** How a run is bent to meet it; undefined where real kills cannot show it. */
+export function bentOf({ chaos = {} }: Plant): Bent | undefined {
+  return 'unseen' in chaos ? undefined : chaos;
+}
+
+/** Throws where a plant does not find its place once in the code of its file. */
+export function assertPlantable({ name, file, find }: Plant, code: string): void {
+  const times = code.split(find).length - 1;
+  if (times !== 1) throw new Error(`the plant ${name} finds its place ${times} times in ${file}; expected once`);
 }
 
 /** A copy of a build in a temporary folder, for bugs to be planted in. */
@@ -201,11 +250,11 @@ export class Garden {
   }
 
   /** Answers how to pull it out again. Throws where the text is not there once. */
-  plant({ name, file, find, put }: Plant): () => void {
+  plant(plant: Plant): () => void {
+    const { file, find, put } = plant;
     const target = path.join(this.root, 'dist', 'src', file);
     const code = readFileSync(target, 'utf8');
-    const times = code.split(find).length - 1;
-    if (times !== 1) throw new Error(`the plant ${name} finds its place ${times} times in ${file}; expected once`);
+    assertPlantable(plant, code);
     // Not in place: the copy may share its file with others.
     rmSync(target);
     writeFileSync(

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { machineMs } from '../../src/lib/clock.js';
-import type { Decisions } from './decisions.js';
+import type { Decisions } from '../support/decisions.js';
 import { FLAVOURS, type Flavour, isFlavour, SYNC } from './fleet.js';
 import { Forecast } from './weather.js';
 
@@ -16,6 +16,8 @@ export interface Job {
   readonly task: string;
   readonly project: string;
   readonly madeAtMs: number;
+  /** When the call that made it was sent. */
+  readonly sentAtMs: number;
   readonly runMs: number;
   readonly end: 'done' | 'failed';
   state: JobState;
@@ -116,18 +118,19 @@ export class Remotes {
     const [, flavour = '', ...path] = pathname.split('/');
     const header = (name: string) => String(request.headers[name] ?? '');
     const key = header('x-book-key');
+    const sentAtMs = Number(header('x-sent-at'));
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
     const body = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
-    const deed = this.#deedOf(flavour, request.method ?? '', path, searchParams, body, key);
+    const deed = this.#deedOf(flavour, request.method ?? '', path, searchParams, body, key, sentAtMs);
     if (!this.#known.has(header('x-call'))) {
       this.#known.add(header('x-call'));
       const lane = header('x-lane') === 'read' ? 'read' : 'write';
       this.calls.push({
         plugin: flavour,
         lane,
-        sentAtMs: Number(header('x-sent-at')),
+        sentAtMs,
         arrivedAtMs,
         key,
         what: deed.what,
@@ -169,6 +172,7 @@ export class Remotes {
     query: URLSearchParams,
     body: Record<string, unknown>,
     key: string,
+    sentAtMs: number,
   ): Deed {
     const [what = '', id = ''] = path;
     if (flavour === SYNC) return { what: 'run', subject: key, act: () => ({ status: 200, body: {} }) };
@@ -178,7 +182,8 @@ export class Remotes {
       const all = () => ids.map((each) => shown(this.#byId.get(each)) ?? null);
       return { what: 'read many', subject: ids.join(','), act: () => ({ status: 200, body: all() }) };
     }
-    if (method === 'POST') return { what: 'create', subject: key, act: () => this.#create(flavour, body, key) };
+    if (method === 'POST')
+      return { what: 'create', subject: key, act: () => this.#create(flavour, body, key, sentAtMs) };
     if (method === 'DELETE') {
       return { what: 'delete', subject: id, act: () => this.#cancel(id, query.get('double') === '1') };
     }
@@ -195,7 +200,12 @@ export class Remotes {
     };
   }
 
-  #create(flavour: Flavour, body: Record<string, unknown>, key: string): { status: number; body: unknown } {
+  #create(
+    flavour: Flavour,
+    body: Record<string, unknown>,
+    key: string,
+    sentAtMs: number,
+  ): { status: number; body: unknown } {
     const known =
       body.clientId === undefined ? undefined : this.jobs.find((job) => job.flavour === flavour && job.key === key);
     if (known !== undefined) return { status: 200, body: { ...shown(known), existing: true } };
@@ -206,6 +216,7 @@ export class Remotes {
       task: String(body.task),
       project: String(body.project),
       madeAtMs: machineMs(),
+      sentAtMs,
       runMs: Number(body.runMs),
       end: body.end === 'failed' ? 'failed' : 'done',
       state: 'queued',

@@ -4,10 +4,21 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { machineMs } from '../../src/lib/clock.js';
+import { Decisions } from '../support/decisions.js';
+import { type Bent, fleetOf, KILLS, type Kill } from './bent.js';
 import { ChaosDaemon } from './daemon.js';
-import { Decisions } from './decisions.js';
 import { ChaosEngine } from './engine.js';
-import { COUNTS, type Count, heldForNothing, judge, lastWords, overLimits, type Violation } from './judge.js';
+import {
+  COUNTS,
+  type Count,
+  heldForNothing,
+  judge,
+  judgeMidway,
+  lastWords,
+  madeLate,
+  overLimits,
+  type Violation,
+} from './judge.js';
 import { Remotes } from './remote.js';
 
 export interface RunOptions {
@@ -15,6 +26,13 @@ export interface RunOptions {
   readonly seed: number;
   /** The root of the build that is run. */
   readonly build: string;
+  /** The config's section `state`; a folder of the run's own unless given. */
+  readonly state?: object;
+  readonly bent?: Bent;
+  /** Ends with the first violation that shows before the end. */
+  readonly untilSeen?: boolean;
+  /** Ends the kills early; what was done until then is judged. */
+  readonly signal?: AbortSignal;
   readonly say: (line: string) => void;
 }
 
@@ -30,47 +48,51 @@ export interface RunResult {
 
 /** Tasks that are open at once, at most. */
 const OPEN = 60;
+/** Longest time from one new task to the next. Milliseconds. */
+const APART_MS = 180;
 /** Longest life of a daemon that is to be killed by something that happens. Milliseconds. */
-const LONGEST_MS = 5_000;
-/** After the last kill, for everything to come to its end. Milliseconds. */
-const SETTLE_MS = 90_000;
+const LONGEST_MS = 3_500;
+/** After the last kill everything comes to its end, as long as something does within this time: a busy machine is slow. Milliseconds. */
+const SETTLE_STEP_MS = 60_000;
+const SETTLE_MS = 600_000;
 
-export async function runChaos({ kills, seed, build, say }: RunOptions): Promise<RunResult> {
+export async function runChaos(options: RunOptions): Promise<RunResult> {
+  const { kills, seed, build, state, bent = {}, untilSeen = false, signal, say } = options;
+  const fleet = fleetOf(bent);
   const decisions = new Decisions(seed);
   const remotes = new Remotes(decisions);
   const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-chaos-'));
   mkdirSync(path.join(folder, 'state'));
   const plugins = fileURLToPath(new URL('./plugins', import.meta.url));
-  const daemon = await ChaosDaemon.prepare({ build, plugins, folder, remote: await remotes.start() });
-  const engine = new ChaosEngine(decisions);
+  const daemon = await ChaosDaemon.prepare({
+    build,
+    plugins,
+    folder,
+    remote: await remotes.start(),
+    state: state ?? { dir: path.join(folder, 'state') },
+    fleet,
+  });
+  const engine = new ChaosEngine(decisions, bent);
   const bornMs = machineMs();
   let pluginKills = 0;
+  let done = 0;
   const begins = begin(engine, decisions);
   try {
-    for (let life = 1; life <= kills; life++) {
+    for (let life = 1; life <= kills && signal?.aborted !== true; life++) {
       daemon.start();
       engine.connect(daemon.port, life);
       const victims = scheduleKills(daemon, decisions, life);
-      await killed(daemon, engine, remotes, decisions, life);
+      await killed(daemon, engine, remotes, decisions, life, bent);
       pluginKills += victims();
+      if (engine.faults.length > 0) throw engine.faults[0];
+      done = life;
+      if (untilSeen && judgeMidway(engine, remotes, fleet).length > 0) break;
       if (life % 10 === 0)
         say(`${life} kills, ${engine.attempts.length} tasks, ${remotes.jobs.length} jobs, ${engine.open} open`);
     }
     begins.stop();
-    remotes.fair();
-    daemon.start();
-    await daemon.answers();
-    engine.connect(daemon.port, daemon.life);
-    say(`${engine.open} tasks are to come to their end`);
-    await settled(engine, remotes, daemon, say);
-    const words = await lastWords(daemon, engine);
-    await engine.lookAgain();
-    await daemon.stop();
-    daemon.start();
-    await daemon.answers();
-    engine.connect(daemon.port, daemon.life);
-    await engine.lookAgain();
-    const violations = judge(engine, remotes, words);
+    const seen = untilSeen ? judgeMidway(engine, remotes, fleet) : [];
+    const violations = seen.length > 0 ? seen : await theEnd({ engine, remotes, daemon, fleet, say });
     engine.close();
     const counts = Object.fromEntries(
       COUNTS.map((kind) => [kind, violations.filter((one) => one.kind === kind).length]),
@@ -78,7 +100,7 @@ export async function runChaos({ kills, seed, build, say }: RunOptions): Promise
     return {
       counts: counts as Record<Count, number>,
       facts: {
-        kills,
+        kills: done,
         plugin_kills: pluginKills,
         tasks: engine.attempts.length,
         jobs: remotes.jobs.length,
@@ -86,7 +108,8 @@ export async function runChaos({ kills, seed, build, say }: RunOptions): Promise
         unclear: engine.attempts.filter(({ incarnations }) =>
           incarnations.some(({ polled }) => polled.at(-1)?.code === 'CREATE_UNCLEAR'),
         ).length,
-        over_limit_by_arrival: [...overLimits(remotes.calls, 'arrivedAtMs')].length,
+        made_late: madeLate(remotes.jobs).length,
+        over_limit_by_arrival: [...overLimits(remotes.calls, 'arrivedAtMs', fleet)].length,
         seed,
         seconds: Math.round((machineMs() - bornMs) / 1000),
       },
@@ -102,17 +125,48 @@ export async function runChaos({ kills, seed, build, say }: RunOptions): Promise
   }
 }
 
+/** Everything comes to its end, is looked at once more after a stop, and is judged. */
+async function theEnd({ engine, remotes, daemon, fleet, say }: Parts): Promise<Violation[]> {
+  remotes.fair();
+  daemon.start();
+  await daemon.answers();
+  engine.connect(daemon.port, daemon.life);
+  say(`${engine.open} tasks are to come to their end`);
+  await settled(engine, remotes, daemon, say);
+  const words = await lastWords(daemon, engine);
+  await engine.lookAgain();
+  await daemon.stop();
+  daemon.start();
+  await daemon.answers();
+  engine.connect(daemon.port, daemon.life);
+  await engine.lookAgain();
+  if (engine.faults.length > 0) throw engine.faults[0];
+  return judge(engine, remotes, words, fleet);
+}
+
+interface Parts {
+  readonly engine: ChaosEngine;
+  readonly remotes: Remotes;
+  readonly daemon: ChaosDaemon;
+  readonly fleet: ReturnType<typeof fleetOf>;
+  readonly say: (line: string) => void;
+}
+
 /** New tasks come at their own times, whether a daemon lives or not. */
-function begin(engine: ChaosEngine, decisions: Decisions): { stop(): void } {
+export function begin(
+  engine: ChaosEngine,
+  decisions: Decisions,
+  { open = OPEN, apartMs = APART_MS }: { open?: number; apartMs?: number } = {},
+): { stop(): void } {
   const dice = decisions.of('arrivals');
   let timer: NodeJS.Timeout | undefined;
   const next = () => {
     timer = setTimeout(
       () => {
-        if (engine.open < OPEN) engine.begin();
+        if (engine.open < open) engine.begin();
         next();
       },
-      dice.between(0, 180),
+      dice.between(0, apartMs),
     );
   };
   next();
@@ -148,22 +202,14 @@ async function killed(
   remotes: Remotes,
   decisions: Decisions,
   life: number,
+  { kills = KILLS, most = 4 }: Bent,
 ): Promise<void> {
   const dice = decisions.of('kill', life);
-  const how = dice.pick({
-    early: 10,
-    opening: 6,
-    time: 44,
-    submit: 10,
-    submitted: 10,
-    cancel: 5,
-    cancelled: 5,
-    answer: 10,
-  });
-  let left = 1 + Math.floor(dice.next() * 4);
+  const how = dice.pick<Kill>(kills as Record<Kill, number>);
+  let left = 1 + Math.floor(dice.next() * most);
   const early = how === 'early';
   const timed = how === 'time' || how === 'opening';
-  const afterMs = how === 'time' ? dice.between(100, 4_000) : dice.between(0, 900);
+  const afterMs = how === 'time' ? dice.between(100, 2_500) : dice.between(0, 900);
   await new Promise<void>((resolve, reject) => {
     let timer = early ? setTimeout(resolve, afterMs) : undefined;
     // On a busy machine a start takes long; what comes after it counts from its end.
@@ -191,7 +237,7 @@ async function killed(
 }
 
 /** Waits until every story is over and every job that nobody lists is too; gives up after a time, which the judge sees. */
-async function settled(
+export async function settled(
   engine: ChaosEngine,
   remotes: Remotes,
   daemon: ChaosDaemon,
@@ -199,14 +245,21 @@ async function settled(
 ): Promise<void> {
   const until = machineMs() + SETTLE_MS;
   let told = machineMs() + 10_000;
-  while (machineMs() < until) {
+  let least = Number.POSITIVE_INFINITY;
+  let stuckAtMs = machineMs() + SETTLE_STEP_MS;
+  while (machineMs() < Math.min(until, stuckAtMs)) {
     await sleep(500);
     const words = await lastWords(daemon, engine);
     const { listed } = words;
     const deletes = await daemon.listing('deletes', 'deletes');
     const running = remotes.jobs.filter(({ key, overAtMs }) => overAtMs === undefined && !listed.has(key)).length;
     const used = heldForNothing(words).reduce((sum, { tokens }) => sum + tokens, 0);
-    if (engine.open + running + deletes.length + used === 0) break;
+    const left = engine.open + running + deletes.length + used;
+    if (left === 0) break;
+    if (left < least) {
+      least = left;
+      stuckAtMs = machineMs() + SETTLE_STEP_MS;
+    }
     if (machineMs() < told) continue;
     told += 10_000;
     say(`${engine.open} tasks, ${running} jobs that no list names, ${deletes.length} deletes, ${used} tokens are left`);
@@ -216,7 +269,12 @@ async function settled(
   engine.stopped = false;
 }
 
-function evidence({ attempt, keys }: Violation, remotes: Remotes, daemon: ChaosDaemon, bornMs: number): string[] {
+export function evidence(
+  { attempt, keys }: Violation,
+  remotes: Remotes,
+  daemon: ChaosDaemon,
+  bornMs: number,
+): string[] {
   const at = (ms: number) => `${((ms - bornMs) / 1000).toFixed(2)} s`;
   const lines: string[] = [];
   if (attempt !== undefined) {

@@ -1,5 +1,5 @@
 import type { Phase } from '../../src/plugin-api/phase.js';
-import type { Decisions } from './decisions.js';
+import type { Decisions } from '../support/decisions.js';
 import type { Flavour } from './fleet.js';
 
 /** What an engine does with one attempt. */
@@ -41,18 +41,25 @@ export interface StoryPlan {
 /** What is not ended by anybody but its engine. */
 const FOREVER_MS = 10 ** 9;
 
-export function planStory(decisions: Decisions, index: number): StoryPlan {
+const PLANS: Readonly<Record<Plan, number>> = {
+  plain: 48,
+  repeat: 10,
+  delete: 14,
+  recreate: 8,
+  supersede: 6,
+  abandon: 2,
+  do: 7,
+  sync: 5,
+};
+
+/** `plans`: how often each, instead of the usual. */
+export function planStory(
+  decisions: Decisions,
+  index: number,
+  plans: Partial<Record<Plan, number>> = PLANS,
+): StoryPlan {
   const dice = decisions.of('story', index);
-  const plan = dice.pick<Plan>({
-    plain: 48,
-    repeat: 10,
-    delete: 14,
-    recreate: 8,
-    supersede: 6,
-    abandon: 2,
-    do: 7,
-    sync: 5,
-  });
+  const plan = dice.pick<Plan>(plans as Record<Plan, number>);
   const flavour = dice.pick<Flavour>({ keyed: 45, searched: 35, blind: 20 });
   const forever = plan === 'delete' || plan === 'recreate' || plan === 'supersede' || plan === 'abandon';
   const size = dice.pick({ none: 50, small: 42, large: 8 });

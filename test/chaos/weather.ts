@@ -1,4 +1,4 @@
-import type { Decisions, Dice } from './decisions.js';
+import type { Decisions, Dice } from '../support/decisions.js';
 
 /** What a remote is like for a while. */
 export type Weather =

@@ -104,7 +104,7 @@ describe('plugin-host pause, resume, reload', () => {
     const unknown = await pause('nobody', TOKEN);
     assert.equal(unknown.code, 7);
     assert.match(unknown.stderr, /PLUGIN_NOT_SERVING: there is no plugin nobody/);
-    await server.stop();
+    await server.stop(1_000);
     const gone = await pause('slurm', TOKEN);
     assert.equal(gone.code, 7);
     assert.match(gone.stderr, /cannot be reached: .*ECONNREFUSED.*; name it with --admin/);
@@ -277,5 +277,80 @@ describe('every command that talks to a daemon', () => {
     const elsewhere = await cli(['pause', 'slurm', '-c', 'd.yaml', '--admin', 'http://127.0.0.1:1'], { cwd });
     assert.equal(elsewhere.code, 7);
     assert.equal(source.done.length, 3);
+  });
+
+  it('is told by each in the same words when a value is none, or leads nowhere', async (t) => {
+    const cwd = folderWith(t, {
+      'task.json': '{"type": "t"}',
+      'nowhere.yaml': `grpc: { port: 1 }\nadmin: { port: 2, token: ${TOKEN} }\n`,
+      'any.yaml': `grpc: { port: 0 }\nadmin: { port: 0, token: ${TOKEN} }\n`,
+      'flaw.yaml': 'grpc: { prot: 1 }\n',
+    });
+    const handle = Buffer.from('a handle of nobody').toString('base64url');
+    const subject: Readonly<Record<string, string>> = { run: 'task.json', follow: handle, delete: handle };
+    const overAdmin = ['tasks', 'pause', 'resume', 'reload'];
+    for (const command of COMMANDS) {
+      const what = subject[command] ?? (['pause', 'resume', 'reload'].includes(command) ? 'slurm' : undefined);
+      const says = async (args: readonly string[], code: number, expected: RegExp, env = {}) => {
+        const seen = await cli([command, ...(what === undefined ? [] : [what]), ...args], { cwd, env });
+        assert.match(seen.stderr, expected, `${command} ${args}`);
+        assert.equal(seen.code, code, `${command} ${args}: ${seen.stderr}`);
+      };
+      await says(['--config', 'absent.yaml'], 3, /CONFIG_FILE_UNREADABLE .*absent\.yaml/);
+      await says(
+        ['--config', 'flaw.yaml'],
+        3,
+        /CONFIG_KEY_UNKNOWN .*flaw\.yaml:1: grpc\.prot: .* did you mean "port"\?/,
+      );
+      await says(['--set', 'grpc.prot=1'], 3, /CONFIG_KEY_UNKNOWN .*grpc\.prot/);
+      for (const address of [
+        'localhost',
+        'http://127.0.0.1:8000',
+        'https://h:1',
+        'a b:1',
+        ':x',
+        '127.0.0.1:123456',
+        '',
+      ]) {
+        await says(
+          ['--address', address],
+          2,
+          /argument '.*' is invalid\. expected host:port, such as 127\.0\.0\.1:8000/,
+        );
+      }
+      for (const admin of ['127.0.0.1:9090', 'localhost', 'http://', 'ftp://h']) {
+        await says(
+          ['--admin', admin],
+          2,
+          /argument '.*' is invalid\. expected a URL such as http:\/\/127\.0\.0\.1:9090/,
+        );
+      }
+      if (overAdmin.includes(command)) {
+        await says(
+          ['-c', 'nowhere.yaml'],
+          7,
+          /the admin server at http:\/\/127\.0\.0\.1:2 cannot be reached: .*; name it with --admin/,
+        );
+        await says(['-c', 'nowhere.yaml', '-a', 'localhost:7'], 7, /at http:\/\/localhost:2 cannot be reached/);
+        await says(
+          ['-c', 'nowhere.yaml', '--admin', 'http://127.0.0.1:3'],
+          7,
+          /at http:\/\/127\.0\.0\.1:3 cannot be reached/,
+        );
+        await says(['-c', 'any.yaml'], 2, /admin\.port is 0, any free port: .*--admin/);
+        await says([], 3, /ADMIN_TOKEN_UNSET: set admin\.token/);
+      } else {
+        await says(
+          ['-c', 'nowhere.yaml'],
+          7,
+          /no daemon can be reached at 127\.0\.0\.1:1 \(connect ECONNREFUSED 127\.0\.0\.1:1\); start one/,
+        );
+        await says(['-c', 'nowhere.yaml', '-a', '127.0.0.1:3'], 7, /no daemon can be reached at 127\.0\.0\.1:3 /);
+        await says(['-c', 'any.yaml'], 2, /grpc\.port is 0, any free port: .*--address/);
+        await says([], 2, /PLUGIN_HOST_ADDRESS is "localhost"; expected host:port/, {
+          PLUGIN_HOST_ADDRESS: 'localhost',
+        });
+      }
+    }
   });
 });

@@ -5,7 +5,19 @@ import { printable } from '../../src/cli/io.js';
 import { Signals } from '../../src/cli/signals.js';
 import { cli, folderWith } from './support.js';
 
-const COMMANDS = ['serve', 'run', 'follow', 'delete', 'plugins', 'check', 'config', 'pause', 'resume', 'reload'];
+const COMMANDS = [
+  'serve',
+  'run',
+  'follow',
+  'delete',
+  'plugins',
+  'check',
+  'config',
+  'pause',
+  'resume',
+  'reload',
+  'profile',
+];
 
 describe('command line', () => {
   it('shows every command and every exit code in its help', async () => {

@@ -198,7 +198,7 @@ describe('plugin-host run', () => {
       [['gone.json'], /gone\.json cannot be read: ENOENT/],
       [['task.txt'], /extension "\.txt"/],
       [['broken.pb'], /REQUEST_UNDECODABLE: broken\.pb: /],
-      [['broken.yaml'], /broken\.yaml: /],
+      [['broken.yaml'], /broken\.yaml is no valid YAML: .* at line 1, column 8$/m],
       [['yaml.json'], /yaml\.json is no valid JSON at line 2, column 3: /],
       [['cut.json'], /cut\.json is no valid JSON at line 1, column 1\d: /],
       [['typo.yaml'], /REQUEST_FIELD_INVALID: typo\.yaml: .*typ/],
@@ -211,7 +211,7 @@ describe('plugin-host run', () => {
       [['task.json', '-i', 'n=1.5'], /LITERAL_UNCONVERTIBLE/],
       [['task.json', '-i', 'words=a'], /LITERAL_UNCONVERTIBLE/],
       [['task.json', '-i', 'novalue'], /expected name=value/],
-      [['task.json', '-i', 'n=[1'], /--input n: /],
+      [['task.json', '-i', 'n=[1'], /--input n is no valid YAML: .* at line 1, column 3$/m],
     ];
     for (const [args, message] of cases) {
       const command = run(['run', ...args]);

@@ -178,7 +178,11 @@ describe('standard output that takes nothing', () => {
   }
 
   it('ends with its code when it crashes with nobody reading either output', BOUND, async (t) => {
-    const cwd = folderWith(t, { 'crash.mjs': "setTimeout(() => { throw new Error('x'.repeat(1 << 20)); }, 10);" });
+    // Not before the program takes it.
+    const crash = `setInterval(() => {
+      if (process.listenerCount('uncaughtException') > 0) throw new Error('x'.repeat(1 << 20));
+    }, 10);`;
+    const cwd = folderWith(t, { 'crash.mjs': crash });
     const child = spawn(process.execPath, ['--import', './crash.mjs', ...args()], {
       cwd,
       stdio: ['ignore', 'pipe', 'pipe'],

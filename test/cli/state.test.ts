@@ -72,7 +72,7 @@ describe('plugin-host state', () => {
   it('makes nothing where no state is, and refuses one that a daemon has', async (t) => {
     const empty = tempFolder(t);
     const nothing = await run('check', empty);
-    assert.equal(nothing.code, 1);
+    assert.equal(nothing.code, 5);
     assert.match(nothing.err, /STATE_FOREIGN/);
     assert.deepEqual(readdirSync(empty), []);
     const dir = tempFolder(t);
@@ -80,7 +80,7 @@ describe('plugin-host state', () => {
     await engine.open();
     t.after(() => engine.close());
     const held = await run('check', dir);
-    assert.equal(held.code, 1);
+    assert.equal(held.code, 5);
     assert.match(held.err, /STATE_LOCKED/);
   });
 

@@ -63,7 +63,7 @@ test('run takes the JSON of each template that flytekit and its plugins compile,
     const bytes = await readTemplate(idl, file, { cwd, stdin: new PassThrough() as never });
     assert.deepEqual(codec.decode(bytes), codec.decode(Buffer.from(protobuf, 'base64')), name);
   }
-  assert.ok(types.size >= 20, [...types].join(', '));
+  assert.ok(types.size >= 30, [...types].join(', '));
 });
 
 test('a plugin is shown the declared type of each of their inputs and outputs', () => {

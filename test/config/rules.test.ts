@@ -38,7 +38,19 @@ describe('config rules', () => {
         'plugins: {a: {source: p, environment: {pass: [X], set: {X: y}}}}',
         'plugins.a.environment.pass, plugins.a.environment.set.X',
       ],
+      ['grpc: {tls: {certFile: c}}', 'grpc.tls.certFile, grpc.tls.keyFile'],
+      ['admin: {tls: {keyFile: k}}', 'admin.tls.certFile, admin.tls.keyFile'],
+      ['grpc: {tls: {clientCaFile: c}}', 'grpc.tls.clientCaFile, grpc.tls.certFile'],
+      ['admin: {tls: {certFile: c, keyFile: k, clientNames: [CN=a]}}', 'admin.tls.clientNames, admin.tls.clientCaFile'],
+      ['grpc: {plaintext: anywhere, tls: {certFile: c, keyFile: k}}', 'grpc.plaintext, grpc.tls.certFile'],
       ['defaultForTaskTypes: {sleep: nobody}', 'defaultForTaskTypes.sleep'],
+      ['plugins: {a: {source: p, sandbox: {user: u}}}', 'plugins.a.sandbox.user, sandbox.group'],
+      ['{sandbox: {group: g}, plugins: {a: {source: p}}}', 'sandbox.user, sandbox.group'],
+      ['plugins: {a: {source: p, sandbox: {network: false}}}', 'plugins.a.sandbox.network, sandbox.permissions'],
+      [
+        '{sandbox: {permissions: true}, plugins: {a: {source: p, isolation: worker}}}',
+        'sandbox.permissions, plugins.a.isolation',
+      ],
     ];
     for (const [text, key] of cases) {
       const problems = problemsOf({ 'a.yaml': text });
@@ -50,6 +62,12 @@ describe('config rules', () => {
       assert.match(problems[0]?.message ?? '', /file a\.yaml:1/);
     }
     load({ 'a.yaml': 'grpc: {maxUnfinishedRequestBytes: 65MiB, maxReceiveMessageBytes: 64MiB}' });
+    load({ 'a.yaml': '{sandbox: {user: u}, plugins: {a: {source: p, sandbox: {group: g}}}}' });
+    load({ 'a.yaml': '{sandbox: {permissions: true}, plugins: {a: {source: p, isolation: worker, enabled: false}}}' });
+    load({
+      'a.yaml':
+        '{sandbox: {permissions: true}, plugins: {a: {source: p, isolation: worker, sandbox: {permissions: false}}}}',
+    });
     load({ 'a.yaml': 'grpc: {port: 0, host: 0.0.0.0}\nadmin: {port: 0}' });
     load({ 'a.yaml': 'grpc: {port: 9090, host: 10.0.0.1}\nadmin: {host: 10.0.0.2}' });
   });
@@ -61,8 +79,14 @@ describe('config rules', () => {
       assert.deepEqual(warningsOf(`plugins: {a: {source: p}}\ngrpc: {host: ${host}}`), []);
     }
     for (const host of ['0.0.0.0', '"::"', '10.0.0.1', '127.0.0.1.example.org']) {
-      assert.match(warningsOf(`plugins: {a: {source: p}}\ngrpc: {host: ${host}}`)[0] ?? '', /no authentication/);
+      const plain = `plugins: {a: {source: p}}\ngrpc: {host: ${host}}`;
+      assert.match(warningsOf(plain)[0] ?? '', /only health is answered to other machines; .*grpc\.plaintext/);
+      const anywhere = `plugins: {a: {source: p}}\ngrpc: {host: ${host}, plaintext: anywhere}`;
+      assert.match(warningsOf(anywhere)[0] ?? '', /with no authentication/);
+      const tls = `plugins: {a: {source: p}}\ngrpc: {host: ${host}, tls: {certFile: c, keyFile: k}}`;
+      assert.deepEqual(warningsOf(tls), []);
     }
+    assert.match(warningsOf('plugins: {a: {source: p}}\nadmin: {plaintext: anywhere}')[0] ?? '', /set admin\.tls/);
     assert.match(warningsOf('plugins: {a: {source: p, enabled: false}}')[0] ?? '', /no plugin is configured/);
   });
 

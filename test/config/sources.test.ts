@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CONFIG_SCHEMA } from '../../src/config/index.js';
 import { splitKey, variables } from '../../src/config/sources.js';
-import { nearest } from '../../src/config/suggest.js';
+import { nearest } from '../../src/lib/nearest.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../../src/model/options/units.js';
 import { load, problemsOf } from './support.js';
 

@@ -3,15 +3,24 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
-import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { PluginHostError } from '../../src/client/index.js';
 import { loadPluginHost } from '../../src/idl/load.js';
 import { decodeRpcStatus } from '../../src/idl/rpc-status.js';
 import { decodeHandle, encodeHandle } from '../../src/model/handle.js';
+import { identityOf } from '../support/identity.js';
 import { compiled } from '../support/paths.js';
 import { runNode } from '../support/spawn.js';
 import { tempFolder, writeTree } from '../support/temp.js';
-import { BOUND, configOf, demoEntry, FIXTURE_PLUGINS, runs, spawnServe, startServe } from './support.js';
+import {
+  BOUND,
+  configOf,
+  demoEntry,
+  FIXTURE_PLUGINS,
+  runs,
+  spawnServe,
+  startDemoRemote,
+  startServe,
+} from './support.js';
 
 const TOKEN = 'a-token-of-this-test';
 
@@ -45,9 +54,7 @@ const BROKEN: Readonly<Record<string, { readonly text?: string; readonly code: s
 };
 
 test('bad input through the real port is a clear error with its code, and leaves nothing behind', BOUND, async (t) => {
-  const remote = createDemoRemote();
-  await remote.start();
-  t.after(() => remote.stop());
+  const remote = await startDemoRemote(t);
   const folder = tempFolder(t);
   const files = Object.entries(BROKEN).flatMap(([id, { text }]) => (text === undefined ? [] : [[`${id}.mjs`, text]]));
   writeTree(folder, Object.fromEntries(files));
@@ -145,19 +152,7 @@ test('bad input through the real port is a clear error with its code, and leaves
 
   await t.test('handles', async () => {
     const good = encodeHandle({
-      identity: {
-        plugin: 'demo',
-        taskType: 'demo_sleep',
-        taskTypeVersion: 0,
-        key: 'k',
-        incarnation: 1,
-        project: 'p',
-        domain: 'd',
-        namespace: 'n',
-        quotaNamespace: 'default',
-        createdAtMs: 1,
-        outputNames: [],
-      },
+      identity: identityOf('k', { taskType: 'demo_sleep' }),
       meta: Buffer.from('{"job":"job-1"}'),
     });
     const { identity, meta } = decodeHandle(good);

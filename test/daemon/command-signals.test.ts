@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Running, start } from '../support/spawn.js';
-import { tempFolder, writeTree } from '../support/temp.js';
-import { BOUND, childrenOf, configOf, type DaemonProcess, demoEntry, runs, startServe, until } from './support.js';
+import { BOUND, childrenOf, type DaemonProcess, runs, serveHanging, until } from './support.js';
 
 /** What shells count for a process that a signal ended; the commands end by themselves with the same. */
 const ENDS = [
@@ -29,12 +27,7 @@ async function end(running: Running, signal: NodeJS.Signals) {
 
 for (const [signal, code] of ENDS) {
   test(`run and follow end with ${code} at ${signal}, and the task goes on`, BOUND, async (t) => {
-    const remote = createDemoRemote();
-    await remote.start();
-    t.after(() => remote.stop());
-    const daemon = await startServe(t, configOf({ demo: demoEntry(remote.url) }));
-    const cwd = tempFolder(t);
-    writeTree(cwd, { 'task.json': JSON.stringify({ type: 'demo_hang' }) });
+    const { remote, daemon, cwd } = await serveHanging(t);
     const run = command(t, daemon, cwd, 'run', 'task.json', '--json');
     const [, handle] = await run.waitFor(/"handle":"([^"]+)"/);
     await run.waitFor(/RUNNING/);

@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { PluginHostError, type TaskStatus } from '../../src/client/index.js';
-import { BOUND, configOf, demoEntry, startServe, statusWhere, until, WIDE_LIMITS } from './support.js';
+import { BOUND, configOf, demoEntry, startDemoRemote, startServe, statusWhere, until, WIDE_LIMITS } from './support.js';
 
 const TOKEN = 'a-token-of-this-test';
 
 const running = ({ phaseInfo }: TaskStatus) => phaseInfo.phase === 'RUNNING';
 
 test('the demo plugin end to end: throttles, outage, quota, lost jobs, orphans, pause', BOUND, async (t) => {
-  const remote = createDemoRemote();
-  await remote.start();
-  t.after(() => remote.stop());
+  const remote = await startDemoRemote(t);
   const daemon = await startServe(
     t,
     configOf(

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createDemoRemote } from '../../plugins/demo/remote.js';
-import { BOUND, configOf, demoEntry, logOf, startServe, statusWhere, until } from './support.js';
+import { BOUND, configOf, demoEntry, logOf, startDemoRemote, startServe, statusWhere, until } from './support.js';
 
 /** A line for the end, or for the delete, and two to spare. */
 const HANDFUL = 3;
@@ -10,9 +9,7 @@ test(
   'a task logs a handful of lines at info over its life, however it goes, and none of them is missing',
   BOUND,
   async (t) => {
-    const remote = createDemoRemote();
-    await remote.start();
-    t.after(() => remote.stop());
+    const remote = await startDemoRemote(t);
     const daemon = await startServe(t, configOf({ demo: demoEntry(remote.url) }));
     const { client } = daemon;
     const create = (generatedName: string, type: string, custom: Record<string, number> = {}) =>
@@ -41,6 +38,9 @@ test(
     const hung = await create('hung', 'demo_hang');
     await statusWhere(client, hung.handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
     await client.delete(hung.handle);
+    await until('the line of the delete', async () =>
+      (await lines(1, at)).some(({ event }) => event === 'delete.done'),
+    );
     const deleted = await lines(1, at);
     assert.ok(deleted.length <= HANDFUL, JSON.stringify(deleted));
     assert.ok(deleted.some(({ event }) => event === 'delete.done'));

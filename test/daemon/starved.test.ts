@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { createClient } from '../../src/client/index.js';
 import { compiled } from '../support/paths.js';
@@ -74,10 +76,54 @@ test(
   },
 );
 
+/** Somebody with no name and no rights, whose processes are counted for nobody else. */
+const NOBODY = '43210';
+const AS = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all'];
+
+/**
+ * Whether that user can run this Node, read this folder, and be limited. The trial goes by way of a shell: what setpriv
+ * itself starts is still started with root's rights, what the daemon starts is not.
+ */
+function able(): boolean {
+  const script = `fs.readFileSync(${JSON.stringify(compiled('src/main.ts'))})`;
+  const words = [...AS, '/bin/sh', '-c', '"$0" -e "$1"', process.execPath, script];
+  return spawnSync('/usr/bin/setpriv', words).status === 0 && existsSync('/usr/bin/prlimit');
+}
+
+test('a plugin whose process ends when its user may have no more of them is no crash, and comes back when he may', {
+  ...BOUND,
+  skip: !able() && 'it takes root, setpriv and prlimit, and a folder and a Node that others can read',
+}, async (t) => {
+  const cwd = tempFolder(t);
+  writeTree(cwd, {
+    'p.mjs': PLUGIN,
+    'config.json': JSON.stringify(configOf({ p: { source: './p.mjs' } }, { state: { engine: 'none' } })),
+  });
+  chmodSync(cwd, 0o755);
+  const words = [...AS, process.execPath, compiled('src/main.ts'), 'serve', '--config', 'config.json'];
+  const running = start(t, '/usr/bin/setpriv', words, { cwd, env: { HOME: cwd } });
+  const [, child] = await running.waitFor(/"processId":(\d+),"state":"serving"/);
+  await running.waitFor(/"event":"daemon\.ready"/);
+  const daemon = running.child.pid as number;
+  const limit = (most: string) => {
+    const change = ['/usr/bin/prlimit', '--pid', String(daemon), `--nproc=${most}:`];
+    const { status, stderr } = spawnSync('/usr/bin/setpriv', [...AS, ...change]);
+    assert.equal(status, 0, String(stderr));
+  };
+  limit('1');
+  process.kill(Number(child), 'SIGKILL');
+  await running.waitFor(/"event":"plugin\.trouble".*the machine has no/);
+  limit('1000');
+  await running.waitFor(/"state":"serving","previous":"restarting"/);
+  assert.doesNotMatch(running.output(), /quarantined/);
+  running.child.kill('SIGTERM');
+  assert.equal((await running.finished).code, 0);
+});
+
 test('a check on such a machine ends with 5 and blames the machine, not the plugin', BOUND, async (t) => {
   const { code, stdout } = await shortMachine(t, 'check').running.finished;
   assert.equal(code, 5);
-  assert.match(stdout, /PLUGIN_START_STARVED: .*the machine has no file handles, memory or processes left/);
+  assert.match(stdout, /PLUGIN_START_STARVED: .*the machine has no file handles, memory, processes or disk space left/);
   const json = await shortMachine(t, 'check', '--json').running.finished;
   assert.deepEqual(
     JSON.parse(json.stdout).results.map(({ outcome }: { outcome: string }) => outcome),

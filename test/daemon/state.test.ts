@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { createDemoRemote } from '../../plugins/demo/remote.js';
-import { statePlace } from '../../src/daemon/state-dir.js';
+import { statePlace } from '../../src/daemon/state-place.js';
 import { DEFAULTS } from '../support/defaults.js';
 import { tempFolder } from '../support/temp.js';
-import { configOf, demoEntry, logOf, spawnServe, startServe, statusWhere, until } from './support.js';
+import { configOf, demoEntry, logOf, spawnServe, startDemoRemote, startServe, statusWhere, until } from './support.js';
 
 /** Each starts several daemons, one after the other. */
 const BOUND = { timeout: 290_000 };
@@ -15,9 +14,7 @@ test(
   'a daemon that was killed knows its tasks, ends and owed deletes when it is started again, and its jobs run once',
   BOUND,
   async (t) => {
-    const remote = createDemoRemote();
-    await remote.start();
-    t.after(() => remote.stop());
+    const remote = await startDemoRemote(t);
     const config = configOf({ demo: demoEntry(remote.url) }, { state: { dir: path.join(tempFolder(t), 'state') } });
     const first = await startServe(t, config);
     const create = (generatedName: string, type: string, custom: Record<string, number> = {}) => ({
@@ -65,9 +62,7 @@ test('a second daemon on the folder of another ends with 5 and names it', BOUND,
 });
 
 test('a daemon whose folder is removed goes on, says so, and keeps there all that it knows', BOUND, async (t) => {
-  const remote = createDemoRemote();
-  await remote.start();
-  t.after(() => remote.stop());
+  const remote = await startDemoRemote(t);
   const dir = path.join(tempFolder(t), 'state');
   const config = configOf({ demo: demoEntry(remote.url) }, { state: { dir } });
   const first = await startServe(t, config);
@@ -85,23 +80,25 @@ test('a daemon whose folder is removed goes on, says so, and keeps there all tha
 });
 
 test('the folder of the state is the option’s, the service’s or the user’s, in this order, and nobody’s with port 0', () => {
-  const config = (port: number, state: { dir?: string; engine?: 'embedded' | 'none' } = {}) => ({
+  const config = (port: number, state: { dir?: string; engine?: 'embedded' | 'postgres' | 'none' } = {}) => ({
     ...DEFAULTS,
     grpc: { ...DEFAULTS.grpc, port },
     state: { ...DEFAULTS.state, ...state },
   });
   const env = { STATE_DIRECTORY: '/var/lib/x:/var/lib/y', XDG_STATE_HOME: '/xdg', HOME: '/u' };
-  assert.deepEqual(statePlace(config(8000, { dir: '/own' }), env), { dir: '/own' });
-  assert.deepEqual(statePlace(config(0), env), { dir: '/var/lib/x' });
-  const ofUser = { dir: '/xdg/webapi-plugin-host/8000' };
+  assert.deepEqual(statePlace(config(8000, { dir: '/own' }), env), { in: 'folder', dir: '/own' });
+  assert.deepEqual(statePlace(config(0), env), { in: 'folder', dir: '/var/lib/x' });
+  const ofUser = { in: 'folder', dir: '/xdg/webapi-plugin-host/8000' };
   assert.deepEqual(statePlace(config(8000), { ...env, STATE_DIRECTORY: undefined }), ofUser);
   assert.deepEqual(statePlace(config(8001), { HOME: '/u' }), {
+    in: 'folder',
     dir: '/u/.local/state/webapi-plugin-host/8001',
   });
-  assert.deepEqual(statePlace(config(8000, { dir: '/own', engine: 'none' }), env), { dir: undefined });
+  assert.deepEqual(statePlace(config(8000, { dir: '/own', engine: 'none' }), env), { in: 'nowhere' });
   const nobodys = statePlace(config(0), { HOME: '/u' });
-  assert.equal(nobodys.dir, undefined);
-  assert.match(nobodys.because ?? '', /grpc\.port is 0/);
+  assert.match((nobodys.in === 'nowhere' && nobodys.because) || '', /grpc\.port is 0/);
+  const { postgres } = DEFAULTS.state;
+  assert.deepEqual(statePlace(config(0, { dir: '/own', engine: 'postgres' }), {}), { in: 'postgres', place: postgres });
   for (const [port, engine, vars] of [
     [0, 'embedded', { HOME: '/u' }],
     [8000, undefined, {}],

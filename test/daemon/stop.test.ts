@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createDemoRemote, type DemoRemote } from '../../plugins/demo/remote.js';
+import type { DemoRemote } from '../../plugins/demo/remote.js';
 import type { WatchUpdate } from '../../src/client/index.js';
 import { decodeHandle } from '../../src/model/handle.js';
 import { tempFolder, writeTree } from '../support/temp.js';
@@ -16,15 +16,14 @@ import {
   freePorts,
   runs,
   spawnServe,
+  startDemoRemote,
   startServe,
   statusWhere,
   until,
 } from './support.js';
 
 async function startRemote(t: TestContext): Promise<DemoRemote> {
-  const remote = createDemoRemote();
-  await remote.start();
-  t.after(() => remote.stop());
+  const remote = await startDemoRemote(t);
   return remote;
 }
 

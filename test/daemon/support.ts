@@ -3,10 +3,11 @@ import net from 'node:net';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { type Client, createClient, type PluginReport, type TaskStatus } from '../../src/client/index.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Running, start } from '../support/spawn.js';
-import { tempFolder } from '../support/temp.js';
+import { tempFolder, writeTree } from '../support/temp.js';
 
 /** A test that hangs fails, and says what it waited for. */
 export const BOUND = { timeout: 120_000 };
@@ -41,6 +42,14 @@ export function demoEntry(url: string, parts: Json = {}): Json {
 }
 
 /** The daemon as a process of its own, as an operator starts it. */
+/** A remote of the demo plugin's that ends with the test. */
+export async function startDemoRemote(t: TestContext): Promise<ReturnType<typeof createDemoRemote>> {
+  const remote = createDemoRemote();
+  await remote.start();
+  t.after(() => remote.stop());
+  return remote;
+}
+
 export interface DaemonProcess {
   readonly running: Running;
   readonly pid: number;
@@ -96,6 +105,15 @@ export async function startServe(
       return found;
     },
   };
+}
+
+/** A daemon with the demo plugin, and a folder with a `task.json` of a job that never ends by itself. */
+export async function serveHanging(t: TestContext) {
+  const remote = await startDemoRemote(t);
+  const daemon = await startServe(t, configOf({ demo: demoEntry(remote.url) }));
+  const cwd = tempFolder(t);
+  writeTree(cwd, { 'task.json': JSON.stringify({ type: 'demo_hang' }) });
+  return { remote, daemon, cwd };
 }
 
 export function childrenOf(pid: number): number[] {

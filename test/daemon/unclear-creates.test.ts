@@ -5,7 +5,7 @@ import { figuresOf } from '../../src/daemon/figures.js';
 import { fail, HINTS, makeHarness, settle } from '../tasks/harness.js';
 
 test('creates of unclear outcome and owed deletes stand in the operator’s view and the figures, without inputs and secrets', async () => {
-  const h = await makeHarness({ options: { createBudgetMs: 20_000, connectionTtlMs: 30_000 } });
+  const h = await makeHarness({ options: { createBudgetMs: 20_000, connectionTtlMs: 60_000 } });
   const { tasks, store } = h;
   const runtimes = { get: () => h.runtime, all: () => [h.runtime] };
   const host = { plugins: () => [h.plugin] };
@@ -16,6 +16,7 @@ test('creates of unclear outcome and owed deletes stand in the operator’s view
       store,
       runtimes,
       host,
+      access: { certificates: [] },
       kept: { facts: () => ({}) },
       state: () => 'ready',
     } as unknown as Parameters<typeof figuresOf>[0]);

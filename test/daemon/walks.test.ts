@@ -42,7 +42,7 @@ async function overdue(tasks: number): Promise<Harness> {
 
 test('neither a create nor the load report nor the liveness probe walks what is due, however much it is', async () => {
   const h = await overdue(400);
-  const probe = new LivenessProbe(h.clock, { get: () => h.runtime, all: () => [h.runtime] });
+  const probe = new LivenessProbe(h.clock, { all: () => [h.runtime] });
   const creates = await walked(async () => {
     for (let i = 0; i < 20; i++) await h.tasks.create(h.spec(`late${i}`), h.scope());
   });
@@ -57,12 +57,12 @@ test('neither a create nor the load report nor the liveness probe walks what is 
 
 test('the liveness probe names a schedule that sends nothing although it could, and none that has nothing to send', async () => {
   const h = await makeHarness();
-  const probe = new LivenessProbe(h.clock, { get: () => h.runtime, all: () => [h.runtime] });
+  const probe = new LivenessProbe(h.clock, { all: () => [h.runtime] });
   assert.deepEqual(probe.check().detail, { eventLoopTickAgeMs: 0, stuckSchedules: [] });
   const { refresher } = h.runtime;
   const stuck = { ...refresher.stats(), inFlight: 0, oldestOverdueMs: 10_000_000 };
   const runtime = { ...h.runtime, refresher: { ...refresher, stats: () => stuck } };
-  const other = new LivenessProbe(h.clock, { get: () => runtime, all: () => [runtime] });
+  const other = new LivenessProbe(h.clock, { all: () => [runtime] });
   assert.deepEqual(other.check().detail.stuckSchedules, ['fake']);
   probe.stop();
   other.stop();

@@ -75,6 +75,11 @@ export class Daemon {
     return code;
   }
 
+  /** SIGKILL: what it was doing is cut off. */
+  async kill(): Promise<void> {
+    await this.#child?.stop('SIGKILL');
+  }
+
   /** The values of one metric, by its labels as they stand in the exposition. */
   async metric(name: string): Promise<Map<string, number>> {
     const text = await (await fetch(`http://127.0.0.1:${this.adminPort}/metrics`)).text();

@@ -27,6 +27,8 @@ export interface Outcome {
   readonly exitCodes: readonly (number | null)[];
   /** Same handles for a create that came three times. */
   readonly repeats: readonly (readonly Buffer[])[];
+  /** Tasks whose job the engine did not know of when the daemon was killed. */
+  readonly uncreatedAtKill: number;
   readonly waitedForQuota: number;
   readonly cancelledStates: ReadonlyMap<string, readonly string[]>;
   readonly outage: { readonly failed: number; readonly sawFailures: boolean };
@@ -117,6 +119,18 @@ export class Scenario {
     this.#stage.log('the daemon is back');
   }
 
+  /** In the midst of submissions; answers how many tasks had no job that the engine knew of. */
+  async #kill(): Promise<number> {
+    const { daemon, engine } = this.#stage;
+    const uncreated = this.#uncreated().length;
+    this.#stage.log(`killing the daemon with ${uncreated} tasks to be created`);
+    await daemon.kill();
+    await daemon.start();
+    await engine.connected();
+    this.#stage.log('the daemon is back');
+    return uncreated;
+  }
+
   /** Most of the other forty, more than there are tokens; slurmrestd goes away while they are being submitted. */
   async #playOutage(first: ReturnType<typeof planFirstHalf>, second: ReturnType<typeof planSecondHalf>) {
     const { engine, proxy } = this.#stage;
@@ -132,8 +146,9 @@ export class Scenario {
     await this.#delete(first.cancelledAfter, 'cancelled after the restart');
     this.#stage.log(`${waitedForQuota} tasks wait for a token`);
     const outage = await outageOver;
+    const uncreatedAtKill = await this.#kill();
     await this.#allCreated();
-    return { waitedForQuota, repeats, outage };
+    return { waitedForQuota, repeats, outage, uncreatedAtKill };
   }
 
   /** The controller hangs, an urgent job preempts another one, a node fails. */
@@ -178,12 +193,14 @@ export class Scenario {
     return [...seen.values()];
   }
 
-  /** Without a journal a clean stop keeps what the engine has a full handle of; so everything is to be created first. */
+  /** A submission that a kill cut off is repeated once its call can reach nobody any more. */
   #allCreated(): Promise<unknown> {
-    return until('all tasks to be created', 30_000, () =>
-      this.#stage.engine.incarnations.every(
-        (one) => one.deleted || !['NOT_READY', 'WAITING_FOR_RESOURCES'].includes(one.last.phaseInfo.phase),
-      ),
+    return until('all tasks to be created', 120_000, () => this.#uncreated().length === 0);
+  }
+
+  #uncreated(): readonly Incarnation[] {
+    return this.#stage.engine.incarnations.filter(
+      (one) => !one.deleted && ['NOT_READY', 'WAITING_FOR_RESOURCES'].includes(one.last.phaseInfo.phase),
     );
   }
 
@@ -247,7 +264,10 @@ export class Scenario {
   }
 
   async #finish(
-    parts: Pick<Outcome, 'requeueReasons' | 'waitedForQuota' | 'repeats' | 'outage' | 'cancelledStates'>,
+    parts: Pick<
+      Outcome,
+      'requeueReasons' | 'waitedForQuota' | 'repeats' | 'outage' | 'uncreatedAtKill' | 'cancelledStates'
+    >,
   ): Promise<Outcome> {
     const engine = this.#stage.engine;
     const report = await until(

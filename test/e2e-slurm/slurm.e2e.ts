@@ -135,12 +135,16 @@ describe('sixty tasks on a real Slurm cluster, through the daemon', () => {
     assert.equal(keys.size, expected, 'one key a job');
   });
 
+  test('the daemon was killed with tasks still to be submitted', () => {
+    assert.ok(outcome.uncreatedAtKill > 0);
+  });
+
   test('jobs that Slurm requeued went on, and the reason said so', () => {
     assert.equal(outcome.requeueReasons.length, 2);
     for (const reason of outcome.requeueReasons) assert.match(reason, /requeued 1 time/);
   });
 
-  test('phases only went forward, over the restart and the requeues', () => {
+  test('phases only went forward, over the restart, the kill and the requeues', () => {
     const back = outcome.engine.incarnations.filter((one) => !onlyForward(one.phases));
     assert.deepEqual(
       back.map((one) => `${one.task.name}: ${one.phases.join(' ')}`),

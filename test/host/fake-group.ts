@@ -106,7 +106,7 @@ export class FakeGroup {
       return new Plugin({ entry, p, events, clock });
     });
     const modules = {
-      find: ({ source }: Plugin['entry']) => ({ label: String(source), url: `file:///${source}` }),
+      find: ({ source }: Plugin['entry']) => ({ label: String(source), url: `file:///${source}`, folder: '/' }),
       digest: async () => 'digest',
     };
     const data = { dataStore: { localRoots: [], maxObjectBytes: 1 }, secrets: { envPrefixes: [] }, maxOutputBytes: 1 };

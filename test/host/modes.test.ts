@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/lib/clock.js';
+import { tempFolder } from '../support/temp.js';
 import { act, isAlive, resourceArgs, startHost, untilState } from './support.js';
 
 const BOUND = { timeout: 60_000 };
 const now = { deadlineMs: undefined };
+
+/** The file of a plugin of the test's own, in a folder that goes with it. */
+function pluginFile(t: TestContext, text: string): string {
+  const file = path.join(tempFolder(t, 'plugin-'), 'p.mjs');
+  writeFileSync(file, text);
+  return file;
+}
 
 test('plugins that share a process share its crash, and all of them are started again', BOUND, async (t) => {
   const { plugin } = await startHost(
@@ -33,12 +40,10 @@ test('plugins that share a process share its crash, and all of them are started 
 });
 
 test('in a shared process a plugin that ends it while loading is out, and the others load', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  writeFileSync(path.join(dir, 'p.mjs'), 'process.exit(9)');
+  const file = pluginFile(t, 'process.exit(9)');
   const { report, plugin } = await startHost(t, [
     { source: './steady.mjs', isolation: 'shared:g' },
-    { source: path.join(dir, 'p.mjs'), isolation: 'shared:g' },
+    { source: file, isolation: 'shared:g' },
   ]);
   assert.deepEqual(
     report.results.map(({ error, outcome }) => error?.code ?? outcome),
@@ -83,10 +88,7 @@ const version = (n: number, taskTypes = `['x']`): string => `
     async delete() {} }) }`;
 
 test('a reload switches to the new code, lets calls of the old one finish, and ends its process', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { host, plugin } = await startHost(t, [{ source: file }]);
   const p = plugin('p');
   const oldPid = p.pid!;
@@ -107,10 +109,7 @@ test('a reload switches to the new code, lets calls of the old one finish, and e
 });
 
 test('reloads that come together follow one another, and each process but the last ends', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { host, plugin, pids } = await startHost(t, [{ source: file }]);
   await Promise.all([host.reload('p'), host.reload('p'), host.reload('p')]);
   assert.equal(pids.size, 4);
@@ -127,12 +126,9 @@ test(
   'a stop during a reload ends the process that was being loaded, and the plugin serves no more',
   BOUND,
   async (t) => {
-    const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-    t.after(() => rmSync(dir, { recursive: true, force: true }));
-    const file = path.join(dir, 'p.mjs');
-    writeFileSync(file, version(1));
+    const file = pluginFile(t, version(1));
     const { host, plugin } = await startHost(t, [{ source: file }]);
-    const mark = path.join(dir, 'loading');
+    const mark = path.join(path.dirname(file), 'loading');
     const waits = `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(mark)}, String(process.pid)); await new Promise(() => setInterval(() => {}, 1000));`;
     writeFileSync(file, `${waits}\n${version(2)}`);
     const reload = assert.rejects(host.reload('p'));
@@ -150,10 +146,7 @@ test(
   'a crash of the old process after a reload costs its own calls only, and nobody starts it again',
   BOUND,
   async (t) => {
-    const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-    t.after(() => rmSync(dir, { recursive: true, force: true }));
-    const file = path.join(dir, 'p.mjs');
-    writeFileSync(file, version(1));
+    const file = pluginFile(t, version(1));
     const { host, plugin, pids } = await startHost(t, [{ source: file }]);
     const p = plugin('p');
     const oldPid = p.pid as number;
@@ -180,10 +173,7 @@ test(
 );
 
 test('a stop while a reloaded plugin still drains ends the old process too', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { host, plugin } = await startHost(t, [{ source: file }]);
   const p = plugin('p');
   const oldPid = p.pid as number;
@@ -202,10 +192,7 @@ test('a stop while a reloaded plugin still drains ends the old process too', BOU
 });
 
 test('a reload that fails leaves the old one serving and no process behind', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { host, plugin } = await startHost(t, [{ source: file }]);
   const { pid } = plugin('p');
   writeFileSync(file, 'throw new Error("half written")');
@@ -219,10 +206,7 @@ test('a reload that fails leaves the old one serving and no process behind', BOU
 });
 
 test('a plugin that failed to load serves after its file is mended and it is reloaded', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1).replace('load:', 'lode:'));
+  const file = pluginFile(t, version(1).replace('load:', 'lode:'));
   const { host, plugin } = await startHost(t, [{ source: file, id: 'p' }]);
   assert.equal(plugin('p').stateCode, 'PLUGIN_SHAPE_INVALID');
   writeFileSync(file, version(2));
@@ -232,10 +216,7 @@ test('a plugin that failed to load serves after its file is mended and it is rel
 });
 
 test('after a crash the report tells of the code that runs, and an event that it changed', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { plugin, codeChanges } = await startHost(t, [{ source: file }]);
   const crash = async () => {
     const gone = untilState(plugin('p'), 'restarting');
@@ -259,10 +240,7 @@ test('after a crash the report tells of the code that runs, and an event that it
 });
 
 test('a plugin that a crash finds changed on disk is not served with other task types', BOUND, async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'plugin-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const file = path.join(dir, 'p.mjs');
-  writeFileSync(file, version(1));
+  const file = pluginFile(t, version(1));
   const { plugin } = await startHost(t, [{ source: file }], { limits: { maxCrashes: 2 } });
   writeFileSync(file, version(2, `['other']`));
   process.kill(plugin('p').pid!, 'SIGKILL');

@@ -7,7 +7,9 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import type { HostError } from '../../src/errors/index.js';
 import { diesWithParent, judge } from '../../src/host/process/parent-death.js';
+import type { HostedPlugin } from '../../src/host/types.js';
 import { isShortage, ShortageError, tellsShortage } from '../../src/lib/shortage.js';
 import type { StateChange } from '../../src/model/events/host.js';
 import { startHost, untilState } from './support.js';
@@ -67,6 +69,21 @@ async function untilTriedOften(changes: readonly StateChange[]): Promise<void> {
   }
 }
 
+/** Once the flag is there the plugin serves, and likewise after a restart without it, where a shortage would be a crash. */
+async function servesAfterShortage(flag: string, changes: StateChange[], plugin: HostedPlugin): Promise<void> {
+  for (const start of ['first', 'again']) {
+    if (start === 'again') {
+      rmSync(flag);
+      changes.length = 0;
+      process.kill(plugin.pid!, 'SIGKILL');
+    }
+    await untilTriedOften(changes);
+    writeFileSync(flag, '');
+    await untilState(plugin, 'serving');
+  }
+  assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+}
+
 test(
   'a required plugin without file handles at the first start ends nothing, is told, and comes up by itself',
   LIMITED,
@@ -81,7 +98,7 @@ test(
     assert.equal(plugin('p').kind, undefined, 'nobody knows yet');
     assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
     assert.equal(plugin('p').stateCode, 'PLUGIN_START_STARVED');
-    assert.match(plugin('p').stateReason, /no file handles, memory or processes left/);
+    assert.match(plugin('p').stateReason, /no file handles, memory, processes or disk space left/);
     await untilTriedOften(changes);
     assert.equal(plugin('p').state, 'restarting');
     assert.ok(logs.some(({ fields }) => fields.code === 'PLUGIN_START_STARVED'));
@@ -162,17 +179,7 @@ for (const [how, ending] of Object.entries(DEATHS)) {
       const entries = [{ source: file, id: 'p', nodeOptions: preload(flag, ending) }];
       const { report, plugin, changes } = await startHost(t, entries, { limits: STRICT });
       assert.equal(report.results[0]?.error?.code, 'PLUGIN_START_STARVED');
-      await untilTriedOften(changes);
-      writeFileSync(flag, '');
-      await untilState(plugin('p'), 'serving');
-      // The same at a restart, where it would be a crash.
-      rmSync(flag);
-      changes.length = 0;
-      process.kill(plugin('p').pid!, 'SIGKILL');
-      await untilTriedOften(changes);
-      writeFileSync(flag, '');
-      await untilState(plugin('p'), 'serving');
-      assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+      await servesAfterShortage(flag, changes, plugin('p'));
     },
   );
 }
@@ -187,6 +194,7 @@ const LOADS = {
   'for want of handles': NO_HANDLE,
   'for that as its cause': `new Error('no pool', { cause: new Error('no socket', { cause: ${NO_HANDLE} }) })`,
   'where no process could be started': `Object.assign(new Error('spawn EAGAIN'), { code: 'EAGAIN' })`,
+  'where the disk is full': `Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })`,
 };
 for (const [how, thrown] of Object.entries(LOADS)) {
   test(
@@ -199,16 +207,7 @@ for (const [how, thrown] of Object.entries(LOADS)) {
         limits: STRICT,
       });
       assert.deepEqual([report.fatal, report.results[0]?.outcome], [[], 'starved']);
-      await untilTriedOften(changes);
-      writeFileSync(flag, '');
-      await untilState(plugin('p'), 'serving');
-      rmSync(flag);
-      changes.length = 0;
-      process.kill(plugin('p').pid!, 'SIGKILL');
-      await untilTriedOften(changes);
-      writeFileSync(flag, '');
-      await untilState(plugin('p'), 'serving');
-      assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+      await servesAfterShortage(flag, changes, plugin('p'));
     },
   );
 }
@@ -260,7 +259,7 @@ test('the trial of setpriv is taken for an answer only where it came to one', ()
 });
 
 test('a shortage is told from a mistake by the error code, and in printed lines by the word for it', () => {
-  for (const code of ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']) {
+  for (const code of ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ENOBUFS', 'ENOSPC', 'EDQUOT']) {
     assert.ok(isShortage(Object.assign(new Error('spawn'), { code })));
     assert.ok(tellsShortage(`Error: spawn ${code}`));
   }
@@ -376,3 +375,70 @@ function packageFolder(t: TestContext): { readonly dir: string } {
   );
   return { dir };
 }
+
+/** In the plugin's own code: of what ends a process here only what nobody but the system or an operator does is no fault of it. */
+for (const [signal, code] of [
+  ['SIGKILL', 'PLUGIN_START_STARVED'],
+  ['SIGSEGV', 'PLUGIN_IMPORT_FAILED'],
+] as const) {
+  test(
+    `a process that ${signal} ends while it imports its plugin ${code === 'PLUGIN_START_STARVED' ? 'is tried until it comes up' : 'has failed'}`,
+    BOUND,
+    async (t) => {
+      const { file, flag } = folder(t);
+      writeFileSync(
+        file,
+        `import { existsSync } from 'node:fs'; if (!existsSync(${JSON.stringify(flag)})) process.kill(process.pid, '${signal}');${SOURCE}`,
+      );
+      const { host, report, plugin, changes } = await startHost(t, [{ source: file, id: 'p' }], { limits: STRICT });
+      assert.equal(report.results[0]?.error?.code, code);
+      if (code !== 'PLUGIN_START_STARVED') {
+        assert.throws(() => host.route('x', 0), { code: 'TASK_TYPE_UNKNOWN' });
+        assert.equal(plugin('p').state, 'failed');
+        return;
+      }
+      // Nobody knows yet whether the task type is its own.
+      assert.throws(() => host.route('x', 0), { code: 'PLUGIN_NOT_SERVING' });
+      writeFileSync(flag, '');
+      await untilState(plugin('p'), 'serving');
+      assert.equal(host.route('x', 0).id, 'p');
+      assert.ok(!changes.some(({ state }) => state === 'quarantined' || state === 'failed'));
+    },
+  );
+}
+
+test(
+  'the task types of a plugin that was killed at its first import are unknown at no time while it comes up',
+  BOUND,
+  async (t) => {
+    const { file, flag } = folder(t);
+    writeFileSync(
+      file,
+      `import { existsSync } from 'node:fs';
+    import { setTimeout as sleep } from 'node:timers/promises';
+    if (!existsSync(${JSON.stringify(flag)})) process.kill(process.pid, 'SIGKILL');
+    ${SOURCE.replace('load: () => (', 'load: async () => { while (!existsSync(FLAG)) await sleep(10); return (')
+      .replace('async delete() {} }),', 'async delete() {} }); },')
+      .replace('FLAG', JSON.stringify(`${flag}-2`))}`,
+    );
+    const { host, plugin } = await startHost(t, [{ source: file, id: 'p' }], { limits: STRICT });
+    writeFileSync(flag, '');
+    const codes = new Set<string>();
+    const look = () => {
+      try {
+        codes.add(host.route('x', 0).id);
+      } catch (error) {
+        codes.add((error as HostError).code);
+      }
+    };
+    // Its import is over, and load() under way, for most of this time.
+    for (let looks = 0; looks < 100; looks++) {
+      look();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    writeFileSync(`${flag}-2`, '');
+    for (; plugin('p').state !== 'serving'; look()) await new Promise((resolve) => setTimeout(resolve, 5));
+    look();
+    assert.deepEqual([...codes], ['PLUGIN_NOT_SERVING', 'p']);
+  },
+);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { isPlainVariable, isSecretName, SecretMasks } from '../../src/lib/secrets.js';
 
@@ -40,6 +41,47 @@ test('a secret is masked in each of its forms, and what looks like it is not', (
   masks.addOwn('localhost');
   assert.equal(masks.mask('short localhost s3cr3t'), 'short localhost s3cr3t');
 });
+
+const LONG = Array.from({ length: 40 }, (_, i) => `line-${i}-of-a-key/${(i * 7919).toString(36)}`);
+
+for (const [what, secret] of [
+  ['a word with marks', `s3cr3t/é"'\\ ~!*()+=`],
+  ['a key of several lines', `-----BEGIN KEY-----\n${LONG.join('\n')}\n-----END KEY-----\n`],
+  ['a key with the lines of another system', LONG.join('\r\n')],
+] as const) {
+  test(`${what} is masked in each form that writers of JSON, URLs, base64 and hex give it, and by its lines`, () => {
+    const masks = new SecretMasks();
+    masks.addOwn(secret);
+    const bytes = Buffer.from(secret);
+    const base64 = bytes.toString('base64');
+    const url = encodeURIComponent(secret);
+    const json = JSON.stringify(secret);
+    const forms: Readonly<Record<string, string>> = {
+      text: secret,
+      json,
+      'json twice': JSON.stringify(json),
+      'json in ascii': json.replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`),
+      'json with slashes': json.replaceAll('/', '\\/'),
+      url,
+      'url in small letters': url.replace(/%../g, (code) => code.toLowerCase()),
+      query: new URLSearchParams({ q: secret }).toString().slice(2),
+      path: encodeURI(secret),
+      'path of other languages': url.replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`),
+      base64,
+      'base64 in lines of 64': base64.replace(/.{64}/g, '$&\n'),
+      'base64 in lines of 76': base64.replace(/.{76}/g, '$&\n'),
+      'base64 of user and password': Buffer.from(`user:${secret}`).toString('base64'),
+      base64url: bytes.toString('base64url'),
+      hex: bytes.toString('hex'),
+      'hex in capitals': bytes.toString('hex').toUpperCase(),
+      'a buffer as Node shows it': inspect(bytes).replace(/^<Buffer | \.\.\. \d+ more bytes|>$/g, ''),
+    };
+    for (const [name, form] of Object.entries(forms)) {
+      const left = masks.mask(form).replaceAll('[redacted]', '').replaceAll('%20', '');
+      assert.ok(left.length <= 12 || (left.length < 30 && left.length <= form.length / 4), `${name}: ${left}`);
+    }
+  });
+}
 
 test('passwords in URLs of variables and settings are secrets, and so is what stands under a secret name', () => {
   const masks = new SecretMasks();

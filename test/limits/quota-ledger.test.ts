@@ -153,6 +153,15 @@ test('an adopted task takes its token over quota, once, also out of the line', a
   assert.deepEqual(waits.at(-1), { waitMs: 0, forced: true });
 });
 
+test('a token that was held before a restart is none that a handle brought: its release makes no room for one', () => {
+  const { subject } = ledger({ gpu: 2 });
+  subject.hold(request('a'));
+  assert.deepEqual([subject.adopt(request('x'), 'x'), subject.adopt(request('y'), 'y')], [true, true]);
+  assert.equal(subject.release('a'), true);
+  assert.equal(subject.adopt(request('z'), 'z'), false);
+  assert.equal(subject.handOver('a', request('b')), false);
+});
+
 test('what handles alone say takes one token a job, and no more of them than a quota has', () => {
   const { subject } = ledger({ gpu: 2 });
   const names = ['a', 'b', 'c', 'd'];

@@ -31,9 +31,15 @@ function attemptText(make: () => unknown): string {
   }
 }
 
+/** What the options of a sandbox need beside them. */
+const ALL_PLUGINS = { permissions: true, user: 'u', group: 'g' };
+
 /** The option of one plugin as the configuration takes it. */
 const asOperator = (entry: object) =>
-  attempt(() => load({ 'a.json': JSON.stringify({ plugins: { p: { source: 'p', ...entry } } }) }).config.plugins.p);
+  attempt(() => {
+    const sandbox = 'sandbox' in entry ? ALL_PLUGINS : {};
+    return load({ 'a.json': JSON.stringify({ sandbox, plugins: { p: { source: 'p', ...entry } } }) }).config.plugins.p;
+  });
 
 const VALUES: readonly unknown[] = [
   ...['1m30s', '90s', '1.5m', '0.05h', '30 s', '30', '4999ms', '5s', '1h', '1h1ms', '1d', '-1s', '', 'soon', 's'],
@@ -63,7 +69,8 @@ function leaves(node: Node, at: readonly string[] = []): { path: readonly string
 const nested = (path: readonly string[], value: unknown): object =>
   path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as object;
 
-const ENTRY_LEAVES = leaves(CONFIG_SCHEMA.fields.plugins.value).filter(({ path }) => path[0] !== 'source');
+/** But for paths: the operator's count from the file they are written in, and code writes none. */
+const ENTRY_LEAVES = leaves(CONFIG_SCHEMA.fields.plugins.value).filter(({ leaf }) => leaf.path === false);
 
 describe('options', () => {
   it('takes from a plugin and from code just what it takes from the operator, and reads it alike', () => {
@@ -162,7 +169,7 @@ describe('options', () => {
     const broken = section('', { needed: text('') });
     assert.throws(() => defaultsOf(broken), /^TypeError: defaults\.needed is required/);
     assert.throws(() => withDefault(text('', 'an x', /^x$/), 'y'), /the default "y" is not an x/);
-    assert.equal(mapOf('', { name: 'k' }, text('')).maxKeys, 10_000);
+    assert.equal(mapOf('', { name: 'k', pattern: /^k$/, expected: 'a k' }, text('')).maxKeys, 10_000);
   });
 
   it('tells plugin authors the ranges that are checked', () => {

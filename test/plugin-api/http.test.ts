@@ -300,6 +300,21 @@ test('what cannot be sent is the fault of the plugin, and options that fit no re
     const error = await thrown(api.post(call, '/', options));
     assert.deepEqual([error.kind, error.faultKind], ['permanent', 'SYSTEM'], error.message);
   }
-  for (const baseUrl of ['jobs', 'ftp://x', 'http://u:p@x'])
-    assert.throws(() => createHttpClient({ baseUrl }), TypeError);
+  const refused = (options: object, says: RegExp) =>
+    assert.throws(() => createHttpClient({ baseUrl: 'http://x', ...options } as HttpClientOptions), says);
+  const expected = /^TypeError: baseUrl of the HTTP client is (.+); expected an absolute URL such as https:/;
+  for (const baseUrl of ['jobs', 'ftp://x', 'localhost:8080', '', undefined, 7]) {
+    refused({ baseUrl }, expected);
+    refused({ proxy: { url: baseUrl } }, /^TypeError: proxy\.url of the HTTP client is/);
+    refused({ auth: { clientCredentials: { tokenUrl: baseUrl } } }, /tokenUrl of the HTTP client is/);
+  }
+  refused({ baseUrl: 'http://u:p@x' }, /holds user and password; give them as auth/);
+  // What stands before an @ may be a password, also where it makes no URL.
+  for (const baseUrl of ['me:hush@host/x', 'ftp://me:hush@host', '//me:hu@sh@host']) {
+    refused({ baseUrl }, expected);
+    assert.throws(
+      () => createHttpClient({ baseUrl }),
+      (error: Error) => !/hu/.test(error.message),
+    );
+  }
 });

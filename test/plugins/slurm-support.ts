@@ -119,7 +119,11 @@ export function benchFor(settings: SlurmSettings, dir: string, now?: () => numbe
     connection: undefined,
     idempotencyKey: key,
   });
-  const resourceContext = (key: string, resourceMeta: SlurmMeta) => ({ ...common(key), resourceMeta });
+  const resourceContext = (key: string, resourceMeta: SlurmMeta) => ({
+    ...common(key),
+    resourceMeta,
+    outputNames: undefined,
+  });
   return {
     plugin,
     secrets,

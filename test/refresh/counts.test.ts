@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KeyCounts } from '../../src/refresh/counts.js';
-import { Outages } from '../../src/refresh/outages.js';
+import { ClassCounts, KeyCounts } from '../../src/refresh/counts.js';
+import type { Item } from '../../src/refresh/item.js';
 
 test('tasks are counted by key and in all, a move changes no sum, and a key is told gone with its last task', () => {
   const gone: string[] = [];
@@ -19,25 +19,32 @@ test('tasks are counted by key and in all, a move changes no sum, and a key is t
   assert.deepEqual(seen(), [0, 0, 0, 0, 'a,b']);
 });
 
-test('where there are too many batch keys those that are well are let go of, and those that are away only at twice as many', () => {
-  const outages = new Outages({ random: () => 0.5, outageGraceMs: 1e9, probeMaxMs: 1_000, silenceMs: 1_000 });
-  const failure = { kind: 'transient', code: 'X', message: 'm', faultKind: 'SYSTEM', retryAfterMs: undefined } as const;
-  const fail = (batchKey: string, task: string) =>
-    outages.learnOfGroup(
-      batchKey,
+test('tasks are counted by their age while engines ask for them, and else by how long nobody did', () => {
+  const counts = new ClassCounts();
+  const item = (ageClass: number, doublings: number) => ({ ageClass, doublings }) as Item;
+  for (const [ageClass, doublings] of [
+    [3, 0],
+    [3, 0],
+    [0, 0],
+    [3, 1],
+    [5, 1],
+    [5, 2],
+  ] as const) {
+    counts.add(item(ageClass, doublings), 1);
+  }
+  const byAge = () => Object.fromEntries(counts.byAge.flatMap((n, ageClass) => (n === 0 ? [] : [[ageClass, n]])));
+  assert.deepEqual(
+    [byAge(), [...counts.idle]],
+    [
+      { 0: 1, 3: 2 },
       [
-        {
-          id: task,
-          batchKey,
-          outcome: { ok: false, failure },
-          task: { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: undefined },
-        },
+        [1, 2],
+        [2, 1],
       ],
-      { tasks: 2, failing: 0, telling: 2 },
-      1,
-    );
-  for (const task of ['one', 'two', 'one', 'two']) fail('away', task);
-  assert.equal(outages.of('away').down, true);
-  for (let i = 0; i < 1_500; i++) fail(`other-${i}`, 'one');
-  assert.equal(outages.of('away').down, true);
+    ],
+  );
+  counts.add(item(3, 0), -1);
+  counts.add(item(9, 1), -1);
+  counts.add(item(9, 2), -1);
+  assert.deepEqual([byAge(), [...counts.idle]], [{ 0: 1, 3: 1 }, [[1, 1]]]);
 });

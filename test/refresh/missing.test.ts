@@ -1,49 +1,37 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock } from '../../src/lib/clock.js';
 import { Item } from '../../src/refresh/item.js';
 import { MissingTasks } from '../../src/refresh/missing.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, createTestRefresher, FakeHost, fails, recordOf, running } from './fake-host.js';
+import { configOf, fails, pollsOf, recordOf, running } from './fake-reader.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
 
+/** Tasks of an hour, of which those in `gone` are not found. */
 function setUp(parts: Partial<RefreshConfig> = {}) {
-  const clock = new ManualClock();
-  const host = new FakeHost(() => clock.now());
-  const told: string[] = [];
-  const refresher = createTestRefresher({
-    host,
-    config: configOf(parts),
-    clock,
-    random: () => 0.5,
-    events: {
-      notFoundWave: ({ batchKey }) => told.push(`wave ${batchKey}`),
-      notFoundWaveOver: ({ found, lost }) => told.push(`over ${found} ${lost}`),
-    },
-  });
+  const { clock, reader, refresher, told, track: trackOne } = pollsOf(parts);
   const gone = new Set<string>();
-  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+  reader.respond = (id) => (gone.has(id) ? fails('not_found') : running);
   const track = (ids: readonly string[], batchKey = '') => {
-    for (const id of ids) refresher.track({ id, createdAtMs: clock.now() - hour, batchKey });
+    for (const id of ids) trackOne(id, { createdAtMs: clock.now() - hour, batchKey });
     return ids;
   };
-  const lost = () => host.reports.filter(({ verdict }) => verdict?.code === 'RESOURCE_LOST').map(({ id }) => id);
-  return { clock, host, refresher, gone, track, lost, told };
+  const lost = () => reader.reports.filter(({ verdict }) => verdict?.code === 'RESOURCE_LOST').map(({ id }) => id);
+  return { clock, reader, refresher, gone, track, lost, told };
 }
 
 const names = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}${i}`);
 
 test('one job that is not found is lost after the least time and three reads, and not before, nor by reads with another answer between', async () => {
-  const { clock, host, refresher, gone, track, lost } = setUp();
+  const { clock, reader, refresher, gone, track, lost } = setUp();
   track(names('t', 20));
   await clock.advance(minute);
   gone.add('t0');
   await clock.advance(minute);
-  host.respond = (id) => (id === 't0' ? fails('transient') : running);
+  reader.respond = (id) => (id === 't0' ? fails('transient') : running);
   await clock.advance(40_000);
-  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+  reader.respond = (id) => (gone.has(id) ? fails('not_found') : running);
   await clock.advance(100_000);
   assert.deepEqual(lost(), [], 'a read with another answer begins it anew');
   await clock.advance(2 * minute);
@@ -52,7 +40,7 @@ test('one job that is not found is lost after the least time and three reads, an
 });
 
 test('an engine that asks often loses no job sooner', async () => {
-  const { clock, host, refresher, gone, track, lost } = setUp();
+  const { clock, reader, refresher, gone, track, lost } = setUp();
   track(names('t', 2));
   await clock.advance(minute);
   gone.add('t0');
@@ -61,31 +49,32 @@ test('an engine that asks often loses no job sooner', async () => {
     await clock.advance(1_000);
   }
   assert.deepEqual(lost(), []);
-  assert.ok(host.readsOf('t0').length > 50);
+  assert.ok(reader.readsOf('t0').length > 50);
   await refresher.stop();
 });
 
-test('where lists are read, the read that loses a job is made for it alone', async () => {
-  const { clock, host, refresher, gone, track, lost } = setUp({ maxBatch: 50 });
-  track(names('t', 20));
-  await clock.advance(minute);
-  gone.add('t0');
-  host.respond = (id, { ids }) => (ids.length > 1 && gone.has(id) ? fails('not_found') : running);
-  await clock.advance(20 * minute);
-  assert.deepEqual(lost(), [], 'a list that leaves it out for ever loses nothing that get finds');
-  host.respond = (id) => (gone.has(id) ? fails('not_found') : running);
-  await clock.advance(5 * minute);
-  assert.deepEqual(lost(), ['t0']);
-  assert.deepEqual(host.reads.filter(({ ids }) => ids.includes('t0')).at(-1)?.ids, ['t0']);
-  await refresher.stop();
-});
+for (const tasks of [2, 20])
+  test(`where lists of ${tasks} are read, the read that loses a job is made for it alone`, async () => {
+    const { clock, reader, refresher, gone, track, lost } = setUp({ maxBatch: 50 });
+    track(names('t', tasks));
+    await clock.advance(minute);
+    gone.add('t0');
+    reader.respond = (id, { ids }) => (ids.length > 1 && gone.has(id) ? fails('not_found') : running);
+    await clock.advance(20 * minute);
+    assert.deepEqual(lost(), [], 'a list that leaves it out for ever loses nothing that get finds');
+    reader.respond = (id) => (gone.has(id) ? fails('not_found') : running);
+    await clock.advance(5 * minute);
+    assert.deepEqual(lost(), ['t0']);
+    assert.deepEqual(reader.reads.filter(({ ids }) => ids.includes('t0')).at(-1)?.ids, ['t0']);
+    await refresher.stop();
+  });
 
 for (const [what, key] of [
   ['of a plugin', ''],
   ['of one batch key', 'A'],
 ] as const) {
   test(`a wave ${what} freezes its tasks: each goes on when it is found, and is lost when the outage grace is over`, async () => {
-    const { clock, refresher, gone, track, lost, told } = setUp({ maxBatch: 10 });
+    const { clock, reader, refresher, gone, track, lost, told } = setUp({ maxBatch: 10 });
     const ids = track(names('t', 10), key);
     track(names('other', 10), 'B');
     await clock.advance(minute);
@@ -93,6 +82,9 @@ for (const [what, key] of [
     await clock.advance(50 * minute);
     assert.deepEqual(lost(), []);
     assert.equal(refresher.stats().notFoundFrozen, 10);
+    assert.equal(refresher.missing('t0')?.wave, true);
+    assert.equal(reader.last('t0')?.missing?.wave, true);
+    assert.equal(reader.last('other0')?.missing, undefined);
     assert.equal(refresher.stats().remote, 'up', 'not found is no outage');
     assert.deepEqual(told, [`wave ${key}`], 'one line, and not one a task');
     for (const id of ids.slice(3)) gone.delete(id);
@@ -121,6 +113,44 @@ test('half a list is a wave, and two of a hundred jobs are none', async () => {
   }
 });
 
+for (const [what, kind] of [
+  ['fails for ever', 'transient'],
+  ['crashes its plugin', 'process_died'],
+] as const) {
+  test(`a task whose read ${what} makes no wave smaller by being one of many: a tenth is that of the tasks that are read`, async () => {
+    for (const [well, wave] of [
+      [18, true],
+      [40, false],
+    ] as const) {
+      const { clock, reader, refresher, gone, track, told } = setUp({ maxSystemFailures: 1_000_000 });
+      const ids = track(names('t', well), 'A');
+      const sick = new Set(track(names('sick', 17), 'A'));
+      reader.respond = (id) => (sick.has(id) ? fails(kind) : gone.has(id) ? fails('not_found') : running);
+      await clock.advance(5 * minute);
+      for (const id of ids.slice(0, 3)) gone.add(id);
+      await clock.advance(minute);
+      assert.deepEqual(
+        told.filter((line) => line.startsWith('wave')),
+        wave ? ['wave A'] : [],
+      );
+      await refresher.stop();
+    }
+  });
+}
+
+test('tasks of an older wave are none of the live ones of which the next one needs a tenth', async () => {
+  const { clock, refresher, gone, track, told } = setUp();
+  const ids = track(names('t', 60), 'A');
+  await clock.advance(minute);
+  for (const id of ids.slice(0, 35)) gone.add(id);
+  await clock.advance(20 * minute);
+  for (const id of ids.slice(35, 38)) gone.add(id);
+  await clock.advance(5 * minute);
+  assert.equal(refresher.stats().notFoundFrozen, 38);
+  assert.deepEqual(told, ['wave A', 'wave A']);
+  await refresher.stop();
+});
+
 test('jobs that were purged while the daemon was away make no wave', async () => {
   const { clock, refresher, gone, track, lost, told } = setUp();
   for (const id of track(names('t', 10))) gone.add(id);
@@ -131,17 +161,17 @@ test('jobs that were purged while the daemon was away make no wave', async () =>
 });
 
 test('not found neither starts nor ends an outage, and an outage loses nothing', async () => {
-  const { clock, host, refresher, track, lost } = setUp();
+  const { clock, reader, refresher, track, lost } = setUp();
   track(names('t', 2));
   await clock.advance(minute);
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(2 * minute);
   assert.equal(refresher.stats().remote, 'down');
-  host.respond = () => fails('not_found');
+  reader.respond = () => fails('not_found');
   await clock.advance(20 * minute);
   assert.equal(refresher.stats().remote, 'down');
   assert.deepEqual(lost(), []);
-  host.respond = () => running;
+  reader.respond = () => running;
   await clock.advance(2 * minute);
   assert.equal(refresher.stats().remote, 'up');
   await refresher.stop();
@@ -169,6 +199,17 @@ function oneTask() {
 test('two reads lose no job, however far apart they are, and the third does', () => {
   const { read } = oneTask();
   assert.deepEqual([read(0, true), read(hour, true), read(2 * hour, true)], [false, false, true]);
+});
+
+test('a job that is to be read alone to be lost is read with others again once it was found, or nothing was told of it', () => {
+  for (const after of ['found', 'doubted'] as const) {
+    const { item, missing, read } = oneTask();
+    assert.equal(item.alone, false);
+    for (const atMs of [0, hour]) read(atMs, false);
+    assert.equal(item.alone, true);
+    missing[after](item, 2 * hour);
+    assert.equal(item.alone, false, after);
+  }
 });
 
 test('no list loses a job, however often it leaves it out; the next read by get alone does', () => {

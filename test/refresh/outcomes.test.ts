@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock } from '../../src/lib/clock.js';
 import { OUTCOMES, type OutcomePlace, outcomeRule } from '../../src/model/outcomes.js';
 import { FAILURE_KINDS, type FailureKind } from '../../src/model/plugin-call.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, createTestRefresher, FakeHost, fails, running } from './fake-host.js';
+import { fails, pollsOf, running } from './fake-reader.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -13,31 +12,33 @@ const readPlaces = ['get', 'status', 'getManyItem'] as const satisfies readonly 
 
 /** A sick task beside a healthy one, both old enough to be visible; `getManyItem` reads them in one batch. */
 function setUp(place: OutcomePlace, parts: Partial<RefreshConfig> = {}) {
-  const clock = new ManualClock();
-  const host = new FakeHost(() => clock.now());
-  const maxBatch = place === 'getManyItem' ? 2 : 1;
-  const refresher = createTestRefresher({ host, config: configOf({ maxBatch, ...parts }), clock, random: () => 0.5 });
-  const track = (id: string, ageMs: number) => refresher.track({ id, createdAtMs: clock.now() - ageMs });
-  return { clock, host, refresher, track };
+  const {
+    clock,
+    reader,
+    refresher,
+    track: trackOne,
+  } = pollsOf({ maxBatch: place === 'getManyItem' ? 2 : 1, ...parts });
+  const track = (id: string, ageMs: number) => trackOne(id, { createdAtMs: clock.now() - ageMs });
+  return { clock, reader, refresher, track };
 }
 
 for (const place of readPlaces) {
   for (const kind of FAILURE_KINDS) {
     test(`${place} with ${kind}: counted, ended and tried again as the table says`, async () => {
       const rule = outcomeRule(place, kind);
-      const { clock, host, refresher, track } = setUp(place);
-      host.respond = (id) => (id === 'sick' ? fails(kind, kind === 'throttled' ? 7_000 : undefined) : running);
+      const { clock, reader, refresher, track } = setUp(place);
+      reader.respond = (id) => (id === 'sick' ? fails(kind, kind === 'throttled' ? 7_000 : undefined) : running);
       track('healthy', hour);
       track('sick', hour);
       await clock.advance(0);
-      const first = host.last('sick');
+      const first = reader.last('sick');
       assert.equal(first?.failures, rule.counted === 'yes' ? 1 : 0);
       assert.equal(first?.failingSinceMs !== undefined, rule.counted !== 'no');
       const atOnce = rule.endsWhen === undefined ? rule.ends : undefined;
       assert.equal(first?.verdict?.code, atOnce && expectedCode(atOnce.code));
       assert.equal(first?.verdict?.phase, atOnce?.phase);
       await clock.advance(30_000);
-      const again = host.readsOf('sick').slice(1);
+      const again = reader.readsOf('sick').slice(1);
       if (atOnce !== undefined) {
         assert.equal(again.length, 0);
         assert.equal(refresher.stats().tracked, 1);
@@ -57,43 +58,43 @@ function expectedCode(code: string): string {
 for (const kind of FAILURE_KINDS) {
   test(`reads that end with ${kind} for hours end the task as the table says, and not otherwise`, async () => {
     const rule = outcomeRule('get', kind);
-    const { clock, host, refresher, track } = setUp('get');
-    host.respond = (id) => {
+    const { clock, reader, refresher, track } = setUp('get');
+    reader.respond = (id) => {
       if (id !== 'sick') return running;
       if (rule.retry !== 'turn') return fails(kind);
       // A read that was not carried out comes back only after its wait for a slot or a token.
-      const read = host.reads.at(-1);
-      clock.setTimer(5_000, () => host.settle(read, [fails(kind)]));
+      const read = reader.reads.at(-1);
+      clock.setTimer(5_000, () => reader.settle(read, [fails(kind)]));
       return undefined;
     };
     track('healthy', hour);
     track('sick', 0);
     await clock.advance(30 * minute);
     const soon = rule.ends ?? (rule.counted === 'yes' ? rule.endsPastBound : undefined);
-    assert.equal(host.last('sick')?.verdict?.code, soon && expectedCode(soon.code));
+    assert.equal(reader.last('sick')?.verdict?.code, soon && expectedCode(soon.code));
     await clock.advance(2 * hour);
     const late = soon ?? rule.endsPastBound;
-    assert.equal(host.last('sick')?.verdict?.code, late && expectedCode(late.code));
-    assert.equal(host.last('sick')?.verdict?.phase, late?.phase);
-    assert.equal(host.last('healthy')?.verdict, undefined);
+    assert.equal(reader.last('sick')?.verdict?.code, late && expectedCode(late.code));
+    assert.equal(reader.last('sick')?.verdict?.phase, late?.phase);
+    assert.equal(reader.last('healthy')?.verdict, undefined);
     const stopped = refresher.stop();
     await clock.advance(5_000);
     await stopped;
   });
 
   test(`a remote of which every read ends with ${kind} is taken to be ${outcomeRule('get', kind).remote}`, async () => {
-    const { clock, host, refresher, track } = setUp('get');
+    const { clock, reader, refresher, track } = setUp('get');
     for (let i = 0; i < 5; i++) track(`t${i}`, hour);
-    host.respond = () => fails('transient');
+    reader.respond = () => fails('transient');
     await clock.advance(20_000);
     assert.equal(refresher.stats().remote, 'down');
-    host.respond = () => fails(kind);
+    reader.respond = () => fails(kind);
     await clock.advance(2 * minute);
     assert.equal(refresher.stats().remote, outcomeRule('get', kind).remote === 'up' ? 'up' : 'down');
     await refresher.stop();
     const fresh = setUp('get');
     for (let i = 0; i < 5; i++) fresh.track(`t${i}`, 0);
-    fresh.host.respond = () => fails(kind);
+    fresh.reader.respond = () => fails(kind);
     await fresh.clock.advance(30_000);
     assert.equal(fresh.refresher.stats().remote, outcomeRule('get', kind).remote === 'down' ? 'down' : 'up');
     await fresh.refresher.stop();

@@ -26,6 +26,8 @@ test('every age has a class whose age is near it, and older is never a lower cla
     if (ageMs > 1_000) assert.ok(Math.abs(Math.log2(ageOfClass(ageClassOf(ageMs)) / ageMs)) <= 0.26);
   }
   assert.equal(ageClassOf(-5), 0);
+  assert.deepEqual([999, 1_414, 1_415, 1_999, 2_000, 4_000].map(ageClassOf), [0, 0, 1, 1, 2, 4]);
+  assert.equal(ageOfClass(4), 4_000 * 2 ** 0.25);
   assert.equal(ageClassOf(Number.MAX_VALUE), AGE_CLASSES - 1);
 });
 
@@ -105,4 +107,124 @@ test('whatever the population, the rate stays within the limit and intervals wit
       },
     ),
   );
+});
+
+/** How much more often than once an interval a task is read because of the jitter. */
+const early = 1 / 0.9;
+
+test('the longest interval is the one in which all can be read, of those that are asked for and of those that are not', () => {
+  const seconds = (people: ReturnType<typeof population>, throughput = fast) => {
+    const pacing = new Pacing(config);
+    pacing.solve(people, throughput);
+    return Number((pacing.longestMs / 1_000).toFixed(6));
+  };
+  const of = (n: number) => Number(n.toFixed(6));
+  const many = population({ 1000: 9_000 });
+  assert.equal(seconds(many), of((9_000 / 30) * early));
+  assert.equal(seconds(many, { tasksPerCall: 5, callMs: 10 }), of((9_000 / 150) * early));
+  assert.equal(
+    seconds(many, { tasksPerCall: 0.1, callMs: 0.1 }),
+    of((9_000 / 30) * early),
+    'a call reads no less than one',
+  );
+  // Ten slots, each held for two seconds, give five calls a second.
+  assert.equal(seconds(many, { tasksPerCall: 1, callMs: 2_000 }), of((9_000 / 5) * early));
+  // Those that wait twice as long are read half as often.
+  assert.equal(seconds(population({ 1000: 9_000 }, [[1, 1_800]])), of((9_900 / 30) * early));
+  assert.equal(
+    seconds(
+      population({ 1000: 9_000 }, [
+        [2, 3_600],
+        [1, 1_800],
+      ]),
+    ),
+    of((10_800 / 30) * early),
+  );
+  assert.equal(seconds(population({ 1000: 1 })), 30);
+});
+
+test('what is spare is spent to the last read, on those that are asked for, after what the others take', () => {
+  for (const [idle, callMs, share] of [
+    [[], 10, 15],
+    [
+      [
+        [1, 180],
+        [2, 120],
+      ],
+      10,
+      15,
+    ],
+    [[], 500, 10],
+  ] as const) {
+    const people = population({ 2000: 60, 60000: 120, 3600000: 60 }, [...idle] as [number, number][]);
+    const pacing = new Pacing(config);
+    pacing.solve(people, { tasksPerCall: 1, callMs });
+    const idleRate = idle.reduce((sum, [doublings, n]) => sum + n / (30 * 2 ** doublings), 0);
+    assert.ok(Math.abs((rateOf(pacing, people) + idleRate) * early - share) < 0.01);
+  }
+});
+
+test('where next to nothing is to be read a task of a minute is read every two seconds, and one of an hour every 15', () => {
+  const pacing = new Pacing(config);
+  pacing.solve(population({ 60000: 1 }), fast);
+  const seconds = (ageMs: number) => (0.25 * Math.sqrt(ageOfClass(ageClassOf(ageMs)) * 1_000)) / 1_000;
+  for (const ageMs of [60_000, 3_600_000]) {
+    assert.ok(Math.abs(pacing.intervalMs(ageClassOf(ageMs)) / 1_000 - seconds(ageMs)) < 1e-9);
+  }
+});
+
+test('an interval that is set below the least one holds', () => {
+  const pacing = new Pacing({ ...config, resyncIntervalMs: 400 });
+  assert.deepEqual([pacing.intervalMs(0), pacing.intervalMs(AGE_CLASSES - 1)], [400, 400]);
+  pacing.solve(population({ 1000: 1 }), fast);
+  assert.equal(pacing.intervalMs(0), 400);
+});
+
+test('a computation tells whether an interval changed by more than a twentieth, up or down', () => {
+  const people = population({ 86400000: 10_000 });
+  for (const [toMs, changed] of [
+    [30_000, false],
+    [31_400, false],
+    [31_600, true],
+    [28_600, false],
+    [28_400, true],
+  ] as const) {
+    const pacing = new Pacing(config);
+    pacing.solve(people, fast);
+    assert.equal(pacing.solve(people, fast), false);
+    pacing.reconfigure({ ...config, resyncIntervalMs: toMs });
+    assert.equal(pacing.solve(people, fast), changed, `${toMs}`);
+  }
+  const some = new Pacing(config);
+  some.solve(population({ 86400000: 10_000 }), fast);
+  assert.equal(some.solve(population({ 1000: 1 }), fast), true, 'those of young tasks alone as well');
+});
+
+test('the idle interval is never below the one of those that are asked for', () => {
+  const pacing = new Pacing({ ...config, maxIntervalMs: 10_000 });
+  assert.deepEqual([pacing.idleIntervalMs(1), pacing.idleIntervalMs(9)], [30_000, 30_000]);
+});
+
+test('spare polls give way to a busy event loop and come back when it is free, and reads within the interval stay', () => {
+  const pacing = new Pacing(config);
+  const people = population({ 2000: 60, 60000: 120, 3600000: 120 });
+  let loop: number | undefined = 0.2;
+  const solve = (times = 1) => {
+    for (let time = 0; time < times; time++) pacing.solve(people, { ...fast, loopShare: () => loop });
+    return rateOf(pacing, people);
+  };
+  const most = solve();
+  const least = (300 / 30_000) * 1_000;
+  assert.ok(most > 12);
+  loop = 0.9;
+  const fewer = solve();
+  assert.ok(fewer < most && fewer > least, `${fewer} reads a second`);
+  assert.ok(Math.abs(solve(10) - least) < 1e-9, 'as many as the interval asks for, and no fewer');
+  loop = 0.6;
+  assert.ok(Math.abs(solve(10) - least) < 1e-9, 'neither busy nor free changes nothing');
+  loop = undefined;
+  assert.ok(Math.abs(solve(10) - least) < 1e-9, 'what is not known changes nothing');
+  loop = 0.1;
+  assert.ok(solve() > least);
+  assert.ok(Math.abs(solve(20) - most) < 1e-9);
 });

@@ -1,64 +1,53 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock } from '../../src/lib/clock.js';
-import { type Evidence, RemoteState } from '../../src/refresh/remote-state.js';
 import type { ReadReport, RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, createTestRefresher, FakeHost, fails, running } from './fake-host.js';
+import { fails, pollsOf, running } from './fake-reader.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
 
 /** Tasks whose reads fail as long as they are in `sick`. */
 async function setUp(ids: readonly string[], parts: Partial<RefreshConfig> = {}) {
-  const clock = new ManualClock();
-  const host = new FakeHost(() => clock.now());
+  const { clock, reader, refresher, told, track: trackOne } = pollsOf(parts);
   const sick = new Set<string>();
-  const events: string[] = [];
-  host.respond = (id) => (sick.has(id) ? fails('transient') : running);
-  const refresher = createTestRefresher({
-    host,
-    config: configOf(parts),
-    clock,
-    random: () => 0.5,
-    events: { remoteDown: () => events.push('down'), remoteUp: () => events.push('up') },
-  });
-  const track = (id: string, batchKey = '') => refresher.track({ id, createdAtMs: clock.now(), batchKey });
+  reader.respond = (id) => (sick.has(id) ? fails('transient') : running);
+  const track = (id: string, batchKey = '') => trackOne(id, { batchKey });
   const ends: ReadReport[] = [];
-  host.decide = (report) => {
+  reader.decide = (report) => {
     if (report.verdict !== undefined) ends.push(report);
     return { terminal: report.verdict !== undefined };
   };
   for (const id of ids) track(id);
   await clock.advance(minute);
-  return { clock, host, sick, events, refresher, track, ends };
+  return { clock, reader, sick, events: told, refresher, track, ends };
 }
 
 const poisoned = (count: number) => Array.from({ length: count }, (_, i) => `p${i}`);
 
 test('a task that is new in an outage is read within seconds, however many cannot be read, and ends the outage', async () => {
-  const { clock, host, sick, refresher, track } = await setUp(poisoned(50));
+  const { clock, reader, sick, refresher, track } = await setUp(poisoned(50));
   for (const id of poisoned(50)) sick.add(id);
   await clock.advance(10 * minute);
   assert.equal(refresher.remoteDown, true);
   const trackedAtMs = clock.now();
   track('new');
   await clock.advance(3_000);
-  assert.ok((host.readsOf('new')[0]?.atMs ?? Number.POSITIVE_INFINITY) - trackedAtMs <= 2_000);
-  assert.equal(host.last('new')?.outcome.ok, true);
+  assert.ok((reader.readsOf('new')[0]?.atMs ?? Number.POSITIVE_INFINITY) - trackedAtMs <= 2_000);
+  assert.equal(reader.last('new')?.outcome.ok, true);
   await refresher.stop();
 });
 
 test('a task that can be read goes on being read beside many that cannot, and the outage does not come back for ever', async () => {
-  const { clock, host, sick, events, refresher, track, ends } = await setUp(poisoned(30), { maxSystemFailures: 2 });
+  const { clock, reader, sick, events, refresher, track, ends } = await setUp(poisoned(30), { maxSystemFailures: 2 });
   for (const id of poisoned(30)) sick.add(id);
   await clock.advance(5 * minute);
   track('well');
   await clock.advance(2_000);
   for (let m = 0; m < 30; m++) {
     refresher.asked('well');
-    const before = host.readsOf('well').length;
+    const before = reader.readsOf('well').length;
     await clock.advance(minute);
-    assert.ok(host.readsOf('well').length > before, `minute ${m}`);
+    assert.ok(reader.readsOf('well').length > before, `minute ${m}`);
   }
   assert.deepEqual(ends.map(({ id }) => id).sort(), poisoned(30).sort());
   for (const { verdict } of ends) {
@@ -71,66 +60,25 @@ test('a task that can be read goes on being read beside many that cannot, and th
 });
 
 test('new tasks that fail as well are probed ever more rarely, and take turns with all others', async () => {
-  const { clock, host, sick, refresher, track } = await setUp(poisoned(5));
-  host.respond = () => fails('transient');
+  const { clock, reader, sick, refresher, track } = await setUp(poisoned(5));
+  reader.respond = () => fails('transient');
   for (const id of poisoned(5)) sick.add(id);
   await clock.advance(5 * minute);
-  const before = host.reads.length;
+  const before = reader.reads.length;
   for (let i = 0; i < 100; i++) track(`n${i}`);
   await clock.advance(20 * minute);
-  const probes = host.reads.slice(before).map(({ ids }) => String(ids[0]));
+  const probes = reader.reads.slice(before).map(({ ids }) => String(ids[0]));
   assert.ok(probes.length <= 110, `${probes.length} probes in 20 min`);
   assert.ok(probes.filter((id) => id.startsWith('p')).length >= 10, 'the others are not forgotten');
   assert.ok(probes.filter((id) => id.startsWith('n')).length >= 20);
   await refresher.stop();
 });
 
-const evidence = (id: string, task: Partial<Evidence['task']> = {}): Evidence => ({
-  id,
-  batchKey: '',
-  outcome: fails('transient'),
-  task: { failingSinceMs: undefined, outvoted: 0, lastReadAtMs: 1, ...task },
-});
-
-test('the state counts its grace from the first failure', () => {
-  const state = new RemoteState({ random: () => 0.5, outageGraceMs: 1_000, probeMaxMs: 60_000, silenceMs: hour });
-  const scope = { tasks: 2, failing: 0, telling: 2, keys: 1 };
-  state.learn([evidence('a')], scope, 100);
-  state.learn([evidence('b')], scope, 500);
-  assert.equal(state.learn([evidence('a')], scope, 900), 'down');
-  assert.deepEqual([state.failingSinceMs, state.frozen(1_099), state.frozen(1_100)], [100, true, false]);
-  assert.equal(state.frozenTotalMs(9_000), 1_000);
-});
-
-test('a task that failed before the remote last answered is no evidence while at most half of all fail, and none once outvoted', () => {
-  const answered = [{ ...evidence('c'), outcome: running }];
-  const stale = (id: string) => evidence(id, { failingSinceMs: 50 });
-  const down = (one: (id: string) => Evidence, failing: number) => {
-    const state = new RemoteState({ random: () => 0.5, outageGraceMs: hour, probeMaxMs: 60_000, silenceMs: hour });
-    state.learn(answered, { tasks: 4, failing, telling: 4, keys: 1 }, 100);
-    for (const [i, id] of ['a', 'b', 'a', 'b'].entries()) {
-      state.learn([one(id)], { tasks: 4, failing, telling: 4, keys: 1 }, 200 + i);
-    }
-    return state.downSinceMs !== undefined;
-  };
-  assert.equal(down(stale, 2), false);
-  assert.equal(down(stale, 3), true, 'more than half');
-  assert.equal(
-    down((id) => evidence(id, { failingSinceMs: 150 }), 2),
-    true,
-    'they began to fail after the answer',
-  );
-  assert.equal(
-    down((id) => evidence(id, { failingSinceMs: 50, outvoted: 3 }), 4),
-    false,
-  );
-});
-
 test('a handful of sick tasks beside as many healthy ones of their batch key are no outage of that key', async () => {
-  const { clock, host, events, track, ends } = await setUp([], { maxSystemFailures: 2, minFailingMs: minute });
+  const { clock, reader, events, track, ends } = await setUp([], { maxSystemFailures: 2, minFailingMs: minute });
   for (const id of ['sick1', 'sick2', 'b1', 'b2']) track(id, 'B');
   track('a', 'A');
-  host.respond = (id) => (id.startsWith('sick') ? fails('transient') : running);
+  reader.respond = (id) => (id.startsWith('sick') ? fails('transient') : running);
   await clock.advance(15 * minute);
   assert.deepEqual(
     ends.map(({ verdict }) => verdict?.code),
@@ -145,12 +93,12 @@ for (const sick of [1, 4]) {
     ['a batch key', 'B'],
   ] as const) {
     test(`an outage does not end the only task of ${where} that can be read, beside ${sick} that cannot; these end`, async () => {
-      const { clock, host, track, ends } = await setUp([], { minFailingMs: 5 * minute });
+      const { clock, reader, track, ends } = await setUp([], { minFailingMs: 5 * minute });
       for (const id of poisoned(sick)) track(id, key);
       track('well', key);
       if (key !== '') track('elsewhere', 'A');
       let away = false;
-      host.respond = (id) => (id.startsWith('p') || (away && id === 'well') ? fails('transient') : running);
+      reader.respond = (id) => (id.startsWith('p') || (away && id === 'well') ? fails('transient') : running);
       await clock.advance(4 * minute);
       away = true;
       await clock.advance(50 * minute);
@@ -161,17 +109,17 @@ for (const sick of [1, 4]) {
       away = false;
       await clock.advance(10 * minute);
       assert.deepEqual(ends.map(({ id }) => id).sort(), poisoned(sick));
-      assert.equal(host.last('well')?.outcome.ok, true);
+      assert.equal(reader.last('well')?.outcome.ok, true);
     });
   }
 }
 
 test('a batch key none of whose tasks may tell is not waited for before the remote of all others is taken to be down', async () => {
-  const { clock, host, track, ends, refresher } = await setUp([], { minFailingMs: 5 * minute });
+  const { clock, reader, track, ends, refresher } = await setUp([], { minFailingMs: 5 * minute });
   track('p', 'B');
   for (const id of ['w1', 'w2']) track(id);
   let away = false;
-  host.respond = (id) => (id === 'p' || away ? fails('transient') : running);
+  reader.respond = (id) => (id === 'p' || away ? fails('transient') : running);
   await clock.advance(4 * minute);
   away = true;
   await clock.advance(30 * minute);
@@ -180,29 +128,29 @@ test('a batch key none of whose tasks may tell is not waited for before the remo
 
 for (const key of ['', 'B']) {
   test(`an outage does not end the one task that is read, while others${key && ' of its batch key'} are not due before`, async () => {
-    const { clock, host, track, ends } = await setUp([], { maxIntervalMs: hour });
-    host.decide = (report) => {
+    const { clock, reader, track, ends } = await setUp([], { maxIntervalMs: hour });
+    reader.decide = (report) => {
       if (report.verdict !== undefined) ends.push(report);
       return { terminal: report.verdict !== undefined, nextPollAfterMs: report.id === 'slow' ? hour : undefined };
     };
     for (const id of ['slow', 'fast']) track(id, key);
     if (key !== '') track('elsewhere', 'A');
     await clock.advance(minute);
-    host.respond = (id) => (id === 'elsewhere' ? running : fails('transient'));
+    reader.respond = (id) => (id === 'elsewhere' ? running : fails('transient'));
     await clock.advance(40 * minute);
     assert.deepEqual(ends, []);
   });
 }
 
 test('a task that alone cannot be read ends, also where the others are not due before', async () => {
-  const { clock, host, track, ends } = await setUp([], { maxIntervalMs: hour });
-  host.decide = (report) => {
+  const { clock, reader, track, ends } = await setUp([], { maxIntervalMs: hour });
+  reader.decide = (report) => {
     if (report.verdict !== undefined) ends.push(report);
     return { terminal: report.verdict !== undefined, nextPollAfterMs: report.id === 'slow' ? hour : undefined };
   };
   for (const id of ['slow', 'sick']) track(id);
   await clock.advance(minute);
-  host.respond = (id) => (id === 'sick' ? fails('transient') : running);
+  reader.respond = (id) => (id === 'sick' ? fails('transient') : running);
   await clock.advance(20 * minute);
   assert.deepEqual(
     ends.map(({ id }) => id),

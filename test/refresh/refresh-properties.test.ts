@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { FailureKind } from '../../src/model/plugin-call.js';
 import type { ReadReport } from '../../src/refresh/types.js';
-import { fails, type Outcome, running } from './fake-host.js';
+import { fails, type Outcome, running } from './fake-reader.js';
 import { System, seeded } from './system.js';
 
 const kinds: readonly FailureKind[] = ['transient', 'unknown', 'deadline', 'process_died', 'invalid', 'throttled'];

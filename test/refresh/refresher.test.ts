@@ -1,132 +1,112 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
-import type { RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, createTestRefresher, FakeHost, fails, open, running } from './fake-host.js';
-
-function setUp(parts: Partial<RefreshConfig> = {}) {
-  const clock = new ManualClock();
-  const host = new FakeHost(() => clock.now());
-  const events: string[] = [];
-  const refresher = createTestRefresher({
-    host,
-    config: configOf(parts),
-    clock,
-    random: () => 0.5,
-    events: {
-      remoteDown: () => events.push('down'),
-      remoteUp: ({ downMs }) => events.push(`up after ${downMs}`),
-      fault: () => events.push('fault'),
-    },
-  });
-  const track = (id: string, more: object = {}) => refresher.track({ id, createdAtMs: clock.now(), ...more });
-  return { clock, host, refresher, events, track, start: clock.now() };
-}
+import { configOf, createTestRefresher, FakeReader, fails, open, pollsOf, running } from './fake-reader.js';
 
 const minute = 60_000;
 const hour = 60 * minute;
 
 test('an adopted task is read at once, a new one after the least interval, and both again and again', async () => {
-  const { clock, host, refresher, track } = setUp();
+  const { clock, reader, refresher, track } = pollsOf();
   track('adopted', { createdAtMs: clock.now() - hour });
   track('new');
   await clock.advance(0);
   assert.deepEqual(
-    host.reads.map((r) => r.ids),
+    reader.reads.map((r) => r.ids),
     [['adopted']],
   );
   await clock.advance(1_000);
   assert.deepEqual(
-    host.reads.map((r) => r.ids),
+    reader.reads.map((r) => r.ids),
     [['adopted'], ['new']],
   );
   await clock.advance(10 * minute);
-  assert.ok(host.readsOf('new').length > 20);
+  assert.ok(reader.readsOf('new').length > 20);
   await refresher.stop();
   assert.equal(clock.pending, 0);
 });
 
 test('no asked task waits longer than the resync interval, and young ones are read more often', async () => {
-  const { clock, host, track } = setUp();
+  const { clock, reader, track } = pollsOf();
   for (let i = 0; i < 50; i++) track(`old-${i}`, { createdAtMs: clock.now() - 48 * hour, lastReadAtMs: clock.now() });
   track('young');
   for (let m = 0; m < 9; m++) {
     await clock.advance(minute);
   }
   for (let i = 0; i < 50; i++) {
-    const times = [clock.now() - 9 * minute, ...host.readsOf(`old-${i}`).map((r) => r.atMs), clock.now()];
+    const times = [clock.now() - 9 * minute, ...reader.readsOf(`old-${i}`).map((r) => r.atMs), clock.now()];
     for (let j = 1; j < times.length; j++) assert.ok(times[j]! - times[j - 1]! <= 30_001);
   }
-  assert.ok(host.readsOf('young').length > 2 * host.readsOf('old-0').length);
+  assert.ok(reader.readsOf('young').length > 2 * reader.readsOf('old-0').length);
 });
 
 test('at most one read of a resource is in flight: a Get shares the poll that is under way', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
   track('a', { createdAtMs: 0 });
   await clock.advance(0);
   const gets = [refresher.readNow('a', clock.now() + 5_000), refresher.readNow('a', clock.now() + 5_000)];
   await clock.advance(10);
-  assert.equal(host.reads.length, 1);
-  host.settle(host.pending[0], [running]);
+  assert.equal(reader.reads.length, 1);
+  reader.settle(reader.pending[0], [running]);
   for (const get of gets) assert.equal(await get, running);
-  assert.equal(host.reports.length, 1, 'one read is reported once');
+  assert.equal(reader.reports.length, 1, 'one read is reported once');
 });
 
 test('a poll does not start while a Get reads, and Gets of one resource share one call', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
   track('a');
   const first = refresher.readNow('a', clock.now() + 9_000);
   const second = refresher.readNow('a', clock.now() + 5_000);
   await clock.advance(4_000);
   assert.deepEqual(
-    host.reads.map((r) => r.purpose),
+    reader.reads.map((r) => r.purpose),
     ['get'],
   );
   await clock.advance(1_000);
   const late = await second;
   assert.equal(!late.ok && late.failure.kind, 'deadline');
-  assert.equal(host.pending.length, 1, 'the read goes on for the one who still waits');
-  host.settle(host.pending[0], [running]);
+  assert.equal(reader.pending.length, 1, 'the read goes on for the one who still waits');
+  reader.settle(reader.pending[0], [running]);
   assert.equal(await first, running);
 });
 
 test('a Get whose last caller leaves is given up, and neither counts nor keeps the task from being polled', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = (_id, request) => (request.purpose === 'get' ? undefined : running);
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = (_id, request) => (request.purpose === 'get' ? undefined : running);
   track('a');
   const stop = new AbortController();
   const get = refresher.readNow('a', clock.now() + 9_000, stop.signal);
   stop.abort();
   const outcome = await get;
   assert.equal(!outcome.ok && outcome.failure.kind, 'cancelled');
-  assert.equal(host.pending[0]?.signal.aborted, true);
-  host.settle(host.pending[0], [fails('cancelled')]);
+  assert.equal(reader.pending[0]?.signal?.aborted, true);
+  reader.settle(reader.pending[0], [fails('cancelled')]);
   await clock.advance(2_000);
-  assert.equal(host.last('a')?.outcome, running);
-  assert.equal(host.reports[0]?.failures, 0);
+  assert.equal(reader.last('a')?.outcome, running);
+  assert.equal(reader.reports[0]?.failures, 0);
 });
 
 test("a Get that joined a read which another caller's deadline ended reads for itself", async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
   track('a');
   void refresher.readNow('a', clock.now() + 1_000);
   const patient = refresher.readNow('a', clock.now() + 9_000);
   await clock.advance(500);
-  host.settle(host.pending[0], [fails('not_admitted')]);
+  reader.settle(reader.pending[0], [fails('not_admitted')]);
   await clock.advance(1);
-  host.settle(host.pending[0], [running]);
+  reader.settle(reader.pending[0], [running]);
   assert.equal(await patient, running);
   assert.deepEqual(
-    host.reads.map((r) => r.deadlineMs),
+    reader.reads.map((r) => r.deadlineMs),
     [clock.now() + 499, clock.now() + 8_499],
   );
 });
 
 test('a Get of a task that is not polled, or after the stop, is not made', async () => {
-  const { clock, host, refresher, track } = setUp();
+  const { clock, reader, refresher, track } = pollsOf();
   const stranger = await refresher.readNow('x', clock.now() + 1_000);
   assert.equal(!stranger.ok && stranger.failure.code, 'TASK_UNKNOWN');
   track('a');
@@ -135,12 +115,12 @@ test('a Get of a task that is not polled, or after the stop, is not made', async
   await refresher.stop();
   const stopped = await refresher.readNow('a', clock.now() + 1_000);
   assert.equal(!stopped.ok && stopped.failure.code, 'DAEMON_DRAINING');
-  assert.equal(host.reads.length, 0);
+  assert.equal(reader.reads.length, 0);
 });
 
 test('stopping waits for the reads in flight, reports them, and starts no more', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
   track('a', { createdAtMs: 0 });
   track('b');
   await clock.advance(0);
@@ -148,48 +128,48 @@ test('stopping waits for the reads in flight, reports them, and starts no more',
   const stopping = refresher.stop().then(() => (stopped = true));
   await clock.advance(10_000);
   assert.equal(stopped, false);
-  host.settle(host.pending[0], [running]);
+  reader.settle(reader.pending[0], [running]);
   await stopping;
   assert.deepEqual(
-    host.reports.map((r) => r.id),
+    reader.reports.map((r) => r.id),
     ['a'],
   );
-  assert.equal(host.reads.length, 1);
+  assert.equal(reader.reads.length, 1);
   assert.equal(clock.pending, 0);
 });
 
 test('failures count in a row, reset on success, and end the task only past the count and the least time', async () => {
-  const { clock, host, refresher, track } = setUp({ maxSystemFailures: 2, minFailingMs: 120_000 });
+  const { clock, reader, refresher, track } = pollsOf({ maxSystemFailures: 2, minFailingMs: 120_000 });
   track('healthy');
-  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  reader.respond = (id) => (id === 'sick' ? fails('unknown') : running);
   track('sick');
   await clock.advance(minute);
-  assert.ok((host.last('sick')?.failures ?? 0) > 2);
-  assert.equal(host.last('sick')?.verdict, undefined, 'the count alone does not end it');
-  host.respond = () => running;
+  assert.ok((reader.last('sick')?.failures ?? 0) > 2);
+  assert.equal(reader.last('sick')?.verdict, undefined, 'the count alone does not end it');
+  reader.respond = () => running;
   await clock.advance(3 * minute);
-  assert.equal(host.last('sick')?.failures, 0);
-  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  assert.equal(reader.last('sick')?.failures, 0);
+  reader.respond = (id) => (id === 'sick' ? fails('unknown') : running);
   await clock.advance(10 * minute);
-  const end = host.last('sick');
+  const end = reader.last('sick');
   assert.equal(end?.verdict?.code, 'READS_FAILING');
   assert.equal(end?.verdict?.phase, 'RETRYABLE_FAILURE');
   assert.equal(end?.verdict?.oweDelete, true);
   assert.match(end?.verdict?.message ?? '', /\[X\] unknown/);
   assert.ok((end?.finishedAtMs ?? 0) - (end?.failingSinceMs ?? 0) >= 120_000);
   assert.equal(refresher.stats().tracked, 1);
-  const readsOfSick = host.readsOf('sick').length;
+  const readsOfSick = reader.readsOf('sick').length;
   await clock.advance(minute);
-  assert.equal(host.readsOf('sick').length, readsOfSick, 'what ended is read no more');
+  assert.equal(reader.readsOf('sick').length, readsOfSick, 'what ended is read no more');
 });
 
 test('a failing task is read ever less often', async () => {
-  const { clock, host, track } = setUp({ minFailingMs: 10 * hour, outageGraceMs: 10 * hour });
+  const { clock, reader, track } = pollsOf({ minFailingMs: 10 * hour, outageGraceMs: 10 * hour });
   track('healthy');
   track('sick');
-  host.respond = (id) => (id === 'sick' ? fails('unknown') : running);
+  reader.respond = (id) => (id === 'sick' ? fails('unknown') : running);
   await clock.advance(10 * minute);
-  const times = host.readsOf('sick').map((r) => r.atMs);
+  const times = reader.readsOf('sick').map((r) => r.atMs);
   const gaps = times.slice(1).map((t, i) => t - times[i]!);
   assert.ok(gaps.every((gap, i) => i === 0 || gap >= gaps[i - 1]! - 1));
   assert.deepEqual(gaps.slice(0, 5), [2_000, 4_000, 8_000, 16_000, 32_000]);
@@ -197,68 +177,73 @@ test('a failing task is read ever less often', async () => {
 });
 
 test('throttles, reads that were not admitted, and cancelled ones move no count, however many', async () => {
-  const { clock, host, track } = setUp({ maxSystemFailures: 0, minFailingMs: 0, outageGraceMs: minute });
+  const { clock, reader, track } = pollsOf({ maxSystemFailures: 0, minFailingMs: 0, outageGraceMs: minute });
   track('a');
   for (const kind of ['throttled', 'not_admitted', 'cancelled'] as const) {
-    host.respond = () => fails(kind);
+    reader.respond = () => fails(kind);
     await clock.advance(3 * minute);
-    assert.ok(host.reports.length > 10);
-    assert.ok(host.reports.every((r) => r.failures === 0 && r.verdict === undefined && r.failingSinceMs === undefined));
+    assert.ok(reader.reports.length > 10);
+    assert.ok(
+      reader.reports.every((r) => r.failures === 0 && r.verdict === undefined && r.failingSinceMs === undefined),
+    );
   }
 });
 
 test('a crash of the plugin moves no count, and ends a task only when nothing else came for the outage grace', async () => {
-  const { clock, host, track } = setUp({ maxSystemFailures: 0, minFailingMs: 0 });
+  const { clock, reader, track } = pollsOf({ maxSystemFailures: 0, minFailingMs: 0 });
   track('a');
   track('b');
-  host.respond = () => fails('process_died');
+  reader.respond = () => fails('process_died');
   await clock.advance(50 * minute);
-  assert.ok(host.reports.every((r) => r.failures === 0 && r.verdict === undefined));
+  assert.ok(reader.reports.every((r) => r.failures === 0 && r.verdict === undefined));
   await clock.advance(20 * minute);
-  assert.equal(host.last('a')?.verdict?.code, 'READS_FAILING');
+  const { code, message } = reader.last('a')!.verdict!;
+  assert.equal(code, 'READS_FAILING');
+  const seconds = Number(message.match(/^reads failed for (\d+) s in a row, 0 of them counted/)?.[1]);
+  assert.ok(seconds >= 3_600 && seconds <= 4_200, message);
 });
 
 test('one crash before and one after a long pause of the plugin end no task', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => fails('process_died');
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => fails('process_died');
   track('a', { createdAtMs: 0 });
   await clock.advance(0);
-  host.gate = { ...open, open: false, slotsFree: 0 };
+  reader.gate = { ...open, open: false, slotsFree: 0 };
   await clock.advance(5 * hour);
-  host.gate = open;
+  reader.gate = open;
   refresher.wake();
   await clock.advance(0);
-  assert.equal(host.reports.length, 2);
-  assert.equal(host.last('a')?.verdict, undefined);
+  assert.equal(reader.reports.length, 2);
+  assert.equal(reader.last('a')?.verdict, undefined);
 });
 
 test('a task that was never seen is lost once not found is confirmed after the visibility grace, and owes a delete', async () => {
-  const { clock, host, track } = setUp();
-  host.respond = () => fails('not_found');
+  const { clock, reader, track } = pollsOf();
+  reader.respond = () => fails('not_found');
   track('new');
   track('old', { createdAtMs: clock.now() - 2 * minute });
   await clock.advance(119_000);
-  assert.equal(host.last('old')?.verdict, undefined);
+  assert.equal(reader.last('old')?.verdict, undefined);
   await clock.advance(40_000);
   assert.deepEqual(
-    [host.last('old')?.verdict?.code, host.last('old')?.verdict?.phase, host.last('old')?.verdict?.oweDelete],
+    [reader.last('old')?.verdict?.code, reader.last('old')?.verdict?.phase, reader.last('old')?.verdict?.oweDelete],
     ['RESOURCE_LOST', 'RETRYABLE_FAILURE', true],
   );
-  assert.equal(host.last('new')?.verdict, undefined);
-  assert.equal(host.last('new')?.failures, 0);
+  assert.equal(reader.last('new')?.verdict, undefined);
+  assert.equal(reader.last('new')?.failures, 0);
   await clock.advance(2 * minute);
-  assert.equal(host.last('new')?.verdict?.code, 'RESOURCE_LOST');
+  assert.equal(reader.last('new')?.verdict?.code, 'RESOURCE_LOST');
 });
 
 test("a permanent refusal ends the task with the plugin's code and owes a delete", async () => {
-  const { clock, host, track } = setUp();
-  host.respond = () => ({
+  const { clock, reader, track } = pollsOf();
+  reader.respond = () => ({
     ok: false,
     failure: { kind: 'permanent', code: 'Gone', message: 'no', faultKind: 'USER', retryAfterMs: undefined },
   });
   track('a');
   await clock.advance(2_000);
-  assert.deepEqual(host.last('a')?.verdict, {
+  assert.deepEqual(reader.last('a')?.verdict, {
     phase: 'PERMANENT_FAILURE',
     code: 'Gone',
     message: 'no',
@@ -268,59 +253,59 @@ test("a permanent refusal ends the task with the plugin's code and owes a delete
 });
 
 test('an outage ends no task: one probe at a time, counts stand still, and all is read again when it is over', async () => {
-  const { clock, host, refresher, events, track } = setUp({ maxSystemFailures: 3, minFailingMs: 5_000 });
+  const { clock, reader, refresher, told, track } = pollsOf({ maxSystemFailures: 3, minFailingMs: 5_000 });
   for (let i = 0; i < 100; i++) track(`t${i}`);
   await clock.advance(minute);
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(10_000);
-  assert.deepEqual(events, ['down']);
+  assert.deepEqual(told, ['down']);
   assert.equal(refresher.remoteDown, true);
   assert.equal(refresher.stats().remote, 'down');
-  const counts = new Map(host.reports.map((r) => [r.id, r.failures]));
-  const before = host.reads.length;
+  const counts = new Map(reader.reports.map((r) => [r.id, r.failures]));
+  const before = reader.reads.length;
   await clock.advance(50 * minute);
-  const probes = host.reads.slice(before);
+  const probes = reader.reads.slice(before);
   assert.ok(probes.every((r) => r.purpose === 'probe' && r.ids.length === 1));
   assert.ok(probes.length >= 50 && probes.length <= 200, `${probes.length} probes in 50 min`);
   assert.ok(new Set(probes.map((r) => r.ids[0])).size >= 50, 'the probes go round, no task speaks for all');
-  for (const report of host.reports) assert.equal(report.verdict, undefined);
-  for (const [id, failures] of counts) assert.equal(host.last(id)?.failures, failures);
-  host.respond = () => running;
+  for (const report of reader.reports) assert.equal(report.verdict, undefined);
+  for (const [id, failures] of counts) assert.equal(reader.last(id)?.failures, failures);
+  reader.respond = () => running;
   await clock.advance(2 * minute);
-  assert.match(events[1] ?? '', /^up after/);
+  assert.match(told[1] ?? '', /^up after/);
   assert.equal(refresher.remoteDown, false);
   assert.equal(refresher.stats().remote, 'up');
-  for (let i = 0; i < 100; i++) assert.equal(host.last(`t${i}`)?.outcome, running);
+  for (let i = 0; i < 100; i++) assert.equal(reader.last(`t${i}`)?.outcome, running);
 });
 
 test('while the remote is down one probe is in flight, whether the schedule or a Get made it', async () => {
-  const { clock, host, refresher, track } = setUp();
+  const { clock, reader, refresher, track } = pollsOf();
   for (let i = 0; i < 5; i++) track(`t${i}`);
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(4_000);
   assert.equal(refresher.stats().remote, 'down');
-  host.respond = () => undefined;
+  reader.respond = () => undefined;
   const get = refresher.readNow('t0', clock.now() + 20_000);
   const other = await refresher.readNow('t1', clock.now() + 20_000);
   assert.equal(!other.ok && other.failure.code, 'REMOTE_OUTAGE');
   assert.ok(!other.ok && (other.failure.retryAfterMs ?? 0) > 0);
   await clock.advance(10_000);
-  assert.equal(host.pending.length, 1);
-  host.settle(host.pending[0], [running]);
+  assert.equal(reader.pending.length, 1);
+  reader.settle(reader.pending[0], [running]);
   assert.equal(await get, running);
 });
 
 test('a refusal, which only a living remote gives, ends the outage', async () => {
   for (const kind of ['permanent'] as const) {
-    const { clock, host, refresher, track } = setUp();
+    const { clock, reader, refresher, track } = pollsOf();
     for (let i = 0; i < 5; i++) track(`t${i}`);
-    host.respond = () => fails('transient');
+    reader.respond = () => fails('transient');
     await clock.advance(4_000);
     assert.equal(refresher.stats().remote, 'down');
-    host.respond = () => fails('throttled');
+    reader.respond = () => fails('throttled');
     await clock.advance(minute);
     assert.equal(refresher.stats().remote, 'down', 'a throttle proves nothing');
-    host.respond = () => fails(kind);
+    reader.respond = () => fails(kind);
     await clock.advance(minute);
     assert.equal(refresher.stats().remote, 'up');
     await refresher.stop();
@@ -328,11 +313,11 @@ test('a refusal, which only a living remote gives, ends the outage', async () =>
 });
 
 test('an outage is let go with its last task, whether that was ended or deleted, since nothing could tell its end', async () => {
-  const ended = setUp({ outageGraceMs: minute, maxSystemFailures: 1, minFailingMs: 0 });
-  const deleted = setUp();
-  for (const { clock, host, refresher, track } of [ended, deleted]) {
+  const ended = pollsOf({ outageGraceMs: minute, maxSystemFailures: 1, minFailingMs: 0 });
+  const deleted = pollsOf();
+  for (const { clock, reader, refresher, track } of [ended, deleted]) {
     for (let i = 0; i < 5; i++) track(`t${i}`);
-    host.respond = () => fails('transient');
+    reader.respond = () => fails('transient');
     await clock.advance(10_000);
     assert.equal(refresher.remoteDown, true);
   }
@@ -341,24 +326,24 @@ test('an outage is let go with its last task, whether that was ended or deleted,
   for (let i = 0; i < 4; i++) deleted.refresher.untrack(`t${i}`);
   assert.equal(deleted.refresher.remoteDown, true, 'one task is left that can tell');
   deleted.refresher.untrack('t4');
-  for (const { refresher, events } of [ended, deleted]) {
+  for (const { refresher, told } of [ended, deleted]) {
     assert.equal(refresher.remoteDown, false);
-    assert.match(events[1] ?? '', /^up after/);
+    assert.match(told[1] ?? '', /^up after/);
     await refresher.stop();
   }
 });
 
 test('one sick task among healthy ones is no outage', async () => {
-  const { clock, host, events, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  const { clock, reader, told, track } = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
   for (let i = 0; i < 3; i++) track(`t${i}`);
-  host.respond = (id) => (id === 't0' ? fails('transient') : running);
+  reader.respond = (id) => (id === 't0' ? fails('transient') : running);
   await clock.advance(10 * minute);
-  assert.equal(host.last('t0')?.verdict?.code, 'READS_FAILING');
-  assert.deepEqual(events, []);
+  assert.equal(reader.last('t0')?.verdict?.code, 'READS_FAILING');
+  assert.deepEqual(told, []);
 });
 
 test('the outage of one batch key ends none of its tasks, while another one answers; its grace is as long', async () => {
-  const { clock, host, events, track } = setUp({
+  const { clock, reader, told, track } = pollsOf({
     maxBatch: 10,
     maxSystemFailures: 2,
     minFailingMs: minute,
@@ -368,118 +353,118 @@ test('the outage of one batch key ends none of its tasks, while another one answ
     track(id, { batchKey: id === 'alone' ? 'C' : id.startsWith('a') ? 'A' : 'B' });
   }
   let away = true;
-  host.respond = (id) => (away && id.startsWith('a') ? fails('transient') : running);
+  reader.respond = (id) => (away && id.startsWith('a') ? fails('transient') : running);
   await clock.advance(20 * minute);
-  assert.deepEqual(events, [], 'the plugin has a remote that answers');
-  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(host.last(id)?.verdict, undefined, id);
+  assert.deepEqual(told, [], 'the plugin has a remote that answers');
+  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(reader.last(id)?.verdict, undefined, id);
   away = false;
   await clock.advance(5 * minute);
-  for (const id of ['a1', 'alone']) assert.equal(host.last(id)?.failures, 0, id);
+  for (const id of ['a1', 'alone']) assert.equal(reader.last(id)?.failures, 0, id);
   away = true;
   await clock.advance(29 * minute);
-  assert.equal(host.last('a1')?.verdict, undefined, 'an outage that is over is not added to the next');
+  assert.equal(reader.last('a1')?.verdict, undefined, 'an outage that is over is not added to the next');
   await clock.advance(20 * minute);
-  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(host.last(id)?.verdict?.code, 'REMOTE_OUTAGE', id);
+  for (const id of ['a1', 'a2', 'a3', 'alone']) assert.equal(reader.last(id)?.verdict?.code, 'REMOTE_OUTAGE', id);
 });
 
 test('one sick task among healthy ones of its batch key is no outage of that key', async () => {
-  const { clock, host, events, track } = setUp({ maxBatch: 10, maxSystemFailures: 2, minFailingMs: minute });
+  const { clock, reader, told, track } = pollsOf({ maxBatch: 10, maxSystemFailures: 2, minFailingMs: minute });
   for (const id of ['sick', 'b1', 'b2']) track(id, { batchKey: 'B' });
   track('a', { batchKey: 'A' });
-  host.respond = (id) => (id === 'sick' ? fails('transient') : running);
+  reader.respond = (id) => (id === 'sick' ? fails('transient') : running);
   await clock.advance(10 * minute);
-  assert.equal(host.last('sick')?.verdict?.code, 'READS_FAILING');
-  assert.deepEqual(events, []);
+  assert.equal(reader.last('sick')?.verdict?.code, 'READS_FAILING');
+  assert.deepEqual(told, []);
 });
 
 test('an outage of all batch keys is one of the plugin: it is probed', async () => {
-  const { clock, host, events, track } = setUp({ maxBatch: 10 });
+  const { clock, reader, told, track } = pollsOf({ maxBatch: 10 });
   for (let i = 0; i < 40; i++) track(`t${i}`, { batchKey: `K${i % 20}` });
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(10 * minute);
-  assert.deepEqual(events, ['down']);
-  assert.equal(host.reads.at(-1)?.purpose, 'probe');
+  assert.deepEqual(told, ['down']);
+  assert.equal(reader.reads.at(-1)?.purpose, 'probe');
 });
 
 test('the outage of a plugin with many batch keys is over with its grace, not once more for each key', async () => {
-  const { clock, host, refresher, events, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  const { clock, reader, refresher, told, track } = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
   for (let i = 0; i < 200; i++) track(`t${i}`, { batchKey: `K${i % 100}` });
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(hour - minute);
-  assert.deepEqual([events, refresher.stats().tracked], [['down'], 200]);
+  assert.deepEqual([told, refresher.stats().tracked], [['down'], 200]);
   await clock.advance(20 * minute);
   assert.equal(refresher.stats().tracked, 0);
-  assert.equal(host.last('t0')?.verdict?.code, 'REMOTE_OUTAGE');
+  assert.equal(reader.last('t0')?.verdict?.code, 'REMOTE_OUTAGE');
 });
 
 test('tasks of a batch key that is away are read ever less, and soon again when it is back', async () => {
-  const { clock, host, track } = setUp();
+  const { clock, reader, track } = pollsOf();
   for (const id of ['a1', 'a2', 'b1']) track(id, { batchKey: id.slice(0, 1) });
-  host.respond = (id) => (id.startsWith('a') ? fails('transient') : running);
+  reader.respond = (id) => (id.startsWith('a') ? fails('transient') : running);
   await clock.advance(20 * minute);
-  const before = host.readsOf('a1').length;
+  const before = reader.readsOf('a1').length;
   await clock.advance(20 * minute);
-  const reads = host.readsOf('a1').length - before;
+  const reads = reader.readsOf('a1').length - before;
   assert.ok(reads >= 5 && reads <= 15, `${reads} in 20 minutes`);
-  host.respond = () => running;
+  reader.respond = () => running;
   await clock.advance(3 * minute);
-  assert.equal(host.last('a1')?.failures, 0);
-  assert.equal(host.last('a1')?.outcome.ok, true);
+  assert.equal(reader.last('a1')?.failures, 0);
+  assert.equal(reader.last('a1')?.outcome.ok, true);
 });
 
 test('the outage of a plugin with a single task is told from a fault of the plugin by the kind of failure', async () => {
-  const outage = setUp({ maxSystemFailures: 2, minFailingMs: minute });
-  outage.host.respond = () => fails('transient');
+  const outage = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
+  outage.reader.respond = () => fails('transient');
   outage.track('a');
   await outage.clock.advance(50 * minute);
-  assert.equal(outage.host.last('a')?.verdict, undefined);
+  assert.equal(outage.reader.last('a')?.verdict, undefined);
   await outage.clock.advance(30 * minute);
-  assert.equal(outage.host.last('a')?.verdict?.code, 'REMOTE_OUTAGE');
-  const fault = setUp({ maxSystemFailures: 2, minFailingMs: minute });
-  fault.host.respond = () => fails('unknown');
+  assert.equal(outage.reader.last('a')?.verdict?.code, 'REMOTE_OUTAGE');
+  const fault = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
+  fault.reader.respond = () => fails('unknown');
   fault.track('a');
   await fault.clock.advance(5 * minute);
-  assert.equal(fault.host.last('a')?.verdict?.code, 'READS_FAILING');
+  assert.equal(fault.reader.last('a')?.verdict?.code, 'READS_FAILING');
 });
 
 test('after the outage grace counts move on and tasks that still fail end, with the reason', async () => {
-  const { clock, host, refresher, track } = setUp({ maxSystemFailures: 2, minFailingMs: minute });
+  const { clock, reader, refresher, track } = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
   for (let i = 0; i < 20; i++) track(`t${i}`);
-  host.respond = () => fails('transient');
+  reader.respond = () => fails('transient');
   await clock.advance(hour - minute);
   assert.equal(refresher.stats().tracked, 20);
   await clock.advance(30 * minute);
   assert.equal(refresher.stats().tracked, 0);
-  for (let i = 0; i < 20; i++) assert.equal(host.last(`t${i}`)?.verdict?.code, 'REMOTE_OUTAGE');
+  for (let i = 0; i < 20; i++) assert.equal(reader.last(`t${i}`)?.verdict?.code, 'REMOTE_OUTAGE');
 });
 
 test('nextPollAfter paces a task, within the floor and the ceiling', async () => {
-  const { clock, host, track, start } = setUp();
-  host.decide = ({ id }) => ({
+  const { clock, reader, track, start } = pollsOf();
+  reader.decide = ({ id }) => ({
     terminal: false,
     nextPollAfterMs: { slow: 10 * minute, never: 1e15, eager: 1 }[id] ?? undefined,
   });
   for (const id of ['slow', 'never', 'eager']) track(id, { lastAskedAtMs: start + 10 * hour });
   await clock.advance(hour);
   const gapsOf = (id: string) => {
-    const times = host.readsOf(id).map((r) => r.atMs);
+    const times = reader.readsOf(id).map((r) => r.atMs);
     return times.slice(1).map((t, i) => t - times[i]!);
   };
   assert.ok(gapsOf('slow').every((gap) => gap >= 10 * minute && gap <= 12 * minute));
-  assert.equal(host.readsOf('never').length, 2);
+  assert.equal(reader.readsOf('never').length, 2);
   assert.ok(gapsOf('eager').every((gap) => gap >= 1_000));
 });
 
 test('a task nobody asks for is polled ever less, again as usual when asked, and while its token is wanted', async () => {
-  const { clock, host, refresher, track } = setUp();
+  const { clock, reader, refresher, track } = pollsOf();
   track('forgotten', { createdAtMs: clock.now() - 48 * hour, quotaNamespace: 'gpu' });
   const readsIn = async (ms: number, ask = false) => {
-    const before = host.reads.length;
+    const before = reader.reads.length;
     for (let passed = 0; passed < ms; passed += minute) {
       if (ask) refresher.asked('forgotten');
       await clock.advance(minute);
     }
-    return host.reads.length - before;
+    return reader.reads.length - before;
   };
   const early = await readsIn(10 * minute);
   const later = await readsIn(hour);
@@ -487,38 +472,49 @@ test('a task nobody asks for is polled ever less, again as usual when asked, and
   await readsIn(8 * hour);
   const rare = await readsIn(2 * hour);
   assert.ok(rare <= 5, `${rare} in 2 hours`);
-  host.wanted.add('gpu');
+  reader.wanted.add('gpu');
+  assert.ok((await readsIn(minute)) >= 1, 'at once, however far off its next read was');
   assert.ok((await readsIn(10 * minute)) >= 19, 'somebody waits for its token');
-  host.wanted.clear();
+  reader.wanted.clear();
   assert.ok((await readsIn(hour)) <= 3);
   assert.ok((await readsIn(10 * minute, true)) >= 19, 'an engine asks again');
 });
 
+test('a task nobody asks for is polled ever less, also where its plugin wishes to be asked soon', async () => {
+  const { clock, reader, track } = pollsOf();
+  track('forgotten', { createdAtMs: clock.now() - 48 * hour, nextPollAfterMs: 5_000 });
+  reader.decide = () => ({ terminal: false, nextPollAfterMs: 5_000 });
+  await clock.advance(9 * hour);
+  const before = reader.reads.length;
+  await clock.advance(2 * hour);
+  assert.ok(reader.reads.length - before <= 5, `${reader.reads.length - before} in 2 hours`);
+});
+
 test('a batch holds one batch key only, up to its size, and takes along what is due soon', async () => {
-  const { clock, host, track, start } = setUp({ maxBatch: 10 });
+  const { clock, reader, track, start } = pollsOf({ maxBatch: 10 });
   for (let i = 0; i < 25; i++) track(`a${i}`, { createdAtMs: start - hour, batchKey: 'A' });
   for (let i = 0; i < 3; i++) track(`b${i}`, { createdAtMs: start - hour, batchKey: 'B' });
   await clock.advance(0);
   assert.deepEqual(
-    host.reads.map((r) => r.ids.length).sort((x, y) => x - y),
+    reader.reads.map((r) => r.ids.length).sort((x, y) => x - y),
     [3, 5, 10, 10],
   );
   await clock.advance(10 * minute);
-  for (const { ids } of host.reads) {
+  for (const { ids } of reader.reads) {
     assert.equal(new Set(ids.map((id) => id[0])).size, 1);
     assert.equal(new Set(ids).size, ids.length);
     assert.ok(ids.length <= 10);
   }
-  const rest = host.reads.slice(4).filter((r) => r.ids[0]?.startsWith('a'));
+  const rest = reader.reads.slice(4).filter((r) => r.ids[0]?.startsWith('a'));
   assert.ok(rest.reduce((sum, r) => sum + r.ids.length, 0) / rest.length > 5, 'batches stay filled over time');
 });
 
 test('items of a batch are judged one by one', async () => {
-  const { clock, host, track, start } = setUp({ maxBatch: 3 });
+  const { clock, reader, track, start } = pollsOf({ maxBatch: 3 });
   for (const id of ['ok', 'gone', 'sick']) track(id, { createdAtMs: start - hour });
-  host.respond = (id) => ({ ok: running, gone: fails('not_found'), sick: fails('transient') })[id];
+  reader.respond = (id) => ({ ok: running, gone: fails('not_found'), sick: fails('transient') })[id];
   await clock.advance(0);
-  assert.deepEqual(host.reports.map((r) => [r.id, r.failures, r.verdict?.code]).sort(), [
+  assert.deepEqual(reader.reports.map((r) => [r.id, r.failures, r.verdict?.code]).sort(), [
     ['gone', 0, undefined],
     ['ok', 0, undefined],
     ['sick', 1, undefined],
@@ -526,94 +522,94 @@ test('items of a batch are judged one by one', async () => {
 });
 
 test('an item that takes whole batches down is found by halving them, and the others recover', async () => {
-  const { clock, host, refresher, track, start } = setUp({ maxBatch: 16, minFailingMs: 5 * minute });
+  const { clock, reader, refresher, track, start } = pollsOf({ maxBatch: 16, minFailingMs: 5 * minute });
   for (let i = 0; i < 16; i++) track(`t${i}`, { createdAtMs: start - hour });
-  host.respond = (_id, { ids }) => (ids.includes('t3') ? fails('process_died') : running);
+  reader.respond = (_id, { ids }) => (ids.includes('t3') ? fails('process_died') : running);
   await clock.advance(10 * minute);
-  for (let i = 0; i < 16; i++) if (i !== 3) assert.equal(host.last(`t${i}`)?.outcome, running, `t${i}`);
+  for (let i = 0; i < 16; i++) if (i !== 3) assert.equal(reader.last(`t${i}`)?.outcome, running, `t${i}`);
   assert.equal(refresher.stats().tracked, 16);
 });
 
 test('a batch with the wrong number of outcomes, and a read that rejects, fail every item and lose none', async () => {
-  const { clock, host, refresher, track, start } = setUp({ maxBatch: 3 });
+  const { clock, reader, refresher, track, start } = pollsOf({ maxBatch: 3 });
   for (const id of ['a', 'b', 'c']) track(id, { createdAtMs: start - hour });
-  host.respond = () => undefined;
+  reader.respond = () => undefined;
   await clock.advance(0);
-  host.settle(host.pending[0], [running]);
+  reader.settle(reader.pending[0], [running]);
   await clock.advance(0);
   assert.deepEqual(
-    host.reports.map((r) => !r.outcome.ok && r.outcome.failure.kind),
+    reader.reports.map((r) => !r.outcome.ok && r.outcome.failure.kind),
     ['invalid', 'invalid', 'invalid'],
   );
   await clock.advance(30_000);
-  const pending = host.pending[0];
+  const pending = reader.pending[0];
   pending?.answer.reject(new Error('broken'));
   await clock.advance(0);
-  const outcome = host.reports.at(-1)?.outcome;
+  const outcome = reader.reports.at(-1)?.outcome;
   assert.equal(outcome?.ok === false && outcome.failure.kind, 'unknown');
   assert.equal(refresher.stats().tracked, 3);
 });
 
 test('nothing is read that the gate would not send now, and waking reads at once', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
-  host.gate = { ...open, open: false, slotsFree: 0 };
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
+  reader.gate = { ...open, open: false, slotsFree: 0 };
   for (let i = 0; i < 5; i++) track(`t${i}`, { createdAtMs: 0 });
   await clock.advance(2 * minute);
-  assert.equal(host.reads.length, 0);
+  assert.equal(reader.reads.length, 0);
   assert.equal(refresher.countDue(), 5);
   assert.equal(refresher.stats().oldestOverdueMs, 2 * minute);
-  host.gate = { ...open, slotsFree: 3, tokensNow: 2 };
+  reader.gate = { ...open, slotsFree: 3, tokensNow: 2 };
   refresher.wake();
   await clock.advance(0);
-  assert.equal(host.reads.length, 2);
+  assert.equal(reader.reads.length, 2);
 });
 
 test('a task untracked while it is read is not reported; tracked anew it is not read twice at a time', async () => {
-  const { clock, host, refresher, track } = setUp();
-  host.respond = () => undefined;
+  const { clock, reader, refresher, track } = pollsOf();
+  reader.respond = () => undefined;
   track('a', { createdAtMs: 0 });
   await clock.advance(0);
   refresher.untrack('a');
   refresher.untrack('a');
-  host.settle(host.pending[0], [running]);
+  reader.settle(reader.pending[0], [running]);
   await clock.advance(minute);
-  assert.equal(host.reports.length, 0);
+  assert.equal(reader.reports.length, 0);
   track('b', { createdAtMs: 0 });
   await clock.advance(0);
   refresher.untrack('b');
   track('b', { createdAtMs: 0 });
   await clock.advance(minute);
-  assert.equal(host.readsOf('b').length, 1);
-  host.settle(host.pending[0], [running]);
+  assert.equal(reader.readsOf('b').length, 1);
+  reader.settle(reader.pending[0], [running]);
   await clock.advance(minute);
-  assert.ok(host.readsOf('b').length > 1);
+  assert.ok(reader.readsOf('b').length > 1);
 });
 
-test('a host whose report throws keeps its task in the schedule and is told', async () => {
-  const { clock, host, events, track } = setUp();
-  host.decide = () => {
+test('a reader whose report throws keeps its task in the schedule and is told', async () => {
+  const { clock, reader, told, track } = pollsOf();
+  reader.decide = () => {
     throw new Error('store');
   };
   track('a');
   await clock.advance(10_000);
-  assert.ok(events.length > 1 && events.every((e) => e === 'fault'));
+  assert.ok(told.length > 1 && told.every((e) => e === 'fault'));
 });
 
 test('correcting a tracked task moves it to its batch key and keeps its counts', async () => {
-  const { clock, host, track, start } = setUp({ maxBatch: 5 });
-  host.respond = () => fails('invalid');
+  const { clock, reader, track, start } = pollsOf({ maxBatch: 5 });
+  reader.respond = () => fails('invalid');
   track('a', { createdAtMs: start - hour, batchKey: 'single:a' });
   track('b', { createdAtMs: start - hour, batchKey: 'K' });
   await clock.advance(0);
   track('a', { createdAtMs: start - hour, batchKey: 'K' });
   await clock.advance(minute);
-  assert.ok(host.reads.some((r) => r.ids.length === 2));
-  assert.ok((host.last('a')?.failures ?? 0) >= 2);
+  assert.ok(reader.reads.some((r) => r.ids.length === 2));
+  assert.ok((reader.last('a')?.failures ?? 0) >= 2);
 });
 
 test('a change of the limit takes effect in place', async () => {
-  const { clock, refresher, track } = setUp({ readQps: 30 });
+  const { clock, refresher, track } = pollsOf({ readQps: 30 });
   for (let i = 0; i < 300; i++) track(`t${i}`, { createdAtMs: 0, lastReadAtMs: clock.now() });
   await clock.advance(1_000);
   assert.equal(refresher.stats().longestIntervalMs, 30_000);
@@ -624,21 +620,21 @@ test('a change of the limit takes effect in place', async () => {
 
 test('jitter: tasks of one moment drift apart, and none is read later than its interval for it', async () => {
   const clock = new ManualClock();
-  const host = new FakeHost(() => clock.now());
+  const reader = new FakeReader(() => clock.now());
   let seed = 1;
   const random = () => {
     seed = (seed * 48_271) % 0x7fffffff;
     return seed / 0x7fffffff;
   };
   const config = configOf({ pollShare: 0.0001 }); // no spare capacity: everybody has the resync interval
-  const refresher = createTestRefresher({ host, config, clock, random });
+  const refresher = createTestRefresher({ reader, config, clock, random });
   const ids = Array.from({ length: 50 }, (_, i) => `t${i}`);
   for (const id of ids) refresher.track({ id, createdAtMs: clock.now() });
   for (let passed = 0; passed < 10 * minute; passed += minute) {
     for (const id of ids) refresher.asked(id);
     await clock.advance(minute);
   }
-  const times = (id: string) => host.reads.filter((read) => read.ids.includes(id)).map(({ atMs }) => atMs);
+  const times = (id: string) => reader.reads.filter((read) => read.ids.includes(id)).map(({ atMs }) => atMs);
   for (const id of ids) {
     const gaps = times(id)
       .slice(1)

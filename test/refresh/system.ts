@@ -6,7 +6,7 @@ import type { CallOptions } from '../../src/host/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../src/model/plugin-call.js';
 import type { ReadReport, RefreshConfig } from '../../src/refresh/types.js';
-import { configOf, createTestRefresher, fails, type Outcome, running, type TestRefresher } from './fake-host.js';
+import { configOf, createTestRefresher, fails, type Outcome, running, type TestRefresher } from './fake-reader.js';
 
 export interface SystemOptions {
   readonly refresh: Partial<RefreshConfig>;
@@ -69,7 +69,7 @@ export class System {
         },
         fault: (thrown) => this.violations.push(thrown),
       },
-      host: {
+      reader: {
         read: (request) => this.#read(request.ids, request.purpose, request.deadlineMs, request.signal),
         capacity: () => this.gate.capacity(),
         onOutcome: (report) => {
@@ -82,7 +82,12 @@ export class System {
     this.gate.onReadCapacity(() => this.refresher.wake());
   }
 
-  async #read(ids: readonly string[], purpose: string, deadlineMs: number | undefined, signal: AbortSignal) {
+  async #read(
+    ids: readonly string[],
+    purpose: string,
+    deadlineMs: number | undefined,
+    signal: AbortSignal | undefined,
+  ) {
     const items = ids.map((id) => ({
       meta: Buffer.from(id),
       outputPrefix: '',

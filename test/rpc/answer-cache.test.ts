@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import { AnswerCache } from '../../src/rpc/answer-cache.js';
 
@@ -59,4 +61,20 @@ test('an answer is the same bytes each time, small or large, and a large one is 
     task.revision += 1;
     assert.equal(cache.peek(task), undefined, 'what is old is not shown');
   }
+});
+
+test('what was answered keeps no task in memory: neither the answers that are kept, nor those that gave way', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const cache = new AnswerCache({ answers: 3, bytes: 1_000 });
+  const left = Array.from({ length: 6 }, () => {
+    const task = fakeTask();
+    cache.of(task, () => Buffer.from('answer'));
+    return new WeakRef(task);
+  });
+  for (let turn = 0; turn < 50 && left.some((one) => one.deref() !== undefined); turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    collect();
+  }
+  assert.deepEqual([left.filter((one) => one.deref() !== undefined).length, cache.size, cache.bytes], [0, 3, 18]);
 });

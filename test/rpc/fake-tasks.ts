@@ -43,6 +43,7 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
     lastAskedAtMs: NOW,
     confirmed: false,
     undeliveredAtMs: undefined,
+    undeliveredForMs: 0,
     adopted: false,
     deleted: false,
     revision: 0,

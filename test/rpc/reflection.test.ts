@@ -11,7 +11,7 @@ import protoLoader from '@grpc/proto-loader';
 import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
 import { lenField } from '../../src/idl/wire.js';
 import { createFlyteServices } from '../../src/rpc/flyte/services.js';
-import { createNativeService } from '../../src/rpc/native/service.js';
+import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
 import { Reflection } from '../../src/rpc/reflection.js';
 import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 import { FakeTasks } from './fake-tasks.js';
@@ -73,7 +73,7 @@ for (const version of ['v1', 'v1alpha']) {
     const flyteidl = loadFlyteidl();
     const flyteidl2 = loadFlyteidl2();
     const services = [
-      createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS }),
+      createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS }),
       ...createFlyteServices({ tasks, limits: DEFAULT_FIELD_LIMITS, flyteidl, flyteidl2, maxStalenessMs: 0 }),
     ];
     const fixture = await startServer(t, { services, reflection: true });

@@ -11,7 +11,12 @@ import { createRpcServer } from '../../src/rpc/server.js';
 import { DEFAULTS } from '../support/defaults.js';
 import { createRequest, FakeHealth, http2Call, idl, rawCall, SERVICE, startServer } from './support.js';
 
-const quiet = { ...rpcLimits(DEFAULTS), health: new FakeHealth(), reflection: false, log: { fault: () => {} } };
+const quiet = {
+  ...rpcLimits(DEFAULTS),
+  health: new FakeHealth(),
+  reflection: false,
+  log: { fault: () => {}, library: () => {} },
+};
 
 /** Resolves when the socket is closed, also by an error. */
 const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once('close', () => resolve()));

@@ -7,7 +7,7 @@ import type { Idl } from '../../src/idl/idl.js';
 import { loadPluginHost } from '../../src/idl/load.js';
 import { decodeRpcStatus, type RpcStatus } from '../../src/idl/rpc-status.js';
 import type { HealthSource } from '../../src/rpc/health.js';
-import { createNativeService, type NativeServiceOptions } from '../../src/rpc/native/service.js';
+import { createNativeService, NATIVE_BOUNDS, type NativeServiceOptions } from '../../src/rpc/native/service.js';
 import { createRpcServer, type RpcServer, type RpcServerOptions } from '../../src/rpc/server.js';
 import { DEFAULT_FIELD_LIMITS, DEFAULTS } from '../support/defaults.js';
 import { FakeTasks } from './fake-tasks.js';
@@ -51,6 +51,8 @@ export interface Fixture {
   readonly tasks: FakeTasks;
   readonly health: FakeHealth;
   readonly faults: unknown[];
+  /** What the gRPC library said by itself. */
+  readonly said: string[];
   readonly address: string;
   readonly port: number;
   /** A typed client, closed with the test. */
@@ -114,14 +116,15 @@ export async function startServer(
   const tasks = new FakeTasks();
   const health = new FakeHealth();
   const faults: unknown[] = [];
+  const said: string[] = [];
   const server = createRpcServer({
     host: '127.0.0.1',
     port: 0,
-    services: [createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...native })],
+    services: [createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS, ...native })],
     ...rpcLimits(DEFAULTS),
     health,
     reflection: false,
-    log: { fault: (event) => faults.push(event) },
+    log: { fault: (event) => faults.push(event), library: (message) => void said.push(message) },
     ...options,
   });
   const { port } = await server.listen();
@@ -146,6 +149,7 @@ export async function startServer(
     tasks,
     health,
     faults,
+    said,
     address,
     port,
     raw,

@@ -116,6 +116,20 @@ test('an outage is let go with its last task, and not before', () => {
   assert.deepEqual([outage.holds(3), outage.leave('b', 4)], [false, undefined]);
 });
 
+test('tasks that end by their first failure show an outage to those that wait, and a call that was not sent is no try', () => {
+  const { outage, fails } = outageOf('a', 'b', 'c', 'd');
+  outage.learn('d', 'unknown', FAILURE, 0, false);
+  assert.equal(outage.kindOf('d'), 'fresh');
+  const entered = ['a', 'b', 'c'].map((id, now) => {
+    const told = fails(id, now);
+    outage.leave(id, now);
+    return told;
+  });
+  assert.deepEqual([entered, outage.holds(3)], [[undefined, undefined, 'down'], true]);
+  outage.leave('d', 4);
+  assert.equal(outage.holds(4), false);
+});
+
 test('while reads are down the last task takes what was learnt of creates with it, but the next one is a probe still', () => {
   const { outage, fails } = outageOf('a');
   outage.readsDown(0);

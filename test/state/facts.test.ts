@@ -7,7 +7,7 @@ import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import { PHASES } from '../../src/plugin-api/phase.js';
 import { smallOf, wholeState } from '../../src/state/facts/phase-fields.js';
 import { decodeFact, decodePair, encodeFact, FACT_KINDS, factKey, partsOfKey } from '../../src/state/index.js';
-import { identityOf } from '../store/make-store.js';
+import { identityOf } from '../support/identity.js';
 import { encoded, SAMPLE, sampleFacts } from './sample-facts.js';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 40 });

@@ -3,13 +3,20 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { it } from 'node:test';
 import { systemClock } from '../../src/lib/clock.js';
-import { decodePair, EmbeddedEngine, factKey, inspectState } from '../../src/state/index.js';
+import { decodePair, EmbeddedEngine, factKey, inspectState, openFolderForInspection } from '../../src/state/index.js';
 import { fromRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';
 import { sampleFacts } from './sample-facts.js';
 
 const fixtures = fromRoot('test', 'fixtures', 'state');
 const releases = readdirSync(fixtures).filter((name) => name.endsWith('.json'));
+/** What a release did not write yet reads as this. */
+const UNTOLD: Readonly<Record<string, object>> = {
+  '0.1.0/task': { undeliveredForMs: 0, delivered: false },
+  '0.1.0/owed': { failingForMs: 0 },
+  '0.1.0/unclear': { lookBoundMs: undefined },
+  '0.1.0/birth': { endsKnownSinceMs: undefined },
+};
 const bare = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 it('there is the state of at least one release', () => {
@@ -25,7 +32,9 @@ for (const release of releases) {
       writeFileSync(path.join(dir, name), Buffer.from(content, 'base64'));
     }
     assert.deepEqual(
-      (await inspectState(dir)).problems.filter((problem) => !problem.includes('is missing')),
+      (await inspectState(await openFolderForInspection(dir))).problems.filter(
+        (problem) => !problem.includes('is missing'),
+      ),
       [],
     );
     const engine = new EmbeddedEngine({ dir, clock: systemClock });
@@ -36,7 +45,8 @@ for (const release of releases) {
       for (const [key, value] of batch) facts.set(key, decodePair(key, value).fact);
     }
     for (const { kind, name, fact } of sampleFacts()) {
-      assert.deepEqual(bare(facts.get(factKey(kind, name))), bare(fact), kind);
+      const untold = UNTOLD[`${release.replace('.json', '')}/${kind}`];
+      assert.deepEqual(bare(facts.get(factKey(kind, name))), bare({ ...fact, ...untold }), kind);
     }
     assert.equal(facts.size, sampleFacts().length);
   });

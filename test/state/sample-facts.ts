@@ -2,7 +2,7 @@ import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskPayload } from '../../src/model/task-record.js';
 import { smallOf } from '../../src/state/facts/phase-fields.js';
 import { encodeFact, type Fact, type FactKey, type FactsByKind, factKey } from '../../src/state/index.js';
-import { identityOf } from '../store/make-store.js';
+import { identityOf } from '../support/identity.js';
 
 /** One fact of each kind, with every field set that may be. A release's fixture holds these. */
 export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
@@ -35,8 +35,10 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     lastAskedAtMs: 1_700_000_000_001,
     confirmed: true,
     undeliveredAtMs: 1_700_000_000_002,
+    undeliveredForMs: 90_000,
     adopted: true,
     deleted: true,
+    delivered: true,
     cancelling: 'deleted by its engine',
     hadConnection: true,
   },
@@ -55,6 +57,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     jobOver: true,
     fromHandle: true,
     holdsToken: true,
+    failingForMs: 120_000,
     hadConnection: true,
   },
   unclear: {
@@ -66,6 +69,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     leftBecause: 'six looks did not find out',
     lastError: { code: 'PLUGIN_DEADLINE', message: 'late' },
     sentBoundMs: undefined,
+    lookBoundMs: 300_000,
     hadConnection: false,
   },
   mark: {
@@ -101,7 +105,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     ],
     defaultForTaskTypes: { t: 'demo', __proto__x: 'other' },
   },
-  birth: { completeSinceMs: 1_700_000_000_000, id: 'f00d', starts: 2 },
+  birth: { completeSinceMs: 1_700_000_000_000, endsKnownSinceMs: 1_700_000_000_001, id: 'f00d', starts: 2 },
   handleKey: { signingKey: 'a-key-of-the-samples-0123456789abcdef' },
 };
 

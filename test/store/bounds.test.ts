@@ -5,7 +5,8 @@ import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import { stateBytes } from '../../src/store/state-bytes.js';
-import { adoptedTask, handleOf, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { identityOf } from '../support/identity.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 function inline(bytes: number) {
   return { kind: 'inline', literalMap: Buffer.alloc(bytes), names: ['o'] } as const;
@@ -67,6 +68,26 @@ test('traces of finished tasks that gave way take a quarter of what the tasks ma
     return task;
   });
   assert.equal(named.filter(({ id }) => large.trace(id) !== undefined).length, 9, 'handles count as well');
+});
+
+test('a trace takes its meta, its handle and what its end says; what just fits is kept', () => {
+  const [meta, answeredHandle] = [Buffer.alloc(100), Buffer.alloc(200, 1)];
+  const ends = [
+    [phaseState('SUCCESS', { outputs: inline(10) }), 512 + 100 + 200],
+    [phaseState('SUCCESS'), 512 + 100 + 200 + stateBytes(phaseState('SUCCESS'))],
+  ] as const;
+  for (const [end, bytes] of ends) {
+    for (const [short, kept] of [
+      [0, true],
+      [4, false],
+    ] as const) {
+      const { store } = storeOf({ finished: { maxCount: 1, maxBytes: 4 * bytes - short, ttlMs: 60_000 } });
+      const task = adoptedTask(store, 'a', { meta, answeredHandle });
+      store.observed(task, end);
+      store.observed(liveTask(store, 'b'), phaseState('SUCCESS'));
+      assert.equal(store.trace(task.id) !== undefined, kept);
+    }
+  }
 });
 
 test('a task that ended before it had a job leaves a trace like any other, one without a handle leaves none', () => {

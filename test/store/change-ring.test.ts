@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { WatchEvent, WatchFilter, WatchReader } from '../../src/model/watch.js';
+import type { TaskStore } from '../../src/store/task-store.js';
 import { handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 const ALL: WatchFilter = { plugins: [], handles: [], resumeToken: '', includeCurrent: false };
@@ -140,8 +141,8 @@ test('a token that Watch cannot have sent is refused and quoted no longer than i
     );
   }
   assert.throws(
-    () => store.watch({ ...ALL, resumeToken: 'y'.repeat(10_000) }),
-    (error) => HostError.is(error) && error.message.length < 300,
+    () => store.watch({ ...ALL, resumeToken: `z${'y'.repeat(10_000)}` }),
+    (error) => HostError.is(error) && error.message.includes(`resume_token "z${'y'.repeat(39)}" is not`),
   );
 });
 
@@ -193,4 +194,26 @@ test('a reader lets others run while it passes over changes that it does not wan
   }
   assert.ok(turns >= 2, `${turns} turns`);
   assert.equal(keyOf(found), 'wanted');
+});
+
+test('a reader that has seen all waits without a turn of its own, until a change, its close or the draining of the ring', async () => {
+  const ends = {
+    change: (store: TaskStore) => void liveTask(store, 'a'),
+    close: (_store: TaskStore, reader: WatchReader) => reader.close(),
+    drain: (store: TaskStore) => store.drainWatchers(),
+  };
+  const told: string[] = [];
+  for (const end of Object.values(ends)) {
+    const { store } = storeOf();
+    const reader = store.watch(ALL);
+    let ended = false;
+    const next = reader.next().finally(() => {
+      ended = true;
+    });
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(ended, false);
+    end(store, reader);
+    told.push(keyOf(await next));
+  }
+  assert.deepEqual(told, ['a', 'the end', 'bookmark']);
 });

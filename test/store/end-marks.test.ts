@@ -19,6 +19,25 @@ test('marks of each incarnation stay for their time, all those of a key as long 
   assert.deepEqual([marks.get('b', 1), marks.size], [undefined, 4]);
 });
 
+test('of marks that give way within their time somebody is told, and not of those that are past it, set anew or deleted', async () => {
+  const clock = new ManualClock();
+  let forgotten = 0;
+  const told = () => {
+    forgotten += 1;
+  };
+  const marks = new EndMarks({ clock, max: 2, ttlMs: 1_000 }, undefined, told);
+  marks.set('a', 1, { ended: true });
+  marks.set('a', 1, { deleted: true });
+  marks.set('b', 1, { ended: true });
+  assert.equal(forgotten, 0);
+  marks.set('c', 1, { ended: true });
+  assert.equal(forgotten, 1);
+  await clock.advance(1_000);
+  marks.set('d', 1, { ended: true });
+  marks.set('e', 1, { ended: true });
+  assert.equal(forgotten, 1);
+});
+
 test('a mark of a far incarnation, which anybody may make up, moves the first one that is open no further', () => {
   const marks = new EndMarks({ clock: new ManualClock(), max: 1_000_000, ttlMs: 1_000 });
   marks.set('a', 7, { deleted: true });
@@ -82,6 +101,8 @@ test('marks that gave way for room take none', () => {
   for (let i = 1; i <= 3_000; i++) marks.set('a', i, { deleted: true });
   marks.set('b', 1, { deleted: true });
   assert.deepEqual([marks.size, marks.get('a', 3_000)?.deleted], [2, true]);
+  const held = Array.from({ length: 3_000 }, (_, i) => i + 1).filter((i) => marks.get('a', i) !== undefined);
+  assert.deepEqual([held.length, held[0]], [1_000, 2_001]);
 });
 
 test('the last words of an end are cut wherever they stand', () => {

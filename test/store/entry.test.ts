@@ -4,7 +4,8 @@ import { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { deleteOrder, OwedDeletes } from '../../src/store/owed-deletes.js';
 import { ToldEnds } from '../../src/store/told-ends.js';
-import { adoptedTask, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { identityOf } from '../support/identity.js';
+import { adoptedTask, insertTask, liveTask, storeOf } from './make-store.js';
 
 const connection = { secrets: { key: 'hush' }, configs: {} };
 
@@ -53,6 +54,8 @@ test('orders for handles alone are counted as they come and go, and one that com
   for (const id of ['a', 'b']) owed.add(order(id, true), 10);
   owed.add(order('c', false), 11);
   assert.deepEqual([owed.size, owed.unheld, owed.get('a')?.attempts, owed.get('a')?.sinceMs], [3, 2, 0, 10]);
+  const { adopted: _, ...unsaid } = { ...order('d', false), adopted: undefined };
+  assert.equal(deleteOrder(unsaid, 'why')?.fromHandle, false, 'what is not said to be adopted was created here');
   owed.note('a', { needsCredentials: true });
   owed.add(order('a', true, { connection, connectionUntilMs: 99 }), 12);
   const { connection: renewed, connectionUntilMs, needsCredentials, sinceMs } = owed.get('a')!;
@@ -90,10 +93,12 @@ test('the listener of a plugin is told of questions about its live tasks alone, 
 });
 
 test('an end that was told of a handle is remembered, be it the only one', () => {
-  const ends = new ToldEnds({ clock: new ManualClock(), ttlMs: 1_000 });
+  const clock = new ManualClock();
+  const ends = new ToldEnds({ clock, ttlMs: 1_000 });
   const [one, two] = [Buffer.from('one'), Buffer.from('two')];
   assert.equal(ends.of(one), undefined);
   ends.add(one, phaseState('ABORTED'));
-  assert.equal(ends.of(one)?.phase, 'ABORTED');
+  const { state, atMs } = ends.of(one)!;
+  assert.deepEqual([state.phase, atMs], ['ABORTED', clock.now()]);
   assert.equal(ends.of(two), undefined);
 });

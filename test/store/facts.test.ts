@@ -10,7 +10,10 @@ test('whether there is a fact is said as if it had been made, of each kind, of w
   const { clock, store } = storeOf();
   const replays = new ReplayCache({ clock, ttlMs: 60_000, max: 10, maxBytes: 1e6 });
   const buckets = new Map([['demo/read', { level: 1, pauseMs: 0 }]]);
-  const facts = new StoreFacts(store, replays, { buckets, birth: { id: 'x', completeSinceMs: 0, starts: 1 } });
+  const facts = new StoreFacts(store, replays, {
+    buckets,
+    birth: { id: 'x', completeSinceMs: 0, endsKnownSinceMs: undefined, starts: 1 },
+  });
   insertTask(store, 'a');
   const live = liveTask(store, 'b');
   const over = liveTask(store, 'c');

@@ -5,7 +5,8 @@ import type { TaskRecord } from '../../src/model/task-record.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import type { StateFeed } from '../../src/store/state-feed.js';
-import { adoptedTask, handleOf, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { identityOf } from '../support/identity.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 const payload = {
   template: Buffer.from('t'),
@@ -77,7 +78,7 @@ test('the end of a task whose job may run, and the delete that it owes, are one 
   );
   store.owed.note('a-1', { attempts: 1 });
   assert.deepEqual(news(), { facts: ['owed/a-1'], heard: [] });
-  store.deleteDoubted('a-1');
+  store.deleteFreed('a-1');
   assert.deepEqual([news().heard, store.owed.has('a-1')], [['freed a-1'], true]);
   store.deleteDone('a-1');
   assert.deepEqual(news(), { facts: ['owed/a-1'], heard: ['freed a-1'] });
@@ -171,6 +172,18 @@ test('a create of unclear outcome is a fact with its payload, from its listing u
   assert.deepEqual([news().facts.includes('unclear/a-1'), store.unclear.get('a-1')?.looks], [true, 1]);
   store.unclear.leave('a-1', 'why');
   assert.deepEqual([store.unclear.get('a-1')?.args, store.unclear.bytes], [undefined, 0]);
+  const inputs = Buffer.alloc(7);
+  store.unclear.add({ ...of, id: 'b-1', args: { ...args, inputs }, nextLookMs: undefined, leftBecause: undefined });
+  store.unclear.add({ ...of, id: 'c-1', args: { ...args, inputs }, nextLookMs: undefined, leftBecause: undefined });
+  assert.equal(store.unclear.bytes, 2 * (1 + 7));
+  for (const [id, left] of [
+    ['b-1', 8],
+    ['b-1', 8],
+    ['c-1', 0],
+  ] as const) {
+    store.unclear.delete(id);
+    assert.equal(store.unclear.bytes, left);
+  }
   news();
   store.cleared('a-1', deleteOrder({ ...of, meta: Buffer.from('{}') }, 'r'));
   assert.deepEqual([news().facts, store.unclear.size], [['owed/a-1', 'payload/a-1', 'unclear/a-1'], 0]);
@@ -193,6 +206,10 @@ test('an end that gives way in memory, a mark and a result of do that are too ol
   assert.deepEqual([told, replays.end('x')?.endedAtMs], [['do/x'], clock.now()]);
   await replays.set('y', phaseState('SUCCESS'));
   assert.deepEqual(told, ['do/x', 'do/x', 'do/y']);
+  const unsafe = Promise.reject(new Error('disk full'));
+  const failing = new ReplayCache({ clock, feed: { ...feed, safe: () => unsafe }, ttlMs: 10, max: 1, maxBytes: 1e6 });
+  await assert.rejects(failing.set('x', phaseState('SUCCESS')), /disk full/);
+  assert.equal(failing.get('x')?.phase, 'SUCCESS', 'it is kept all the same');
 });
 
 function jobOf({ id, identity }: Pick<TaskRecord, 'id' | 'identity'>) {

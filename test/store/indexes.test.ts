@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
-import { adoptedTask, handleOf, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { identityOf } from '../support/identity.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 test('adopted tasks are counted with what they hold, from the first to the last of them', () => {
   const { store } = storeOf();
@@ -27,6 +28,12 @@ test('an adopted task counts its handle twice, as bytes and as the name it is fo
     return store.adopted.bytes - before;
   };
   assert.equal(bytesOf(300) - bytesOf(100), 400);
+  const before = store.adopted.bytes;
+  const { meta: _, ...unknown } = { stage: 'live', adopted: true, meta: undefined } as const;
+  insertTask(store, 'no meta', { ...unknown, answeredHandle: Buffer.alloc(50, 1) });
+  const without = store.adopted.bytes - before;
+  adoptedTask(store, 'empty meta', { meta: Buffer.alloc(0), answeredHandle: Buffer.alloc(50, 2) });
+  assert.equal(store.adopted.bytes - before, 2 * without, 'what is not there takes nothing');
 });
 
 test('the adopted task that gives way is the oldest that no read has shown to exist', () => {

@@ -1,9 +1,9 @@
 import { ManualClock } from '../../src/lib/clock.js';
-import type { TaskIdentity } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import type { NewTask } from '../../src/store/entry.js';
 import { TaskStore, type TaskStoreOptions } from '../../src/store/task-store.js';
+import { identityOf } from '../support/identity.js';
 
 export function storeOf(overrides: Partial<TaskStoreOptions> = {}) {
   const clock = new ManualClock();
@@ -16,23 +16,6 @@ export function storeOf(overrides: Partial<TaskStoreOptions> = {}) {
     ...overrides,
   });
   return { clock, store };
-}
-
-export function identityOf(key: string, more: Partial<TaskIdentity> = {}): TaskIdentity {
-  return {
-    plugin: 'demo',
-    taskType: 't',
-    taskTypeVersion: 0,
-    key,
-    incarnation: 1,
-    project: 'p',
-    domain: 'd',
-    namespace: 'n',
-    quotaNamespace: 'default',
-    createdAtMs: 1,
-    outputNames: [],
-    ...more,
-  };
 }
 
 export function handleOf(key: string): Buffer {

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
-import { adoptedTask, handleOf, identityOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { identityOf } from '../support/identity.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
 const failure = { code: 'X', message: 'm' };
 const connection = { secrets: { key: 'hush' }, configs: {} };
@@ -222,8 +223,10 @@ test('the next incarnation keeps what the engine knows: handle, version, deliver
   const more = { outputPrefix: 's3://x', payload, connection, connectionUntilMs: clock.now() + 9 };
   const task = insertTask(store, 'a', { ...more, answeredHandle: handleOf('a') });
   store.undelivered(task);
+  store.undeliveredFor(task, 75_000);
   store.setWaiting(task, 'accepted', phaseState('WAITING_FOR_RESOURCES', { reason: 'r' }));
   const next = store.nextIncarnation(task);
+  assert.equal(next.undeliveredForMs, 75_000, 'what is over of the grace stays over');
   assert.deepEqual(
     [next.outputPrefix, next.payload, next.connection, next.connectionUntilMs],
     [task.outputPrefix, payload, connection, task.connectionUntilMs],
@@ -258,18 +261,30 @@ test('a removed task is marked as over only if it was, and its secrets stay for 
   assert.deepEqual(Object.values(store.counts('demo')), [0, 0, 0, 0]);
 });
 
+test('the version of what only a handle tells of goes by its age: no daemon before has passed it, and it is a number of the API', () => {
+  const { clock, store } = storeOf();
+  const aged = (ageMs: number) => {
+    const identity = identityOf('a', { createdAtMs: clock.now() - ageMs });
+    return adoptedTask(store, 'a', { identity, answeredHandle: handleOf(`aged ${ageMs}`) }).phaseVersion;
+  };
+  assert.deepEqual([0, 99, 100, 60_000, -5_000].map(aged), [0, 0, 1, 600, 0]);
+  assert.equal(aged(1e15), 2 ** 31);
+  assert.equal(insertTask(store, 'b', { identity: identityOf('b', { createdAtMs: 0 }) }).phaseVersion, 0);
+});
+
 test('a create that came to know its job takes over from the record of a handle, and the engine sees nothing go back', async () => {
   const { clock, store } = storeOf();
   const task = insertTask(store, 'a');
   const identity = identityOf('a', { createdAtMs: 77 });
   const adopted = adoptedTask(store, 'a', { identity });
+  const { phaseVersion } = adopted;
   store.observed(adopted, phaseState('QUEUED'));
   store.observed(adopted, phaseState('RUNNING'));
   await clock.advance(500);
   store.asked(adopted);
   store.setCreated(task, Buffer.from('{}'));
   store.takeOver(task, adopted);
-  assert.deepEqual([task.state.phase, task.phaseVersion, task.confirmed], ['RUNNING', 3, true]);
+  assert.deepEqual([task.state.phase, task.phaseVersion, task.confirmed], ['RUNNING', phaseVersion + 3, true]);
   assert.deepEqual([task.lastAskedAtMs, task.identity.createdAtMs], [clock.now(), 77]);
   assert.deepEqual([store.byHandle(handleOf('a')), store.adopted.size, store.unfinished], [task, 0, 1]);
 });

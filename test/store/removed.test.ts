@@ -1,39 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
-import { TaskStore } from '../../src/store/task-store.js';
+import { insertTask, storeOf } from './make-store.js';
 
 function makeStore() {
-  const clock = new ManualClock();
-  const store = new TaskStore({
-    clock,
-    maxTasks: 10,
-    finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
-    endMarks: { max: 10, ttlMs: 60_000 },
-    watchRing: 8,
-  });
+  const { clock, store } = storeOf({ maxTasks: 10 });
+  const connection = { secrets: { key: 'hush' }, configs: {} };
   const insert = (stage: 'accepted' | 'live') =>
-    store.insert({
-      identity: {
-        plugin: 'demo',
-        taskType: 't',
-        taskTypeVersion: 0,
-        key: 'a',
-        incarnation: 1,
-        project: 'p',
-        domain: 'd',
-        namespace: 'n',
-        quotaNamespace: 'default',
-        createdAtMs: 1,
-        outputNames: [],
-      },
-      stage,
-      state: phaseState('WAITING_FOR_RESOURCES'),
-      outputPrefix: '',
-      connection: { secrets: { key: 'hush' }, configs: {} },
-      connectionUntilMs: clock.now() + 1_000,
-    });
+    insertTask(store, 'a', { stage, connection, connectionUntilMs: clock.now() + 1_000 });
   return { clock, store, insert };
 }
 

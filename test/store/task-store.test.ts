@@ -1,55 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
-import { ManualClock } from '../../src/lib/clock.js';
-import type { TaskIdentity } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { WatchEvent, WatchFilter } from '../../src/model/watch.js';
-import { TaskStore, type TaskStoreOptions } from '../../src/store/task-store.js';
+import type { TaskStore } from '../../src/store/task-store.js';
+import { identityOf } from '../support/identity.js';
+import { liveTask, storeOf } from './make-store.js';
 
 const ALL: WatchFilter = { plugins: [], handles: [], resumeToken: '', includeCurrent: false };
-
-function makeStore(overrides: Partial<TaskStoreOptions> = {}) {
-  const clock = new ManualClock();
-  const store = new TaskStore({
-    clock,
-    maxTasks: 100,
-    finished: { maxCount: 10, maxBytes: 1e6, ttlMs: 60_000 },
-    endMarks: { max: 100, ttlMs: 60_000 },
-    watchRing: 8,
-    ...overrides,
-  });
-  return { clock, store };
-}
-
-function identity(key: string, incarnation = 1, plugin = 'demo'): TaskIdentity {
-  return {
-    plugin,
-    taskType: 't',
-    taskTypeVersion: 0,
-    key,
-    incarnation,
-    project: 'p',
-    domain: 'd',
-    namespace: 'n',
-    quotaNamespace: 'default',
-    createdAtMs: 1,
-    outputNames: [],
-  };
-}
-
-function addLive(store: TaskStore, key: string, plugin = 'demo') {
-  const task = store.insert({
-    identity: identity(key, 1, plugin),
-    stage: 'accepted',
-    state: phaseState('WAITING_FOR_RESOURCES'),
-    outputPrefix: '',
-  });
-  store.answered(task, Buffer.from(`handle-${key}`));
-  store.setCreated(task, Buffer.from('{}'));
-  store.observed(task, phaseState('QUEUED'));
-  return task;
-}
 
 async function nextEvents(store: TaskStore, filter: WatchFilter, count: number): Promise<WatchEvent[]> {
   const reader = store.watch(filter);
@@ -63,8 +21,8 @@ async function nextEvents(store: TaskStore, filter: WatchFilter, count: number):
 }
 
 test('the version rises with every visible change and not without one', () => {
-  const { store } = makeStore();
-  const task = addLive(store, 'a');
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
   const before = task.phaseVersion;
   store.observed(task, phaseState('RUNNING', { reason: 'x' }));
   assert.equal(task.phaseVersion, before + 1);
@@ -75,8 +33,8 @@ test('the version rises with every visible change and not without one', () => {
 });
 
 test('the revision rises with every read, since how fresh the phase is can be seen too', () => {
-  const { store } = makeStore();
-  const task = addLive(store, 'a');
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
   let { revision } = task;
   for (const read of [
     () => store.observed(task, phaseState('QUEUED')),
@@ -90,8 +48,8 @@ test('the revision rises with every read, since how fresh the phase is can be se
 });
 
 test('failures are counted and forgotten on success, and the phase stays', () => {
-  const { store } = makeStore();
-  const task = addLive(store, 'a');
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
   store.readFailed(task, { code: 'X', message: 'refused' }, 3);
   assert.equal(task.state.phase, 'QUEUED');
   assert.equal(task.consecutiveFailures, 3);
@@ -102,9 +60,9 @@ test('failures are counted and forgotten on success, and the phase stays', () =>
 });
 
 test('a task that is over drops its payload and secrets and never changes again', () => {
-  const { store } = makeStore();
+  const { store } = storeOf();
   const task = store.insert({
-    identity: identity('a'),
+    identity: identityOf('a'),
     stage: 'accepted',
     state: phaseState('WAITING_FOR_RESOURCES'),
     outputPrefix: '',
@@ -122,9 +80,9 @@ test('a task that is over drops its payload and secrets and never changes again'
 });
 
 test('only finished tasks are evicted, and an evicted one leaves no trace in the indexes', () => {
-  const { store } = makeStore({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
-  const live = addLive(store, 'live');
-  const finished = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  const { store } = storeOf({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
+  const live = liveTask(store, 'live');
+  const finished = ['a', 'b', 'c'].map((key) => liveTask(store, key));
   for (const task of finished) store.observed(task, phaseState('SUCCESS'));
   assert.equal(store.finished, 2);
   assert.equal(store.byId(live.id), live);
@@ -135,10 +93,10 @@ test('only finished tasks are evicted, and an evicted one leaves no trace in the
 });
 
 test('a finished task larger than the whole bound is held alone, until the next one comes', () => {
-  const { store } = makeStore({ finished: { maxCount: 10, maxBytes: 4_000, ttlMs: 60_000 } });
+  const { store } = storeOf({ finished: { maxCount: 10, maxBytes: 4_000, ttlMs: 60_000 } });
   const outputs = { kind: 'inline', literalMap: Buffer.alloc(10_000), names: [] } as const;
   for (const key of ['a', 'b', 'c']) {
-    const task = addLive(store, key);
+    const task = liveTask(store, key);
     store.observed(task, phaseState('SUCCESS', key === 'c' ? {} : { outputs }));
     assert.equal(store.byHandle(Buffer.from(`handle-${key}`)), task);
     assert.deepEqual(store.counts('demo'), { accepted: 0, creating: 0, live: 0, over: 1 });
@@ -147,26 +105,26 @@ test('a finished task larger than the whole bound is held alone, until the next 
 });
 
 test('what a finished task holds besides its outputs counts as well', () => {
-  const { store } = makeStore({ finished: { maxCount: 10, maxBytes: 10_000, ttlMs: 60_000 } });
+  const { store } = storeOf({ finished: { maxCount: 10, maxBytes: 10_000, ttlMs: 60_000 } });
   const customInfo = { note: 'x'.repeat(3_000) };
-  for (const key of ['a', 'b']) store.observed(addLive(store, key), phaseState('SUCCESS', { customInfo }));
+  for (const key of ['a', 'b']) store.observed(liveTask(store, key), phaseState('SUCCESS', { customInfo }));
   assert.equal(store.finished, 1);
 });
 
 test('a finished task that is still asked for outlives one that is not', () => {
-  const { store } = makeStore({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
-  const [asked, forgotten] = ['a', 'b'].map((key) => addLive(store, key));
+  const { store } = storeOf({ finished: { maxCount: 2, maxBytes: 1e6, ttlMs: 60_000 } });
+  const [asked, forgotten] = ['a', 'b'].map((key) => liveTask(store, key));
   assert.ok(asked !== undefined && forgotten !== undefined);
   for (const task of [asked, forgotten]) store.observed(task, phaseState('SUCCESS'));
   store.asked(asked);
-  store.observed(addLive(store, 'c'), phaseState('SUCCESS'));
+  store.observed(liveTask(store, 'c'), phaseState('SUCCESS'));
   assert.equal(store.byId(asked.id), asked);
   assert.equal(store.byId(forgotten.id), undefined);
 });
 
 test('a finished task that gave way for room leaves a trace for its time, one that grew old or was deleted does not', async () => {
-  const { store, clock } = makeStore({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
-  const tasks = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  const { store, clock } = storeOf({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
+  const tasks = ['a', 'b', 'c'].map((key) => liveTask(store, key));
   const states = [
     phaseState('PERMANENT_FAILURE', { reason: 'why', customInfo: { much: 'to keep' } }),
     phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.from('x'), names: ['o'] } }),
@@ -187,8 +145,8 @@ test('a finished task that gave way for room leaves a trace for its time, one th
 });
 
 test('room is refused at the bound of unfinished tasks, and there is room again when one is over', () => {
-  const { store } = makeStore({ maxTasks: 1 });
-  const task = addLive(store, 'a');
+  const { store } = storeOf({ maxTasks: 1 });
+  const task = liveTask(store, 'a');
   assert.throws(
     () => store.assertRoom(),
     (error) => HostError.is(error) && error.code === 'STORE_FULL',
@@ -198,8 +156,8 @@ test('room is refused at the bound of unfinished tasks, and there is room again 
 });
 
 test('a deleted incarnation is remembered for its time only', async () => {
-  const { store, clock } = makeStore();
-  const task = addLive(store, 'a');
+  const { store, clock } = storeOf();
+  const task = liveTask(store, 'a');
   store.remove(task);
   assert.equal(store.marks.get('a', 1)?.deleted, true);
   assert.equal(store.byId(task.id), undefined);
@@ -209,9 +167,9 @@ test('a deleted incarnation is remembered for its time only', async () => {
 });
 
 test('the next incarnation takes the place and the handle of one whose key was taken', () => {
-  const { store } = makeStore();
+  const { store } = storeOf();
   const task = store.insert({
-    identity: identity('a'),
+    identity: identityOf('a'),
     stage: 'accepted',
     state: phaseState('WAITING_FOR_RESOURCES'),
     outputPrefix: 'x',
@@ -226,11 +184,11 @@ test('the next incarnation takes the place and the handle of one whose key was t
 });
 
 test('a watcher sees changes from now on, filtered, and resumes where it stopped', async () => {
-  const { store } = makeStore();
-  const a = addLive(store, 'a');
+  const { store } = storeOf();
+  const a = liveTask(store, 'a');
   const reader = store.watch({ ...ALL, plugins: ['demo'] });
   store.observed(a, phaseState('RUNNING'));
-  addLive(store, 'other', 'another-plugin');
+  liveTask(store, 'other', 'another-plugin');
   const first = await reader.next();
   assert.ok(first?.kind === 'change' && first.change.task === a);
   const waiting = reader.next();
@@ -245,9 +203,9 @@ test('a watcher sees changes from now on, filtered, and resumes where it stopped
 });
 
 test('a reader that fell out of the ring is told how much it missed, and holds nothing meanwhile', async () => {
-  const { store } = makeStore();
+  const { store } = storeOf();
   const reader = store.watch(ALL);
-  const tasks = Array.from({ length: 20 }, (_, i) => addLive(store, `t${i}`));
+  const tasks = Array.from({ length: 20 }, (_, i) => liveTask(store, `t${i}`));
   const event = await reader.next();
   assert.ok(event?.kind === 'lagged');
   assert.equal(event.dropped, 12);
@@ -261,8 +219,8 @@ test('a reader that fell out of the ring is told how much it missed, and holds n
 });
 
 test('a token of an earlier run lags and gets the current state; one that nobody made is refused', async () => {
-  const { store } = makeStore();
-  addLive(store, 'a');
+  const { store } = storeOf();
+  liveTask(store, 'a');
   const events = await nextEvents(store, { ...ALL, resumeToken: '0123456789ab.5', includeCurrent: true }, 2);
   assert.deepEqual(
     events.map((event) => event.kind),
@@ -275,8 +233,8 @@ test('a token of an earlier run lags and gets the current state; one that nobody
 });
 
 test('a reader that was cut off while it was told the current state is told all of it again, and no change is lost', async () => {
-  const { store } = makeStore();
-  const tasks = ['a', 'b', 'c'].map((key) => addLive(store, key));
+  const { store } = storeOf();
+  const tasks = ['a', 'b', 'c'].map((key) => liveTask(store, key));
   const [first] = await nextEvents(store, { ...ALL, includeCurrent: true }, 1);
   store.observed(tasks[0] ?? assert.fail(), phaseState('SUCCESS'));
   const resumed = { ...ALL, includeCurrent: true, resumeToken: first?.resumeToken ?? '' };
@@ -291,9 +249,9 @@ test('a reader that was cut off while it was told the current state is told all 
 });
 
 test('a drained ring ends every reader with a bookmark to come back with, after what it has not seen', async () => {
-  const { store } = makeStore();
+  const { store } = storeOf();
   const reader = store.watch(ALL);
-  const task = addLive(store, 'a');
+  const task = liveTask(store, 'a');
   store.drainWatchers();
   const events = [await reader.next(), await reader.next(), await reader.next()];
   assert.ok(events[0]?.kind === 'change' && events[0].change.task === task);
@@ -302,9 +260,9 @@ test('a drained ring ends every reader with a bookmark to come back with, after 
 });
 
 test('an evicted task is let go by the ring, and a reader behind it is told', async () => {
-  const { store } = makeStore({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
+  const { store } = storeOf({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
   const reader = store.watch(ALL);
-  for (const key of ['a', 'b']) store.observed(addLive(store, key), phaseState('SUCCESS'));
+  for (const key of ['a', 'b']) store.observed(liveTask(store, key), phaseState('SUCCESS'));
   const first = await reader.next();
   assert.ok(first?.kind === 'lagged' && first.dropped === 1);
   const second = await reader.next();
@@ -312,9 +270,9 @@ test('an evicted task is let go by the ring, and a reader behind it is told', as
 });
 
 test('a reader that starts from the current tasks lets others run while it passes over those it does not want', async () => {
-  const { store } = makeStore();
-  for (let i = 0; i < 25_000; i++) addLive(store, `other-${i}`, 'other');
-  const wanted = addLive(store, 'wanted');
+  const { store } = storeOf();
+  for (let i = 0; i < 25_000; i++) liveTask(store, `other-${i}`, 'other');
+  const wanted = liveTask(store, 'wanted');
   const reader = store.watch({ ...ALL, plugins: ['demo'], includeCurrent: true });
   let turns = 0;
   let found = false;

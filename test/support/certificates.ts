@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import forge from 'node-forge';
 
 export interface Certificate {
@@ -14,19 +15,28 @@ export interface CertificateOptions {
   /** Days from now; negative ones have passed. Default -1 to 30. */
   readonly fromDays?: number;
   readonly untilDays?: number;
+  /** Other names than 127.0.0.1 and localhost. */
+  readonly altNames?: readonly object[];
 }
 
 const DAY_MS = 86_400_000;
+const OWN_NAMES: readonly object[] = [
+  { type: 2, value: 'localhost' },
+  { type: 7, ip: '127.0.0.1' },
+];
 let serial = 0;
 
 /** A certificate for `name`, 127.0.0.1 and localhost, for tests. */
 export function makeCertificate({ name, by, authority = false, ...valid }: CertificateOptions): Certificate {
-  const { fromDays = -1, untilDays = 30 } = valid;
-  const keys = forge.pki.rsa.generateKeyPair({ bits: 2048 });
+  const { fromDays = -1, untilDays = 30, altNames = OWN_NAMES } = valid;
+  // Node makes a key ten times as fast.
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const pem = privateKey.export({ type: 'pkcs1', format: 'pem' }).toString();
+  const own = forge.pki.privateKeyFromPem(pem);
   const cert = forge.pki.createCertificate();
   serial += 1;
   cert.serialNumber = serial.toString(16).padStart(4, '0');
-  cert.publicKey = keys.publicKey;
+  cert.publicKey = forge.pki.setRsaPublicKey(own.n, own.e);
   cert.validity.notBefore = new Date(Date.now() + fromDays * DAY_MS);
   cert.validity.notAfter = new Date(Date.now() + untilDays * DAY_MS);
   const subject = [{ name: 'commonName', value: name }];
@@ -34,14 +44,8 @@ export function makeCertificate({ name, by, authority = false, ...valid }: Certi
   cert.setIssuer(by === undefined ? subject : forge.pki.certificateFromPem(by.cert).subject.attributes);
   cert.setExtensions([
     { name: 'basicConstraints', cA: authority },
-    {
-      name: 'subjectAltName',
-      altNames: [
-        { type: 2, value: 'localhost' },
-        { type: 7, ip: '127.0.0.1' },
-      ],
-    },
+    { name: 'subjectAltName', altNames },
   ]);
-  cert.sign(by === undefined ? keys.privateKey : forge.pki.privateKeyFromPem(by.key), forge.md.sha256.create());
-  return { cert: forge.pki.certificateToPem(cert), key: forge.pki.privateKeyToPem(keys.privateKey) };
+  cert.sign(by === undefined ? own : forge.pki.privateKeyFromPem(by.key), forge.md.sha256.create());
+  return { cert: forge.pki.certificateToPem(cert), key: pem };
 }

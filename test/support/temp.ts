@@ -1,10 +1,14 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
+
+/** Where what undoes a set-up is left; a test's context, or who keeps something for several tests. */
+export interface Cleanup {
+  after(done: () => void | Promise<void>): void;
+}
 
 /** A fresh folder that is removed when the test ends. */
-export function tempFolder(t: TestContext, prefix = 'plugin-host-test-'): string {
+export function tempFolder(t: Cleanup, prefix = 'plugin-host-test-'): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), prefix));
   t.after(() => remove(folder));
   return folder;

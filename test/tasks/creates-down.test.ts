@@ -12,6 +12,7 @@ import {
   running,
   settle,
 } from './harness.js';
+import { Machine } from './machine.js';
 
 const MINUTE = 60_000;
 
@@ -226,4 +227,97 @@ test('a look for the job of an unclear create is made while reads are down, and 
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(h.runtime.refresher.remoteDown, true);
   await h.stop();
+});
+
+/** Twenty creates that have been accepted, and stand in line for the write limit. */
+async function lineOf({ h }: Awaited<ReturnType<typeof brokenRemote>>) {
+  const line = Array.from({ length: 20 }, (_, i) => h.tasks.create(h.spec(`waits-${i}`), h.scope(600)));
+  return (await settle(h.clock, Promise.all(line))).map(({ task }) => task);
+}
+
+for (const findsByKey of [true, false]) {
+  for (const durable of [true, false]) {
+    const where = `${durable ? 'with' : 'without'} a state, where the plugin ${findsByKey ? 'finds' : 'cannot find'} jobs by key`;
+    test(`creates in line for their turn are held back, and not sent, once creates are down: ${where}`, async () => {
+      const remote = await brokenRemote({
+        ...(durable ? { engine: new Machine().engine } : {}),
+        config: { writeRateLimiter: { qps: 1, burst: 1 } },
+        plugin: (plugin) => {
+          plugin.features.findsByKey = findsByKey;
+        },
+      });
+      const { h, sick, sent } = remote;
+      sick.creates = () => true;
+      const tasks = await lineOf(remote);
+      await h.clock.advance(20_000);
+      // Three calls show that they are down; then a probe of those never tried and one of those tried, at growing intervals.
+      const most = 3 + 2 * 5;
+      assert.ok(sent.length <= most, `${sent.length} calls in 20 s`);
+      const waiting = tasks.filter(({ stage }) => stage !== 'over');
+      assert.ok(waiting.length >= 20 - (findsByKey ? 0 : most), `${waiting.length} wait`);
+      const untried = waiting.filter(({ id }) => sent.every(({ key }) => key !== id));
+      assert.ok(untried.length >= 7);
+      for (const task of untried) assert.match(task.state.reason, /tried in turn/);
+      assert.ok(h.runtime.gate.capacity('write').queued <= 1);
+      sick.creates = () => false;
+      await h.clock.advance(5 * MINUTE);
+      for (const task of waiting) assert.equal(task.stage, 'live');
+      const keys = sent.map(({ key }) => key);
+      const places = untried.map(({ id }) => keys.indexOf(id));
+      assert.deepEqual(
+        places,
+        [...places].sort((a, b) => a - b),
+        'in the order they came',
+      );
+      await h.stop();
+      assert.deepEqual([h.faults, h.clock.pending], [[], 0]);
+    });
+  }
+}
+
+test('creates in line for their turn are held back once reads are down, may be deleted there, and go on by one that succeeds', async () => {
+  const remote = await brokenRemote({
+    config: { writeRateLimiter: { qps: 1 / 60, burst: 5 } },
+    warmUpMs: 10 * MINUTE,
+  });
+  const { h, sick, sent, start } = remote;
+  for (let i = 0; i < 5; i++) await start(`poisoned-${i}`);
+  sick.allReads = true;
+  const tasks = await lineOf(remote);
+  assert.equal(h.runtime.gate.capacity('write').queued, 20);
+  await downOf(h);
+  await h.clock.advance(0);
+  const unsent = tasks.filter(({ id }) => sent.every(({ key }) => key !== id));
+  assert.ok(unsent.length > 10);
+  assert.ok(h.runtime.gate.capacity('write').queued <= 1, 'but for the probe');
+  assert.ok(h.runtime.creates.waiting >= unsent.length - 1);
+  const { task, handle } = await start('last');
+  assert.match(task.state.reason, /tried in turn/);
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  await h.clock.advance(MINUTE + 1_000);
+  assert.equal(h.runtime.gate.capacity('write').queued, unsent.length - 1, 'a create that succeeds opens the way');
+  await h.clock.advance(20 * MINUTE);
+  assert.deepEqual(
+    sent.slice(5).map(({ key }) => key),
+    tasks.map(({ id }) => id),
+  );
+  await h.stop();
+  assert.deepEqual([h.faults, h.clock.pending], [[], 0]);
+});
+
+test('a create that is held back from the line of a paused plugin waits no more for the operator when that one goes on', async () => {
+  const remote = await brokenRemote();
+  const { h, sick, start } = remote;
+  await poison(remote);
+  sick.reads.clear();
+  await h.clock.advance(5 * MINUTE);
+  assert.equal(h.runtime.refresher.remoteDown, false);
+  h.runtime.gate.pause();
+  const { task, handle } = await start('held');
+  assert.match(task.state.reason, /operator paused/);
+  h.runtime.gate.resume();
+  await h.clock.advance(1_000);
+  assert.equal(h.tasks.peek(handle)?.stage, 'live');
+  await h.stop();
+  assert.deepEqual([h.faults, h.clock.pending], [[], 0]);
 });

@@ -101,6 +101,38 @@ describe('a daemon with a state', () => {
     assert.deepEqual(second.faults, []);
   });
 
+  it('repeats a look for the job of an unclear create once the look of a run that died can reach nobody any more, and not sooner', async () => {
+    const machine = new Machine();
+    const minutes = 60_000;
+    const options: HarnessOptions = { gate: { callTimeoutMs: 10 * minutes }, options: { createBudgetMs: 20_000 } };
+    const first = await machine.start({ ...options, warmUpMs: minutes });
+    first.plugin.on.create = () => fail('transient');
+    await settle(first.clock, first.tasks.create(first.spec('a'), first.scope()));
+    await first.clock.advance(50_000);
+    const look = held<ReturnType<typeof created>>();
+    first.plugin.on.create = () => look.promise;
+    const before = first.plugin.count('create');
+    await first.clock.advance(2 * minutes);
+    assert.equal(first.plugin.count('create'), before + 1, 'a look is under way');
+    machine.kill();
+
+    const second = await machine.start(options);
+    second.plugin.on.create = () => fail('transient');
+    await second.clock.advance(9 * minutes);
+    assert.equal(second.plugin.count('create'), 0);
+    await second.clock.advance(2 * minutes);
+    assert.equal(second.plugin.count('create'), 1);
+    // One that was answered is waited for by nobody.
+    await second.clock.advance(1_000);
+    machine.kill();
+    const third = await machine.start(options);
+    third.plugin.on.create = () => created('{"job":1}', undefined, true);
+    third.plugin.on.delete = () => ok({});
+    await third.clock.advance(6 * minutes);
+    assert.deepEqual([third.plugin.count('create'), third.plugin.count('delete')], [1, 1]);
+    assert.deepEqual([...first.faults, ...second.faults, ...third.faults], []);
+  });
+
   it('repeats no create whose plugin turns out to find nothing by key while the call waits for its process', async () => {
     const machine = new Machine();
     const first = await machine.start({ warmUpMs: 60_000 });
@@ -284,6 +316,187 @@ describe('a daemon with a state', () => {
       code: 'STATE_DISK_FULL',
       retryAfterMs: 5_000,
     });
+  });
+
+  it('cancels what was never delivered after its grace of lives that were each shorter, and not before', async () => {
+    const machine = new Machine();
+    const options = { orphanGraceMs: 80_000 };
+    let h = await machine.start({ options });
+    answersAtOnce(h);
+    const answer = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    answer.undelivered();
+    for (let life = 1; life <= 8; life++) {
+      // Each is somewhat longer than one part of the grace, which is kept.
+      await h.clock.advance(10_500);
+      await settle(h.clock, h.store.safe());
+      assert.equal(h.plugin.count('delete'), life === 8 ? 1 : 0, `life ${life}`);
+      if (life === 8) break;
+      machine.kill();
+      h = await machine.start({ options });
+      answersAtOnce(h);
+    }
+    assert.deepEqual(h.faults, []);
+  });
+
+  it('starts the next incarnation of what was deleted before a crash, and a late Delete with the old handle leaves it alone', async () => {
+    const machine = new Machine();
+    const first = await machine.start();
+    answersAtOnce(first);
+    const { handle: old } = await settle(first.clock, first.tasks.create(first.spec('a'), first.scope()));
+    await settle(first.clock, first.tasks.delete(old, 'enough', HINTS, first.scope()));
+    await first.clock.advance(60_000);
+    assert.equal(first.store.owed.size, 0, 'nothing but its end mark is left');
+    machine.kill();
+
+    const second = await machine.start();
+    answersAtOnce(second);
+    const { handle, task } = await settle(second.clock, second.tasks.create(second.spec('a'), second.scope()));
+    assert.equal(task.identity.incarnation, 2);
+    assert.notDeepEqual(handle, old);
+    await settle(second.clock, second.tasks.delete(old, 'late', HINTS, second.scope()));
+    await second.clock.advance(60_000);
+    assert.equal(second.plugin.count('delete'), 0);
+    assert.equal(second.tasks.peek(handle)?.stage, 'live');
+    const told = await settle(second.clock, second.tasks.status(old, HINTS, second.scope()));
+    assert.equal(told.state.error?.code, 'TASK_DELETED');
+    machine.kill();
+
+    // Both are known in the run after that one, too.
+    const third = await machine.start();
+    answersAtOnce(third);
+    const again = await settle(third.clock, third.tasks.create(third.spec('a'), third.scope()));
+    assert.deepEqual(again.handle, handle);
+    assert.equal(third.plugin.count('create'), 0);
+  });
+
+  it('lets no task of a project start over its constraint while a delete is owed to another of it, over a crash', async () => {
+    const machine = new Machine();
+    const asks = {
+      plugin: (plugin: Harness['plugin']) => {
+        plugin.features.resourceRequirements = true;
+        plugin.on.resourceRequirements = () => ok({ namespace: 'gpu', constraints: { project: 1 } });
+      },
+      config: { resourceQuotas: { gpu: 5 } },
+    };
+    const first = await machine.start(asks);
+    answersAtOnce(first);
+    const { handle } = await settle(first.clock, first.tasks.create(first.spec('a'), first.scope()));
+    first.plugin.on.delete = () => fail('transient');
+    await settle(first.clock, first.tasks.delete(handle, 'enough', HINTS, first.scope()));
+    machine.kill();
+
+    const second = await machine.start({ ...asks, warmUpMs: 60_000 });
+    answersAtOnce(second);
+    second.plugin.on.delete = () => fail('transient');
+    const next = await settle(second.clock, second.tasks.create(second.spec('b'), second.scope(3_000)));
+    await second.clock.advance(60_000);
+    assert.equal(second.tasks.peek(next.handle)?.stage, 'accepted');
+    second.plugin.on.delete = () => ok({});
+    await second.clock.advance(120_000);
+    assert.equal(second.tasks.peek(next.handle)?.stage, 'live');
+  });
+
+  it('makes no second job of an attempt that ended before a crash and gave way to others, and tells a failure again', async () => {
+    for (const findsByKey of [true, false]) {
+      const machine = new Machine();
+      const options: HarnessOptions = {
+        warmUpMs: 60_000,
+        finished: { maxCount: 1 },
+        plugin: (plugin) => {
+          plugin.features.findsByKey = findsByKey;
+        },
+      };
+      const first = await machine.start(options);
+      answersAtOnce(first);
+      for (const [name, phase] of [
+        ['good', 'SUCCESS'],
+        ['bad', 'PERMANENT_FAILURE'],
+        ['last', 'SUCCESS'],
+      ] as const) {
+        const error = { code: 'BROKEN', message: `${name} broke`, kind: 'USER' } as const;
+        first.plugin.on.get = () => ok(phaseState(phase, phase === 'SUCCESS' ? {} : { error }));
+        await settle(first.clock, first.tasks.create(first.spec(name), first.scope()));
+        await first.clock.advance(60_000);
+      }
+      machine.kill();
+
+      const second = await machine.start(options);
+      second.plugin.on.create = () => created('{"job":1}', phaseState('SUCCESS'), true);
+      const bad = await settle(second.clock, second.tasks.create(second.spec('bad'), second.scope()));
+      assert.deepEqual([bad.task.state.phase, bad.task.state.error?.message], ['PERMANENT_FAILURE', 'bad broke']);
+      assert.equal(second.plugin.count('create'), 0);
+      const good = await settle(second.clock, second.tasks.create(second.spec('good'), second.scope()));
+      await second.clock.advance(1_000);
+      const told = second.tasks.peek(good.handle)?.state;
+      assert.deepEqual(
+        [second.plugin.count('create'), told?.phase, told?.error?.code],
+        findsByKey ? [1, 'SUCCESS', undefined] : [0, 'RETRYABLE_FAILURE', 'CREATE_UNCLEAR'],
+      );
+      assert.deepEqual(second.faults, []);
+    }
+  });
+
+  it('runs no attempt twice whose end gave way to others within the replay window, and takes an earlier life for one again after it', async () => {
+    const machine = new Machine();
+    const options: HarnessOptions = { finished: { maxCount: 1 } };
+    const HOUR = 3_600_000;
+    for (const [floods, laterMs, incarnation] of [
+      [false, 0, 1],
+      [true, 0, 1],
+      [true, 25 * HOUR, 2],
+    ] as const) {
+      const name = `a-${floods}-${laterMs}`;
+      const first = await machine.start(options);
+      answersAtOnce(first);
+      // The state has been complete for longer than the window.
+      await first.clock.advance(25 * HOUR);
+      first.plugin.on.get = () => ok(phaseState('SUCCESS'));
+      for (const each of [name, 'last']) {
+        await settle(first.clock, first.tasks.create(first.spec(each), first.scope()));
+        await first.clock.advance(60_000);
+      }
+      if (floods) for (let i = 0; i < 1_000; i++) first.store.marks.set(`other-${i}`, 1, { ended: true });
+      await settle(first.clock, first.store.safe());
+      await first.clock.advance(laterMs);
+      machine.kill();
+
+      const second = await machine.start(options);
+      second.plugin.on.create = (args) =>
+        args.idempotencyKey.endsWith('-2') ? created() : created('{"job":1}', phaseState('SUCCESS'), true);
+      second.plugin.on.get = () => running();
+      const { task } = await settle(second.clock, second.tasks.create(second.spec(name), second.scope()));
+      assert.equal(task.identity.incarnation, incarnation, name);
+      assert.deepEqual(second.faults, []);
+      machine.kill();
+    }
+  });
+
+  it('grants nothing anew for one interval after a state was lost, as soon as a handle of before shows that it was', async () => {
+    const config = { resourceQuotas: { default: 2 } };
+    const before = await new Machine().start({ config });
+    answersAtOnce(before);
+    before.plugin.on.create = ({ idempotencyKey }) => created(JSON.stringify({ job: idempotencyKey }));
+    const handles: Buffer[] = [];
+    for (const name of ['a', 'b']) {
+      handles.push((await settle(before.clock, before.tasks.create(before.spec(name), before.scope()))).handle);
+    }
+    const [a, b] = handles as [Buffer, Buffer];
+    for (const lost of [true, false]) {
+      const machine = new Machine();
+      if (lost) await machine.manual.advance(before.clock.now() + 1_000 - machine.manual.now());
+      const h = await machine.start({ config, warmUpMs: 1_000 });
+      answersAtOnce(h);
+      if (lost) await settle(h.clock, h.tasks.status(a, HINTS, h.scope()));
+      const { handle } = await settle(h.clock, h.tasks.create(h.spec('new'), h.scope(3_000)));
+      assert.equal(h.tasks.peek(handle)?.stage, lost ? 'accepted' : 'live');
+      if (!lost) continue;
+      await settle(h.clock, h.tasks.status(b, HINTS, h.scope()));
+      await h.clock.advance(120_000);
+      assert.equal(h.tasks.peek(handle)?.stage, 'accepted', 'both tokens are held by what ran before');
+      await settle(h.clock, h.tasks.delete(b, 'enough', HINTS, h.scope()));
+      await h.clock.advance(10_000);
+      assert.equal(h.tasks.peek(handle)?.stage, 'live');
+    }
   });
 
   it('refuses creates while the state cannot be written, serves reads, and goes on when it can', async () => {

@@ -1,3 +1,4 @@
+import type { GateTuning } from '../../src/calls/config.js';
 import { refreshTuning, tasksOptions } from '../../src/daemon/options.js';
 import { KeptState } from '../../src/daemon/state.js';
 import { HostError } from '../../src/errors/index.js';
@@ -134,6 +135,8 @@ export interface Harness {
   readonly faults: unknown[];
   readonly written: { prefix: string; bytes: Buffer }[];
   readonly trust: HandleTrust;
+  /** With `starts`: the plugin is loaded from here on. */
+  load(): void;
   spec(name: string, parts?: Partial<TaskSpec>): TaskSpec;
   scope(ms?: number): CallScope;
   /** Begins to stop, and moves no time. */
@@ -147,6 +150,7 @@ export interface HarnessOptions {
   readonly plugin?: (plugin: FakePlugin) => void;
   readonly events?: TaskEvents;
   readonly refresh?: Partial<RefreshTuning>;
+  readonly gate?: Partial<GateTuning>;
   /** Told of outages. */
   readonly remote?: RefreshEvents & CreateLaneEvents;
   /** Another's time: `clock` is the daemon's, which may end before `manual` does. */
@@ -154,7 +158,7 @@ export interface HarnessOptions {
   /** Time that passes before the test begins; a minute unless given. */
   readonly warmUpMs?: number;
   readonly maxTasks?: number;
-  readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number };
+  readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number; readonly ttlMs?: number };
   readonly tombstoneTtlMs?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly feed?: StateFeed;
@@ -163,6 +167,8 @@ export interface HarnessOptions {
   readonly handleGraceMs?: number;
   /** Where the state is kept, and what an earlier run left there. */
   readonly engine?: StateEngine;
+  /** The daemon still starts: its plugin is loaded by `load`. */
+  readonly starts?: boolean;
   /** Awaited before outputs are written. */
   readonly beforeWrite?: () => Promise<void>;
 }
@@ -188,6 +194,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     watchRing: 100,
   });
   const runtimes = new Map<string, PluginRuntime>();
+  let loaded = false;
   const host = {
     plugins: () => [plugin],
     plugin: (id: string) => (id === plugin.id ? plugin : undefined),
@@ -210,7 +217,11 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     random: () => 0.5,
     store,
     host,
-    runtimes: { get: (id) => runtimes.get(id), all: () => runtimes.values() },
+    runtimes: {
+      get: (id) => runtimes.get(id),
+      comes: (id) => given.starts === true && !loaded && id === plugin.id,
+      all: () => runtimes.values(),
+    },
     replays,
     options: { ...tasksOptions(DEFAULTS), ...given.options },
     events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
@@ -224,15 +235,23 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     clock,
     random: () => 0.5,
     store,
-    gate: DEFAULT_ENTRY,
+    gate: { ...DEFAULT_ENTRY, ...given.gate },
     refresh: { ...refreshTuning(DEFAULTS), ...given.refresh },
     snapshot: kept?.levels(plugin.id),
     maxWaiting: 1000,
     events: { ...given.remote },
     report: (one, report) => tasks.reads.report(one, report),
   });
-  runtimes.set(plugin.id, runtime);
-  tasks.recover(runtime);
+  const load = () => {
+    loaded = true;
+    runtimes.set(plugin.id, runtime);
+    tasks.recover(runtime);
+    tasks.recovered();
+  };
+  if (given.starts !== true) load();
+  else if (kept !== undefined) {
+    tasks.starting({ route: () => plugin.id, served: () => [{ ...plugin, kind: 'async' }] });
+  }
   // Buckets start empty; let them fill, so that a test sees limits only where it asks for them.
   await manual.advance(given.warmUpMs ?? 60_000);
   return {
@@ -244,6 +263,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     faults,
     written,
     trust: deps.handles,
+    load,
     spec: (name, parts = {}) => ({
       taskType: 't',
       taskTypeVersion: 0,

@@ -5,6 +5,7 @@ import { encodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { DeleteArgs } from '../../src/model/plugin-call.js';
 import type { FactKind, StateFeed } from '../../src/store/state-feed.js';
+import { identityOf } from '../support/identity.js';
 import { created, fail, HINTS, held, literals, makeHarness, ok, running, settle, success } from './harness.js';
 
 /** A state whose next writes are held or refused by the test, where they hold a fact of a kind. */
@@ -79,6 +80,8 @@ test('a delete that cannot be written down is an error to its caller and is carr
   await h.clock.advance(10);
   assert.equal(h.plugin.count('delete'), 1);
   assert.equal(h.runtime.quotas.holds(task.id), false);
+  await assert.rejects(settle(h.clock, h.tasks.delete(handle, 'r', HINTS)), /the disk is full/, 'nor is its end safe');
+  feed.answers.delete('owed');
   await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   await h.stop();
 });
@@ -132,19 +135,7 @@ test('once the first read of an adopted task has failed, Status answers from mem
   const h = await makeHarness();
   h.plugin.on.get = () => fail('transient');
   const handle = encodeHandle({
-    identity: {
-      plugin: 'fake',
-      taskType: 't',
-      taskTypeVersion: 0,
-      key: 'k',
-      incarnation: 1,
-      project: 'p',
-      domain: 'd',
-      namespace: 'n',
-      quotaNamespace: '',
-      createdAtMs: h.clock.now(),
-      outputNames: [],
-    },
+    identity: identityOf('k', { plugin: 'fake', quotaNamespace: '', createdAtMs: h.clock.now() }),
     meta: Buffer.from('{}'),
   });
   const adopted = await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
@@ -193,12 +184,14 @@ test('a resource meta of another service is deleted once; a repeat succeeds and 
   h.plugin.on.get = () => running();
   h.plugin.on.delete = () => ok({});
   const adopt = () => settle(h.clock, h.tasks.adoptForeign(meta, 't', 0, HINTS, h.scope()));
+  const ids = new Set<unknown>();
   for (let call = 1; call <= 3; call++) {
-    await adopt();
+    ids.add(await adopt());
     await settle(h.clock, h.tasks.delete(meta, 'r', HINTS));
     await h.clock.advance(1_000);
   }
-  await adopt();
+  ids.add(await adopt());
+  assert.deepEqual([ids.size, ids.has(undefined)], [1, false], 'it has one id throughout');
   assert.equal((await settle(h.clock, h.tasks.status(meta, HINTS, h.scope()))).state.error?.code, 'TASK_DELETED');
   assert.equal(h.plugin.count('delete'), 1);
   await h.stop();
@@ -286,19 +279,7 @@ test('a delete of a job that memory does not hold and the remote does not show y
     const h = await makeHarness({ options: { visibilityGraceMs: 60_000 } });
     h.plugin.on.get = () => fail('not_found');
     h.plugin.on.delete = () => ok({});
-    const identity = {
-      plugin: 'fake',
-      taskType: 't',
-      taskTypeVersion: 0,
-      key: 'k',
-      incarnation: 1,
-      project: 'p',
-      domain: 'd',
-      namespace: 'n',
-      quotaNamespace: '',
-      createdAtMs: h.clock.now() - ageMs,
-      outputNames: [],
-    };
+    const identity = identityOf('k', { plugin: 'fake', quotaNamespace: '', createdAtMs: h.clock.now() - ageMs });
     const handle = encodeHandle({ identity, meta: Buffer.from('{}') });
     await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
     await h.clock.advance(1_000);

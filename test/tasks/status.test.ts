@@ -4,24 +4,17 @@ import { HostError } from '../../src/errors/index.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { encodeHandle, type TaskIdentity } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import { identityOf } from '../support/identity.js';
 import { created, fail, HINTS, held, literals, makeHarness, ok, running, settle, success } from './harness.js';
 
-function identity(name: string, parts: Partial<TaskIdentity> = {}): TaskIdentity {
-  return {
+const identity = (name: string, parts: Partial<TaskIdentity> = {}): TaskIdentity =>
+  identityOf(attemptKeyOf({ name, executionId: '' }), {
     plugin: 'fake',
-    taskType: 't',
-    taskTypeVersion: 0,
-    key: attemptKeyOf({ name, executionId: '' }),
-    incarnation: 1,
-    project: 'p',
-    domain: 'd',
     namespace: 'ns',
-    quotaNamespace: 'default',
     createdAtMs: 1_700_000_000_000,
     outputNames: undefined,
     ...parts,
-  };
-}
+  });
 
 const createdHandle = (name: string, parts?: Partial<TaskIdentity>) =>
   encodeHandle({ identity: identity(name, parts), meta: Buffer.from(`{"job":"${name}"}`) });
@@ -293,7 +286,7 @@ test('do answers a terminal phase once, and a repeat the same without a second r
   await h.stop();
 });
 
-test('do: a permanent failure is a phase, a throttle an error with a delay, a crash retryable and not remembered', async () => {
+test('do: a permanent failure is a phase, a throttle an error with a delay, a crash retryable, and remembered like any end', async () => {
   const h = await makeHarness({
     plugin: (plugin) => {
       plugin.kind = 'sync';
@@ -304,7 +297,7 @@ test('do: a permanent failure is a phase, a throttle an error with a delay, a cr
   h.plugin.on.do = () => fail('process_died');
   assert.equal((await settle(h.clock, h.tasks.do(h.spec('c'), h.scope()))).phase, 'RETRYABLE_FAILURE');
   h.plugin.on.do = () => success();
-  assert.equal((await settle(h.clock, h.tasks.do(h.spec('c'), h.scope()))).phase, 'SUCCESS');
+  assert.equal((await settle(h.clock, h.tasks.do(h.spec('c'), h.scope()))).phase, 'RETRYABLE_FAILURE');
   h.plugin.on.do = () => fail('throttled', { retryAfterMs: 5_000 });
   await assert.rejects(settle(h.clock, h.tasks.do(h.spec('t'), h.scope())), (error) => {
     return HostError.is(error) && error.kind === 'exhausted' && error.retryAfterMs === 5_000;

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { phaseState } from '../../src/model/phase-state.js';
-import type { TaskRecord } from '../../src/model/task-record.js';
 import { METRICS } from '../../src/telemetry/index.js';
-import { FIGURES, makeTelemetry } from './support.js';
+import { everythingOnce, FIGURES, makeTelemetry, task } from './support.js';
 
 /** The samples of a scrape: `name{labels}` -> value. */
 function samplesOf(text: string): Map<string, number> {
@@ -12,13 +10,6 @@ function samplesOf(text: string): Map<string, number> {
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
   );
 }
-
-const task = (plugin: string): TaskRecord =>
-  ({
-    id: 'k-1',
-    identity: { plugin, taskType: 'sleep' },
-    state: phaseState('SUCCESS'),
-  }) as unknown as TaskRecord;
 
 describe('metrics', () => {
   it('have names and labels in the form that Prometheus asks for', () => {
@@ -34,72 +25,7 @@ describe('metrics', () => {
 
   it('shows every metric of the catalogue once everything has happened once', async () => {
     const telemetry = makeTelemetry();
-    telemetry.measure(() => FIGURES);
-    const observer = telemetry.rpcMetrics({ service: 'pluginhost.v1.PluginHost', method: 'Status', type: 'unary' });
-    observer.started();
-    observer.received();
-    observer.handled('OK', 0.002);
-    observer.handled('NOT_FOUND', 60);
-    observer.sent();
-    telemetry.connectionCut('idle');
-    const { gateEvents, taskEvents, hostEvents } = telemetry;
-    gateEvents.callFinished({
-      plugin: 'slurm',
-      method: 'getMany',
-      outcome: 'ok',
-      waitMs: 5,
-      durationMs: 20,
-      batchSize: 9,
-    });
-    gateEvents.callFinished({
-      plugin: 'slurm',
-      method: 'create',
-      outcome: 'unknown',
-      waitMs: 0,
-      durationMs: 1,
-      batchSize: 1,
-    });
-    const inside = {
-      plugin: 'slurm',
-      method: 'batchKeys',
-      outcome: 'ok',
-      waitMs: 0,
-      durationMs: 1,
-      batchSize: 1,
-    } as const;
-    gateEvents.callFinished(inside);
-    gateEvents.throttled({ plugin: 'slurm', lane: 'read', pauseMs: 2_500 });
-    gateEvents.rejected({ plugin: 'slurm', method: 'get', code: 'ADMISSION_DEADLINE' });
-    const refresh = telemetry.refreshEvents('slurm');
-    refresh.readStarted({ purpose: 'poll', lagMs: 40, batchSize: 1 });
-    const failure = {
-      kind: 'transient',
-      message: 'x',
-      code: 'X',
-      faultKind: 'SYSTEM',
-      retryAfterMs: undefined,
-    } as const;
-    refresh.remoteDown({ failure, sinceMs: 0 });
-    refresh.remoteUp({ downMs: 5 });
-    refresh.createsDown({ failure });
-    refresh.createsUp({ downMs: 5 });
-    telemetry.quotaEvents('slurm').granted({ quotaNamespace: 'q', waitMs: 1_000, forced: false });
-    hostEvents.metric({ pluginId: 'slurm', kind: 'count', name: 'BAD NAME', value: 1 });
-    const record = task('slurm');
-    taskEvents.accepted(record);
-    taskEvents.created(record);
-    taskEvents.adopted(record);
-    taskEvents.handleUnverified('none', true);
-    taskEvents.ended(record);
-    taskEvents.createRetried(record, 'X', 'x', 1);
-    taskEvents.createUnclear('k-1', 'slurm', 'CREATE_BUDGET_SPENT', 'slow');
-    taskEvents.createCleared('k-1', 'slurm', 'cancelled');
-    taskEvents.orphanDeleted(record);
-    taskEvents.outputsDropped(record, ['a']);
-    taskEvents.deleteDone('k-1', 'slurm', 1);
-    taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);
-    telemetry.stateEvents.committed(3);
-    telemetry.stateEvents.failed('STATE_DISK_FULL');
+    everythingOnce(telemetry);
     const { text, contentType } = await telemetry.scrape();
     assert.match(contentType, /^text\/plain; version=0\.0\.4/);
     const samples = samplesOf(text);

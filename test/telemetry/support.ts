@@ -1,3 +1,5 @@
+import { phaseState } from '../../src/model/phase-state.js';
+import type { TaskRecord } from '../../src/model/task-record.js';
 import type { DaemonFigures } from '../../src/telemetry/figures.js';
 import { createLog, type Log, type LogOptions, Telemetry } from '../../src/telemetry/index.js';
 
@@ -34,7 +36,9 @@ export const FIGURES: DaemonFigures = {
   watchers: 2,
   lagged: 1,
   deletesOwed: 3,
+  unservedTasks: 4,
   stateStore: { bytes: 4_096, lagMs: 20, trouble: 'STATE_DISK_FULL', facts: { task: 9, mark: 2 } },
+  certificates: [{ port: 'grpc', daysLeft: 20 }],
   plugins: [
     {
       id: 'slurm',
@@ -65,3 +69,82 @@ export const FIGURES: DaemonFigures = {
     { id: 'demo', state: 'failed', paused: true, restarts: 0, rssBytes: 0 },
   ],
 };
+
+export const task = (plugin: string): TaskRecord =>
+  ({
+    id: 'k-1',
+    identity: { plugin, taskType: 'sleep' },
+    state: phaseState('SUCCESS'),
+  }) as unknown as TaskRecord;
+
+/** Lets everything happen once that a metric tells of. */
+export function everythingOnce(telemetry: Telemetry): void {
+  telemetry.measure(() => FIGURES);
+  const observer = telemetry.rpcMetrics({ service: 'pluginhost.v1.PluginHost', method: 'Status', type: 'unary' });
+  observer.started();
+  observer.received();
+  observer.handled('OK', 0.002);
+  observer.handled('NOT_FOUND', 60);
+  observer.sent();
+  telemetry.connectionCut('idle');
+  telemetry.accessEvents.refused({ port: 'grpc', reason: 'plaintext', remote: '10.0.0.9', detail: 'from elsewhere' });
+  const { gateEvents, taskEvents, hostEvents } = telemetry;
+  gateEvents.callEnded({
+    plugin: 'slurm',
+    method: 'getMany',
+    outcome: 'ok',
+    waitMs: 5,
+    durationMs: 20,
+    batchSize: 9,
+  });
+  gateEvents.callEnded({
+    plugin: 'slurm',
+    method: 'create',
+    outcome: 'unknown',
+    waitMs: 0,
+    durationMs: 1,
+    batchSize: 1,
+  });
+  const inside = {
+    plugin: 'slurm',
+    method: 'batchKeys',
+    outcome: 'ok',
+    waitMs: 0,
+    durationMs: 1,
+    batchSize: 1,
+  } as const;
+  gateEvents.callEnded(inside);
+  gateEvents.throttled({ plugin: 'slurm', lane: 'read', pauseMs: 2_500 });
+  gateEvents.rejected({ plugin: 'slurm', method: 'get', code: 'ADMISSION_DEADLINE' });
+  const refresh = telemetry.refreshEvents('slurm');
+  refresh.readStarted({ purpose: 'poll', lagMs: 40, late: 1, batchSize: 1 });
+  const failure = {
+    kind: 'transient',
+    message: 'x',
+    code: 'X',
+    faultKind: 'SYSTEM',
+    retryAfterMs: undefined,
+  } as const;
+  refresh.remoteDown({ failure, sinceMs: 0 });
+  refresh.remoteUp({ downMs: 5 });
+  refresh.createsDown({ failure });
+  refresh.createsUp({ downMs: 5 });
+  telemetry.quotaEvents('slurm').granted({ quotaNamespace: 'q', waitMs: 1_000, forced: false });
+  hostEvents.metric({ pluginId: 'slurm', kind: 'count', name: 'BAD NAME', value: 1 });
+  const record = task('slurm');
+  taskEvents.accepted(record);
+  taskEvents.created(record);
+  taskEvents.adopted(record);
+  taskEvents.handleUnverified('none', true);
+  taskEvents.ended(record);
+  taskEvents.createRetried(record, 'X', 'x', 1);
+  taskEvents.createUnclear('k-1', 'slurm', 'CREATE_BUDGET_SPENT', 'slow');
+  taskEvents.createCleared('k-1', 'slurm', 'cancelled');
+  taskEvents.orphanDeleted(record);
+  taskEvents.outputsDropped(record, ['a']);
+  taskEvents.deleteFreed('k-1', 'slurm', 3_600_000);
+  taskEvents.deleteDone('k-1', 'slurm', 1);
+  taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);
+  telemetry.stateEvents.committed(3);
+  telemetry.stateEvents.failed('STATE_DISK_FULL');
+}

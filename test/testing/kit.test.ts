@@ -219,3 +219,33 @@ test('the demo plugins keep the contract', async (t) => {
   await assertPlugin(demoSync, { settings, task: { ...task, type: 'demo_sync', inputs } });
   assert.equal(remote.created, 3, 'one to its end, one whose answer was lost, one of two that passed each other');
 });
+
+test('names that nothing reads and that resemble one of the contract are warned of, and helpers of the author are not', async () => {
+  class Own {
+    closed = false;
+    getmany = { maxBatch: 1, read: async () => [] };
+    getLog() {}
+    stat() {}
+    getMetricsOf() {}
+    get resourceRequirement(): never {
+      throw new Error('a getter that was run');
+    }
+    async create() {
+      return { resourceMeta: {} };
+    }
+    async get() {
+      return phases.running();
+    }
+    async delete() {}
+  }
+  const definition = { id: 'own', apiVersion: 1, taskTypes: ['own'], enviroment: [], confg: {}, load: () => new Own() };
+  const bench = await PluginBench.load(definition as never, {});
+  const warned = bench.logs.filter(({ level }) => level === 'warn').map(({ message }) => message);
+  assert.deepEqual(warned.sort(), [
+    'nothing reads "confg"; did you mean "config"?',
+    'nothing reads "enviroment"; did you mean "environment"?',
+    'nothing reads "getLog"; did you mean "getLogs"?',
+    'nothing reads "getmany"; did you mean "getMany"?',
+  ]);
+  await bench.close();
+});

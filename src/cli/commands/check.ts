@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings } from '../../config/index.js';
+import { guardedPaths } from '../../daemon/guarded.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
 import { SecretFiles } from '../../data/secret-files.js';
 import type { HostError } from '../../errors/index.js';
@@ -51,6 +52,8 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
     baseDir: io.cwd,
     env: io.env,
     masks,
+    sandbox: config.sandbox,
+    guarded: guardedPaths(loaded, io.env),
   });
   // A second signal ends the process at once, whatever still runs.
   io.atExit(() => host.killAll());
@@ -81,10 +84,16 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   }
 }
 
-/** A stack trace without the frames of Node and of the host's loader, which say nothing to a plugin's author. */
+/** Where this package's own code lies. */
+const HOST_CODE = new URL('../../', import.meta.url).href;
+
+/** A stack trace without the frames of Node and of the host, which say nothing to a plugin's author. */
 function ownFrames(stack: string): string {
-  const lines = stack.split('\n').filter((line) => !/^\s+at .*(node:|data:text)/.test(line));
-  return lines.join('\n');
+  const foreign = (line: string) => /^\s+at /.test(line) && (/node:|data:text/.test(line) || line.includes(HOST_CODE));
+  return stack
+    .split('\n')
+    .filter((line) => !foreign(line))
+    .join('\n');
 }
 
 function show(options: Options, io: CliIo, report: LoadReport, host: PluginHost): void {

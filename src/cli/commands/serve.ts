@@ -96,7 +96,11 @@ function startFailure(error: unknown, log: Log): Error {
   return new CliError(5, messageOf(error), { ...(code === undefined ? {} : { code }), cause: error });
 }
 
-/** What the signals ask for: the first an orderly stop, the second (or the time) its forced end. */
+/**
+ * What the signals ask for: the first an orderly stop, the second (or the time) its forced end.
+ *
+ * States: nothing asked for → `requested`, by the first signal → `forced`, by the second or the time.
+ */
 class StopRequest {
   readonly requested: Promise<'stop'>;
   readonly forced: Promise<string>;

@@ -64,9 +64,21 @@ async function list(options: Options, io: CliIo): Promise<ExitCode> {
     print(io, JSON.stringify(page, null, 2));
     return 0;
   }
+  if (page.tasks.length === 0 && plugin !== undefined) await assertConfigured(plugin, options, io);
   print(io, page.tasks.length === 0 ? 'No such tasks are in memory.' : table(page.tasks));
   if (page.next !== null) note(io, `There are more: --after ${page.next}`);
   return 0;
+}
+
+/** A mistyped id has no tasks, and its list would say so for ever. */
+async function assertConfigured(plugin: string, options: Options, io: CliIo): Promise<void> {
+  const { plugins } = await callAdmin<{ plugins: readonly { id: string }[] }>(options, io, 'GET', '/v1/plugins');
+  const ids = plugins.map(({ id }) => id);
+  if (ids.includes(plugin)) return;
+  const there = ids.length === 0 ? 'none is configured' : `there are: ${ids.join(', ')}`;
+  throw new CliError(7, printable(`no plugin is called ${JSON.stringify(plugin)}; ${there}`), {
+    code: 'PLUGIN_UNKNOWN',
+  });
 }
 
 async function showOne(id: string, options: Options, io: CliIo): Promise<ExitCode> {

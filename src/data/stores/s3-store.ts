@@ -16,9 +16,12 @@ export interface S3Options {
   readonly accessKeyId?: string | undefined;
   readonly secretAccessKey?: string | undefined;
   readonly sessionToken?: string | undefined;
-  /** Attempts per call, the first one included; the SDK backs off between them. 3 unless given. */
-  readonly maxAttempts?: number | undefined;
+  /** Attempts per call, the first one included; the SDK backs off between them. */
+  readonly maxAttempts: number;
 }
+
+/** What nobody sets. */
+export const S3_BOUNDS = { maxAttempts: 3 };
 
 export interface S3StoreOptions extends S3Options {
   readonly maxObjectBytes: number;
@@ -49,7 +52,7 @@ async function load(options: S3Options): Promise<Loaded> {
     region: options.region,
     ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
     forcePathStyle: options.forcePathStyle ?? false,
-    maxAttempts: options.maxAttempts ?? 3,
+    maxAttempts: options.maxAttempts,
     ...credentialsOf(options),
     // Checksums beyond what the protocol demands are refused by many stores other than AWS.
     requestChecksumCalculation: 'WHEN_REQUIRED',
@@ -81,7 +84,11 @@ function objectOf(uri: string): Target {
   return target;
 }
 
-/** Objects in S3 or a store that speaks its protocol. The SDK is loaded, and the client made, at the first call. */
+/**
+ * Objects in S3 or a store that speaks its protocol. The SDK is loaded, and the client made, at the first call.
+ *
+ * States: not loaded → loaded, by a call, unless that fails → `close` → not loaded.
+ */
 export class S3Store implements DataStore {
   private loaded: Promise<Loaded> | undefined;
 

@@ -11,6 +11,8 @@ export interface ResolvedSource {
   readonly label: string;
   /** file: URL of the module to import. */
   readonly url: string;
+  /** Absolute path of the folder that is the plugin's own: its package, the folder that is configured, or that of its file. */
+  readonly folder: string;
 }
 
 const SUFFIXES = ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'];
@@ -31,12 +33,20 @@ export function stripsTypes(): boolean {
  */
 export function resolveSource(source: PluginSource | string, baseDir: string, canStripTypes: boolean): ResolvedSource {
   const told = typeof source === 'string' ? guessSource(source, baseDir) : source;
-  if ('file' in told) return supported(told.file, existing(told.file, baseDir, 'file'), canStripTypes);
+  if ('file' in told) {
+    const file = existing(told.file, baseDir, 'file');
+    return { label: told.file, url: supported(told.file, file, canStripTypes), folder: path.dirname(file) };
+  }
   if ('folder' in told) {
     const folder = existing(told.folder, baseDir, 'folder');
-    return supported(told.folder, moduleOfFolder(told.folder, folder), canStripTypes);
+    return {
+      label: told.folder,
+      url: supported(told.folder, moduleOfFolder(told.folder, folder), canStripTypes),
+      folder,
+    };
   }
-  return supported(told.package, moduleOfPackage(told.package, baseDir), canStripTypes);
+  const { file, folder } = moduleOfPackage(told.package, baseDir);
+  return { label: told.package, url: supported(told.package, file, canStripTypes), folder };
 }
 
 /** The source as configured, for messages. */
@@ -119,7 +129,7 @@ function mainExport(exports: unknown): string | undefined {
  * Finds a package as Node does: the nearest node_modules upwards that has it. Its folder is read here, since neither
  * require.resolve (no `import` condition) nor import.meta.resolve (no other starting point on Node 20) can be used.
  */
-function moduleOfPackage(name: string, baseDir: string): string {
+function moduleOfPackage(name: string, baseDir: string): { readonly file: string; readonly folder: string } {
   const parts = name.split('/');
   const packageName = parts.slice(0, name.startsWith('@') ? 2 : 1).join('/');
   if (parts.some((part) => part === '' || part === '.' || part === '..')) {
@@ -128,7 +138,8 @@ function moduleOfPackage(name: string, baseDir: string): string {
   const require = createRequire(path.join(baseDir, 'resolve-from-here.js'));
   if (packageName !== name) {
     try {
-      return require.resolve(name);
+      const file = require.resolve(name);
+      return { file, folder: packageAbove(file, packageName) };
     } catch (error) {
       assertHandles();
       throw notFound(name, `no such module in a package, seen from ${baseDir}: ${messageOf(error).split('\n')[0]}`);
@@ -136,12 +147,20 @@ function moduleOfPackage(name: string, baseDir: string): string {
   }
   for (const modules of require.resolve.paths(packageName) ?? []) {
     const folder = path.join(modules, packageName);
-    if (stat(folder)?.isDirectory() === true) return moduleOfFolder(name, folder);
+    if (stat(folder)?.isDirectory() === true) return { file: moduleOfFolder(name, folder), folder };
   }
   throw notFound(name, `no package of this name is installed for ${baseDir}`);
 }
 
-function supported(label: string, file: string, canStripTypes: boolean): ResolvedSource {
+/** The package's folder that a file of it lies in, however the package manager has linked it; else that of the file. */
+function packageAbove(file: string, packageName: string): string {
+  const inside = path.join('node_modules', packageName) + path.sep;
+  const at = file.lastIndexOf(path.sep + inside);
+  return at < 0 ? path.dirname(file) : file.slice(0, at + inside.length);
+}
+
+/** The URL of a module of a kind that this Node loads. */
+function supported(label: string, file: string, canStripTypes: boolean): string {
   const suffix = path.extname(file);
   if (!SUFFIXES.includes(suffix)) {
     throw new HostError(
@@ -155,7 +174,7 @@ function supported(label: string, file: string, canStripTypes: boolean): Resolve
       `plugin ${label}: Node ${process.versions.node} cannot load ${suffix} files; use Node 22.18 or newer, or compile it to JavaScript`,
     );
   }
-  return { label, url: pathToFileURL(file).href };
+  return pathToFileURL(file).href;
 }
 
 function notFound(label: string, why: string): HostError {

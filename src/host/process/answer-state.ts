@@ -15,7 +15,7 @@ import {
   MAX_VERSION,
 } from '../../model/answer-bounds.js';
 import { bytes, type Fields, flag, list, object, oneOf, optional, text, within } from '../../model/answer-values.js';
-import { type Outputs, type PhaseState, phaseState } from '../../model/phase-state.js';
+import { NO_OUTPUTS, type Outputs, type PhaseState } from '../../model/phase-state.js';
 import {
   type ExecutionError,
   type ExternalResource,
@@ -52,7 +52,8 @@ export function stateOf(value: unknown): PhaseState {
   const state = object(value, 'the state');
   const phase = oneOf(state.phase, 'the phase of the state', PHASES);
   if (phase === 'UNDEFINED') throw new Error('the state has no known phase');
-  return phaseState(phase, {
+  return {
+    phase,
     reason: text(state.reason, 'reason', LONGEST_TEXT),
     error: errorOf(state.error, phase),
     logs: logsOf(state.logs, 'logs', new Room('logs', MAX_LOGS_TEXT)),
@@ -65,7 +66,7 @@ export function stateOf(value: unknown): PhaseState {
       state.nextPollAfterMs === undefined
         ? undefined
         : within(state.nextPollAfterMs, 'nextPollAfterMs', Number.MAX_SAFE_INTEGER, false),
-  });
+  };
 }
 
 function errorOf(value: unknown, phase: Phase): ExecutionError | undefined {
@@ -163,7 +164,7 @@ function mended(value: JsonValue): JsonValue {
 
 function outputsOf(outputs: Fields, phase: Phase): Outputs {
   const kind = oneOf(outputs.kind, 'the kind of the outputs', ['none', 'prefix', 'inline']);
-  if (kind === 'none') return { kind };
+  if (kind === 'none') return NO_OUTPUTS;
   if (phase !== 'SUCCESS') throw new Error(`outputs in phase ${phase}`);
   if (kind === 'prefix') return { kind };
   const names = Array.from(list(outputs.names, 'names of outputs'), (name) => exactName(name));

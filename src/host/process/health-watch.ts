@@ -24,6 +24,8 @@ export interface HealthWatchOptions {
 /**
  * Looks after one plugin process: whether its event loop turns, and how much memory it holds. Silence is counted in
  * heartbeats that went unanswered, not in time, so that a pause of the daemon itself condemns nobody.
+ *
+ * States: watching, with a heartbeat under way (`pong` answers it) or not; stopped, by `stop` or by the one verdict.
  */
 export class HealthWatch {
   readonly #options: HealthWatchOptions;

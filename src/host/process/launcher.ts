@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../../channel/port-stream.js';
 import { isShortage, ShortageError } from '../../lib/shortage.js';
+import type { Confinement } from './confinement.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
-import { diesWithParent } from './parent-death.js';
 import { killGroup, type Started, type StartedProcesses } from './started.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
@@ -27,6 +27,8 @@ export interface LaunchOptions {
   /** Names of variables that are no secrets, as the operator says; a trailing `*` takes a prefix. */
   readonly plain: readonly string[];
   readonly cwd: string;
+  /** Of a process; a thread has none. */
+  readonly confinement: Confinement;
   /** Where the run is entered until its end. */
   readonly started: StartedProcesses;
 }
@@ -66,7 +68,7 @@ function heapMb(options: LaunchOptions): number {
  */
 function launchProcess(options: LaunchOptions): Launched {
   const mark = randomBytes(16).toString('hex');
-  const [program = process.execPath, ...args] = [...diesWithParent(), process.execPath];
+  const [program = process.execPath, ...args] = [...options.confinement.command, process.execPath];
   const child = spawn(
     program,
     [
@@ -75,6 +77,7 @@ function launchProcess(options: LaunchOptions): Launched {
       // Experimental type stripping and require(esm) are announced on some Node versions; authors cannot act on it.
       '--disable-warning=ExperimentalWarning',
       ...NO_DEBUGGER,
+      ...options.confinement.flags,
       ...options.nodeOptions,
       fileURLToPath(CHILD_MAIN),
       JSON.stringify({ ...options.bounds, plain: options.plain }),

@@ -11,7 +11,11 @@ export interface LineBudgetOptions {
   readonly onDropped: (lines: number) => void;
 }
 
-/** So many log lines, and bytes of them, a second and no more. */
+/**
+ * So many log lines, and bytes of them, a second and no more.
+ *
+ * States: no second runs; one runs, from the first line on, until its timer or `end`.
+ */
 export class LineBudget {
   readonly #options: LineBudgetOptions;
   #used = 0;

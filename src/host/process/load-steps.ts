@@ -21,6 +21,9 @@ export interface LoadStepsOptions {
 /**
  * Imports and load() calls in one process, each with its deadline. A step that takes too long ends the process: its
  * code can be stopped in no other way.
+ *
+ * States of a step: waiting for the process to be up, running, then over: answered, too late, or by the end of the process. There is
+ * no way to break one off alone.
  */
 export class LoadSteps {
   readonly #options: LoadStepsOptions;
@@ -35,6 +38,11 @@ export class LoadSteps {
   /** Whether the process said that it is up. */
   get up(): boolean {
     return this.#up;
+  }
+
+  /** Whether it is up, and no import or load() is under way. */
+  get done(): boolean {
+    return this.#up && this.#steps.size === 0;
   }
 
   receive(message: LoadAnswer): void {
@@ -85,7 +93,7 @@ export class LoadSteps {
 
 /** The machine is short of something, which is no fault of the plugin. */
 export function starved(label: string, why: string): HostError {
-  const text = `${label}: the machine has no file handles, memory or processes left for its process, which is tried again: it ${why}`;
+  const text = `${label}: the machine has no file handles, memory, processes or disk space left for its process, which is tried again: it ${why}`;
   return new HostError('PLUGIN_START_STARVED', text);
 }
 

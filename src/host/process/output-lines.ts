@@ -18,7 +18,11 @@ const MAX_LINE = 8_192;
 const BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SECOND_MS = 1_000;
 
-/** The lines that a plugin process prints, bounded in length and number. Ends with the stream. */
+/**
+ * The lines that a plugin process prints, bounded in length and number. Ends with the stream.
+ *
+ * States: read; paused, once a second has brought its share, until the next; ended, with the stream.
+ */
 export class OutputLines {
   readonly #stream: Readable;
   readonly #options: OutputLinesOptions;
@@ -29,7 +33,7 @@ export class OutputLines {
   #window: Timer | undefined;
   /** The last line that looks like an error: says why a process ended. */
   lastError = '';
-  /** Whether a line said that the machine is short of file handles, memory or processes. */
+  /** Whether a line said that the machine is short of file handles, memory, processes or disk space. */
   toldShortage = false;
 
   constructor(stream: Readable, options: OutputLinesOptions) {

@@ -340,12 +340,12 @@ export class PluginProcess {
     this.#options.onLog(undefined, { level: 'warn', message, fields: { lines }, source: 'host' });
   }
 
-  /** A process whose channel is gone is of no use, whatever it still does. One that did not come up ends as it will: how tells why. */
+  /** A process whose channel is gone is of no use, whatever it still does. One that has loaded nothing ends as it will: how tells why. */
   #onChannelClose(error: Error | undefined): void {
     if (this.#over) return;
     if (error instanceof ChannelError) this.#verdict ??= `was killed: it broke the channel: ${error.message}`;
     if (error !== undefined || this.#verdict === undefined)
-      this.#options.clock.setTimer(this.#steps.up ? 0 : LAST_WORDS_MS, () => this.#cut());
+      this.#options.clock.setTimer(this.#steps.done ? 0 : LAST_WORDS_MS, () => this.#cut());
   }
 
   #cut(): void {
@@ -356,11 +356,14 @@ export class PluginProcess {
 
   async #watchExit(): Promise<void> {
     const { how, shortage, signal } = await this.#launched.exited;
+    // Asked before its last words are waited for: whoever cuts it off meanwhile ends nothing any more.
+    const bySystem = signal !== undefined && !this.#cutOff;
     await this.#lastWords();
     this.#over = true;
-    const bySystem = signal !== undefined && !this.#cutOff;
-    this.#starved =
-      shortage || (!this.#steps.up && this.#verdict === undefined && (bySystem || this.#stderr.toldShortage));
+    const early = !this.#steps.up && (bySystem || this.#stderr.toldShortage);
+    // Code that is at fault ends otherwise: this is how a system that is short of memory, or somebody, ends a process.
+    const taken = bySystem && signal === 'SIGKILL';
+    this.#starved = shortage || (this.#verdict === undefined && (early || taken));
     this.#health.stop();
     this.#channel.destroy();
     this.#lines.end();

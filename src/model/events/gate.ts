@@ -3,7 +3,7 @@ import type { Lane } from '../plugin-methods.js';
 
 /** Told of everything that metrics and logs show; all optional, none may throw. */
 export interface GateEvents {
-  callFinished?(event: {
+  callEnded?(event: {
     readonly plugin: string;
     readonly method: PluginMethod;
     readonly outcome: 'ok' | FailureKind;

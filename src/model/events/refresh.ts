@@ -5,8 +5,16 @@ export type ReadPurpose = 'poll' | 'probe' | 'get';
 
 /** Told of what metrics and logs show. */
 export interface RefreshEvents {
-  /** A read started; `lagMs` is how long after its due time the most overdue of its items was read. */
-  readStarted?(event: { readonly purpose: ReadPurpose; readonly lagMs: number; readonly batchSize: number }): void;
+  /**
+   * A read started; `lagMs` is how long after its due time the most overdue of its items was read, `late` how many of them were
+   * due for more than a tenth of `resyncInterval`.
+   */
+  readStarted?(event: {
+    readonly purpose: ReadPurpose;
+    readonly lagMs: number;
+    readonly late: number;
+    readonly batchSize: number;
+  }): void;
   /** `sinceMs`: the first failure of the outage, from which its grace runs. */
   remoteDown?(event: { readonly sinceMs: number; readonly failure: PluginFailure }): void;
   remoteUp?(event: { readonly downMs: number }): void;

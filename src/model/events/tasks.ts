@@ -24,6 +24,8 @@ export interface TaskEvents {
   unserved?(plugin: string, tasks: number, deletes: number): void;
   deleteOwed?(id: string, plugin: string, reason: string): void;
   deleteFailed?(id: string, plugin: string, code: string, message: string, attempts: number): void;
+  /** Its tries failed for the whole grace: it is repeated, and its task holds no quota token any more. */
+  deleteFreed?(id: string, plugin: string, failingForMs: number): void;
   deleteDone?(id: string, plugin: string, attempts: number): void;
   orphanDeleted?(task: TaskRecord): void;
   outputsDropped?(task: TaskRecord, names: readonly string[]): void;

@@ -1,7 +1,9 @@
 import type { JsonValue } from '../../lib/json.js';
 import type { PluginConfig } from '../../plugin-api/config.js';
+import { QUOTA_NAMESPACE } from '../identity-check.js';
 import { VARIABLE, VARIABLES } from '../plugin-facts.js';
 import type { AnyLeaf, Leaf } from './leaf.js';
+import { PLUGIN_SANDBOX_SCHEMA } from './sandbox.js';
 import {
   asPath,
   bool,
@@ -57,7 +59,7 @@ const rateLimiter = (what: string, qps: number, burst: number) =>
 export const PLUGIN_CONFIG_SCHEMA = section('Limits of this plugin; each key that is set overrides the plugin’s own.', {
   resourceQuotas: mapOf(
     'Tokens of each quota namespace; replaces the plugin’s value of that namespace.',
-    { name: 'namespace' },
+    { name: 'namespace', ...QUOTA_NAMESPACE },
     int('Tokens, that is tasks which may hold one at a time.', 0, 1_000_000_000),
   ),
   readRateLimiter: rateLimiter('read', 30, 300),
@@ -134,6 +136,7 @@ export const PLUGIN_ENTRY_SCHEMA = section('One plugin.', {
     }),
     '512MiB',
   ),
+  sandbox: PLUGIN_SANDBOX_SCHEMA,
   loadTimeout: withDefault(duration('Time for import and load().', { min: '100ms', max: '1h' }), '30s'),
   callTimeout: withDefault(
     duration('Longest time a call of the plugin may take for which nobody set a deadline.', { min: '1ms', max: '1h' }),

@@ -1,5 +1,6 @@
-import { PLUGIN_ID, TASK_TYPE } from '../identity-check.js';
+import { CALLER_NAME, CERTIFICATE_NAME, PLUGIN_ID, TASK_TYPE } from '../identity-check.js';
 import { PLUGIN_ENTRY_SCHEMA } from './plugin.js';
+import { SANDBOX_SCHEMA } from './sandbox.js';
 import {
   asPath,
   bool,
@@ -35,6 +36,47 @@ const secret = (doc: string, min: number) =>
 const secretFile = (of: string) =>
   optional(asPath(text(`File that holds ${of}; blanks and line ends around it are dropped.`)));
 
+/** A name in PostgreSQL, which cuts longer ones off. */
+const pgName = (doc: string) => text(doc, '1 to 63 printable ASCII characters', /^[\x20-\x7e]{1,63}$/);
+
+/**
+ * What maxUnfinishedRequestBytes is of maxReceiveMessageBytes unless it is set: the largest request has room beside the small
+ * ones, and beside half of another.
+ */
+export const UNFINISHED_SHARE = 1.5;
+
+const tls = (port: string, clients: string) =>
+  section(`TLS on this port: spoken, and nothing else, where ${port}.tls.certFile is set. See docs/security.md.`, {
+    certFile: optional(
+      asPath(
+        text(
+          'File with the certificate of the server, PEM, those between it and its authority behind it. All files are read again every 10 seconds; ones that cannot be used leave those from before in use.',
+        ),
+      ),
+    ),
+    keyFile: optional(asPath(text('File with the key of the certificate, PEM, without a passphrase.'))),
+    clientCaFile: optional(
+      asPath(text(`File with the certificates of the authorities that ${clients} must have a certificate of.`)),
+    ),
+    clientNames: withDefault(
+      list(
+        'Names of which a client’s certificate must have one; all certificates of those authorities are taken where it is empty.',
+        'names such as CN=engine, DNS:engine.flyte.svc, URI:spiffe://cluster/engine, email:… or IP:…',
+        CERTIFICATE_NAME,
+      ),
+      [],
+    ),
+  });
+
+const plaintext = (what: string) =>
+  withDefault(
+    choice(
+      `From where plain text is taken for ${what}, on a port without TLS: from this machine’s loopback, or from anywhere, so that who is on the way can read and change what passes.`,
+      ['loopback', 'anywhere'],
+    ),
+    'loopback',
+  );
+
 const grpc = section('The gRPC server that engines call.', {
   host: host('Address to listen on. The default serves a sidecar, which shares loopback with its engine.', '127.0.0.1'),
   port: port('Port to listen on.', 8000),
@@ -53,7 +95,7 @@ const grpc = section('The gRPC server that engines call.', {
   maxConcurrentStreams: count('Calls in flight on one connection.', 1000, 1_000_000),
   maxUnfinishedRequestBytes: optional(
     size(
-      'Memory of all requests together that have not come as a whole; past it those are ended that come most slowly. More than maxReceiveMessageBytes; one and a half times as much unless set.',
+      `Memory of all requests together that have not come as a whole; past it those are ended that come most slowly. More than maxReceiveMessageBytes; ${UNFINISHED_SHARE} times as much unless set.`,
       { min: '1MiB', max: '64GiB' },
     ),
   ),
@@ -78,6 +120,8 @@ const grpc = section('The gRPC server that engines call.', {
     timeout: span('Close a connection whose ping is not answered within this time.', '10s', { min: '1s', max: '1h' }),
     maxConnectionIdle: span('Close a connection without calls after this time.', '30m', { min: '1s', max: '30d' }),
   }),
+  tls: tls('grpc', 'clients'),
+  plaintext: plaintext('anything but health'),
 });
 
 const admin = section('HTTP server for metrics, health and the operator’s view.', {
@@ -90,6 +134,8 @@ const admin = section('HTTP server for metrics, health and the operator’s view
   ),
   token: secret('Bearer token of the operator’s view (/v1/…); without one that view is closed.', 16),
   tokenFile: secretFile('the token'),
+  tls: tls('admin', 'callers of the operator’s view (/v1/…)'),
+  plaintext: plaintext('the operator’s view (/v1/…)'),
 });
 
 const log = section('The daemon’s log, on standard output.', {
@@ -127,13 +173,74 @@ const store = section('What is held in memory.', {
   }),
 });
 
+const postgres = section('The PostgreSQL server that state.engine postgres keeps the state in: 15 or later.', {
+  host: withDefault(
+    text(
+      'Name or address of the primary, or the folder of its Unix socket.',
+      'an IP address, a host name or an absolute path',
+      /^([A-Za-z0-9._:%-]{1,255}|\/[^\p{Cc}]{1,1000})$/u,
+    ),
+    'localhost',
+  ),
+  port: withDefault(int('Port of the server.', 1, 65_535), 5432),
+  database: withDefault(pgName('Database that holds the schema.'), 'plugin_host'),
+  user: withDefault(pgName('Role to log in as.'), 'plugin_host'),
+  passwordFile: optional(
+    asPath(
+      text(
+        'File that holds the password; read again for every new connection, none of which lives for longer than 10 minutes.',
+      ),
+    ),
+  ),
+  schema: withDefault(
+    pgName(
+      'Schema of this daemon’s own, made if need be. Two daemons with one schema are two owners of one state: the second does not start.',
+    ),
+    'plugin_host',
+  ),
+  tls: optional(
+    choice(
+      'Whether the server is spoken to in plain text, or by TLS with its certificate and name verified. Unless set: off for a socket and for loopback, verify for everything else.',
+      ['off', 'verify'],
+    ),
+  ),
+  caFile: optional(
+    asPath(
+      text('File with the certificates of the authorities that the server’s may come from, instead of Node’s own.'),
+    ),
+  ),
+  certFile: optional(
+    asPath(text('File with the client’s certificate; read again for every new connection, as its key is.')),
+  ),
+  keyFile: optional(asPath(text('File with the key of the client’s certificate.'))),
+  pooled: withDefault(
+    bool(
+      'Whether a pooler stands between, such as PgBouncer. Then the server is told no time-outs; give the role some (ALTER ROLE … SET statement_timeout, lock_timeout).',
+    ),
+    false,
+  ),
+  connections: count('Connections that are open at most. One writes, one renews, one measures.', 4, 100, 2),
+  connectTimeout: span('Time within which a connection must stand.', '5s', { min: '100ms', max: '5m' }),
+  statementTimeout: span('Time within which a statement must be answered; then its connection is closed.', '10s', {
+    min: '100ms',
+    max: '10m',
+  }),
+  lockTimeout: span('Time that a statement waits for a lock.', '5s', { min: '100ms', max: '10m' }),
+  startTimeout: span('Time that a start waits for a server that cannot be reached.', '30s', { min: '0ms', max: '1h' }),
+  lease: span(
+    'A daemon that gave no sign of life for so long is taken for dead by another one that starts, which waits for so long after a kill.',
+    '10s',
+    { min: '1s', max: '10m' },
+  ),
+});
+
 const state = section(
   'What survives the daemon. See docs/operations.md for what lies on disk and what goes wrong with it.',
   {
     engine: optional(
       choice(
-        'Where it is kept: in files of this daemon, or nowhere; then only created tasks are taken up, from their handles. Unless set, it is embedded; with grpc.port 0 and no folder it is none, with a warning.',
-        ['embedded', 'none'],
+        'Where it is kept: in files of this daemon, in a PostgreSQL database, or nowhere; then only created tasks are taken up, from their handles. Unless set, it is embedded; with grpc.port 0 and no folder it is none, with a warning.',
+        ['embedded', 'postgres', 'none'],
       ),
     ),
     dir: optional(
@@ -147,14 +254,16 @@ const state = section(
       size('Room that the state may take; past it nothing new is accepted.', { min: '16MiB', max: '1024GiB' }),
       '8GiB',
     ),
+    postgres,
   },
 );
 
 const tasks = section('Rules of a task’s life.', {
-  createBudget: span('Time within which a create that fails transiently is repeated.', '10m', {
-    min: '1s',
-    max: '7d',
-  }),
+  createBudget: span(
+    'For how long the tries of a create may fail in a row before its task ends. Throttles and waits for limits, pauses and outages are none of it. A create that waits for the delete of an earlier run waits for as long.',
+    '10m',
+    { min: '1s', max: '7d' },
+  ),
   maxInlineOutputBytes: withDefault(
     size(
       'Outputs above this are written to the output prefix. The default fits the 4 MiB that an engine’s client takes; raise it with the engine’s maxResponseMessageBytes, of which it must leave 64 KiB.',
@@ -181,6 +290,11 @@ const tasks = section('Rules of a task’s life.', {
     { min: '0ms', max: '1d' },
   ),
   orphanGrace: span('Time after which a create whose answer visibly never arrived is deleted remotely.', '10m'),
+  deleteGrace: span(
+    'For how long the tries of an owed delete may fail before its task gives back its quota token; it stays listed and is repeated.',
+    '1h',
+    { min: '1s', max: '7d' },
+  ),
   minFailingTime: span('Reads must fail for this long before maxSystemFailures may end a task.', '2m'),
   outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),
   tombstoneTtl: span(
@@ -211,7 +325,10 @@ const handles = section('The handles that Create answers and engines keep. See d
 });
 
 const refresh = section('The poll schedule.', {
-  pollShare: share('Share of the read limit that polling beyond what resyncInterval asks for may spend.', 0.5),
+  pollShare: share(
+    'Share of the read limit that polling beyond what resyncInterval asks for may spend; less of it while the daemon’s event loop is busy.',
+    0.5,
+  ),
   minInterval: span('Shortest time between two reads of one task.', '1s', { min: '10ms', max: '1h' }),
   idleAfter: span('A task that no engine asked about for this long is polled ever less.', '10m', {
     min: '1s',
@@ -222,6 +339,10 @@ const refresh = section('The poll schedule.', {
 
 const flyte = section('The services that engines of Flyte 1 and Flyte 2 call. See docs/flyte.md.', {
   enabled: withDefault(bool('Whether they are served, on the port of the native API.'), true),
+  requireToken: withDefault(
+    bool('Whether these services need a token, too, where there are tokens; Flyte’s own engines send none.'),
+    false,
+  ),
   maxStaleness: span(
     'A GetTask for a live task that was not read for longer awaits one read, where the limit has room; 0 never.',
     '60s',
@@ -263,10 +384,28 @@ const shutdown = section('How the daemon stops. See docs/operations.md for the s
   forceAfter: span('Whole time after which the stop is forced.', '60s', { min: '1s', max: '2h' }),
 });
 
+const tokens = mapOf(
+  'Who may call, by a bearer token. Without any, the native API needs none, and the operator’s view has admin.token alone; with one, every call of the native API and of the operator’s view needs a token with the right to it. See docs/security.md.',
+  { name: 'name', ...CALLER_NAME },
+  section('One caller.', {
+    file: asPath(
+      text(
+        'File with its tokens, one a line, each good; read again every 10 seconds. 16 to 4096 visible ASCII characters.',
+      ),
+    ),
+    may: list(
+      'What it may do: read (Status, Get, Watch, listings), run (Create, Delete, Do), operate (pause, resume, reload, profile).',
+      'some of read, run, operate',
+      /^(read|run|operate)$/,
+    ),
+  }),
+);
+
 /** Every option of the daemon. docs/config.md and config.default.json are generated from it. */
 export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
   grpc,
   admin,
+  tokens,
   log,
   plugins: mapOf(
     'The plugins, by id. Instead of a map a list may be given, each element with its id.',
@@ -277,6 +416,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
     },
     PLUGIN_ENTRY_SCHEMA,
   ),
+  sandbox: SANDBOX_SCHEMA,
   defaultForTaskTypes: mapOf(
     'Which plugin serves a task type that several of them serve.',
     { name: 'task type', ...TASK_TYPE },

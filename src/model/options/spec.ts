@@ -1,4 +1,5 @@
 import type { JsonValue } from '../../lib/json.js';
+import type { NameRule } from '../identity-check.js';
 import type { AnyLeaf, Domain, Leaf } from './leaf.js';
 import { expectedOf, readValue } from './values.js';
 
@@ -75,15 +76,15 @@ const MAX_KEYS = 10_000;
 /** A map; `keys` names the key in the reference and says which are allowed. */
 export function mapOf<V extends Node>(
   doc: string,
-  keys: { name: string; pattern?: RegExp; expected?: string; listKey?: string },
+  keys: { name: string; listKey?: string } & NameRule,
   value: V,
 ): MapOf<V> {
   return {
     node: 'map',
     doc,
     keyName: keys.name,
-    keyPattern: keys.pattern ?? /^[^\p{Cc}]{1,200}$/u,
-    keyExpected: keys.expected ?? 'a name of 1 to 200 printable characters',
+    keyPattern: keys.pattern,
+    keyExpected: keys.expected,
     value,
     maxKeys: MAX_KEYS,
     listKey: keys.listKey,

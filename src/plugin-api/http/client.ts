@@ -1,12 +1,16 @@
+import { show } from '../../lib/show.js';
 import { TransientError } from '../errors.js';
+import { decodedText, NOT_JSON, parseJson, parseLines, unpacked } from './answer-body.js';
 import { type Credential, Credentials } from './credentials.js';
 import { isReset, toPluginError } from './failure.js';
 import { dataOf, isQuery } from './graphql.js';
-import { errorOf, isRead } from './meaning.js';
-import { encodeBody, headersOf, isIdempotent, parseBase, unsendable, urlOf } from './request.js';
+import { errorOf, isRead, type Judged } from './meaning.js';
+import { encodeBody, headersOf, isIdempotent, optionUrl, parseBase, pathBelow, urlOf } from './request.js';
+import { RequestSecrets } from './secrets.js';
 import { type RawAnswer, Transport } from './transport.js';
 import type {
   HttpAnswer,
+  HttpBodyKind,
   HttpCall,
   HttpClient,
   HttpClientOptions,
@@ -17,9 +21,7 @@ import type {
 
 const DEFAULT_MAX_BYTES = 16 * 1024 * 1024;
 const DEFAULT_TIMEOUT_MS = 60_000;
-/** Of an answer that is quoted: far more than is quoted, and any secret. */
-const MAX_QUOTED_FROM = 64 * 1024;
-/** Redirects of a read within the remote's own origin that are followed. */
+/** Redirects within the remote's own origin that are followed. */
 const MAX_REDIRECTS = 5;
 
 /** One request, all decided but its credential. */
@@ -60,7 +62,14 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
   constructor(options: HttpClientOptions<Call>) {
     this.#options = options;
     this.#base = parseBase(options.baseUrl);
-    this.#transport = new Transport(options);
+    const { auth, proxy } = options;
+    const hosts = [this.#base.hostname];
+    if (auth !== undefined && 'clientCredentials' in auth) {
+      const { tokenUrl } = auth.clientCredentials;
+      hosts.push(optionUrl('auth.clientCredentials.tokenUrl', tokenUrl, 'https://login.example.com/token').hostname);
+    }
+    if (typeof proxy === 'object') optionUrl('proxy.url', proxy.url, 'http://proxy.example.com:3128');
+    this.#transport = new Transport(options, hosts);
     this.#credentials = new Credentials(options.auth, (grant) => this.#fetchToken(grant));
   }
 
@@ -97,30 +106,45 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     return dataOf(body, { what: `GraphQL at ${this.#base.host}`, reads: isRead(call) }) as T;
   }
 
+  pathOf(url: string): string {
+    const path = pathBelow(this.#base, url);
+    if (path !== undefined) return path;
+    const shown = show(url.replace(/\?.*$/s, '').replace(/^.*@/s, '***@'));
+    throw new TransientError(`the remote names ${shown}, which is not below ${this.#base.href}`, {
+      code: 'HTTPElsewhere',
+    });
+  }
+
   async request(call: Call, method: HttpMethod, path: HttpPath, options: HttpRequestOptions = {}): Promise<HttpAnswer> {
     const url = urlOf(this.#base, path, options.query);
     const what = `${method} ${url.origin}${url.pathname}`;
-    const timeoutMs = this.#timeoutMs;
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const timeout = AbortSignal.timeout(this.#timeoutMs);
     const signal = call.signal === undefined ? timeout : AbortSignal.any([call.signal, timeout]);
-    const secrets: string[] = [];
-    const mask = (text: string) => masked(text, secrets);
+    const secrets = new RequestSecrets();
+    const progress: Progress = { done: false };
     try {
       const body = encodeBody(options);
       const headers = headersOf(
         {
-          accept: options.as === undefined || options.as === 'json' ? 'application/json' : '*/*',
+          accept: ACCEPT[options.as ?? 'json'],
           'user-agent': 'webapi-plugin-host',
         },
         body === undefined ? undefined : { 'content-type': body.type },
         this.#options.headers,
         options.headers,
       );
+      secrets.addNamed(headers);
+      secrets.addNamed(Object.fromEntries(url.searchParams));
       const repeatable = isIdempotent(method, headers, options.idempotent);
-      const raw = await this.#signed(call, { method, url, headers, body: body?.bytes, signal, repeatable }, secrets);
-      return this.#judge(raw, { reads: isRead(call, method), what, mask }, options);
+      const prepared = { method, url, headers, body: body?.bytes, signal, repeatable };
+      const raw = await this.#signed(call, prepared, secrets, progress);
+      const reads = isRead(call, method);
+      return await this.#judge(raw, { reads, done: progress.done, what, mask: secrets.mask }, options);
     } catch (thrown) {
-      throw toPluginError(thrown, what, mask, signal.aborted);
+      const error = toPluginError(thrown, what, secrets.mask, signal.aborted);
+      if (!progress.done || (error as Partial<TransientError>).notCreated !== true) throw error;
+      // A page that the request led to after it was carried out could not be had.
+      throw new TransientError(error.message, { code: 'HTTPUnreachable', cause: error });
     }
   }
 
@@ -137,26 +161,24 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
   }
 
   /** With the credential; a 401 is asked again once with a new one, since it comes before anything is done. */
-  async #signed(call: Call, request: Prepared, secrets: string[]): Promise<RawAnswer> {
+  async #signed(call: Call, request: Prepared, secrets: RequestSecrets, progress: Progress): Promise<RawAnswer> {
     const credential = await this.#credentials.current(call);
-    const first = await this.#follow(withCredential(request, credential, secrets));
-    if (first.status !== 401 || credential === undefined) return first;
+    const first = await this.#follow(withCredential(request, credential, secrets), progress);
+    if (first.status !== 401 || credential === undefined || progress.done) return first;
     const newer = await this.#credentials.current(call, credential);
     if (newer === undefined || newer.header === credential.header) return first;
-    return this.#follow(withCredential(request, newer, secrets));
+    return this.#follow(withCredential(request, newer, secrets), progress);
   }
 
-  /** Follows redirects of reads within the origin; elsewhere the credential must not go. */
-  async #follow(request: Prepared): Promise<RawAnswer> {
+  /** Follows redirects within the origin; elsewhere the credential must not go. */
+  async #follow(request: Prepared, progress: Progress): Promise<RawAnswer> {
     let at = request;
     for (let hops = 0; ; hops++) {
       const answer = await this.#send(at);
-      const { location } = answer.headers;
-      const moved = answer.status >= 301 && answer.status <= 308 && answer.status !== 304 && location !== undefined;
-      if (!moved || (at.method !== 'GET' && at.method !== 'HEAD') || hops >= MAX_REDIRECTS) return answer;
-      const url = URL.canParse(location, at.url.href) ? new URL(location, at.url) : undefined;
-      if (url === undefined || url.origin !== at.url.origin) return answer;
-      at = { ...at, url };
+      const next = hops < MAX_REDIRECTS ? redirected(at, answer) : undefined;
+      if (next === undefined) return answer;
+      if (next.method !== at.method) progress.done = true;
+      at = next;
     }
   }
 
@@ -171,35 +193,38 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     }
   }
 
-  #judge(
+  async #judge(
     raw: RawAnswer,
-    about: { readonly reads: boolean; readonly what: string; readonly mask: (text: string) => string },
+    about: Pick<Judged, 'reads' | 'done' | 'what' | 'mask'>,
     options: HttpRequestOptions,
-  ): HttpAnswer {
+  ): Promise<HttpAnswer> {
     const { as = 'json' } = options;
-    const encoding = raw.headers['content-encoding'];
-    if (encoding !== undefined && encoding !== 'identity' && raw.body.length > 0) {
-      throw new TransientError(
-        `${about.what}: the answer is encoded as ${encoding.slice(0, 40)}, which was not asked for`,
-      );
-    }
-    const text = as === 'bytes' && raw.status < 300 ? '' : raw.body.toString('utf8');
-    const parsed = as === 'json' || raw.status >= 300 ? parseJson(text) : undefined;
-    const answer: HttpAnswer = { status: raw.status, headers: raw.headers, body: bodyOf(raw, as, text, parsed) };
+    const success = raw.status < 300;
+    const bytes = await unpacked(raw, about.what, this.#maxBytes);
+    const decoded = as === 'bytes' && success ? '' : decodedText(bytes, raw.headers['content-type'], success);
+    const text = decoded ?? '';
+    const parsed = success && as !== 'json' ? (as === 'ndjson' ? parseLines(text) : undefined) : parseJson(text);
+    const answer: HttpAnswer = {
+      status: raw.status,
+      headers: raw.headers,
+      body: bodyOf(bytes, as, success, text, parsed),
+    };
     const error = errorOf({ ...about, answer, text }, [options.errors, this.#options.errors]);
     if (error !== undefined) throw error;
-    if (as === 'json' && text !== '' && parsed === NOT_JSON) {
+    if (decoded === undefined) {
+      throw new TransientError(`${about.what}: HTTP ${raw.status} with a body that is not in its charset`);
+    }
+    if ((as === 'json' || as === 'ndjson') && parsed === NOT_JSON) {
       const type = (raw.headers['content-type'] ?? 'nothing about its type').slice(0, 80);
       const start = about.mask(text).slice(0, 200).replace(/\s+/g, ' ');
       throw new TransientError(`${about.what}: HTTP ${raw.status} with ${type}, which is no JSON: ${start}`);
     }
-    const failed = this.#options.failed?.(answer.body, answer);
+    const failed = answer.body === undefined ? undefined : this.#options.failed?.(answer.body, answer);
     if (typeof failed === 'string') throw new TransientError(`${about.what}: ${about.mask(failed).slice(0, 1_000)}`);
     if (failed !== undefined) throw failed;
     // What was judged is parsed; what the plugin takes for a success in spite of its status comes as it asked.
-    return raw.status < 300 || as === 'json' || raw.body.length === 0
-      ? answer
-      : { ...answer, body: as === 'text' ? text : raw.body };
+    if (success || as === 'json' || bytes.length === 0) return answer;
+    return { ...answer, body: as === 'text' ? text : as === 'bytes' ? bytes : parseLines(text) };
   }
 
   async #fetchToken(grant: {
@@ -208,15 +233,17 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     readonly header: string | undefined;
     readonly secrets: readonly string[];
   }): Promise<unknown> {
-    const mask = (text: string) => masked(text, grant.secrets);
-    const what = `POST ${grant.url}`;
+    const secrets = new RequestSecrets();
+    secrets.add(...grant.secrets);
+    const { mask } = secrets;
+    const url = new URL(grant.url);
+    const what = `POST ${url.origin}${url.pathname}`;
     const signal = AbortSignal.timeout(this.#timeoutMs);
-    if (!URL.canParse(grant.url)) throw unsendable('tokenUrl of the HTTP client is no absolute URL');
     try {
       const body = encodeBody({ form: grant.form });
       const raw = await this.#send({
         method: 'POST',
-        url: new URL(grant.url),
+        url,
         headers: headersOf(
           { accept: 'application/json', 'content-type': body?.type ?? '' },
           grant.header === undefined ? undefined : { authorization: grant.header },
@@ -235,33 +262,43 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
   }
 }
 
-function withCredential(request: Prepared, credential: Credential | undefined, secrets: string[]): Prepared {
+/** How far a request has come: `done` once it was carried out and led to a page of its own (303). */
+interface Progress {
+  done: boolean;
+}
+
+const ACCEPT: { readonly [as in HttpBodyKind]: string } = {
+  json: 'application/json',
+  ndjson: 'application/x-ndjson, application/jsonl, application/json;q=0.9',
+  text: '*/*',
+  bytes: '*/*',
+};
+
+/**
+ * Where a redirect within the origin leads, by RFC 9110, 15.4: 303 to a page that is read, 307 and 308 to the same request
+ * elsewhere. 301 and 302 say for reads alone what is to be done. Undefined where it is not followed.
+ */
+function redirected(at: Prepared, { status, headers }: RawAnswer): Prepared | undefined {
+  const { location } = headers;
+  const reads = at.method === 'GET' || at.method === 'HEAD';
+  const followed = status === 303 || status === 307 || status === 308 || (reads && (status === 301 || status === 302));
+  if (!followed || location === undefined || !URL.canParse(location, at.url.href)) return undefined;
+  const url = new URL(location, at.url);
+  if (url.origin !== at.url.origin) return undefined;
+  if (status !== 303 || reads) return { ...at, url };
+  const { 'content-type': _, ...kept } = at.headers;
+  return { ...at, url, method: 'GET', headers: kept, body: undefined, repeatable: true };
+}
+
+function withCredential(request: Prepared, credential: Credential | undefined, secrets: RequestSecrets): Prepared {
   if (credential === undefined) return request;
-  secrets.push(...credential.secrets);
+  secrets.add(...credential.secrets);
   return { ...request, headers: { ...request.headers, authorization: credential.header } };
 }
 
-/** Stands for a text that is no JSON; no JSON text is parsed to it. */
-const NOT_JSON = Symbol('not JSON');
-
-function parseJson(text: string): unknown {
-  try {
-    return text === '' ? undefined : JSON.parse(text);
-  } catch {
-    return NOT_JSON;
-  }
-}
-
-function bodyOf(raw: RawAnswer, as: 'json' | 'text' | 'bytes', text: string, parsed: unknown): unknown {
-  if (raw.body.length === 0) return undefined;
-  if (as === 'bytes' && raw.status < 300) return raw.body;
-  if (as === 'text' && raw.status < 300) return text;
+function bodyOf(bytes: Buffer, as: HttpBodyKind, success: boolean, text: string, parsed: unknown): unknown {
+  if (bytes.length === 0) return as === 'ndjson' && success ? [] : undefined;
+  if (as === 'bytes' && success) return bytes;
+  if (as === 'text' && success) return text;
   return parsed === NOT_JSON ? text : parsed;
-}
-
-/** Of a text of any length the start, so that cutting comes after it. */
-function masked(text: string, secrets: readonly string[]): string {
-  let out = text.slice(0, MAX_QUOTED_FROM);
-  for (const secret of secrets) if (secret.length >= 4) out = out.replaceAll(secret, '***');
-  return out;
 }

@@ -23,6 +23,8 @@ export type FetchToken = (grant: {
 /**
  * What requests are signed with. An access token is fetched by one request for all who wait for it, kept on the
  * monotonic clock until shortly before it expires, and fetched anew when the remote refuses it.
+ *
+ * States of a token: none; being fetched, which a failure leads back from; kept, until shortly before its end or until it is refused.
  */
 export class Credentials<Call extends HttpCall> {
   readonly #auth: HttpAuth<Call> | undefined;
@@ -80,7 +82,10 @@ export class Credentials<Call extends HttpCall> {
       },
       // RFC 6749, 2.3.1: both are form-encoded before they are joined.
       header: sendIn === 'header' ? basic(formText(clientId), formText(secret)).header : undefined,
-      secrets: [secret],
+      secrets:
+        sendIn === 'header'
+          ? [secret, formText(secret), basic(formText(clientId), formText(secret)).header.slice('Basic '.length)]
+          : [secret],
     });
     const { access_token: token, expires_in: seconds } = (answer ?? {}) as Record<string, unknown>;
     if (typeof token !== 'string' || token === '') {

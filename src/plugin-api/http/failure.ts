@@ -17,7 +17,22 @@ const NOT_CONNECTED = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
   'ERR_TLS_CERT_ALTNAME_INVALID',
+  'CERT_UNTRUSTED',
+  'CERT_REVOKED',
+  'CERT_REJECTED',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  // The other side speaks no TLS, or none that both know.
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ERR_SSL_PACKET_LENGTH_TOO_LONG',
+  'ERR_SSL_UNSUPPORTED_PROTOCOL',
+  'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE',
+  'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION',
 ]);
+
+/** How undici says that a proxy made no connection to the remote, or wants a password first. */
+const PROXY_REFUSED = /Proxy response \(\d+\) !== 200 when HTTP Tunneling|Proxy Authentication Required/;
 
 /** What undici refuses to send at all. */
 const INVALID = new Set([
@@ -60,10 +75,11 @@ export function toPluginError(
   if (aborted)
     return new TransientError(`${what}: not answered before the call ended`, { code: 'HTTPAborted', cause: thrown });
   if (thrown instanceof AnswerTooLarge) return new TransientError(message, { code: 'HTTPAnswerTooLarge' });
-  if (codes.some((code) => INVALID.has(code))) {
+  const proxyRefused = PROXY_REFUSED.test(message);
+  if (!proxyRefused && codes.some((code) => INVALID.has(code))) {
     return new PermanentError(message, { code: 'HTTPRequestInvalid', faultKind: 'SYSTEM', cause: thrown });
   }
-  const notCreated = codes.some((code) => NOT_CONNECTED.has(code));
+  const notCreated = codes.some((code) => NOT_CONNECTED.has(code)) || proxyRefused;
   return new TransientError(message, { code: 'HTTPUnreachable', cause: thrown, ...(notCreated ? { notCreated } : {}) });
 }
 

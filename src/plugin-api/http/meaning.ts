@@ -16,6 +16,8 @@ export interface Judged {
   readonly answer: HttpAnswer;
   /** The body as it came, for messages. */
   readonly text: string;
+  /** The request was carried out, and this is the answer of a page that it led to: nothing here says that nothing was made. */
+  readonly done?: boolean;
   /** Takes secrets out of what is quoted. */
   readonly mask: (text: string) => string;
 }
@@ -58,7 +60,7 @@ function ownMeaning({ reads, answer }: Judged): HttpMeaning {
   if (status >= 200 && status < 300) return 'ok';
   if (status === 429) return 'throttled';
   if (status === 503 && headers['retry-after'] !== undefined) return 'throttled';
-  if (status === 403 && headers['x-ratelimit-remaining'] === '0') return 'throttled';
+  if (status === 403 && REMAINING.some((name) => headers[name] === '0')) return 'throttled';
   if (reads) return status === 404 || status === 410 ? 'notFound' : 'transient';
   if (status < 400 || status >= 500 || PASSING.has(status)) return 'transient';
   return /\bhtml\b/i.test(headers['content-type'] ?? '') ? 'transient' : 'permanent';
@@ -66,6 +68,9 @@ function ownMeaning({ reads, answer }: Judged): HttpMeaning {
 
 /** Refusals of a write that pass: credentials that are being changed, a conflict with what is under way, time-outs. */
 const PASSING = new Set([401, 407, 408, 409, 421, 423, 425]);
+
+/** Where remotes say how many calls are left. */
+const REMAINING = ['x-ratelimit-remaining', 'ratelimit-remaining', 'x-rate-limit-remaining'];
 
 /** Refusals that come before anything was made. */
 const BEFORE_ANYTHING = new Set([401, 407, 421, 429]);
@@ -76,6 +81,7 @@ function build(judged: Judged, meaning: HttpMeaning): PluginError | undefined {
   const said = summaryOf(answer, text, mask);
   const message = `${what}: HTTP ${answer.status}${said === '' ? '' : `: ${said}`}`;
   const { code = `HTTP${answer.status}` } = judged;
+  if (judged.done === true) return new TransientError(message, { code });
   if (meaning === 'notFound') return new NotFoundError(message, { code });
   if (meaning === 'permanent') return new PermanentError(message, { code });
   if (meaning === 'permanentSystem') return new PermanentError(message, { code, faultKind: 'SYSTEM' });
@@ -92,7 +98,8 @@ function summaryOf({ body, headers }: HttpAnswer, text: string, mask: (text: str
     const title = /<title[^>]*>([^<]{1,200})/i.exec(mask(text).slice(0, 4_096))?.[1]?.trim();
     return title === undefined ? 'an HTML page' : `an HTML page, "${title}"`;
   }
-  const told = typeof body === 'object' && body !== null ? messageIn(body as Record<string, unknown>) : undefined;
+  const told =
+    typeof body === 'object' && body !== null ? messageIn(body as Record<string, unknown>) : messageInXml(text);
   return mask(told ?? endOfTraceback(text))
     .replace(/\s+/g, ' ')
     .trim()
@@ -102,7 +109,15 @@ function summaryOf({ body, headers }: HttpAnswer, text: string, mask: (text: str
 /** Python services answer with a whole traceback, which says what is wrong in its last line; other texts as they are. */
 function endOfTraceback(text: string): string {
   if (!/\bTraceback \(most recent call last\):\s*\n/.test(text.slice(0, 2_000))) return text;
-  return /([^\n]*\S[^\n]*)\s*$/.exec(text.slice(-4_000))?.[1] ?? text;
+  return text.slice(-4_000).trimEnd().split('\n').at(-1) || text;
+}
+
+/** The elements that services with XML (S3 and its like, SOAP) put their reason into. */
+function messageInXml(text: string): string | undefined {
+  if (!/^\s*<(\?xml|[\w:]+[\s>])/.test(text.slice(0, 200))) return undefined;
+  // Every repetition is bounded and meets no other one of its kind: the remote chooses the text.
+  const told = /<(?:\w{1,40}:)?(?:message|faultstring|reason|error)\b[^<>]{0,200}>([^<]{1,1000})<\//i;
+  return told.exec(text.slice(0, 64_000))?.[1]?.trim() || undefined;
 }
 
 function messageIn(body: Record<string, unknown>): string | undefined {

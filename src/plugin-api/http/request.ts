@@ -1,4 +1,6 @@
+import { show } from '../../lib/show.js';
 import { PermanentError } from '../errors.js';
+import { encodeMultipart } from './multipart.js';
 import type { HttpMethod, HttpPath, HttpRequestOptions } from './types.js';
 
 export interface EncodedBody {
@@ -7,7 +9,7 @@ export interface EncodedBody {
 }
 
 /** A request that cannot be sent is the plugin's own fault: repeating it would change nothing. */
-export function unsendable(message: string, cause?: unknown): PermanentError {
+function unsendable(message: string, cause?: unknown): PermanentError {
   return new PermanentError(message, {
     code: 'HTTPRequestInvalid',
     faultKind: 'SYSTEM',
@@ -15,19 +17,20 @@ export function unsendable(message: string, cause?: unknown): PermanentError {
   });
 }
 
-/** The base without a trailing slash. Throws a TypeError that names the option, for a client that is built at load. */
+/**
+ * A URL that an option of the client holds. Throws a TypeError that names the option and shows what stands there, without what
+ * may be a password.
+ */
+export function optionUrl(option: string, value: unknown, example: string): URL {
+  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
+  if (url !== undefined && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
+  const shown = typeof value === 'string' ? value.replace(/^.*@/s, '***@') : value;
+  throw new TypeError(`${option} of the HTTP client is ${show(shown)}; expected an absolute URL such as ${example}`);
+}
+
+/** The base without a trailing slash, for a client that is built at load. Throws a TypeError that names the option. */
 export function parseBase(baseUrl: string): URL {
-  let url: URL;
-  try {
-    url = new URL(baseUrl);
-  } catch (cause) {
-    throw new TypeError('baseUrl of the HTTP client is no absolute URL such as https://jobs.example.com/api', {
-      cause,
-    });
-  }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw new TypeError(`baseUrl of the HTTP client has the scheme ${url.protocol} and needs http: or https:`);
-  }
+  const url = optionUrl('baseUrl', baseUrl, 'https://jobs.example.com/api');
   if (url.username !== '' || url.password !== '') {
     throw new TypeError('baseUrl of the HTTP client holds user and password; give them as auth: { basic }');
   }
@@ -56,6 +59,16 @@ export function urlOf(base: URL, path: HttpPath, query: HttpRequestOptions['quer
   return url;
 }
 
+/** The way back: the path below the base that a URL stands for, absolute or not; undefined where it leads elsewhere. */
+export function pathBelow(base: URL, url: string): string | undefined {
+  const root = `${base.origin}${base.pathname === '/' ? '' : base.pathname}`;
+  if (!URL.canParse(url, `${root}/`)) return undefined;
+  const target = new URL(url, `${root}/`);
+  const whole = `${target.origin}${target.pathname}`;
+  if (whole !== root && !whole.startsWith(`${root}/`)) return undefined;
+  return `${whole.slice(root.length)}${target.search}`;
+}
+
 /** Dots alone are a step in a path, escaped or not. */
 function segment(part: string | number): string {
   const text = String(part);
@@ -71,9 +84,9 @@ function splitAt(text: string, mark: string): [string, string] {
 }
 
 export function encodeBody(options: HttpRequestOptions): EncodedBody | undefined {
-  const given = (['json', 'form', 'text', 'bytes'] as const).filter((name) => options[name] !== undefined);
+  const given = (['json', 'form', 'text', 'bytes', 'multipart'] as const).filter((name) => options[name] !== undefined);
   if (given.length > 1) throw unsendable(`a request has one body, not ${given.join(' and ')}`);
-  const { json, form, text, bytes } = options;
+  const { json, form, text, bytes, multipart } = options;
   if (json !== undefined) return { type: 'application/json', bytes: Buffer.from(jsonText(json), 'utf8') };
   if (form !== undefined) {
     const fields = new URLSearchParams(
@@ -83,6 +96,7 @@ export function encodeBody(options: HttpRequestOptions): EncodedBody | undefined
   }
   if (text !== undefined) return { type: 'text/plain; charset=utf-8', bytes: Buffer.from(text, 'utf8') };
   if (bytes !== undefined) return { type: 'application/octet-stream', bytes };
+  if (multipart !== undefined) return encodeMultipart(multipart);
   return undefined;
 }
 

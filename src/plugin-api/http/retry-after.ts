@@ -3,6 +3,8 @@ const LONGEST_MS = 3_600_000;
 
 /** Above this a reset is a time since 1970 in seconds and not a number of seconds from now. */
 const EPOCH_SECONDS = 1_000_000_000;
+/** And above this in milliseconds. */
+const EPOCH_MS = 1_000_000_000_000;
 
 /**
  * How long an answer asks its caller to wait, in milliseconds from now; undefined where it does not say. Retry-After in
@@ -15,11 +17,43 @@ export function retryAfterMs(headers: Readonly<Record<string, string>>): number 
   if (asked !== undefined) return bounded(asked);
   const milliseconds = secondsIn(headers['retry-after-ms'] ?? headers['x-ms-retry-after-ms'] ?? '');
   if (milliseconds !== undefined) return bounded(milliseconds / 1_000);
-  const reset = secondsIn(
-    headers['ratelimit-reset'] ?? headers['x-ratelimit-reset'] ?? headers['x-rate-limit-reset'] ?? '',
-  );
-  if (reset === undefined) return undefined;
-  return bounded(reset < EPOCH_SECONDS ? reset : reset - nowOf(headers) / 1_000);
+  for (const name of RESETS) {
+    const reset = resetIn(headers[name] ?? '', headers);
+    if (reset !== undefined) return bounded(reset);
+  }
+  return undefined;
+}
+
+/** Headers that tell when the window of calls begins anew, in the dialects of many remotes. */
+const RESETS = [
+  'ratelimit-reset',
+  'ratelimit',
+  'x-ratelimit-reset-after',
+  'x-ratelimit-reset',
+  'x-rate-limit-reset',
+  'x-ratelimit-reset-requests',
+];
+
+/** Seconds from now that one of these means: a number of them, a time since 1970, a date, or a span such as `6m0s`. */
+function resetIn(text: string, headers: Readonly<Record<string, string>>): number | undefined {
+  // The drafts of one header for all: `limit=10, remaining=0, reset=30` and `"default";r=0;t=30`.
+  const part = /(?:^|[,;\s])(?:reset|t)=(\d{1,15})\b/.exec(text)?.[1];
+  const told = secondsIn(part ?? text);
+  if (told !== undefined) {
+    if (told < EPOCH_SECONDS) return told;
+    return (told < EPOCH_MS ? told : told / 1_000) - nowOf(headers) / 1_000;
+  }
+  return spanIn(text) ?? dateIn(text, headers);
+}
+
+/** `1h2m3.5s`, `120ms`; undefined for what is none. */
+function spanIn(text: string): number | undefined {
+  const found =
+    /^\s*(?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,6}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?\s*$/.exec(text);
+  const parts = found?.slice(1) ?? [];
+  if (parts.every((part) => part === undefined)) return undefined;
+  const [hours = 0, minutes = 0, seconds = 0, milliseconds = 0] = parts.map((part) => Number(part ?? 0));
+  return hours * 3_600 + minutes * 60 + seconds + milliseconds / 1_000;
 }
 
 function secondsIn(text: string): number | undefined {
@@ -34,6 +68,7 @@ function dateIn(text: string, headers: Readonly<Record<string, string>>): number
 /** NaN for what is no date. Date.parse takes "-5" for a year, and the oldest form, which names no zone, for local time. */
 function httpDate(text: string): number {
   const date = text.trim();
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(date)) return Date.parse(date);
   if (!/^[A-Za-z]{3}/.test(date)) return Number.NaN;
   return Date.parse(/^[A-Za-z]{3} [A-Za-z]{3} [ \d]\d \d\d:\d\d:\d\d \d{4}$/.test(date) ? `${date} UTC` : date);
 }

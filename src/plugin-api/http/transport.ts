@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { withNetworks } from './no-proxy.js';
 import type { HttpClientOptions, HttpMethod, HttpTls } from './types.js';
 
 /** How often files with certificates are looked at again, in milliseconds. */
@@ -29,17 +30,23 @@ type TransportOptions = Pick<HttpClientOptions, 'tls' | 'proxy' | 'connections' 
 /**
  * Sockets to the remote. undici is loaded with the first request, so that a plugin that never calls pays nothing; its
  * own agents are used and not Node's fetch, which sends a browser's headers and knows no proxy on Node 20.
+ *
+ * States: no agent (nothing was sent yet) → one agent, replaced when its certificates change, whose requests end on the old one →
+ * closed, for good.
  */
 export class Transport {
   readonly #options: TransportOptions;
+  readonly #hosts: readonly string[];
   #agent: Promise<EnvHttpProxyAgent> | undefined;
   #tlsStamp = '';
   #lookAtMs = 0;
   readonly #old = new Set<Promise<void>>();
   #closed = false;
 
-  constructor(options: TransportOptions) {
+  /** `hosts` are those that are asked, for networks past the proxy. */
+  constructor(options: TransportOptions, hosts: readonly string[] = []) {
     this.#options = options;
+    this.#hosts = hosts;
   }
 
   /** Sends once. Rejects with whatever undici or the signal says; nothing of the answer stays open then. */
@@ -111,16 +118,19 @@ export class Transport {
       bodyTimeout: 0,
       proxyTunnel: false,
       ...(secure === undefined ? {} : { connect: secure, requestTls: secure }),
-      ...proxyOptions(proxy),
+      ...proxyOptions(proxy, this.#hosts),
     });
   }
 }
 
-function proxyOptions(proxy: HttpClientOptions['proxy']) {
-  if (proxy === undefined) return {};
+function proxyOptions(proxy: HttpClientOptions['proxy'], hosts: readonly string[]) {
+  if (proxy === undefined) {
+    const noProxy = process.env.no_proxy ?? process.env.NO_PROXY;
+    return noProxy === undefined ? {} : { noProxy: withNetworks(noProxy, hosts) };
+  }
   // `*` sends everything straight.
   if (proxy === 'none') return { noProxy: '*' };
-  return { httpProxy: proxy.url, httpsProxy: proxy.url, noProxy: proxy.noProxy ?? '' };
+  return { httpProxy: proxy.url, httpsProxy: proxy.url, noProxy: withNetworks(proxy.noProxy ?? '', hosts) };
 }
 
 function tlsOptions({ ca, caFile, cert, certFile, key, keyFile }: HttpTls) {

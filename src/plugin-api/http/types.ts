@@ -82,7 +82,7 @@ export interface HttpClientOptions<Call extends HttpCall = HttpCall> {
   readonly errors?: HttpErrorTable;
   /**
    * For remotes that answer 200 to what failed: a text or an error says that this body is a failure, undefined that it
-   * is none. A text becomes a TransientError.
+   * is none. A text becomes a TransientError. Not asked about an empty body.
    */
   readonly failed?: (body: unknown, answer: HttpAnswer) => string | Error | undefined;
   readonly tls?: HttpTls;
@@ -104,16 +104,29 @@ export interface HttpClientOptions<Call extends HttpCall = HttpCall> {
   readonly reuseConnections?: boolean;
 }
 
+export type HttpBodyKind = 'json' | 'ndjson' | 'text' | 'bytes';
+
+/** A file of a form. */
+export interface HttpFile {
+  readonly bytes: Uint8Array;
+  /** The field's name unless given. */
+  readonly filename?: string;
+  /** `application/octet-stream` unless given. */
+  readonly type?: string;
+}
+
 export interface HttpRequestOptions {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** At most one of the four. */
+  /** At most one of the five. Its type may be said otherwise by a `content-type` among the headers. */
   readonly json?: unknown;
   readonly form?: Readonly<Record<string, string | number | boolean>>;
   readonly text?: string;
   readonly bytes?: Uint8Array;
-  /** How the answer's body is given. Default `json`. */
-  readonly as?: 'json' | 'text' | 'bytes';
+  /** A form with files (`multipart/form-data`). */
+  readonly multipart?: Readonly<Record<string, string | HttpFile>>;
+  /** How the answer's body is given; `ndjson` as the list of its lines, each parsed. Default `json`. */
+  readonly as?: HttpBodyKind;
   /** Wins over the client's table. */
   readonly errors?: HttpErrorTable;
   /**
@@ -148,5 +161,10 @@ export interface HttpClient<Call extends HttpCall = HttpCall> {
   ): Promise<T>;
   /** The whole answer, for what stands in status or headers. */
   request(call: Call, method: HttpMethod, path: HttpPath, options?: HttpRequestOptions): Promise<HttpAnswer>;
+  /**
+   * The path, for a later request, of a URL that the remote told: of a `Location` header, or of the `next` of a page. Throws
+   * TransientError for one that does not lie below the base URL.
+   */
+  pathOf(url: string): string;
   close(): Promise<void>;
 }

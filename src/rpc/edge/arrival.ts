@@ -35,6 +35,8 @@ export class Arrival {
   passed = false;
   /** Called at the deadline, to answer; without it the edge answers or cuts by itself. */
   onPassed: (() => void) | undefined;
+  /** Who calls, as far as it is known. */
+  by = '';
   /** The method was asked for an answer that is ready. */
   asked = false;
   /** A handler has the request: what is answered from here on is its business. */

@@ -1,5 +1,6 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
+import type { Peer } from '../../access/peer.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 
@@ -10,12 +11,15 @@ interface AtAddress {
 }
 
 /**
- * One accepted connection. States: greeting (no session yet), then idle (no call, since `idleSinceMs`; it may give way to a
+ * One accepted connection. States: greeting (no session yet, and with TLS no handshake), then idle (no call, since `idleSinceMs`; it may give way to a
  * newcomer) and busy in turns, until either side closes it. `timer` closes one that greets or is idle for too long.
  */
 export class Connection {
-  readonly socket: Socket;
+  /** What is spoken on: of a connection by TLS the socket within, once it has entered. */
+  socket: Socket;
   readonly address: string;
+  /** Who is there; known once it has entered. */
+  peer: Peer | undefined;
   session: ServerHttp2Session | undefined;
   /** Streams that are open; a connection that has one never gives way. */
   calls = 0;
@@ -29,6 +33,11 @@ export class Connection {
     this.socket = socket;
     this.address = socket.remoteAddress ?? '';
     this.idleSinceMs = nowMs;
+  }
+
+  entered(socket: Socket, peer: Peer): void {
+    this.socket = socket;
+    this.peer = peer;
   }
 
   /** Closes it now. A peer that speaks HTTP/2 is told by GOAWAY, so that it opens another one at its next call. */
@@ -61,6 +70,7 @@ export class Connections {
   readonly #clock: Clock;
   readonly #told: (reason: ConnectionCut) => void;
   readonly #open = new Set<Connection>();
+  readonly #overdrawn: Connection[] = [];
 
   constructor(bounds: ConnectionBounds, clock: Clock, told: (reason: ConnectionCut) => void = () => {}) {
     this.#bounds = bounds;
@@ -92,12 +102,17 @@ export class Connections {
     this.#watchIdle(connection, this.#bounds.maxConnectionIdleMs);
   }
 
-  /** Closes it: its calls only cost others their room. */
+  /** Closes it: its calls only cost others their room. One a turn of the event loop, since each may have a thousand calls to end. */
   overdrawn(connection: Connection): void {
     // Its session may be in the midst of what it has read.
-    setImmediate(() => {
-      if (this.#open.has(connection)) this.#cut(connection, 'overdrawn');
-    });
+    if (this.#overdrawn.push(connection) === 1) setImmediate(() => this.#cutOverdrawn());
+  }
+
+  #cutOverdrawn(): void {
+    const connection = this.#overdrawn[0];
+    if (connection !== undefined && this.#open.has(connection)) this.#cut(connection, 'overdrawn');
+    this.#overdrawn.shift();
+    if (this.#overdrawn.length > 0) setImmediate(() => this.#cutOverdrawn());
   }
 
   callOpened(connection: Connection): void {

@@ -9,11 +9,14 @@ export interface Ending {
 const MIN_LOOK_MS = 5;
 
 /** Ended in one look: thousands that came at once end at once, too, and others are to be heard in between. */
-const ENDED_PER_LOOK = 256;
+const ENDED_PER_LOOK = 64;
 
 /**
  * The deadlines of all open calls on one timer. A call costs an entry in a set: the timer is armed for the earliest one that
  * was known, and most calls are over long before it.
+ *
+ * States of an item: watched, from `add` until `remove` or its end, which is told once. The timer is armed for the next look, and never
+ * put off; without items there is at most one look more.
  */
 export class Deadlines<T extends Ending> {
   readonly #clock: Clock;

@@ -8,6 +8,7 @@ import {
   type ServerStreamResponseOptions,
 } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import type { CallGuard } from '../../access/guard.js';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { Arrival } from './arrival.js';
@@ -42,6 +43,8 @@ const HEADER_BYTES = 64;
 /** Text of headers beyond this counts fourfold: it stays, whatever becomes of its call, until the collector comes. */
 const USUAL_TEXT_BYTES = 2 * 1024;
 const UNUSUAL_WEIGHT = 4;
+/** To open a call, or to give it up with its connection, takes as long as to read so much text. */
+const CALL_TEXT_BYTES = 2 * 1024;
 /** A connection that brings so many calls in a row which the budget ends, and none that becomes a request, is closed. */
 const OVERDRAWN_CALLS = 64;
 /** A stream that is still there so long after its deadline is reset. */
@@ -63,17 +66,22 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  *   answered, or reset where its peer does not take the answer. grpc-js is not told the timeout: it would take it for a time
  *   of the wall clock, and leave the stream open.
  * - Bytes of requests that no handler has yet have one budget for all.
+ * - Who may not call is answered so before anything is done for it.
  * - After a final status nothing stays open, also where the peer never ends its side.
  * - A connection that brings many calls at once, or calls with many headers, shares each turn of the event loop with the others.
  *
  * All of that holds as well for the calls that are answered here, without grpc-js (`ReadyCalls`), and so does the idle time of
  * connections: grpc-js is told of no bound on it, since it would not see those calls.
+ *
+ * Its states are those of its parts: of a call in arrival.ts, of a connection in connections.ts. It is bound to a server once, by
+ * `attach`, for good.
  */
 export class Edge {
   readonly #bounds: EdgeBounds;
   readonly #clock: Clock;
   readonly #connections: Connections;
   readonly #refused: Refused;
+  readonly #guard: CallGuard | undefined;
   readonly #deadlines: Deadlines<Arrival>;
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
@@ -87,14 +95,19 @@ export class Edge {
   #inner: readonly StreamListener[] = [];
   #respond: Respond | undefined;
 
-  /** `ready` are the methods that may be answered without grpc-js, by path; it may still be filled. */
+  /**
+   * `ready` are the methods that may be answered without grpc-js, by path; it may still be filled. `guard` is asked of each call at its
+   * first header, whichever way it would be answered; without one all are let in.
+   */
   constructor(
     bounds: EdgeBounds,
     clock: Clock,
     connections: Connections,
     refused: Refused,
     ready: ReadonlyMap<string, ReadyMethod> = new Map(),
+    guard?: CallGuard,
   ) {
+    this.#guard = guard;
     this.#bounds = bounds;
     this.#clock = clock;
     this.#connections = connections;
@@ -180,6 +193,9 @@ export class Edge {
     this.#bySession.set(session, connection);
     session.once('remoteSettings', () => this.#connections.greeted(connection));
     session.once('close', () => this.#reading.gone(connection));
+    this.#reading.opened(connection);
+    const left = () => this.#reading.brought(connection, connection.calls * CALL_TEXT_BYTES);
+    connection.socket.once('end', left).once('error', left);
   }
 
   #arrive(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, rawHeaders: readonly string[]): void {
@@ -197,13 +213,19 @@ export class Edge {
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
     this.#deadlines.add(arrival);
     const text = textOf(rawHeaders);
-    this.#reading.came(connection, text);
+    this.#reading.brought(connection, text + CALL_TEXT_BYTES);
     this.#unfinished.hold(arrival, sizeOf(text, rawHeaders.length / 2));
     if (timeoutMs === undefined) {
       const seen = `grpc-timeout: ${String(header).slice(0, 100)} is none`;
       this.#refuse(arrival, refusalHeaders(new HostError('REQUEST_UNDECODABLE', seen)));
       return;
     }
+    const admission = this.#guard?.check(arrival.path, headers.authorization, connection.peer);
+    if (admission?.denied !== undefined) {
+      this.#refuse(arrival, refusalHeaders(admission.denied));
+      return;
+    }
+    arrival.by = admission?.by ?? '';
     const opening: Opening = { arrival, headers, flags, rawHeaders };
     if (this.#turns.admits()) this.#deliver(opening);
     else this.#turns.wait({ arrival, start: () => this.#deliver(opening) });

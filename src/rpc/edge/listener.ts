@@ -1,4 +1,5 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { Entrance } from '../../access/entrance.js';
 import { HostError, messageOf } from '../../errors/index.js';
 import type { Connection, Connections } from './connections.js';
 
@@ -7,18 +8,29 @@ export interface ListenerOptions {
   readonly port: number;
 }
 
-/** The listening socket, apart from grpc-js, which bounds no connections. Every connection that there is room for is handed on. */
+/** The listening socket, apart from grpc-js, which bounds no connections. Every connection that there is room for, and that has entered, is handed on. */
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
-  constructor(options: ListenerOptions, connections: Connections, accept: (connection: Connection) => void) {
+  constructor(
+    options: ListenerOptions,
+    connections: Connections,
+    entrance: Entrance,
+    accept: (connection: Connection) => void,
+  ) {
     this.#options = options;
     this.#server = createServer({ noDelay: true }, (socket) => {
       this.#track(socket);
       const connection = connections.add(socket);
-      if (connection !== undefined) accept(connection);
+      if (connection === undefined) return;
+      entrance.admit(socket, (within, peer) => {
+        // Errors of the socket within come there alone.
+        if (within !== socket) within.on('error', () => within.destroy());
+        connection.entered(within, peer);
+        accept(connection);
+      });
     });
   }
 

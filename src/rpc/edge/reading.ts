@@ -1,9 +1,14 @@
 import type { Socket } from 'node:net';
 import type { Connection } from './connections.js';
 
-/** Header text that one connection brings in a turn before it is read no further; honest calls bring some hundred bytes each. */
-const PER_TURN_BYTES = 64 * 1024;
-/** Connections that are read again in one turn: each may bring as much once more before it is stopped. */
+/** What one connection brings in a turn before it is read no further, in bytes of header text; honest calls have some hundred each. */
+const OF_ONE_BYTES = 64 * 1024;
+/** What all bring before only those are still read that brought little when they were last heard; and before none is. */
+const OF_OTHERS_BYTES = 512 * 1024;
+const OF_ALL_BYTES = 1024 * 1024;
+/** Who brought no more in the turn in which it was last heard goes on with the next turn, whoever else waits. */
+const LITTLE_BYTES = 16 * 1024;
+/** Others that are read again in one turn: each may bring the share of one before it is stopped. */
 const RESUMED_PER_TURN = 8;
 
 interface Handle {
@@ -11,31 +16,73 @@ interface Handle {
   readStart(): unknown;
 }
 
+/** What is known of a connection as a reader sees it. */
+interface Reader {
+  readonly connection: Connection;
+  /** Brought in this turn. */
+  bytes: number;
+  /** Brought when it was last heard, in another turn; undefined where it never was. */
+  before: number | undefined;
+}
+
 /**
- * How much of headers is read in one turn of the event loop. A socket that has more is read on and on within a turn, some MiB of
- * it, and each of a thousand: calls of as much metadata as passes would hold the loop for seconds before anybody else is
- * heard. So a connection that has brought its share is not read until its turn comes again; the rest waits in the kernel, and
- * then with its sender.
+ * How much is read in one turn of the event loop. A socket that has more is read on and on within a turn, some MiB of it, and each
+ * of a thousand: calls of as much metadata as passes would hold the loop for seconds before anybody else is heard. So a connection that
+ * has brought its share is not read until its turn comes again, and where all together have brought theirs nobody is; the
+ * rest waits in the kernel, and then with its sender. With the next turn those go on who bring little, and some of the others, first
+ * stopped first.
+ *
+ * A session starts reading by itself once it has written, so that a stop may not last as long as it is meant to: what holds is the
+ * share of all.
+ *
+ * States of a connection: read; stopped, and in line, once it or all have brought their share of a turn, until its turn comes or
+ * it is gone.
  */
 export class Reading {
-  readonly #turn = new Map<Connection, number>();
-  readonly #line = new Set<Connection>();
+  readonly #readers = new Map<Connection, Reader>();
+  readonly #heard = new Set<Reader>();
+  readonly #line = new Set<Reader>();
+  #bytes = 0;
   #scheduled = false;
 
-  /** A call of the connection has come with so many bytes of header text. */
-  came(connection: Connection, bytes: number): void {
-    const sum = (this.#turn.get(connection) ?? 0) + bytes;
-    this.#turn.set(connection, sum);
-    if (sum > PER_TURN_BYTES) {
-      this.#line.add(connection);
-      handleOf(connection.socket)?.readStop();
-    }
+  opened(connection: Connection): void {
+    this.#readers.set(connection, { connection, bytes: 0, before: undefined });
+  }
+
+  /** The connection has brought what costs as much as so many bytes of header text. */
+  brought(connection: Connection, bytes: number): void {
+    const reader = this.#readers.get(connection);
+    if (reader === undefined) return;
+    const all = this.#bytes;
+    this.#bytes += bytes;
+    reader.bytes += bytes;
+    this.#heard.add(reader);
+    if (reader.bytes > OF_ONE_BYTES) this.#stop(reader);
+    if (all <= OF_OTHERS_BYTES && this.#bytes > OF_OTHERS_BYTES) this.#stopAll((one) => !bringsLittle(one));
+    if (all <= OF_ALL_BYTES && this.#bytes > OF_ALL_BYTES) this.#stopAll(() => true);
     this.#schedule();
   }
 
   gone(connection: Connection): void {
-    this.#turn.delete(connection);
-    this.#line.delete(connection);
+    const reader = this.#readers.get(connection);
+    if (reader === undefined) return;
+    this.#readers.delete(connection);
+    this.#heard.delete(reader);
+    this.#line.delete(reader);
+  }
+
+  #stopAll(which: (reader: Reader) => boolean): void {
+    for (const reader of this.#readers.values()) if (which(reader)) this.#stop(reader);
+  }
+
+  #stop(reader: Reader): void {
+    this.#line.add(reader);
+    handleOf(reader.connection.socket)?.readStop();
+  }
+
+  #goOn(reader: Reader): void {
+    this.#line.delete(reader);
+    handleOf(reader.connection.socket)?.readStart();
   }
 
   #schedule(): void {
@@ -46,15 +93,25 @@ export class Reading {
 
   #next(): void {
     this.#scheduled = false;
-    this.#turn.clear();
+    this.#bytes = 0;
+    for (const reader of this.#heard) {
+      reader.before = reader.bytes;
+      reader.bytes = 0;
+    }
+    this.#heard.clear();
+    // These first: whoever is ready first is read first.
+    for (const reader of this.#line) if (bringsLittle(reader)) this.#goOn(reader);
     let left = RESUMED_PER_TURN;
-    for (const connection of this.#line) {
+    for (const reader of this.#line) {
       if (left-- === 0) break;
-      this.#line.delete(connection);
-      handleOf(connection.socket)?.readStart();
+      this.#goOn(reader);
     }
     if (this.#line.size > 0) this.#schedule();
   }
+}
+
+function bringsLittle({ bytes, before }: Reader): boolean {
+  return before !== undefined && before <= LITTLE_BYTES && bytes <= LITTLE_BYTES;
 }
 
 /**

@@ -18,7 +18,7 @@ export function refusalHeaders(error: HostError): OutgoingHttpHeaders {
 /** What grpc-js says of a request before a handler has it, by its own code, with no code of ours. */
 const SAID_OF_REQUESTS: ReadonlyMap<unknown, { readonly code: 'REQUEST_UNDECODABLE'; readonly of?: RegExp }> = new Map([
   [status.INTERNAL, { code: 'REQUEST_UNDECODABLE' }],
-  [status.UNIMPLEMENTED, { code: 'REQUEST_UNDECODABLE', of: /message/ }],
+  [status.UNIMPLEMENTED, { code: 'REQUEST_UNDECODABLE', of: /^Received / }],
 ]);
 
 /**
@@ -28,7 +28,16 @@ const SAID_OF_REQUESTS: ReadonlyMap<unknown, { readonly code: 'REQUEST_UNDECODAB
 export function ownRefusal(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
   const said = SAID_OF_REQUESTS.get(headers['grpc-status']);
   if (said === undefined) return headers;
-  const message = decodeURI(String(headers['grpc-message'] ?? ''));
+  const message = unescaped(String(headers['grpc-message'] ?? ''));
   if (said.of?.test(message) === false) return headers;
   return refusalHeaders(new HostError(said.code, `The request cannot be read: ${message}.`));
+}
+
+/** Some of its messages are escaped, others as the request brought them (the name of a method that there is not). */
+function unescaped(message: string): string {
+  try {
+    return decodeURI(message);
+  } catch {
+    return message;
+  }
 }

@@ -11,6 +11,9 @@ export interface Waiting {
  * Starts so many calls in one turn of the event loop; the others wait, and connections take turns. One read of a socket may
  * bring hundreds of calls, which would all be worked off before anybody else is heard; and who resets them in the next
  * read has them dropped unworked.
+ *
+ * States of a call: started at once where the turn has room (`admits`); else waiting (`wait`) in its connection's line, until it is
+ * started or has been reset. A turn is under way as long as calls were started in the last one, or wait.
  */
 export class Turns {
   readonly #perTurn: number;

@@ -3,8 +3,8 @@ import type { Arrival } from './arrival.js';
 /** Who sends this many bytes a second, or more, is taken to send in earnest. */
 const EARNEST_BYTES_PER_MS = 64;
 
-/** How much of the budget is free after it was overdrawn, so that a flood pays one look for many. */
-const ROOM_SHARE = 1 / 32;
+/** Requests that hold so much of the budget are chosen in one look, so that a flood pays one look for many. */
+const CHOSEN_SHARE = 1 / 32;
 
 /**
  * One budget of bytes for all requests that no handler has yet. When it is overdrawn, those pay that have kept up worst:
@@ -17,6 +17,9 @@ export class Unfinished {
   readonly #cut: (arrival: Arrival) => void;
   readonly #open = new Set<Arrival>();
   #bytes = 0;
+  /** Who makes room next, the one that has kept up worst last; chosen for having kept up no better than `#chosenMs`. */
+  #chosen: Arrival[] = [];
+  #chosenMs = 0;
 
   /** `cut` ends a request; that it is released is seen to here. */
   constructor(maxBytes: number, cut: (arrival: Arrival) => void) {
@@ -57,15 +60,27 @@ export class Unfinished {
     this.#bytes -= arrival.held;
     arrival.held = 0;
     this.#open.delete(arrival);
+    if (this.#bytes < this.#maxBytes / 2) this.#chosen = [];
   }
 
+  /** Ends as few as make room: to end a thousand at once would hold up everybody else. */
   #makeRoom(): void {
-    const behind = [...this.#open].sort((a, b) => a.keptUpMs - b.keptUpMs);
-    const enough = this.#maxBytes * (1 - ROOM_SHARE);
-    for (const arrival of behind) {
-      if (this.#bytes <= enough) return;
+    while (this.#bytes > this.#maxBytes && this.#open.size > 0) {
+      if (this.#chosen.length === 0) this.#choose();
+      const arrival = this.#chosen.pop();
+      // It is gone, or has caught up meanwhile; who was not chosen can only have kept up better.
+      if (arrival === undefined || arrival.held === 0 || arrival.keptUpMs > this.#chosenMs) continue;
       this.release(arrival);
       this.#cut(arrival);
     }
+  }
+
+  #choose(): void {
+    const behind = [...this.#open].sort((a, b) => a.keptUpMs - b.keptUpMs);
+    let bytes = 0;
+    let count = 0;
+    while (count < behind.length && bytes <= this.#maxBytes * CHOSEN_SHARE) bytes += behind[count++]!.held;
+    this.#chosenMs = behind[count - 1]!.keptUpMs;
+    this.#chosen = behind.slice(0, count).reverse();
   }
 }

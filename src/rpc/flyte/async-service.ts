@@ -2,6 +2,7 @@ import type { Message } from '../../idl/codec.js';
 import { lenField } from '../../idl/wire.js';
 import type { CallScope, HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
+import { deleted } from '../deleted.js';
 import { assertHandle, assertText, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
 import type { RpcStream } from '../stream.js';
@@ -28,6 +29,8 @@ interface AboutTask {
   readonly handle: Buffer;
   readonly hints: HandleHints;
   readonly message: Message;
+  /** Of a task that another service has begun. */
+  readonly adopted: string | undefined;
 }
 
 /**
@@ -87,8 +90,9 @@ class AsyncService {
   }
 
   async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
-    const { handle, hints } = await this.#about('DeleteTaskRequest', request, call);
+    const { handle, hints, adopted } = await this.#about('DeleteTaskRequest', request, call);
     await this.#tasks.delete(handle, 'the engine deleted the task', hints, call);
+    call.action = deleted(handle, adopted);
     return EMPTY;
   }
 
@@ -121,8 +125,8 @@ class AsyncService {
       limits.nameBytes,
     );
     const taskTypeVersion = Number(message.taskCategory?.version ?? 0);
-    await this.#tasks.adoptForeign(handle, taskType, taskTypeVersion, hints, call);
-    return { handle, hints, message };
+    const adopted = await this.#tasks.adoptForeign(handle, taskType, taskTypeVersion, hints, call);
+    return { handle, hints, message, adopted };
   }
 }
 

@@ -3,6 +3,7 @@ import { PLUGIN_HOST_SERVICE } from '../../idl/load.js';
 import { lenField } from '../../idl/wire.js';
 import type { HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
+import { deleted } from '../deleted.js';
 import { assertHandle, assertText, type FieldLimits } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
 import { encodeReports } from './plugin-reports.js';
@@ -15,9 +16,12 @@ export interface NativeServiceOptions {
   /** With the descriptors of pluginhost.v1 (`loadPluginHost`). */
   readonly idl: Idl;
   readonly limits: FieldLimits;
-  /** A Watch stream on which nothing was sent for so long gets a bookmark. 30,000 unless given. */
-  readonly bookmarkIntervalMs?: number;
+  /** A Watch stream on which nothing was sent for so long gets a bookmark. */
+  readonly bookmarkIntervalMs: number;
 }
+
+/** What nobody sets. */
+export const NATIVE_BOUNDS = { bookmarkIntervalMs: 30_000 };
 
 const HANDLE = 1;
 const STATUS = 2;
@@ -45,7 +49,7 @@ class NativeService {
     this.#limits = options.limits;
     this.#specs = new TaskSpecReader(options.idl, this.#limits);
     this.#encoder = new StatusEncoder(options.idl);
-    this.#bookmarkIntervalMs = options.bookmarkIntervalMs ?? 30_000;
+    this.#bookmarkIntervalMs = options.bookmarkIntervalMs;
   }
 
   module(): RpcServiceModule {
@@ -117,6 +121,7 @@ class NativeService {
     const reason = assertText('reason', message.reason, this.#limits.reasonBytes);
     const connection = connectionOf('connection', message.connection, this.#limits);
     await this.#tasks.delete(handle, reason, { outputPrefix: '', connection }, call);
+    call.action = deleted(handle);
     return EMPTY;
   }
 

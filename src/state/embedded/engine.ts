@@ -12,8 +12,6 @@ import { damagedFiles, fileTrouble } from './trouble.js';
 export interface EmbeddedOptions {
   readonly dir: string;
   readonly clock: Clock;
-  /** How often the folder is measured. Milliseconds. */
-  readonly measureMs?: number;
 }
 
 type Level = ClassicLevel<string, Buffer>;
@@ -21,6 +19,7 @@ type Level = ClassicLevel<string, Buffer>;
 /** Facts that are read from the database at a time, and their bytes: the library's own bound of 16 KiB holds some sixty. */
 const BATCH = 1_000;
 const BATCH_BYTES = 1024 * 1024;
+/** How often the folder is measured. */
 const MEASURE_MS = 5_000;
 /** LevelDB gathers so much in memory before it writes a table; a larger one means fewer merges. */
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -43,7 +42,6 @@ export class EmbeddedEngine implements StateEngine {
   readonly durable = true;
   readonly #folder: StateFolder;
   readonly #clock: Clock;
-  readonly #measureMs: number;
   #db: Level | undefined;
   #acknowledged: Acknowledged | undefined;
   #claimed: string | undefined;
@@ -57,10 +55,9 @@ export class EmbeddedEngine implements StateEngine {
   #measuring: Timer | undefined;
   sizeBytes = 0;
 
-  constructor({ dir, clock, measureMs = MEASURE_MS }: EmbeddedOptions) {
+  constructor({ dir, clock }: EmbeddedOptions) {
     this.#folder = new StateFolder(dir);
     this.#clock = clock;
-    this.#measureMs = measureMs;
   }
 
   async open(): Promise<void> {
@@ -204,7 +201,7 @@ export class EmbeddedEngine implements StateEngine {
   }
 
   #keepMeasuring(): void {
-    this.#measuring = this.#clock.setTimer(this.#measureMs, () => {
+    this.#measuring = this.#clock.setTimer(MEASURE_MS, () => {
       this.#folder
         .measure()
         .then(

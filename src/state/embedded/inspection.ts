@@ -1,19 +1,12 @@
 import { ClassicLevel } from 'classic-level';
 import type { FactKey } from '../facts/facts.js';
-import { type ChainReport, isChainKey, readChain } from './commit-chain.js';
+import type { Inspection } from '../inspection.js';
+import { isChainKey, readChain } from './commit-chain.js';
 import { Acknowledged, StateFolder } from './folder.js';
 import { openFailure } from './lock.js';
 
-/** A state that is read, whatever is wrong with it. */
-export interface Inspection {
-  readonly chain: ChainReport;
-  readonly sizeBytes: number;
-  pairs(): AsyncIterable<readonly [FactKey, Buffer]>;
-  close(): Promise<void>;
-}
-
 /** Opens a state's folder that no daemon has. Nothing is made where nothing is. */
-export async function openForInspection(dir: string): Promise<Inspection> {
+export async function openFolderForInspection(dir: string): Promise<Inspection> {
   const folder = new StateFolder(dir);
   await folder.assertIsState();
   const db = new ClassicLevel<string, Buffer>(folder.database, { valueEncoding: 'buffer', createIfMissing: false });
@@ -22,7 +15,8 @@ export async function openForInspection(dir: string): Promise<Inspection> {
     const acknowledged = await Acknowledged.lastOf(folder.acknowledged);
     const chain = readChain(await db.iterator({ gte: 'commit/', lt: 'commit0' }).all(), acknowledged);
     const sizeBytes = await folder.measure();
-    return { chain, sizeBytes, pairs: () => pairsOf(db), close: () => db.close() };
+    const { last, problem } = chain;
+    return { lastCommit: last, problem, sizeBytes, pairs: () => pairsOf(db), close: () => db.close() };
   } catch (error) {
     await db.close().catch(() => undefined);
     throw await openFailure(folder, error);

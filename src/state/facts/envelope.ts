@@ -7,6 +7,8 @@ import { type Blobs, type Field, FieldError } from './fields.js';
 export interface Format<T> {
   readonly version: number;
   readonly field: Field<T>;
+  /** How earlier versions are read, from 1 on. */
+  readonly before?: readonly Field<T>[];
 }
 
 const HEAD = 1 + 4 + 4; // format version, CRC-32 over key and rest, length of the JSON
@@ -35,7 +37,7 @@ export function encodeValue<T>(key: string, { version, field }: Format<T>, value
 }
 
 /** Throws STATE_DAMAGED for what was altered or cut, STATE_FORMAT_NEWER for what a later release wrote. */
-export function decodeValue<T>(key: string, { version, field }: Format<T>, value: Buffer): T {
+export function decodeValue<T>(key: string, { version, field, before }: Format<T>, value: Buffer): T {
   if (value.length < HEAD) throw damaged(key, `it ends after ${value.length} bytes`);
   if (value.readUInt32BE(1) !== sumOf(key, value)) throw damaged(key, 'its checksum does not fit');
   const written = value[0] as number;
@@ -47,7 +49,7 @@ export function decodeValue<T>(key: string, { version, field }: Format<T>, value
   }
   try {
     const { json, blobs } = parts(value);
-    return field.read(json, blobs, '');
+    return (written === version ? field : (before?.[written - 1] ?? field)).read(json, blobs, '');
   } catch (error) {
     if (error instanceof FieldError || error instanceof SyntaxError || error instanceof RangeError) {
       throw damaged(key, error.message);

@@ -21,6 +21,7 @@ import {
 } from './other-facts.js';
 import { type InlineOutputs, inlineOutputs } from './phase-fields.js';
 import { type TaskFact, taskFact, taskPayload } from './task-facts.js';
+import { taskRow } from './task-row.js';
 
 /** What each kind of fact says. */
 export interface FactsByKind {
@@ -44,7 +45,7 @@ export type FactKey = string;
 
 /** Raise a version with every change that the release before would misread; a key that it may pass over is none. */
 const FORMATS: { readonly [K in FactKind]: Format<FactsByKind[K]> } = {
-  task: { version: 1, field: taskFact },
+  task: { version: 2, field: taskRow, before: [taskFact] },
   payload: { version: 1, field: taskPayload },
   outputs: { version: 1, field: inlineOutputs },
   owed: { version: 1, field: owedFact },
@@ -59,6 +60,9 @@ const FORMATS: { readonly [K in FactKind]: Format<FactsByKind[K]> } = {
 
 export const FACT_KINDS = Object.keys(FORMATS) as FactKind[];
 
+/** Stands in a state while another one is copied into it: what has it is a part. */
+export const COPYING: FactKey = 'copying';
+
 export function factKey(kind: FactKind, name = ''): FactKey {
   return name === '' ? kind : `${kind}/${name}`;
 }
@@ -69,6 +73,12 @@ export function partsOfKey(key: FactKey): { readonly kind: FactKind; readonly na
   const kind = slash === -1 ? key : key.slice(0, slash);
   if (!Object.hasOwn(FORMATS, kind)) return undefined;
   return { kind: kind as FactKind, name: slash === -1 ? '' : key.slice(slash + 1) };
+}
+
+/** Whether a fact never changes and may be large, so that an engine may keep it apart from those that do. */
+export function isWrittenOnce(key: FactKey): boolean {
+  const kind = partsOfKey(key)?.kind;
+  return kind === 'payload' || kind === 'outputs';
 }
 
 export function encodeFact<K extends FactKind>(kind: K, name: string, fact: FactsByKind[K]): Buffer {
@@ -85,9 +95,12 @@ export type Fact = {
   [K in FactKind]: { readonly kind: K; readonly name: string; readonly fact: FactsByKind[K] };
 }[FactKind];
 
-/** Reads a pair of key and value. Throws STATE_FORMAT_NEWER for a kind that this release does not know. */
+/** Reads a pair of key and value. Throws STATE_FORMAT_NEWER for a kind that this release does not know, STATE_DAMAGED for a part. */
 export function decodePair(key: FactKey, value: Buffer): Fact {
   const parts = partsOfKey(key);
+  if (key === COPYING) {
+    throw new HostError('STATE_DAMAGED', 'another state was copied into this one in part; empty it, and copy again');
+  }
   if (parts === undefined) {
     throw new HostError(
       'STATE_FORMAT_NEWER',

@@ -33,6 +33,8 @@ export interface OwedFact {
   readonly fromHandle: boolean;
   /** The task still holds its quota token. */
   readonly holdsToken: boolean;
+  /** How long its tries have failed so far. */
+  readonly failingForMs: number;
   readonly hadConnection: boolean;
 }
 
@@ -47,6 +49,8 @@ export interface UnclearFact {
   readonly lastError: ReadFailure;
   /** Its task was deleted while a create was under way, and holds its token; a call may reach the remote for so long. */
   readonly sentBoundMs: number | undefined;
+  /** A look may be under way, and may reach the remote for so long after its send; milliseconds. */
+  readonly lookBoundMs: number | undefined;
   readonly hadConnection: boolean;
 }
 
@@ -99,6 +103,8 @@ export interface HandleKeyFact {
 export interface BirthFact {
   /** Since when the state knows every end, epoch milliseconds. */
   readonly completeSinceMs: number;
+  /** Since when no end was forgotten within the replay window; where that is not said, since the state is complete. */
+  readonly endsKnownSinceMs: number | undefined;
   /** Names this state; another one's handles are none of it. */
   readonly id: string;
   /** Starts that went on from it. */
@@ -118,6 +124,7 @@ export const owedFact: Field<OwedFact> = record<OwedFact>({
   jobOver: unless(false, flag),
   fromHandle: unless(false, flag),
   holdsToken: unless(false, flag),
+  failingForMs: unless(0, real),
   hadConnection: unless(false, flag),
 });
 
@@ -130,6 +137,7 @@ export const unclearFact: Field<UnclearFact> = record<UnclearFact>({
   leftBecause: optional(text),
   lastError: readFailure,
   sentBoundMs: optional(real),
+  lookBoundMs: optional(real),
   hadConnection: unless(false, flag),
 });
 
@@ -170,4 +178,9 @@ export const routesFact: Field<RoutesFact> = record<RoutesFact>({
 
 export const handleKeyFact: Field<HandleKeyFact> = record<HandleKeyFact>({ signingKey: text });
 
-export const birthFact: Field<BirthFact> = record<BirthFact>({ completeSinceMs: real, id: text, starts: whole });
+export const birthFact: Field<BirthFact> = record<BirthFact>({
+  completeSinceMs: real,
+  endsKnownSinceMs: optional(real),
+  id: text,
+  starts: whole,
+});

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../lib/json.js';
-import type { PhaseState } from '../../model/phase-state.js';
+import { compactState, type Outputs, type PhaseState } from '../../model/phase-state.js';
 import { type ExecutionError, type ExternalResource, PHASES, type TaskLog } from '../../plugin-api/phase.js';
 import {
   bytes,
@@ -66,14 +66,45 @@ export interface InlineOutputs {
 
 export const inlineOutputs: Field<InlineOutputs> = record<InlineOutputs>({ literalMap: bytes, names: list(text) });
 
+const smalls = new WeakMap<PhaseState, SmallState>();
+const wholes = new WeakMap<SmallState, PhaseState>();
+
 /** Undefined where the outputs are needed and are not there. */
 export function wholeState(small: SmallState, inline: InlineOutputs | undefined): PhaseState | undefined {
-  const { error, customInfo, nextPollAfterMs } = small;
-  const rest = { ...small, error, customInfo, nextPollAfterMs };
-  if (small.outputs !== 'inline') return { ...rest, outputs: { kind: small.outputs } };
-  return inline === undefined ? undefined : { ...rest, outputs: { kind: 'inline', ...inline } };
+  const known = wholes.get(small);
+  if (known !== undefined) return known;
+  const whole = wholeOf(small, inline);
+  if (whole !== undefined && small.outputs !== 'inline' && Object.isFrozen(small)) wholes.set(small, whole);
+  return whole;
 }
 
+function wholeOf(small: SmallState, inline: InlineOutputs | undefined): PhaseState | undefined {
+  const outputs = outputsOf(small.outputs, inline);
+  if (outputs === undefined) return undefined;
+  return compactState({
+    phase: small.phase,
+    reason: small.reason,
+    error: small.error,
+    logs: small.logs,
+    customInfo: small.customInfo,
+    externalResources: small.externalResources,
+    outputs,
+    remotePhase: small.remotePhase,
+    version: small.version,
+    nextPollAfterMs: small.nextPollAfterMs,
+  });
+}
+
+function outputsOf(kind: SmallState['outputs'], inline: InlineOutputs | undefined): Outputs | undefined {
+  if (kind !== 'inline') return { kind };
+  return inline && { kind, ...inline };
+}
+
+/** Of a state that many tasks share there is one for all of them as well. */
 export function smallOf(state: PhaseState): SmallState {
-  return { ...state, outputs: state.outputs.kind };
+  const known = smalls.get(state);
+  if (known !== undefined) return known;
+  const small = { ...state, outputs: state.outputs.kind };
+  if (Object.isFrozen(state)) smalls.set(state, Object.freeze(small));
+  return small;
 }

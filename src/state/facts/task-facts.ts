@@ -48,8 +48,12 @@ export interface TaskFact {
   readonly lastAskedAtMs: number;
   readonly confirmed: boolean;
   readonly undeliveredAtMs: number | undefined;
+  /** How much of the grace of an undelivered create has passed, over restarts. Milliseconds. */
+  readonly undeliveredForMs: number;
   readonly adopted: boolean;
   readonly deleted: boolean;
+  /** An answer to its create is known to have arrived. */
+  readonly delivered: boolean;
   /** Why a task is to be cancelled that was deleted while its create was under way. */
   readonly cancelling: string | undefined;
   /** Secrets came with its calls: they are not kept, and until they come again nothing can be done that needs them. */
@@ -74,11 +78,12 @@ export const nodeAttempt: Field<NodeAttempt> = record<NodeAttempt>({ nodeKey: te
 
 export const readFailure: Field<ReadFailure> = record<ReadFailure>({ message: text, code: text });
 
-const requirements: Field<ResourceRequirements> = record<ResourceRequirements>({
+export const requirements: Field<ResourceRequirements> = record<ResourceRequirements>({
   namespace: text,
   constraints: optional(record<ResourceConstraints>({ project: optional(real), namespace: optional(real) })),
 });
 
+/** As releases before the list (`task-row`) wrote it. */
 export const taskFact: Field<TaskFact> = record<TaskFact>({
   identity,
   stage: oneOf(TASK_STAGES),
@@ -97,8 +102,10 @@ export const taskFact: Field<TaskFact> = record<TaskFact>({
   lastAskedAtMs: real,
   confirmed: unless(false, flag),
   undeliveredAtMs: optional(real),
+  undeliveredForMs: unless(0, real),
   adopted: unless(false, flag),
   deleted: unless(false, flag),
+  delivered: unless(false, flag),
   cancelling: optional(text),
   hadConnection: unless(false, flag),
 });

@@ -16,9 +16,10 @@ import { failureState } from '../failures.js';
 import { recallEnded } from '../read/adopt.js';
 import type { ReadSink } from '../read/reads.js';
 import { takeOverTwin } from '../read/twins.js';
+import type { LastRun } from '../report.js';
 import { assertSafe, tellEnded } from '../safe.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from '../types.js';
-import { CreateRun, type CreatorHooks } from './creator.js';
+import { CreateRun, type CreatorHooks, type Predecessors } from './creator.js';
 import type { Orphans } from './orphans.js';
 import { WaitingRoom } from './waiting-room.js';
 
@@ -33,17 +34,27 @@ export interface CreateParts {
 /** A key that was cancelled and created anew more often than this is none: the plugin calls its own jobs found. */
 const MAX_LIVES = 100;
 
-/** Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create). */
+/**
+ * Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create).
+ *
+ * States of a task here: none → *running*, with a run (creator.ts has its states) until that ends; *early*, where it came before the
+ * plugins were loaded, until `recover` runs it; *unclaimed*, where an earlier run of the daemon neither answered nor sent it, until its
+ * engine repeats the create or the orphan grace forgets it. A repeat of a create finds the task in any of them and makes none.
+ * Of itself: open → `refuse` → refusing, where no state keeps what is new → `stop` → stopping, in which nothing is sent any more and runs end.
+ */
 export class CreateTask {
   readonly #deps: TasksDeps;
   readonly #deletes: DeleteList;
   readonly #orphans: Orphans;
+  readonly #unclear: UnclearLooks;
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
   /** Tasks of an earlier run that nobody was told of and that were not sent. */
   readonly #unclaimed = new Map<TaskId, { readonly timer: Timer; start(): void }>();
   /** Tasks that were accepted before the plugins were loaded. */
   readonly #early = new Set<TaskId>();
+  /** Records that took the place of one which has waited for what was before it. */
+  readonly #waited = new WeakSet<TaskRecord>();
   readonly #waiting: WaitingRoom;
   #refusing = false;
   #stopping = false;
@@ -52,9 +63,10 @@ export class CreateTask {
     this.#deps = deps;
     this.#deletes = deletes;
     this.#orphans = orphans;
+    this.#unclear = unclear;
     this.#waiting = new WaitingRoom(deps.options);
     this.#hooks = {
-      predecessorsGone: (task) => orphans.predecessorsGone(task),
+      predecessors: (task) => this.#predecessors(task),
       created: (runtime, task, state) => {
         deps.events.created?.(task);
         if (!takeOverTwin(deps, runtime, task)) {
@@ -74,8 +86,8 @@ export class CreateTask {
     };
   }
 
-  /** The id of the plugin that served a task type in the last run; set until the plugins are loaded. */
-  starting: ((taskType: string, version: number) => string) | undefined;
+  /** Who served a task type in the last run; set until the plugins are loaded. */
+  starting: Pick<LastRun, 'route'> | undefined;
 
   async create(spec: TaskSpec, scope: CallScope): Promise<CreateAnswerView> {
     const { store, clock, options } = this.#deps;
@@ -85,6 +97,7 @@ export class CreateTask {
     if (task === undefined) task = await this.#accept(spec, scope);
     else {
       store.asked(task, false);
+      store.enrich(task, spec.outputPrefix, spec.connection, clock.now() + options.connectionTtlMs);
       this.#claimed(task);
     }
 
@@ -110,6 +123,8 @@ export class CreateTask {
   recover(runtime: PluginRuntime, task: TaskRecord): void {
     if (this.#runs.has(task.id)) return;
     const early = this.#early.delete(task.id);
+    // What the last run left of its node was not known for an orphan yet when it was accepted.
+    if (early) this.#supersede(task);
     if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {
       this.#start(runtime, task, task.sentBoundMs);
       return;
@@ -154,7 +169,7 @@ export class CreateTask {
         { retryAfterMs: 5_000 },
       );
     }
-    const plugin = this.starting?.(spec.taskType, spec.taskTypeVersion) ?? this.#served(host, spec);
+    const plugin = this.starting?.route(spec.taskType, spec.taskTypeVersion) ?? this.#served(host, spec);
     store.assertRoom();
     store.assertStorable();
     this.#waiting.assertRoom(spec);
@@ -163,14 +178,21 @@ export class CreateTask {
     const key = attemptKeyOf(spec.attempt);
     // The same create may have come meanwhile.
     const known = store.current(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      store.enrich(known, spec.outputPrefix, spec.connection, clock.now() + this.#deps.options.connectionTtlMs);
+      return known;
+    }
+    const incarnation = store.freeIncarnation(key);
+    const mark = store.marks.get(key, incarnation);
+    // It ended here, and only its mark is left: how it failed is answered again, and what it made is looked for, not made anew.
+    const failed = mark?.ended === true ? mark.failure : undefined;
     const task = store.insert({
       identity: {
         plugin,
         taskType: spec.taskType,
         taskTypeVersion: spec.taskTypeVersion,
         key,
-        incarnation: store.freeIncarnation(key),
+        incarnation,
         project: spec.metadata.taskExecutionId.project,
         domain: spec.metadata.taskExecutionId.domain,
         namespace: spec.metadata.namespace,
@@ -178,8 +200,8 @@ export class CreateTask {
         createdAtMs: Math.round(clock.now()),
         outputNames: spec.outputNames,
       },
-      stage: 'accepted',
-      state: phaseState('WAITING_FOR_RESOURCES', { reason: 'accepted' }),
+      stage: failed === undefined ? 'accepted' : 'over',
+      state: failed ?? phaseState('WAITING_FOR_RESOURCES', { reason: 'accepted' }),
       outputPrefix: spec.outputPrefix,
       payload: {
         template: spec.template,
@@ -192,16 +214,37 @@ export class CreateTask {
       connection: spec.connection,
       connectionUntilMs: keptUntil(spec.connection, clock.now(), this.#deps.options.connectionTtlMs),
     });
+    if (failed !== undefined) return task;
     events.accepted?.(task);
-    this.#orphans.supersede(task, (orphan) => {
-      events.orphanDeleted?.(orphan);
-      const why = 'its create was never answered and the engine has gone on to a later attempt';
-      return cancelInBackground(this.#deps, { deletes: this.#deletes, creates: this }, orphan, why).gone;
-    });
+    this.#supersede(task);
     const runtime = runtimes.get(plugin);
     if (runtime === undefined) this.#early.add(task.id);
-    else if (!this.#stopping) this.#start(runtime, task, undefined);
+    else if (!this.#stopping) {
+      const mayExist = mark?.ended === true && runtime.plugin.kind !== 'sync';
+      this.#start(runtime, task, mayExist ? 0 : undefined);
+    }
     return task;
+  }
+
+  #supersede(task: TaskRecord): void {
+    const parts = { deletes: this.#deletes, creates: this, unclear: this.#unclear };
+    this.#orphans.supersede(task, (orphan) => {
+      this.#deps.events.orphanDeleted?.(orphan);
+      const why = 'its create was never answered and the engine has gone on to a later attempt';
+      return cancelInBackground(this.#deps, parts, orphan, why).gone;
+    });
+  }
+
+  /** Attempts of the node that nobody holds (rule 9), and deleted runs of the key, which write to the same prefix (rule 8). */
+  *#predecessors(task: TaskRecord): Iterable<Predecessors> {
+    const orphans = this.#orphans.predecessorsGone(task);
+    if (orphans !== undefined) yield { gone: orphans, why: 'an earlier attempt of this node is being cancelled first' };
+    // What was sent by an earlier run of the daemon has waited for them, and its job may run.
+    if (task.sentBoundMs !== undefined || this.#waited.has(task)) return;
+    const { key, incarnation } = task.identity;
+    const earlier = this.#deps.store.earlier.gone(key, incarnation);
+    if (earlier !== undefined)
+      yield { gone: earlier, why: 'the last run of this key, which was deleted, is being cancelled first' };
   }
 
   /** The plugin that serves a task. */
@@ -246,6 +289,7 @@ export class CreateTask {
     }
     const next = this.#deps.store.nextIncarnation(task);
     this.#orphans.moved(task, next);
+    this.#waited.add(next);
     this.#start(runtime, next, undefined, lives);
   }
 

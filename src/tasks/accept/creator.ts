@@ -5,12 +5,12 @@ import { isOfEarlierLife } from '../../model/found-job.js';
 import { META_WARN_BYTES } from '../../model/handle.js';
 import { type OutcomeEnd, outcomeRule } from '../../model/outcomes.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
-import type { CreateAnswer, PluginFailure } from '../../model/plugin-call.js';
+import { type CreateAnswer, type PluginFailure, type PluginOutcome, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ResourceRequirements } from '../../plugin-api/plugin.js';
-import type { CreateBudget } from '../../runtime/create-lane.js';
-import { createArgs, type PluginRuntime } from '../../runtime/runtime.js';
+import type { CreateBudget } from '../../runtime/create-budget.js';
+import { createArgs, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
 
@@ -30,6 +30,8 @@ const CREATING: Step = { stage: 'creating', name: 'creating', prefix: '' };
 
 const ITS_TURN = 'the create waits for its turn within the write limit';
 
+type CreateOutcome = PluginOutcome<CreateAnswer | PhaseState>;
+
 /** How a run ended; `cancelled` says whether the remote may have got a job out of it that nobody has the meta of. */
 export type CreateEnd =
   | { readonly kind: 'created'; readonly meta: Buffer }
@@ -41,10 +43,16 @@ export type CreateEnd =
   /** The plugin found a job of an earlier life of this key; the next incarnation is to be tried. */
   | { readonly kind: 'taken' };
 
+/** Jobs that are being cancelled, and why a task waits for that. */
+export interface Predecessors {
+  readonly gone: Promise<unknown>;
+  readonly why: string;
+}
+
 /** What a run needs that other use cases own. */
 export interface CreatorHooks {
-  /** Resolves when the attempts before this one are cancelled (rule 9). */
-  predecessorsGone(task: TaskRecord): Promise<void>;
+  /** What has to be gone from the remote before this task starts. */
+  predecessors(task: TaskRecord): Iterable<Predecessors>;
   /** The task is live: start to poll it. `state` is what create itself told. */
   created(runtime: PluginRuntime, task: TaskRecord, state: PhaseState | undefined): void;
   /** A sync plugin answered the final state. */
@@ -166,16 +174,20 @@ export class CreateRun {
     if (this.#over()) return this.#stopped();
     if (!(await this.#settleRequirements()) || !(await this.#takeToken())) return this.#given();
     const budget = this.#runtime.creates.budget();
-    for (let attempt = 1; ; attempt++) {
+    for (let attempt = 1; ; ) {
+      budget.waits();
+      if (!(await this.#secretsKnown())) return this.#given();
       await this.#remoteTakesCreates(attempt);
       if (this.#over()) return this.#stopped();
       this.#waits('creating', ITS_TURN);
-      const outcome = await this.#call();
+      const outcome = await this.#call(budget);
+      // Taken back from the gate, where it still waited: it is tried in turn from now on.
+      if (outcome === undefined) continue;
       if (outcome.ok) return 'phase' in outcome.value ? this.#ran(outcome.value) : this.#created(outcome.value);
       const { failure } = outcome;
       if (failure.kind === 'cancelled' && this.#over()) return this.#stopped();
       if (endOf(failure) === undefined && this.#unclearForGood) return this.#leaveUnclear();
-      if (!(await this.#again(CREATING, failure, attempt, budget))) return this.#given();
+      if (!(await this.#again(CREATING, failure, attempt++, budget))) return this.#given();
     }
   }
 
@@ -266,6 +278,11 @@ export class CreateRun {
     return { kind: 'stopped' };
   }
 
+  /** Where a task waits that an earlier run of the daemon may have brought further. */
+  get #reached(): Step['stage'] {
+    return this.#task.stage === 'creating' ? 'creating' : 'accepted';
+  }
+
   /** Says why the task has not started. A cancelled one is gone from the store and says nothing any more. */
   #waits(stage: 'accepted' | 'creating', reason: string): void {
     if (this.#cancelled) return;
@@ -274,9 +291,19 @@ export class CreateRun {
 
   #hold(why: string | undefined): void {
     this.#waits('creating', why ?? ITS_TURN);
-    this.#isHeld = why !== undefined;
-    if (this.#isHeld) this.#held.resolve();
-    else this.#held = createDeferred<void>();
+    if (why === undefined) {
+      this.#goesOn();
+      return;
+    }
+    this.#isHeld = true;
+    this.#held.resolve();
+  }
+
+  /** No operator holds the run back, as far as it knows. */
+  #goesOn(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#held = createDeferred<void>();
   }
 
   /**
@@ -287,10 +314,7 @@ export class CreateRun {
     const { plugin } = this.#runtime;
     while (plugin.kind === undefined && !this.#over()) {
       const why = plugin.stateReason === '' ? '' : `: ${plugin.stateReason}`;
-      this.#waits(
-        this.#task.stage === 'creating' ? 'creating' : 'accepted',
-        `plugin "${plugin.id}" is ${plugin.state}${why}`,
-      );
+      this.#waits(this.#reached, `plugin "${plugin.id}" is ${plugin.state}${why}`);
       const changed = createDeferred<void>();
       const unlisten = plugin.onStateChange(() => changed.resolve());
       this.#patience.addEventListener('abort', () => changed.resolve(), { once: true });
@@ -304,17 +328,20 @@ export class CreateRun {
     const { clock } = this.#deps;
     const leftMs = this.#untilMs - clock.now();
     if (leftMs <= 0) return;
-    this.#waits(this.#task.stage === 'creating' ? 'creating' : 'accepted', 'an earlier create call may be under way');
+    this.#waits(this.#reached, 'an earlier create call may be under way');
     await sleep(clock, leftMs, this.#halt.signal);
   }
 
   async #predecessors(): Promise<void> {
-    const gone = this.#hooks.predecessorsGone(this.#task);
     const { clock, options } = this.#deps;
-    const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
-    if (quick || this.#over()) return;
-    this.#waits('accepted', 'an earlier attempt of this node is being cancelled first');
-    await settledBefore(clock, gone, clock.now() + options.createBudgetMs, this.#waiting.signal);
+    const untilMs = clock.now() + options.createBudgetMs;
+    for (const { gone, why } of this.#hooks.predecessors(this.#task)) {
+      const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
+      if (this.#over()) return;
+      if (quick) continue;
+      this.#waits(this.#reached, why);
+      await settledBefore(clock, gone, untilMs, this.#waiting.signal);
+    }
   }
 
   /** Rule 8: a create that may have been sent is never repeated where the plugin could not find what it made. */
@@ -329,12 +356,35 @@ export class CreateRun {
     return { kind: 'refused' };
   }
 
+  /**
+   * Rule 14: secrets that came with its calls do not outlive the daemon, nor their time, and nothing is made without them; the
+   * engine's next call brings them again. False when the run was refused, or is over.
+   */
+  async #secretsKnown(): Promise<boolean> {
+    const { clock, options } = this.#deps;
+    const untilMs = clock.now() + options.createBudgetMs;
+    for (let now = clock.now(); lacksCredentials(this.#task, now); now = clock.now()) {
+      if (this.#over()) return false;
+      if (now >= untilMs) {
+        const said = `the secrets that came with its calls are no longer kept, and no call has brought them for ${Math.round(options.createBudgetMs / 1000)} s`;
+        this.#refuse('SECRETS_GONE', said, 'SYSTEM', 'RETRYABLE_FAILURE');
+        return false;
+      }
+      this.#waits(
+        this.#reached,
+        'waits for the next call about it: the secrets that came with its calls are no longer kept',
+      );
+      await this.#runtime.secrets.wait(this.#task.id, untilMs - now, this.#patience);
+    }
+    return true;
+  }
+
   /** While the remote takes no creates, or may take none, they are tried in turn. A run of `do` makes no job there. */
   async #remoteTakesCreates(attempt: number): Promise<void> {
     const { creates, plugin } = this.#runtime;
     if (plugin.kind === 'sync') return;
     while (!this.#over()) {
-      if (creates.holds) this.#waits(this.#task.stage === 'creating' ? 'creating' : 'accepted', creates.reason);
+      if (creates.holds) this.#waits(this.#reached, creates.reason);
       // A cancelled run that looks for its job waits on, with another patience.
       if (await creates.pass(this.#task.id, attempt > 1 || this.#mayExist, this.#patience)) return;
     }
@@ -349,30 +399,37 @@ export class CreateRun {
     return store.safe();
   }
 
-  async #call() {
-    const { store } = this.#deps;
-    const args = createArgs(this.#task, this.#deps.clock.now());
+  /** Makes the call. Undefined where it was taken back before it was sent. */
+  async #call(budget: CreateBudget): Promise<CreateOutcome | undefined> {
+    const { gate, creates, plugin } = this.#runtime;
+    const { store, clock } = this.#deps;
+    const args = createArgs(this.#task, clock.now());
     let sent = false;
     const queued = new AbortController();
     this.#queued = queued;
-    const sync = this.#runtime.plugin.kind === 'sync';
-    const outcome = await this.#runtime.gate.call(sync ? 'do' : 'create', args, {
-      admission: 'wait',
-      signal: queued.signal,
-      onHeld: (why) => this.#hold(why),
-      // A run of `do` makes no job: after a crash it is run again (rule 8 asks no more of it).
-      beforeSend: sync || !store.durable ? undefined : (boundMs) => this.#beforeSend(boundMs, queued),
-      onSent: () => {
-        sent = true;
-        // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
-        this.#queued = undefined;
-        if (sync) this.#running = queued;
-      },
-    });
+    this.#goesOn();
+    const sync = plugin.kind === 'sync';
+    const call = (signal: AbortSignal, onSent = () => {}): Promise<CreateOutcome> =>
+      gate.call(sync ? 'do' : 'create', args, {
+        admission: 'wait',
+        deadlineMs: UNTIL_SENT,
+        signal,
+        onHeld: (why) => this.#hold(why),
+        // A run of `do` makes no job: after a crash it is run again (rule 8 asks no more of it).
+        beforeSend: sync || !store.durable ? undefined : (boundMs) => this.#beforeSend(boundMs, queued),
+        onSent: () => {
+          onSent();
+          sent = true;
+          budget.sent();
+          // A create that was sent is not given up: its answer is the only way to the job. A run of `do` is.
+          this.#queued = undefined;
+          if (sync) this.#running = queued;
+        },
+      });
+    const outcome = await (sync ? call(queued.signal) : creates.send(this.#task.id, queued.signal, call));
     this.#queued = undefined;
     this.#running = undefined;
-    if (!sync) this.#runtime.creates.learn(this.#task.id, outcome);
-    if (sent && !sync && !outcome.ok) {
+    if (sent && !sync && outcome?.ok === false) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
         this.#mayExist = true;
@@ -389,9 +446,11 @@ export class CreateRun {
       this.#refuse(codeOf(ends, failure), `${step.prefix}${failure.message}`, failure.faultKind, ends.phase);
       return false;
     }
-    const spentMs = budget.spentMs();
     const { counted, endsPastBound } = outcomeRule('create', failure.kind);
-    if (counted === 'yes' && endsPastBound !== undefined && spentMs >= this.#deps.options.createBudgetMs) {
+    const failed = counted === 'yes';
+    if (!failed) budget.uncounted();
+    const spentMs = failed ? budget.failed() : 0;
+    if (failed && endsPastBound !== undefined && spentMs >= this.#deps.options.createBudgetMs) {
       const spent = `${step.name} was tried for ${Math.round(spentMs / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
       this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);
       return false;
@@ -441,7 +500,7 @@ export class CreateRun {
       state,
       mark: store.marks.get(key, incarnation),
       maySend: this.#mayExist,
-      completeSinceMs: store.completeSinceMs,
+      completeSinceMs: store.endsKnownSinceMs,
       nowMs: clock.now(),
       replayWindowMs: options.replayWindowMs,
     });

@@ -66,11 +66,12 @@ export class DoTask {
     const outcome = await gate.call('do', args, { admission: 'fail-fast', deadlineMs });
     if (outcome.ok) return this.#keep(key, await this.#checked(spec, outcome.value));
     const { failure } = outcome;
-    const { ends, retry } = outcomeRule('do', failure.kind);
+    const { ends } = outcomeRule('do', failure.kind);
     if (ends === undefined) throw errorOf(failure, plugin.id, 'the task', 'do');
     const state = failureState(ends.phase, failure.code, failure.message, failure.faultKind);
-    // Where a repeat of the attempt may well succeed, nothing is kept.
-    return retry === 'no' ? this.#keep(key, state) : state;
+    // What the deadline of its caller cut short has not ended, and its caller is told nothing of it: a repeat runs it anew.
+    const cutShort = failure.kind === 'deadline' && this.#deps.clock.now() >= deadlineMs;
+    return cutShort ? state : this.#keep(key, state);
   }
 
   async #checked(spec: TaskSpec, state: PhaseState): Promise<PhaseState> {

@@ -5,6 +5,8 @@ import type { TasksDeps } from '../deps.js';
 
 /** For the last look at a job before it is deleted. */
 const LOOK_MS = 30_000;
+/** Of so many parts of the grace it is kept that they are over: a daemon that starts again and again gets to its end all the same. */
+const GRACE_PARTS = 8;
 /** What has no grace to wait for. */
 const NEVER: Timer = { cancel: () => {} };
 
@@ -13,7 +15,8 @@ const NEVER: Timer = { cancel: () => {} };
  * never deletes the one before, since it has no handle for it; so the daemon does.
  *
  * States of a task here: none → candidate, when the last of its answers that may have arrived is lost, or, for later attempts
- * alone and with no grace, when an earlier run leaves that unknown → none again, when a call about it confirms it, it is over,
+ * alone and with no grace, when an earlier run leaves that unknown → none again, when a call about it confirms it, its create is
+ * answered once more, it is over,
  * another record takes its place (which is a candidate then), a later attempt of its node deletes it, its grace is over
  * (`onExpired`), or the daemon stops.
  */
@@ -26,8 +29,6 @@ export class Orphans {
   readonly #predecessors = new WeakMap<TaskRecord, readonly Promise<void>[]>();
   /** The record that took the place of one. */
   readonly #next = new WeakMap<TaskRecord, TaskRecord>();
-  /** Create calls that were answered, less those whose answer is known to be lost. */
-  readonly #arrived = new WeakMap<TaskRecord, number>();
   #stopped = false;
 
   constructor(deps: TasksDeps) {
@@ -41,9 +42,13 @@ export class Orphans {
     return this.#candidates.size;
   }
 
-  /** A create call about this task was answered. */
+  /** A create call about this task was answered. It may arrive, where those before were lost: no later run cancels the job then. */
   answered(task: TaskRecord): void {
-    this.#arrived.set(task, (this.#arrived.get(task) ?? 0) + 1);
+    const { store } = this.#deps;
+    store.answersArrived(task, 1);
+    if (task.undeliveredAtMs === undefined) return;
+    store.answeredAnew(task);
+    this.#drop(task);
   }
 
   /**
@@ -52,20 +57,20 @@ export class Orphans {
    */
   lost(answered: TaskRecord): void {
     const task = this.#latest(answered);
-    const arrived = (this.#arrived.get(task) ?? 0) - 1;
-    this.#arrived.set(task, arrived);
-    if (arrived > 0) return;
-    this.#deps.store.undelivered(task);
+    const { store } = this.#deps;
+    store.answersArrived(task, -1);
+    if (task.answersArrived > 0) return;
+    store.undelivered(task);
     this.#add(task);
   }
 
   /**
-   * A task of an earlier run. Where its answer was known to be lost the grace begins anew; where nobody knows, a higher
+   * A task of an earlier run. Where its answer was known to be lost what is left of the grace runs on; where nobody knows, a higher
    * attempt deletes it, and otherwise it is listed.
    */
   restored(task: TaskRecord): void {
     if (task.undeliveredAtMs !== undefined) this.#add(task);
-    else if (!task.confirmed && task.node !== undefined && !this.#candidates.has(task)) {
+    else if (this.#isOrphan(task) && task.node !== undefined && !this.#candidates.has(task)) {
       this.#candidates.set(task, NEVER);
       getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
     }
@@ -74,7 +79,7 @@ export class Orphans {
   /** A task went on as another record, under the handle that was answered. */
   moved(task: TaskRecord, next: TaskRecord): void {
     this.#next.set(task, next);
-    this.#arrived.set(next, this.#arrived.get(task) ?? 0);
+    this.#deps.store.answersArrived(next, task.answersArrived - next.answersArrived);
     if (this.#drop(task)) this.#add(next);
   }
 
@@ -91,11 +96,11 @@ export class Orphans {
     if (gone.length > 0) this.#predecessors.set(task, gone);
   }
 
-  /** Resolves when the orphaned attempts before this one are cancelled at the remote. */
-  async predecessorsGone(task: TaskRecord): Promise<void> {
-    const gone = this.#predecessors.get(task) ?? [];
+  /** Resolves when the orphaned attempts before this one are cancelled at the remote; undefined where there are none. */
+  predecessorsGone(task: TaskRecord): Promise<unknown> | undefined {
+    const gone = this.#predecessors.get(task);
     this.#predecessors.delete(task);
-    await Promise.allSettled(gone);
+    return gone && Promise.allSettled(gone);
   }
 
   stop(): void {
@@ -108,7 +113,7 @@ export class Orphans {
    * second time instead of being told its end (rule 8).
    */
   #isOrphan(task: TaskRecord): boolean {
-    return !task.confirmed && task.stage !== 'over' && (this.#arrived.get(task) ?? 0) <= 0;
+    return !task.confirmed && task.stage !== 'over' && task.answersArrived <= 0;
   }
 
   #latest(task: TaskRecord): TaskRecord {
@@ -121,12 +126,21 @@ export class Orphans {
     if (this.#stopped || task.undeliveredAtMs === undefined) return;
     if ((this.#candidates.get(task) ?? NEVER) !== NEVER) return;
     if (task.confirmed || task.stage === 'over') return;
-    const { clock, options, events } = this.#deps;
-    const timer = clock.setTimer(options.orphanGraceMs, () => {
-      this.#expire(task).catch((error: unknown) => events.fault?.('orphans', error));
-    });
-    this.#candidates.set(task, timer);
+    this.#candidates.set(task, this.#wait(task));
     if (task.node !== undefined) getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
+  }
+
+  /** For the next part of the grace. */
+  #wait(task: TaskRecord): Timer {
+    const { clock, options, events, store } = this.#deps;
+    const { orphanGraceMs } = options;
+    const leftMs = Math.max(0, orphanGraceMs - task.undeliveredForMs);
+    const partMs = Math.min(leftMs, Math.ceil(orphanGraceMs / GRACE_PARTS));
+    return clock.setTimer(partMs, () => {
+      store.undeliveredFor(task, partMs);
+      if (partMs < leftMs) this.#candidates.set(task, this.#wait(task));
+      else this.#expire(task).catch((error: unknown) => events.fault?.('orphans', error));
+    });
   }
 
   /** Takes a task off the candidates; false when it was none. */

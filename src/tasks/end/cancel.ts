@@ -1,10 +1,11 @@
 import type { TaskId } from '../../model/attempt-key.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { runtimeOf } from '../../runtime/runtime.js';
+import { assertHosted } from '../../runtime/runtime.js';
 import { deleteOrder } from '../../store/owed-deletes.js';
 import type { CreateRun } from '../accept/creator.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from './delete-list.js';
+import type { UnclearLooks } from './unclear-looks.js';
 
 /** A deletion under way; neither promise may be left without a handler for its rejection. */
 export interface Cancellation {
@@ -16,6 +17,7 @@ export interface Cancellation {
 
 export interface CancelParts {
   readonly deletes: DeleteList;
+  readonly unclear: Pick<UnclearLooks, 'deletedEarly'>;
   /** The create that is under way for a task, if one is. */
   readonly creates: { run(id: TaskId): CreateRun | undefined };
 }
@@ -23,16 +25,18 @@ export interface CancelParts {
 /** Ends a task of this memory: out of whatever line it stands in, or onto the delete list. */
 export function cancelTask(
   deps: TasksDeps,
-  { deletes, creates }: CancelParts,
+  { deletes, creates, unclear }: CancelParts,
   task: TaskRecord,
   reason: string,
 ): Cancellation {
   const { store } = deps;
   const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
-  runtimeOf(deps.runtimes, identity.plugin);
-  if (task.stage === 'over' && task.deleted) return { safe: Promise.resolve(), gone: Promise.resolve() };
+  assertHosted(deps.runtimes, identity.plugin);
+  if (task.stage === 'over' && task.deleted) return { safe: store.safe(), gone: Promise.resolve() };
   const run = task.stage === 'over' || task.meta !== undefined ? undefined : creates.run(id);
   run?.cancel();
+  // An earlier run of the daemon may have sent its create, and this one has not come to repeat it.
+  if (run === undefined && task.sentBoundMs !== undefined) unclear.deletedEarly(task, reason);
   store.orderDelete(task, reason, run !== undefined);
   if (run === undefined) {
     const safe = deletes.carryOut(id);

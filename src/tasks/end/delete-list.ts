@@ -16,8 +16,6 @@ interface Work {
   readonly id: TaskId;
   readonly plugin: string;
   readonly done: Deferred<void>;
-  /** Settles with the state's word on the order. */
-  readonly safe: Promise<void>;
 }
 
 /** Tries that must all have answered NotFound before it is believed. */
@@ -29,12 +27,13 @@ const TRIES_TO_CONFIRM = 3;
  * list. One answer of NotFound frees the token and lets go on who waits; the order stays, since the same fault hides jobs
  * that run.
  *
- * States of one: `unsafe` (not written down yet; entered by `carryOut`), then `waiting` for its turn or its next try and
- * `trying`, until it is done. Where the state cannot be written it is carried out all the same: the task has left already.
+ * States of one: `unsafe` (not written down yet; entered by `carryOut`), `early` while its plugin is still to be loaded (left by
+ * the next `carryOut`), then `waiting` for its turn or its next try and `trying`, until it is done. Where the state cannot be written it is carried out all the same: the task has left already.
  */
 export class DeleteList {
   readonly #deps: TasksDeps;
   readonly #works = new Map<TaskId, Work>();
+  readonly #early = new Set<Work>();
   readonly #tries: RepeatedWork<Work>;
 
   constructor(deps: TasksDeps) {
@@ -65,21 +64,21 @@ export class DeleteList {
     return this.#works.get(id)?.done.promise ?? Promise.resolve();
   }
 
-  /** Resolves once the order is safe; at once if there is none. Rejects when it could not be written. */
-  safe(id: TaskId): Promise<void> {
-    return this.#works.get(id)?.safe ?? Promise.resolve();
-  }
-
   /** Sets about the order that the store has for this task, if it has one. Resolves once what was ordered so far is safe. */
   carryOut(id: TaskId): Promise<void> {
-    const { store, events } = this.#deps;
+    const { store, events, runtimes } = this.#deps;
     const safe = store.safe();
     const owed = store.owed.get(id);
-    if (owed === undefined || this.#works.has(id)) return safe;
-    const work: Work = { id, plugin: owed.identity.plugin, done: createDeferred<void>(), safe };
+    const known = this.#works.get(id);
+    if (known !== undefined && this.#early.delete(known)) this.#tries.add(known);
+    if (owed === undefined || known !== undefined) return safe;
+    const work: Work = { id, plugin: owed.identity.plugin, done: createDeferred<void>() };
     this.#works.set(id, work);
     events.deleteOwed?.(id, work.plugin, owed.reason);
-    const enqueue = () => this.#tries.add(work);
+    const enqueue = () => {
+      if (runtimes.comes(work.plugin)) this.#early.add(work);
+      else this.#tries.add(work);
+    };
     safe.then(enqueue, enqueue);
     return safe;
   }
@@ -105,7 +104,15 @@ export class DeleteList {
     const needsCredentials = lacksCredentials(owed, now);
     store.owed.note(id, { nextAttemptMs: undefined, attempts: owed.attempts + 1, connection, needsCredentials });
     const { meta, outputPrefix, identity, reason } = owed;
-    const args: DeleteArgs = { meta, outputPrefix, idempotencyKey: keyOf(identity), connection, reason };
+    const { outputNames } = identity;
+    const args: DeleteArgs = {
+      meta,
+      outputPrefix,
+      outputNames,
+      idempotencyKey: keyOf(identity),
+      connection,
+      reason,
+    };
     if (owed.readFirst !== undefined) {
       const read = await this.#read(runtime, owed, args);
       if (read === 'over') return this.#finish(work);
@@ -118,6 +125,7 @@ export class DeleteList {
     if (retry === 'confirm') return this.#notFound(runtime, work, failure);
     // An answer that says nothing of the job breaks the row; a call that was not made, or throttled, is no answer.
     if (retry === 'backoff') store.owed.note(id, { notFound: undefined });
+    this.#failing(work, retry === 'backoff');
     return this.#retryIn(work, failure.code, failure.message, failure.retryAfterMs);
   }
 
@@ -151,7 +159,7 @@ export class DeleteList {
     const confirmed = tries >= TRIES_TO_CONFIRM && now - sinceMs >= options.notFoundMinMs;
     const wave = runtime.refresher.stats().notFoundFrozen > 0;
     if (owed?.jobOver === true || (confirmed && !wave)) return this.#finish(work);
-    store.deleteDoubted(id);
+    store.deleteFreed(id);
     work.done.resolve();
     const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
     // The fourth try comes when the minimum time is over: its sixth, third and half part lie between them.
@@ -163,6 +171,23 @@ export class DeleteList {
       nextAttemptMs: now + delay,
     });
     return delay;
+  }
+
+  /**
+   * Counts how long the tries have failed, and gives the token back when that is longer than the grace (rule 10): a cluster
+   * that is gone starves no quota. The time between two failed tries of one run counts, so that neither a daemon that was
+   * down nor a throttle uses the grace up.
+   */
+  #failing({ id, plugin }: Work, failed: boolean): void {
+    const { clock, events, options, store } = this.#deps;
+    const owed = store.owed.get(id);
+    if (owed === undefined) return;
+    const now = clock.now();
+    const failingForMs = owed.failingForMs + (failed && owed.failedAtMs !== undefined ? now - owed.failedAtMs : 0);
+    store.owed.note(id, { failingForMs, failedAtMs: failed ? now : undefined });
+    if (failingForMs < options.deleteGraceMs || !owed.holdsToken) return;
+    store.deleteFreed(id);
+    events.deleteFreed?.(id, plugin, failingForMs);
   }
 
   #finish({ id, plugin, done }: Work): undefined {

@@ -10,11 +10,13 @@ import type { ReadSink } from '../read/reads.js';
 import type { HandleHints } from '../types.js';
 import { cancelInBackground, cancelTask } from './cancel.js';
 import type { DeleteList } from './delete-list.js';
+import type { UnclearLooks } from './unclear-looks.js';
 
 interface Parts {
   readonly handles: Handles;
   readonly creates: CreateTask;
   readonly deletes: DeleteList;
+  readonly unclear: UnclearLooks;
 }
 
 /**
@@ -23,7 +25,7 @@ interface Parts {
  */
 export async function deleteTask(
   deps: TasksDeps,
-  { handles, creates, deletes }: Parts,
+  { handles, ...parts }: Parts,
   bytes: Buffer,
   reason: string,
   hints: HandleHints,
@@ -32,18 +34,19 @@ export async function deleteTask(
   const connectionUntilMs = keptUntil(hints.connection, deps.clock.now(), deps.options.connectionTtlMs);
   if (found.kind === 'deleted') {
     deps.store.owed.renew(found.id, hints.connection, connectionUntilMs);
-    return deletes.safe(found.id);
+    // The order may not be written yet, whatever carries it out.
+    return deps.store.safe();
   }
   if (found.kind === 'held') {
     // The daemon may owe a delete of a task that it ended itself.
     deps.store.owed.renew(found.task.id, hints.connection, connectionUntilMs);
     if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable();
-    const { safe, gone } = cancelTask(deps, { deletes, creates }, found.task, reason);
+    const { safe, gone } = cancelTask(deps, parts, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
     // A repeated create of the attempt may be under way while its engine still has the handle of an earlier daemon.
     const { key, incarnation } = found.task.identity;
     const created = found.task.adopted ? deps.store.byId(taskIdOf(key, incarnation)) : undefined;
-    if (created !== undefined) cancelInBackground(deps, { deletes, creates }, created, reason);
+    if (created !== undefined) cancelInBackground(deps, parts, created, reason);
     return safe;
   }
   const { identity, meta } = found.handle;
@@ -55,7 +58,7 @@ export async function deleteTask(
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
   if (meta !== undefined && !over) deps.store.assertOwable();
   // A repeated create that does not know the job of this handle yet.
-  if (created !== undefined) cancelInBackground(deps, { deletes, creates }, created, reason);
+  if (created !== undefined) cancelInBackground(deps, parts, created, reason);
   const { connection, outputPrefix } = hints;
   const of = { id, identity, meta, outputPrefix, connection, connectionUntilMs, adopted: true };
   deps.store.bury(identity, {
@@ -63,7 +66,7 @@ export async function deleteTask(
     ...(meta === undefined && !over ? { end: CREATE_LOST } : {}),
     order: over ? undefined : deleteOrder(of, reason, { readFirst: bytes }),
   });
-  await deletes.carryOut(id);
+  await parts.deletes.carryOut(id);
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import { LinkedQueue } from '../../lib/linked-queue.js';
-import type { PluginMethod, PluginMethods } from '../../model/plugin-call.js';
+import { type PluginMethod, type PluginMethods, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { PluginRuntime } from '../../runtime/runtime.js';
 
 export interface RepeatedWorkOptions<T> {
@@ -61,7 +61,8 @@ export class RepeatedWork<T> {
 
   /** A call that waits its turn, unless the stop comes first; once sent it is not given up. */
   call<M extends PluginMethod>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
-    return this.untilStop((signal, onSent) => runtime.gate.call(method, args, { admission: 'wait', signal, onSent }));
+    const waits = { admission: 'wait', deadlineMs: UNTIL_SENT } as const;
+    return this.untilStop((signal, onSent) => runtime.gate.call(method, args, { ...waits, signal, onSent }));
   }
 
   /** Something that waits on the signal of the stop, until it says that it is past its waiting. */

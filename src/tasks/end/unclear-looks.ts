@@ -2,7 +2,7 @@ import { messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import type { TaskId } from '../../model/attempt-key.js';
 import { outcomeRule } from '../../model/outcomes.js';
-import type { CreateAnswer, CreateArgs, PluginFailure } from '../../model/plugin-call.js';
+import { type CreateAnswer, type CreateArgs, type PluginFailure, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
@@ -59,7 +59,29 @@ export class UnclearLooks {
 
   /** Takes on a task that is about to end; without its payload it can only be listed. */
   add(task: TaskRecord, lastError: ReadFailure): void {
-    const { clock, options, events, store } = this.#deps;
+    const { options, events, store } = this.#deps;
+    const { id, identity } = task;
+    const args = this.#list(task, lastError, undefined);
+    events.createUnclear?.(id, identity.plugin, lastError.code, lastError.message);
+    if (args === undefined) this.#leave(id, 'its inputs are no longer kept');
+    else if (!findsByKey(this.#deps, identity.plugin)) this.#leave(id, CANNOT_FIND);
+    else if (options.unclearLooks === 0) this.#leave(id, 'tasks.unclearCreateLooks is 0');
+    else if (store.unclear.bytes > options.maxUnclearBytes) this.#leave(id, 'the list holds too many inputs already');
+    else this.#begin({ id, plugin: identity.plugin });
+  }
+
+  /**
+   * Takes on a task that is about to be deleted before its plugin is loaded, and whose create an earlier run of the daemon
+   * may have sent. It is looked for from `resume` on.
+   */
+  deletedEarly(task: TaskRecord, why: string): void {
+    const message = `${why}; an earlier run of the daemon made the create call`;
+    this.#list(task, { code: 'CREATE_LOST', message }, task.sentBoundMs);
+  }
+
+  /** Answers what a look needs, where that is known. */
+  #list(task: TaskRecord, lastError: ReadFailure, sentBoundMs: number | undefined): CreateArgs | undefined {
+    const { clock, options, store } = this.#deps;
     const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
     const args = task.payload === undefined ? undefined : { ...createArgs(task, clock.now()), connection: undefined };
     for (const oldest of store.unclear.listed()) {
@@ -77,24 +99,21 @@ export class UnclearLooks {
       nextLookMs: undefined,
       leftBecause: undefined,
       lastError,
+      sentBoundMs,
       args,
       connection,
       connectionUntilMs,
     });
-    events.createUnclear?.(id, identity.plugin, lastError.code, lastError.message);
-    if (args === undefined) this.#leave(id, 'its inputs are no longer kept');
-    else if (!findsByKey(this.#deps, identity.plugin)) this.#leave(id, CANNOT_FIND);
-    else if (options.unclearLooks === 0) this.#leave(id, 'tasks.unclearCreateLooks is 0');
-    else if (store.unclear.bytes > options.maxUnclearBytes) this.#leave(id, 'the list holds too many inputs already');
-    else this.#begin({ id, plugin: identity.plugin });
+    return args;
   }
 
   /** Goes on to look for a job that an earlier run of the daemon looked for. */
   resume(id: TaskId, plugin: string): void {
     if (this.#looks.has(id)) return;
     const entry = this.#deps.store.unclear.get(id);
-    // A deleted task wants its job cancelled; only the call that may be under way is waited for (rule 8).
-    this.#begin({ id, plugin }, entry?.looks === 0 ? entry.sentBoundMs : undefined);
+    // A deleted task wants its job cancelled; only the call that may be under way is waited for (rule 8), be it a look.
+    const delayMs = (entry?.looks === 0 ? entry.sentBoundMs : undefined) ?? this.#later(id);
+    this.#begin({ id, plugin }, Math.max(delayMs, entry?.lookBoundMs ?? 0));
   }
 
   /** A create that the stop of the daemon interrupts; a durable state takes it up again. */
@@ -153,14 +172,42 @@ export class UnclearLooks {
     const { clock, options, store } = this.#deps;
     const { id } = entry;
     const connection = freshConnection(entry, clock.now());
-    const outcome = await this.#work.call(runtime, 'create', { ...args, connection });
-    runtime.creates.learn(id, outcome);
+    const { creates, gate } = runtime;
+    const outcome = await this.#work.untilStop((stop, past) =>
+      creates.send(id, stop, (signal, sent) =>
+        gate.call(
+          'create',
+          { ...args, connection },
+          {
+            admission: 'wait',
+            deadlineMs: UNTIL_SENT,
+            signal,
+            beforeSend: store.durable ? (boundMs) => this.#beforeSend(id, boundMs) : undefined,
+            onSent: () => {
+              sent();
+              past();
+            },
+          },
+        ),
+      ),
+    );
+    // It can reach nobody any more: what the gate did not send never will, and the rest is answered or past its bound.
+    store.unclear.note(id, { lookBoundMs: undefined });
+    // Taken back before it was sent: creates are held up since.
+    if (outcome === undefined) return this.#later(id);
     if (outcome.ok) return this.#found(entry, outcome.value);
     const { failure } = outcome;
     const looks = entry.looks + (wasTried(failure) && !runtime.creates.holds ? 1 : 0);
     store.unclear.note(id, { looks, lastError: { code: failure.code, message: failure.message } });
     if (looks >= options.unclearLooks) return this.#leave(id, `${looks} looks did not find out`);
     return this.#later(id, failure.retryAfterMs);
+  }
+
+  /** From here on a crash leaves it open whether the look was sent: the next run makes none while it may be under way (rule 8). */
+  #beforeSend(id: TaskId, lookBoundMs: number): Promise<void> {
+    const { store } = this.#deps;
+    store.unclear.note(id, { lookBoundMs });
+    return store.safe();
   }
 
   #found(entry: UnclearCreate, answer: CreateAnswer): undefined {

@@ -35,7 +35,7 @@ export function taskRow(task: TaskRecord, runtime: PluginRuntime | undefined): J
 }
 
 export function deleteRow(owed: OwedDelete): JsonObject {
-  const { id, identity, reason, sinceMs, attempts, nextAttemptMs, needsCredentials, lastError } = owed;
+  const { id, identity, reason, sinceMs, attempts, nextAttemptMs, needsCredentials, holdsToken, lastError } = owed;
   return {
     id,
     plugin: identity.plugin,
@@ -44,6 +44,7 @@ export function deleteRow(owed: OwedDelete): JsonObject {
     attempts,
     nextAttempt: nextAttemptMs === undefined ? null : iso(nextAttemptMs),
     needsCredentials,
+    holdsToken,
     lastError: lastError === undefined ? null : { ...lastError },
   };
 }

@@ -3,7 +3,7 @@ import type { Handle } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
-import { keptUntil, runtimeOf } from '../../runtime/runtime.js';
+import { keptUntil, type PluginRuntime, runtimeOf } from '../../runtime/runtime.js';
 import { type NewTask, recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
@@ -63,11 +63,30 @@ export function adoptTask(
       'known from its handle; it is read when there is room for it among the tasks that handles alone tell of';
     return forAnswer(deps, { ...base, stage: 'live', state: phaseState('RUNNING', { reason }) }, bytes);
   }
+  mindLostState(deps, runtime, identity.createdAtMs);
   const state = phaseState('RUNNING', { reason: 'taken up again; the remote has not been read yet' });
   const task = store.insert({ ...base, stage: 'live', state });
   events.adopted?.(task);
   startPolling(deps, runtime, task);
   return task;
+}
+
+/** For so long after the birth of a state each start minds that the one before was lost. Milliseconds. */
+const LOSS_REMEMBERED_MS = 3_600_000;
+/**
+ * A handle from before the birth of a state that is new: the one before was lost, and with it who held which token. Engines ask
+ * for all that runs within an interval of theirs, so for as long after the birth nothing is granted anew (rule 10).
+ */
+function mindLostState(
+  { store }: TasksDeps,
+  { quotas, plugin, servesSinceMs }: PluginRuntime,
+  createdAtMs: number,
+): void {
+  const bornMs = store.completeSinceMs;
+  if (bornMs === undefined || createdAtMs >= Math.floor(bornMs)) return;
+  // Handles are taken up from when the plugin is loaded, which may take longer than the interval, or another start.
+  const sinceMs = servesSinceMs - bornMs <= LOSS_REMEMBERED_MS ? servesSinceMs : bornMs;
+  quotas.closeUntil(sinceMs + plugin.config.caching.resyncIntervalMs);
 }
 
 /** A record that only answers a call: the next one comes to the same without it. */

@@ -5,7 +5,7 @@ import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
 import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { runtimeOf } from '../../runtime/runtime.js';
+import { assertHosted, runtimeOf } from '../../runtime/runtime.js';
 import { recordForAnswer } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
@@ -48,7 +48,7 @@ export class Handles {
       return { kind: 'held', task };
     }
     if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');
-    runtimeOf(this.#deps.runtimes, handle.identity.plugin);
+    assertHosted(this.#deps.runtimes, handle.identity.plugin);
     const id = this.#deletedAs(handle, bytes);
     return id === undefined ? { kind: 'unknown', handle } : { kind: 'deleted', id };
   }
@@ -94,7 +94,7 @@ export class Handles {
    */
   async resolve(bytes: Buffer, hints: HandleHints, scope: CallScope): Promise<TaskRecord> {
     const told = this.#deps.store.told.of(bytes);
-    if (told !== undefined) return ended(bytes, told);
+    if (told !== undefined) return ended(bytes, told.state, told.atMs);
     const found = this.find(bytes, hints);
     if (found.kind === 'held') {
       if (!awaitsFirstRead(found.task)) return found.task;
@@ -116,7 +116,7 @@ export class Handles {
 
   /**
    * Takes up a resource meta that another service made, if a plugin of the task type knows it. Its handle is the foreign
-   * bytes themselves. Throws HANDLE_MALFORMED where no plugin does.
+   * bytes themselves. Answers its task's id, or undefined for a handle. Throws HANDLE_MALFORMED where no plugin does.
    */
   async adoptForeign(
     bytes: Buffer,
@@ -124,9 +124,11 @@ export class Handles {
     version: number,
     hints: HandleHints,
     scope: CallScope,
-  ): Promise<void> {
+  ): Promise<TaskId | undefined> {
     const { store, host, clock, options } = this.#deps;
-    if (looksLikeHandle(bytes) || store.byHandle(bytes) !== undefined) return;
+    if (looksLikeHandle(bytes)) return undefined;
+    const held = store.byHandle(bytes);
+    if (held !== undefined) return held.id;
     if (!options.adoptForeign) {
       throw new HostError(
         'HANDLE_MALFORMED',
@@ -136,16 +138,15 @@ export class Handles {
     const plugin = host.route(taskType, version);
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     const key = foreignKey(bytes, taskType);
-    const identity = foreignIdentity(plugin.id, taskType, version, key, 1, clock.now());
+    const identity = foreignIdentity(plugin.id, taskType, version, key, clock.now());
     const mark = store.marks.get(key, 1);
     if (mark?.failure !== undefined) {
-      this.adopt(bytes, { identity, meta: undefined }, hints);
-      return;
+      return this.adopt(bytes, { identity, meta: undefined }, hints).id;
     }
     if (mark?.deleted === true && !mark.ended) {
       // Known as deleted from here on, so that Get says so and a repeated Delete succeeds.
       const { outputPrefix } = hints;
-      store.insert({
+      const over = store.insert({
         identity,
         stage: 'over',
         state: DELETED,
@@ -154,7 +155,7 @@ export class Handles {
         adopted: true,
         deleted: true,
       });
-      return;
+      return over.id;
     }
     if (plugin.features.adoptMeta) {
       const outcome = await runtime.gate.call(
@@ -164,9 +165,7 @@ export class Handles {
       );
       if (!outcome.ok) throw errorOf(outcome.failure, plugin.id, 'looking at a foreign resource meta', 'adoptMeta');
       if (outcome.value.meta !== undefined) {
-        if (store.byHandle(bytes) !== undefined) return;
-        this.adopt(bytes, { identity, meta: outcome.value.meta }, hints);
-        return;
+        return (store.byHandle(bytes) ?? this.adopt(bytes, { identity, meta: outcome.value.meta }, hints)).id;
       }
     }
     throw new HostError(
@@ -194,15 +193,15 @@ export class Handles {
     }
     // The order may still find out that it was over.
     if (this.#deps.store.owed.has(id)) this.#deps.store.told.add(bytes, DELETED);
-    return ended(bytes, DELETED);
+    return ended(bytes, DELETED, clock.now());
   }
 }
 
-/** A record for an answer only. */
-function ended(bytes: Buffer, state: PhaseState): TaskRecord {
+/** A record for an answer only. `atMs`: when that was told first, which is what its version goes by. */
+function ended(bytes: Buffer, state: PhaseState, atMs: number): TaskRecord {
   const { identity } = decodeHandle(bytes);
   const task = { identity, stage: 'over', state, outputPrefix: '', adopted: true } as const;
-  return recordForAnswer(task, identity.createdAtMs, bytes);
+  return recordForAnswer(task, atMs, bytes);
 }
 
 const DELETED = phaseState('ABORTED', {
@@ -223,7 +222,6 @@ function foreignIdentity(
   taskType: string,
   taskTypeVersion: number,
   key: string,
-  incarnation: number,
   nowMs: number,
 ): Handle['identity'] {
   return {
@@ -231,7 +229,7 @@ function foreignIdentity(
     taskType,
     taskTypeVersion,
     key,
-    incarnation,
+    incarnation: 1,
     project: '',
     domain: '',
     namespace: '',

@@ -34,11 +34,11 @@ export class ReadSink {
     this.#deletes = deletes;
   }
 
-  /** One finished read, from the refresher. A task that is over by it leaves the schedule on the store's word. */
+  /** How one read ended, from the refresher. A task that is over by it leaves the schedule on the store's word. */
   report(runtime: PluginRuntime, report: ReadReport): void {
     const { store } = this.#deps;
-    const task = store.byId(report.id);
-    if (task === undefined || task.stage === 'over') {
+    const task = report.task as TaskRecord;
+    if (task.stage === 'over' || !store.holds(task)) {
       runtime.refresher.untrack(report.id);
       return;
     }

@@ -108,7 +108,7 @@ export function jobPlugin(flavour: 'keyed' | 'searched' | 'blind') {
           const made = (await ask('POST', '/jobs', { ...wanted, ...clientId, name })) as Job & { existing?: boolean };
           if (flavour !== 'searched') return answered(made, name, made.existing === true);
           // Another create of the key may have passed this one between its search and its submit.
-          const kept = (await oldest(ask, name)) ?? made;
+          const kept = (await oldest(ask, name).catch(unclear)) ?? made;
           return answered(kept, name, kept.id !== made.id);
         },
 
@@ -147,6 +147,12 @@ export function jobPlugin(flavour: 'keyed' | 'searched' | 'blind') {
       };
     },
   });
+}
+
+/** A throttle, and `notCreated`, say that nothing was made; here something was, whatever came after. */
+function unclear(error: unknown): never {
+  const denies = error instanceof ThrottledError || error instanceof TransientError;
+  throw denies ? new TransientError(error.message) : error;
 }
 
 function answered(job: Job, name: string, existing: boolean) {

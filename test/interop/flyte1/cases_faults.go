@@ -21,6 +21,7 @@ func faultCases() []Case {
 		// Longer than six of the engine's polls: by then it has given up on a service that failed them.
 		{Name: "remote-down", Serial: true, Run: remoteFault("down", 7*pollEvery+5*time.Second)},
 		{Name: "service-killed", Serial: true, Run: serviceKilled},
+		{Name: "killed-at-every-stage", Serial: true, Run: killedAtEveryStage},
 		{Name: "three-hundred", Serial: true, Run: threeHundred},
 	}
 }
@@ -156,6 +157,89 @@ func serviceKilled(ctx context.Context, e *Env, name string) (string, error) {
 		err = fmt.Errorf("the job was deleted")
 	}
 	return "taken up from the resource meta, one job; the other one cancelled", err
+}
+
+// killedAtEveryStage kills the service while one task is accepted, one is being created, one is live, one is over and one is
+// being deleted, and starts it again with what it kept.
+func killedAtEveryStage(ctx context.Context, e *Env, name string) (string, error) {
+	quotaTurn.Lock()
+	defer quotaTurn.Unlock()
+	holder, accepted, err := e.holdQuota(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	start := func(stage string, more steer) (*Task, error) {
+		more["label"] = name + "-" + stage
+		return e.engine.NewTask(name, TaskSpec{Fixture: "job", Instance: "n-" + stage, Steer: more})
+	}
+	held := map[string]*Task{}
+	for _, stage := range []string{"live", "over", "gone"} {
+		task, err := start(stage, steer{"hold": true})
+		if err != nil {
+			return "", err
+		}
+		held[stage] = task
+		if err := task.RunUntil(ctx, time.Minute, func() bool { return task.last.Phase() == core.PhaseRunning }); err != nil {
+			return "", err
+		}
+	}
+	creating, err := start("creating", steer{"createMs": 15000})
+	if err != nil {
+		return "", err
+	}
+	if err := creating.RunUntil(ctx, 30*time.Second, creating.created); err != nil {
+		return "", err
+	}
+	if _, err := e.control.ExpectJobs(name+"-creating", 1); err != nil {
+		return "", err
+	}
+	// The service reads a young job often; the engine does not ask before the service is back.
+	if err := e.control.Release(name + "-over"); err != nil {
+		return "", err
+	}
+	time.Sleep(4 * time.Second)
+	if err := e.control.Fault("unavailable"); err != nil {
+		return "", err
+	}
+	defer func() { _ = e.control.Fault("ok") }()
+	if err := held["gone"].Abort(ctx); err != nil {
+		return "", err
+	}
+	if err := e.control.KillService(); err != nil {
+		return "", err
+	}
+	if err := e.control.Fault("ok"); err != nil {
+		return "", err
+	}
+	if _, err := e.expectStates(name+"-gone", "cancelled"); err != nil {
+		return "", err
+	}
+	if _, err := e.control.ExpectJobs(name+"-b", 0); err != nil {
+		return "", fmt.Errorf("the task without a token: %w", err)
+	}
+	for _, stage := range []string{"live", "a"} {
+		if err := e.control.Release(name + "-" + stage); err != nil {
+			return "", err
+		}
+	}
+	for _, task := range []*Task{held["live"], held["over"], holder, accepted, creating} {
+		if err := task.Run(ctx, 2*time.Minute); err != nil {
+			return "", err
+		}
+		if err := task.Expect(core.PhaseSuccess); err != nil {
+			return "", err
+		}
+	}
+	for _, stage := range []string{"a", "b", "live", "over", "creating"} {
+		jobs, err := e.expectStates(name+"-"+stage, "succeeded")
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", stage, err)
+		}
+		if jobs[0].Deletes > 0 {
+			return "", fmt.Errorf("the job of %s was deleted", stage)
+		}
+	}
+	return "accepted, creating, live, over, deleting: one job each, and the deleted one cancelled", nil
 }
 
 // threeHundred starts 300 tasks at once; whoever runs this program checks the remote's calls against the limit.

@@ -88,6 +88,11 @@ func (c Control) RestartService() error {
 	return c.post("restart", map[string]bool{"empty": true})
 }
 
+// KillService has the service under test killed and started again with what it kept.
+func (c Control) KillService() error {
+	return c.post("restart", map[string]bool{"empty": false})
+}
+
 // ExpectJobs fails unless the remote has exactly these many jobs of the label; it answers them.
 func (c Control) ExpectJobs(label string, count int) ([]Job, error) {
 	jobs, err := c.Jobs(label)

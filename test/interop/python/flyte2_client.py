@@ -608,6 +608,49 @@ async def repeated_after_kill(env, name):
     return "the job had ended when its create was repeated; it ran once"
 
 
+@case("killed-at-every-stage", serial=True)
+async def killed_at_every_stage(env, name):
+    """One task accepted, one being created, one live, one over and one being deleted when the service is killed."""
+
+    def task(stage, **steer):
+        return env.task(name, {"label": f"{name}-{stage}", **steer}, node=f"a-{stage}", outputs=[])
+
+    async with QUOTA:
+        holder, accepted = await hold_quota(env, name)
+        live, over, gone = (task(stage, hold=True) for stage in ("live", "over", "gone"))
+        for one in (live, over, gone):
+            await one.until(running(one))
+        creating = task("creating", createMs=15000)
+        await creating.create()
+        check(creating.error is None, f"CreateTask failed: {creating.error}")
+        await env.control.expect_count(f"{name}-creating", 1)
+        await env.control.release(f"{name}-over")
+        await over.run()
+        await env.control.fault("unavailable")
+        try:
+            await gone.delete()
+            await env.control.restart_service(empty=False)
+        finally:
+            await env.control.fault("ok")
+        before = len(over.seen)
+        await over.poll()
+        over.expect("SUCCEEDED")
+        check(len(over.seen) == before, f"an end that was told reads otherwise: {over.seen}")
+        await live.poll()
+        check(live.phase == "RUNNING", f"a running task was reported as {live.phase} after the restart")
+        await env.control.expect_jobs(f"{name}-gone", "cancelled")
+        await env.control.expect_count(f"{name}-b", 0)
+        for stage in ("live", "a"):
+            await env.control.release(f"{name}-{stage}")
+        for one in (live, holder, accepted, creating):
+            await one.run(120)
+            one.expect("SUCCEEDED")
+        for stage in ("a", "b", "live", "over", "creating"):
+            (job,) = await env.control.expect_jobs(f"{name}-{stage}", "succeeded")
+            check(job["deletes"] == 0, f"the job of {stage} was deleted")
+    return "accepted, creating, live, over, deleting: one job each, and the deleted one cancelled"
+
+
 @case("three-hundred", serial=True)
 async def three_hundred(env, name):
     started = time.monotonic()

@@ -54,8 +54,9 @@ class Control:
     async def fault(self, mode):
         await self.call("fault", {"mode": mode})
 
-    async def restart_service(self):
-        await self.call("restart", {"empty": True})
+    async def restart_service(self, empty=True):
+        """Killed and started again, by default with nothing of what it kept."""
+        await self.call("restart", {"empty": empty})
 
 
 def check(condition, message):

@@ -4,6 +4,10 @@ import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import { PlainEntrance } from '../../../src/access/entrance.js';
+import { CallGuard } from '../../../src/access/guard.js';
+import { Tokens } from '../../../src/access/tokens.js';
+import { needOf } from '../../../src/daemon/needs.js';
 import { rpcLimits } from '../../../src/daemon/options.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { phaseState } from '../../../src/model/phase-state.js';
@@ -12,8 +16,9 @@ import { Edge } from '../../../src/rpc/edge/edge.js';
 import type { ReadyMethod } from '../../../src/rpc/edge/ready-calls.js';
 import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
 import type { RpcMethodHandler, RpcServiceModule } from '../../../src/rpc/methods.js';
-import { createNativeService } from '../../../src/rpc/native/service.js';
+import { createNativeService, NATIVE_BOUNDS } from '../../../src/rpc/native/service.js';
 import type { RpcServerOptions } from '../../../src/rpc/server.js';
+import { until } from '../../daemon/support.js';
 import { DEFAULT_FIELD_LIMITS, DEFAULTS } from '../../support/defaults.js';
 import { FakeTasks } from '../fake-tasks.js';
 import { FLYTE1, FLYTE2 } from '../flyte/support.js';
@@ -30,6 +35,8 @@ interface Way {
   readonly handle: Buffer;
   /** What the metrics were told. */
   readonly counts: Map<string, number>;
+  /** Calls that were made. */
+  calls: number;
   unfinishedBytes(): number;
 }
 
@@ -48,7 +55,7 @@ async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServ
   tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
   const limits = DEFAULT_FIELD_LIMITS;
   const services = [
-    createNativeService({ tasks, idl, limits }),
+    createNativeService({ tasks, idl, limits, ...NATIVE_BOUNDS }),
     ...createFlyteServices({ tasks, limits, flyteidl: FLYTE1.idl, flyteidl2: FLYTE2.idl, maxStalenessMs: 0 }),
   ];
   const counts = new Map<string, number>();
@@ -73,8 +80,17 @@ async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServ
     tasks,
     handle: Buffer.from(handle!, 'latin1'),
     counts,
+    calls: 1,
     unfinishedBytes: () => server.unfinishedBytes,
   };
+}
+
+/** What the metrics of a way were told of all its calls: a call that no handler had is counted after its caller saw its end. */
+function countsOf({ calls, counts, unfinishedBytes }: Way): Promise<Map<string, number>> {
+  return until(`${calls} calls to be counted`, () => {
+    const started = [...counts].reduce((sum, [what, times]) => sum + (what.endsWith(' started') ? times : 0), 0);
+    return started === calls && unfinishedBytes() === 0 && counts;
+  });
 }
 
 /** What a caller may send, engines or others. */
@@ -92,6 +108,7 @@ interface Sent {
   readonly short: number;
   readonly timeout: string | undefined;
   readonly endsWith: 'data' | 'nothing';
+  readonly authorization?: string | undefined;
 }
 
 const DATA_FIELDS = [
@@ -133,7 +150,9 @@ function bytesOf({ path, known, more, messages, coding, short }: Sent, handle: B
 }
 
 /** Everything of the answer that a caller can see. */
-async function exchange({ session, handle }: Way, sent: Sent): Promise<unknown> {
+async function exchange(way: Way, sent: Sent): Promise<unknown> {
+  const { session, handle } = way;
+  way.calls += 1;
   const { coding, timeout } = sent;
   const encoding =
     coding === 'none' || coding === 'flag without gzip' ? undefined : coding.startsWith('gzip') ? 'gzip' : coding;
@@ -144,6 +163,7 @@ async function exchange({ session, handle }: Way, sent: Sent): Promise<unknown> 
     te: 'trailers',
     ...(encoding === undefined ? {} : { 'grpc-encoding': encoding }),
     ...(timeout === undefined ? {} : { 'grpc-timeout': timeout }),
+    ...(sent.authorization === undefined ? {} : { authorization: sent.authorization }),
   });
   let headers: object | undefined;
   let trailers: object | undefined;
@@ -184,27 +204,59 @@ test('a call is answered alike by the edge and by grpc-js, whatever was sent: he
     }),
     { numRuns: 150 },
   );
-  while (edge.unfinishedBytes() > 0 || grpc.unfinishedBytes() > 0) await turn();
-  assert.deepEqual(edge.counts, grpc.counts);
+  assert.deepEqual(await countsOf(edge), await countsOf(grpc));
+});
+
+/** A call as a client makes it that has nothing odd about it. */
+const plainly = (path: string): Sent => ({
+  path,
+  known: true,
+  more: Buffer.alloc(0),
+  messages: 1,
+  coding: 'none',
+  contentType: 'application/grpc',
+  cuts: [],
+  short: 0,
+  timeout: undefined,
+  endsWith: 'data',
+});
+
+test('who may not call is refused alike by both ways, and who may is answered', async (t) => {
+  const tokens = new Tokens([
+    { token: 'a-token-that-reads', caller: { name: 'reader', may: ['read'] } },
+    { token: 'a-token-that-runs', caller: { name: 'runner', may: ['run'] } },
+  ]);
+  let asked = false;
+  const start = (ready: boolean) => {
+    const callerOf = (token: string) => tokens.callerOf(token);
+    const guard = new CallGuard({
+      port: 'grpc',
+      needs: (path) => needOf(path, true),
+      callerOf: () => (asked ? callerOf : undefined),
+      events: { refused: () => {} },
+    });
+    return startWay(t, ready, { access: { entrance: new PlainEntrance({ port: 'grpc', from: 'loopback' }), guard } });
+  };
+  const edge = await start(true);
+  const grpc = await start(false);
+  asked = true;
+  for (const path of PATHS) {
+    const codes: unknown[] = [];
+    for (const token of [undefined, 'a-token-of-nobody', 'a-token-that-runs', 'a-token-that-reads']) {
+      const sent = { ...plainly(path), authorization: token && `Bearer ${token}` };
+      const answer = await exchange(edge, sent);
+      assert.deepEqual(answer, await exchange(grpc, sent));
+      const { headers, trailers } = answer as Record<'headers' | 'trailers', Record<string, string> | undefined>;
+      codes.push(headers?.['grpc-status'] ?? trailers?.['grpc-status']);
+    }
+    assert.deepEqual(codes.map(Number), [16, 16, 7, 0], path);
+  }
+  assert.deepEqual(await countsOf(edge), await countsOf(grpc));
 });
 
 test('a task that changes is told alike by both ways, and one of a remote that is down; an answer that cannot be encoded is their fault alike', async (t) => {
   const ways = [await startWay(t, true), await startWay(t, false)] as const;
-  const told = (path: string) => {
-    const sent: Sent = {
-      path,
-      known: true,
-      more: Buffer.alloc(0),
-      messages: 1,
-      coding: 'none',
-      contentType: 'application/grpc',
-      cuts: [],
-      short: 0,
-      timeout: undefined,
-      endsWith: 'data',
-    };
-    return Promise.all(ways.map((way) => exchange(way, sent)));
-  };
+  const told = (path: string) => Promise.all(ways.map((way) => exchange(way, plainly(path))));
   const seen = new Set<string>();
   const change = [
     () => {},
@@ -225,25 +277,13 @@ test('a task that changes is told alike by both ways, and one of a remote that i
     }
   }
   assert.ok(seen.size >= 7, [...seen].join('\n'));
-  assert.deepEqual(ways[0].counts, ways[1].counts);
+  assert.deepEqual(await countsOf(ways[0]), await countsOf(ways[1]));
 });
 
 test('an answer larger than may be sent is refused alike by both ways', async (t) => {
   const ways = [await startWay(t, true, { maxSendBytes: 10 }), await startWay(t, false, { maxSendBytes: 10 })];
-  const sent: Sent = {
-    path: NATIVE,
-    known: true,
-    more: Buffer.alloc(0),
-    messages: 1,
-    coding: 'none',
-    contentType: 'application/grpc',
-    cuts: [],
-    short: 0,
-    timeout: undefined,
-    endsWith: 'data',
-  };
   // Create is too large as well, but the task is there.
-  const [edge, grpc] = await Promise.all(ways.map((way) => exchange(way, sent)));
+  const [edge, grpc] = await Promise.all(ways.map((way) => exchange(way, plainly(NATIVE))));
   assert.deepEqual(edge, grpc);
   assert.match(JSON.stringify(edge), /larger%20than%20max/);
 });

@@ -92,7 +92,7 @@ describe('the deadlines of all calls', () => {
     assert.equal(clock.pending, 1);
     await clock.advance(200);
     assert.equal(passed.length, 1000);
-    assert.ok(timers <= 5, String(timers));
+    assert.ok(timers <= 20, String(timers));
   });
 
   it('are put off by nobody who adds one short deadline after the other', async () => {

@@ -108,7 +108,7 @@ export class FlyteTasks extends FakeTasks {
     const known = this.foreign.get(handle!.toString('latin1'));
     if (known === undefined) throw new HostError('HANDLE_MALFORMED', 'no plugin takes over this resource meta');
     this.records.set(handle!.toString('latin1'), known as never);
-    return undefined as never;
+    return known.id as never;
   }
 
   override async status(handle: Buffer, hints: HandleHints, scope: CallScope, bears = 0): Promise<TaskRecord> {
@@ -166,7 +166,7 @@ export async function startFlyte(
       flyteidl2: FLYTE2.idl,
       maxStalenessMs,
     }),
-    log: { fault: (event) => faults.push(event) },
+    log: { fault: (event) => faults.push(event), library: () => {} },
   });
   const client = raw();
   const call = (path: string, request: Buffer, deadlineMs?: number) => rawCall(client, path, request, deadlineMs);

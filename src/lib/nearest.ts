@@ -1,5 +1,5 @@
 /** Number of single-character edits (and swaps of neighbours) between two words. */
-function distance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
@@ -24,7 +24,7 @@ export function nearest(seen: string, known: readonly string[]): string | undefi
   for (const candidate of known) {
     const other = candidate.toLowerCase();
     // A stem counts as near: `drainDelayMs` for `drainDelay`.
-    const near = word.length > 3 && (word.startsWith(other) || other.startsWith(word)) ? 1 : distance(word, other);
+    const near = word.length > 3 && (word.startsWith(other) || other.startsWith(word)) ? 1 : editDistance(word, other);
     if (near < bestDistance) {
       best = candidate;
       bestDistance = near;

@@ -1,4 +1,5 @@
 import { refreshTuning } from '../../src/daemon/options.js';
+import { ManualClock } from '../../src/lib/clock.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import { phaseState } from '../../src/model/phase-state.js';
@@ -13,7 +14,7 @@ import type {
   ReadRequest,
   RefreshConfig,
   Refresher,
-  RefreshHost,
+  TaskReader,
 } from '../../src/refresh/types.js';
 import { DEFAULTS } from '../support/defaults.js';
 
@@ -44,13 +45,14 @@ export interface PendingRead extends ReadRequest {
   settled: boolean;
 }
 
-/** What a host makes of a report. */
+/** What a reader makes of a report. */
 export interface ReadDecision {
   readonly terminal: boolean;
   readonly nextPollAfterMs?: number | undefined;
 }
 
-export type DecidingHost = Omit<RefreshHost, 'onOutcome'> & { onOutcome(report: ReadReport): ReadDecision };
+export type DecidingReader = Partial<Pick<TaskReader, 'tokenWanted'>> &
+  Omit<TaskReader, 'onOutcome' | 'tokenWanted'> & { onOutcome(report: ReadReport): ReadDecision };
 
 /** A task as a test describes it: its record, and what is known of its reads. */
 export interface Facts extends PollHistory {
@@ -81,20 +83,25 @@ export function recordOf(facts: Facts, nowMs: number): PolledTask {
   return new FakeRecord(facts, nowMs);
 }
 
-export type TestRefresher = Omit<Refresher, 'track'> & { track(facts: Facts): void };
+export type TestRefresher = Omit<Refresher, 'track' | 'trackAll'> & {
+  track(facts: Facts): void;
+  trackAll(facts: readonly Facts[]): void;
+};
 
 /** A refresher over records that the test makes up and that change as the store's would. */
-export function createTestRefresher(options: Omit<RefresherOptions, 'host'> & { host: DecidingHost }): TestRefresher {
+export function createTestRefresher(
+  options: Omit<RefresherOptions, 'reader'> & { reader: DecidingReader },
+): TestRefresher {
   const records = new Map<string, FakeRecord>();
-  const { host, clock } = options;
+  const { reader, clock } = options;
   const refresher = createRefresher({
     ...options,
-    host: {
-      read: (request) => host.read(request),
-      capacity: () => host.capacity(),
-      tokenWanted: (quotaNamespace) => host.tokenWanted?.(quotaNamespace) ?? false,
+    reader: {
+      read: (request) => reader.read(request),
+      capacity: () => reader.capacity(),
+      tokenWanted: (quotaNamespace) => reader.tokenWanted?.(quotaNamespace) ?? false,
       onOutcome(report) {
-        const { terminal, nextPollAfterMs } = host.onOutcome(report);
+        const { terminal, nextPollAfterMs } = reader.onOutcome(report);
         const record = records.get(report.id);
         if (report.outcome.ok && record !== undefined) record.state.nextPollAfterMs = nextPollAfterMs;
         if (terminal) refresher.untrack(report.id);
@@ -107,6 +114,12 @@ export function createTestRefresher(options: Omit<RefresherOptions, 'host'> & { 
       records.set(facts.id, record);
       refresher.track(record, facts);
     },
+    trackAll(many) {
+      const batchKeys = new Map(many.map(({ id, batchKey = '' }) => [id, batchKey]));
+      const made = many.map((facts) => new FakeRecord(facts, clock.now()));
+      for (const record of made) records.set(record.id, record);
+      refresher.trackAll(made, ({ id }) => batchKeys.get(id) ?? '');
+    },
     asked(id) {
       const record = records.get(id);
       if (record !== undefined) record.lastAskedAtMs = clock.now();
@@ -116,6 +129,7 @@ export function createTestRefresher(options: Omit<RefresherOptions, 'host'> & { 
     hold: (id) => refresher.hold(id),
     resume: (id, delayMs) => refresher.resume(id, delayMs),
     regroup: (id, batchKey) => refresher.regroup(id, batchKey),
+    awaitAsked: (id) => refresher.awaitAsked(id),
     readNow: (id, deadlineMs, signal) => refresher.readNow(id, deadlineMs, signal),
     wake: () => refresher.wake(),
     reconfigure: (config) => refresher.reconfigure(config),
@@ -133,7 +147,7 @@ export function createTestRefresher(options: Omit<RefresherOptions, 'host'> & { 
 }
 
 /** A daemon around the refresher: reads are answered by `respond`, or by hand where it answers undefined. */
-export class FakeHost implements DecidingHost {
+export class FakeReader implements DecidingReader {
   readonly reads: PendingRead[] = [];
   readonly reports: ReadReport[] = [];
   gate: ReadCapacity = open;
@@ -184,4 +198,30 @@ export class FakeHost implements DecidingHost {
   last(id: string): ReadReport | undefined {
     return this.reports.filter((report) => report.id === id).at(-1);
   }
+}
+
+/**
+ * A refresher over a fake reader on a clock of the test's. `told` has its events in short: `down`, `up after` the milliseconds it
+ * was away, `fault`, `wave` and the batch key, `over` and how many were found and lost.
+ */
+export function pollsOf(parts: Partial<RefreshConfig> = {}, random = 0.5) {
+  const clock = new ManualClock();
+  const reader = new FakeReader(() => clock.now());
+  const told: string[] = [];
+  const refresher = createTestRefresher({
+    reader,
+    config: configOf(parts),
+    clock,
+    random: () => random,
+    events: {
+      remoteDown: () => told.push('down'),
+      remoteUp: ({ downMs }) => told.push(`up after ${downMs}`),
+      fault: () => told.push('fault'),
+      notFoundWave: ({ batchKey }) => told.push(`wave ${batchKey}`),
+      notFoundWaveOver: ({ found, lost }) => told.push(`over ${found} ${lost}`),
+    },
+  });
+  /** Tracks a task that is new unless its facts say otherwise. */
+  const track = (id: string, facts: Partial<Facts> = {}) => refresher.track({ id, createdAtMs: clock.now(), ...facts });
+  return { clock, reader, refresher, told, track, start: clock.now() };
 }

@@ -1,0 +1,81 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Bench } from './lib/bench.js';
+import { childrenOf, machine, mainThreadMicros, processSeconds, residentBytes } from './lib/cpu.js';
+import { Daemon } from './lib/daemon.js';
+import { Load } from './lib/load.js';
+import { madeHandle, makeState } from './lib/made-state.js';
+import { rounded } from './lib/numbers.js';
+import { PROTOCOLS } from './lib/protocols.js';
+
+/** Tasks that one read tells of. */
+const BATCH = 100;
+const LATE = 'pluginhost_schedule_late_reads_total';
+
+export const bench: Bench = {
+  summary: 'many live tasks that are polled, and their engines asking by the clock, whether they are answered or not',
+  defaults: {
+    tasks: 500_000,
+    resync: 600,
+    reads: 1000,
+    rate: 16_700,
+    seconds: 60,
+    warmup: 30_000,
+    connections: 4,
+    streams: 50,
+  },
+
+  async run(options, progress) {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
+    await makeState(folder, options.tasks!, options.resync! * 1000);
+    const daemon = await Daemon.start({
+      batch: true,
+      maxTasks: options.tasks!,
+      readQps: options.reads! / BATCH,
+      resyncInterval: `${options.resync}s`,
+      stateDir: folder,
+    });
+    const load = new Load({ connections: options.connections!, streams: options.streams! });
+    try {
+      progress(`${options.tasks} tasks are live`);
+      const flyte1 = PROTOCOLS.flyte1();
+      const handles = Array.from({ length: options.tasks! }, (_, index) => madeHandle(index));
+      await load.loadStatus(daemon.port, flyte1, handles);
+      await load.statusCalls(daemon.port, options.warmup!);
+      const [plugin] = childrenOf(daemon.pid);
+      const before = {
+        main: mainThreadMicros(daemon.pid),
+        daemon: processSeconds(daemon.pid),
+        plugin: processSeconds(plugin!),
+        read: daemon.tasksRead(),
+        late: await daemon.metric(LATE),
+      };
+      const round = await load.statusOpen(daemon.port, options.rate!, options.seconds!);
+      const share = (seconds: number) => rounded(seconds / round.seconds, 2);
+      return {
+        bench: 'live',
+        achieved_ratio: rounded(round.calls / round.seconds / options.rate!),
+        p50_ms: rounded(round.p50Ms, 2),
+        p99_ms: rounded(round.p99Ms, 2),
+        reads_per_second: rounded((daemon.tasksRead() - before.read) / round.seconds, 0),
+        late_polls: (await daemon.metric(LATE)) - before.late,
+        main_thread_share: share((mainThreadMicros(daemon.pid) - before.main) / 1e6),
+        daemon_share: share(processSeconds(daemon.pid) - before.daemon),
+        plugin_share: share(processSeconds(plugin!) - before.plugin),
+        generator_share: share(round.cpuSeconds),
+        resident_bytes_per_task: rounded(residentBytes(daemon.pid) / options.tasks!, 0),
+        ...options,
+        machine: machine(),
+      };
+    } finally {
+      await Promise.all([load.stop(), daemon.stop()]);
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+
+  describe: (result) =>
+    `live  ${result.tasks} tasks, ${result.rate} GetTask/s: ${result.achieved_ratio} achieved, p99 ${result.p99_ms} ms, ` +
+    `${result.reads_per_second} tasks read a second, ${result.late_polls} of them late; shares of a core: daemon ${result.daemon_share}, ` +
+    `plugin ${result.plugin_share}, load ${result.generator_share}; ${result.resident_bytes_per_task} bytes a task, all of the process`,
+};

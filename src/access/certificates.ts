@@ -1,0 +1,98 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
+import { messageOf } from '../errors/index.js';
+import { readSmall } from '../lib/read-small.js';
+import { certificateNames } from './names.js';
+
+/** Where the parts of a port's identity are; all of them hold PEM. */
+export interface CertificateFiles {
+  /** The certificate, with those between it and its authority behind it. */
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Authorities that the other side's certificate must come from. */
+  readonly caFile: string | undefined;
+}
+
+/** What the files held, checked. */
+export interface Identity {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string | undefined;
+  /** Whom the certificate is for. */
+  readonly names: readonly string[];
+  /** Until when it is valid, on the wall clock, in milliseconds since the epoch. */
+  readonly notAfterMs: number;
+}
+
+/** Larger than any bundle of authorities that is used. */
+const MAX_BYTES = 4 * 1024 * 1024;
+const PEM_CERTIFICATE =
+  /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^-]+-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+
+/** Reads and checks the files. Throws an Error that says which file is wrong, and how. */
+export async function readIdentity(files: CertificateFiles, nowMs: number): Promise<Identity> {
+  const [cert, key, ca] = await Promise.all([
+    readPem(files.certFile),
+    readPem(files.keyFile),
+    files.caFile === undefined ? undefined : readPem(files.caFile),
+  ]);
+  const [leaf] = certificatesOf(files.certFile, cert);
+  assertValid(files.certFile, leaf, nowMs);
+  const privateKey = keyOf(files.keyFile, key);
+  if (!leaf.checkPrivateKey(privateKey)) {
+    throw new Error(`the key in ${files.keyFile} is not that of the certificate in ${files.certFile}`);
+  }
+  if (files.caFile !== undefined) assertAuthorities(files.caFile, ca ?? '', nowMs);
+  try {
+    createSecureContext({ cert, key, ca });
+  } catch (error) {
+    throw new Error(`${files.certFile} and ${files.keyFile} cannot be used: ${messageOf(error)}`);
+  }
+  const legacy = leaf.toLegacyObject() as unknown as Parameters<typeof certificateNames>[0];
+  return { cert, key, ca, names: certificateNames(legacy), notAfterMs: Date.parse(leaf.validTo) };
+}
+
+async function readPem(file: string): Promise<string> {
+  try {
+    return await readSmall(file, MAX_BYTES);
+  } catch (error) {
+    throw new Error(`${file} cannot be read: ${messageOf(error)}`);
+  }
+}
+
+function certificatesOf(file: string, pem: string): [X509Certificate, ...X509Certificate[]] {
+  const blocks = pem.match(PEM_CERTIFICATE) ?? [];
+  try {
+    const [first, ...others] = blocks.map((block) => new X509Certificate(block));
+    if (first !== undefined) return [first, ...others];
+  } catch (error) {
+    throw new Error(`${file} holds a certificate that cannot be read: ${messageOf(error)}`);
+  }
+  throw new Error(`${file} holds no certificate; expected PEM, which begins with -----BEGIN CERTIFICATE-----`);
+}
+
+function keyOf(file: string, pem: string): KeyObject {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    // What the library says may quote the text.
+    throw new Error(`${file} holds no private key that can be used; expected PEM without a passphrase`);
+  }
+}
+
+function assertValid(file: string, certificate: X509Certificate, nowMs: number): void {
+  if (nowMs < Date.parse(certificate.validFrom)) {
+    throw new Error(`the certificate in ${file} is not valid before ${certificate.validFrom}; is the clock right?`);
+  }
+  if (nowMs > Date.parse(certificate.validTo)) {
+    throw new Error(`the certificate in ${file} has expired: it was valid until ${certificate.validTo}`);
+  }
+}
+
+/** One authority of many may have run out; with all of them nobody could be verified. */
+function assertAuthorities(file: string, pem: string, nowMs: number): void {
+  const authorities = certificatesOf(file, pem);
+  if (authorities.every(({ validTo }) => nowMs > Date.parse(validTo))) {
+    throw new Error(`all certificates in ${file} have expired, the last one at ${authorities.at(-1)?.validTo}`);
+  }
+}

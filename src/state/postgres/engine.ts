@@ -1,0 +1,143 @@
+import { HostError } from '../../errors/index.js';
+import { backoffMs } from '../../lib/backoff.js';
+import type { Clock, Timer } from '../../lib/clock.js';
+import type { Puts, StateEngine } from '../engine.js';
+import { type FactKey, isWrittenOnce } from '../facts/facts.js';
+import { Connections } from './connections.js';
+import { Ownership, pause } from './ownership.js';
+import { type PostgresPlace, placeText } from './place.js';
+import { measure, pages } from './rows.js';
+import { migrate, type Tables, tablesOf } from './schema.js';
+import { serverTrouble } from './server.js';
+import { commitStatement } from './statements.js';
+
+export interface PostgresOptions {
+  readonly place: PostgresPlace;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+const MEASURE_MS = 30_000;
+const START_RETRY = { initialMs: 200, maxMs: 5_000 };
+
+/**
+ * Facts as rows of a PostgreSQL database. A commit is one statement: it locks the owner's row, compares the epoch, and writes
+ * everything or nothing. No transaction stays open, nothing is prepared, and no setting belongs to a session.
+ *
+ * States: closed → open (`open`: reached, migrated, claimed), open → lost (another daemon took the state; for good), any →
+ * closed (`close`).
+ */
+export class PostgresEngine implements StateEngine {
+  readonly name = 'postgres';
+  readonly durable = true;
+  readonly #place: PostgresPlace;
+  readonly #tables: Tables;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #connections: Connections | undefined;
+  #ownership: Ownership | undefined;
+  #measuring: Timer | undefined;
+  #closed = false;
+  sizeBytes = 0;
+
+  constructor({ place, clock, random }: PostgresOptions) {
+    this.#place = place;
+    this.#tables = tablesOf(place.schema);
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** Waits for a server that cannot be reached yet, and up to a lease for the state of one that was killed. */
+  async open(stop?: AbortSignal): Promise<void> {
+    const connections = await Connections.open(this.#place);
+    this.#connections = connections;
+    try {
+      await this.#reached(connections, stop);
+      await migrate(connections, this.#place);
+      const ownership = new Ownership(connections, this.#place, this.#tables, this.#clock);
+      await ownership.claim(stop);
+      this.#ownership = ownership;
+      await this.#measure();
+    } catch (error) {
+      await this.#letGo();
+      throw error;
+    }
+    this.#keepMeasuring();
+  }
+
+  load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
+    return pages(this.#open(), this.#tables);
+  }
+
+  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
+    const ownership = this.#held();
+    ownership.assertHeld();
+    const { text, values } = commitStatement(this.#tables, {
+      epoch: ownership.epoch,
+      puts,
+      drops,
+      isWrittenOnce,
+    });
+    const [row] = await this.#open().run<{ mine: boolean }>(text, values);
+    if (row?.mine !== true) throw ownership.lostIt();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#measuring?.cancel();
+    // A database that is away keeps the owner's row; who starts next waits a lease.
+    await this.#ownership?.release().catch(() => undefined);
+    await this.#letGo();
+  }
+
+  async #letGo(): Promise<void> {
+    const connections = this.#connections;
+    this.#connections = undefined;
+    this.#ownership = undefined;
+    await connections?.close().catch(() => undefined);
+  }
+
+  /** A daemon and its database are often started together. */
+  async #reached(connections: Connections, stop: AbortSignal | undefined): Promise<void> {
+    const untilMs = this.#clock.now() + this.#place.startTimeoutMs;
+    for (let tries = 1; ; tries++) {
+      try {
+        const trouble = await serverTrouble(connections, this.#place);
+        if (trouble !== undefined) throw trouble;
+        return;
+      } catch (error) {
+        const delay = backoffMs(tries, START_RETRY, this.#random);
+        const mayPass = HostError.is(error) && error.code === 'STATE_UNREACHABLE';
+        if (!mayPass || stop?.aborted === true || this.#clock.now() + delay > untilMs) throw error;
+        await pause(this.#clock, delay, stop);
+      }
+    }
+  }
+
+  #open(): Connections {
+    if (this.#connections === undefined) {
+      throw new HostError('STATE_UNWRITABLE', `the state in PostgreSQL at ${placeText(this.#place)} is not open`);
+    }
+    return this.#connections;
+  }
+
+  #held(): Ownership {
+    this.#open();
+    return this.#ownership as Ownership;
+  }
+
+  async #measure(): Promise<void> {
+    this.sizeBytes = await measure(this.#open(), this.#tables);
+  }
+
+  #keepMeasuring(): void {
+    this.#measuring = this.#clock.setTimer(MEASURE_MS, () => {
+      // The next commit finds out what is wrong with the database, and says so.
+      this.#measure()
+        .catch(() => undefined)
+        .finally(() => {
+          if (!this.#closed) this.#keepMeasuring();
+        });
+    });
+  }
+}

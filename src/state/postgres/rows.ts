@@ -1,0 +1,36 @@
+import type { FactKey } from '../facts/facts.js';
+import type { Connections } from './connections.js';
+import type { Tables } from './schema.js';
+import { PAGE_BYTES, PAGE_ROWS, pageStatement } from './statements.js';
+
+type Page = readonly (readonly [FactKey, Buffer])[];
+
+/** All facts; the next page is read by the server while the last one is taken in. */
+export async function* pages(connections: Connections, { facts, payloads }: Tables): AsyncIterable<Page> {
+  for (const table of [facts, payloads]) {
+    let next = pageOf(connections, table, '');
+    for (;;) {
+      const page = await next;
+      const last = page.at(-1);
+      if (last === undefined) break;
+      next = pageOf(connections, table, last[0]);
+      next.catch(() => undefined);
+      yield page;
+    }
+  }
+}
+
+async function pageOf(connections: Connections, table: string, after: FactKey): Promise<Page> {
+  type Row = { key: string; value: Buffer };
+  const rows = await connections.run<Row>(pageStatement(table), [after, PAGE_ROWS, PAGE_BYTES]);
+  return rows.map(({ key, value }) => [key, value]);
+}
+
+/** What the facts take in the database, indexes included. Bytes. */
+export async function measure(connections: Connections, { facts, payloads }: Tables): Promise<number> {
+  const [size] = await connections.run<{ bytes: number }>(
+    'SELECT (pg_total_relation_size($1::text::regclass) + pg_total_relation_size($2::text::regclass))::float8 AS bytes',
+    [facts, payloads],
+  );
+  return size?.bytes ?? 0;
+}

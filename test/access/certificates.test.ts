@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { CertificateWatch } from '../../src/access/certificate-watch.js';
+import { type CertificateFiles, readIdentity } from '../../src/access/certificates.js';
+import { HostError } from '../../src/errors/index.js';
+import { ManualClock } from '../../src/lib/clock.js';
+import { makeCertificate } from '../support/certificates.js';
+import { tempFolder } from '../support/temp.js';
+import { MountedIdentity, noteAccess } from './support.js';
+
+const AUTHORITY = makeCertificate({ name: 'authority', authority: true });
+const GOOD = makeCertificate({ name: 'good', by: AUTHORITY });
+const NEXT = makeCertificate({ name: 'next', by: AUTHORITY });
+const DAY_MS = 86_400_000;
+
+/** Reads of the files settle in turns of the event loop of their own. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let i = 0; !holds(); i++) {
+    assert.ok(i < 100_000, 'it never came to that');
+    await turn();
+  }
+}
+
+function filesIn(t: TestContext, texts: { cert?: string; key?: string; ca?: string }): CertificateFiles {
+  const dir = tempFolder(t);
+  const write = (name: string, text: string | undefined) => {
+    const file = path.join(dir, name);
+    if (text !== undefined) writeFileSync(file, text);
+    return file;
+  };
+  const caFile = texts.ca === undefined ? undefined : write('ca.pem', texts.ca);
+  return { certFile: write('cert.pem', texts.cert), keyFile: write('key.pem', texts.key), caFile };
+}
+
+test('each thing that is wrong with a certificate, its key or its authorities is said, with the file, and no text of a key', async (t) => {
+  const expired = makeCertificate({ name: 'old', by: AUTHORITY, fromDays: -9, untilDays: -1 });
+  const early = makeCertificate({ name: 'early', by: AUTHORITY, fromDays: 2 });
+  const cases: [string, { cert?: string; key?: string; ca?: string }, RegExp][] = [
+    ['no certificate', { key: GOOD.key }, /cert\.pem cannot be read: ENOENT/],
+    ['no key', { cert: GOOD.cert }, /key\.pem cannot be read: ENOENT/],
+    ['an empty certificate', { ...GOOD, cert: '' }, /cert\.pem holds no certificate/],
+    ['a key for a certificate', { ...GOOD, cert: GOOD.key }, /cert\.pem holds no certificate/],
+    [
+      'a certificate that is cut',
+      { ...GOOD, cert: GOOD.cert.replace(/\n[^-]{400}/, '\n') },
+      /cert\.pem holds a certificate that cannot be read/,
+    ],
+    ['a certificate for a key', { ...GOOD, key: GOOD.cert }, /key\.pem holds no private key/],
+    ['a key that is cut', { ...GOOD, key: GOOD.key.slice(0, 300) }, /key\.pem holds no private key/],
+    ['another key', { ...GOOD, key: NEXT.key }, /key\.pem is not that of the certificate in .*cert\.pem/],
+    ['an expired one', expired, /cert\.pem has expired: it was valid until/],
+    ['one of the future', early, /cert\.pem is not valid before/],
+    ['authorities that are none', { ...GOOD, ca: 'x' }, /ca\.pem holds no certificate/],
+    ['expired authorities', { ...GOOD, ca: expired.cert }, /all certificates in .*ca\.pem have expired/],
+  ];
+  for (const [what, texts, message] of cases) {
+    const seen = await readIdentity(filesIn(t, texts), Date.now()).then(
+      () => assert.fail(`${what} was taken`),
+      (error: Error) => error.message,
+    );
+    assert.match(seen, message, what);
+    assert.ok(!seen.includes(GOOD.key.split('\n')[1] ?? ''), what);
+  }
+  const { names } = await readIdentity(filesIn(t, { ...GOOD, ca: `${expired.cert}${AUTHORITY.cert}` }), Date.now());
+  assert.deepEqual(names, ['CN=good', 'DNS:localhost', 'IP:127.0.0.1']);
+});
+
+test('a start with files that cannot be used fails with a code and the option, and leaves nothing running', async (t) => {
+  const clock = new ManualClock(0);
+  const files = filesIn(t, { cert: GOOD.cert, key: NEXT.key });
+  const watch = new CertificateWatch({ port: 'admin', files, clock, events: noteAccess() });
+  await assert.rejects(watch.start(), (error) => {
+    assert.ok(HostError.is(error) && error.code === 'TLS_FILES_UNUSABLE');
+    assert.match(error.message, /^admin\.tls: .*key\.pem is not that of the certificate/);
+    return true;
+  });
+  assert.throws(() => watch.identity, /no certificate has been read/);
+});
+
+test('a swapped link is noticed, told once, and given to those who listen; the same files are not', async (t) => {
+  const clock = new ManualClock(0);
+  const events = noteAccess();
+  const mounted = new MountedIdentity(tempFolder(t), GOOD, AUTHORITY.cert);
+  const watch = new CertificateWatch({ port: 'grpc', files: mounted.files, clock, events });
+  await watch.start();
+  t.after(() => watch.stop());
+  const given: string[] = [];
+  watch.onChange(({ names }) => given.push(names[0] ?? ''));
+  mounted.swap(NEXT);
+  assert.equal(watch.identity.cert, GOOD.cert);
+  await clock.advance(10_000);
+  await until(() => given.length > 0);
+  assert.deepEqual(given, ['CN=next']);
+  assert.equal(watch.identity.key, NEXT.key);
+  assert.deepEqual(events.told, ['certificate CN=good', 'certificate CN=next']);
+});
+
+test('a renewal that cannot be used leaves the one before, is told once and only when it stays, and what mends it is taken', async (t) => {
+  const clock = new ManualClock(0);
+  const events = noteAccess();
+  const mounted = new MountedIdentity(tempFolder(t), GOOD);
+  const watch = new CertificateWatch({ port: 'grpc', files: mounted.files, clock, events });
+  await watch.start();
+  t.after(() => watch.stop());
+  mounted.swap({ cert: NEXT.cert, key: GOOD.key });
+  await clock.advance(10_000);
+  // Files that are exchanged one after the other do not fit for a moment.
+  await until(() => clock.pending > 0);
+  assert.deepEqual(events.told, ['certificate CN=good']);
+  await clock.advance(1_000);
+  await until(() => events.told.length > 1 && clock.pending > 0);
+  assert.match(events.told[1] ?? '', /^kept the key in/);
+  assert.equal(watch.identity.cert, GOOD.cert);
+  await clock.advance(10_000);
+  await until(() => clock.pending > 0);
+  assert.equal(events.told.length, 2);
+  mounted.swap(NEXT);
+  await clock.advance(10_000);
+  await until(() => events.told.length > 2);
+  assert.deepEqual(events.told.slice(2), ['certificate CN=next']);
+});
+
+test('the last days of a certificate are told once a day, and past its end with none left', async (t) => {
+  const clock = new ManualClock(0);
+  let wallMs = Date.now();
+  const events = noteAccess();
+  const { files } = new MountedIdentity(tempFolder(t), makeCertificate({ name: 'short', untilDays: 3.5 }));
+  const watch = new CertificateWatch({ port: 'grpc', files, clock, events, wallMs: () => wallMs });
+  await watch.start();
+  t.after(() => watch.stop());
+  assert.ok(watch.daysLeft > 3.4 && watch.daysLeft < 3.6);
+  const look = async () => {
+    await clock.advance(10_000);
+    await until(() => clock.pending > 0);
+  };
+  await look();
+  assert.deepEqual(events.told, ['certificate CN=short', 'expires 3']);
+  wallMs += 2 * DAY_MS;
+  await look();
+  await look();
+  assert.deepEqual(events.told.slice(2), ['expires 1']);
+  wallMs += 2 * DAY_MS;
+  await look();
+  assert.ok(watch.daysLeft < 0);
+  assert.ok(events.told.includes('expires 0'));
+});

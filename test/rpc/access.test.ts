@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import http2 from 'node:http2';
+import { type TestContext, test } from 'node:test';
+import { CallGuard } from '../../src/access/guard.js';
+import type { Peer } from '../../src/access/peer.js';
+import { Tokens } from '../../src/access/tokens.js';
+import { needOf } from '../../src/daemon/needs.js';
+import { RIGHTS, type Right } from '../../src/model/access.js';
+import type { RpcLog } from '../../src/model/events/rpc.js';
+import { createFlyteServices } from '../../src/rpc/flyte/services.js';
+import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
+import { noteAccess } from '../access/support.js';
+import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
+import { createRequest, encode, FLYTE1, FLYTE2, FlyteTasks, PROTOCOLS } from './flyte/support.js';
+import { createRequest as createNative, idl, SERVICE, startServer } from './support.js';
+
+const NEEDS_RUN = new Set(['Create', 'Delete', 'Do', 'CreateTask', 'DeleteTask', 'ExecuteTaskSync']);
+const UNAUTHENTICATED = '16';
+const PERMISSION_DENIED = '7';
+const tokenOf = (right: Right) => `token-that-may-${right}`;
+
+interface Options {
+  readonly flyteNeedsToken?: boolean;
+  /** Nobody needs a token. */
+  readonly open?: boolean;
+  readonly names?: readonly string[];
+  readonly requests?: Readonly<Record<string, Buffer>>;
+}
+
+/** Both APIs on one port, behind a guard as the daemon sets it up. */
+async function serve(t: TestContext, { flyteNeedsToken = true, open = false, names = [] }: Options = {}) {
+  const tokens = new Tokens(
+    RIGHTS.map((right) => ({ token: tokenOf(right), caller: { name: `may-${right}`, may: [right] } })),
+  );
+  const callerOf = (given: string) => tokens.callerOf(given);
+  const guard = new CallGuard({
+    port: 'grpc',
+    needs: (path) => needOf(path, flyteNeedsToken),
+    ...(open ? {} : { callerOf: () => callerOf }),
+    events: noteAccess(),
+  });
+  const peer = (address: string): Peer => ({ address, names, refusal: undefined });
+  const tasks = new FlyteTasks();
+  const native = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
+  const flyte = createFlyteServices({
+    tasks,
+    limits: DEFAULT_FIELD_LIMITS,
+    flyteidl: FLYTE1.idl,
+    flyteidl2: FLYTE2.idl,
+    maxStalenessMs: 0,
+  });
+  const services = [native, ...flyte];
+  const acts: Parameters<NonNullable<RpcLog['acted']>>[0][] = [];
+  const { port } = await startServer(t, {
+    services,
+    access: { guard, entrance: { admit: (raw, enter) => enter(raw, peer(raw.remoteAddress ?? '')) } },
+    log: { fault: () => {}, library: () => {}, acted: (act) => acts.push(act) },
+    reflection: true,
+  });
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  t.after(() => session.destroy());
+  /** The gRPC status that a call ends with, and what it was answered. */
+  const ask = async (path: string, token?: string, request: Buffer = Buffer.alloc(0)) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      // A stream that stays open is over then.
+      'grpc-timeout': '500m',
+      ...headers,
+    });
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(request.length, 1);
+    stream.end(Buffer.concat([head, request]));
+    let status: unknown;
+    const chunks: Buffer[] = [];
+    for (const event of ['response', 'trailers'] as const) {
+      stream.on(event, (got: http2.IncomingHttpHeaders) => {
+        status = got['grpc-status'] ?? status;
+      });
+    }
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await new Promise<void>((resolve, reject) => stream.once('close', resolve).once('error', reject));
+    return { status: String(status), answer: Buffer.concat(chunks).subarray(5) };
+  };
+  const paths = services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => path));
+  return { tasks, acts, paths, ask };
+}
+
+const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
+const rightFor = (path: string): Right => (NEEDS_RUN.has(nameOf(path)) ? 'run' : 'read');
+
+test('on the wire every method is closed without a token, to a wrong one and to one without its right, and open to who has it', async (t) => {
+  const { paths, ask, tasks } = await serve(t);
+  assert.ok(paths.length >= 18, `there are ${paths.length} methods`);
+  await Promise.all(
+    paths.map(async (path) => {
+      for (const token of [undefined, 'a-token-of-nobody', '']) {
+        assert.equal((await ask(path, token)).status, UNAUTHENTICATED, `${path} with ${token}`);
+      }
+      for (const right of RIGHTS) {
+        const { status } = await ask(path, tokenOf(right));
+        if (right === rightFor(path)) assert.ok(![UNAUTHENTICATED, PERMISSION_DENIED].includes(status), path);
+        else assert.equal(status, PERMISSION_DENIED, `${path} with ${right}`);
+      }
+    }),
+  );
+  assert.equal(tasks.deletes.length, 0);
+});
+
+test('without a token Flyte’s services are open where nothing else is said, and the native API is not', async (t) => {
+  const { paths, ask } = await serve(t, { flyteNeedsToken: false });
+  await Promise.all(
+    paths.map(async (path) => {
+      const { status } = await ask(path);
+      if (path.startsWith(SERVICE)) assert.equal(status, UNAUTHENTICATED, path);
+      else assert.ok(![UNAUTHENTICATED, PERMISSION_DENIED].includes(status), path);
+    }),
+  );
+});
+
+test('health needs no token, and another way to write a path opens nothing', async (t) => {
+  const { ask, tasks } = await serve(t);
+  assert.equal((await ask('/grpc.health.v1.Health/Check')).status, '0');
+  for (const path of [
+    `/${SERVICE}/Delete`,
+    `${SERVICE}/Delete/`,
+    `${SERVICE}/Delete?x=/Status`,
+    `${SERVICE}/delete`,
+    `${SERVICE}%2FDelete`,
+    `/grpc.health.v1.Health/../pluginhost.v1.PluginHost/Delete`,
+    `${SERVICE}/Delete/Status`,
+  ]) {
+    const { status } = await ask(path);
+    assert.ok(status !== '0', path);
+    assert.notEqual((await ask(path, tokenOf('read'))).status, '0', path);
+  }
+  assert.deepEqual([tasks.deletes, tasks.specs], [[], []]);
+});
+
+/** A task of each API with the request that deletes it. */
+async function deletable({ ask }: Awaited<ReturnType<typeof serve>>): Promise<{ path: string; request: Buffer }[]> {
+  const made = await ask(`${SERVICE}/Create`, tokenOf('run'), createNative());
+  const { handle } = idl.codec('pluginhost.v1.CreateResponse').decode(made.answer, { raw: ['status'] });
+  const native = idl.codec('pluginhost.v1.DeleteRequest').encode({ handle, reason: 'no more' });
+  const flyte = await Promise.all(
+    PROTOCOLS.map(async (protocol) => {
+      const service = `/${protocol.asyncService}`;
+      const { answer } = await ask(`${service}/CreateTask`, tokenOf('run'), createRequest(protocol));
+      const { resourceMeta } = protocol.idl.codec(`${protocol.messages}.CreateTaskResponse`).decode(answer);
+      return { path: `${service}/DeleteTask`, request: encode(protocol, 'DeleteTaskRequest', { resourceMeta }) };
+    }),
+  );
+  return [{ path: `${SERVICE}/Delete`, request: native }, ...flyte];
+}
+
+test('who deleted what is told once for each delete of every API, by the name of the token, with address and task', async (t) => {
+  const served = await serve(t);
+  for (const { path, request } of await deletable(served)) {
+    served.acts.length = 0;
+    assert.equal((await served.ask(path, tokenOf('run'), request)).status, '0', path);
+    const [act, ...more] = served.acts;
+    assert.deepEqual([act?.action, act?.by, act?.remote, more.length], ['delete', 'may-run', '127.0.0.1', 0], path);
+    assert.match(act?.task ?? '', /^[0-9a-f]{32}-1$/);
+  }
+});
+
+test('a delete of a task that another service has begun is told with the id that it has here', async (t) => {
+  const served = await serve(t);
+  await deletable(served);
+  const known = [...served.tasks.records.values()][0];
+  assert.ok(known !== undefined);
+  for (const protocol of PROTOCOLS) {
+    const resourceMeta = Buffer.from(`{"job": ${protocol.version}}`);
+    served.tasks.foreign.set(resourceMeta.toString('latin1'), known);
+    const request = encode(protocol, 'DeleteTaskRequest', { resourceMeta });
+    served.acts.length = 0;
+    assert.equal((await served.ask(`/${protocol.asyncService}/DeleteTask`, tokenOf('run'), request)).status, '0');
+    assert.deepEqual(
+      served.acts.map(({ task, by }) => [task, by]),
+      [[known.id, 'may-run']],
+    );
+  }
+});
+
+test('a delete is told by the certificate where there are no tokens, and of nobody where there is neither', async (t) => {
+  for (const [names, by] of [
+    [['CN=engine', 'DNS:engine.flyte'], 'CN=engine'],
+    [[], ''],
+  ] as const) {
+    const served = await serve(t, { open: true, names });
+    for (const { path, request } of await deletable(served)) {
+      served.acts.length = 0;
+      assert.equal((await served.ask(path, undefined, request)).status, '0', path);
+      assert.deepEqual(
+        served.acts.map((act) => act.by),
+        [by],
+        path,
+      );
+    }
+  }
+});
+
+test('a delete that was refused or failed is told as nobody’s, and a read never is', async (t) => {
+  const served = await serve(t);
+  const all = await deletable(served);
+  for (const { path, request } of all) {
+    await served.ask(path, undefined, request);
+    await served.ask(path, tokenOf('read'), request);
+    await served.ask(path, tokenOf('run'), Buffer.from([0xff]));
+  }
+  served.tasks.before = (method) => (method === 'delete' ? Promise.reject(new Error('the state is full')) : undefined);
+  for (const { path, request } of all) assert.notEqual((await served.ask(path, tokenOf('run'), request)).status, '0');
+  await served.ask(`${SERVICE}/Status`, tokenOf('read'), all[0]?.request);
+  assert.deepEqual(served.acts, []);
+});

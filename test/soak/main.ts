@@ -1,0 +1,55 @@
+import { parseArgs } from 'node:util';
+import { LEAKS, type Leak } from './leaks.js';
+import { runSoak } from './run.js';
+
+const USAGE = 'usage: npm run soak -- [--minutes 10] [--seed NUMBER] [--leak heap|descriptors|processes] [--json]';
+/** Violations of which the whole story is printed. */
+const TOLD = 5;
+const MOST_LINES = 50;
+
+function numberOf(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!(value >= least)) throw new Error(`--${name} ${text}: expected a number from ${least} on\n${USAGE}`);
+  return value;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: 'string', default: '10' },
+      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      leak: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const minutes = numberOf('minutes', values.minutes, 0.5);
+  const seed = numberOf('seed', values.seed, 0);
+  const leak = values.leak as Leak | undefined;
+  if (leak !== undefined && !LEAKS.includes(leak)) throw new Error(`--leak ${leak}: unknown\n${USAGE}`);
+  console.error(`soak: seed ${seed}, ${minutes} minutes`);
+  const result = await runSoak({ minutes, seed, leak, say: (line) => console.error(`soak: ${line}`) });
+  const { rising, broken, stale } = result;
+  for (const [what, lines] of Object.entries({ rising, broken, stale })) {
+    for (const line of lines.slice(0, MOST_LINES)) console.error(`\n${what}: ${line}`);
+  }
+  for (const [index, violation] of result.violations.entries()) {
+    console.error(`\n${violation.kind}: ${violation.what}`);
+    if (index < TOLD) for (const line of result.evidence(violation)) console.error(`  ${line}`);
+  }
+  result.clean();
+  const faults = { rising: rising.length, broken: broken.length, stale: stale.length };
+  const whole = { ...result.counts, ...faults, ...result.facts };
+  console.log(
+    values.json
+      ? JSON.stringify(whole)
+      : Object.entries(whole)
+          .map(([name, value]) => `${name} ${value}`)
+          .join(', '),
+  );
+  if ([result.violations, rising, broken, stale].some(({ length }) => length > 0)) process.exitCode = 1;
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 2;
+});

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { phaseState } from '../../src/model/phase-state.js';
+import type { TaskRecord } from '../../src/model/task-record.js';
+import type { WatchFilter } from '../../src/model/watch.js';
+import { RestoredFacts } from '../../src/store/restore.js';
+import type { TaskStore } from '../../src/store/task-store.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
+
+const ALL: WatchFilter = { plugins: [], handles: [], resumeToken: '', includeCurrent: false };
+
+/** What a watcher is told of what is done to a task: its key, its phase, and whether it was deleted. */
+async function toldOf(make: (store: TaskStore) => TaskRecord, act: (store: TaskStore, task: TaskRecord) => void) {
+  const { store } = storeOf();
+  const task = make(store);
+  const reader = store.watch(ALL);
+  act(store, task);
+  store.drainWatchers();
+  const told: string[] = [];
+  for (let event = await reader.next(); event?.kind === 'change'; event = await reader.next()) {
+    const { task: seen, deleted } = event.change;
+    told.push(`${seen.identity.key} ${seen.state.phase}${deleted ? ' deleted' : ''}`);
+  }
+  return told;
+}
+
+const live = (store: TaskStore) => liveTask(store, 'a');
+const over = (store: TaskStore) => {
+  const task = liveTask(store, 'a');
+  store.observed(task, phaseState('SUCCESS'));
+  return task;
+};
+const unnamed = (store: TaskStore) => {
+  const task = insertTask(store, 'a');
+  store.setWaiting(task, 'accepted', phaseState('WAITING_FOR_RESOURCES', { reason: 'in line' }));
+  return task;
+};
+
+const TOLD: readonly (readonly [
+  what: string,
+  make: (store: TaskStore) => TaskRecord,
+  act: (store: TaskStore, task: TaskRecord) => void,
+  told: readonly string[],
+])[] = [
+  ['a read that changes it', live, (s, t) => s.observed(t, phaseState('RUNNING')), ['a RUNNING']],
+  ['a read that does not', live, (s, t) => s.observed(t, phaseState('QUEUED')), []],
+  ['its end', live, (s, t) => s.end(t, phaseState('RETRYABLE_FAILURE')), ['a RETRYABLE_FAILURE']],
+  ['a second end', over, (s, t) => s.end(t, phaseState('RETRYABLE_FAILURE')), []],
+  ['its delete while it runs', live, (s, t) => s.orderDelete(t, 'r', false), ['a QUEUED deleted']],
+  ['its delete when it is over', over, (s, t) => s.remove(t), ['a SUCCESS deleted']],
+  [
+    'a second delete when it is over',
+    over,
+    (s, t) => {
+      s.remove(t);
+      s.remove(t);
+    },
+    ['a SUCCESS deleted'],
+  ],
+  [
+    'its name, once it has changed before it had one',
+    unnamed,
+    (s, t) => s.answered(t, handleOf('a')),
+    ['a WAITING_FOR_RESOURCES'],
+  ],
+  ['a change before it has a name', unnamed, (s, t) => s.setWaiting(t, 'creating', phaseState('INITIALIZING')), []],
+];
+
+for (const [what, make, act, told] of TOLD) {
+  test(`what watchers are told of a task by ${what}`, async () => {
+    assert.deepEqual(await toldOf(make, act), told);
+  });
+}
+
+test('a record that another takes the place of is told of no more, and the other one is', async () => {
+  const told = await toldOf(
+    (store) => insertTask(store, 'a'),
+    (store, task) => {
+      const adopted = adoptedTask(store, 'b');
+      store.observed(adopted, phaseState('RUNNING'));
+      store.setCreated(task, Buffer.from('{}'));
+      store.takeOver(task, adopted);
+    },
+  );
+  assert.deepEqual(told, ['a RUNNING']);
+});
+
+test('an end that was told of a handle without a record is told again', () => {
+  const { store } = storeOf();
+  const end = phaseState('RETRYABLE_FAILURE');
+  assert.equal(store.told.of(handleOf('a')), undefined);
+  store.told.add(handleOf('a'), end);
+  assert.equal(store.told.of(handleOf('a'))?.state, end);
+  assert.equal(store.told.of(handleOf('b')), undefined);
+});
+
+test('an unclear create that is left to the operator says why, and asks for no further look', () => {
+  const { store } = storeOf();
+  const { id, identity } = insertTask(store, 'a');
+  store.unclear.add({
+    id,
+    identity,
+    node: undefined,
+    outputPrefix: '',
+    sinceMs: 1,
+    looks: 2,
+    nextLookMs: 5,
+    leftBecause: undefined,
+    lastError: { code: 'X', message: 'm' },
+    args: undefined,
+    connection: undefined,
+    connectionUntilMs: 0,
+  });
+  store.leftUnclear(id, 'nobody finds it');
+  const left = store.unclear.get(id);
+  assert.deepEqual([left?.leftBecause, left?.nextLookMs, store.unclear.size], ['nobody finds it', undefined, 1]);
+});
+
+test('what was gathered of a state is there by kind and name', () => {
+  const facts = new RestoredFacts(1);
+  assert.equal(facts.of('mark').size, 0);
+  const fact = { atMs: 1, byIncarnation: new Map() } as never;
+  assert.equal(facts.add({ kind: 'mark', name: 'a', fact } as never), true);
+  assert.equal(facts.add({ kind: 'mark', name: 'b', fact } as never), true);
+  assert.deepEqual([[...facts.of('mark').keys()], facts.live], [['a', 'b'], []]);
+});
