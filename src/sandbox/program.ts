@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
@@ -19,9 +19,6 @@ import { resolveSelf } from './self-resolution.js';
 
 const LAST_WORDS_MS = 1_000;
 
-/** Number of the extra pipe that the daemon gives to a child process. */
-const CHANNEL_FD = 3;
-
 interface Bounds {
   readonly maxInBytes: number;
   readonly maxOutBytes: number;
@@ -29,17 +26,30 @@ interface Bounds {
   readonly plain: readonly string[];
 }
 
+/** Of a process. */
+interface Place {
+  /** Number of the descriptor that is the channel. */
+  readonly channelFd: number;
+}
+
 function connect(): { stream: Duplex; bounds: Bounds } {
   if (!isMainThread) {
     const { port, bounds } = workerData as { port: MessagePort; bounds: Bounds };
     return { stream: new PortStream(port), bounds };
   }
-  const bounds = JSON.parse(process.argv[2] ?? '{}') as Bounds;
+  const { channelFd, ...bounds } = JSON.parse(process.argv[2] ?? '{}') as Bounds & Place;
   // Let the kernel end this process before the daemon when memory runs out. Not everywhere possible, and no loss.
   try {
     writeFileSync('/proc/self/oom_score_adj', '900');
   } catch {}
-  return { stream: new Socket({ fd: CHANNEL_FD, readable: true, writable: true }), bounds };
+  if (channelFd === 0) endStdin();
+  return { stream: new Socket({ fd: channelFd, readable: true, writable: true }), bounds };
+}
+
+/** Where the channel is standard input: a library that asks for it finds it at its end, and takes no byte of the channel. */
+function endStdin(): void {
+  const stdin = Readable.from([]);
+  Object.defineProperty(process, 'stdin', { configurable: true, enumerable: true, get: () => stdin });
 }
 
 /** What the plugin prints goes to the daemon's log; its secrets do not. */

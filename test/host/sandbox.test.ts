@@ -167,8 +167,9 @@ test(
     }
     assert.deepEqual(wrong, []);
     for (const [id] of tried) {
-      const own = await attempt(host, id, ['ownFile', 'allowedFile']);
-      assert.deepEqual(own, { ownFile: 'done', allowedFile: 'done' }, `${id} may do what it is allowed to`);
+      const own = await attempt(host, id, ['ownFile', 'allowedFile', 'standardInput']);
+      const allowed = { ownFile: 'done', allowedFile: 'done', standardInput: 'done' };
+      assert.deepEqual(own, allowed, `${id} may do what it is allowed to`);
     }
   },
 );

@@ -13,10 +13,23 @@ export interface Confinement {
   readonly command: readonly string[];
   /** Options of the Node binary. */
   readonly flags: readonly string[];
+  /** Where the process finds its channel. */
+  readonly channelFd: ChannelFd;
 }
+
+/** Its standard input, or the first descriptor after the three that every program has. */
+export type ChannelFd = 0 | 3;
+
+/** The extra pipe that a child process is given. */
+export const PIPE_FD: ChannelFd = 3;
 
 const SETPRIV = '/usr/bin/setpriv';
 const PRLIMIT = '/usr/bin/prlimit';
+/**
+ * Without the network Node (from 26.12 on) opens no descriptor but the three standard ones as a pipe or socket: the channel,
+ * which goes both ways, becomes standard input, where a child's own goes one way.
+ */
+const CHANNEL_TO_STDIN = ['/bin/sh', '-c', `exec "$@" <&${PIPE_FD} ${PIPE_FD}<&-`, 'sh'];
 const TRIAL_MS = 30_000;
 /** Of what a program said, for an error. */
 const SAID_CHARS = 300;
@@ -48,9 +61,14 @@ export function isHeld(sandbox: SandboxOptions): boolean {
  */
 export function confine(sandbox: SandboxOptions, reach: Reach): Confinement {
   const flags = permissionFlags(sandbox, reach);
-  const command = [...privileges(changesOf(sandbox)), ...prlimit(limitsOf(sandbox))];
+  const atStdin = sandbox.permissions && !sandbox.network;
+  const command = [
+    ...privileges(changesOf(sandbox)),
+    ...prlimit(limitsOf(sandbox)),
+    ...(atStdin ? CHANNEL_TO_STDIN : []),
+  ];
   if (isHeld(sandbox)) assertStarts(command);
-  return { command, flags };
+  return { command, flags, channelFd: atStdin ? 0 : PIPE_FD };
 }
 
 /** Node's permission model as its command line takes it. Throws PLUGIN_SANDBOX_UNAVAILABLE. */
@@ -132,7 +150,7 @@ function assertStarts(command: readonly string[]): void {
   if (known.has(key)) return;
   const [program = process.execPath, ...args] = [...command, process.execPath, '--eval', ''];
   const { status, signal, error, stderr } = spawnSync(program, args, {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     env: {},
     encoding: 'utf8',
     timeout: TRIAL_MS,
@@ -145,6 +163,6 @@ function assertStarts(command: readonly string[]): void {
     error?.message ?? stderr.split('\n').find((line) => /\w/.test(line)) ?? `it ended with ${signal ?? status}`;
   if (tellsShortage(said)) throw new ShortageError(said);
   throw unavailable(
-    `a process with its sandbox options does not start: ${said.trim().slice(0, SAID_CHARS)} (tried: ${[program, ...command.slice(1)].join(' ')}); expected util-linux’s setpriv and prlimit, the right to do this, and limits that Node can start in`,
+    `a process with its sandbox options does not start: ${said.trim().slice(0, SAID_CHARS)} (tried: ${[program, ...command.slice(1)].join(' ')}); expected util-linux’s setpriv and prlimit, a shell where the network is refused, the right to do this, and limits that Node can start in`,
   );
 }

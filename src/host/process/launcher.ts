@@ -5,14 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../../channel/port-stream.js';
 import { isShortage, ShortageError } from '../../lib/shortage.js';
-import type { Confinement } from './confinement.js';
+import { type Confinement, PIPE_FD } from './confinement.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
 import { killGroup, type Started, type StartedProcesses } from './started.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
 const HEAP_SHARE = 0.75;
-const CHANNEL_FD = 3;
 
 /** Keeps SIGUSR1 from opening the debugger before the program's own taker stands; Node 20 does not know it. */
 const NO_DEBUGGER = ['--disable-sigusr1'].filter((flag) => process.allowedNodeEnvironmentFlags.has(flag));
@@ -80,7 +79,7 @@ function launchProcess(options: LaunchOptions): Launched {
       ...options.confinement.flags,
       ...options.nodeOptions,
       fileURLToPath(CHILD_MAIN),
-      JSON.stringify({ ...options.bounds, plain: options.plain }),
+      JSON.stringify({ ...options.bounds, plain: options.plain, channelFd: options.confinement.channelFd }),
     ],
     {
       cwd: options.cwd,
@@ -106,7 +105,7 @@ function launchProcess(options: LaunchOptions): Launched {
   if (stdio === undefined) throw new ShortageError('no file handles are left for its pipes');
   return {
     pid: child.pid,
-    stream: stdio[CHANNEL_FD] as Duplex,
+    stream: stdio[PIPE_FD] as Duplex,
     stdout: child.stdout as Readable,
     stderr: child.stderr as Readable,
     exited,

@@ -9,7 +9,7 @@ import { type SandboxOptions, sandboxOf } from '../../model/options/sandbox.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import { reachedOf, reachOf } from '../load/reach.js';
 import type { HostLimits } from '../types.js';
-import { type Confinement, confine, isHeld, unavailable } from './confinement.js';
+import { type Confinement, confine, isHeld, PIPE_FD, unavailable } from './confinement.js';
 import { PluginProcess } from './plugin-process.js';
 import type { StartedProcesses } from './started.js';
 
@@ -97,7 +97,7 @@ function confinementOf(
       throw unavailable(
         'its isolation is worker, and a thread of the daemon may do what the daemon may; expected a process, or no sandbox options',
       );
-    return { command: [], flags: [] };
+    return { command: [], flags: [], channelFd: PIPE_FD };
   }
   const reach = reachOf(folders, sandbox, data);
   const reached = sandbox.permissions ? reachedOf(reach, guarded) : undefined;
