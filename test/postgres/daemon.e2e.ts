@@ -147,13 +147,18 @@ test(
     for (const handle of handles)
       await statusWhere(client, handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
     await sleep(1_500);
-    const before = rows();
-    assert.ok(before <= 20 * 8, `${before} rows for 20 tasks that run`);
-    const polls = remote.callsFor('t7');
-    await until('twenty polls of each', () => remote.callsFor('t7') > polls + 20);
-    await sleep(1_500);
-    // Once a task it is noted that its job was seen at all.
-    assert.ok(rows() - before <= 40, `${rows() - before} rows for 400 polls and more`);
+    assert.ok(rows() <= 20 * 8, `${rows()} rows for 20 tasks that run`);
+    // Once a task it is noted that its job was seen, and that its answer arrived: what a slow machine writes late is no row
+    // for a poll, which would stand in every stretch.
+    const stretches: number[] = [];
+    while (stretches.length < 4 && (stretches.at(-1) ?? Infinity) > 20) {
+      const before = rows();
+      const polls = remote.callsFor('t7');
+      await until('twenty polls of each', () => remote.callsFor('t7') > polls + 20);
+      await sleep(1_500);
+      stretches.push(rows() - before);
+    }
+    assert.ok((stretches.at(-1) ?? Infinity) <= 20, `${stretches.join(', ')} rows for 400 polls and more each`);
   },
 );
 
