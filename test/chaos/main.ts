@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../src/errors/index.js';
 import { PostgresServer } from '../postgres/server.js';
+import { numberFlag, resultLine } from '../support/long-run.js';
 import { allPlants } from './all-plants.js';
 import { bentOf, Garden, plantOf } from './plants.js';
 import { type RunResult, runChaos } from './run.js';
@@ -10,13 +11,6 @@ const USAGE =
   'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres] [--keep] [--json]';
 /** Violations of each kind of which the whole story is printed. */
 const TOLD = 4;
-
-function numberOf(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < least)
-    throw new Error(`--${name} ${text}: expected an integer from ${least} on\n${USAGE}`);
-  return value;
-}
 
 /** A database of the run's own, and a lease that a start after each kill waits for. */
 async function inPostgres(after: (done: () => unknown) => void): Promise<object> {
@@ -38,8 +32,8 @@ async function main(): Promise<void> {
       json: { type: 'boolean', default: false },
     },
   });
-  const kills = numberOf('kills', values.kills, 1);
-  const seed = numberOf('seed', values.seed, 0);
+  const kills = numberFlag('kills', values.kills, { least: 1, whole: true, usage: USAGE });
+  const seed = numberFlag('seed', values.seed, { least: 0, whole: true, usage: USAGE });
   if (values.plants) {
     const result = await allPlants({ kills, seed, only: values.only?.split(','), say: (line) => console.error(line) });
     console.log(values.json ? JSON.stringify(result) : result.table);
@@ -81,13 +75,7 @@ async function main(): Promise<void> {
   }
   if (!values.keep) result.clean();
   const whole = { ...result.counts, ...result.facts };
-  console.log(
-    values.json
-      ? JSON.stringify(whole)
-      : Object.entries(whole)
-          .map(([name, value]) => `${name} ${value}`)
-          .join(', '),
-  );
+  console.log(resultLine(whole, values.json));
   if (result.violations.length > 0) process.exitCode = 1;
 }
 

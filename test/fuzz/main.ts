@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { numberFlag } from '../support/long-run.js';
 import { type Found, fuzzTarget, type PartResult } from './supervise.js';
 import { TARGETS, targetOf } from './targets/index.js';
 
@@ -6,13 +7,6 @@ const USAGE =
   'usage: npm run fuzz -- [--minutes 5] [--seed TEXT] [--target NAME …] [--from NUMBER] [--inputs NUMBER] [--list] [--json]';
 /** Targets at a time. */
 const WORKERS = 2;
-
-function numberOf(name: string, text: string | undefined, least: number): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!(value >= least)) throw new Error(`--${name} ${text}: expected a number from ${least} on\n${USAGE}`);
-  return value;
-}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -31,9 +25,10 @@ async function main(): Promise<void> {
     for (const { name, summary } of targets) console.log(`${name.padEnd(14)} ${summary}`);
     return;
   }
-  const minutes = numberOf('minutes', values.minutes, 0.01) as number;
-  const from = numberOf('from', values.from, 0) as number;
-  const inputs = numberOf('inputs', values.inputs, 1);
+  const minutes = numberFlag('minutes', values.minutes, { least: 0.01, usage: USAGE });
+  const from = numberFlag('from', values.from, { least: 0, usage: USAGE });
+  const inputs =
+    values.inputs === undefined ? undefined : numberFlag('inputs', values.inputs, { least: 1, usage: USAGE });
   const seconds = (minutes * 60 * WORKERS) / Math.max(WORKERS, targets.length);
   console.error(`fuzz: seed ${values.seed}, ${targets.length} targets, ${Math.round(seconds)} s each`);
   const waiting = [...targets];

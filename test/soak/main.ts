@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { numberFlag, resultLine } from '../support/long-run.js';
 import { LEAKS, type Leak } from './leaks.js';
 import { runSoak } from './run.js';
 
@@ -6,12 +7,6 @@ const USAGE = 'usage: npm run soak -- [--minutes 10] [--seed NUMBER] [--leak hea
 /** Violations of which the whole story is printed. */
 const TOLD = 5;
 const MOST_LINES = 50;
-
-function numberOf(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (!(value >= least)) throw new Error(`--${name} ${text}: expected a number from ${least} on\n${USAGE}`);
-  return value;
-}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -22,8 +17,8 @@ async function main(): Promise<void> {
       json: { type: 'boolean', default: false },
     },
   });
-  const minutes = numberOf('minutes', values.minutes, 0.5);
-  const seed = numberOf('seed', values.seed, 0);
+  const minutes = numberFlag('minutes', values.minutes, { least: 0.5, usage: USAGE });
+  const seed = numberFlag('seed', values.seed, { least: 0, usage: USAGE });
   const leak = values.leak as Leak | undefined;
   if (leak !== undefined && !LEAKS.includes(leak)) throw new Error(`--leak ${leak}: unknown\n${USAGE}`);
   console.error(`soak: seed ${seed}, ${minutes} minutes`);
@@ -39,13 +34,7 @@ async function main(): Promise<void> {
   result.clean();
   const faults = { rising: rising.length, broken: broken.length, stale: stale.length };
   const whole = { ...result.counts, ...faults, ...result.facts };
-  console.log(
-    values.json
-      ? JSON.stringify(whole)
-      : Object.entries(whole)
-          .map(([name, value]) => `${name} ${value}`)
-          .join(', '),
-  );
+  console.log(resultLine(whole, values.json));
   if ([result.violations, rising, broken, stale].some(({ length }) => length > 0)) process.exitCode = 1;
 }
 
