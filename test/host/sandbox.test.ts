@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type ListenOptions } from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/lib/clock.js';
@@ -196,6 +197,22 @@ test('each limit stops what it is for, and nothing without it; the kernel holds 
   assert.match(read('held', 'limits'), /^Max core file size\s+0\s+0\s/m);
   assert.match(read('held', 'limits'), /^Max open files\s+128\s+128\s/m);
   assert.match(read('free', 'status'), /^NoNewPrivs:\s+0$/m);
+});
+
+test('a plugin’s process gives way to the daemon in all of its threads, as far as it is told to', {
+  ...BOUND,
+  skip: !ON_LINUX,
+}, async (t) => {
+  const { plugin } = await startIntruders(t, { usual: {}, equal: { niceness: 0 } });
+  const nicenesses = (id: string): number[] => {
+    const tasks = `/proc/${plugin(id).pid}/task`;
+    // What follows the name, which may hold spaces, begins with the third field; the nice value is the nineteenth.
+    const fieldsOf = (tid: string) => readFileSync(`${tasks}/${tid}/stat`, 'utf8').split(') ').at(-1)?.split(' ');
+    return [...new Set(readdirSync(tasks).map((tid) => Number(fieldsOf(tid)?.[16])))];
+  };
+  const own = os.getPriority();
+  assert.deepEqual(nicenesses('equal'), [own]);
+  assert.deepEqual(nicenesses('usual'), [Math.min(19, own + 10)]);
 });
 
 test(

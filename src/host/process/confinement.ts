@@ -15,6 +15,8 @@ export interface Confinement {
   readonly flags: readonly string[];
   /** Where the process finds its channel. */
   readonly channelFd: ChannelFd;
+  /** Added to the daemon's own nice value. */
+  readonly niceness: number;
 }
 
 /** Its standard input, or the first descriptor after the three that every program has. */
@@ -68,7 +70,7 @@ export function confine(sandbox: SandboxOptions, reach: Reach): Confinement {
     ...(atStdin ? CHANNEL_TO_STDIN : []),
   ];
   if (isHeld(sandbox)) assertStarts(command);
-  return { command, flags, channelFd: atStdin ? 0 : PIPE_FD };
+  return { command, flags, channelFd: atStdin ? 0 : PIPE_FD, niceness: sandbox.niceness };
 }
 
 /** Node's permission model as its command line takes it. Throws PLUGIN_SANDBOX_UNAVAILABLE. */

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import os from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
@@ -88,6 +90,7 @@ function launchProcess(options: LaunchOptions): Launched {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     },
   );
+  if (child.pid !== undefined) giveWay(child.pid, options.confinement.niceness);
   const started = enter(options.started, { mark, child });
   const exited = new Promise<Exit>((resolve) => {
     child.once('error', (error) => {
@@ -112,6 +115,22 @@ function launchProcess(options: LaunchOptions): Launched {
     terminate: () => void child.kill('SIGTERM'),
     kill: () => killGroup(child, 'SIGKILL'),
   };
+}
+
+/**
+ * A plugin that computes takes no core from the daemon. It has one thread yet, from which all others inherit. Where Linux
+ * groups processes by session, as on a desktop, nice values count only within one, and the group has one of its own.
+ */
+function giveWay(pid: number, niceness: number): void {
+  if (niceness === 0) return;
+  const value = Math.min(19, os.getPriority() + niceness);
+  // It may have ended, or be another user's; nothing that the process may do depends on it.
+  try {
+    os.setPriority(pid, value);
+  } catch {}
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(value), { flag: 'r+' });
+  } catch {}
 }
 
 /** Enters a run; `endRest` ends what it started, once it has ended itself, and takes it out. */

@@ -97,7 +97,7 @@ function confinementOf(
       throw unavailable(
         'its isolation is worker, and a thread of the daemon may do what the daemon may; expected a process, or no sandbox options',
       );
-    return { command: [], flags: [], channelFd: PIPE_FD };
+    return { command: [], flags: [], channelFd: PIPE_FD, niceness: 0 };
   }
   const reach = reachOf(folders, sandbox, data);
   const reached = sandbox.permissions ? reachedOf(reach, guarded) : undefined;

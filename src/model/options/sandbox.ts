@@ -56,6 +56,14 @@ const FIELDS = {
     ),
   ),
   fileSize: optional(size('Largest file that the process may write.', { min: '0B', max: '1024GiB' })),
+  niceness: withDefault(
+    int(
+      'How far the process gives way to the daemon where both want a core: what is added to the daemon’s own nice value. 0 is none.',
+      0,
+      19,
+    ),
+    10,
+  ),
   dataSize: optional(
     size(
       'Private memory that the process may ask for, whether it uses it or not; Node 24 asks for 0.6 GiB at its start.',
