@@ -191,6 +191,11 @@ test('an entry outside its ranges is refused with the key', () => {
 
 test('variables are picked by name and by prefix, and nothing else is', () => {
   const from = { AWS_KEY: '1', AWS_REGION: '2', AWSX: '3', HOME: '/root', EMPTY: '', GONE: undefined };
+  assert.deepEqual(
+    pickVariables(['constructor', 'toString', '__proto__', 'const*'], from),
+    {},
+    'what it inherits is none',
+  );
   assert.deepEqual(pickVariables(['AWS_*', 'EMPTY', 'GONE', 'NONE'], from), {
     AWS_KEY: '1',
     AWS_REGION: '2',
