@@ -32,6 +32,8 @@ export const MAX_VERSION = 2 ** 32 - 1;
 export const MAX_LINES = 100_000;
 /** The name of a metric. */
 export const MAX_METRIC_NAME = 1_024;
+/** A batch key, which is kept with every live task. */
+export const MAX_BATCH_KEY = 1_024;
 /** UTF-8 bytes: an engine gives the token of a page back, as a field that is held to this. */
 export const MAX_TOKEN_BYTES = 1_024;
 /** What a google.protobuf.Duration may hold, in milliseconds. */

@@ -1,5 +1,5 @@
 import type { LogLine, MetricSeries, ResourceRequirements } from '../plugin-api/plugin.js';
-import { isTime, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from './answer-bounds.js';
+import { isTime, MAX_BATCH_KEY, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from './answer-bounds.js';
 import { bytes, list, object, oneOf, optional, text } from './answer-values.js';
 import { META_MAX_BYTES } from './handle.js';
 import { isQuotaNamespace } from './identity-check.js';
@@ -163,7 +163,9 @@ const METHODS = {
     offered: 'batchKey',
     place: 'getLogs',
     answer(value, { metas }) {
-      const keys = Array.from(list(object(value, 'the answer').keys, 'keys'), (key) => text(key, 'a key'));
+      const keys = Array.from(list(object(value, 'the answer').keys, 'keys'), (key) =>
+        text(key, 'a key', MAX_BATCH_KEY),
+      );
       if (keys.length !== metas.length) throw new Error(`${keys.length} keys for ${metas.length} metas`);
       return { keys };
     },

@@ -50,7 +50,7 @@ export type Settled<T> = { status: 'fulfilled'; value: T } | { status: 'rejected
 export interface BatchReader<Meta, Resource> {
   /** Most items one call may carry, at least 1. */
   readonly maxBatch: number;
-  /** Items with different keys (clusters, credentials) never share a call. */
+  /** Items with different keys (clusters, credentials) never share a call. At most 1,024 characters. */
   batchKey?(meta: Meta): string;
   /** One settled outcome per context, in order. Takes one limiter token a call. */
   read(contexts: readonly ResourceContext<Meta>[]): Promise<readonly Settled<Resource | PhaseInfo>[]>;

@@ -138,9 +138,11 @@ export async function readOnce(
   }
 }
 
-/** Failures by which one item can take the whole batch down. */
+/** Failures by which one item can take the whole batch down; and a call with more than fits in a frame, as half of it may. */
 export function spoilsBatch(outcome: ReadOutcome): boolean {
-  return !outcome.ok && ['process_died', 'deadline', 'invalid', 'unknown'].includes(outcome.failure.kind);
+  if (outcome.ok) return false;
+  const { kind, code } = outcome.failure;
+  return ['process_died', 'deadline', 'invalid', 'unknown'].includes(kind) || code === 'REQUEST_TOO_LARGE';
 }
 
 export function tooLate(): ReadOutcome {

@@ -1,4 +1,5 @@
 import { show } from '../lib/show.js';
+import { MAX_BATCH_KEY } from '../model/answer-bounds.js';
 import { META_WARN_BYTES } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
@@ -114,6 +115,9 @@ export const METHODS: { readonly [M in PluginMethod]: Handler<M> } = {
       const key: unknown = plugin.getMany?.batchKey?.(decodeMeta(meta, plugin.metaCodec));
       assertAnswersAtOnce('batchKey', key);
       if (typeof key !== 'string') throw new InvalidAnswer(`batchKey() answered ${show(key)}; expected a text`);
+      if (key.length > MAX_BATCH_KEY) {
+        throw new InvalidAnswer(`batchKey() answered ${key.length} characters; expected at most ${MAX_BATCH_KEY}`);
+      }
       return key;
     });
     return { keys };

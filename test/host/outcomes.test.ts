@@ -92,6 +92,25 @@ test('an async status or batchKey is told as what it is, and its rejection ends 
   assert.equal(plugin('p').pid, pid);
 });
 
+test('a batch key that is too long to be kept with every task is refused', BOUND, async (t) => {
+  const folder = tempFolder(t);
+  writeTree(folder, {
+    'p.mjs': `export default { id: 'p', apiVersion: 1, taskTypes: ['x'], load: () => ({
+      async create() {}, async get() { return {}; }, async delete() {},
+      getMany: { maxBatch: 2, batchKey: (length) => 'k'.repeat(length), read: async () => [] } }) }`,
+  });
+  const { plugin } = await startHost(t, [{ source: `${folder}/p.mjs` }]);
+  const keys = (length: number) =>
+    plugin('p').call('batchKeys', { metas: [Buffer.from(String(length))] }, { deadlineMs: undefined });
+  assert.equal((await keys(1024)).ok, true);
+  const refused = await keys(1025);
+  assert.equal(!refused.ok && refused.failure.code, 'PLUGIN_ANSWER_INVALID');
+  assert.match(
+    refused.ok ? '' : refused.failure.message,
+    /batchKey\(\) answered 1025 characters; expected at most 1024/,
+  );
+});
+
 test('secrets in a list of settings are masked by the name of the list', BOUND, async (t) => {
   const folder = tempFolder(t);
   writeTree(folder, {

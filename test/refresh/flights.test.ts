@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
+import { failedCall } from '../../src/model/plugin-failure.js';
 import { awaitFlight, Flights, readOnce, spoilsBatch } from '../../src/refresh/flights.js';
 import { type Flight, Item, type ReadOutcome } from '../../src/refresh/item.js';
 import type { TaskReader } from '../../src/refresh/types.js';
@@ -167,4 +168,7 @@ test('only what one item can do to a whole batch spoils it', () => {
     ['process_died', 'deadline', 'invalid', 'unknown', 'transient', 'not_found', 'throttled'] as const
   ).map((kind) => spoilsBatch(fails(kind)));
   assert.deepEqual([...spoils, spoilsBatch(running)], [true, true, true, true, false, false, false, false]);
+  const unsent = (code: 'REQUEST_TOO_LARGE' | 'PLUGIN_PAUSED') =>
+    spoilsBatch(failedCall('not_admitted', code, 'unsent'));
+  assert.deepEqual([unsent('REQUEST_TOO_LARGE'), unsent('PLUGIN_PAUSED')], [true, false]);
 });
