@@ -9,7 +9,7 @@ import { guardedPaths } from './daemon/guarded.js';
 import { HandleKeyWatch } from './daemon/handle-keys.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
-import { dataOptions, pluginEntries, tasksOptions } from './daemon/options.js';
+import { dataOptions, hostLimits, pluginEntries, tasksOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
 import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
@@ -139,12 +139,12 @@ class ComposedDaemon implements Daemon {
       processMetrics: options.processMetrics ?? true,
     });
     const { baseDir, env } = options;
-    const { defaultForTaskTypes } = config;
+    const { defaultForTaskTypes, sandbox } = config;
     const events = this.#telemetry.hostEvents;
     const masks = options.masks ?? configSecrets(options.config);
     this.#access = new DaemonAccess({ config, clock, masks, events: this.#telemetry.accessEvents });
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
-    const held = { sandbox: config.sandbox, guarded: guardedPaths(options.config, env), masks };
+    const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, ...held });
     const { finished, maxTasks, watchRing } = config.store;
     const endMarks = { max: 1_000_000, ttlMs: config.tasks.tombstoneTtlMs };

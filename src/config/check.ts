@@ -35,6 +35,8 @@ export interface CheckContext {
 
 /** Deeper settings are refused: nothing meaningful is nested like this, and recursion has to end somewhere. */
 const MAX_DEPTH = 40;
+/** Decimal digits that every number of so many keeps. */
+const EXACT_DIGITS = 15;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -211,11 +213,21 @@ export function checkInsideFree(node: Free, raw: unknown, at: readonly string[],
   checkFree(node, raw, at, context, 1);
 }
 
+/** A whole number of many digits, as an id has them, is another one already when it is seen here. */
+function numberFlaw(value: number): string | undefined {
+  if (!Number.isFinite(value)) return `the number ${value}`;
+  if (!Number.isInteger(value) || Number.isSafeInteger(value)) return undefined;
+  const digits = String(Math.abs(value)).replace(/e.*$/, '').replace('.', '').replace(/0+$/, '');
+  return digits.length <= EXACT_DIGITS
+    ? undefined
+    : `about ${value}, with more digits than a number keeps (write a text)`;
+}
+
 /** What keeps a scalar or list from being JSON; undefined where nothing does. */
 function jsonFlaw(value: unknown, depth: number): string | undefined {
   if (depth > MAX_DEPTH) return `more than ${MAX_DEPTH} levels of nesting`;
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return undefined;
-  if (typeof value === 'number') return Number.isFinite(value) ? undefined : `the number ${value}`;
+  if (typeof value === 'number') return numberFlaw(value);
   if (Array.isArray(value)) {
     for (const item of value as JsonValue[]) {
       const flaw = jsonFlaw(item, depth + 1);

@@ -1,6 +1,8 @@
 import type { Config } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
 import { S3_BOUNDS } from '../data/stores/s3-store.js';
+import { DEFAULT_HOST_LIMITS } from '../host/limits.js';
+import type { HostLimits } from '../host/types.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import { UNFINISHED_SHARE } from '../model/options/schema.js';
 import { FIELD_BOUNDS, type FieldLimits } from '../rpc/fields.js';
@@ -35,6 +37,16 @@ export function dataOptions(config: Config): DataOptions {
     secrets: { envPrefixes: config.secrets.envPrefixes, dir: config.secrets.dir },
     maxOutputBytes: maxObjectBytes,
   };
+}
+
+/** What is added on the way from a request to the message to a plugin: names, numbers, a frame; secrets are in the request. */
+const MESSAGE_ROOM_BYTES = 16 * 1024 * 1024;
+
+/** Bounds of plugin processes: what the gRPC port takes fits into a message to one. */
+export function hostLimits({ grpc }: Config): Pick<HostLimits, 'maxRequestBytes' | 'maxQueuedBytes'> {
+  const { maxRequestBytes, maxQueuedBytes } = DEFAULT_HOST_LIMITS;
+  const needed = grpc.maxReceiveMessageBytes + MESSAGE_ROOM_BYTES;
+  return { maxRequestBytes: Math.max(maxRequestBytes, needed), maxQueuedBytes: Math.max(maxQueuedBytes, 2 * needed) };
 }
 
 /** Times and bounds of the use cases. */

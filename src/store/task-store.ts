@@ -15,6 +15,7 @@ import { EndMarks, endOf } from './end-marks.js';
 import { Entry, type NewTask } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
+import { KeptSecrets } from './kept-secrets.js';
 import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
 import { noState, type StateFeed } from './state-feed.js';
 import { ToldEnds } from './told-ends.js';
@@ -94,8 +95,7 @@ export class TaskStore {
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
   readonly #cancelling = new Map<TaskId, Cancelling>();
-  /** Records with secrets, those first whose time is over first. */
-  readonly #secretive = new Set<Entry>();
+  readonly #secrets = new KeptSecrets<Entry>();
   readonly marks: EndMarks;
   readonly told: ToldEnds;
   readonly owed: OwedDeletes;
@@ -240,10 +240,7 @@ export class TaskStore {
   /** Lets go of what is past its time and nobody asks for: secrets, ended tasks with their outputs, and marks. Called once a minute. */
   dropOld(): void {
     const nowMs = this.#options.clock.now();
-    for (const entry of this.#secretive) {
-      if (entry.connectionUntilMs > nowMs) break;
-      this.#dropOldConnection(entry);
-    }
+    this.#secrets.dropOld(nowMs);
     this.owed.dropOldSecrets(nowMs);
     this.unclear.dropOldSecrets(nowMs);
     this.#finished.dropOld();
@@ -294,7 +291,7 @@ export class TaskStore {
     this.#makeCurrent(entry);
     this.#counts.add(entry.plugin, entry.stage, 1);
     this.#roll.add(entry);
-    if (entry.connection !== undefined) this.#secretive.add(entry);
+    this.#secrets.add(entry);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
     else this.#unfinished.set(id, entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
@@ -462,8 +459,7 @@ export class TaskStore {
     const { connectionUntilMs } = entry;
     entry.connection = connection;
     entry.connectionUntilMs = untilMs;
-    this.#secretive.delete(entry);
-    this.#secretive.add(entry);
+    this.#secrets.add(entry);
     if (connectionUntilMs > this.#options.clock.now() || !this.#isUnfinished(entry)) return;
     // The state is to know of the first secrets that came.
     if (connectionUntilMs === 0) this.#changed(entry);
@@ -699,8 +695,7 @@ export class TaskStore {
   letGo(task: TaskRecord): void {
     const entry = task as Entry;
     entry.payload = undefined;
-    entry.connection = undefined;
-    this.#secretive.delete(entry);
+    this.#secrets.drop(entry);
   }
 
   /** What was removed is told nothing more: its late news would count it again and show Watch a task that is gone. */
@@ -710,8 +705,7 @@ export class TaskStore {
 
   #dropOldConnection(entry: Entry): void {
     if (entry.connection === undefined || entry.connectionUntilMs > this.#options.clock.now()) return;
-    entry.connection = undefined;
-    this.#secretive.delete(entry);
+    this.#secrets.drop(entry);
   }
 
   #write(entry: Entry, read: PhaseState, forceVersion = false, owe?: OwedWithEnd): void {
@@ -793,7 +787,7 @@ export class TaskStore {
 
   #unlink(entry: Entry): void {
     this.#roll.delete(entry);
-    this.#secretive.delete(entry);
+    this.#secrets.delete(entry);
     this.#counts.add(entry.plugin, entry.stage, -1);
     this.#dropCurrent(entry);
     this.#handles.remove(entry);

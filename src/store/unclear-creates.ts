@@ -1,3 +1,4 @@
+import { heldBytes } from '../lib/held-bytes.js';
 import { type Listed, Roll } from '../lib/roll.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
@@ -34,7 +35,7 @@ export interface UnclearCreate {
   readonly connectionUntilMs: number;
 }
 
-type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] } & Listed;
+type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] } & Listed & { bytes: number };
 
 /**
  * Creates of unclear outcome (rule 9), as facts; `tasks/end` looks for their jobs.
@@ -56,7 +57,7 @@ export class UnclearCreates {
     return this.#entries.size;
   }
 
-  /** What the inputs of those that are looked for take. */
+  /** What those that are looked for take, with their inputs and secrets. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -85,16 +86,20 @@ export class UnclearCreates {
 
   add(entry: UnclearCreate): void {
     this.delete(entry.id);
-    const added: Mutable = { ...entry, listedAt: 0 };
+    const added: Mutable = { ...entry, listedAt: 0, bytes: bytesOf(entry) };
     this.#entries.set(entry.id, added);
     this.#roll.add(added);
-    this.#bytes += bytesOf(entry);
+    this.#bytes += added.bytes;
     this.#changed(entry.id);
   }
 
   /** Secrets are not kept for longer than their time, however long the next look is away. */
   dropOldSecrets(nowMs: number): void {
-    for (const entry of this.#entries.values()) if (entry.connectionUntilMs <= nowMs) entry.connection = undefined;
+    for (const entry of this.#entries.values()) {
+      if (entry.connection === undefined || entry.connectionUntilMs > nowMs) continue;
+      entry.connection = undefined;
+      this.#weigh(entry);
+    }
   }
 
   /** Notes what became of a look, or when the next one is. */
@@ -109,24 +114,30 @@ export class UnclearCreates {
   leave(id: TaskId, because: string): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    this.#bytes -= bytesOf(entry);
     entry.leftBecause = because;
     entry.nextLookMs = undefined;
     entry.args = undefined;
     entry.connection = undefined;
+    this.#weigh(entry);
     this.#changed(id);
   }
 
   delete(id: TaskId): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    this.#bytes -= bytesOf(entry);
+    this.#bytes -= entry.bytes;
     this.#entries.delete(id);
     this.#roll.delete(entry);
     this.#changed(id);
   }
+
+  #weigh(entry: Mutable): void {
+    this.#bytes -= entry.bytes;
+    entry.bytes = bytesOf(entry);
+    this.#bytes += entry.bytes;
+  }
 }
 
-function bytesOf({ args }: UnclearCreate): number {
-  return args === undefined ? 0 : args.template.length + (args.inputs?.length ?? 0);
+function bytesOf({ args, connection }: UnclearCreate): number {
+  return heldBytes(args) + heldBytes(connection);
 }

@@ -42,3 +42,10 @@ export function failureState(
 ): PhaseState {
   return phaseState(phase, { reason: message, error: { code, message, kind } });
 }
+
+/** Callers find an error with every way a task can fail; a plugin gives an abort a reason only. */
+export function withAbortError(state: PhaseState): PhaseState {
+  if (state.phase !== 'ABORTED' || state.error !== undefined) return state;
+  const message = state.reason === '' ? 'the job was aborted at the remote' : state.reason;
+  return { ...state, error: { code: 'TASK_ABORTED', message, kind: 'USER' } };
+}

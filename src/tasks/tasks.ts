@@ -6,6 +6,7 @@ import type { UnclearCreates } from '../store/unclear-creates.js';
 import { CreateTask } from './accept/create.js';
 import { DoTask } from './accept/do.js';
 import { Orphans } from './accept/orphans.js';
+import { WaitingRoom } from './accept/waiting-room.js';
 import type { TasksDeps } from './deps.js';
 import { cancelInBackground } from './end/cancel.js';
 import { deleteTask, keepEnd } from './end/delete.js';
@@ -53,9 +54,10 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const reads = new ReadSink(deps, deletes);
   const orphans = new Orphans(deps);
   const unclear = new UnclearLooks(deps, deletes);
-  const creates = new CreateTask(deps, { deletes, orphans, reads, unclear });
+  const waiting = new WaitingRoom(deps.options);
+  const creates = new CreateTask(deps, { deletes, orphans, reads, unclear, waiting });
   const handles = new Handles(deps, deletes);
-  const doing = new DoTask(deps);
+  const doing = new DoTask(deps, waiting);
   const reports = new LoadReports(deps);
   const sweep = new Sweep(deps);
 

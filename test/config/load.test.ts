@@ -75,6 +75,20 @@ describe('config layers', () => {
     assert.deepEqual(settingsOf('{"x": {"y": 1}}', '{"x": {}}'), { x: {} });
   });
 
+  it('refuses a whole number in settings that has more digits than a number keeps, and takes any other', () => {
+    const plugin = (value: string) => ({
+      'a.json': `{"plugins": {"a": {"source": "p", "settings": {"x": [${value}]}}}}`,
+    });
+    for (const value of ['12345678901234567890', '-9007199254740993', '1234567890123456789e3']) {
+      const [problem] = problemsOf(plugin(value));
+      assert.equal(problem?.key, 'plugins.a.settings.x');
+      assert.match(JSON.stringify(problem), /with more digits than a number keeps/, value);
+    }
+    for (const value of ['9007199254740991', '1e18', '1e30', '-5e20', '0.12345678901234567']) {
+      assert.deepEqual(load(plugin(value)).config.plugins.a?.settings, { x: [Number(value)] });
+    }
+  });
+
   it('takes plugins as a list, each with its id', () => {
     const { config } = load({ 'a.yaml': 'plugins:\n- {id: one, source: p}\n- {id: two, source: q, required: true}\n' });
     assert.equal(config.plugins.one?.source, 'p');

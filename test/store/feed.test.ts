@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { heldBytes } from '../../src/lib/held-bytes.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
@@ -167,18 +168,19 @@ test('a create of unclear outcome is a fact with its payload, from its listing u
   const lastError = { code: 'X', message: 'm' };
   const of = { ...jobOf({ id: 'a-1', identity: identityOf('a') }), sinceMs: 1, looks: 0, lastError, args };
   store.unclear.add({ ...of, nextLookMs: undefined, leftBecause: undefined });
-  assert.deepEqual([news().facts, store.unclear.bytes], [['payload/a-1', 'unclear/a-1'], 1]);
+  assert.deepEqual([news().facts, store.unclear.bytes], [['payload/a-1', 'unclear/a-1'], heldBytes(args)]);
   store.unclear.note('a-1', { looks: 1 });
   assert.deepEqual([news().facts.includes('unclear/a-1'), store.unclear.get('a-1')?.looks], [true, 1]);
   store.unclear.leave('a-1', 'why');
   assert.deepEqual([store.unclear.get('a-1')?.args, store.unclear.bytes], [undefined, 0]);
   const inputs = Buffer.alloc(7);
+  const each = heldBytes({ ...args, inputs });
   store.unclear.add({ ...of, id: 'b-1', args: { ...args, inputs }, nextLookMs: undefined, leftBecause: undefined });
   store.unclear.add({ ...of, id: 'c-1', args: { ...args, inputs }, nextLookMs: undefined, leftBecause: undefined });
-  assert.equal(store.unclear.bytes, 2 * (1 + 7));
+  assert.equal(store.unclear.bytes, 2 * each);
   for (const [id, left] of [
-    ['b-1', 8],
-    ['b-1', 8],
+    ['b-1', each],
+    ['b-1', each],
     ['c-1', 0],
   ] as const) {
     store.unclear.delete(id);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
+import { createDeferred } from '../../src/lib/deferred.js';
 import { decodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs } from '../../src/model/plugin-call.js';
+import type { TaskSpec } from '../../src/tasks/types.js';
 import { created, fail, HINTS, held, makeHarness, ok, running, settle, success } from './harness.js';
 
 test('a create that succeeds at once answers a created handle, and a repeat the same bytes without a second create', async () => {
@@ -287,8 +289,59 @@ test('a full store refuses new tasks and still answers for those it has', async 
   await h.stop();
 });
 
+/** Bytes that one task of the harness fits in, and two do not. */
+const ROOM_FOR_ONE = 1_500;
+
+test('all that a waiting task came with counts: its template, inputs, metadata and secrets', async () => {
+  const large = 'x'.repeat(ROOM_FOR_ONE);
+  const h = await makeHarness({ options: { maxWaitingBytes: ROOM_FOR_ONE } });
+  const { metadata } = h.spec('a');
+  const parts: Record<string, Partial<TaskSpec>> = {
+    template: { template: Buffer.from(large) },
+    inputs: { inputs: Buffer.from(large) },
+    labels: { metadata: { ...metadata, labels: { l: large } } },
+    'names of variables': { metadata: { ...metadata, environmentVariables: { [large]: '' } } },
+    secrets: { connection: { secrets: { s: large }, configs: {} } as never },
+  };
+  for (const [what, part] of Object.entries(parts)) {
+    await assert.rejects(
+      settle(h.clock, h.tasks.create(h.spec(what, part), h.scope())),
+      (error) => HostError.is(error) && error.code === 'STORE_FULL',
+      what,
+    );
+  }
+  await h.stop();
+});
+
+test('creates that waited until the state could be written again are held to the bounds that were there before', async () => {
+  for (const bound of [{ maxTasks: 2 }, { options: { maxWaiting: 2 } }]) {
+    let writes = false;
+    const written = createDeferred<void>();
+    const trouble = { code: 'STATE_DISK_FULL', message: 'full' } as const;
+    const feed = {
+      durable: true,
+      get trouble() {
+        return writes ? undefined : trouble;
+      },
+      changed: () => {},
+      safe: () => (writes ? Promise.resolve() : written.promise),
+    };
+    const h = await makeHarness({ feed, config: { resourceQuotas: { default: 0 } }, ...bound });
+    const answers = Array.from({ length: 5 }, (_, i) => h.tasks.create(h.spec(`t${i}`), h.scope(60_000)));
+    const settled = Promise.allSettled(answers);
+    await h.clock.advance(1_000);
+    writes = true;
+    written.resolve();
+    const ends = await settle(h.clock, settled);
+    const codes = ends.map((end) => (end.status === 'fulfilled' ? 'ok' : (end.reason as HostError).code));
+    assert.deepEqual(codes.sort(), ['STORE_FULL', 'STORE_FULL', 'STORE_FULL', 'ok', 'ok']);
+    assert.equal(h.store.unfinished, 2);
+    await h.stop();
+  }
+});
+
 test('a full waiting line refuses new tasks, by count and by the bytes it holds, and takes them again later', async () => {
-  for (const options of [{ maxWaiting: 1 }, { maxWaitingBytes: 12 }]) {
+  for (const options of [{ maxWaiting: 1 }, { maxWaitingBytes: ROOM_FOR_ONE }]) {
     const h = await makeHarness({ config: { resourceQuotas: { default: 0 } }, options });
     const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
     await assert.rejects(

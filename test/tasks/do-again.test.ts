@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
+import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { PluginOutcome } from '../../src/model/plugin-call.js';
 import { fail, type Harness, makeHarness, ok, settle, success } from './harness.js';
@@ -45,6 +46,35 @@ for (const [what, failure] of Object.entries({
     machine.kill();
   });
 }
+
+test('what runs hold in memory is bounded like what creates do, and its room is free again when they end', async () => {
+  const h = await makeHarness({ ...SYNC, options: { maxWaitingBytes: 6_000 } });
+  const ends = createDeferred<void>();
+  h.plugin.on.do = async () => {
+    await ends.promise;
+    return success();
+  };
+  const large = { inputs: Buffer.alloc(4_000) };
+  const first = h.tasks.do(h.spec('a', large), h.scope());
+  const second = () => settle(h.clock, h.tasks.do(h.spec('b', large), h.scope()));
+  await assert.rejects(second(), (error) => HostError.is(error) && error.code === 'STORE_FULL');
+  const joined = h.tasks.do(h.spec('a', large), h.scope());
+  ends.resolve();
+  assert.deepEqual(
+    (await settle(h.clock, Promise.all([first, joined]))).map(({ phase }) => phase),
+    ['SUCCESS', 'SUCCESS'],
+  );
+  assert.equal((await second()).phase, 'SUCCESS');
+  await h.stop();
+});
+
+test('a run that ends aborted is told with an error, as an async task is', async () => {
+  const h = await makeHarness(SYNC);
+  h.plugin.on.do = () => ok(phaseState('ABORTED', { reason: 'somebody stopped it' }));
+  const { phase, error } = await run(h);
+  assert.deepEqual([phase, error], ['ABORTED', { code: 'TASK_ABORTED', message: 'somebody stopped it', kind: 'USER' }]);
+  await h.stop();
+});
 
 test('an end is forgotten after some minutes, and then a repeat runs the task', async () => {
   const h = await makeHarness(SYNC);

@@ -55,6 +55,27 @@ async function foreignHarness(given: HarnessOptions = {}) {
 const refused = (message: RegExp) => (error: unknown) =>
   HostError.is(error) && error.code === 'HANDLE_MALFORMED' && message.test(error.message);
 
+test('a foreign meta under a task type or version that no Create would take is refused, so that nothing is kept that cannot be read', async () => {
+  const { h } = await foreignHarness();
+  h.plugin.taskTypes = [...h.plugin.taskTypes, { name: 'a\u0007b', versions: undefined }];
+  const hints = { outputPrefix: 's3://out', connection: undefined };
+  for (const [taskType, version] of [
+    ['t', -5],
+    ['t', 1.5],
+    ['t', Number.NaN],
+    ['t', 2 ** 53],
+    ['a\u0007b', 0],
+  ] as const) {
+    await assert.rejects(
+      settle(h.clock, h.tasks.adoptForeign(FOREIGN, taskType, version, hints, h.scope())),
+      (error) => HostError.is(error) && error.code === 'REQUEST_FIELD_INVALID',
+      `${taskType} ${version}`,
+    );
+  }
+  assert.deepEqual(h.store.counts('fake'), { accepted: 0, creating: 0, live: 0, over: 0 });
+  await h.stop();
+});
+
 test('a resource meta of another service is taken up with what the plugin makes of it, under the foreign bytes', async () => {
   const { h, adopt } = await foreignHarness();
   const startMs = h.clock.now();

@@ -203,11 +203,11 @@ test('a create of the same key while its job is looked for takes another incarna
 });
 
 test('the list is bounded in entries and in the bytes of their inputs, and says what gave way', async () => {
-  const { h, told, spend, list } = await unclearHarness({ options: { maxUnclear: 2, maxUnclearBytes: 100 } });
+  const { h, told, spend, list } = await unclearHarness({ options: { maxUnclear: 2, maxUnclearBytes: 4_000 } });
   h.plugin.on.create = () => fail('deadline');
   const ids = [];
   for (const name of ['a', 'b', 'c']) {
-    ids.push((await spend(name, { inputs: Buffer.alloc(name === 'b' ? 200 : 1) })).task.id);
+    ids.push((await spend(name, { inputs: Buffer.alloc(name === 'b' ? 8_000 : 1) })).task.id);
   }
   assert.deepEqual(
     list().map(({ id, leftBecause }) => [id, leftBecause !== undefined]),

@@ -21,7 +21,7 @@ import { assertSafe, tellEnded } from '../safe.js';
 import type { CallScope, CreateAnswerView, TaskSpec } from '../types.js';
 import { CreateRun, type CreatorHooks, type Predecessors } from './creator.js';
 import type { Orphans } from './orphans.js';
-import { WaitingRoom } from './waiting-room.js';
+import type { WaitingRoom } from './waiting-room.js';
 
 /** Other use cases that a create leads to. */
 export interface CreateParts {
@@ -29,6 +29,7 @@ export interface CreateParts {
   readonly orphans: Orphans;
   readonly reads: ReadSink;
   readonly unclear: UnclearLooks;
+  readonly waiting: WaitingRoom;
 }
 
 /** A key that was cancelled and created anew more often than this is none: the plugin calls its own jobs found. */
@@ -59,12 +60,12 @@ export class CreateTask {
   #refusing = false;
   #stopping = false;
 
-  constructor(deps: TasksDeps, { deletes, orphans, reads, unclear }: CreateParts) {
+  constructor(deps: TasksDeps, { deletes, orphans, reads, unclear, waiting }: CreateParts) {
     this.#deps = deps;
     this.#deletes = deletes;
     this.#orphans = orphans;
     this.#unclear = unclear;
-    this.#waiting = new WaitingRoom(deps.options);
+    this.#waiting = waiting;
     this.#hooks = {
       predecessors: (task) => this.#predecessors(task),
       created: (runtime, task, state) => {
@@ -160,6 +161,24 @@ export class CreateTask {
     await Promise.all([...this.#runs.values()].map((run) => run.ended));
   }
 
+  /** Throws STORE_FULL, or what the state says, unless one more task may be taken on. */
+  #assertRoom(spec: TaskSpec): void {
+    const { store } = this.#deps;
+    store.assertRoom();
+    store.assertStorable();
+    this.#waiting.assertRoom(spec);
+  }
+
+  /** What waits for the state to be written again is counted meanwhile. */
+  async #untilStorable(spec: TaskSpec, scope: CallScope): Promise<void> {
+    const leave = this.#waiting.enter(spec);
+    try {
+      await assertSafe(this.#deps, this.#deps.store.safe(), scope, 'accepting the task');
+    } finally {
+      leave();
+    }
+  }
+
   async #accept(spec: TaskSpec, scope: CallScope): Promise<TaskRecord> {
     const { store, clock, events, host, runtimes } = this.#deps;
     if (this.#refusing && !store.durable) {
@@ -170,11 +189,10 @@ export class CreateTask {
       );
     }
     const plugin = this.starting?.route(spec.taskType, spec.taskTypeVersion) ?? this.#served(host, spec);
-    store.assertRoom();
-    store.assertStorable();
-    this.#waiting.assertRoom(spec);
+    this.#assertRoom(spec);
     // While nothing can be written, nothing is taken on that could not be promised.
-    if (store.trouble !== undefined) await assertSafe(this.#deps, store.safe(), scope, 'accepting the task');
+    const waited = store.trouble !== undefined;
+    if (waited) await this.#untilStorable(spec, scope);
     const key = attemptKeyOf(spec.attempt);
     // The same create may have come meanwhile.
     const known = store.current(key);
@@ -182,6 +200,8 @@ export class CreateTask {
       store.enrich(known, spec.outputPrefix, spec.connection, clock.now() + this.#deps.options.connectionTtlMs);
       return known;
     }
+    // Others that waited as well may have taken it.
+    if (waited) this.#assertRoom(spec);
     const incarnation = store.freeIncarnation(key);
     const mark = store.marks.get(key, incarnation);
     // It ended here, and only its mark is left: how it failed is answered again, and what it made is looked for, not made anew.
@@ -263,7 +283,7 @@ export class CreateTask {
 
   /** `lives`: jobs of earlier lives of the key that were found before. */
   #start(runtime: PluginRuntime, task: TaskRecord, sentBoundMs: number | undefined, lives = 0): void {
-    const leave = this.#waiting.enter(task.payload);
+    const leave = this.#waiting.enter(task.payload && { ...task.payload, connection: task.connection });
     const run = new CreateRun(this.#deps, this.#hooks, runtime, task, sentBoundMs);
     this.#runs.set(task.id, run);
     run.ended

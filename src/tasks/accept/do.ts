@@ -6,9 +6,10 @@ import type { PhaseState } from '../../model/phase-state.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import { runtimeOf } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
-import { errorOf, failureState } from '../failures.js';
+import { errorOf, failureState, withAbortError } from '../failures.js';
 import { checkOutputs, writeLargeOutputs } from '../read/outputs.js';
 import type { CallScope, TaskSpec } from '../types.js';
+import type { WaitingRoom } from './waiting-room.js';
 
 /**
  * Runs sync tasks. One run per attempt key at a time, whoever asks; its result is kept for a while, since engines repeat
@@ -16,10 +17,12 @@ import type { CallScope, TaskSpec } from '../types.js';
  */
 export class DoTask {
   readonly #deps: TasksDeps;
+  readonly #waiting: WaitingRoom;
   readonly #running = new Map<AttemptKey, Promise<PhaseState>>();
 
-  constructor(deps: TasksDeps) {
+  constructor(deps: TasksDeps, waiting: WaitingRoom) {
     this.#deps = deps;
+    this.#waiting = waiting;
   }
 
   /** Throws what is no result of the task: bad input, a limit that cannot admit it, a throttle, the caller's deadline. */
@@ -31,7 +34,13 @@ export class DoTask {
     // An end is told by the run itself once it is safe.
     if (running === undefined && known !== undefined) return known;
     if (running === undefined) {
-      running = this.#run(key, spec, scope.deadlineMs).finally(() => this.#running.delete(key));
+      // What runs holds its inputs as what waits does.
+      this.#waiting.assertRoom(spec);
+      const leave = this.#waiting.enter(spec);
+      running = this.#run(key, spec, scope.deadlineMs).finally(() => {
+        leave();
+        this.#running.delete(key);
+      });
       this.#running.set(key, running);
       // The run belongs to nobody in particular; its error reaches whoever still waits.
       running.catch(() => undefined);
@@ -79,7 +88,7 @@ export class DoTask {
       const seen = `do answered phase ${state.phase}; a sync plugin must answer a terminal one`;
       return failureState('PERMANENT_FAILURE', 'PLUGIN_ANSWER_INVALID', seen, 'SYSTEM');
     }
-    const checked = checkOutputs(spec, state, this.#deps.options.maxInlineOutputBytes, () => undefined);
+    const checked = checkOutputs(spec, withAbortError(state), this.#deps.options.maxInlineOutputBytes, () => undefined);
     if (checked.kind === 'ready') return checked.state;
     return (await writeLargeOutputs(this.#deps, spec, checked)).state;
   }

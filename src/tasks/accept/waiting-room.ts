@@ -1,17 +1,19 @@
 import { HostError } from '../../errors/index.js';
+import { heldBytes } from '../../lib/held-bytes.js';
+import type { TaskSpec } from '../types.js';
 
-/** What a waiting create holds in memory. */
-interface Payload {
-  readonly template: Buffer;
-  readonly inputs: Buffer | undefined;
-}
+/** What a waiting create or a Do holds in memory. */
+export type Payload = Pick<TaskSpec, 'template' | 'inputs' | 'metadata' | 'connection'>;
 
 export interface WaitingRoomOptions {
   readonly maxWaiting: number;
   readonly maxWaitingBytes: number;
 }
 
-/** The bounds of the accepted tasks whose create is not through: how many, and how much their payloads take. */
+/**
+ * The bounds of what was taken on and is not through, accepted tasks before their create and runs of Do: how many, and how much
+ * their payloads take.
+ */
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions;
   #waiting = 0;
@@ -30,7 +32,7 @@ export class WaitingRoom {
     const bytes = payloadBytes(payload);
     if (this.#bytes + bytes > maxWaitingBytes) {
       throw full(
-        `the templates and inputs of waiting tasks take ${this.#bytes} bytes, ${bytes} more would pass the bound of ${maxWaitingBytes}`,
+        `what waiting tasks came with takes ${this.#bytes} bytes, ${bytes} more would pass the bound of ${maxWaitingBytes}`,
       );
     }
   }
@@ -47,9 +49,8 @@ export class WaitingRoom {
   }
 }
 
-/** Bytes of template and inputs. */
-function payloadBytes({ template, inputs }: Payload): number {
-  return template.length + (inputs?.length ?? 0);
+function payloadBytes({ template, inputs, metadata, connection }: Payload): number {
+  return template.length + (inputs?.length ?? 0) + heldBytes(metadata) + heldBytes(connection);
 }
 
 function full(seen: string): HostError {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { HostError } from '../../errors/index.js';
 import { settledBefore } from '../../lib/wait.js';
 import { adoptedIdOf, type TaskId, taskIdOf } from '../../model/attempt-key.js';
-import { decodeHandle, type Handle, looksLikeHandle } from '../../model/handle.js';
+import { decodeHandle, type Handle, identityProblem, looksLikeHandle } from '../../model/handle.js';
 import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { assertHosted, runtimeOf } from '../../runtime/runtime.js';
@@ -139,6 +139,11 @@ export class Handles {
     const runtime = runtimeOf(this.#deps.runtimes, plugin.id);
     const key = foreignKey(bytes, taskType);
     const identity = foreignIdentity(plugin.id, taskType, version, key, clock.now());
+    const problem = identityProblem(identity);
+    // What is kept has to be read again at the next start.
+    if (problem !== undefined) {
+      throw new HostError('REQUEST_FIELD_INVALID', `the ${problem} of the task is none that Create would take`);
+    }
     const mark = store.marks.get(key, 1);
     if (mark?.failure !== undefined) {
       return this.adopt(bytes, { identity, meta: undefined }, hints).id;

@@ -9,7 +9,7 @@ import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { OwedWithEnd } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
-import { failureState } from '../failures.js';
+import { failureState, withAbortError } from '../failures.js';
 import { tellEnded } from '../safe.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
 
@@ -147,13 +147,6 @@ function reasonOf({ missing, outcome }: ReadReport): string | undefined {
   if (missing === undefined || outcome.ok || outcome.failure.kind !== 'not_found') return undefined;
   if (missing.wave) return 'the remote does not find this job and others that were alive; the task waits until it does';
   return missing.reads < 2 ? undefined : 'the remote does not find the job; the task goes on until that is confirmed';
-}
-
-/** Callers find an error with every way a task can fail; a plugin gives an abort a reason only. */
-function withAbortError(state: PhaseState): PhaseState {
-  if (state.phase !== 'ABORTED' || state.error !== undefined) return state;
-  const message = state.reason === '' ? 'the job was aborted at the remote' : state.reason;
-  return { ...state, error: { code: 'TASK_ABORTED', message, kind: 'USER' } };
 }
 
 function targetOf(task: TaskRecord): OutputTarget {
