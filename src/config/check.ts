@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { JsonValue } from '../lib/json.js';
+import { type JsonValue, losesDigits } from '../lib/json.js';
 import { nearest } from '../lib/nearest.js';
 import type { AnyLeaf } from '../model/options/leaf.js';
 import { type Free, isMapKey, type MapOf, type Node, type Section } from '../model/options/spec.js';
@@ -35,8 +35,6 @@ export interface CheckContext {
 
 /** Deeper settings are refused: nothing meaningful is nested like this, and recursion has to end somewhere. */
 const MAX_DEPTH = 40;
-/** Decimal digits that every number of so many keeps. */
-const EXACT_DIGITS = 15;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -213,14 +211,9 @@ export function checkInsideFree(node: Free, raw: unknown, at: readonly string[],
   checkFree(node, raw, at, context, 1);
 }
 
-/** A whole number of many digits, as an id has them, is another one already when it is seen here. */
 function numberFlaw(value: number): string | undefined {
   if (!Number.isFinite(value)) return `the number ${value}`;
-  if (!Number.isInteger(value) || Number.isSafeInteger(value)) return undefined;
-  const digits = String(Math.abs(value)).replace(/e.*$/, '').replace('.', '').replace(/0+$/, '');
-  return digits.length <= EXACT_DIGITS
-    ? undefined
-    : `about ${value}, with more digits than a number keeps (write a text)`;
+  return losesDigits(value) ? `about ${value}, with more digits than a number keeps (write a text)` : undefined;
 }
 
 /** What keeps a scalar or list from being JSON; undefined where nothing does. */

@@ -8,9 +8,6 @@ interface Secretive {
   connectionUntilMs: number;
 }
 
-/** Of the secrets of all tasks together; a task whose secrets are gone waits for its engine's next call. */
-const MAX_BYTES = 256 * 1024 * 1024;
-
 /**
  * Secrets that came with calls, by the record that holds them, oldest first. They leave at the end of their time, with their record,
  * and where all together would pass the bound, the oldest first.
@@ -20,7 +17,7 @@ export class KeptSecrets<T extends Secretive> {
   readonly #maxBytes: number;
   #bytes = 0;
 
-  constructor(maxBytes: number = MAX_BYTES) {
+  constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 

@@ -68,6 +68,9 @@ const ASKED_ANEW_MS = 1_000;
 
 const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over'];
 
+/** Of the secrets of all tasks together; a task whose secrets are gone waits for its engine's next call. */
+const MAX_SECRET_BYTES = 256 * 1024 * 1024;
+
 /**
  * The live task records, owed deletes, unclear creates and end marks: the only place where a phase is written (rule 7) and
  * the only feeder of state and Watch. Each transition is one method, synchronous and whole: what it changes is told to the
@@ -95,7 +98,7 @@ export class TaskStore {
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
   readonly #cancelling = new Map<TaskId, Cancelling>();
-  readonly #secrets = new KeptSecrets<Entry>();
+  readonly #secrets = new KeptSecrets<Entry>(MAX_SECRET_BYTES);
   readonly marks: EndMarks;
   readonly told: ToldEnds;
   readonly owed: OwedDeletes;

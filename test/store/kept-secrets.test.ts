@@ -48,7 +48,7 @@ test('what left, was dropped or never had secrets counts for nothing', () => {
 });
 
 test('those whose time is over lose their secrets, and those after them keep them', () => {
-  const kept = new KeptSecrets<ReturnType<typeof recordOf>>();
+  const kept = new KeptSecrets<ReturnType<typeof recordOf>>(10 * ONE);
   const records = [recordOf(100), recordOf(200), recordOf(300)];
   for (const one of records) kept.add(one);
   kept.dropOld(200);
