@@ -1,4 +1,5 @@
 import { getOrMake } from '../lib/get-or-make.js';
+import type { TaskIdentity } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
 import { adoptToken, jobOf, startPollingAll } from '../runtime/polling.js';
@@ -42,14 +43,31 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   const nowMs = deps.clock.now();
   // Their secrets are gone, and come with their engine's next call (rule 14).
   for (const task of tasks) if (lacksCredentials(task, nowMs)) runtime.refresher.awaitAsked(task.id);
+  // All of them, before the first that goes on looks for those of its node.
+  for (const task of tasks) parts.orphans.restored(task);
+  const left = byNode([...owed, ...unclear]);
   for (const task of tasks) {
-    parts.orphans.restored(task);
-    if (task.stage !== 'live') parts.creates.recover(runtime, task);
+    if (task.stage !== 'live') parts.creates.recover(runtime, task, attemptsBefore(task, left));
   }
   for (const { id } of owed) {
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
   }
   for (const { id } of unclear) parts.unclear.resume(id, plugin);
+}
+
+/** Something that may stand at the remote of an attempt that is over. */
+type Leftover = Pick<TaskRecord, 'identity' | 'node'>;
+
+function byNode(all: readonly Leftover[]): Map<string, Leftover[]> {
+  const found = new Map<string, Leftover[]>();
+  for (const one of all) if (one.node !== undefined) getOrMake(found, one.node.nodeKey, () => []).push(one);
+  return found;
+}
+
+function attemptsBefore({ node }: TaskRecord, left: ReadonlyMap<string, readonly Leftover[]>): TaskIdentity[] {
+  if (node === undefined) return [];
+  const ofNode = left.get(node.nodeKey) ?? [];
+  return ofNode.filter((one) => (one.node?.attempt ?? 0) < node.attempt).map(({ identity }) => identity);
 }
 
 /** Says what waits for plugins that do not run here, in the log and in each task's reason: nobody else would. */

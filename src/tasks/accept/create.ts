@@ -3,7 +3,7 @@ import type { PluginHost } from '../../host/types.js';
 import type { Timer } from '../../lib/clock.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
-import { partitionOf } from '../../model/handle.js';
+import { partitionOf, type TaskIdentity } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
@@ -119,23 +119,34 @@ export class CreateTask {
 
   /**
    * Goes on with a task whose create did not finish in an earlier run of the daemon. What was neither answered nor sent is
-   * nobody's yet: the engine repeats its create, or it is dropped after the orphan grace.
+   * nobody's yet: the engine repeats its create, or it is dropped after the orphan grace. `earlier`: attempts of its node before it,
+   * of which the remote may have a job that is to be cancelled.
    */
-  recover(runtime: PluginRuntime, task: TaskRecord): void {
+  recover(runtime: PluginRuntime, task: TaskRecord, earlier: readonly TaskIdentity[]): void {
     if (this.#runs.has(task.id)) return;
     const early = this.#early.delete(task.id);
-    // What the last run left of its node was not known for an orphan yet when it was accepted.
-    if (early) this.#supersede(task);
-    if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {
+    const { clock, options, store } = this.#deps;
+    const start = () => {
+      // What was sent has waited for them. For the others the last run had them cancelled, and may not have seen it done, or it knew
+      // of no orphan when it accepted the task (rule 9).
+      if (task.sentBoundMs === undefined) {
+        this.#supersede(task);
+        this.#orphans.awaits(
+          task,
+          earlier.flatMap(({ key, incarnation }) => store.earlier.gone(key, incarnation + 1) ?? []),
+        );
+      }
       this.#start(runtime, task, task.sentBoundMs);
+    };
+    if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {
+      start();
       return;
     }
-    const { clock, options, store } = this.#deps;
     const timer = clock.setTimer(options.orphanGraceMs, () => {
       this.#unclaimed.delete(task.id);
       if (store.byId(task.id) === task) store.forget(task);
     });
-    this.#unclaimed.set(task.id, { timer, start: () => this.#start(runtime, task, undefined) });
+    this.#unclaimed.set(task.id, { timer, start });
   }
 
   /** Its engine repeated the create of a task that nobody had been told of. */

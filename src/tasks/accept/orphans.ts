@@ -26,7 +26,7 @@ export class Orphans {
   /** The same by node key, so that a later attempt finds its own at once. */
   readonly #byNode = new Map<string, Set<TaskRecord>>();
   /** Deletions that a task waits for. */
-  readonly #predecessors = new WeakMap<TaskRecord, readonly Promise<void>[]>();
+  readonly #predecessors = new WeakMap<TaskRecord, Promise<void>[]>();
   /** The record that took the place of one. */
   readonly #next = new WeakMap<TaskRecord, TaskRecord>();
   #stopped = false;
@@ -93,7 +93,15 @@ export class Orphans {
       this.#drop(candidate);
       if (this.#isOrphan(candidate)) gone.push(remove(candidate));
     }
-    if (gone.length > 0) this.#predecessors.set(task, gone);
+    this.awaits(task, gone);
+  }
+
+  /** The task is not to start before these deletions are through. */
+  awaits(task: TaskRecord, gone: readonly Promise<void>[]): void {
+    if (gone.length === 0) return;
+    const all = this.#predecessors.get(task);
+    if (all === undefined) this.#predecessors.set(task, [...gone]);
+    else all.push(...gone);
   }
 
   /** Resolves when the orphaned attempts before this one are cancelled at the remote; undefined where there are none. */
