@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { NO_FEATURES } from '../../src/model/plugin-methods.js';
 import { created, type Harness, HINTS, held, ok, running, settle } from './harness.js';
@@ -169,4 +170,34 @@ test('a later attempt that comes before the plugin is loaded deletes the one bef
   assert.equal(second.tasks.peek(zero), undefined);
   assert.equal(second.tasks.peek(one)?.stage, 'live');
   assert.deepEqual(second.faults, []);
+});
+
+test('what is accepted before its plugin is loaded, or in the drain, counts in the waiting line until it is deleted or started', async () => {
+  for (const when of ['the start', 'the drain'] as const) {
+    const machine = new Machine();
+    const one = await machine.start();
+    answersAtOnce(one);
+    await create(one, 'first');
+    machine.kill();
+    const h = await machine.start({ ...(when === 'the start' ? starts : {}), options: { maxWaiting: 2 } });
+    answersAtOnce(h);
+    if (when === 'the drain') {
+      h.tasks.drain();
+      await settle(h.clock, h.tasks.stop());
+    }
+    const handles = [await create(h, 'a'), await create(h, 'b')];
+    const full = (error: unknown) => HostError.is(error) && error.code === 'STORE_FULL';
+    await assert.rejects(create(h, 'c'), full, when);
+    await settle(h.clock, h.tasks.delete(handles[0]!, 'r', HINTS, h.scope()));
+    await create(h, 'c');
+    await assert.rejects(create(h, 'd'), full, when);
+    if (when === 'the start') {
+      h.load();
+      await h.clock.advance(5_000);
+      await create(h, 'd');
+      await create(h, 'e');
+      assert.equal(h.store.counts('fake').live, 5);
+    }
+    machine.kill();
+  }
 });

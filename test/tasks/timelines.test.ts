@@ -522,14 +522,14 @@ test('a plugin that calls every job found is stopped after a hundred keys', asyn
 
 test('the list of unclear creates is bounded, and says what gave way; what is left says why nobody looks', async () => {
   const h = await makeTimeline({
-    options: { createBudgetMs: 5_000, maxUnclear: 2, maxUnclearBytes: 30, unclearLooks: 5 },
+    options: { createBudgetMs: 5_000, maxUnclear: 2, maxUnclearBytes: 8_000, unclearLooks: 5 },
   });
   h.plugin.on.create = () => fail('deadline');
   for (const name of ['a', 'b', 'c']) {
     await create(h, name, { inputs: Buffer.alloc(5) });
     await h.clock.advance(10_000);
   }
-  await create(h, 'd', { inputs: Buffer.alloc(50) });
+  await create(h, 'd', { inputs: Buffer.alloc(20_000) });
   await h.clock.advance(10_000);
   h.plugin.features.findsByKey = false;
   await create(h, 'e');

@@ -57,6 +57,8 @@ export class CreateTask {
   /** Records that took the place of one which has waited for what was before it. */
   readonly #waited = new WeakSet<TaskRecord>();
   readonly #waiting: WaitingRoom;
+  /** Tasks that wait and have no run, each with what lets it out of the waiting room. */
+  readonly #parked = new Map<TaskRecord, () => void>();
   #refusing = false;
   #stopping = false;
 
@@ -147,6 +149,7 @@ export class CreateTask {
       if (store.byId(task.id) === task) store.forget(task);
     });
     this.#unclaimed.set(task.id, { timer, start });
+    this.#park(task);
   }
 
   /** Its engine repeated the create of a task that nobody had been told of. */
@@ -177,6 +180,10 @@ export class CreateTask {
     const { store } = this.#deps;
     store.assertRoom();
     store.assertStorable();
+    if (!this.#waiting.hasRoom(spec)) {
+      // Those that were deleted or dropped meanwhile take none.
+      for (const task of this.#parked.keys()) if (store.byId(task.id) !== task) this.#unpark(task);
+    }
     this.#waiting.assertRoom(spec);
   }
 
@@ -250,11 +257,26 @@ export class CreateTask {
     this.#supersede(task);
     const runtime = runtimes.get(plugin);
     if (runtime === undefined) this.#early.add(task.id);
-    else if (!this.#stopping) {
+    if (runtime === undefined || this.#stopping) this.#park(task);
+    else {
       const mayExist = mark?.ended === true && runtime.plugin.kind !== 'sync';
       this.#start(runtime, task, mayExist ? 0 : undefined);
     }
     return task;
+  }
+
+  /** The task waits, and nobody runs its create yet. */
+  #park(task: TaskRecord): void {
+    this.#parked.set(task, this.#enter(task));
+  }
+
+  #unpark(task: TaskRecord): void {
+    this.#parked.get(task)?.();
+    this.#parked.delete(task);
+  }
+
+  #enter(task: TaskRecord): () => void {
+    return this.#waiting.enter(task.payload && { ...task.payload, connection: task.connection });
   }
 
   #supersede(task: TaskRecord): void {
@@ -294,7 +316,8 @@ export class CreateTask {
 
   /** `lives`: jobs of earlier lives of the key that were found before. */
   #start(runtime: PluginRuntime, task: TaskRecord, sentBoundMs: number | undefined, lives = 0): void {
-    const leave = this.#waiting.enter(task.payload && { ...task.payload, connection: task.connection });
+    this.#unpark(task);
+    const leave = this.#enter(task);
     const run = new CreateRun(this.#deps, this.#hooks, runtime, task, sentBoundMs);
     this.#runs.set(task.id, run);
     run.ended

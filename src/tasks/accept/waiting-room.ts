@@ -23,6 +23,11 @@ export class WaitingRoom {
     this.#options = options;
   }
 
+  hasRoom(payload: Payload): boolean {
+    const { maxWaiting, maxWaitingBytes } = this.#options;
+    return this.#waiting < maxWaiting && this.#bytes + payloadBytes(payload) <= maxWaitingBytes;
+  }
+
   /** Throws STORE_FULL unless one more task with this payload may wait. */
   assertRoom(payload: Payload): void {
     const { maxWaiting, maxWaitingBytes } = this.#options;

@@ -1,6 +1,5 @@
 import type { TaskId } from '../../model/attempt-key.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { assertHosted } from '../../runtime/runtime.js';
 import { deleteOrder } from '../../store/owed-deletes.js';
 import type { CreateRun } from '../accept/creator.js';
 import type { TasksDeps } from '../deps.js';
@@ -31,7 +30,6 @@ export function cancelTask(
 ): Cancellation {
   const { store } = deps;
   const { id, identity, node, outputPrefix, connection, connectionUntilMs } = task;
-  assertHosted(deps.runtimes, identity.plugin);
   if (task.stage === 'over' && task.deleted) return { safe: store.safe(), gone: Promise.resolve() };
   const run = task.stage === 'over' || task.meta !== undefined ? undefined : creates.run(id);
   run?.cancel();

@@ -1,4 +1,4 @@
-import { messageOf } from '../../errors/index.js';
+import { HostError, messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import type { TaskId } from '../../model/attempt-key.js';
@@ -20,6 +20,8 @@ interface Work {
 
 /** Tries that must all have answered NotFound before it is believed. */
 const TRIES_TO_CONFIRM = 3;
+/** By then another daemon, or the next start of this one, takes it. Milliseconds. */
+const DRAINING_RETRY_MS = 5_000;
 
 /**
  * Carries out the deletes that the store says are owed (rule 6): each is tried and repeated with back-off until the remote
@@ -35,6 +37,7 @@ export class DeleteList {
   readonly #works = new Map<TaskId, Work>();
   readonly #early = new Set<Work>();
   readonly #tries: RepeatedWork<Work>;
+  #stopped = false;
 
   constructor(deps: TasksDeps) {
     this.#deps = deps;
@@ -83,8 +86,16 @@ export class DeleteList {
     return safe;
   }
 
+  /** Throws DAEMON_DRAINING once nothing is sent any more, and no state keeps the order for the next start. */
+  assertTaken(): void {
+    if (!this.#stopped || this.#deps.store.durable) return;
+    const seen = 'the daemon is stopping and keeps no state, so nobody would carry the delete out; send it again';
+    throw new HostError('DAEMON_DRAINING', seen, { retryAfterMs: DRAINING_RETRY_MS });
+  }
+
   /** Sends nothing more; resolves when no attempt is in flight. What is owed stays owed. */
   stop(): Promise<void> {
+    this.#stopped = true;
     return this.#tries.stop();
   }
 

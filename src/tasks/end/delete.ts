@@ -5,7 +5,7 @@ import { deleteOrder, type OwedDelete } from '../../store/owed-deletes.js';
 import type { CreateTask } from '../accept/create.js';
 import type { TasksDeps } from '../deps.js';
 import { CREATE_LOST } from '../read/adopt.js';
-import type { Handles } from '../read/handles.js';
+import { endedHere, type Handles } from '../read/handles.js';
 import type { ReadSink } from '../read/reads.js';
 import type { HandleHints } from '../types.js';
 import { cancelInBackground, cancelTask } from './cancel.js';
@@ -21,7 +21,8 @@ interface Parts {
 
 /**
  * Ends the incarnation that a handle names; resolves once the intent is safe (design 1a, Delete). What memory does not
- * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel.
+ * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel. Throws DAEMON_DRAINING where
+ * nobody would carry it out.
  */
 export async function deleteTask(
   deps: TasksDeps,
@@ -40,6 +41,7 @@ export async function deleteTask(
   if (found.kind === 'held') {
     // The daemon may owe a delete of a task that it ended itself.
     deps.store.owed.renew(found.task.id, hints.connection, connectionUntilMs);
+    if (found.task.stage !== 'over') parts.deletes.assertTaken();
     if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable();
     const { safe, gone } = cancelTask(deps, parts, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
@@ -54,7 +56,8 @@ export async function deleteTask(
   const attempt = taskIdOf(key, incarnation);
   const created = deps.store.byId(attempt);
   const id = created === undefined ? attempt : adoptedIdOf(key, incarnation, bytes);
-  const over = deps.store.marks.get(key, incarnation)?.ended === true || deps.store.trace(id) !== undefined;
+  const over = endedHere(deps.store, found.handle, bytes);
+  if (!over) parts.deletes.assertTaken();
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
   if (meta !== undefined && !over) deps.store.assertOwable();
   // A repeated create that does not know the job of this handle yet.

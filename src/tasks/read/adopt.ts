@@ -35,7 +35,6 @@ export function adoptTask(
   { identity, meta: told, bytes, hints }: Adoption,
 ): TaskRecord {
   const { store, clock, options, events } = deps;
-  const runtime = runtimeOf(deps.runtimes, identity.plugin);
   const { key, incarnation } = identity;
   const trace = store.trace(taskIdOf(key, incarnation)) ?? store.trace(adoptedIdOf(key, incarnation, bytes));
   const mark = store.marks.get(key, incarnation);
@@ -58,6 +57,8 @@ export function adoptTask(
     store.told.add(bytes, CREATE_LOST);
     return forAnswer(deps, { ...base, stage: 'over', state: CREATE_LOST }, bytes);
   }
+  // How it ended is told whatever became of its plugin; to be read it needs it.
+  const runtime = runtimeOf(deps.runtimes, identity.plugin);
   if (!adoptions.admit()) {
     const reason =
       'known from its handle; it is read when there is room for it among the tasks that handles alone tell of';
@@ -94,12 +95,16 @@ function forAnswer({ clock }: TasksDeps, task: NewTask, bytes: Buffer): TaskReco
   return recordForAnswer(task, clock.now(), bytes);
 }
 
-/** A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. */
-export function recallEnded({ store }: TasksDeps, key: AttemptKey): TaskRecord | undefined {
+/**
+ * A repeated create of an attempt that ended here and gave way in memory: what is remembered of it becomes its record again. Throws
+ * PLUGIN_NOT_SERVING where it has to be read and its plugin does not run here.
+ */
+export function recallEnded({ store, runtimes }: TasksDeps, key: AttemptKey): TaskRecord | undefined {
   const trace = store.trace(taskIdOf(key, store.marks.firstOpen(key)));
   if (trace === undefined || trace.deleted) return undefined;
   const { identity, meta, outputPrefix, answeredHandle, phaseVersion, state } = trace;
   if (state === undefined && meta === undefined) return undefined;
+  if (state === undefined) runtimeOf(runtimes, identity.plugin);
   return store.insert({
     identity,
     stage: state === undefined ? 'live' : 'over',

@@ -7,6 +7,7 @@ import { type PhaseState, phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { assertHosted, runtimeOf } from '../../runtime/runtime.js';
 import { recordForAnswer } from '../../store/entry.js';
+import type { TaskStore } from '../../store/task-store.js';
 import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { errorOf } from '../failures.js';
@@ -48,9 +49,11 @@ export class Handles {
       return { kind: 'held', task };
     }
     if (handle === undefined) throw new HostError('INTERNAL', 'a handle was neither held nor decoded');
-    assertHosted(this.#deps.runtimes, handle.identity.plugin);
     const id = this.#deletedAs(handle, bytes);
-    return id === undefined ? { kind: 'unknown', handle } : { kind: 'deleted', id };
+    if (id !== undefined) return { kind: 'deleted', id };
+    // What ended here is known without its plugin.
+    if (!endedHere(store, handle, bytes)) assertHosted(this.#deps.runtimes, handle.identity.plugin);
+    return { kind: 'unknown', handle };
   }
 
   /** A handle whose task went on as the next incarnation stands for that one. */
@@ -200,6 +203,12 @@ export class Handles {
     if (this.#deps.store.owed.has(id)) this.#deps.store.told.add(bytes, DELETED);
     return ended(bytes, DELETED, clock.now());
   }
+}
+
+/** Whether how the task of a handle ended is remembered. */
+export function endedHere(store: TaskStore, { identity: { key, incarnation } }: Handle, bytes: Buffer): boolean {
+  if (store.marks.get(key, incarnation)?.ended === true) return true;
+  return [taskIdOf(key, incarnation), adoptedIdOf(key, incarnation, bytes)].some((id) => store.trace(id) !== undefined);
 }
 
 /** A record for an answer only. `atMs`: when that was told first, which is what its version goes by. */
