@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the image of ../Dockerfile with Debian's buildah, without a container engine or a registry of images: the base
-# image is made here, from debootstrap and this machine's Node. Run as root. Prints the folder of the image's root file
+# image is made here, from debootstrap and Node. Run as root. Prints the folder of the image's root file
 # system and writes the image's configuration beside it.
 #   container-image.sh FOLDER    FOLDER/rootfs (a link) and FOLDER/image.json; remove with container-image.sh --remove FOLDER
-# The base is kept in $CONTAINER_CACHE (default: a folder below the system's temporary one) for the next run.
+# Its Node is that of the Dockerfile's own base, from npm where this machine runs another. The base is kept in $CONTAINER_CACHE (default: a folder below the system's temporary one) for the next run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -41,8 +41,17 @@ mirror() {
 }
 
 # A minimal Debian with node, npm and the init of the image, as a tar file in the cache; made under another name first, so that it is whole or absent.
-node_bin=$(node -p process.execPath)
-base="$cache/$suite-tini-node-$(node -v)-$(npm -v 2>/dev/null).tar"
+major=$(sed -nE 's/^ARG BASE_IMAGE=node:([0-9]+)-.*$/\1/p' Dockerfile)
+[ -n "$major" ] || fail "the Dockerfile names no Node"
+if [ "$(node -p 'process.versions.node.split(".")[0]')" = "$major" ]; then
+  node_bin=$(node -p process.execPath)
+else
+  package="node-$(node -p 'process.platform + "-" + process.arch')"
+  npm install --ignore-scripts --no-save --no-fund --no-audit --prefix "$cache/node-$major" "$package@$major" >/dev/null ||
+    fail "Node $major could not be had from npm"
+  node_bin="$cache/node-$major/node_modules/$package/bin/node"
+fi
+base="$cache/$suite-tini-copyright-node-$("$node_bin" -v)-$(npm -v 2>/dev/null).tar"
 if [ ! -s "$base" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
   trap 'rm -rf "$work"' EXIT
@@ -56,7 +65,8 @@ if [ ! -s "$base" ]; then
     tail -n 30 "$work/log" >&2
     fail "debootstrap failed"
   }
-  rm -rf "$work"/tree/var/cache/apt/* "$work"/tree/var/lib/apt/lists/* "$work"/tree/usr/share/{doc,locale,man}/* \
+  find "$work"/tree/usr/share/doc -type f ! -name copyright -delete
+  rm -rf "$work"/tree/var/cache/apt/* "$work"/tree/var/lib/apt/lists/* "$work"/tree/usr/share/{locale,man}/* \
     "$work"/tree/etc/apt/sources.list "$work"/tree/etc/resolv.conf
   install -D -m 755 "$node_bin" "$work/tree/usr/local/bin/node"
   mkdir -p "$work/tree/usr/local/lib/node_modules"

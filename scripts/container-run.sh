@@ -38,5 +38,6 @@ if [ -d "$root/var/lib/plugin-host" ]; then
 fi
 mount -o remount,bind,ro "$root"
 cd "$root"
-exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" \
-  /usr/bin/env -i -C "$workdir" "${environment[@]}" "$@"
+# The image itself has no tools for this: they are of the host until the command takes over.
+exec /usr/bin/env -i "${environment[@]}" /usr/bin/setpriv --no-new-privs /usr/bin/unshare \
+  --root="$root" --wd="$workdir" --setgid="${user#*:}" --setuid="${user%:*}" -- "$@"

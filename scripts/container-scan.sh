@@ -6,6 +6,6 @@
 set -euo pipefail
 status=$(realpath "${1:?which folder}")/var/lib/dpkg/status
 [ -s "$status" ] || { echo "there is no list of packages at $status" >&2; exit 2; }
-newer=$(apt-get --simulate --quiet -o Dir::State::status="$status" -o Debug::NoLocking=true dist-upgrade | sed -n 's/^Inst //p')
+newer=$(apt list --upgradable -o Dir::State::status="$status" 2>/dev/null | grep upgradable || true)
 echo "$(grep -c '^Package: ' "$status") packages, $(grep -c . <<<"$newer" || true) with a newer version"
 [ -z "$newer" ] || { echo "$newer"; exit 1; }

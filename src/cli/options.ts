@@ -44,7 +44,8 @@ function setting(value: string, before: readonly string[] = []): string[] {
 
 /** Loads the configuration as the options, the environment and the files say. Throws ConfigError. */
 export function configFrom(options: ConfigOptions, io: CliIo): LoadedConfig & { readonly files: readonly string[] } {
-  const files = options.config ?? (io.env.PLUGIN_HOST_CONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
+  const named = (variable: string) => (io.env[variable] ?? '').split(path.delimiter).filter((file) => file !== '');
+  const files = [...named('PLUGIN_HOST_DEFAULTS'), ...(options.config ?? named('PLUGIN_HOST_CONFIG'))];
   const flags: FlagSetting[] = NAMED_FLAGS.flatMap(({ flag, key }) => {
     const name = flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const text = options[name];

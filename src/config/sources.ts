@@ -90,6 +90,7 @@ const ENV_PREFIX = 'PLUGIN_HOST_';
 /** Variables of this prefix that are not options: which files to read, and what client commands talk to. */
 const RESERVED_VARIABLES = [
   'PLUGIN_HOST_CONFIG',
+  'PLUGIN_HOST_DEFAULTS',
   'PLUGIN_HOST_ADDRESS',
   'PLUGIN_HOST_CA_FILE',
   'PLUGIN_HOST_CERT_FILE',

@@ -7,6 +7,7 @@ import { cli, folderWith } from './support.js';
 const FILES = {
   'a.yaml': 'grpc: {port: 1001}\nadmin: {token: hunter2-hunter2-hunter2}\n',
   'b.json': '{"grpc": {"maxConnections": 7}}',
+  'c.yaml': 'grpc: {port: 1003}\n',
 };
 
 describe('plugin-host config', () => {
@@ -41,6 +42,20 @@ describe('plugin-host config', () => {
     assert.match((await cli(['config'], { cwd, env })).stdout, /port: 1001[\s\S]*maxConnections: 7/);
     assert.match((await cli(['config', '-c', 'b.json'], { cwd, env })).stdout, /port: 8000[\s\S]*maxConnections: 7/);
     assert.match((await cli(['config', '--default'], { cwd, env })).stdout, /port: 8000/);
+  });
+
+  it('takes the files of PLUGIN_HOST_DEFAULTS always, below those that are named', async (t) => {
+    const cwd = folderWith(t, FILES);
+    const env = { PLUGIN_HOST_DEFAULTS: ['a.yaml', 'b.json'].join(path.delimiter) };
+    assert.match((await cli(['config'], { cwd, env })).stdout, /port: 1001[\s\S]*maxConnections: 7/);
+    const named = { ...env, PLUGIN_HOST_DEFAULTS: 'a.yaml', PLUGIN_HOST_CONFIG: 'c.yaml' };
+    assert.match(
+      (await cli(['config', '--origins'], { cwd, env: named })).stdout,
+      /^grpc\.port = 1003 {2}# file c\.yaml:1$/m,
+    );
+    const { stdout } = await cli(['config', '-c', 'c.yaml', '--origins'], { cwd, env });
+    assert.match(stdout, /^grpc\.port = 1003 {2}# file c\.yaml:1$/m);
+    assert.match(stdout, /^grpc\.maxConnections = 7 {2}# file b\.json/m);
   });
 
   it('splits --set at the first equals sign outside of quotes', async () => {

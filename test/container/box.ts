@@ -66,15 +66,19 @@ export interface Box {
  */
 export async function startBox(t: TestContext, image: Image, options: BoxOptions = {}): Promise<Box> {
   const { config, rootfs } = image;
-  const env = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
+  const variables = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
   const command = options.command ?? [...config.Entrypoint, ...config.Cmd];
   const child = spawn(
     fromRoot('scripts', 'container-run.sh'),
-    [rootfs, config.User, config.WorkingDir, ...env, '--', ...command],
+    [rootfs, config.User, config.WorkingDir, ...variables, '--', ...command],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...(options.volume ? { CONTAINER_VOLUME: options.volume.join(':') } : {}) },
     },
+  );
+  // The image has no program that would set them: nsenter passes its own on.
+  const env = Object.fromEntries(
+    variables.map((one) => [one.slice(0, one.indexOf('=')), one.slice(one.indexOf('=') + 1)]),
   );
   let text = '';
   const listen = (process: ChildProcessByStdio<null, Readable, Readable>) => {
@@ -96,7 +100,7 @@ export async function startBox(t: TestContext, image: Image, options: BoxOptions
     const [uid, gid] = config.User.split(':') as [string, string];
     const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--root', '--wd'];
     const user = ['--setgid', gid, '--setuid', uid];
-    return ['--target', String(pid()), ...namespaces, ...user, '/usr/bin/env', '-i', ...env, ...inside];
+    return ['--target', String(pid()), ...namespaces, ...user, '--', ...inside];
   };
   t.after(async () => {
     // Process 1 and all below it go with the outer process.
@@ -119,9 +123,9 @@ export async function startBox(t: TestContext, image: Image, options: BoxOptions
   while (!over && !isUp()) await sleep(20);
   return {
     pid,
-    exec: (inside) => spawnSync('nsenter', enter(inside), { encoding: 'utf8', timeout: 60_000 }),
+    exec: (inside) => spawnSync('nsenter', enter(inside), { encoding: 'utf8', timeout: 60_000, env }),
     start(inside) {
-      listen(spawn('nsenter', enter(inside), { stdio: ['ignore', 'pipe', 'pipe'] }));
+      listen(spawn('nsenter', enter(inside), { stdio: ['ignore', 'pipe', 'pipe'], env }));
     },
     output: () => text,
     ended,

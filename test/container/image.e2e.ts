@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { writeTree } from '../support/temp.js';
+import { fromRoot } from '../support/paths.js';
+import { tempFolder, writeTree } from '../support/temp.js';
 import { type Box, buildImage, type Image, removeImage, startBox } from './box.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-image-'));
@@ -27,7 +29,9 @@ before(() => {
       shutdown: { drainDelay: '100ms' },
     }),
     'leaving.json': JSON.stringify({
-      plugins: { leaving: { source: '/mnt/leaving.mjs', required: true } },
+      plugins: {
+        leaving: { source: '/mnt/leaving.mjs', required: true, sandbox: { childProcesses: true, write: ['/tmp'] } },
+      },
       shutdown: { drainDelay: '0ms' },
     }),
     // Each shell ends at once and leaves a process behind, whose parent is then process 1, and which ends by itself.
@@ -35,11 +39,36 @@ before(() => {
       import { execFileSync } from 'node:child_process';
       import { writeFileSync } from 'node:fs';
       import { definePlugin } from 'webapi-plugin-host';
-      const leave = () => Number(execFileSync('/bin/sh', ['-c', 'sleep 0.2 >/dev/null & echo $!']));
+      const wait = '"$0" -e "setTimeout(() => {}, 200)" >/dev/null 2>&1 & echo $!';
+      const leave = () => Number(execFileSync('/bin/sh', ['-c', wait, process.execPath]));
       export default definePlugin({
         id: 'leaving', apiVersion: 1, taskTypes: ['leaving'],
         load: () => {
           writeFileSync('/tmp/left', JSON.stringify([leave(), leave(), leave()]));
+          return { create: async () => ({ resourceMeta: {} }), get: async () => ({ phase: 'RUNNING' }), delete: async () => {} };
+        },
+      });
+    `,
+    'held.json': JSON.stringify(prying({ write: ['/tmp'] })),
+    'free.json': JSON.stringify(prying({ permissions: false })),
+    // Tries what code of an attacker would, and tells what came of it.
+    'prying.mjs': `
+      import { execFileSync } from 'node:child_process';
+      import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+      import { definePlugin } from 'webapi-plugin-host';
+      const outcome = (act) => { try { act(); return 'done'; } catch (error) { return error.code; } };
+      const tell = () => ({
+        lists: outcome(() => readdirSync('/var/lib/plugin-host')),
+        reads: outcome(() => readFileSync('/var/lib/plugin-host/state.json')),
+        writes: outcome(() => writeFileSync('/var/lib/plugin-host/planted', '')),
+        looks: outcome(() => readFileSync('/proc/' + process.ppid + '/environ')),
+        signals: outcome(() => process.kill(process.ppid, 0)),
+        starts: outcome(() => execFileSync('/bin/sh', ['-c', ':'])),
+      });
+      export default definePlugin({
+        id: 'prying', apiVersion: 1, taskTypes: ['prying'],
+        load: () => {
+          writeFileSync('/tmp/pried', JSON.stringify(tell()));
           return { create: async () => ({ resourceMeta: {} }), get: async () => ({ phase: 'RUNNING' }), delete: async () => {} };
         },
       });
@@ -56,6 +85,14 @@ after(() => {
   removeImage(folder);
   rmSync(volume, { recursive: true, force: true });
 });
+
+/** A configuration of a plugin that tries what an attacker would. */
+function prying(sandbox: object): object {
+  return {
+    plugins: { prying: { source: '/mnt/prying.mjs', required: true, sandbox } },
+    shutdown: { drainDelay: '0ms' },
+  };
+}
 
 /** Every path below a folder of the image, relative to it, without following links. */
 function listing(inside: string): string[] {
@@ -127,9 +164,57 @@ test('the image holds what runs, and neither tools, tests, sources nor the confi
     [],
   );
   assert.deepEqual(
-    listing('root').filter((file) => /npm/.test(file)),
+    listing('.').filter((file) => /(^|\/)\.?npm/.test(file) && !file.startsWith('app/node_modules/')),
     [],
   );
+});
+
+test('of programs the image holds Node, and what the daemon starts, alone', () => {
+  const everything = readdirSync(image.rootfs, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => path.join(parentPath, name));
+  const modes = everything.map(
+    (file) => [path.relative(path.resolve(image.rootfs), file), lstatSync(file).mode] as const,
+  );
+  assert.deepEqual(
+    modes.filter(([, mode]) => (mode & 0o6000) !== 0),
+    [],
+    'nothing gives rights to who starts it',
+  );
+  const programs = modes.filter(([file, mode]) => (mode & 0o111) !== 0 && !/^app\/|\.so(\.\d+)*$/.test(file));
+  assert.deepEqual(programs.map(([file]) => path.basename(file)).sort(), [
+    'dash',
+    'node',
+    'prlimit',
+    'setpriv',
+    'tini',
+  ]);
+  const tools =
+    /^(npm|npx|corepack|yarn|apt|apt-get|dpkg|perl.*|python.*|bash|busybox|env|cat|ls|cp|mount|su|login|passwd)$/;
+  assert.deepEqual(
+    modes.filter(([file]) => tools.test(path.basename(file)) && !/^(app\/|etc\/passwd$|usr\/share\/doc)/.test(file)),
+    [],
+  );
+});
+
+test('the image tells which packages its files are from, and those that Debian has newer versions of are found', (t) => {
+  const scan = (root: string) =>
+    spawnSync('bash', [fromRoot('scripts', 'container-scan.sh'), root], { encoding: 'utf8' });
+  const today = scan(image.rootfs);
+  assert.match(today.stdout, /^\d+ packages, \d+ with a newer version$/m, today.stderr);
+  assert.equal(today.status, / 0 with/.test(today.stdout) ? 0 : 1);
+  const status = readFileSync(path.join(image.rootfs, 'var/lib/dpkg/status'), 'utf8');
+  for (const name of ['libc6', 'libstdc++6', 'util-linux', 'tini', 'dash']) {
+    assert.ok(status.includes(`Package: ${name}\n`), `${name} in\n${status}`);
+  }
+  assert.doesNotMatch(status, /^Package: (apt|dpkg|perl-base|bash|coreutils)$/m);
+  const old = tempFolder(t);
+  writeTree(old, {
+    'var/lib/dpkg/status': status.replace(/(Package: libc6\n(?:.+\n)*?Version: )\S+/, '$1' + '2.36-1'),
+  });
+  const found = scan(old);
+  assert.equal(found.status, 1);
+  assert.match(found.stdout, /^libc6\//m, found.stderr);
 });
 
 test('nothing in the image belongs to the user it runs as', () => {
@@ -146,7 +231,7 @@ test('nothing in the image belongs to the user it runs as', () => {
 });
 
 test('without a daemon the health check fails and says why', async (t) => {
-  const box = await startBox(t, image, { command: ['sleep', '60'] });
+  const box = await startBox(t, image, { command: ['node', '-e', 'setTimeout(() => {}, 60_000)'] });
   const { healthy, said } = checkHealth(box);
   assert.equal(healthy, false);
   assert.match(said, /not healthy on port 9090: /);
@@ -173,12 +258,16 @@ test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIG
     /^node\0(?:.*\0)?\/app\/dist\/src\/main\.js\0serve\0/.test(command),
   );
   assert.equal(daemons.length, 1, 'the daemon runs below the init');
-  assert.equal(
-    daemons[0]?.command.includes('--disable-sigusr1'),
-    process.allowedNodeEnvironmentFlags.has('--disable-sigusr1'),
-    'Node gets the flag where it knows it',
-  );
-  assert.match(box.exec(['touch', '/app/written']).stderr, /Read-only file system/);
+  assert.ok(daemons[0]?.command.includes('--disable-sigusr1'), 'the debugger stays shut');
+  assert.match(box.exec(['node', '-v']).stdout, /^v24\./);
+  const plugins = [...inside.values()].filter(({ command }) => command.includes('\0--permission\0'));
+  assert.equal(plugins.length, 1, 'the plugin is held');
+  for (const place of ['/app/written', '/usr/bin/written', '/written']) {
+    assert.match(box.exec(['node', '-e', `fs.writeFileSync('${place}', '')`]).stderr, /EROFS/);
+  }
+  for (const tool of ['npm', 'npx', 'corepack', 'apt-get', 'dpkg', 'perl', 'bash', 'env', 'cat', 'ls']) {
+    assert.match(box.exec([tool]).stderr, /No such file or directory/, tool);
+  }
 
   const good = cli(box, 'run', '/mnt/task.json', '--timeout', '50s', '--json');
   assert.equal(good.status, 0, `${good.stdout}${good.stderr}\n${box.output()}`);
@@ -193,6 +282,35 @@ test('the daemon of the image becomes healthy, runs tasks and ends with 0 at SIG
   assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
 });
 
+const pried = async (t: TestContext, config: string) => {
+  const box = await startBox(t, image, { env: { PLUGIN_HOST_CONFIG: `/mnt/${config}` }, volume: [volume, '/mnt'] });
+  await until('ready', box, () => checkReady(box));
+  const origins = cli(box, 'config', '--origins').stdout;
+  const found = JSON.parse(box.exec(['node', '-p', "fs.readFileSync('/tmp/pried', 'utf8')"]).stdout);
+  process.kill(box.pid(), 'SIGTERM');
+  assert.deepEqual(await box.ended, { code: 0, signal: null }, box.output());
+  return { origins, found };
+};
+const DENIED = 'ERR_ACCESS_DENIED';
+
+test('without a word of the configuration a plugin in the image reaches neither the state nor the daemon', async (t) => {
+  const { origins, found } = await pried(t, 'held.json');
+  assert.match(origins, /^sandbox\.permissions = true {2}# file \/app\/image-config\.json:3$/m);
+  assert.deepEqual(found, {
+    lists: DENIED,
+    reads: DENIED,
+    writes: DENIED,
+    looks: DENIED,
+    signals: DENIED,
+    starts: DENIED,
+  });
+});
+
+test('the configuration can let a plugin in the image out', async (t) => {
+  const { found } = await pried(t, 'free.json');
+  assert.deepEqual([found.reads, found.writes, found.looks, found.starts], ['done', 'done', 'done', 'done']);
+});
+
 for (const reaped of [true, false]) {
   test(
     reaped
@@ -205,7 +323,7 @@ for (const reaped of [true, false]) {
         volume: [volume, '/mnt'],
       });
       await until('ready', box, () => checkReady(box));
-      const left = JSON.parse(box.exec(['cat', '/tmp/left']).stdout) as number[];
+      const left = JSON.parse(box.exec(['node', '-p', "fs.readFileSync('/tmp/left', 'utf8')"]).stdout) as number[];
       assert.equal(left.length, 3);
       const states = () => {
         const found = processes(box);
