@@ -178,7 +178,7 @@ class ComposedDaemon implements Daemon {
       log: options.log,
       started: () => this.#starting?.catch(() => undefined) ?? Promise.resolve(),
       isReady: () => this.state === 'ready',
-      onDone: () => this.#lifecycle.changed(),
+      onDone: () => this.#pluginsChanged(),
     });
     this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
     const sources = { ...this.#work, runtimes: this.#runtimes };
@@ -313,14 +313,20 @@ class ComposedDaemon implements Daemon {
     if (fatal !== undefined) throw fatal;
     this.#runtimes.build(this.#host, this.#tasks);
     this.#tasks.recovered();
-    this.#state.keepRoutes(this.#host, this.#config.defaultForTaskTypes);
+    this.#state.keepRoutes(this.#host);
     this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(
         `listener of plugin ${plugin.id}`,
-        plugin.onStateChange(() => this.#lifecycle.changed()),
+        plugin.onStateChange(() => this.#pluginsChanged()),
       );
     }
+  }
+
+  #pluginsChanged(): void {
+    this.#lifecycle.changed();
+    // What a stop takes away is served again by the next start.
+    if (this.state === 'ready') this.#state.keepRoutes(this.#host);
   }
 
   async #startRpc(): Promise<string> {

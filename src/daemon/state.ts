@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { GateSnapshot } from '../calls/types.js';
 import type { Config } from '../config/index.js';
 import { HostError } from '../errors/index.js';
+import { buildRoutes } from '../host/load/routing.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import type { Runtimes } from '../runtime/runtime.js';
@@ -186,36 +188,44 @@ export class KeptState {
     return read === undefined || write === undefined ? undefined : { read, write };
   }
 
-  /** Who served a task type in the last run. Throws PLUGIN_NOT_SERVING where nobody is known to. */
+  /**
+   * Who serves a task type, by what the last run served and the config of this one. Throws PLUGIN_NOT_SERVING where nobody is known
+   * to.
+   */
   lastRoute(taskType: string, version: number): string {
-    const routes = this.#lastRoutes;
-    const serves = (routes?.plugins ?? []).filter(({ taskTypes }) =>
-      taskTypes.some(({ name, versions }) => name === taskType && (versions?.includes(version) ?? true)),
-    );
-    const chosen = routes !== undefined && Object.hasOwn(routes.defaultForTaskTypes, taskType);
-    const plugin = chosen ? serves.find(({ id }) => id === routes.defaultForTaskTypes[taskType]) : serves[0];
-    if (plugin !== undefined) return plugin.id;
-    throw new HostError(
-      'PLUGIN_NOT_SERVING',
-      `the daemon starts, and no plugin served task type "${taskType}" in its last run; try again in a moment`,
-      { retryAfterMs: 2_000 },
-    );
+    const known = this.lastServed().map((plugin) => ({ ...plugin, defined: true }));
+    // What is in conflict, or names a plugin that is new, is told once the plugins are loaded.
+    const { routes } = buildRoutes(known, this.#options.config.defaultForTaskTypes);
+    try {
+      return routes.lookup(taskType, version);
+    } catch {
+      throw new HostError(
+        'PLUGIN_NOT_SERVING',
+        `the daemon starts, and no plugin served task type "${taskType}" in its last run; try again in a moment`,
+        { retryAfterMs: 2_000 },
+      );
+    }
   }
 
-  /** What the last run served. */
+  /** What the last run served, of what this one is to load. */
   lastServed(): readonly ServedBefore[] {
-    return (this.#lastRoutes?.plugins ?? []).map(({ id, kind, isDefault, taskTypes }) => ({
-      id,
-      kind: kind === 'sync' ? 'sync' : 'async',
-      isDefault,
-      taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
-    }));
+    const { plugins } = this.#options.config;
+    return (this.#lastRoutes?.plugins ?? [])
+      .filter(({ id }) => Object.hasOwn(plugins, id) && plugins[id]?.enabled === true)
+      .map(({ id, kind, isDefault, taskTypes }) => ({
+        id,
+        kind: kind === 'sync' ? 'sync' : 'async',
+        isDefault,
+        taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
+      }));
   }
 
-  /** Remembers what is served now, for the next start. */
-  keepRoutes(host: PluginHost, defaultForTaskTypes: Config['defaultForTaskTypes']): void {
+  /** Remembers what is served now, for the next start. To be called whenever that may have changed. */
+  keepRoutes(host: PluginHost): void {
     const plugins = host.plugins().filter(({ state }) => state !== 'skipped' && state !== 'failed');
-    this.#others.routes = { plugins: plugins.map(routesOf), defaultForTaskTypes };
+    const routes = { plugins: plugins.map(routesOf), defaultForTaskTypes: this.#options.config.defaultForTaskTypes };
+    if (isDeepStrictEqual(routes, this.#others.routes)) return;
+    this.#others.routes = routes;
     this.#writer?.changed(factKey('routes'));
   }
 
