@@ -8,6 +8,7 @@ import { UNFINISHED_SHARE } from '../model/options/schema.js';
 import { FIELD_BOUNDS, type FieldLimits } from '../rpc/fields.js';
 import { RPC_BOUNDS, type RpcLimits } from '../rpc/options.js';
 import type { RuntimeOptions } from '../runtime/build-runtime.js';
+import type { TaskStoreOptions } from '../store/task-store.js';
 import { TASKS_BOUNDS, type TasksOptions } from '../tasks/deps.js';
 
 /** The enabled entries of the config, as the plugin host takes them. */
@@ -68,6 +69,23 @@ export function tasksOptions(config: Config): TasksOptions {
     maxAdopted: config.store.maxTasks,
     maxWaiting: config.store.waitingLine.max,
     maxWaitingBytes: config.store.waitingLine.maxBytes,
+  };
+}
+
+/** Ends are remembered for so many attempts; see `EndMarks`. */
+const MAX_END_MARKS = 1_000_000;
+
+/** Bounds of what is held of tasks. */
+export function storeBounds({
+  store,
+  tasks,
+}: Config): Pick<TaskStoreOptions, 'maxTasks' | 'finished' | 'endMarks' | 'watchRing'> {
+  const { finished, maxTasks, watchRing } = store;
+  return {
+    finished,
+    maxTasks,
+    endMarks: { max: MAX_END_MARKS, ttlMs: tasks.tombstoneTtlMs },
+    watchRing: watchRing.size,
   };
 }
 

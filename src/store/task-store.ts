@@ -2,6 +2,7 @@ import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import { type Listed, Roll } from '../lib/roll.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
+import type { TaskEvents } from '../model/events/tasks.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { compactState, type PhaseState, phaseRank } from '../model/phase-state.js';
 import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
@@ -16,10 +17,11 @@ import { Entry, type NewTask } from './entry.js';
 import { FinishedTasks, type FinishedTrace } from './finished-tasks.js';
 import { AdoptedTasks, HandleIndex, StageCounts } from './indexes.js';
 import { KeptSecrets } from './kept-secrets.js';
+import { LiveStates } from './live-states.js';
 import { type DeleteOrder, deleteOrder, OwedDeletes } from './owed-deletes.js';
 import { noState, type StateFeed } from './state-feed.js';
 import { ToldEnds } from './told-ends.js';
-import { nextState } from './transition.js';
+import { nextState, type Transition } from './transition.js';
 import { UnclearCreates } from './unclear-creates.js';
 
 export interface TaskStoreOptions {
@@ -34,6 +36,7 @@ export interface TaskStoreOptions {
   readonly endMarks: { readonly max: number; readonly ttlMs: number };
   /** Changes held for Watch. */
   readonly watchRing: number;
+  readonly events?: Pick<TaskEvents, 'stateCut'>;
 }
 
 /** What the store tells the rest of one plugin's tasks, synchronously, within the transition. None may throw. */
@@ -70,6 +73,8 @@ const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over
 
 /** Of the secrets of all tasks together; a task whose secrets are gone waits for its engine's next call. */
 const MAX_SECRET_BYTES = 256 * 1024 * 1024;
+/** Of the details of one plugin's live tasks; see `LiveStates`. */
+const MAX_STATE_BYTES = 256 * 1024 * 1024;
 
 /**
  * The live task records, owed deletes, unclear creates and end marks: the only place where a phase is written (rule 7) and
@@ -99,6 +104,7 @@ export class TaskStore {
   readonly #ring: ChangeRing;
   readonly #cancelling = new Map<TaskId, Cancelling>();
   readonly #secrets = new KeptSecrets<Entry>(MAX_SECRET_BYTES);
+  readonly #liveStates = new LiveStates<Entry>(MAX_STATE_BYTES);
   readonly marks: EndMarks;
   readonly told: ToldEnds;
   readonly owed: OwedDeletes;
@@ -228,7 +234,11 @@ export class TaskStore {
     this.#handles.add(entry);
     this.#roll.add(entry);
     if (stage === 'over') this.#finished.set(id, entry, this.#endedAtMs(entry));
-    else this.#unfinished.set(id, entry);
+    else {
+      this.#unfinished.set(id, entry);
+      entry.known = this.#liveStates.fit(entry, entry.known);
+      entry.state = entry.known;
+    }
     if (!entry.adopted || stage === 'over') return;
     this.#adopted.add(entry);
     this.#adopted.read(entry);
@@ -712,7 +722,7 @@ export class TaskStore {
   }
 
   #write(entry: Entry, read: PhaseState, forceVersion = false, owe?: OwedWithEnd): void {
-    const { state, changed } = nextState(entry.known, read);
+    const { state, changed } = this.#next(entry, read);
     if (!changed && !forceVersion) {
       // What was read is the same but for the pace, which no caller sees.
       if (state.nextPollAfterMs !== entry.known.nextPollAfterMs) {
@@ -725,6 +735,16 @@ export class TaskStore {
     if (isTerminal(state.phase)) this.#finish(entry, owe);
     this.#changed(entry, state.outputs.kind === 'inline' ? 'outputs' : undefined);
     if (!entry.telling) this.#show(entry);
+  }
+
+  /** What a read makes of the task's state, within what the details of live tasks may take. */
+  #next(entry: Entry, read: PhaseState): Transition {
+    const next = nextState(entry.known, read);
+    if (!next.changed || isTerminal(next.state.phase)) return next;
+    const fits = this.#liveStates.fit(entry, next.state);
+    if (fits === next.state) return next;
+    this.#options.events?.stateCut?.(entry);
+    return nextState(entry.known, fits);
   }
 
   /** A rise of the phase is safe before anybody is told; so are versions beyond those that a start leaps over. */
@@ -764,6 +784,7 @@ export class TaskStore {
     this.#moveTo(entry, 'over');
     this.letGo(entry);
     this.#unfinished.delete(entry.id);
+    this.#liveStates.delete(entry);
     this.#finished.set(entry.id, entry);
     this.#feed.changed('payload', entry.id);
     this.#listeners.get(entry.plugin)?.left(entry.id);
@@ -789,6 +810,7 @@ export class TaskStore {
   }
 
   #unlink(entry: Entry): void {
+    this.#liveStates.delete(entry);
     this.#roll.delete(entry);
     this.#secrets.delete(entry);
     this.#counts.add(entry.plugin, entry.stage, -1);

@@ -29,8 +29,8 @@ export interface AdapterParts {
   readonly now: () => number;
 }
 
-/** Between two warnings of one plugin about its metas. */
-const META_PAUSE_MS = 3_600_000;
+/** Between two warnings about what one plugin answers for its tasks. */
+const PLUGIN_PAUSE_MS = 3_600_000;
 const UNVERIFIED_PAUSE_MS = 60_000;
 
 export function gateAdapter({ set, log, label }: AdapterParts) {
@@ -191,6 +191,20 @@ function fields({ id, identity: { plugin, taskType } }: TaskRecord) {
   return { task: id, plugin, taskType };
 }
 
+/** What one plugin answers too much of, told rarely. */
+function largeAnswers(log: Log, label: AdapterParts['label'], now: () => number) {
+  const perPlugin = { now, pauseMs: PLUGIN_PAUSE_MS, maxKeys: 1_000 };
+  const [metas, cuts] = [new Rarely(perPlugin), new Rarely(perPlugin)];
+  return {
+    metaLarge(task, bytes) {
+      if (metas.allows(label(task.identity.plugin))) log.emit('task.meta_large', { ...fields(task), bytes });
+    },
+    stateCut(task) {
+      if (cuts.allows(label(task.identity.plugin))) log.emit('task.state_cut', fields(task));
+    },
+  } satisfies TaskEvents;
+}
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     accepted: set.counter('pluginhost_tasks_accepted_total'),
@@ -205,7 +219,6 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
     deletesDone: set.counter('pluginhost_deletes_done_total'),
     deletesFailed: set.counter('pluginhost_delete_failures_total'),
   };
-  const metas = new Rarely({ now, pauseMs: META_PAUSE_MS, maxKeys: 1_000 });
   const of = (task: TaskRecord) => ({ plugin: label(task.identity.plugin) });
   return {
     accepted(task) {
@@ -225,9 +238,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
       log.emit('task.ended', { ...fields(task), phase: task.state.phase, code: task.state.error?.code });
     },
     handleUnverified: unverifiedHandles(set, log, now),
-    metaLarge(task, bytes) {
-      if (metas.allows(of(task).plugin)) log.emit('task.meta_large', { ...fields(task), bytes });
-    },
+    ...largeAnswers(log, label, now),
     createRetried(task, code, error, delayMs) {
       counters.retried.inc(of(task));
       log.emit('task.create_retried', { ...fields(task), code, error, delayMs: Math.round(delayMs) });

@@ -234,6 +234,11 @@ export const LOG_EVENTS = {
       bytes: 'its size',
     },
   ),
+  'task.state_cut': event(
+    'warn',
+    'links and details of a live task are left out, since those of its plugin take 256 MiB; told once an hour for each plugin',
+    taskFields(),
+  ),
   'task.create_retried': event('debug', 'a create failed transiently and is repeated', {
     ...taskFields(),
     code: CODE,

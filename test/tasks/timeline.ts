@@ -10,6 +10,7 @@ const EVENTS = [
   'adopted',
   'handleUnverified',
   'metaLarge',
+  'stateCut',
   'createRetried',
   'outputsDelayed',
   'createUnclear',

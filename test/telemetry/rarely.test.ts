@@ -18,7 +18,7 @@ test('each key is let through once in a pause, and no more keys than the bound',
   assert.equal(rarely.allows('a'), true);
 });
 
-test('a large meta is warned about once a plugin and hour, and a delete that fails for days ever more rarely', () => {
+test('large metas and states are warned about once a plugin and hour, and a delete that fails for days ever more rarely', () => {
   let now = 0;
   const { log, lines } = captureLog({ level: 'debug' });
   const { taskEvents } = new Telemetry({
@@ -30,13 +30,15 @@ test('a large meta is warned about once a plugin and hour, and a delete that fai
   });
   const task = (plugin: string) => ({ id: 't', identity: { plugin, taskType: 'x' } }) as TaskRecord;
   for (let i = 0; i < 50; i++) for (const plugin of ['a', 'b']) taskEvents.metaLarge(task(plugin), 2_000);
-  assert.equal(lines.length, 2);
+  for (let i = 0; i < 50; i++) for (const plugin of ['a', 'b']) taskEvents.stateCut(task(plugin));
+  assert.equal(lines.length, 4);
   now = 3_600_000;
   taskEvents.metaLarge(task('a'), 2_000);
-  assert.equal(lines.length, 3);
+  taskEvents.stateCut(task('a'));
+  assert.equal(lines.length, 6);
   for (let attempt = 1; attempt <= 100; attempt++) taskEvents.deleteFailed('t', 'a', 'X', 'no', attempt);
   assert.deepEqual(
-    lines.slice(3).map(({ attempts }) => attempts),
+    lines.slice(6).map(({ attempts }) => attempts),
     [1, 2, 4, 8, 16, 32, 64],
   );
 });

@@ -11,6 +11,8 @@ export interface TaskEvents {
   handleUnverified?(signature: Exclude<Signature, 'right'>, taken: boolean): void;
   /** The resource meta is larger than an engine should have to store. */
   metaLarge?(task: TaskRecord, bytes: number): void;
+  /** A state is kept without its details, since those of its plugin's live tasks take their room. May come with every read. */
+  stateCut?(task: TaskRecord): void;
   createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
   /** The data store was away when outputs were to be written; they are read again after the delay. */
   outputsDelayed?(task: TaskRecord, code: string, message: string, delayMs: number): void;
