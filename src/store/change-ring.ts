@@ -97,12 +97,15 @@ export class ChangeRing {
     this.#wake();
   }
 
-  /** Throws RESUME_TOKEN_INVALID for a token that no daemon made. */
-  read(filter: WatchFilter): WatchReader {
+  /** `closed` is told once the reader reads no more. Throws RESUME_TOKEN_INVALID for a token that no daemon made. */
+  read(filter: WatchFilter, closed: () => void = () => {}): WatchReader {
     const position = this.#position(filter.resumeToken);
     const current =
       filter.includeCurrent && !position.toldCurrent ? this.#options.current()[Symbol.iterator]() : undefined;
-    const reader = new RingReader(this, filter, position, current, () => this.#readers.delete(reader));
+    const reader = new RingReader(this, filter, position, current, () => {
+      this.#readers.delete(reader);
+      closed();
+    });
     this.#readers.add(reader);
     return reader;
   }

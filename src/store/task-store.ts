@@ -23,6 +23,7 @@ import { noState, type StateFeed } from './state-feed.js';
 import { ToldEnds } from './told-ends.js';
 import { nextState, type Transition } from './transition.js';
 import { UnclearCreates } from './unclear-creates.js';
+import { WatchInterest } from './watch-interest.js';
 
 export interface TaskStoreOptions {
   readonly clock: Clock;
@@ -75,6 +76,8 @@ const STAGE_ORDER: readonly TaskStage[] = ['accepted', 'creating', 'live', 'over
 const MAX_SECRET_BYTES = 256 * 1024 * 1024;
 /** Of the details of one plugin's live tasks; see `LiveStates`. */
 const MAX_STATE_BYTES = 256 * 1024 * 1024;
+/** Tasks that a new Watch stream has looked at before others run. */
+const FOLLOWED_PER_TURN = 10_000;
 
 /**
  * The live task records, owed deletes, unclear creates and end marks: the only place where a phase is written (rule 7) and
@@ -102,6 +105,7 @@ export class TaskStore {
   readonly #adopted = new AdoptedTasks<Entry>();
   readonly #counts = new StageCounts();
   readonly #ring: ChangeRing;
+  readonly #interest = new WatchInterest();
   readonly #cancelling = new Map<TaskId, Cancelling>();
   readonly #secrets = new KeptSecrets<Entry>(MAX_SECRET_BYTES);
   readonly #liveStates = new LiveStates<Entry>(MAX_STATE_BYTES);
@@ -393,8 +397,33 @@ export class TaskStore {
     return this.#roll.after(after);
   }
 
+  /** Who follows tasks wants them read as if it asked for them; a handle that it names it holds (rules 5, 9). */
   watch(filter: WatchFilter): WatchReader {
-    return this.#ring.read(filter);
+    let leave = () => {};
+    const reader = this.#ring.read(filter, () => leave());
+    const plugins = filter.plugins.length > 0 ? filter.plugins : [...this.plugins()];
+    const fresh = filter.handles.length > 0 ? [] : plugins.filter((plugin) => !this.#interest.followsAll(plugin));
+    leave = this.#interest.add(filter);
+    for (const handle of filter.handles) {
+      const task = this.#handles.get(handle);
+      if (task !== undefined) this.asked(task);
+    }
+    if (fresh.length > 0) this.#followAll(new Set(fresh), this.#unfinished.values());
+    return reader;
+  }
+
+  #noteFollowed(entry: Entry): void {
+    if (this.#interest.follows(entry)) entry.lastAskedAtMs = this.#options.clock.now();
+  }
+
+  /** Tasks that nobody asked for until now are read soon; a part of them in each turn of the event loop. */
+  #followAll(plugins: ReadonlySet<string>, tasks: Iterator<Entry>): void {
+    for (let seen = 0; seen < FOLLOWED_PER_TURN; seen++) {
+      const { value: task, done } = tasks.next();
+      if (done === true) return;
+      if (plugins.has(task.plugin)) this.asked(task, false);
+    }
+    setImmediate(() => this.#followAll(plugins, tasks));
   }
 
   drainWatchers(): void {
@@ -527,6 +556,7 @@ export class TaskStore {
     if (!this.#isUnfinished(entry)) return false;
     this.#dropOldConnection(entry);
     entry.observedAtMs = this.#options.clock.now();
+    this.#noteFollowed(entry);
     if (entry.adopted) this.#adopted.read(entry);
     const hadFailures = entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
@@ -544,6 +574,7 @@ export class TaskStore {
     const entry = task as Entry;
     if (!this.#isUnfinished(entry)) return;
     this.#dropOldConnection(entry);
+    this.#noteFollowed(entry);
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
     entry.revision += 1;
