@@ -59,8 +59,10 @@ test('a task that is followed by a Watch alone is read as often as one that is a
   for (const [what, filter] of Object.entries(filters)) {
     const { h, handles } = await withTasks('followed', 'other');
     await h.clock.advance(12 * HOUR);
+    const before = h.plugin.count('get');
     const reader = h.tasks.watch(filter(handles));
     await h.clock.advance(60_000);
+    assert.ok(h.plugin.count('get') > before, `${what}: it is read soon after the stream began`);
     await h.clock.advance(11 * HOUR);
     const [followed = 0, other = 0] = await readsIn(h, 1);
     assert.ok(followed >= usual / 2, `${what}: ${followed} reads, ${usual} of one that is asked for`);
