@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { it, type TestContext } from 'node:test';
@@ -109,4 +109,30 @@ it('is opened on a full disk as little as on one that cannot be written, and say
   writeFileSync(path.join(folder, 'ballast'), Buffer.alloc(1024 * 1024));
   const engine = new EmbeddedEngine({ dir: path.join(folder, 'state'), clock: systemClock });
   assert.equal(await trouble(engine.open()), 'STATE_DISK_FULL');
+});
+
+it('begins a state where a first start found no room, once there is some', async (t) => {
+  const folder = fileSystem(t, '1m');
+  const ballast = path.join(folder, 'ballast');
+  const dir = path.join(folder, 'state');
+  mkdirSync(dir);
+  // The last page goes to the folder's own entry: files can be made, and nothing fits in them.
+  writeFileSync(ballast, Buffer.alloc(1024 * 1024));
+  assert.equal(await trouble(new EmbeddedEngine({ dir, clock: systemClock }).open()), 'STATE_DISK_FULL');
+  rmSync(ballast);
+  const engine = await opened(t, dir);
+  assert.equal(await trouble(engine.commit(fact(0, 100), [])), undefined);
+});
+
+it('is opened on a volume that is another user’s, and given to the daemon by its group', async (t) => {
+  const dir = path.join(fileSystem(t, '24m'), 'volume');
+  mkdirSync(dir);
+  chownSync(dir, 0, 2_000);
+  chmodSync(dir, 0o2775);
+  for (let round = 0; round < 2; round++) {
+    const daemon = [process.execPath, compiled('test/state/lone-writer.ts'), dir, '3', 'end'];
+    const writer = start(t, 'setpriv', ['--reuid=10001', '--regid=2000', '--clear-groups', ...daemon]);
+    assert.equal((await writer.finished).code, 0, writer.output());
+    assert.match(writer.output(), /^safe 3$/m);
+  }
 });

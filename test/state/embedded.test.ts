@@ -191,7 +191,10 @@ describe('the embedded state', () => {
     const foreign = tempFolder(t);
     writeFileSync(path.join(foreign, 'notes.txt'), 'x');
     await assert.rejects(engineAt(foreign).open(), { code: 'STATE_FOREIGN', message: /"notes.txt"/ });
+    chmodSync(foreign, 0o1777);
+    await assert.rejects(engineAt(foreign).open(), { code: 'STATE_FOREIGN' });
     assert.deepEqual(readdirSync(foreign), ['notes.txt'], 'and leaves it as it is');
+    assert.equal(statSync(foreign).mode & 0o7777, 0o1777, 'its mode included');
     writeFileSync(path.join(foreign, 'state.json'), 'not JSON');
     await assert.rejects(engineAt(foreign).open(), { code: 'STATE_FOREIGN' });
 
@@ -212,6 +215,35 @@ describe('the embedded state', () => {
     const engine = engineAt(volume);
     await engine.open();
     await engine.close();
+  });
+
+  it('takes a folder up in which a first start was cut short before its marker was whole', async (t) => {
+    for (const [name, content] of [
+      ['state.json', ''],
+      ['state.json.new', ''],
+      ['state.json.new', '{"form'],
+    ] as const) {
+      const dir = tempFolder(t);
+      writeFileSync(path.join(dir, name), content);
+      if (name === 'state.json.new') mkdirSync(database(dir));
+      const engine = engineAt(dir);
+      await engine.open();
+      await engine.commit(encoded(), []);
+      await engine.close();
+      assert.deepEqual(await read(dir), encoded());
+      assert.deepEqual(JSON.parse(readFileSync(path.join(dir, 'state.json'), 'utf8')).format, 1);
+      assert.ok(!existsSync(path.join(dir, 'state.json.new')));
+    }
+  });
+
+  it('says of a state whose marker is cut off that it is damaged, not that it is foreign', async (t) => {
+    const dir = path.join(tempFolder(t), 'state');
+    await stateAt(dir, 1);
+    truncateSync(path.join(dir, 'state.json'), 5);
+    await assert.rejects(engineAt(dir).open(), {
+      code: 'STATE_DAMAGED',
+      message: /state\.json is altered or cut off; .*Put the folder back from where it is whole/,
+    });
   });
 
   it('notices that its folder was removed, begins a new state there once everything is committed anew', async (t) => {

@@ -1,13 +1,15 @@
-import { chmod, type FileHandle, mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { HostError } from '../../errors/index.js';
-import { fileTrouble } from './trouble.js';
+import { damagedFiles, fileTrouble } from './trouble.js';
 
 /** Format of the folder as a whole; that of each value is its own. */
 const FOLDER_FORMAT = 1;
 const MARKER = 'state.json';
+/** The marker while it is written: it is whole or not there. */
+const NEW_MARKER = 'state.json.new';
 const HOLDER = 'holder.json';
 const ACKNOWLEDGED = 'acknowledged';
 const DATABASE = 'db';
@@ -34,15 +36,21 @@ export class StateFolder {
     this.acknowledged = path.join(dir, ACKNOWLEDGED);
   }
 
-  /** Makes the folder where there is none, and refuses one that is somebody else's. Answers whether it was empty. */
+  /**
+   * Makes the folder where there is none, and refuses one that is somebody else's, which stays as it is. Answers whether nothing was
+   * in it.
+   */
   async prepare(): Promise<{ readonly empty: boolean }> {
     try {
-      await mkdir(this.dir, { recursive: true, mode: 0o700 });
-      await chmod(this.dir, 0o700);
+      const made = await mkdir(this.dir, { recursive: true, mode: 0o700 });
       const empty = await this.#assertOurs();
+      await keepPrivate(this.dir, 0o700);
       // Says early, and in the system's own words, whether anything can be written here.
-      if (empty) await this.#write(MARKER, { format: FOLDER_FORMAT, what: 'state of webapi-plugin-host' });
+      if (empty) await this.#writeMarker();
       await mkdir(this.database, { recursive: true, mode: 0o700 });
+      // A commit is as safe as the folder that it is in.
+      if (empty) await syncFolder(this.dir);
+      if (made !== undefined) await syncAbove(this.dir, made);
       return { empty };
     } catch (error) {
       throw fileTrouble(this.dir, 'cannot be written', error);
@@ -60,13 +68,18 @@ export class StateFolder {
     if (empty) throw new HostError('STATE_FOREIGN', `${this.dir} is empty, so there is no state in it`);
   }
 
-  /** Throws STATE_FOREIGN or STATE_FORMAT_NEWER. True for a folder in which nothing is yet. */
+  /** Throws STATE_FOREIGN, STATE_DAMAGED or STATE_FORMAT_NEWER. True for a folder in which no fact can be yet. */
   async #assertOurs(): Promise<boolean> {
-    const names = (await readdir(this.dir)).filter((name) => !NOT_OURS.has(name));
-    if (names.length === 0) return true;
+    const names = (await readdir(this.dir)).filter((name) => !NOT_OURS.has(name) && name !== NEW_MARKER);
+    const bare = await this.#isBare(names);
+    // A first start that was cut short; the marker of one that was not is whole.
+    if (bare && (!names.includes(MARKER) || (await stat(path.join(this.dir, MARKER))).size === 0)) return true;
     const marker = names.includes(MARKER) ? await this.#json(MARKER) : undefined;
     const format = (marker as { format?: unknown } | undefined)?.format;
     if (!Number.isSafeInteger(format)) {
+      if (names.includes(MARKER) && names.includes(DATABASE)) {
+        throw damagedFiles(this.dir, `${MARKER} is altered or cut off`);
+      }
       const seen = names
         .slice(0, 3)
         .map((name) => JSON.stringify(name))
@@ -82,7 +95,14 @@ export class StateFolder {
         `the state in ${this.dir} has format ${format}, this release knows ${FOLDER_FORMAT}; start the release that wrote it, or a later one`,
       );
     }
-    return false;
+    return bare;
+  }
+
+  /** Whether nothing is there but what a start makes before it opens the database. */
+  async #isBare(names: readonly string[]): Promise<boolean> {
+    const others = names.filter((name) => name !== MARKER);
+    if (others.length === 0) return true;
+    return others.length === 1 && others[0] === DATABASE && (await readdir(this.database)).length === 0;
   }
 
   /** Says who has the folder, for a second one that finds it locked. */
@@ -112,7 +132,7 @@ export class StateFolder {
         const { size, mode } = await stat(file);
         if (name !== DATABASE && !NOT_OURS.has(name)) {
           sum += size;
-          if ((mode & 0o077) !== 0) await chmod(file, 0o600);
+          if ((mode & 0o077) !== 0) await keepPrivate(file, 0o600);
         }
       } catch (error) {
         // The database drops files whenever it has merged them.
@@ -132,6 +152,47 @@ export class StateFolder {
 
   #write(name: string, content: object): Promise<void> {
     return writeFile(path.join(this.dir, name), `${JSON.stringify(content)}\n`, { mode: 0o600 });
+  }
+
+  /** Whole or not at all, whatever fails meanwhile: without it the folder is foreign. */
+  async #writeMarker(): Promise<void> {
+    const made = await open(path.join(this.dir, NEW_MARKER), 'w', 0o600);
+    try {
+      await made.writeFile(`${JSON.stringify({ format: FOLDER_FORMAT, what: 'state of webapi-plugin-host' })}\n`);
+      await made.sync();
+    } finally {
+      await made.close();
+    }
+    await rename(path.join(this.dir, NEW_MARKER), path.join(this.dir, MARKER));
+  }
+}
+
+/** For the owner alone, where that is the daemon: a volume may be another user's and still be given to it by its group. */
+async function keepPrivate(file: string, mode: number): Promise<void> {
+  try {
+    await chmod(file, mode);
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EPERM') throw error;
+  }
+}
+
+/** What was made, renamed and removed in a folder outlives a loss of power; not every file system, and not every user, can do this. */
+async function syncFolder(dir: string): Promise<void> {
+  try {
+    const folder = await open(dir, 'r');
+    await folder.sync().finally(() => folder.close());
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (!['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS', 'EISDIR'].includes(String(code))) throw error;
+  }
+}
+
+/** Each folder that holds one that was made just now. */
+async function syncAbove(dir: string, firstMade: string): Promise<void> {
+  const first = path.resolve(firstMade);
+  for (let at = path.resolve(dir); ; at = path.dirname(at)) {
+    await syncFolder(path.dirname(at));
+    if (at === first || at === path.dirname(at)) return;
   }
 }
 
