@@ -14,7 +14,11 @@ export default definePlugin<DemoSettings>({
       async do(ctx) {
         const template = ctx.taskReader.read();
         const inputs = await ctx.inputReader.get();
-        const outputs = Object.fromEntries(template.outputNames.map((name) => [name, inputs[name] as LiteralInput]));
+        const outputs = Object.fromEntries(
+          template.outputNames
+            .filter((name) => Object.hasOwn(inputs, name))
+            .map((name) => [name, inputs[name] as LiteralInput]),
+        );
         const json = { spec: template.custom, name: ctx.taskExecutionMetadata.generatedName };
         const { ok, message } = await api.post<{ ok: boolean; message: string }>(ctx, '/v1/run', { json });
         return ok ? phases.success(outputs) : phases.permanentFailure(message, { code: 'DemoFailure' });

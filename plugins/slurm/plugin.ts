@@ -14,7 +14,7 @@ import {
   TransientError,
 } from 'webapi-plugin-host';
 import { type PluginClock, SYSTEM_CLOCK } from './clock.js';
-import { parseCustom } from './custom.js';
+import { invalid, parseCustom } from './custom.js';
 import { noneIfNotFound } from './faults.js';
 import { JobLookup } from './job-lookup.js';
 import { groupBy, type JobList, leaderOf, type SlurmJob } from './jobs.js';
@@ -44,6 +44,8 @@ type ReadContext = Pick<ResourceContext<SlurmMeta>, 'dataStore' | 'outputPrefix'
 
 /** Jobs of one list call: the list is as long as the cluster is busy, whoever asks, so a batch may well be large. */
 const MAX_BATCH = 1_000;
+/** Of a resource meta, as JSON: the daemon keeps no larger one. */
+const MAX_META_BYTES = 16 * 1024;
 const DEFAULT_LOG_LINES = 500;
 /** Finished jobs of one batch whose outputs are read at a time. */
 const PARALLEL = 8;
@@ -105,6 +107,13 @@ export class SlurmPlugin implements AsyncPlugin<SlurmMeta, SlurmResource> {
       permanentExitCodes: [...(custom.permanentExitCodes ?? this.#settings.permanentExitCodes)],
       stem,
     });
+    // A job whose meta cannot be kept would run and be found by nobody.
+    const metaBytes = Buffer.byteLength(JSON.stringify(meta(Number.MAX_SAFE_INTEGER)));
+    if (metaBytes > MAX_META_BYTES) {
+      throw invalid(
+        `what has to be kept of the job (names of ${template.outputNames.length} outputs, array, exit codes) takes ${metaBytes} bytes, at most ${MAX_META_BYTES} are kept`,
+      );
+    }
     const { client, lookup, witnesses } = this.#cluster(name);
     const found = await lookup.find(ctx.idempotencyKey, stem, ctx.signal);
     const [first] = found;

@@ -9,6 +9,9 @@ import type { ClusterSettings, SlurmSettings } from './settings.js';
 /** Linux takes at most 128 KiB in one string of an environment (MAX_ARG_STRLEN), name and `=` included. */
 const MAX_VARIABLE_BYTES = 131_071;
 
+/** What Slurm can pass on: variables travel as `name=value`, and a batch script's environment is read line by line. */
+const VARIABLE_NAME = /^[^=\0\r\n]+$/;
+
 export interface SubmissionInput {
   readonly template: TaskTemplate;
   readonly custom: SlurmCustom;
@@ -86,7 +89,12 @@ export function render(text: string, inputs: Readonly<Record<string, LiteralValu
 /** The directory that an output prefix is on this machine and the nodes; undefined for an object store. */
 function directoryOf(prefix: string): string | undefined {
   if (prefix.startsWith('/')) return prefix;
-  return prefix.startsWith('file://') ? fileURLToPath(prefix) : undefined;
+  if (!prefix.startsWith('file://')) return undefined;
+  try {
+    return fileURLToPath(prefix);
+  } catch (error) {
+    throw invalid(`the output prefix '${prefix.slice(0, 200)}' names no directory: ${(error as Error).message}`);
+  }
 }
 
 /** `1500m` → 2 (Slurm gives whole CPUs), `2` → 2. */
@@ -140,17 +148,23 @@ function scriptOf({ template, custom, settings, inputs }: SubmissionInput): { sc
 
 function environmentOf(input: SubmissionInput): Record<string, string> {
   const { template, custom, inputs, cluster, outputPrefix } = input;
-  const variables: Record<string, string> = {
-    ...cluster.environment,
-    ...template.container?.env,
-    ...input.engineEnvironment,
-  };
-  for (const [name, value] of Object.entries(custom.environment)) variables[name] = render(value, inputs);
-  for (const [name, value] of Object.entries(inputs)) variables[`INPUT_${name}`] = inputText(value, name);
-  variables.PLUGIN_HOST_OUTPUT_PREFIX = outputPrefix;
-  variables.PLUGIN_HOST_OUTPUT_DIR = directoryOf(outputPrefix) ?? '';
-  variables.PLUGIN_HOST_IDEMPOTENCY_KEY = input.idempotencyKey;
-  for (const [name, value] of Object.entries(variables)) {
+  // Later ones go before; names are foreign, so none is a property (`__proto__`).
+  const variables = new Map<string, string>([
+    ...Object.entries(cluster.environment),
+    ...Object.entries(template.container?.env ?? {}),
+    ...Object.entries(input.engineEnvironment),
+    ...Object.entries(custom.environment).map(([name, value]) => [name, render(value, inputs)] as const),
+    ...Object.entries(inputs).map(([name, value]) => [`INPUT_${name}`, inputText(value, name)] as const),
+    ['PLUGIN_HOST_OUTPUT_PREFIX', outputPrefix],
+    ['PLUGIN_HOST_OUTPUT_DIR', directoryOf(outputPrefix) ?? ''],
+    ['PLUGIN_HOST_IDEMPOTENCY_KEY', input.idempotencyKey],
+  ]);
+  for (const [name, value] of variables) {
+    if (!VARIABLE_NAME.test(name)) {
+      throw invalid(
+        `${JSON.stringify(name.slice(0, 200))} cannot name an environment variable: it is empty, or holds =, a line end or NUL`,
+      );
+    }
     const bytes = Buffer.byteLength(name) + 1 + Buffer.byteLength(value);
     if (bytes > MAX_VARIABLE_BYTES) {
       throw invalid(
@@ -159,7 +173,7 @@ function environmentOf(input: SubmissionInput): Record<string, string> {
     }
     if (value.includes('\0')) throw invalid(`the environment variable ${name} contains a NUL byte`);
   }
-  return variables;
+  return Object.fromEntries(variables);
 }
 
 /** Before v0.0.39 the environment is a map, nodes a number or range, GPUs have a key and the script stands apart. */

@@ -47,7 +47,7 @@ export class TokenSource {
     const expiry = expiryOf(token);
     if (expiry !== undefined && expiry <= this.clock.wallMs()) {
       throw new TransientError(
-        `the Slurm token of cluster '${this.cluster}' expired at ${new Date(expiry).toISOString()} and ` +
+        `the Slurm token of cluster '${this.cluster}' expired${timeOf(expiry)} and ` +
           `${this.#where()} holds no newer one; put a new token there`,
         { code: 'SlurmToken' },
       );
@@ -103,4 +103,10 @@ export class TokenSource {
     this.#kept = { token, readAtMs: this.clock.monotonicMs() };
     return token;
   }
+}
+
+/** A token may name any number. */
+function timeOf(wallMs: number): string {
+  const date = new Date(wallMs);
+  return Number.isNaN(date.getTime()) ? '' : ` at ${date.toISOString()}`;
 }

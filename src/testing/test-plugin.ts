@@ -1,4 +1,4 @@
-import { HostError } from '../errors/index.js';
+import { HostError, messageOf } from '../errors/index.js';
 import type { PhaseState } from '../model/phase-state.js';
 import { phaseRank } from '../model/phase-state.js';
 import type { PluginOutcome } from '../model/plugin-call.js';
@@ -121,7 +121,10 @@ class ContractRun {
 
   /** A second process of the plugin: what the first one keeps in its memory it does not know. */
   async #another(check: (other: PluginBench) => Promise<void>): Promise<void> {
-    const other = await this.#reload();
+    const other = await this.#reload().catch((error: unknown) => messageOf(error));
+    const loads = typeof other !== 'string';
+    this.note('load() works in a second process', loads ? '' : other);
+    if (!loads) return;
     try {
       await check(other);
     } finally {

@@ -39,6 +39,17 @@ test('the resource meta survives JSON and is small', async (t) => {
   assert.ok(JSON.stringify(resourceMeta).length < 400);
 });
 
+test('a task whose meta could not be kept is refused before its job is submitted', async (t) => {
+  const { fake, plugin, createContext } = await setUp(t);
+  const outputNames = Array.from({ length: 40 }, (_, i) => `${i}`.padEnd(500, 'x'));
+  const template = templateFor({ script: 'true\n' }, { outputNames });
+  await assert.rejects(plugin.create(createContext('key-a', template)), {
+    name: 'PermanentError',
+    message: /names of 40 outputs.* takes \d+ bytes, at most 16384 are kept/,
+  });
+  assert.equal(fake.submitted.length, 0);
+});
+
 test('a create whose submission was cut off finds the job that Slurm made all the same', async (t) => {
   const { fake, plugin, createContext } = await setUp(t);
   fake.override = (seen, response) => {

@@ -186,6 +186,15 @@ test('an expired token is not sent: the next one is read, or what to do is said'
   );
 });
 
+test('a token that names no time for its end has expired in words that show none', async (t) => {
+  const { secrets, client, signal } = await setUp(t, { now: () => NOW });
+  secrets.values['slurm/token'] = jwt(-1e13);
+  await assert.rejects(
+    client.listJobs(() => true, signal),
+    { name: 'TransientError', code: 'SlurmToken', message: /expired and / },
+  );
+});
+
 test('a token source that is empty or missing is named without its content', async (t) => {
   const { secrets, client, signal } = await setUp(t);
   secrets.values['slurm/token'] = 'two words of secret';

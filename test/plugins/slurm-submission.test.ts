@@ -118,6 +118,34 @@ test('whatever a word contains, the shell gets it as one word', (t) => {
   assert.equal(scriptOfCommand(['a', 'b c']), "#!/bin/sh\na 'b c'\n");
 });
 
+test('names that no variable can have, and output prefixes that are no directory, are the user’s mistake', () => {
+  const inputs = (name: string) => ({ inputs: { [name]: 'x' } });
+  const wrong: [Parameters<typeof submit>[0], object, RegExp][] = [
+    [{ script: 'true\n' }, inputs('a=b'), /"INPUT_a=b" cannot name an environment variable/],
+    [{ script: 'true\n' }, inputs('a\nb'), /cannot name an environment variable/],
+    [{ script: 'true\n' }, inputs('a\0b'), /cannot name an environment variable/],
+    [{ script: 'true\n' }, { engineEnvironment: { '': 'x' } }, /cannot name an environment variable/],
+    [{ script: 'true\n' }, { outputPrefix: 'file://data/x' }, /output prefix 'file:\/\/data\/x' names no directory/],
+    [{ script: 'true\n' }, { outputPrefix: 'file:///a%2Fb' }, /names no directory/],
+  ];
+  for (const [custom, parts, message] of wrong) {
+    const template = templateFor(custom, {});
+    const build = () =>
+      buildSubmission({
+        template,
+        custom: parseCustom(template, SETTINGS),
+        inputs: {},
+        outputPrefix: '',
+        engineEnvironment: {},
+        idempotencyKey: 'key-1',
+        cluster: SETTINGS.clusters.main!,
+        settings: SETTINGS,
+        ...parts,
+      });
+    assert.throws(build, { name: 'PermanentError', faultKind: 'USER', message });
+  }
+});
+
 test('the submission carries key, paths, resources and environment', () => {
   const { script, job } = submit({
     script: 'run\n',

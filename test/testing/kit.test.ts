@@ -155,6 +155,32 @@ for (const [what, { parts, says }] of Object.entries(BROKEN)) {
   });
 }
 
+test('a load() that works once is a failed check, and those before it are kept', async () => {
+  let loads = 0;
+  const good = tiny();
+  const report = await testPlugin(
+    { ...good, load: (setup: never) => (++loads > 1 ? assert.fail('no second time') : good.load(setup)) },
+    { task },
+  );
+  const failed = report.checks.filter(({ ok }) => !ok).map(({ name, detail }) => `${name}: ${detail}`);
+  assert.ok(
+    failed.some((line) => /^load\(\) works in a second process: .*no second time/s.test(line)),
+    failed.join('\n'),
+  );
+  assert.ok(report.checks.some(({ ok }) => ok));
+});
+
+test('an output of the sync demo that its inputs lack is missing, whatever objects inherit', async (t) => {
+  const remote = createDemoRemote();
+  const url = await remote.start();
+  t.after(() => remote.stop());
+  const bench = await PluginBench.load(demoSync, { settings: { url } });
+  t.after(() => bench.close());
+  const outcome = await bench.do({ type: 'demo_sync', outputs: { constructor: 'INTEGER' }, inputs: {} });
+  assert.ok(outcome.ok, JSON.stringify(outcome));
+  assert.deepEqual(outcome.value.outputs.kind === 'inline' && readLiteralMap(outcome.value.outputs.literalMap), {});
+});
+
 test('what is no plugin is a report, not an exception', async () => {
   const report = await testPlugin({ id: 'x' }, { task });
   assert.equal(report.ok, false);

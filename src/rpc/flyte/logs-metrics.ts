@@ -3,8 +3,10 @@ import { structFromJson } from '../../idl/struct.js';
 import { durationToMs, msToTimestamp, timestampToMs } from '../../idl/well-known.js';
 import { lenField } from '../../idl/wire.js';
 import { cutText } from '../../lib/text.js';
+import { isTime, isWait } from '../../model/answer-bounds.js';
 import type { LogLine, MetricSeries } from '../../plugin-api/plugin.js';
 import type { MetricsRequest } from '../../tasks/types.js';
+import { fieldInvalid } from '../fields.js';
 import type { Dialect } from './dialect.js';
 
 /** Lines that one page may hold, whatever was asked for. */
@@ -57,13 +59,30 @@ function bodyOf(dialect: Dialect, codec: Codec, lines: readonly LogLine[]): Buff
   });
 }
 
+/** Queries of one GetTaskMetrics. */
+const MAX_QUERIES = 100;
+
+/** What GetTaskMetrics asks for, as a plugin can work with it. Throws REQUEST_FIELD_INVALID. */
 export function metricsRequest(message: Message): MetricsRequest {
-  return {
-    queries: message.queries as string[],
-    startTimeMs: timestampToMs(message.startTime) ?? undefined,
-    endTimeMs: timestampToMs(message.endTime) ?? undefined,
-    stepMs: durationToMs(message.step) ?? undefined,
-  };
+  const queries = message.queries as string[];
+  if (queries.length > MAX_QUERIES) {
+    throw fieldInvalid('queries', `${queries.length} of them; at most ${MAX_QUERIES} are taken`);
+  }
+  const startTimeMs = timeOf('start_time', message.startTime);
+  const endTimeMs = timeOf('end_time', message.endTime);
+  if (startTimeMs !== undefined && endTimeMs !== undefined && endTimeMs < startTimeMs) {
+    throw fieldInvalid('end_time', 'is before start_time');
+  }
+  const stepMs = durationToMs(message.step) ?? 0;
+  if (stepMs !== 0 && !isWait(stepMs)) throw fieldInvalid('step', `${stepMs} ms is no length of time`);
+  return { queries, startTimeMs, endTimeMs, stepMs: stepMs === 0 ? undefined : stepMs };
+}
+
+function timeOf(field: string, timestamp: Message | null | undefined): number | undefined {
+  const timeMs = timestampToMs(timestamp);
+  if (timeMs === null) return undefined;
+  if (!isTime(timeMs)) throw fieldInvalid(field, `${timeMs} ms is no time of the years 1 to 9999`);
+  return timeMs;
 }
 
 const RESULTS = 1;

@@ -59,6 +59,8 @@ export class PostgresEngine implements StateEngine {
       this.#ownership = ownership;
       await this.#measure();
     } catch (error) {
+      // What was claimed is given back, and renewed no more: the next start has nobody to wait for.
+      await this.#ownership?.release().catch(() => undefined);
       await this.#letGo();
       throw error;
     }

@@ -104,6 +104,27 @@ for (const protocol of PROTOCOLS) {
     assert.equal(code, status.INVALID_ARGUMENT);
   });
 
+  test(`${name}: a range of metrics that is none is refused, and no plugin sees it`, async (t) => {
+    const flyte = await startFlyte(t);
+    const resourceMeta = await flyte.created(protocol);
+    const wrong: Record<string, object> = {
+      start_time: { startTime: { seconds: '9223372036854775807' } },
+      end_time: { startTime: { seconds: 100 }, endTime: { seconds: 99 } },
+      step: { step: { seconds: -10 } },
+      queries: { queries: Array.from({ length: 101 }, () => 'q') },
+    };
+    for (const [field, parts] of Object.entries(wrong)) {
+      const request = encode(protocol, 'GetTaskMetricsRequest', { resourceMeta, queries: [], ...parts });
+      const { error } = await flyte.async(protocol, 'GetTaskMetrics', request);
+      assert.equal(error?.code, status.INVALID_ARGUMENT, field);
+      assert.match(error?.details ?? '', new RegExp(`^${field}: `));
+    }
+    assert.equal(flyte.tasks.metricRequests.length, 0);
+    const zero = encode(protocol, 'GetTaskMetricsRequest', { resourceMeta, queries: ['q'], step: { seconds: 0 } });
+    assert.equal((await flyte.async(protocol, 'GetTaskMetrics', zero)).error, undefined);
+    assert.equal(flyte.tasks.metricRequests[0]?.stepMs, undefined, 'no step is none');
+  });
+
   test(`${name}: metrics come as a Prometheus range result`, async (t) => {
     const flyte = await startFlyte(t);
     const resourceMeta = await flyte.created(protocol);
