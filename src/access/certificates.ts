@@ -28,6 +28,10 @@ export interface Identity {
 const MAX_BYTES = 4 * 1024 * 1024;
 const PEM_CERTIFICATE =
   /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^-]+-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+/** What is left where the blocks are taken out, of one that is not whole: also a last line that is cut within its mark. */
+const CUT = /-----(?:BEGIN|END) |(?:^|\n)-{1,5}[BEGIN]*$/;
+/** Of whatever kind; a key may have headers with dashes in them. */
+const PEM_BLOCK = /-----BEGIN ([^\n-]+)-----(?:(?!-----)[\s\S])+-----END \1-----/g;
 
 /** Reads and checks the files. Throws an Error that says which file is wrong, and how. */
 export async function readIdentity(files: CertificateFiles, nowMs: number): Promise<Identity> {
@@ -53,11 +57,25 @@ export async function readIdentity(files: CertificateFiles, nowMs: number): Prom
 }
 
 async function readPem(file: string): Promise<string> {
+  let pem: string;
   try {
-    return await readSmall(file, MAX_BYTES);
+    pem = await readSmall(file, MAX_BYTES);
   } catch (error) {
     throw new Error(`${file} cannot be read: ${messageOf(error)}`);
   }
+  assertWhole(file, pem);
+  return pem;
+}
+
+/** The library takes what is whole and passes over the rest, such as the second half of a bundle that is being written. */
+function assertWhole(file: string, pem: string): void {
+  let blocks = 0;
+  const rest = pem.replace(PEM_BLOCK, () => {
+    blocks += 1;
+    return '';
+  });
+  if (!CUT.test(rest)) return;
+  throw new Error(`${file} is cut: behind ${blocks} whole blocks of PEM it holds one without its end`);
 }
 
 function certificatesOf(file: string, pem: string): [X509Certificate, ...X509Certificate[]] {

@@ -146,6 +146,8 @@ export class AdminServer {
     let answer: Answer;
     let headers: Readonly<Record<string, string>> = {};
     const path = (request.url ?? '/').split('?', 1)[0] as string;
+    // As it was let in: a socket whose client has gone knows no address any more.
+    const remote = known?.peer.address ?? request.socket.remoteAddress ?? '';
     try {
       const { route, params, query } = find(request, path);
       const by = this.#authorize(request, route, path, known?.peer);
@@ -153,7 +155,6 @@ export class AdminServer {
       this.#connections.asked(raw);
       answer = await route.handle(this.#source, params, query);
       if (route.action !== undefined) {
-        const remote = request.socket.remoteAddress;
         this.#options.log.emit('admin.action', { action: route.action, plugin: params[0], remote });
         this.#options.log.emit('audit.action', { action: route.action, plugin: params[0], by, remote });
       }

@@ -49,7 +49,12 @@ test('each thing that is wrong with a certificate, its key or its authorities is
       /cert\.pem holds a certificate that cannot be read/,
     ],
     ['a certificate for a key', { ...GOOD, key: GOOD.cert }, /key\.pem holds no private key/],
-    ['a key that is cut', { ...GOOD, key: GOOD.key.slice(0, 300) }, /key\.pem holds no private key/],
+    ['a key that is cut', { ...GOOD, key: GOOD.key.slice(0, 100) }, /key\.pem is cut/],
+    [
+      'a key that cannot be read',
+      { ...GOOD, key: GOOD.key.replace(/\n[^-]{60}/, '\n') },
+      /key\.pem holds no private key/,
+    ],
     ['another key', { ...GOOD, key: NEXT.key }, /key\.pem is not that of the certificate in .*cert\.pem/],
     ['an expired one', expired, /cert\.pem has expired: it was valid until/],
     ['one of the future', early, /cert\.pem is not valid before/],
@@ -66,6 +71,22 @@ test('each thing that is wrong with a certificate, its key or its authorities is
   }
   const { names } = await readIdentity(filesIn(t, { ...GOOD, ca: `${expired.cert}${AUTHORITY.cert}` }), Date.now());
   assert.deepEqual(names, ['CN=good', 'DNS:localhost', 'IP:127.0.0.1']);
+});
+
+test('a file that is cut behind something whole is refused, wherever it is cut, and text between the blocks is not minded', async (t) => {
+  const [first, second] = [`${AUTHORITY.cert.trim()}\n`, `${NEXT.cert.trim()}\n`];
+  const refused = async (texts: { cert?: string; key?: string; ca?: string }, message: RegExp) =>
+    assert.rejects(readIdentity(filesIn(t, texts), Date.now()), message);
+  for (const bytes of [1, 4, 12, 200, second.length - 27, second.length - 2]) {
+    const cut = second.slice(0, bytes);
+    await refused({ ...GOOD, ca: `${first}${cut}` }, /ca\.pem is cut: behind 1 whole/);
+    await refused({ ...GOOD, cert: `${GOOD.cert}${cut}` }, /cert\.pem is cut: behind 1 whole/);
+    await refused({ ...GOOD, key: `${GOOD.key}${cut}` }, /key\.pem is cut: behind 1 whole/);
+  }
+  await refused({ ...GOOD, ca: `${first.slice(0, 200)}\n${second}` }, /ca\.pem is cut/);
+  const ca = `# the old one - by CN=old\n${first}\r\nsubject: next\n${second}`;
+  const texts = { cert: `${GOOD.cert}${GOOD.key}`, key: GOOD.key, ca };
+  assert.equal((await readIdentity(filesIn(t, texts), Date.now())).ca, ca);
 });
 
 test('a start with files that cannot be used fails with a code and the option, and leaves nothing running', async (t) => {

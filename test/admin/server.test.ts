@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Entrance } from '../../src/access/entrance.js';
 import { oncePerTurn } from '../../src/admin/in-turn.js';
 import { ADMIN_BOUNDS, AdminServer } from '../../src/admin/index.js';
 import { HostError } from '../../src/errors/index.js';
@@ -373,4 +375,32 @@ describe('admin server', () => {
     });
     await second.stop(1_000);
   });
+});
+
+test('who has done something is told with the address of a client that has gone meanwhile', async (t) => {
+  const [gate, begun, gone] = [createDeferred<void>(), createDeferred<void>(), createDeferred<void>()];
+  const reload = () => {
+    begun.resolve();
+    return gate.promise;
+  };
+  const open = openTo(TOKEN);
+  const admit: Entrance['admit'] = (raw, enter) => {
+    raw.once('close', () => gone.resolve());
+    open.entrance.admit(raw, enter);
+  };
+  const { server, lines } = await serveAdmin(t, {
+    source: makeSource({ reload }),
+    access: { ...open, entrance: { admit } },
+  });
+  const client = net.connect(Number(server.address.split(':').at(-1)), '127.0.0.1');
+  const head = 'POST /v1/plugins/slurm/reload HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n';
+  client.write(`${head}authorization: Bearer ${TOKEN}\r\n\r\n`);
+  await begun.promise;
+  client.destroy();
+  await gone.promise;
+  gate.resolve();
+  await turn();
+  for (const name of ['audit.action', 'admin.action']) {
+    assert.equal(lines.find(({ event }) => event === name)?.remote, '127.0.0.1', name);
+  }
 });

@@ -35,6 +35,15 @@ test('a handle is right under the key that signed it, wherever that key stands, 
   assert.equal(check(new HandleKeys([FIRST]), encodeHandle(handle)), 'none');
 });
 
+test('of two keys that share their id each verifies what it has signed, and what was altered is wrong under both', () => {
+  const twins = ['key-with-an-id-of-its-own-00001596', 'key-with-an-id-of-its-own-00029079'];
+  const keys = new HandleKeys(twins);
+  assert.equal(keys.ids[0], keys.ids[1]);
+  for (const twin of twins) assert.equal(check(keys, encodeHandle(handle, new HandleKeys([twin]).signer)), 'right');
+  const made = underSignatureOf(encodeHandle(handle, keys.signer), { ...handle, partition: 9 });
+  assert.equal(check(keys, made), 'wrong');
+});
+
 test('equal handles under one key are equal bytes, under another key other ones, and a signature fits the bound of a handle', () => {
   const one = encodeHandle(handle, new HandleKeys([FIRST]).signer);
   assert.deepEqual(encodeHandle(structuredClone(handle), new HandleKeys([FIRST, SECOND]).signer), one);
