@@ -5,6 +5,7 @@ import { type AddressInfo, createServer, type ListenOptions } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { assertPassedOn } from '../../src/host/process/confinement.js';
 import { systemClock } from '../../src/lib/clock.js';
 import type { WrittenPluginEntry } from '../../src/model/options/plugin.js';
 import { section } from '../support/markdown.js';
@@ -243,6 +244,17 @@ test(
     await assert.rejects(host.reload('stranger'), { code: 'PLUGIN_SANDBOX_UNAVAILABLE' });
   },
 );
+
+test('a variable that would be lost on the way to a process without network keeps it from starting', () => {
+  const held = { command: [], flags: [], niceness: 0 };
+  const env = { GOOD: '1', 'GROUP_my-key': '2' };
+  assert.doesNotThrow(() => assertPassedOn({ ...held, channelFd: 3 }, env));
+  assert.doesNotThrow(() => assertPassedOn({ ...held, channelFd: 0 }, { GOOD: '1', _x2: '' }));
+  assert.throws(() => assertPassedOn({ ...held, channelFd: 0 }, env), {
+    code: 'PLUGIN_SANDBOX_UNAVAILABLE',
+    message: /passes on no variable "GROUP_my-key"/,
+  });
+});
 
 test('a thread, and plugins of one process that differ, are refused', BOUND, async (t) => {
   const { source } = await makePlace(t);

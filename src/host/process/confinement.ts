@@ -31,7 +31,9 @@ const PRLIMIT = '/usr/bin/prlimit';
  * Without the network Node (from 26.12 on) opens no descriptor but the three standard ones as a pipe or socket: the channel,
  * which goes both ways, becomes standard input, where a child's own goes one way.
  */
-const CHANNEL_TO_STDIN = ['/bin/sh', '-c', `exec "$@" <&${PIPE_FD} ${PIPE_FD}<&-`, 'sh'];
+const CHANNEL_TO_STDIN = ['/bin/sh', '-c', `unset PWD; exec "$@" <&${PIPE_FD} ${PIPE_FD}<&-`, 'sh'];
+/** Names of variables that every shell passes on. */
+const PASSED_ON = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const TRIAL_MS = 30_000;
 /** Of what a program said, for an error. */
 const SAID_CHARS = 300;
@@ -49,6 +51,16 @@ const THIS_NODE: NodeOffers = {
   flags: process.allowedNodeEnvironmentFlags,
   syncHooks: typeof (module as { readonly registerHooks?: unknown }).registerHooks === 'function',
 };
+
+/** Throws PLUGIN_SANDBOX_UNAVAILABLE for variables that would not reach a process which is started so. */
+export function assertPassedOn({ channelFd }: Confinement, env: Readonly<Record<string, string>>): void {
+  if (channelFd !== 0) return;
+  const lost = Object.keys(env).find((name) => !PASSED_ON.test(name));
+  if (lost === undefined) return;
+  throw unavailable(
+    `sandbox.network is false, and the shell that the process is started by passes on no variable ${JSON.stringify(lost)}; expected names of letters, digits and _ in environment, or sandbox.network to be true`,
+  );
+}
 
 export const unavailable = (why: string) => new HostError('PLUGIN_SANDBOX_UNAVAILABLE', why);
 

@@ -9,7 +9,7 @@ import { type SandboxOptions, sandboxOf } from '../../model/options/sandbox.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import { reachedOf, reachOf } from '../load/reach.js';
 import type { HostLimits } from '../types.js';
-import { type Confinement, confine, isHeld, PIPE_FD, unavailable } from './confinement.js';
+import { assertPassedOn, type Confinement, confine, isHeld, PIPE_FD, unavailable } from './confinement.js';
 import { PluginProcess } from './plugin-process.js';
 import type { StartedProcesses } from './started.js';
 
@@ -46,13 +46,15 @@ export function startProcess(
   const env = pickVariables(NETWORK_VARIABLES, from);
   for (const { environment } of entries) Object.assign(env, pickVariables(environment.pass, from), environment.set);
   const { maxRequestBytes, maxAnswerBytes, highWaterBytes } = limits;
+  const confinement = confinementOf(isolation, entries, parts, folders);
+  assertPassedOn(confinement, env);
   const only = plugins.length === 1 ? plugins[0] : undefined;
   const nameOf = (p: number | undefined) => (p === undefined ? only : plugins[p])?.id ?? name;
   return new PluginProcess({
     launch: {
       isolation,
       env,
-      confinement: confinementOf(isolation, entries, parts, folders),
+      confinement,
       memoryLimitMb: Math.max(...entries.map((entry) => entry.memoryLimitBytes)) / MIB,
       nodeOptions: [...new Set(entries.flatMap((entry) => entry.nodeOptions))],
       bounds: { maxInBytes: maxRequestBytes, maxOutBytes: maxAnswerBytes, highWaterBytes },
