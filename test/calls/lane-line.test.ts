@@ -157,3 +157,12 @@ test('however many calls a full channel holds up, one waits for it to drain', as
   await clock.advance(1000);
   assert.equal(waits, forOne);
 });
+
+test('a lane whose limits changed counts by the new ones at once', async () => {
+  const { clock, lane, seen, call } = await noting(100, 2);
+  for (let i = 0; i < 50; i++) call(`call ${i}`);
+  assert.equal(seen.length, 2);
+  lane.reconfigure({ rate: { qps: 1, burst: 2 }, concurrency: 100, maxQueue: 100 });
+  await clock.advance(3_000);
+  assert.ok(seen.length >= 4 && seen.length <= 5, `${seen.length} calls after three seconds at one a second`);
+});

@@ -289,3 +289,20 @@ test('a reader that starts from the current tasks lets others run while it passe
   assert.ok(event?.kind === 'change' && event.change.task === wanted);
   reader.close();
 });
+
+test('since when ends are known is what the state says of them, else since when it is complete', () => {
+  const feed = { durable: true, changed: () => {}, safe: () => Promise.resolve(), completeSinceMs: 5 };
+  assert.equal(storeOf({ feed }).store.endsKnownSinceMs, 5);
+  assert.equal(storeOf({ feed: { ...feed, endsKnownSinceMs: 9 } }).store.endsKnownSinceMs, 9);
+});
+
+test('an answer that turns out to be lost is not taken for delivered by what a stop noted', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  store.answersArrived(task, 1);
+  store.noteDelivered();
+  const { delivered } = task as unknown as { readonly delivered: boolean };
+  store.answersArrived(task, -1);
+  store.undelivered(task);
+  assert.deepEqual([delivered, (task as unknown as { readonly delivered: boolean }).delivered], [true, false]);
+});

@@ -109,3 +109,23 @@ test('a deleted task that waited holds neither inputs nor secrets any more; one 
   assert.deepEqual([second.task.payload, second.task.connection], [undefined, undefined]);
   await h.stop();
 });
+
+test('deletes of one plugin are carried out sixty-four at a time', async () => {
+  const h = await makeHarness({
+    config: {
+      writeRateLimiter: { qps: 1_000, burst: 1_000 },
+      caching: { size: 1_000, resyncInterval: 30_000, workers: 100, maxSystemFailures: 5 } as never,
+    },
+    gate: { writeConcurrency: 100 },
+  });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => new Promise<never>(() => undefined);
+  const handles: Buffer[] = [];
+  for (let i = 0; i < 70; i++) {
+    handles.push((await settle(h.clock, h.tasks.create(h.spec(`t${i}`), h.scope()))).handle);
+  }
+  for (const handle of handles) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  await h.clock.advance(5_000);
+  assert.equal(h.plugin.count('delete'), 64);
+});

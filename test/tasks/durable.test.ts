@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
 import {
   created,
@@ -12,6 +12,7 @@ import {
   ok,
   running,
   settle,
+  success,
 } from './harness.js';
 import { Machine } from './machine.js';
 
@@ -533,3 +534,24 @@ describe('a daemon with a state', () => {
 function liveKey(h: Harness): string {
   return [...h.store.unfinishedTasks()].find(({ stage }) => stage === 'live')?.id ?? '';
 }
+
+test('a Get whose read has raised the phase answers once that is safe, and not with the phase before', async () => {
+  const machine = new Machine();
+  const h = await machine.start();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(60_000);
+  h.plugin.on.get = () => success();
+  machine.engine.hold();
+  let phase = '';
+  const get = h.tasks.get(handle, HINTS, h.scope(30_000)).then(({ state }) => {
+    phase = state.phase;
+  });
+  await h.clock.advance(5_000);
+  assert.equal(phase, '', 'it waits');
+  machine.engine.release();
+  await settle(h.clock, get);
+  assert.equal(phase, 'SUCCESS');
+  machine.kill();
+});

@@ -428,3 +428,21 @@ test('a task whose delete is owed for longer than it is remembered stays deleted
   assert.equal(again.task.identity.incarnation, 2, 'its idempotency key is not used again');
   await h.stop();
 });
+
+test('a stop waits until large outputs that are being written are', async () => {
+  const writing = held<void>();
+  const h = await makeHarness({ options: { maxInlineOutputBytes: 4 }, beforeWrite: () => writing.promise });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => success(literals('o'));
+  await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+  await h.clock.advance(60_000);
+  let stopped = false;
+  const stop = h.stops().then(() => {
+    stopped = true;
+  });
+  await h.clock.advance(10_000);
+  assert.deepEqual([stopped, h.written.length], [false, 0]);
+  writing.release();
+  await settle(h.clock, stop);
+  assert.equal(h.written.length, 1);
+});

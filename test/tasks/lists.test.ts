@@ -170,3 +170,18 @@ test('tasks are found by the beginning of their id, and by nothing else of it', 
   }
   await h.stop();
 });
+
+test('deletes that are owed and creates of unclear outcome are listed, each with why it stays', async () => {
+  const h = await makeHarness({ options: { createBudgetMs: 1_000 } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', { outputPrefix: '', connection: undefined }));
+  h.plugin.on.create = () => fail('deadline');
+  const unclear = await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+  await h.clock.advance(60_000);
+  assert.deepEqual(idsOf(h.tasks.lists.deletes({ limit: 10, after: '' })), [task.id]);
+  assert.deepEqual(idsOf(h.tasks.lists.unclearCreates({ limit: 10, after: '' })), [unclear.task.id]);
+  await h.stop();
+});

@@ -12,14 +12,16 @@ import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from './delete-list.js';
 import { RepeatedWork } from './repeated-work.js';
 
+/** Between two looks, at most. */
+const LONGEST_DELAY_MS = 3_600_000;
 /** Delay before the first look and the longest one; each is four times the one before. Milliseconds. */
-const LOOK_DELAY = { initialMs: 60_000, maxMs: 3_600_000, factor: 4 };
+const LOOK_DELAY = { initialMs: 60_000, maxMs: LONGEST_DELAY_MS, factor: 4 };
 
 /** Why a look would be worse than none: it might make a second job. */
 const CANNOT_FIND = 'its plugin cannot find a job by its key';
 
 /** The same where a token is held meanwhile. */
-const HELD_LOOK_DELAY = { initialMs: 5_000, maxMs: 3_600_000, factor: 4 };
+const HELD_LOOK_DELAY = { initialMs: 5_000, maxMs: LONGEST_DELAY_MS, factor: 4 };
 
 /** One job that is looked for. */
 interface Look {
