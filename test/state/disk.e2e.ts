@@ -1,6 +1,18 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { it, type TestContext } from 'node:test';
@@ -122,6 +134,25 @@ it('begins a state where a first start found no room, once there is some', async
   rmSync(ballast);
   const engine = await opened(t, dir);
   assert.equal(await trouble(engine.commit(fact(0, 100), [])), undefined);
+});
+
+it('says that its state is gone also where the new one could not be opened at the first try', async (t) => {
+  const folder = fileSystem(t, '24m');
+  const ballast = path.join(folder, 'ballast');
+  const dir = path.join(folder, 'state');
+  const engine = await opened(t, dir);
+  await engine.commit(fact(0), []);
+  const { bavail, bsize } = statfsSync(folder);
+  writeFileSync(ballast, Buffer.alloc(bavail * bsize));
+  assert.equal(await trouble(engine.commit(fact(1, 2_000_000), [])), 'STATE_DISK_FULL');
+  renameSync(dir, `${dir}-gone`);
+  // Room for the marker, and none for the database.
+  truncateSync(ballast, (bavail - 1) * bsize);
+  assert.equal(await trouble(engine.commit(fact(1), [])), 'STATE_DISK_FULL');
+  assert.ok(existsSync(path.join(dir, 'db', 'LOCK')), 'and a new one was begun');
+  rmSync(ballast);
+  assert.equal(await trouble(engine.commit(fact(1), [])), 'STATE_LOST', 'so that all of it is written anew');
+  assert.equal(await trouble(engine.commit(fact(1), [])), undefined);
 });
 
 it('is opened on a volume that is another user’s, and given to the daemon by its group', async (t) => {

@@ -49,6 +49,18 @@ async function stateAt(dir: string, commits = 20): Promise<Map<string, Buffer>> 
 
 const database = (dir: string): string => path.join(dir, 'db');
 
+/** What every file of a folder holds, and when it was changed last. */
+function contents(dir: string): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
+    const file = path.join(dir, name);
+    const { mtimeMs, ctimeMs, mode } = statSync(file);
+    const content = statSync(file).isFile() ? readFileSync(file, 'base64') : '';
+    files.set(name, `${mode} ${mtimeMs} ${ctimeMs} ${content}`);
+  }
+  return files;
+}
+
 /** The facts of a state that may be damaged; undefined where it is refused as such. */
 async function read(dir: string): Promise<Map<string, Buffer> | undefined> {
   const engine = engineAt(dir);
@@ -275,5 +287,44 @@ describe('the embedded state', () => {
     await engine.close();
     assert.deepEqual(await read(dir), theirs);
     assert.ok(existsSync(`${dir}-gone`));
+  });
+
+  it('does not write into an older copy that was put in its place after a try to open it anew had failed', async (t) => {
+    const dir = path.join(tempFolder(t), 'state');
+    const engine = engineAt(dir);
+    await engine.open();
+    await engine.commit(encoded(), []);
+    cpSync(dir, `${dir}-older`, { recursive: true });
+    const puts = new Map([['do/x', Buffer.from('x')]]);
+    await engine.commit(puts, []);
+    renameSync(dir, `${dir}-gone`);
+    await assert.rejects(engine.commit(puts, []), { code: 'STATE_LOST' });
+    // Something is in its place for a while.
+    writeFileSync(dir, '');
+    await assert.rejects(engine.commit(puts, []), { code: 'STATE_UNWRITABLE' });
+    rmSync(dir);
+    renameSync(`${dir}-older`, dir);
+    const before = contents(dir);
+    for (let i = 0; i < 3; i++) await assert.rejects(engine.commit(puts, []), { code: 'STATE_LOST' });
+    assert.deepEqual(contents(dir), before, 'no file of it was touched');
+    await engine.close();
+    assert.deepEqual(await read(dir), encoded());
+  });
+
+  it('goes on with its own folder when that is put back', async (t) => {
+    const dir = path.join(tempFolder(t), 'state');
+    const engine = engineAt(dir);
+    await engine.open();
+    await engine.commit(encoded(), []);
+    renameSync(dir, `${dir}-gone`);
+    writeFileSync(dir, '');
+    const puts = new Map([['do/x', encodeFact('do', 'x', SAMPLE.do)]]);
+    await assert.rejects(engine.commit(puts, []));
+    await assert.rejects(engine.commit(puts, []), { code: 'STATE_UNWRITABLE' });
+    rmSync(dir);
+    renameSync(`${dir}-gone`, dir);
+    await engine.commit(puts, []);
+    await engine.close();
+    assert.deepEqual(await read(dir), new Map([...encoded(), ...puts]));
   });
 });

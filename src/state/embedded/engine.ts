@@ -44,9 +44,13 @@ export class EmbeddedEngine implements StateEngine {
   readonly #clock: Clock;
   #db: Level | undefined;
   #acknowledged: Acknowledged | undefined;
+  /** The one that was open last, by which a folder is known again, however many tries to open it anew have failed since. */
+  #known: Acknowledged | undefined;
   #claimed: string | undefined;
   #lastCommit = 0;
   #broken = false;
+  /** The folder was empty when it was opened last, or in a try before that failed. */
+  #anew = false;
   /** That what was committed is gone was said, and what is there is begun anew. */
   #lossTold = false;
   /** Another state lies where this one was: it is not touched. */
@@ -62,6 +66,7 @@ export class EmbeddedEngine implements StateEngine {
 
   async open(): Promise<void> {
     await this.#open();
+    this.#anew = false;
     this.#keepMeasuring();
   }
 
@@ -120,31 +125,30 @@ export class EmbeddedEngine implements StateEngine {
    * its place meanwhile is not written over.
    */
   async #mend(): Promise<void> {
-    const gone = (await this.#acknowledged?.inPlace().catch(() => true)) === false;
+    const gone = (await this.#known?.inPlace().catch(() => true)) === false;
     await this.#letGo().catch(() => undefined);
+    // Asked before anything is opened, since to open is to write.
+    if (gone && !(await this.#folder.isEmpty())) this.#replaced = true;
     if (this.#replaced) throw this.#lost();
-    const { empty } = await this.#open();
-    if (gone && !empty) {
-      this.#replaced = true;
-      await this.#letGo();
-      throw this.#lost();
-    }
+    await this.#open();
     this.#broken = false;
-    const told = this.#lossTold;
+    const untold = this.#anew && !this.#lossTold;
+    this.#anew = false;
     this.#lossTold = false;
-    if (empty && !told) throw this.#lost();
+    if (untold) throw this.#lost();
   }
 
-  async #open(): Promise<{ readonly empty: boolean }> {
+  async #open(): Promise<void> {
     const { empty } = await this.#folder.prepare();
+    this.#anew ||= empty;
     this.#claim();
     try {
-      await this.#openDatabase();
       this.#acknowledged = await Acknowledged.open(this.#folder.acknowledged);
+      this.#known = this.#acknowledged;
+      await this.#openDatabase();
       await this.#assertWhole();
       await this.#folder.writeHolder(this.#clock.now());
       this.sizeBytes = await this.#folder.measure();
-      return { empty };
     } catch (error) {
       await this.#letGo().catch(() => undefined);
       throw await openFailure(this.#folder, error);
@@ -162,6 +166,11 @@ export class EmbeddedEngine implements StateEngine {
     const traces = await this.#opened().iterator({ gte: 'commit/', lt: 'commit0' }).all();
     const { last, problem } = readChain(traces, (await this.#acknowledged?.read()) ?? 0);
     if (problem !== undefined) throw damagedFiles(this.#folder.dir, problem);
+    // An older copy of the folder, put in its place while it was not open.
+    if (!this.#anew && last < this.#lastCommit) {
+      this.#replaced = true;
+      throw this.#lost();
+    }
     this.#lastCommit = last;
   }
 

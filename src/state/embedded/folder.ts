@@ -57,6 +57,16 @@ export class StateFolder {
     }
   }
 
+  /** True where nothing is, and for a folder in which no fact can be yet; throws what `prepare` throws of what is found. */
+  async isEmpty(): Promise<boolean> {
+    try {
+      return await this.#assertOurs();
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ENOENT') return true;
+      throw fileTrouble(this.dir, 'cannot be read', error);
+    }
+  }
+
   /** Throws STATE_FOREIGN or STATE_FORMAT_NEWER for a folder that is no state, an empty one included. */
   async assertIsState(): Promise<void> {
     let empty: boolean;
@@ -250,7 +260,7 @@ export class Acknowledged {
     try {
       return (await stat(this.#path)).ino === this.#inode;
     } catch (error) {
-      if ((error as { code?: string }).code === 'ENOENT') return false;
+      if (['ENOENT', 'ENOTDIR'].includes(String((error as { code?: string }).code))) return false;
       throw error;
     }
   }

@@ -4,6 +4,7 @@ import { damagedFiles, fileTrouble, hasCode } from './trouble.js';
 
 /** Why a state could not be opened; names who has it. */
 export async function openFailure(folder: StateFolder, error: unknown): Promise<HostError> {
+  if (HostError.is(error)) return error;
   if (!hasCode(error, 'LEVEL_LOCKED')) {
     const trouble = fileTrouble(folder.dir, 'cannot be opened', error);
     // A file that the database counts on; the folder itself was there a moment ago.
