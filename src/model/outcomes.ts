@@ -46,7 +46,10 @@ export interface OutcomeRule {
   readonly endsWhen?: 'confirmed' | 'meta';
   /** Ends the task when the count (or the time) is past its bound; the token is freed then. */
   readonly endsPastBound?: OutcomeEnd;
-  /** What a read tells of the remote as a whole, and what a create tells of its taking creates (rule 4). */
+  /**
+   * What a read tells of the remote as a whole, and what a create tells of its taking creates (rule 4).  breaks a row of failures; only
+   * a read that succeeds ends an outage.
+   */
   readonly remote: 'up' | 'down' | 'unknown';
 }
 

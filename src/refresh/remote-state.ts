@@ -71,8 +71,7 @@ interface ProbeClock {
  *   at least two tasks, and every batch key or five of them; where a single task may tell, transient errors and passed
  *   deadlines suffice, since these are what an outage looks like. The same where others may tell but are not read for a
  *   time; were it a mistake, the probes that follow read them.
- * - `down` → `up`: the first outcome that the table marks `up`: a success, a permanent refusal. Also when the
- *   last task is gone, since then nothing is read that could tell.
+ * - `down` → `up`: the first read that succeeds. Also when the last task is gone, since then nothing is read that could tell.
  *
  * While it is down and the outage grace lasts, which runs from the first failure after the last answer, counts and failing
  * times are frozen and reads are probes, one at a time, at growing distances. Tasks that were never read here have
@@ -147,11 +146,13 @@ export class RemoteState {
   /** Takes one call that ended as evidence. Answers the state it entered, if it did. */
   learn(call: readonly Evidence[], tracked: Scope, nowMs: number): 'down' | 'up' | undefined {
     const rules = call.map(({ outcome }) => (outcome.ok ? 'up' : outcomeRule('get', outcome.failure.kind).remote));
-    const answered = rules.indexOf('up');
+    // A refusal is an answer as well, but only a read that succeeds ends an outage (rule 4): half a broken API refuses all.
+    const isDown = this.#downSinceMs !== undefined;
+    const answered = call.findIndex(({ outcome }, i) => outcome.ok || (!isDown && rules[i] === 'up'));
     if (answered >= 0) return this.answered(call[answered]?.id, nowMs);
     const failed = call.filter((_, i) => rules[i] === 'down');
     if (failed.length === 0) return undefined;
-    if (this.#downSinceMs !== undefined) {
+    if (isDown) {
       this.probeFailed(kindOf(failed), nowMs);
       return undefined;
     }

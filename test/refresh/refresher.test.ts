@@ -295,21 +295,35 @@ test('while the remote is down one probe is in flight, whether the schedule or a
   assert.equal(await get, running);
 });
 
-test('a refusal, which only a living remote gives, ends the outage', async () => {
-  for (const kind of ['permanent'] as const) {
-    const { clock, reader, refresher, track } = pollsOf();
-    for (let i = 0; i < 5; i++) track(`t${i}`);
-    reader.respond = () => fails('transient');
-    await clock.advance(4_000);
-    assert.equal(refresher.stats().remote, 'down');
-    reader.respond = () => fails('throttled');
-    await clock.advance(minute);
-    assert.equal(refresher.stats().remote, 'down', 'a throttle proves nothing');
+test('only a read that succeeds ends an outage: neither a throttle nor a refusal tells that jobs can be read again', async () => {
+  const { clock, reader, refresher, track } = pollsOf();
+  for (let i = 0; i < 5; i++) track(`t${i}`);
+  reader.respond = () => fails('transient');
+  await clock.advance(4_000);
+  assert.equal(refresher.stats().remote, 'down');
+  for (const kind of ['throttled', 'not_found', 'permanent'] as const) {
     reader.respond = () => fails(kind);
-    await clock.advance(minute);
-    assert.equal(refresher.stats().remote, 'up');
-    await refresher.stop();
+    await clock.advance(2_000);
+    assert.equal(refresher.stats().remote, 'down', kind);
   }
+  reader.respond = () => running;
+  await clock.advance(10 * minute);
+  assert.equal(refresher.stats().remote, 'up');
+  await refresher.stop();
+});
+
+test('refusals are probed like other failures of an outage, and do not come one after the other', async () => {
+  const { clock, reader, refresher, track } = pollsOf();
+  for (let i = 0; i < 100; i++) track(`t${i}`);
+  reader.respond = () => fails('transient');
+  await clock.advance(4_000);
+  const before = reader.reads.length;
+  reader.respond = () => fails('permanent');
+  await clock.advance(minute);
+  const probes = reader.reads.length - before;
+  assert.ok(probes > 0 && probes < 20, `${probes} probes in a minute`);
+  assert.equal(refresher.stats().remote, 'down');
+  await refresher.stop();
 });
 
 test('an outage is let go with its last task, whether that was ended or deleted, since nothing could tell its end', async () => {

@@ -12,9 +12,9 @@ import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from './delete-list.js';
 import { RepeatedWork } from './repeated-work.js';
 
-/** Between two looks, at most. */
+/** Between two looks, at most. Milliseconds. */
 const LONGEST_DELAY_MS = 3_600_000;
-/** Delay before the first look and the longest one; each is four times the one before. Milliseconds. */
+/** Delay before the first look; each is four times the one before. Milliseconds. */
 const LOOK_DELAY = { initialMs: 60_000, maxMs: LONGEST_DELAY_MS, factor: 4 };
 
 /** Why a look would be worse than none: it might make a second job. */
