@@ -47,7 +47,7 @@ export interface OutcomeRule {
   /** Ends the task when the count (or the time) is past its bound; the token is freed then. */
   readonly endsPastBound?: OutcomeEnd;
   /**
-   * What a read tells of the remote as a whole, and what a create tells of its taking creates (rule 4).  breaks a row of failures; only
+   * What a read tells of the remote as a whole, and what a create tells of its taking creates (rule 4). `up` breaks a row of failures; only
    * a read that succeeds ends an outage.
    */
   readonly remote: 'up' | 'down' | 'unknown';
