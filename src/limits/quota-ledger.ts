@@ -57,12 +57,17 @@ function into(sets: Map<string, Set<string>>, name: string): Set<string> {
   return getOrMake(sets, name, () => new Set());
 }
 
-/** A token that is out, with the scopes that it was granted under. */
-interface Held {
+/** The scopes that a token was granted under; one for all tokens that come one after the other under the same. */
+interface Grant {
   readonly quotaNamespace: string;
   readonly project: string;
   readonly namespace: string;
   readonly adopted: boolean;
+}
+
+/** A token that is out. Half a million may be, so it is small. */
+interface Held {
+  readonly grant: Grant;
   job: string | undefined;
 }
 
@@ -87,6 +92,7 @@ export class QuotaLedger {
   /** The jobs that tokens stand for, where they are known, and the tasks that hold these. */
   readonly #jobs = new Map<string, TaskId>();
   readonly #line = new QuotaLine();
+  #lastGrant: Grant | undefined;
   #quotas: ReadonlyMap<string, number>;
   #capacity: number;
   #sequence = 0;
@@ -169,8 +175,9 @@ export class QuotaLedger {
   /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
   handOver(from: TaskId, request: QuotaRequest): boolean {
     const held = this.#held.get(from);
-    if (held === undefined || !held.adopted || held.quotaNamespace !== request.quotaNamespace) return false;
-    const { job } = held;
+    if (held === undefined) return false;
+    const { grant, job } = held;
+    if (!grant.adopted || grant.quotaNamespace !== request.quotaNamespace) return false;
     this.#drop(from, held);
     this.#record(request, 0, 'granted');
     if (job !== undefined) this.identify(request.taskId, job);
@@ -277,19 +284,29 @@ export class QuotaLedger {
 
   #drop(taskId: TaskId, held: Held): void {
     this.#held.delete(taskId);
-    this.#usage.subtract(held);
-    if (held.adopted) this.#adopted.subtract(held);
-    if (held.job !== undefined) this.#jobs.delete(held.job);
+    const { grant, job } = held;
+    this.#usage.subtract(grant);
+    if (grant.adopted) this.#adopted.subtract(grant);
+    if (job !== undefined) this.#jobs.delete(job);
   }
 
   /** `adopted` and `held`: past whoever waits, for a task that is known from a handle alone, or that had it before a restart. */
   #record(request: QuotaRequest, waitMs: number, how: 'granted' | 'adopted' | 'held'): void {
-    const { taskId, quotaNamespace, project, namespace } = request;
+    const { taskId, quotaNamespace } = request;
     const adopted = how === 'adopted';
-    this.#held.set(taskId, { quotaNamespace, project, namespace, adopted, job: undefined });
+    this.#held.set(taskId, { grant: this.#grantOf(request, adopted), job: undefined });
     this.#usage.add(request);
     if (adopted) this.#adopted.add(request);
     this.#events.granted?.({ quotaNamespace, waitMs, forced: how !== 'granted' });
+  }
+
+  #grantOf({ quotaNamespace, project, namespace }: QuotaRequest, adopted: boolean): Grant {
+    const last = this.#lastGrant;
+    if (last !== undefined && last.quotaNamespace === quotaNamespace && last.adopted === adopted) {
+      if (last.project === project && last.namespace === namespace) return last;
+    }
+    this.#lastGrant = { quotaNamespace, project, namespace, adopted };
+    return this.#lastGrant;
   }
 }
 

@@ -45,6 +45,8 @@ export interface TaskRecord {
   readonly stage: TaskStage;
   /** The encoded resource meta, once there is one. */
   readonly meta: Buffer | undefined;
+  /** The same as it is kept, one character a byte; asking for it copies nothing. */
+  readonly metaText: string | undefined;
   readonly outputPrefix: string;
   readonly payload: TaskPayload | undefined;
   readonly node: NodeAttempt | undefined;

@@ -81,8 +81,17 @@ export function adoptToken(
   runtime.quotas.adopt({ taskId: task.id, quotaNamespace, project, namespace }, jobOf(task.meta));
 }
 
-/** Names the job of a resource meta, for the ledger. */
-export function jobOf(meta: Buffer): string {
+/** A meta of so many bytes names its job itself; a longer one, which may have 16 KiB, does by a digest. */
+const SHORT_META = 128;
+
+/**
+ * Names the job of a resource meta, for the ledger: the bytes, or the text of one byte a character that a record keeps of them. Equal
+ * ones are one job. A start asks for those of half a million tasks, whose texts it has already.
+ */
+export function jobOf(meta: Buffer | string): string {
+  const bytes = typeof meta === 'string' && meta.length > SHORT_META ? Buffer.from(meta, 'latin1') : meta;
+  if (typeof bytes === 'string') return bytes;
+  if (bytes.length <= SHORT_META) return bytes.toString('latin1');
   // Of the digest, and not of its text: a slice of a text keeps the whole of it.
-  return hash('sha256', meta, 'buffer').toString('latin1', 0, 16);
+  return hash('sha256', bytes, 'buffer').toString('latin1', 0, 16);
 }

@@ -261,7 +261,7 @@ export class Entry implements Fields {
   }
 
   get meta(): Buffer | undefined {
-    return bytesOf(this.#metaText);
+    return bytesOf(this.metaText);
   }
 
   set meta(meta: Buffer | undefined) {
@@ -273,7 +273,7 @@ export class Entry implements Fields {
   }
 
   set answeredHandle(handle: Buffer | undefined) {
-    const meta = this.#metaText;
+    const meta = this.metaText;
     this.#handle = handle?.toString('latin1');
     this.#keepMeta(meta);
   }
@@ -366,7 +366,7 @@ export class Entry implements Fields {
     if (value === NOTHING_RARE[name] && isNothing(this.#rare)) this.#rare = undefined;
   }
 
-  get #metaText(): string | undefined {
+  get metaText(): string | undefined {
     if (typeof this.#meta !== 'number') return this.#meta;
     const handle = this.#handle ?? '';
     return handle.slice(handle.length - this.#meta);

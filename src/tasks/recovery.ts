@@ -24,35 +24,56 @@ export interface RecoveryParts {
 export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): void {
   const { store } = deps;
   const { id: plugin } = runtime.plugin;
-  const tasks = store.unfinishedOf(plugin);
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
-  for (const task of tasks) if (heldToken(task)) hold(runtime, task);
+  const { live, waiting, adopted, locked } = lookThrough(deps, parts, runtime);
   for (const order of owed) if (order.holdsToken && !order.fromHandle) hold(runtime, order);
   // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
-  for (const task of tasks) if (task.stage === 'live') adoptToken(runtime, task);
+  for (const task of adopted) adoptToken(runtime, task);
   for (const order of owed) if (order.holdsToken && order.fromHandle) adoptToken(runtime, { ...order, adopted: true });
   const unclear = [...store.unclear.listed()].filter(
     ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
   );
   for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
-  startPollingAll(
-    deps,
-    runtime,
-    tasks.filter(({ stage }) => stage === 'live'),
-  );
-  const nowMs = deps.clock.now();
+  startPollingAll(deps, runtime, live);
   // Their secrets are gone, and come with their engine's next call (rule 14).
-  for (const task of tasks) if (lacksCredentials(task, nowMs)) runtime.refresher.awaitAsked(task.id);
-  // All of them, before the first that goes on looks for those of its node.
-  for (const task of tasks) parts.orphans.restored(task);
+  for (const { id } of locked) runtime.refresher.awaitAsked(id);
   const left = byNode([...owed, ...unclear]);
-  for (const task of tasks) {
-    if (task.stage !== 'live') parts.creates.recover(runtime, task, attemptsBefore(task, left));
-  }
+  for (const task of waiting) parts.creates.recover(runtime, task, attemptsBefore(task, left));
   for (const { id } of owed) {
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
   }
   for (const { id } of unclear) parts.unclear.resume(id, plugin);
+}
+
+/** A plugin's tasks by what a start has to do about them; each list in the order they were accepted. */
+interface ToRecover {
+  readonly live: TaskRecord[];
+  /** Those whose create is still to be made, or to be made again. */
+  readonly waiting: TaskRecord[];
+  /** Live ones that are known from a handle alone. */
+  readonly adopted: TaskRecord[];
+  /** Those that are read again once their secrets have come. */
+  readonly locked: TaskRecord[];
+}
+
+/**
+ * Looks at each task once, since there may be half a million, most of which are in no cache of the processor: takes the tokens of
+ * those that held one, and makes those orphans that were such, all of them before the first that goes on looks for those of its node.
+ */
+function lookThrough({ store, clock }: TasksDeps, { orphans }: RecoveryParts, runtime: PluginRuntime): ToRecover {
+  const found: ToRecover = { live: [], waiting: [], adopted: [], locked: [] };
+  const nowMs = clock.now();
+  for (const task of store.unfinishedOf(runtime.plugin.id)) {
+    if (heldToken(task)) hold(runtime, task);
+    orphans.restored(task);
+    if (lacksCredentials(task, nowMs)) found.locked.push(task);
+    if (task.stage !== 'live') found.waiting.push(task);
+    else {
+      found.live.push(task);
+      if (task.adopted) found.adopted.push(task);
+    }
+  }
+  return found;
 }
 
 /** Something that may stand at the remote of an attempt that is over. */
@@ -99,13 +120,16 @@ function heldToken(task: TaskRecord): boolean {
   return (stage === 'creating' || stage === 'live' || sentBoundMs !== undefined) && !adopted;
 }
 
-type Holder = Pick<TaskRecord, 'id' | 'identity'> & Partial<Pick<TaskRecord, 'meta' | 'requirements'>>;
+type Holder = Pick<TaskRecord, 'id' | 'identity'> & Partial<Pick<TaskRecord, 'meta' | 'metaText' | 'requirements'>>;
 
-function hold({ quotas }: PluginRuntime, { id, identity, meta, requirements }: Holder): void {
+function hold({ quotas }: PluginRuntime, holder: Holder): void {
+  const { id, identity, requirements } = holder;
   const { quotaNamespace, project, namespace } = identity;
   if (quotaNamespace === '') return;
   const constraints = requirements?.constraints;
   const request = { taskId: id, quotaNamespace, project, namespace };
   quotas.hold(constraints === undefined ? request : { ...request, constraints });
+  // A record makes its bytes anew each time they are asked for.
+  const meta = holder.metaText ?? holder.meta;
   if (meta !== undefined) quotas.identify(id, jobOf(meta));
 }

@@ -12,7 +12,7 @@ import type { TasksDeps } from '../deps.js';
 export function takeOverTwin({ store }: TasksDeps, runtime: PluginRuntime, task: TaskRecord): boolean {
   const { identity, meta } = task;
   if (meta === undefined) return false;
-  runtime.quotas.identify(task.id, jobOf(meta));
+  runtime.quotas.identify(task.id, jobOf(task.metaText ?? meta));
   for (const twin of store.adopted.of(identity.key, identity.incarnation)) {
     const { answeredHandle } = twin;
     if (answeredHandle === undefined || !looksLikeHandle(answeredHandle)) continue;
