@@ -3,7 +3,7 @@ import type { Right } from '../model/access.js';
 import type { AccessEvents, AccessPort, AccessRefusal } from '../model/events/access.js';
 import { Guesses } from './guesses.js';
 import type { Peer, PeerRefusal } from './peer.js';
-import { bearerToken, type Caller, markOf } from './tokens.js';
+import { bearerToken, type KnownTokens, markOf } from './tokens.js';
 
 /** `all`: whatever the connection is; `peer`: whoever was let in; a right: who has a token with it, where there are tokens. */
 export type Need = 'all' | 'peer' | Right;
@@ -13,7 +13,7 @@ export interface CallGuardOptions {
   /** What a path needs. */
   readonly needs: (path: string) => Need;
   /** Asked at each call; undefined where no token is needed. Without it none ever is. */
-  readonly callerOf?: (() => ((token: string) => Caller | undefined) | undefined) | undefined;
+  readonly tokens?: (() => KnownTokens | undefined) | undefined;
   readonly events: Pick<AccessEvents, 'refused'>;
   /** Monotonic, in milliseconds. Default: the machine's. */
   readonly now?: () => number;
@@ -31,7 +31,8 @@ export class CallGuard {
 
   constructor(options: CallGuardOptions) {
     this.#options = options;
-    this.#guesses = new Guesses(options.now ?? (() => performance.now()));
+    const isGood = (mark: string) => options.tokens?.()?.hasMark(mark) === true;
+    this.#guesses = new Guesses(options.now ?? (() => performance.now()), isGood);
   }
 
   /** Without a peer a call is nobody's. */
@@ -47,17 +48,12 @@ export class CallGuard {
       const code = refusal.reason === 'plaintext' ? 'PLAINTEXT_REFUSED' : 'CERTIFICATE_REFUSED';
       return this.#deny(refusal.reason, peer, new HostError(code, refusal.message));
     }
-    const callerOf = need === 'peer' ? undefined : this.#options.callerOf?.();
-    if (callerOf === undefined) return { by };
-    return this.#byToken(need as Right, callerOf, authorization, peer as Peer);
+    const tokens = need === 'peer' ? undefined : this.#options.tokens?.();
+    if (tokens === undefined) return { by };
+    return this.#byToken(need as Right, tokens, authorization, peer as Peer);
   }
 
-  #byToken(
-    right: Right,
-    callerOf: (token: string) => Caller | undefined,
-    authorization: string | undefined,
-    peer: Peer,
-  ): Admission {
+  #byToken(right: Right, tokens: KnownTokens, authorization: string | undefined, peer: Peer): Admission {
     const token = bearerToken(authorization);
     if (token === undefined) return this.#deny('no_token', peer, this.#wrong('no bearer token'));
     const mark = markOf(token);
@@ -66,7 +62,7 @@ export class CallGuard {
       const message = 'too many wrong tokens came from this address';
       return this.#deny('guesses', peer, new HostError('TOKEN_GUESSES', message, { retryAfterMs: waitMs }));
     }
-    const caller = callerOf(token);
+    const caller = tokens.callerOf(token);
     if (caller === undefined) {
       this.#guesses.wrong(peer.address, mark);
       return this.#deny('wrong_token', peer, this.#wrong('a bearer token that is none of the configured ones'));

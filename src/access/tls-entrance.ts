@@ -7,7 +7,7 @@ import type { Identity } from './certificates.js';
 import type { Entrance, EntranceEvents } from './entrance.js';
 import { awaitHello } from './hello.js';
 import { allowsName, certificateNames } from './names.js';
-import type { Peer, PeerRefusal } from './peer.js';
+import { networkOf, type Peer, type PeerRefusal } from './peer.js';
 
 /** Handshakes that begin in one turn of the event loop; each costs a signature, about a millisecond. */
 const PER_TURN = 8;
@@ -81,8 +81,9 @@ export class TlsEntrance implements Entrance {
   }
 
   #wait(entering: Entering): void {
-    const line = this.#lines.get(entering.address);
-    if (line === undefined) this.#lines.set(entering.address, [entering]);
+    const network = networkOf(entering.address);
+    const line = this.#lines.get(network);
+    if (line === undefined) this.#lines.set(network, [entering]);
     else line.push(entering);
     this.#schedule();
   }

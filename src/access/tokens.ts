@@ -13,15 +13,29 @@ const digestOf = (token: string): Buffer => createHash('sha256').update(token).d
 /** A short name of a token that tells nothing of it. */
 export const markOf = (token: string): string => digestOf(token).toString('base64', 0, 18);
 
+/** Which tokens are good now. */
+export interface KnownTokens {
+  /** Whose token it is. */
+  callerOf(token: string): Caller | undefined;
+  /** Whether one of them has this mark. */
+  hasMark(mark: string): boolean;
+}
+
 /** Tokens as their hashes. It has no states; a new set takes the place of an old one. */
-export class Tokens {
+export class Tokens implements KnownTokens {
   readonly #known: readonly { readonly digest: Buffer; readonly caller: Caller }[];
+  readonly #marks: ReadonlySet<string>;
 
   constructor(tokens: readonly { readonly token: string; readonly caller: Caller }[]) {
     this.#known = tokens.map(({ token, caller }) => ({ digest: digestOf(token), caller }));
+    this.#marks = new Set(tokens.map(({ token }) => markOf(token)));
   }
 
-  /** Whose token it is. All are compared, each in the same time. */
+  hasMark(mark: string): boolean {
+    return this.#marks.has(mark);
+  }
+
+  /** All are compared, each in the same time. */
   callerOf(token: string): Caller | undefined {
     const digest = digestOf(token);
     let found: Caller | undefined;

@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
+import { networkOf } from '../access/peer.js';
 
 /** What the daemon waits for from this peer, or the other way round. */
 interface Held {
+  /** `networkOf` it. */
   readonly address: string;
   /** When it was accepted, or entered, on the monotonic clock. */
   sinceMs: number;
@@ -39,7 +41,13 @@ export class AdminConnections {
 
   /** Takes a new connection, and cuts others where there are too many. */
   add(socket: Socket): void {
-    const held = { address: socket.remoteAddress ?? '', sinceMs: 0, heard: false, working: false, served: false };
+    const held = {
+      address: networkOf(socket.remoteAddress ?? ''),
+      sinceMs: 0,
+      heard: false,
+      working: false,
+      served: false,
+    };
     this.#held.set(socket, held);
     socket.once('close', () => this.#held.delete(socket));
     this.#listen(held);

@@ -3,7 +3,7 @@ import { type Entrance, PlainEntrance } from '../access/entrance.js';
 import { CallGuard, type CallGuardOptions, type Need } from '../access/guard.js';
 import { TlsEntrance } from '../access/tls-entrance.js';
 import { TokenWatch } from '../access/token-watch.js';
-import { type Caller, Tokens } from '../access/tokens.js';
+import { type Caller, type KnownTokens, Tokens } from '../access/tokens.js';
 import type { Config } from '../config/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { SecretMasks } from '../lib/secrets.js';
@@ -70,11 +70,13 @@ export class DaemonAccess {
 
   grpc(): PortAccess {
     const { tokens, flyte } = this.#options.config;
-    const callerOf = (token: string) => this.#tokens.tokens.callerOf(token);
-    const wanted = Object.keys(tokens).length > 0 ? callerOf : undefined;
+    const wanted = Object.keys(tokens).length > 0;
     const { requireToken } = flyte;
     const needs = (path: string) => needOf(path, requireToken);
-    return { entrance: this.#entrance('grpc', 'h2'), guard: this.#guard('grpc', needs, () => wanted) };
+    return {
+      entrance: this.#entrance('grpc', 'h2'),
+      guard: this.#guard('grpc', needs, () => (wanted ? this.#tokens.tokens : undefined)),
+    };
   }
 
   /** Its guard is asked for what is not open to all. The token of `admin.token` is good for all of it, and for nothing else. */
@@ -82,20 +84,23 @@ export class DaemonAccess {
     const { admin, tokens } = this.#options.config;
     const own = admin.token === undefined ? [] : [{ token: admin.token, caller: ADMIN }];
     const ofAdmin = new Tokens(own);
-    const callerOf = (token: string) => ofAdmin.callerOf(token) ?? this.#tokens.tokens.callerOf(token);
+    const both: KnownTokens = {
+      callerOf: (token) => ofAdmin.callerOf(token) ?? this.#tokens.tokens.callerOf(token),
+      hasMark: (mark) => ofAdmin.hasMark(mark) || this.#tokens.tokens.hasMark(mark),
+    };
     return {
       entrance: this.#entrance('admin', 'http/1.1'),
       guard: this.#guard(
         'admin',
         () => 'operate',
-        () => callerOf,
+        () => both,
       ),
       hasTokens: own.length > 0 || Object.keys(tokens).length > 0,
     };
   }
 
-  #guard(port: AccessPort, needs: (path: string) => Need, callerOf: CallGuardOptions['callerOf']): CallGuard {
-    return new CallGuard({ port, needs, callerOf, events: this.#options.events });
+  #guard(port: AccessPort, needs: (path: string) => Need, known: CallGuardOptions['tokens']): CallGuard {
+    return new CallGuard({ port, needs, tokens: known, events: this.#options.events });
   }
 
   #entrance(port: AccessPort, protocol: 'h2' | 'http/1.1'): Entrance {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { CallGuard, type Need } from '../../src/access/guard.js';
 import { Guesses } from '../../src/access/guesses.js';
-import type { Peer } from '../../src/access/peer.js';
+import { networkOf, type Peer } from '../../src/access/peer.js';
 import { TokenWatch } from '../../src/access/token-watch.js';
 import { Tokens } from '../../src/access/tokens.js';
 import { needOf } from '../../src/daemon/needs.js';
@@ -31,8 +31,7 @@ function guardOf(needs: (path: string) => Need = () => 'run') {
     RIGHTS.map((right) => ({ token: token(right), caller: { name: `may-${right}`, may: [right] } })),
   );
   let nowMs = 0;
-  const callerOf = (given: string) => tokens.callerOf(given);
-  const guard = new CallGuard({ port: 'grpc', needs, callerOf: () => callerOf, events, now: () => nowMs });
+  const guard = new CallGuard({ port: 'grpc', needs, tokens: () => tokens, events, now: () => nowMs });
   const seen = (need: Need, authorization: string | undefined, peer: Peer | undefined = HERE) => {
     const { denied, by } = guard.admit(need, authorization, peer);
     return denied?.code ?? `by ${by}`;
@@ -116,15 +115,62 @@ test('an address that guesses has ten tries and then one in two seconds, and loc
 });
 
 test('what is remembered of addresses and tokens is bounded', () => {
-  const guesses = new Guesses(() => 0);
+  const good = new Set(Array.from({ length: 20 }, (_, i) => `good-${i}`));
+  const guesses = new Guesses(
+    () => 0,
+    (one) => good.has(one),
+  );
   for (let i = 0; i < 10; i++) guesses.wrong('first', `wrong-${i}`);
   assert.ok(guesses.waitMs('first', 'x') > 0);
   for (let i = 0; i < 10_000; i++) guesses.wrong(`other-${i}`, 'wrong');
   assert.equal(guesses.waitMs('first', 'x'), 0);
-  for (let i = 0; i < 9; i++) guesses.right('a', `good-${i}`);
+  for (const one of good) guesses.right('a', one);
   for (let i = 0; i < 10; i++) guesses.wrong('a', `wrong-${i}`);
-  assert.ok(guesses.waitMs('a', 'good-0') > 0);
-  assert.equal(guesses.waitMs('a', 'good-8'), 0);
+  for (const one of good) assert.equal(guesses.waitMs('a', one), 0, one);
+  good.delete('good-3');
+  good.add('good-20');
+  guesses.right('a', 'good-20');
+  assert.ok(guesses.waitMs('a', 'good-3') > 0, 'what is good no more is forgotten');
+  for (const one of good) assert.equal(guesses.waitMs('a', one), 0, one);
+});
+
+test('an address that came in lately is not forgotten for many others that guess', () => {
+  const guesses = new Guesses(
+    () => 0,
+    () => true,
+  );
+  guesses.right('honest', 'good');
+  for (let i = 0; i < 10; i++) guesses.wrong('honest', `wrong-${i}`);
+  for (let i = 0; i < 12_000; i++) {
+    guesses.wrong(`other-${i}`, 'wrong');
+    if (i % 1_000 === 0) guesses.right('honest', 'good');
+  }
+  assert.equal(guesses.waitMs('honest', 'good'), 0);
+});
+
+test('whoever holds a /64 of IPv6 guesses as one, and an IPv4 address within IPv6 as that address', () => {
+  const { seen } = guardOf();
+  const from = (address: string) => seen('run', `Bearer guess-${address}`, { ...HERE, address });
+  for (let i = 0; i < 10; i++) assert.equal(from(`2001:db8:0:7::${i.toString(16)}`), 'TOKEN_WRONG');
+  assert.equal(from('2001:DB8:0:7:1:2:3:4'), 'TOKEN_GUESSES');
+  assert.equal(from('2001:db8:0:8::1'), 'TOKEN_WRONG');
+  for (let i = 0; i < 10; i++)
+    assert.equal(seen('run', `Bearer guess-${i}`, { ...HERE, address: '::ffff:10.0.0.7' }), 'TOKEN_WRONG');
+  assert.equal(from('10.0.0.7'), 'TOKEN_GUESSES');
+  assert.equal(from('::ffff:10.0.0.8'), 'TOKEN_WRONG');
+  for (const [address, network] of [
+    ['10.0.0.1', '10.0.0.1'],
+    ['::1', '0:0:0:0::/64'],
+    ['::', '0:0:0:0::/64'],
+    ['1::', '1:0:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['1:2::3:4:5:6:7', '1:2:0:3::/64'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4::/64'],
+    ['64:ff9b::1.2.3.4', '64:ff9b:0:0::/64'],
+    ['', ''],
+  ] as const) {
+    assert.equal(networkOf(address), network, address);
+  }
 });
 
 test('every method of every service has the right that it needs, and health none', () => {

@@ -107,6 +107,17 @@ test('the address with most connections gives way, and a lone one elsewhere does
   assert.equal(connections.size, 4);
 });
 
+test('who has a /64 of IPv6 has one address, however many it takes', async () => {
+  const { connections, come } = portOf(4);
+  const alone = come('10.0.0.1');
+  await heard();
+  for (let newcomer = 1; newcomer < 30; newcomer++) {
+    connections.asked(come(`2001:db8::${newcomer}`));
+    await heard();
+  }
+  assert.equal(alone.destroyed, false);
+});
+
 test('after its handshake a connection is listened to anew before it may be cut', async () => {
   const { connections, come } = portOf(1);
   const probe = come();

@@ -42,8 +42,7 @@ export function guardBy(
   events: CallGuardOptions['events'] = { refused: () => {} },
 ): CallGuard {
   const tokens = new Tokens(token === undefined ? [] : [{ token, caller: { name: 'ops', may: ['read', 'operate'] } }]);
-  const callerOf = (given: string) => tokens.callerOf(given);
-  return new CallGuard({ port: 'admin', needs: () => 'operate', callerOf: () => callerOf, events });
+  return new CallGuard({ port: 'admin', needs: () => 'operate', tokens: () => tokens, events });
 }
 
 export const openTo = (token: string | undefined): AdminServerOptions['access'] => ({

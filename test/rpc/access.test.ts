@@ -32,11 +32,10 @@ async function serve(t: TestContext, { flyteNeedsToken = true, open = false, nam
   const tokens = new Tokens(
     RIGHTS.map((right) => ({ token: tokenOf(right), caller: { name: `may-${right}`, may: [right] } })),
   );
-  const callerOf = (given: string) => tokens.callerOf(given);
   const guard = new CallGuard({
     port: 'grpc',
     needs: (path) => needOf(path, flyteNeedsToken),
-    ...(open ? {} : { callerOf: () => callerOf }),
+    ...(open ? {} : { tokens: () => tokens }),
     events: noteAccess(),
   });
   const peer = (address: string): Peer => ({ address, names, refusal: undefined });

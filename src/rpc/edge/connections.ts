@@ -1,6 +1,6 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import type { Peer } from '../../access/peer.js';
+import { networkOf, type Peer } from '../../access/peer.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 
@@ -18,6 +18,8 @@ export class Connection {
   /** What is spoken on: of a connection by TLS the socket within, once it has entered. */
   socket: Socket;
   readonly address: string;
+  /** Whom it counts with: `networkOf` the address. */
+  readonly network: string;
   /** Who is there; known once it has entered. */
   peer: Peer | undefined;
   session: ServerHttp2Session | undefined;
@@ -32,6 +34,7 @@ export class Connection {
   constructor(socket: Socket, nowMs: number) {
     this.socket = socket;
     this.address = socket.remoteAddress ?? '';
+    this.network = networkOf(this.address);
     this.idleSinceMs = nowMs;
   }
 
@@ -151,7 +154,7 @@ export class Connections {
   #victim(): Connection | undefined {
     const byAddress = new Map<string, AtAddress>();
     for (const connection of this.#open) {
-      const entry = getOrMake(byAddress, connection.address, (): AtAddress => ({ count: 0, idle: undefined }));
+      const entry = getOrMake(byAddress, connection.network, (): AtAddress => ({ count: 0, idle: undefined }));
       entry.count += 1;
       if (connection.calls > 0) continue;
       if (entry.idle === undefined || connection.idleSinceMs < entry.idle.idleSinceMs) entry.idle = connection;

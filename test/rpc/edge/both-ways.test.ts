@@ -228,11 +228,10 @@ test('who may not call is refused alike by both ways, and who may is answered', 
   ]);
   let asked = false;
   const start = (ready: boolean) => {
-    const callerOf = (token: string) => tokens.callerOf(token);
     const guard = new CallGuard({
       port: 'grpc',
       needs: (path) => needOf(path, true),
-      callerOf: () => (asked ? callerOf : undefined),
+      tokens: () => (asked ? tokens : undefined),
       events: { refused: () => {} },
     });
     return startWay(t, ready, { access: { entrance: new PlainEntrance({ port: 'grpc', from: 'loopback' }), guard } });

@@ -61,6 +61,17 @@ describe('connections', () => {
     );
   });
 
+  it('give way at the /64 of IPv6 that has the most, however many addresses its holder takes', async () => {
+    const { open } = start(4);
+    const engine = await open('10.0.0.1');
+    const crowd = [await open('2001:db8::1'), await open('2001:db8::2'), await open('2001:db8::3')];
+    await open('10.0.0.3');
+    assert.deepEqual(
+      [engine, ...crowd].map(({ socket }) => socket.destroyed),
+      [false, true, false, false],
+    );
+  });
+
   it('give way elsewhere where the address that has the most has none without a call', async () => {
     const { open, connections } = start(4);
     const idle = await open('10.0.0.1');
