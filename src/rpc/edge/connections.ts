@@ -30,6 +30,8 @@ export class Connection {
   timer: Timer | undefined;
   /** Calls in a row that were ended for the budget of unfinished requests. */
   overdrawn = 0;
+  /** Bytes that it brought of calls: text of headers, and what followed. */
+  accounted = 0;
 
   constructor(socket: Socket, nowMs: number) {
     this.socket = socket;
@@ -52,9 +54,9 @@ export class Connection {
 
 /**
  * Why a connection was closed: no preface and SETTINGS in time, no call for long, it gave way to a newcomer, nothing but calls
- * that overdrew the budget of unfinished requests; or was not taken, with as many open as there may be and each with calls.
+ * that overdrew the budget of unfinished requests, lasting noise that comes to no call; or was not taken, with as many open as there may be and each with calls.
  */
-export type ConnectionCut = 'handshake' | 'idle' | 'gave_way' | 'overdrawn' | 'no_room';
+export type ConnectionCut = 'handshake' | 'idle' | 'gave_way' | 'overdrawn' | 'noise' | 'no_room';
 
 export interface ConnectionBounds {
   readonly maxConnections: number;
@@ -109,6 +111,11 @@ export class Connections {
   overdrawn(connection: Connection): void {
     // Its session may be in the midst of what it has read.
     if (this.#overdrawn.push(connection) === 1) setImmediate(() => this.#cutOverdrawn());
+  }
+
+  /** Closes it: what it brings comes to nothing. */
+  noisy(connection: Connection): void {
+    if (this.#open.has(connection)) this.#cut(connection, 'noise');
   }
 
   #cutOverdrawn(): void {

@@ -14,6 +14,7 @@ import type { Clock } from '../../lib/clock.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
+import { Noise } from './noise.js';
 import { Reading } from './reading.js';
 import { type Opening, ReadyCalls, type ReadyMethod } from './ready-calls.js';
 import { ownRefusal, refusalHeaders } from './refusal.js';
@@ -43,6 +44,8 @@ const HEADER_BYTES = 64;
 /** Text of headers beyond this counts fourfold: it stays, whatever becomes of its call, until the collector comes. */
 const USUAL_TEXT_BYTES = 2 * 1024;
 const UNUSUAL_WEIGHT = 4;
+/** Frames of a call beside its headers and its message: their heads, its reset, windows. */
+const FRAMES_BYTES = 256;
 /** To open a call, or to give it up with its connection, takes as long as to read so much text. */
 const CALL_TEXT_BYTES = 2 * 1024;
 /** A connection that brings so many calls in a row which the budget ends, and none that becomes a request, is closed. */
@@ -69,6 +72,7 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  * - Who may not call is answered so before anything is done for it.
  * - After a final status nothing stays open, also where the peer never ends its side.
  * - A connection that brings many calls at once, or calls with many headers, shares each turn of the event loop with the others.
+ * - One that brings what comes to no call, and goes on so, is cut.
  *
  * All of that holds as well for the calls that are answered here, without grpc-js (`ReadyCalls`), and so does the idle time of
  * connections: grpc-js is told of no bound on it, since it would not see those calls.
@@ -87,6 +91,7 @@ export class Edge {
   readonly #turns: Turns;
   readonly #readyCalls: ReadyCalls;
   readonly #reading = new Reading();
+  readonly #noise: Noise;
   /** Made once: those that are ended with it come by the thousand. */
   readonly #lateRefusal: OutgoingHttpHeaders;
   readonly #overdrawnRefusal: OutgoingHttpHeaders;
@@ -115,6 +120,7 @@ export class Edge {
     this.#deadlines = new Deadlines<Arrival>(clock, (arrival) => this.#passed(arrival));
     this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
     this.#turns = new Turns(bounds.callsPerTurn);
+    this.#noise = new Noise(clock, (connection) => connections.noisy(connection));
     this.#readyCalls = new ReadyCalls({
       methods: ready,
       held: (arrival, chunk) => this.#arrived(arrival, chunk),
@@ -192,8 +198,12 @@ export class Edge {
     connection.session = session;
     this.#bySession.set(session, connection);
     session.once('remoteSettings', () => this.#connections.greeted(connection));
-    session.once('close', () => this.#reading.gone(connection));
+    session.once('close', () => {
+      this.#reading.gone(connection);
+      this.#noise.gone(connection);
+    });
     this.#reading.opened(connection);
+    this.#noise.opened(connection);
     const left = () => this.#reading.brought(connection, connection.calls * CALL_TEXT_BYTES);
     connection.socket.once('end', left).once('error', left);
   }
@@ -213,6 +223,7 @@ export class Edge {
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
     this.#deadlines.add(arrival);
     const text = textOf(rawHeaders);
+    connection.accounted += text + FRAMES_BYTES;
     this.#reading.brought(connection, text + CALL_TEXT_BYTES);
     this.#unfinished.hold(arrival, sizeOf(text, rawHeaders.length / 2));
     if (timeoutMs === undefined) {
@@ -268,6 +279,7 @@ export class Edge {
   })();
 
   #arrived(arrival: Arrival, chunk: Buffer): void {
+    arrival.connection.accounted += chunk.length;
     const ended = arrival.reads(chunk);
     if (arrival.taken && ended) {
       this.#unfinished.release(arrival);
@@ -344,7 +356,7 @@ export class Edge {
     else {
       arrival.trailersOnly = true;
       // What still comes is nobody's.
-      stream.removeAllListeners('data').removeAllListeners('end').resume();
+      stream.removeAllListeners('data').removeAllListeners('end').on('data', onDropped);
       this.#unfinished.release(arrival);
       this.#answerUntaken(arrival, headers);
     }
@@ -363,6 +375,10 @@ export class Edge {
 }
 
 function ignore(): void {}
+
+function onDropped(this: ServerHttp2Stream, chunk: Buffer): void {
+  Arrival.of(this)!.connection.accounted += chunk.length;
+}
 
 /** All of the answer is handed over: where the peer has not ended its side, and may never do, the stream is closed. */
 function onFinish(this: ServerHttp2Stream): void {
