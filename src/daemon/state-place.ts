@@ -40,9 +40,9 @@ export function statePlace({ state, grpc }: Pick<Config, 'state' | 'grpc'>, env:
 /** What keeps a state there; undefined for nowhere. */
 export function engineOf(
   place: StatePlace,
-  { clock, random }: { readonly clock: Clock; readonly random: () => number },
+  { clock, random, maxBytes }: { readonly clock: Clock; readonly random: () => number; readonly maxBytes: number },
 ): StateEngine | undefined {
-  if (place.in === 'folder') return new EmbeddedEngine({ dir: place.dir, clock });
+  if (place.in === 'folder') return new EmbeddedEngine({ dir: place.dir, clock, maxBytes });
   return place.in === 'postgres' ? new PostgresEngine({ place: place.place, clock, random }) : undefined;
 }
 

@@ -113,7 +113,8 @@ export class KeptState {
   async open(store: TaskStore, replays: ReplayCache, stop?: AbortSignal): Promise<OpenedState> {
     const { config, env, clock, random, events } = this.#options;
     const place = this.#options.engine === undefined ? statePlace(config, env) : undefined;
-    const engine = this.#options.engine ?? (place && engineOf(place, { clock, random }));
+    const engine =
+      this.#options.engine ?? (place && engineOf(place, { clock, random, maxBytes: config.state.maxBytes }));
     if (engine === undefined || !engine.durable) {
       return { at: undefined, because: place?.in === 'nowhere' ? place.because : undefined, tasks: 0 };
     }

@@ -87,8 +87,9 @@ async function check(named: string | undefined, options: Options, io: CliIo): Pr
 /** What is damaged is not carried on: the whole state is read first. */
 async function copy(named: string, options: Options, io: CliIo): Promise<ExitCode> {
   const from = placeOf(named, options, io);
-  const to = statePlace(configFrom(options, io).config, io.env);
-  const engine = engineOf(to, { clock: systemClock, random: Math.random });
+  const { config } = configFrom(options, io);
+  const to = statePlace(config, io.env);
+  const engine = engineOf(to, { clock: systemClock, random: Math.random, maxBytes: config.state.maxBytes });
   if (engine === undefined) throw new CliError(2, 'the configuration keeps no state that could be copied to');
   const { problems } = await inspectState(await opened(from));
   for (const problem of problems) note(io, printable(problem));

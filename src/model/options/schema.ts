@@ -251,7 +251,7 @@ const state = section(
       ),
     ),
     maxBytes: withDefault(
-      size('Room that the state may take; past it nothing new is accepted.', { min: '16MiB', max: '1024GiB' }),
+      size('Room that the state may take; past it nothing new is accepted.', { min: '128MiB', max: '1024GiB' }),
       '8GiB',
     ),
     postgres,

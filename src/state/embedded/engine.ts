@@ -1,17 +1,20 @@
 import { realpathSync } from 'node:fs';
 import { ClassicLevel } from 'classic-level';
 import { HostError } from '../../errors/index.js';
-import type { Clock, Timer } from '../../lib/clock.js';
+import type { Clock } from '../../lib/clock.js';
 import type { Puts, StateEngine } from '../engine.js';
 import type { FactKey } from '../facts/facts.js';
 import { chainKey, chainValue, isChainKey, readChain } from './commit-chain.js';
 import { Acknowledged, StateFolder } from './folder.js';
 import { lockedBy, openFailure } from './lock.js';
 import { damagedFiles, fileTrouble } from './trouble.js';
+import { Upkeep } from './upkeep.js';
 
 export interface EmbeddedOptions {
   readonly dir: string;
   readonly clock: Clock;
+  /** Above this what was dropped is taken out of the files at once; 0, the default, for never. Bytes. */
+  readonly maxBytes?: number;
 }
 
 type Level = ClassicLevel<string, Buffer>;
@@ -19,10 +22,11 @@ type Level = ClassicLevel<string, Buffer>;
 /** Facts that are read from the database at a time, and their bytes: the library's own bound of 16 KiB holds some sixty. */
 const BATCH = 1_000;
 const BATCH_BYTES = 1024 * 1024;
-/** How often the folder is measured. */
-const MEASURE_MS = 5_000;
 /** LevelDB gathers so much in memory before it writes a table; a larger one means fewer merges. */
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
+/** All keys lie between these. */
+const FIRST_KEY = Buffer.alloc(0);
+const LAST_KEY = Buffer.from([0xff]);
 
 /**
  * Folders that are open in this process. The kernel's lock is the process's: opening a folder a second time and closing it
@@ -55,19 +59,27 @@ export class EmbeddedEngine implements StateEngine {
   #lossTold = false;
   /** Another state lies where this one was: it is not touched. */
   #replaced = false;
-  #closed = false;
-  #measuring: Timer | undefined;
-  sizeBytes = 0;
+  readonly #upkeep: Upkeep;
 
-  constructor({ dir, clock }: EmbeddedOptions) {
+  constructor({ dir, clock, maxBytes = 0 }: EmbeddedOptions) {
     this.#folder = new StateFolder(dir);
     this.#clock = clock;
+    this.#upkeep = new Upkeep({
+      clock,
+      maxBytes,
+      measure: () => this.#folder.measure(),
+      compact: async () => this.#db?.compactRange(FIRST_KEY, LAST_KEY, { keyEncoding: 'buffer' }),
+    });
+  }
+
+  get sizeBytes(): number {
+    return this.#upkeep.sizeBytes;
   }
 
   async open(): Promise<void> {
     await this.#open();
     this.#anew = false;
-    this.#keepMeasuring();
+    this.#upkeep.start();
   }
 
   async *load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
@@ -101,8 +113,7 @@ export class EmbeddedEngine implements StateEngine {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#measuring?.cancel();
+    this.#upkeep.stop();
     await this.#letGo();
   }
 
@@ -114,6 +125,7 @@ export class EmbeddedEngine implements StateEngine {
     operations.push({ type: 'put', key: chainKey(commit), value: chainValue(commit) });
     await this.#opened().batch(operations, { sync: true });
     this.#lastCommit = commit;
+    this.#upkeep.committed();
     // Files that were removed under the daemon take writes all the same; nothing in them is safe.
     if ((await this.#acknowledged?.write(commit)) === true) return;
     this.#lossTold = true;
@@ -148,7 +160,7 @@ export class EmbeddedEngine implements StateEngine {
       await this.#openDatabase();
       await this.#assertWhole();
       await this.#folder.writeHolder(this.#clock.now());
-      this.sizeBytes = await this.#folder.measure();
+      await this.#upkeep.measure();
     } catch (error) {
       await this.#letGo().catch(() => undefined);
       throw await openFailure(this.#folder, error);
@@ -207,22 +219,5 @@ export class EmbeddedEngine implements StateEngine {
   #opened(): Level {
     if (this.#db === undefined) throw new HostError('STATE_UNWRITABLE', `the state in ${this.#folder.dir} is not open`);
     return this.#db;
-  }
-
-  #keepMeasuring(): void {
-    this.#measuring = this.#clock.setTimer(MEASURE_MS, () => {
-      this.#folder
-        .measure()
-        .then(
-          (bytes) => {
-            this.sizeBytes = bytes;
-          },
-          // The next commit finds out what is wrong with the folder, and says so.
-          () => undefined,
-        )
-        .finally(() => {
-          if (!this.#closed) this.#keepMeasuring();
-        });
-    });
   }
 }
