@@ -216,9 +216,9 @@ export class QuotaLedger {
     return this.#held.has(taskId);
   }
 
-  /** Whether anybody waits for a token of this quota namespace. */
+  /** Whether anybody waits for what a token of this quota namespace takes: its quota, or the capacity that all of them share. */
   hasWaiters(quotaNamespace: string): boolean {
-    return this.#line.hasNamespace(quotaNamespace);
+    return this.#line.hasNamespace(quotaNamespace) || (this.#line.size > 0 && this.#usage.all >= this.#capacity);
   }
 
   /** Every namespace that is configured, in use or waited for, by name. */

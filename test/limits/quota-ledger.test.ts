@@ -514,3 +514,13 @@ test('a release makes room for one in project and namespace, and for no second',
     assert.equal(subject.acquire(request('e', { constraints })).status, 'waiting', JSON.stringify(constraints));
   }
 });
+
+test('who waits for the capacity waits for every namespace that takes of it, and for no other than its own once there is room', () => {
+  const { subject } = ledger({ cpu: 1 }, { capacity: 1 });
+  subject.acquire(request('a'));
+  assert.equal(subject.hasWaiters('gpu'), false);
+  subject.acquire(request('b', { quotaNamespace: 'cpu' }));
+  assert.deepEqual([subject.hasWaiters('gpu'), subject.hasWaiters('cpu')], [true, true]);
+  subject.reconfigure({ quotas: { cpu: 0 }, capacity: 2 });
+  assert.deepEqual([subject.hasWaiters('gpu'), subject.hasWaiters('cpu')], [false, true]);
+});

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DEFAULT_PLUGIN_CONFIG } from '../../src/model/options/plugin.js';
 import type { WatchFilter } from '../../src/model/watch.js';
-import { created, type Harness, HINTS, makeHarness, running, settle } from './harness.js';
+import { created, type Harness, HINTS, makeHarness, ok, running, settle } from './harness.js';
 
 const HOUR = 3_600_000;
 
@@ -98,4 +99,35 @@ test('a Watch that names a handle shows that its create was delivered; one of al
     reader.close();
     await h.stop();
   }
+});
+
+test('a task that nobody asks for is read as one that is asked for, while a create of whatever quota waits for its place in the cache', async () => {
+  const usual = await readsOfAsked();
+  const h = await makeHarness({
+    config: {
+      readRateLimiter: { qps: 10, burst: 10 },
+      caching: { ...DEFAULT_PLUGIN_CONFIG.caching, size: 1 },
+      resourceQuotas: { other: 5 },
+    },
+    plugin: (plugin) => {
+      plugin.features.resourceRequirements = true;
+    },
+  });
+  let namespace = 'default';
+  h.plugin.on.resourceRequirements = () => ok({ namespace });
+  h.plugin.on.create = (args) => created(args.idempotencyKey);
+  h.plugin.on.get = () => running();
+  await settle(h.clock, h.tasks.create(h.spec('idle'), h.scope()));
+  await h.clock.advance(12 * HOUR);
+  const [alone] = await readsIn(h, 1);
+  namespace = 'other';
+  const waiting = await settle(h.clock, h.tasks.create(h.spec('waiting'), h.scope()));
+  assert.match(waiting.task.state.reason, /caching\.size/);
+  const [wanted] = await readsIn(h, 1);
+  assert.ok(Number(alone) < usual / 4, `${alone} reads of a task nobody asks for`);
+  assert.ok(
+    Number(wanted) > usual * 0.8,
+    `${wanted} reads of one whose place is waited for, ${usual} of one that is asked for`,
+  );
+  await h.stop();
 });
