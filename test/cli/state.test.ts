@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import { readdirSync, statSync, truncateSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { systemClock } from '../../src/lib/clock.js';
 import { EmbeddedEngine, encodeFact, type Puts } from '../../src/state/index.js';
 import { encoded, SAMPLE } from '../state/sample-facts.js';
@@ -82,6 +85,57 @@ describe('plugin-host state', () => {
     const held = await run('check', dir);
     assert.equal(held.code, 5);
     assert.match(held.err, /STATE_LOCKED/);
+  });
+
+  it('says of a folder that is not there, and of a file, that no state is there', async (t) => {
+    const dir = tempFolder(t);
+    const absent = await run('check', path.join(dir, 'absent'));
+    assert.equal(absent.code, 5);
+    assert.match(absent.err, /absent does not exist, so there is no state in it/);
+    writeFileSync(path.join(dir, 'file'), '');
+    const file = await run('check', path.join(dir, 'file'));
+    assert.equal(file.code, 5);
+    assert.match(file.err, /file is no folder, so there is no state in it/);
+    for (const { err } of [absent, file]) assert.doesNotMatch(err, /may write|STATE_UNWRITABLE/);
+  });
+
+  it('check and export leave each file of a state as it is, also of one that is damaged', async (t) => {
+    const dir = tempFolder(t);
+    const { TMPDIR } = process.env;
+    process.env.TMPDIR = tempFolder(t);
+    t.after(() => {
+      if (TMPDIR === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = TMPDIR;
+    });
+    const engine = new EmbeddedEngine({ dir, clock: systemClock });
+    await engine.open();
+    // More than what is gathered in memory, so that some of it is in tables.
+    for (let i = 0; i < 3; i++) await engine.commit(new Map([[`payload/${i}`, randomBytes(9e6)]]), []);
+    await engine.commit(encoded(), []);
+    await engine.close();
+    const seen = () =>
+      readdirSync(dir, { recursive: true, encoding: 'utf8' })
+        .map((name) => path.join(dir, name))
+        .map((file) => {
+          const { mode, uid, mtimeMs, ctimeMs } = statSync(file);
+          return [file, mode, uid, mtimeMs, ctimeMs, statSync(file).isFile() ? readFileSync(file, 'base64') : ''];
+        });
+    for (const damaged of [false, true]) {
+      if (damaged) {
+        const log = readdirSync(path.join(dir, 'db')).find((name) => name.endsWith('.log')) ?? '';
+        const bytes = readFileSync(path.join(dir, 'db', log));
+        bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 0xff;
+        writeFileSync(path.join(dir, 'db', log), bytes);
+      }
+      const before = seen();
+      assert.ok(before.some(([file]) => String(file).endsWith('.ldb')));
+      for (const command of ['check', 'export']) {
+        const { code, out } = await run(command, dir);
+        assert.equal(code, 8, out);
+        assert.ok(isDeepStrictEqual(seen(), before), command);
+      }
+    }
+    assert.deepEqual(readdirSync(os.tmpdir()), [], 'and nothing is left behind');
   });
 
   it('export writes a line for each fact, and neither secrets nor what users gave', async (t) => {

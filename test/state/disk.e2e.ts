@@ -18,10 +18,11 @@ import path from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { systemClock } from '../../src/lib/clock.js';
-import { EmbeddedEngine } from '../../src/state/index.js';
+import { EmbeddedEngine, inspectState, openFolderForInspection } from '../../src/state/index.js';
 import { compiled } from '../support/paths.js';
 import { start } from '../support/spawn.js';
 import { tempFolder } from '../support/temp.js';
+import { encoded } from './sample-facts.js';
 
 /** What the state does to a real disk, seen by tracing, and what a real file system does to it. Needs strace and root. */
 it('has synced a commit before it says that it is safe', async (t) => {
@@ -166,4 +167,30 @@ it('is opened on a volume that is another user’s, and given to the daemon by i
     assert.equal((await writer.finished).code, 0, writer.output());
     assert.match(writer.output(), /^safe 3$/m);
   }
+});
+
+it('is opened by its own user after root has checked it, and after root has copied a state into its folder', async (t) => {
+  const dir = path.join(fileSystem(t, '24m'), 'state');
+  mkdirSync(dir);
+  chownSync(dir, 10_001, 10_001);
+  const asDaemon = async () => {
+    const daemon = [process.execPath, compiled('test/state/lone-writer.ts'), dir, '3', 'end'];
+    const writer = start(t, 'setpriv', ['--reuid=10001', '--regid=10001', '--clear-groups', ...daemon]);
+    assert.equal((await writer.finished).code, 0, writer.output());
+  };
+  const copied = await opened(t, dir);
+  await copied.commit(fact(0, 100), []);
+  await copied.close();
+  await asDaemon();
+  await inspectState(await openFolderForInspection(dir));
+  await asDaemon();
+});
+
+it('is checked where nothing can be written to it', async (t) => {
+  const folder = fileSystem(t, '24m');
+  const engine = await opened(t, path.join(folder, 'state'));
+  await engine.commit(encoded(), []);
+  await engine.close();
+  execFileSync('mount', ['-o', 'remount,ro', folder]);
+  assert.deepEqual((await inspectState(await openFolderForInspection(path.join(folder, 'state')))).problems, []);
 });

@@ -1,4 +1,3 @@
-import { realpathSync } from 'node:fs';
 import { ClassicLevel } from 'classic-level';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
@@ -6,7 +5,7 @@ import type { Puts, StateEngine } from '../engine.js';
 import type { FactKey } from '../facts/facts.js';
 import { chainKey, chainValue, isChainKey, readChain } from './commit-chain.js';
 import { Acknowledged, StateFolder } from './folder.js';
-import { lockedBy, openFailure } from './lock.js';
+import { claimFolder, openFailure } from './lock.js';
 import { damagedFiles, fileTrouble } from './trouble.js';
 import { Upkeep } from './upkeep.js';
 
@@ -29,12 +28,6 @@ const FIRST_KEY = Buffer.alloc(0);
 const LAST_KEY = Buffer.from([0xff]);
 
 /**
- * Folders that are open in this process. The kernel's lock is the process's: opening a folder a second time and closing it
- * again would let go of the lock of the first.
- */
-const openHere = new Set<string>();
-
-/**
  * Facts in a LevelDB of the daemon's own. Every commit is one synced batch, written by the thread pool, with its number
  * beside it: a gap between numbers, or a last one below what was acknowledged, is damage.
  *
@@ -50,7 +43,7 @@ export class EmbeddedEngine implements StateEngine {
   #acknowledged: Acknowledged | undefined;
   /** The one that was open last, by which a folder is known again, however many tries to open it anew have failed since. */
   #known: Acknowledged | undefined;
-  #claimed: string | undefined;
+  #unclaim: (() => void) | undefined;
   #lastCommit = 0;
   #broken = false;
   /** The folder was empty when it was opened last, or in a try before that failed. */
@@ -67,7 +60,7 @@ export class EmbeddedEngine implements StateEngine {
     this.#upkeep = new Upkeep({
       clock,
       maxBytes,
-      measure: () => this.#folder.measure(),
+      measure: () => this.#folder.keepPrivate().then(() => this.#folder.measure()),
       compact: async () => this.#db?.compactRange(FIRST_KEY, LAST_KEY, { keyEncoding: 'buffer' }),
     });
   }
@@ -115,6 +108,7 @@ export class EmbeddedEngine implements StateEngine {
   async close(): Promise<void> {
     this.#upkeep.stop();
     await this.#letGo();
+    await this.#folder.handOver();
   }
 
   async #write(puts: Puts, drops: readonly FactKey[]): Promise<void> {
@@ -153,7 +147,7 @@ export class EmbeddedEngine implements StateEngine {
   async #open(): Promise<void> {
     const { empty } = await this.#folder.prepare();
     this.#anew ||= empty;
-    this.#claim();
+    this.#unclaim = claimFolder(this.#folder.dir);
     try {
       this.#acknowledged = await Acknowledged.open(this.#folder.acknowledged);
       this.#known = this.#acknowledged;
@@ -186,13 +180,6 @@ export class EmbeddedEngine implements StateEngine {
     this.#lastCommit = last;
   }
 
-  #claim(): void {
-    const real = realpathSync(this.#folder.dir);
-    if (openHere.has(real)) throw lockedBy(this.#folder.dir, 'this very process');
-    openHere.add(real);
-    this.#claimed = real;
-  }
-
   async #letGo(): Promise<void> {
     const acknowledged = this.#acknowledged;
     const db = this.#db;
@@ -202,8 +189,8 @@ export class EmbeddedEngine implements StateEngine {
       await acknowledged?.close();
       await db?.close();
     } finally {
-      if (this.#claimed !== undefined) openHere.delete(this.#claimed);
-      this.#claimed = undefined;
+      this.#unclaim?.();
+      this.#unclaim = undefined;
     }
   }
 

@@ -1,4 +1,16 @@
-import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import {
+  chmod,
+  chown,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -15,6 +27,11 @@ const ACKNOWLEDGED = 'acknowledged';
 const DATABASE = 'db';
 /** What a file system itself puts into the root of a volume. */
 const NOT_OURS = new Set(['lost+found']);
+
+const ABSENT = new Map([
+  ['ENOENT', 'does not exist'],
+  ['ENOTDIR', 'is no folder'],
+]);
 
 /** Who has a folder. */
 export interface Holder {
@@ -44,7 +61,7 @@ export class StateFolder {
     try {
       const made = await mkdir(this.dir, { recursive: true, mode: 0o700 });
       const empty = await this.#assertOurs();
-      await keepPrivate(this.dir, 0o700);
+      await chmodOwn(this.dir, 0o700);
       // Says early, and in the system's own words, whether anything can be written here.
       if (empty) await this.#writeMarker();
       await mkdir(this.database, { recursive: true, mode: 0o700 });
@@ -73,6 +90,9 @@ export class StateFolder {
     try {
       empty = await this.#assertOurs();
     } catch (error) {
+      const absent = ABSENT.get(String((error as { code?: string }).code));
+      if (absent !== undefined)
+        throw new HostError('STATE_FOREIGN', `${this.dir} ${absent}, so there is no state in it`);
       throw fileTrouble(this.dir, 'cannot be read', error);
     }
     if (empty) throw new HostError('STATE_FOREIGN', `${this.dir} is empty, so there is no state in it`);
@@ -128,28 +148,50 @@ export class StateFolder {
       : undefined;
   }
 
-  /** The files of the database, with what they take. Makes those the owner's alone that the database made since. */
+  /** What the files take, the database's included. */
   async measure(): Promise<number> {
-    const sizes = await Promise.all([this.dir, this.database].map((dir) => this.#measureIn(dir)));
-    return sizes.reduce((sum, size) => sum + size, 0);
+    let sum = 0;
+    await this.#eachFile(async (_, { size }) => {
+      sum += size;
+    });
+    return sum;
   }
 
-  async #measureIn(dir: string): Promise<number> {
-    let sum = 0;
-    for (const name of await readdir(dir)) {
-      const file = path.join(dir, name);
-      try {
-        const { size, mode } = await stat(file);
-        if (name !== DATABASE && !NOT_OURS.has(name)) {
-          sum += size;
-          if ((mode & 0o077) !== 0) await keepPrivate(file, 0o600);
+  /** Makes those files the owner's alone that the database made since. */
+  async keepPrivate(): Promise<void> {
+    await this.#eachFile(async (file, { mode }) => {
+      if ((mode & 0o077) !== 0) await chmodOwn(file, 0o600);
+    });
+  }
+
+  /**
+   * Gives the files to the owner of the folder, where root made them: a copy that root makes, or a daemon that was started as root
+   * once, would lock the daemon's own user out.
+   */
+  async handOver(): Promise<void> {
+    if (process.geteuid?.() !== 0) return;
+    try {
+      const { uid, gid } = await stat(this.dir);
+      if (uid === 0) return;
+      await chown(this.database, uid, gid);
+      await this.#eachFile((file) => chown(file, uid, gid));
+    } catch {
+      // All is written; a file system that does not let root do this has an owner of its own for what root makes.
+    }
+  }
+
+  async #eachFile(visit: (file: string, stats: Stats) => Promise<void>): Promise<void> {
+    for (const dir of [this.dir, this.database]) {
+      for (const name of await readdir(dir)) {
+        const file = path.join(dir, name);
+        try {
+          if (name !== DATABASE && !NOT_OURS.has(name)) await visit(file, await stat(file));
+        } catch (error) {
+          // The database drops files whenever it has merged them.
+          if ((error as { code?: string }).code !== 'ENOENT') throw error;
         }
-      } catch (error) {
-        // The database drops files whenever it has merged them.
-        if ((error as { code?: string }).code !== 'ENOENT') throw error;
       }
     }
-    return sum;
   }
 
   async #json(name: string): Promise<unknown> {
@@ -178,7 +220,7 @@ export class StateFolder {
 }
 
 /** For the owner alone, where that is the daemon: a volume may be another user's and still be given to it by its group. */
-async function keepPrivate(file: string, mode: number): Promise<void> {
+async function chmodOwn(file: string, mode: number): Promise<void> {
   try {
     await chmod(file, mode);
   } catch (error) {

@@ -3,22 +3,30 @@ import type { FactKey } from '../facts/facts.js';
 import type { Inspection } from '../inspection.js';
 import { isChainKey, readChain } from './commit-chain.js';
 import { Acknowledged, StateFolder } from './folder.js';
-import { openFailure } from './lock.js';
+import { claimFolder, openFailure } from './lock.js';
+import { shadowOf } from './shadow.js';
 
-/** Opens a state's folder that no daemon has. Nothing is made where nothing is. */
+/** Opens a state's folder that no daemon has, to be read. Nothing in it is changed, whatever it holds. */
 export async function openFolderForInspection(dir: string): Promise<Inspection> {
   const folder = new StateFolder(dir);
   await folder.assertIsState();
-  const db = new ClassicLevel<string, Buffer>(folder.database, { valueEncoding: 'buffer', createIfMissing: false });
+  const undo: (() => unknown)[] = [claimFolder(dir)];
+  const letGo = async () => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+  };
   try {
+    const shadow = await shadowOf(folder.database);
+    undo.push(shadow.remove);
+    const db = new ClassicLevel<string, Buffer>(shadow.dir, { valueEncoding: 'buffer', createIfMissing: false });
+    undo.push(() => db.close());
     await db.open();
     const acknowledged = await Acknowledged.lastOf(folder.acknowledged);
     const chain = readChain(await db.iterator({ gte: 'commit/', lt: 'commit0' }).all(), acknowledged);
     const sizeBytes = await folder.measure();
     const { last, problem } = chain;
-    return { lastCommit: last, problem, sizeBytes, pairs: () => pairsOf(db), close: () => db.close() };
+    return { lastCommit: last, problem, sizeBytes, pairs: () => pairsOf(db), close: letGo };
   } catch (error) {
-    await db.close().catch(() => undefined);
+    await letGo().catch(() => undefined);
     throw await openFailure(folder, error);
   }
 }
