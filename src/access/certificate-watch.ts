@@ -1,11 +1,12 @@
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
+import { Settling } from '../lib/settling.js';
 import type { AccessEvents, AccessPort } from '../model/events/access.js';
 import { type CertificateFiles, type Identity, readIdentity } from './certificates.js';
 
 /** Between two looks at the files. */
 const LOOK_MS = 10_000;
-/** Files that cannot be used may be in the midst of being exchanged, one after the other. */
+/** Files that have changed, or cannot be used, may be in the midst of being written, or of being exchanged one after the other. */
 const AGAIN_MS = 1_000;
 const DAY_MS = 86_400_000;
 /** From so many days left on it is told, once a day. */
@@ -22,7 +23,8 @@ export interface CertificateWatchOptions {
 
 /**
  * Keeps up with the files of a certificate. They are read, not watched: a symbolic link that is swapped, and a file system over a
- * network, tell nobody. Files that cannot be used change nothing: the certificate from before goes on, and it is told.
+ * network, tell nobody. What has changed is taken when a second look finds the same. Files that cannot be used change nothing: the certificate from
+ * before goes on, and it is told.
  *
  * States: created → `start` → looking, every ten seconds → `stop` → stopped.
  */
@@ -30,6 +32,7 @@ export class CertificateWatch {
   readonly #options: CertificateWatchOptions;
   readonly #listeners = new Set<(identity: Identity) => void>();
   readonly #wallMs: () => number;
+  readonly #settling = new Settling();
   #identity: Identity | undefined;
   #timer: Timer | undefined;
   #stopped = false;
@@ -93,7 +96,9 @@ export class CertificateWatch {
       const found = await readIdentity(this.#options.files, this.#wallMs());
       if (this.#stopped) return next;
       const { cert, key, ca } = this.identity;
-      if (found.cert !== cert || found.key !== key || found.ca !== ca) this.#use(found);
+      const changed = found.cert !== cert || found.key !== key || found.ca !== ca;
+      if (this.#settling.settled(JSON.stringify([found.cert, found.key, found.ca])) && changed) this.#use(found);
+      else if (changed) next = AGAIN_MS;
       this.#problem = undefined;
     } catch (error) {
       next = this.#unusable(messageOf(error));

@@ -14,15 +14,20 @@ export interface CallGuardOptions {
   readonly needs: (path: string) => Need;
   /** Asked at each call; undefined where no token is needed. Without it none ever is. */
   readonly tokens?: (() => KnownTokens | undefined) | undefined;
+  /** Calls back whenever other tokens are good from then on. */
+  readonly onTokens?: ((listener: () => void) => void) | undefined;
   readonly events: Pick<AccessEvents, 'refused'>;
   /** Monotonic, in milliseconds. Default: the machine's. */
   readonly now?: () => number;
 }
 
-/** Who calls, as far as it is known: the name of its token, else of its certificate; or why it may not. */
+/**
+ * Who calls, as far as it is known: the name of its token, else of its certificate; or why it may not. `mark` is that of the token
+ * that it was let in by, where it needed one.
+ */
 export type Admission =
-  | { readonly denied: HostError; readonly by?: undefined }
-  | { readonly denied?: undefined; readonly by: string };
+  | { readonly denied: HostError; readonly by?: undefined; readonly mark?: undefined }
+  | { readonly denied?: undefined; readonly by: string; readonly mark?: string };
 
 /** Decides who may call what, before anything is done for the call. Its only state is who guesses. */
 export class CallGuard {
@@ -33,6 +38,18 @@ export class CallGuard {
     this.#options = options;
     const isGood = (mark: string) => options.tokens?.()?.hasMark(mark) === true;
     this.#guesses = new Guesses(options.now ?? (() => performance.now()), isGood);
+  }
+
+  /** Calls back whenever what was let in may have to end: see `revoked`. */
+  onTokens(listener: () => void): void {
+    this.#options.onTokens?.(listener);
+  }
+
+  /** Why what was let in by this token may not go on; undefined where it may. */
+  revoked(mark: string | undefined): HostError | undefined {
+    const tokens = mark === undefined ? undefined : this.#options.tokens?.();
+    if (mark === undefined || tokens === undefined || tokens.hasMark(mark)) return undefined;
+    return new HostError('TOKEN_REVOKED', 'the token that this came with was taken out; come again with another one');
   }
 
   /** Without a peer a call is nobody's. */
@@ -68,7 +85,7 @@ export class CallGuard {
       return this.#deny('wrong_token', peer, this.#wrong('a bearer token that is none of the configured ones'));
     }
     this.#guesses.right(peer.address, mark);
-    if (caller.may.includes(right)) return { by: caller.name };
+    if (caller.may.includes(right)) return { by: caller.name, mark };
     const message = `the token of ${caller.name} may ${caller.may.join(', ')}, and this needs ${right}`;
     return this.#deny('may_not', peer, new HostError('TOKEN_MAY_NOT', message));
   }

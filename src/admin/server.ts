@@ -24,6 +24,9 @@ export interface AdminServerOptions {
   readonly access: { readonly entrance: Entrance; readonly guard: CallGuard; readonly hasTokens: boolean };
 }
 
+type Let = { readonly by: string; readonly mark?: string };
+const NOBODY: Let = { by: '' };
+
 /** What nobody sets. */
 export const ADMIN_BOUNDS = { writeTimeoutMs: 30_000 };
 
@@ -150,7 +153,7 @@ export class AdminServer {
     const remote = known?.peer.address ?? request.socket.remoteAddress ?? '';
     try {
       const { route, params, query } = find(request, path);
-      const by = this.#authorize(request, route, path, known?.peer);
+      const { by, mark } = this.#authorize(request, route, path, known?.peer);
       await drainBody(request);
       this.#connections.asked(raw);
       answer = await route.handle(this.#source, params, query);
@@ -158,6 +161,9 @@ export class AdminServer {
         this.#options.log.emit('admin.action', { action: route.action, plugin: params[0], remote });
         this.#options.log.emit('audit.action', { action: route.action, plugin: params[0], by, remote });
       }
+      // A profile takes up to half a minute.
+      const revoked = this.#options.access.guard.revoked(mark);
+      if (revoked !== undefined) throw revoked;
     } catch (thrown) {
       const error = HostError.is(thrown) ? thrown : new HostError('INTERNAL', 'the request failed inside the daemon');
       if (error.kind === 'internal') {
@@ -183,9 +189,9 @@ export class AdminServer {
     this.#connections.answered(raw);
   }
 
-  /** Answers who asks. Throws where that one may not. */
-  #authorize(request: IncomingMessage, route: Route, path: string, peer: Peer | undefined): string {
-    if (!route.guarded) return '';
+  /** Answers who asks, and by which token. Throws where that one may not. */
+  #authorize(request: IncomingMessage, route: Route, path: string, peer: Peer | undefined): Let {
+    if (!route.guarded) return NOBODY;
     const { guard, hasTokens } = this.#options.access;
     if (!hasTokens) {
       throw new HostError(
@@ -194,8 +200,8 @@ export class AdminServer {
       );
     }
     const need = route.method === 'GET' ? 'read' : 'operate';
-    const { denied, by } = guard.admit(need, request.headers.authorization, peer);
-    if (denied === undefined) return by;
+    const { denied, ...who } = guard.admit(need, request.headers.authorization, peer);
+    if (who.by !== undefined) return who;
     const now = performance.now();
     if (now - this.#deniedLoggedAtMs >= DENIED_LOG_PAUSE_MS) {
       this.#deniedLoggedAtMs = now;

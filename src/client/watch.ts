@@ -86,7 +86,8 @@ export async function* watchUpdates(source: WatchSource): AsyncGenerator<WatchUp
     } catch (thrown) {
       const error = clientError(thrown);
       if (signal?.aborted) return;
-      if (!RESUMABLE.has(error.status)) throw error;
+      // A token that was taken out may have a successor, which is sent with the next one.
+      if (!RESUMABLE.has(error.status) && error.code !== 'TOKEN_REVOKED') throw error;
       if (error.status === 'UNAVAILABLE') source.onUnreachable?.(error);
       retryAfterMs = error.retryAfterMs;
     } finally {

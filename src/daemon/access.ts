@@ -100,7 +100,8 @@ export class DaemonAccess {
   }
 
   #guard(port: AccessPort, needs: (path: string) => Need, known: CallGuardOptions['tokens']): CallGuard {
-    return new CallGuard({ port, needs, tokens: known, events: this.#options.events });
+    const onTokens = (listener: () => void) => this.#tokens.onChange(listener);
+    return new CallGuard({ port, needs, tokens: known, onTokens, events: this.#options.events });
   }
 
   #entrance(port: AccessPort, protocol: 'h2' | 'http/1.1'): Entrance {

@@ -2,6 +2,7 @@ import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { readSmall } from '../lib/read-small.js';
 import type { SecretMasks } from '../lib/secrets.js';
+import { Settling } from '../lib/settling.js';
 import { HandleKeys, handleKeyTexts } from '../model/handle-keys.js';
 import type { HandleTrust } from '../tasks/read/handle-trust.js';
 import type { Log } from '../telemetry/index.js';
@@ -10,6 +11,8 @@ import type { Log } from '../telemetry/index.js';
 const MAX_BYTES = 64 * 1024;
 /** Between two looks at the file. */
 const LOOK_MS = 10_000;
+/** A file that has changed may be in the midst of being written, and what a cut key signs is nobody's later. */
+const AGAIN_MS = 1_000;
 
 /** The key that the state keeps. */
 export interface KeptKey {
@@ -29,14 +32,17 @@ export interface HandleKeyWatchOptions {
 
 /**
  * Gives the keys of the operator's file to whom handles are trusted by, and keeps up with the file. The key of the state signs
- * where there is no file, and verifies below those of a file, so that an operator can go over from the one to the other. A file that
- * cannot be used any more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
+ * where there is no file, and verifies below those of a file, so that an operator can go over from the one to the other. What has
+ * changed is taken when a second look finds the same. A file that cannot be used any more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
  *
  * States: created → `start` → looking, every ten seconds → `stop` → stopped.
  */
 export class HandleKeyWatch {
   readonly #options: HandleKeyWatchOptions;
+  readonly #settling = new Settling();
   #timer: Timer | undefined;
+  /** What was found waits for its second look. */
+  #unsettled = false;
   #stopped = false;
   #text: string | undefined;
   #problem: string | undefined;
@@ -73,7 +79,7 @@ export class HandleKeyWatch {
 
   #later(file: string): void {
     if (this.#stopped) return;
-    this.#timer = this.#options.clock.setTimer(LOOK_MS, () => {
+    this.#timer = this.#options.clock.setTimer(this.#unsettled ? AGAIN_MS : LOOK_MS, () => {
       void this.#look(file).then((problem) => {
         if (problem !== undefined && problem !== this.#problem) {
           this.#options.log.emit('handle.keys_kept', { file, error: problem });
@@ -93,14 +99,20 @@ export class HandleKeyWatch {
   async #look(file: string): Promise<string | undefined> {
     const { trust, masks, log } = this.#options;
     let text: string;
+    this.#unsettled = false;
     try {
       text = await readSmall(file, MAX_BYTES);
     } catch (error) {
       return messageOf(error);
     }
+    const settled = this.#settling.settled(text);
     if (text === this.#text) return undefined;
     const texts = handleKeyTexts(text);
     if ('problem' in texts) return texts.problem;
+    if (this.#text !== undefined && !settled) {
+      this.#unsettled = true;
+      return undefined;
+    }
     for (const key of texts) masks.addRead(key);
     const keys = new HandleKeys([...texts, ...this.#ofState(texts)]);
     trust.use(keys, this.#text === undefined ? (this.#kept?.bornMsAgo ?? 0) : undefined);

@@ -191,6 +191,11 @@ export const ERROR_CATALOGUE = {
   ),
   TOKENS_UNREADABLE: entry('precondition', false, 'A file of tokens cannot be read, or a line of it is no token.'),
   TOKEN_WRONG: entry('unauthenticated', false, 'The call carries no bearer token, or none of the configured ones.'),
+  TOKEN_REVOKED: entry(
+    'unauthenticated',
+    false,
+    'The token that the call came with was taken out of its file meanwhile; open the stream again with another one.',
+  ),
   TOKEN_MAY_NOT: entry('denied', false, 'The token is right, and not good for this call: see tokens.<name>.may.'),
   TOKEN_GUESSES: entry(
     'exhausted',

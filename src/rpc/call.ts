@@ -24,6 +24,7 @@ export class RpcCall implements CallScope {
   #controller: AbortController | undefined;
   #undelivered: (() => void)[] | undefined;
   #closed = false;
+  #early: HostError | undefined;
   /** What it has done that is to be known later. */
   action: RpcAction | undefined;
 
@@ -75,10 +76,16 @@ export class RpcCall implements CallScope {
     for (const fn of registered ?? []) fn();
   }
 
-  /** At the deadline `onPassed` is called with the error to answer, unless `close` comes first; then the signal is aborted. */
+  /** Why the call had to end before its deadline. */
+  get early(): HostError | undefined {
+    return this.#early;
+  }
+
+  /** At the deadline, or where the call has to end before, `onPassed` is called with the error to answer, unless `close` comes first; then the signal is aborted. */
   atDeadline(onPassed: (error: HostError) => void): void {
-    this.#arrival.onPassed = () => {
-      const error = this.#deadlinePassed();
+    this.#arrival.onPassed = (early) => {
+      this.#early = early;
+      const error = early ?? this.#deadlinePassed();
       onPassed(error);
       void this.signal;
       this.#controller?.abort(error);
@@ -94,7 +101,7 @@ export class RpcCall implements CallScope {
   #abortAsCancelled(): void {
     if (this.#closed) return;
     this.#controller?.abort(
-      this.passed ? this.#deadlinePassed() : new HostError('CALL_CANCELLED', 'the caller cancelled'),
+      this.passed ? (this.#early ?? this.#deadlinePassed()) : new HostError('CALL_CANCELLED', 'the caller cancelled'),
     );
   }
 

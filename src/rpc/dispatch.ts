@@ -231,7 +231,8 @@ class MethodDispatch {
       }
       await run();
       surface.end();
-      this.#handled(surface.cancelled ? cutCode(stream.call) : status.OK, startedAt);
+      const cut = surface.cancelled || stream.call.early !== undefined;
+      this.#handled(cut ? cutCode(stream.call) : status.OK, startedAt);
     } catch (thrown) {
       this.#report(thrown);
       const end = statusOf(thrown);
@@ -273,8 +274,9 @@ function tooManyStreams(bound: number): HostError {
   );
 }
 
-/** Why the transport answers nothing any more: the caller left, or a deadline passed, its own or ours. */
+/** Why the transport answers nothing any more: the caller left, a deadline passed, its own or ours, or it had to end before. */
 function cutCode(call: RpcCall): status {
+  if (call.early !== undefined) return statusOf(call.early).code;
   return call.passed ? status.DEADLINE_EXCEEDED : status.CANCELLED;
 }
 

@@ -66,7 +66,7 @@ function guard(method: Method, handler: Handler, edge: Edge): Handler {
     const arrival = arrivalOf(call);
     edge.take(arrival);
     const { request } = call;
-    if (method.responseStream) arrival.onPassed = () => call.emit('error', statusOf(deadlinePassed()));
+    if (method.responseStream) arrival.onPassed = (early) => call.emit('error', statusOf(early ?? deadlinePassed()));
     if (request instanceof Undecodable) {
       if (method.responseStream) call.emit('error', statusOf(request.error));
       else callback(statusOf(request.error));

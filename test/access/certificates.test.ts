@@ -113,6 +113,9 @@ test('a swapped link is noticed, told once, and given to those who listen; the s
   mounted.swap(NEXT);
   assert.equal(watch.identity.cert, GOOD.cert);
   await clock.advance(10_000);
+  await until(() => clock.pending > 0);
+  assert.deepEqual(given, [], 'it may be in the midst of being written');
+  await clock.advance(1_000);
   await until(() => given.length > 0);
   assert.deepEqual(given, ['CN=next']);
   assert.equal(watch.identity.key, NEXT.key);
@@ -140,8 +143,34 @@ test('a renewal that cannot be used leaves the one before, is told once and only
   assert.equal(events.told.length, 2);
   mounted.swap(NEXT);
   await clock.advance(10_000);
+  await until(() => clock.pending > 0);
+  await clock.advance(1_000);
   await until(() => events.told.length > 2);
   assert.deepEqual(events.told.slice(2), ['certificate CN=next']);
+});
+
+test('a bundle of authorities that grows while it is looked at is taken when it stays, and no part of it before', async (t) => {
+  const clock = new ManualClock(0);
+  const other = makeCertificate({ name: 'other', authority: true });
+  const files = filesIn(t, { ...GOOD, ca: other.cert });
+  const watch = new CertificateWatch({ port: 'grpc', files, clock, events: noteAccess() });
+  await watch.start();
+  t.after(() => watch.stop());
+  const seen: boolean[] = [];
+  const whole = `${AUTHORITY.cert}${other.cert}`;
+  // Cut between two certificates, which nothing in the file shows.
+  for (const [ms, text] of [
+    [10_000, AUTHORITY.cert],
+    [1_000, whole],
+    [1_000, whole],
+  ] as const) {
+    writeFileSync(files.caFile as string, text);
+    await clock.advance(ms);
+    await until(() => clock.pending > 0);
+    assert.notEqual(watch.identity.ca, AUTHORITY.cert);
+    seen.push(watch.identity.ca === whole);
+  }
+  assert.deepEqual(seen, [false, false, true]);
 });
 
 test('the last days of a certificate are told once a day, and past its end with none left', async (t) => {

@@ -230,6 +230,9 @@ test('files of tokens are taken up as they change, each line is good, and one th
   const who = (name: string) => watch.tokens.callerOf(token(name))?.name;
   const look = async (expected: number) => {
     await clock.advance(10_000);
+    await until(() => clock.pending > 0);
+    // What has changed is looked at again.
+    await clock.advance(1_000);
     await until(() => clock.pending > 0 && events.told.length >= expected);
   };
   assert.deepEqual([who('a1'), who('b1'), who('b2'), who('c')], ['a', 'b', 'b', undefined]);
@@ -244,6 +247,36 @@ test('files of tokens are taken up as they change, each line is good, and one th
   assert.deepEqual([who('a2'), who('a1'), who('b1')], ['a', undefined, 'b'], 'one token has one name');
   assert.ok(events.told.some((line) => /^tokensKept .*b of tokens\.b: ENOENT/.test(line)));
   assert.ok(events.told.every((line) => !line.includes('0123456789abcdef')));
+});
+
+test('a file of tokens that is being written is taken when a second look finds the same, and no part of it before', async (t) => {
+  const file = path.join(tempFolder(t), 'a');
+  const clock = new ManualClock(0);
+  const events = noteAccess();
+  const [old, next] = [token('old'), token('next')];
+  writeFileSync(file, old);
+  const watch = new TokenWatch({ files: [{ name: 'a', file, may: ['run'] }], clock, events, mask: () => {} });
+  await watch.start();
+  t.after(() => watch.stop());
+  const after = async (ms: number, text: string) => {
+    writeFileSync(file, text);
+    await clock.advance(ms);
+    await until(() => clock.pending > 0);
+  };
+  await after(10_000, next.slice(0, 17));
+  await after(1_000, next.slice(0, 19));
+  await after(1_000, next);
+  assert.deepEqual(events.told, ['tokens a']);
+  assert.equal(watch.tokens.callerOf(old)?.name, 'a');
+  await after(1_000, next);
+  assert.deepEqual(events.told, ['tokens a', 'tokens a']);
+  assert.deepEqual([watch.tokens.callerOf(old), watch.tokens.callerOf(next)?.name], [undefined, 'a']);
+  // From there on it is looked at as rarely as before.
+  await after(9_999, old);
+  await after(1, old);
+  assert.equal(watch.tokens.callerOf(old), undefined);
+  await after(1_000, old);
+  assert.equal(watch.tokens.callerOf(old)?.name, 'a');
 });
 
 test('a start with a file of tokens that cannot be used fails, and says which and how, but nothing of a token', async (t) => {

@@ -4,6 +4,8 @@ import net from 'node:net';
 import { describe, it, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Entrance } from '../../src/access/entrance.js';
+import { CallGuard } from '../../src/access/guard.js';
+import { Tokens } from '../../src/access/tokens.js';
 import { oncePerTurn } from '../../src/admin/in-turn.js';
 import { ADMIN_BOUNDS, AdminServer } from '../../src/admin/index.js';
 import { HostError } from '../../src/errors/index.js';
@@ -403,4 +405,26 @@ test('who has done something is told with the address of a client that has gone 
   for (const name of ['audit.action', 'admin.action']) {
     assert.equal(lines.find(({ event }) => event === name)?.remote, '127.0.0.1', name);
   }
+});
+
+test('what was asked for with a token that was taken out meanwhile is not handed out', async (t) => {
+  let tokens = new Tokens([{ token: TOKEN, caller: { name: 'ops', may: ['operate'] } }]);
+  const guard = new CallGuard({
+    port: 'admin',
+    needs: () => 'operate',
+    tokens: () => tokens,
+    events: { refused() {} },
+  });
+  const profile = () => {
+    tokens = new Tokens([]);
+    return Promise.resolve({ nodes: [] });
+  };
+  const { operator, lines } = await serveAdmin(t, {
+    source: makeSource({ profile }),
+    access: { ...openTo(TOKEN), guard },
+  });
+  const answer = await operator('/v1/profile?seconds=1', { method: 'POST' });
+  const { code } = (await answer.json()) as { code: string };
+  assert.deepEqual([answer.status, code], [401, 'TOKEN_REVOKED']);
+  assert.equal(lines.find(({ event }) => event === 'audit.action')?.by, 'ops');
 });

@@ -70,6 +70,25 @@ test('the keys of the file sign from the start, and others as soon as the file h
   keys.stop();
 });
 
+test('a key that is being written signs nothing until a second look finds the same', async (t) => {
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, FIRST);
+  const { clock, keys, lines, signsWith } = watch(file);
+  await keys.start();
+  t.after(() => keys.stop());
+  const after = async (ms: number, text: string) => {
+    writeFileSync(file, text);
+    await clock.advance(ms);
+    await until('the next look', () => clock.pending > 0);
+    return signsWith();
+  };
+  assert.equal(await after(10_000, SECOND.slice(0, 32)), idOf(FIRST));
+  assert.equal(await after(1_000, SECOND.slice(0, 40)), idOf(FIRST));
+  assert.equal(await after(1_000, SECOND), idOf(FIRST));
+  assert.equal(await after(1_000, SECOND), idOf(SECOND));
+  assert.equal(lines.filter(({ event }) => event === 'handle.keys').length, 2);
+});
+
 test('a file that is gone or spoilt while the daemon runs changes nothing, is told once for each reason, and is taken when it is whole again', async (t) => {
   const file = path.join(tempFolder(t), 'keys');
   writeFileSync(file, FIRST);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { type TestContext, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { CallGuard } from '../../src/access/guard.js';
 import type { Peer } from '../../src/access/peer.js';
 import { Tokens } from '../../src/access/tokens.js';
@@ -29,13 +30,14 @@ interface Options {
 
 /** Both APIs on one port, behind a guard as the daemon sets it up. */
 async function serve(t: TestContext, { flyteNeedsToken = true, open = false, names = [] }: Options = {}) {
-  const tokens = new Tokens(
+  let tokens = new Tokens(
     RIGHTS.map((right) => ({ token: tokenOf(right), caller: { name: `may-${right}`, may: [right] } })),
   );
+  const listeners: (() => void)[] = [];
   const guard = new CallGuard({
     port: 'grpc',
     needs: (path) => needOf(path, flyteNeedsToken),
-    ...(open ? {} : { tokens: () => tokens }),
+    ...(open ? {} : { tokens: () => tokens, onTokens: (listener) => void listeners.push(listener) }),
     events: noteAccess(),
   });
   const peer = (address: string): Peer => ({ address, names, refusal: undefined });
@@ -50,7 +52,7 @@ async function serve(t: TestContext, { flyteNeedsToken = true, open = false, nam
   });
   const services = [native, ...flyte];
   const acts: Parameters<NonNullable<RpcLog['acted']>>[0][] = [];
-  const { port } = await startServer(t, {
+  const { port, server } = await startServer(t, {
     services,
     access: { guard, entrance: { admit: (raw, enter) => enter(raw, peer(raw.remoteAddress ?? '')) } },
     log: { fault: () => {}, library: () => {}, acted: (act) => acts.push(act) },
@@ -59,7 +61,7 @@ async function serve(t: TestContext, { flyteNeedsToken = true, open = false, nam
   const session = http2.connect(`http://127.0.0.1:${port}`);
   t.after(() => session.destroy());
   /** The gRPC status that a call ends with, and what it was answered. */
-  const ask = async (path: string, token?: string, request: Buffer = Buffer.alloc(0)) => {
+  const ask = async (path: string, token?: string, request: Buffer = Buffer.alloc(0), timeout = '500m') => {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const stream = session.request({
       ':method': 'POST',
@@ -67,25 +69,32 @@ async function serve(t: TestContext, { flyteNeedsToken = true, open = false, nam
       'content-type': 'application/grpc',
       te: 'trailers',
       // A stream that stays open is over then.
-      'grpc-timeout': '500m',
+      'grpc-timeout': timeout,
       ...headers,
     });
     const head = Buffer.alloc(5);
     head.writeUInt32BE(request.length, 1);
     stream.end(Buffer.concat([head, request]));
     let status: unknown;
+    let message: unknown;
     const chunks: Buffer[] = [];
     for (const event of ['response', 'trailers'] as const) {
       stream.on(event, (got: http2.IncomingHttpHeaders) => {
         status = got['grpc-status'] ?? status;
+        message = got['grpc-message'] ?? message;
       });
     }
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     await new Promise<void>((resolve, reject) => stream.once('close', resolve).once('error', reject));
-    return { status: String(status), answer: Buffer.concat(chunks).subarray(5) };
+    return { status: String(status), message: String(message), answer: Buffer.concat(chunks).subarray(5) };
   };
   const paths = services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => path));
-  return { tasks, acts, paths, ask };
+  /** Has these tokens instead, all of which may read. */
+  const exchange = (...names: string[]) => {
+    tokens = new Tokens(names.map((token) => ({ token, caller: { name: 'reader', may: ['read'] } })));
+    for (const listener of listeners) listener();
+  };
+  return { tasks, acts, paths, ask, exchange, server };
 }
 
 const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
@@ -107,6 +116,26 @@ test('on the wire every method is closed without a token, to a wrong one and to 
     }),
   );
   assert.equal(tasks.deletes.length, 0);
+});
+
+test('a stream ends with its token, whatever else its name has, and one with another token goes on', async (t) => {
+  const { ask, exchange, server } = await serve(t);
+  exchange('the-old-token', 'the-next-token');
+  const ends: string[] = [];
+  const watch = async (token: string) => {
+    const end = await ask(`${SERVICE}/Watch`, token, Buffer.alloc(0), '1H');
+    ends.push(`${token} ${end.status}`);
+    return end;
+  };
+  const old = watch('the-old-token');
+  void watch('the-next-token');
+  while (server.openStreams < 2) await turn();
+  exchange('the-old-token', 'the-next-token', 'a-third-token');
+  exchange('the-next-token', 'a-third-token');
+  assert.match((await old).message, /taken%20out/);
+  assert.deepEqual(ends, [`the-old-token ${UNAUTHENTICATED}`]);
+  while (server.openStreams > 1) await turn();
+  assert.equal((await ask(`${SERVICE}/Watch`, 'the-old-token')).status, UNAUTHENTICATED);
 });
 
 test('without a token Flyte’s services are open where nothing else is said, and the native API is not', async (t) => {

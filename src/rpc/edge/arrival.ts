@@ -1,4 +1,5 @@
 import type { ServerHttp2Stream } from 'node:http2';
+import type { HostError } from '../../errors/index.js';
 import type { Connection } from './connections.js';
 
 const ARRIVAL = Symbol('arrival');
@@ -33,10 +34,12 @@ export class Arrival {
   endsAtMs: number;
   /** The deadline has passed. */
   passed = false;
-  /** Called at the deadline, to answer; without it the edge answers or cuts by itself. */
-  onPassed: (() => void) | undefined;
+  /** Called at the deadline, or with the reason why it ends before, to answer; without it the edge answers or cuts by itself. */
+  onPassed: ((early?: HostError) => void) | undefined;
   /** Who calls, as far as it is known. */
   by = '';
+  /** That of the token which it was let in by. */
+  mark: string | undefined;
   /** The method was asked for an answer that is ready. */
   asked = false;
   /** A handler has the request: what is answered from here on is its business. */

@@ -69,7 +69,7 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  *   answered, or reset where its peer does not take the answer. grpc-js is not told the timeout: it would take it for a time
  *   of the wall clock, and leave the stream open.
  * - Bytes of requests that no handler has yet have one budget for all.
- * - Who may not call is answered so before anything is done for it.
+ * - Who may not call is answered so before anything is done for it, and what lives on without a deadline ends with its token.
  * - After a final status nothing stays open, also where the peer never ends its side.
  * - A connection that brings many calls at once, or calls with many headers, shares each turn of the event loop with the others.
  * - One that brings what comes to no call, and goes on so, is cut.
@@ -95,6 +95,8 @@ export class Edge {
   /** Made once: those that are ended with it come by the thousand. */
   readonly #lateRefusal: OutgoingHttpHeaders;
   readonly #overdrawnRefusal: OutgoingHttpHeaders;
+  /** Calls without a deadline of ours that a token has let in. */
+  readonly #byToken = new Set<Arrival>();
   readonly #bySession = new WeakMap<ServerHttp2Session, Connection>();
   #accepting: Connection | undefined;
   #inner: readonly StreamListener[] = [];
@@ -113,6 +115,7 @@ export class Edge {
     guard?: CallGuard,
   ) {
     this.#guard = guard;
+    guard?.onTokens(() => this.#tokensChanged());
     this.#bounds = bounds;
     this.#clock = clock;
     this.#connections = connections;
@@ -166,9 +169,19 @@ export class Edge {
     this.#unfinished.release(arrival);
   }
 
-  /** The call may live on as long as its caller wants: only a timeout of its own ends it. */
+  /** The call may live on as long as its caller wants: only a timeout of its own ends it, and the end of its token. Throws TOKEN_REVOKED. */
   live(arrival: Arrival): void {
+    const revoked = this.#guard?.revoked(arrival.mark);
+    if (revoked !== undefined) throw revoked;
+    if (arrival.mark !== undefined) this.#byToken.add(arrival);
     this.#until(arrival, arrival.arrivedMs + arrival.timeoutMs);
+  }
+
+  #tokensChanged(): void {
+    for (const arrival of [...this.#byToken]) {
+      const revoked = this.#guard?.revoked(arrival.mark);
+      if (revoked !== undefined && !arrival.passed) this.#passed(arrival, revoked);
+    }
   }
 
   /** The call may live on for the longest deadline there is, from now. */
@@ -237,6 +250,7 @@ export class Edge {
       return;
     }
     arrival.by = admission?.by ?? '';
+    arrival.mark = admission?.mark;
     const opening: Opening = { arrival, headers, flags, rawHeaders };
     if (this.#turns.admits()) this.#deliver(opening);
     else this.#turns.wait({ arrival, start: () => this.#deliver(opening) });
@@ -294,6 +308,7 @@ export class Edge {
     return function onClose(this: ServerHttp2Stream): void {
       const arrival = Arrival.of(this)!;
       edge.#deadlines.remove(arrival);
+      edge.#byToken.delete(arrival);
       edge.#unfinished.release(arrival);
       edge.#connections.callClosed(arrival.connection);
       if (!arrival.taken) edge.#countRefused(arrival);
@@ -323,7 +338,8 @@ export class Edge {
     };
   })();
 
-  #passed(arrival: Arrival): void {
+  /** At the deadline, or before it for the reason `early`. */
+  #passed(arrival: Arrival, early?: HostError): void {
     const { stream, onPassed } = arrival;
     if (stream.destroyed) return;
     if (arrival.passed) {
@@ -332,9 +348,9 @@ export class Edge {
     }
     arrival.passed = true;
     arrival.onPassed = undefined;
-    if (onPassed !== undefined) onPassed();
+    if (onPassed !== undefined) onPassed(early);
     else if (stream.headersSent) stream.close(constants.NGHTTP2_CANCEL);
-    else this.#refuse(arrival, this.#lateRefusal);
+    else this.#refuse(arrival, early === undefined ? this.#lateRefusal : refusalHeaders(early));
     if (stream.destroyed) return;
     arrival.endsAtMs = this.#clock.now() + LINGER_MS;
     this.#deadlines.add(arrival);

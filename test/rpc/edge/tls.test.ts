@@ -145,6 +145,8 @@ test('a certificate that is exchanged under load fails no call, and new connecti
     const changed = new Promise<void>((resolve) => watch.onChange(() => resolve()));
     mounted.swap(makeCertificate({ name, by: AUTHORITY }));
     await clock.advance(10_000);
+    while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(1_000);
     await changed;
     while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
     assert.equal(await served(), name);
