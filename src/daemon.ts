@@ -302,7 +302,6 @@ class ComposedDaemon implements Daemon {
   async #startPlugins(): Promise<void> {
     this.#releasers.push('watch of secrets', () => this.#secrets.stop());
     await this.#unlessStopped(this.#secrets.start());
-    this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const report = await this.#unlessStopped(this.#host.start());
     this.loadReport = report;
     this.#tasks.loaded(report);
@@ -338,6 +337,8 @@ class ComposedDaemon implements Daemon {
       access: this.#access.grpc(),
     });
     this.#rpc = rpc;
+    // Before the port, so that it stops after it: what is still answered may need a plugin.
+    this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const { host, port } = await rpc.listen();
     this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

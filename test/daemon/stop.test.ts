@@ -14,6 +14,7 @@ import {
   DEMO_PLUGIN,
   demoEntry,
   freePorts,
+  logOf,
   runs,
   spawnServe,
   startDemoRemote,
@@ -55,6 +56,7 @@ test(
         grpc: { port: grpcPort },
         admin: { host: '127.0.0.1', port: adminPort },
         shutdown: { drainDelay: '4s', grace: '30s', forceAfter: '100s' },
+        log: { level: 'debug' },
       },
     );
     const first = await startServe(t, config);
@@ -95,6 +97,12 @@ test(
     const last = updates.find((update) => update.kind === 'bookmark' && update.draining);
     assert.ok(last?.resumeToken, 'Watch ended with a bookmark to resume from');
     for (const pid of pluginPids) assert.equal(runs(pid), false, 'no plugin process is left');
+    const steps = logOf(first.running).flatMap(({ event, step }) => (event === 'daemon.stop_step' ? [step] : []));
+    const order = ['polls and calls', 'gRPC server', 'plugin processes', 'state', 'admin server'];
+    assert.deepEqual(
+      steps.filter((step) => order.includes(String(step))),
+      order,
+    );
 
     remote.control.delayMs = 0;
     const seenBefore = updates.length;
