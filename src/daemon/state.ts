@@ -24,6 +24,7 @@ import type { StateFeed } from '../store/state-feed.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { ServedBefore } from '../tasks/report.js';
 import type { KeptKey } from './handle-keys.js';
+import { within } from './lifecycle.js';
 import { engineOf, placeName, statePlace } from './state-place.js';
 
 export interface KeptStateOptions {
@@ -48,6 +49,9 @@ const LANES = ['read', 'write'] as const;
 
 /** Far below the replay window, so that it does not matter for that. Milliseconds. */
 const FORGOTTEN_PAUSE_MS = 60_000;
+
+/** What closing may take after a start that came to nothing. Milliseconds. */
+const CLOSE_MS = 2_000;
 
 /**
  * What survives the daemon: opens the engine, fills the store from it, feeds it from the store, and keeps what is the
@@ -107,8 +111,8 @@ export class KeptState {
   }
 
   /**
-   * Opens the state and fills the store with what it says. Throws one of the STATE_ codes; nothing is held then. From here
-   * on every change of the store is written.
+   * Opens the state and fills the store with what it says. Throws one of the STATE_ codes, also where the first commit fails, and
+   * what `stop` says; nothing is held then. From here on every change of the store is written.
    */
   async open(store: TaskStore, replays: ReplayCache, stop?: AbortSignal): Promise<OpenedState> {
     const { config, env, clock, random, events } = this.#options;
@@ -128,9 +132,10 @@ export class KeptState {
       restoreStore(store, replays, loaded.facts);
       // What could not be taken up, or is over its time, goes.
       for (const key of loaded.keys) if (!source.has(key)) this.#writer.changed(key);
-      await this.#writer.safe();
+      await unlessAborted(this.#writer.begin(), stop);
     } catch (error) {
-      await engine.close().catch(() => undefined);
+      // A commit that hangs holds the close up as well.
+      await within(CLOSE_MS, engine.close()).catch(() => undefined);
       throw error;
     }
     return { at: place === undefined ? engine.name : placeName(place), because: undefined, tasks: store.unfinished };
@@ -261,6 +266,23 @@ function keeps({ config, env }: KeptStateOptions): boolean {
     return statePlace(config, env).in !== 'nowhere';
   } catch {
     return true;
+  }
+}
+
+/** Rejects when `stop` says so, whatever becomes of the work. */
+async function unlessAborted(work: Promise<void>, stop: AbortSignal | undefined): Promise<void> {
+  if (stop === undefined) return work;
+  const settled = new AbortController();
+  work.catch(() => undefined);
+  const stopped = new Promise<never>((_, reject) => {
+    const heard = () => reject(stop.reason);
+    if (stop.aborted) heard();
+    else stop.addEventListener('abort', heard, { once: true, signal: settled.signal });
+  });
+  try {
+    await Promise.race([work, stopped]);
+  } finally {
+    settled.abort();
   }
 }
 

@@ -136,6 +136,17 @@ export class StateWriter {
     return this.#next.safe.promise;
   }
 
+  /** Writes at once what changed so far, at a start. Rejects with what went wrong: nothing is told yet that would have to be kept. */
+  async begin(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    const commit = this.#commit();
+    this.#underWay = commit;
+    const error = await commit;
+    if (error !== undefined) throw error;
+    if (this.#next.keys.size > 0) this.#within(LAZY_MS);
+  }
+
   /** Everything is to be written anew: a new state was begun. */
   changedAll(): void {
     this.changed(...this.#options.source.keys());
