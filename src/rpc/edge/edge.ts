@@ -7,6 +7,7 @@ import {
   type ServerHttp2Stream,
   type ServerStreamResponseOptions,
 } from 'node:http2';
+import { Duplex } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import type { CallGuard } from '../../access/guard.js';
 import { HostError } from '../../errors/index.js';
@@ -46,6 +47,8 @@ const USUAL_TEXT_BYTES = 2 * 1024;
 const UNUSUAL_WEIGHT = 4;
 /** Frames of a call beside its headers and its message: their heads, its reset, windows. */
 const FRAMES_BYTES = 256;
+/** What a peer may send of a call before it is asked for more. */
+const WINDOW_BYTES = 64 * 1024;
 /** To open a call, or to give it up with its connection, takes as long as to read so much text. */
 const CALL_TEXT_BYTES = 2 * 1024;
 /** A connection that brings so many calls in a row which the budget ends, and none that becomes a request, is closed. */
@@ -236,7 +239,8 @@ export class Edge {
     this.#respond ??= (Object.getPrototypeOf(stream) as { respond: Respond }).respond;
     this.#deadlines.add(arrival);
     const text = textOf(rawHeaders);
-    connection.accounted += text + FRAMES_BYTES;
+    connection.accounted += text + FRAMES_BYTES + stream.readableLength;
+    stream.push = onPush;
     this.#reading.brought(connection, text + CALL_TEXT_BYTES);
     this.#unfinished.hold(arrival, sizeOf(text, rawHeaders.length / 2));
     if (timeoutMs === undefined) {
@@ -293,7 +297,6 @@ export class Edge {
   })();
 
   #arrived(arrival: Arrival, chunk: Buffer): void {
-    arrival.connection.accounted += chunk.length;
     const ended = arrival.reads(chunk);
     if (arrival.taken && ended) {
       this.#unfinished.release(arrival);
@@ -311,7 +314,10 @@ export class Edge {
       edge.#byToken.delete(arrival);
       edge.#unfinished.release(arrival);
       edge.#connections.callClosed(arrival.connection);
-      if (!arrival.taken) edge.#countRefused(arrival);
+      if (arrival.taken) return;
+      // What was on its way when the call was refused is dropped unseen.
+      arrival.connection.accounted += WINDOW_BYTES;
+      edge.#countRefused(arrival);
     };
   })();
 
@@ -372,7 +378,7 @@ export class Edge {
     else {
       arrival.trailersOnly = true;
       // What still comes is nobody's.
-      stream.removeAllListeners('data').removeAllListeners('end').on('data', onDropped);
+      stream.removeAllListeners('data').removeAllListeners('end').resume();
       this.#unfinished.release(arrival);
       this.#answerUntaken(arrival, headers);
     }
@@ -392,8 +398,10 @@ export class Edge {
 
 function ignore(): void {}
 
-function onDropped(this: ServerHttp2Stream, chunk: Buffer): void {
-  Arrival.of(this)!.connection.accounted += chunk.length;
+/** Accounts for bytes as they come: those of a call that waits for its turn are read by nobody for a time. */
+function onPush(this: ServerHttp2Stream, chunk: Buffer | null): boolean {
+  if (chunk !== null) Arrival.of(this)!.connection.accounted += chunk.length;
+  return Duplex.prototype.push.call(this, chunk);
 }
 
 /** All of the answer is handed over: where the peer has not ended its side, and may never do, the stream is closed. */

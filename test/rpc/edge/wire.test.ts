@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
+import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Server, status } from '@grpc/grpc-js';
@@ -136,6 +137,44 @@ test('calls with as much metadata as passes are all answered, also where their c
   );
   assert.equal((await call('ListPlugins', Buffer.alloc(0))).error, undefined);
   for (const { code } of await Promise.all(calls)) assert.equal(code, status.OK);
+});
+
+test('calls whose requests wait for their turn are no noise, and a connection that brings nothing else than noise is cut', async (t) => {
+  const cuts: string[] = [];
+  const { port } = await startServer(t, {
+    maxUnfinishedBytes: 512 * MiB,
+    callsPerTurn: 1,
+    defaultDeadlineMs: 600_000,
+    connectionCut: (reason) => cuts.push(reason),
+  });
+  const padding = Buffer.concat([Buffer.from([0xfa, 0x07, 0x80, 0xf0, 0x03]), Buffer.alloc(63_488)]);
+  const request = Buffer.concat([createRequest(), padding]);
+  const session = openSession(t, port);
+  const calls = Array.from({ length: 150 }, () => {
+    const one = open(session, 'Create');
+    one.stream.resume().end(Buffer.concat([head(request.length), request]));
+    return one.ended;
+  });
+  for (const { code } of await Promise.all(calls)) assert.equal(code, status.OK);
+  assert.deepEqual(cuts, []);
+  const closed = once(session, 'close');
+  const noise = Buffer.alloc(8 * MiB);
+  // Frames of a kind that nobody knows are passed over.
+  for (let at = 0; at < noise.length; at += 16_393) {
+    noise.writeUIntBE(Math.min(16_384, noise.length - at - 9), at, 3);
+    noise.writeUInt8(0xfa, at + 3);
+    noise.writeUInt32BE(0, at + 5);
+  }
+  const raw = net.connect(port, '127.0.0.1');
+  t.after(() => raw.destroy());
+  raw.on('error', () => {}).resume();
+  raw.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  raw.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  raw.write(noise);
+  await once(raw, 'close');
+  assert.deepEqual(cuts, ['noise']);
+  session.close();
+  await closed;
 });
 
 test('calls that no handler had are counted by their method and code, each once, and those of no method of ours together', async (t) => {
