@@ -4,8 +4,9 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench } from './lib/bench.js';
 import { machine, residentBytes } from './lib/cpu.js';
-import { Daemon } from './lib/daemon.js';
+import { Daemon, type DaemonOptions } from './lib/daemon.js';
 import { Load } from './lib/load.js';
+import { makeState } from './lib/made-state.js';
 import { rounded } from './lib/numbers.js';
 import { PROTOCOLS } from './lib/protocols.js';
 
@@ -18,34 +19,69 @@ interface Left {
   readonly arrayBuffers: number;
 }
 
-/** What the daemon holds after full collections; freed pages go back to the system a moment later. */
+/** Resident bytes are taken for stable when so many in a row differ by no more, and are waited for no longer. */
+const STABLE_BYTES = 256 * 1024;
+const STABLE_IN_A_ROW = 3;
+const STABLE_TRIES = 20;
+
+/** What the daemon holds after full collections; freed pages go back to the system in the seconds after them. */
 async function collected(daemon: Daemon, hookPort: number, settleSeconds: number): Promise<Left> {
   const url = `http://127.0.0.1:${hookPort}/`;
   await sleep(settleSeconds * 1000);
-  await (await fetch(url)).text();
-  await sleep(1000);
-  const { heapUsed, external, arrayBuffers } = (await (await fetch(url)).json()) as NodeJS.MemoryUsage;
-  return { resident: residentBytes(daemon.pid), heapUsed, external, arrayBuffers };
+  let before = Number.POSITIVE_INFINITY;
+  for (let tries = 1, inARow = 1; ; tries++) {
+    const { heapUsed, external, arrayBuffers } = (await (await fetch(url)).json()) as NodeJS.MemoryUsage;
+    const resident = residentBytes(daemon.pid);
+    inARow = Math.abs(before - resident) <= STABLE_BYTES ? inARow + 1 : 1;
+    if (inARow === STABLE_IN_A_ROW || tries === STABLE_TRIES) return { resident, heapUsed, external, arrayBuffers };
+    before = resident;
+  }
+}
+
+/** What a daemon holds that began with so many live tasks in its state: no call has left anything with its allocator. */
+async function restarted(tasks: number, settleSeconds: number): Promise<Left> {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
+  try {
+    const stateDir = path.join(folder, 'state');
+    await makeState(stateDir, tasks);
+    const file = path.join(folder, 'hook');
+    const daemon = await Daemon.start({ ...daemonOptions(tasks, file), stateDir });
+    try {
+      return await collected(daemon, Number(readFileSync(file, 'utf8')), settleSeconds);
+    } finally {
+      await daemon.stop();
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Polls next to nothing, and is collected by the hook, which writes its port to the file. */
+function daemonOptions(maxTasks: number, file: string): DaemonOptions {
+  return {
+    maxTasks,
+    readQps: 0.1,
+    resyncInterval: '1h',
+    execArgv: ['--expose-gc', '--import', HOOK],
+    env: { BENCH_HOOK_FILE: file },
+  };
 }
 
 export const bench: Bench = {
   summary: 'resident bytes of a live task in the running daemon, after a full collection',
-  defaults: { tasks: 100_000, warmup: 2000, settle: 5 },
+  defaults: { tasks: 100_000, warmup: 20_000, settle: 5 },
 
   async run(options, progress) {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
     const file = path.join(folder, 'hook');
-    const daemon = await Daemon.start({
-      maxTasks: options.tasks! + options.warmup!,
-      readQps: 0.1,
-      resyncInterval: '1h',
-      execArgv: ['--expose-gc', '--import', HOOK],
-      env: { BENCH_HOOK_FILE: file },
-    });
+    const before = await restarted(0, options.settle!);
+    const after = await restarted(options.tasks!, options.settle!);
+    progress(`a daemon that began with ${options.tasks} tasks was weighed`);
+    const daemon = await Daemon.start(daemonOptions(options.tasks! + options.warmup!, file));
     const load = new Load({ connections: 2, streams: 50 });
     try {
       const hookPort = Number(readFileSync(file, 'utf8'));
-      // Code is compiled and pools are filled before the empty daemon is weighed; the few tasks are over then.
+      // Code is compiled, pools are filled and the young generation has grown before the empty daemon is weighed; these tasks are over then.
       const first = await load.create(daemon.port, options.warmup!);
       await load.delete(daemon.port, first.handles);
       const empty = await collected(daemon, hookPort, options.settle!);
@@ -55,13 +91,17 @@ export const bench: Bench = {
       const native = PROTOCOLS.native();
       const phase = native.phaseOf(await load.status(daemon.port, native, handles[0]!));
       if (phase !== 'RUNNING') throw new Error(`Status answered ${phase}, not RUNNING`);
-      const perTask = (pick: (left: Left) => number) => rounded((pick(full) - pick(empty)) / options.tasks!, 0);
+      const over = (left: Left, none: Left, pick: (left: Left) => number) =>
+        rounded((pick(left) - pick(none)) / options.tasks!, 0);
+      const perTask = (pick: (left: Left) => number) => over(full, empty, pick);
       return {
         bench: 'memory',
         bytes_per_task: perTask((left) => left.resident),
         heap_bytes_per_task: perTask((left) => left.heapUsed),
         external_bytes_per_task: perTask((left) => left.external),
         array_buffer_bytes_per_task: perTask((left) => left.arrayBuffers),
+        restarted_bytes_per_task: over(after, before, (left) => left.resident),
+        restarted_heap_bytes_per_task: over(after, before, (left) => left.heapUsed),
         empty_resident_bytes: empty.resident,
         full_resident_bytes: full.resident,
         handle_bytes: handles[0]!.length,
@@ -76,5 +116,6 @@ export const bench: Bench = {
 
   describe: (result) =>
     `memory  ${result.bytes_per_task} bytes a live task, resident (heap ${result.heap_bytes_per_task}, external ${result.external_bytes_per_task}); ` +
+    `${result.restarted_bytes_per_task} (heap ${result.restarted_heap_bytes_per_task}) after a restart; ` +
     `${result.tasks} tasks, handles of ${result.handle_bytes} bytes`,
 };
