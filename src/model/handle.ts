@@ -55,7 +55,10 @@ export interface HandleSigner {
   mac(...parts: readonly Uint8Array[]): Buffer;
 }
 
-/** Largest size of a handle without its meta, in bytes (design 1a). Names of outputs give way first. */
+/**
+ * Largest size of a handle without its meta, in bytes (design 1a), for names that have 193 together. Names of outputs give way first;
+ * a task cannot be taken up again without the others, which are kept whole however long they are.
+ */
 export const MAX_HANDLE_OVERHEAD = 300;
 /** Above this a plugin's meta is warned about: engines keep it in one object with all nodes of the workflow. */
 export const META_WARN_BYTES = 1024;

@@ -87,6 +87,26 @@ test('names of outputs give way so that a usual handle stays within its bound, a
   assert.deepEqual(decodeHandle(encodeHandle(sample)).identity.outputNames, ['o0', 'o1']);
 });
 
+test('a signed handle has 107 bytes and its names; those that are longer together than a handle’s bound leaves are kept whole', () => {
+  const signer = { keyId: 1, mac: () => Buffer.alloc(16) };
+  const size = (length: number) => {
+    const name = 'a'.repeat(length);
+    const names = {
+      plugin: name.slice(0, 40),
+      taskType: name,
+      project: name,
+      domain: name,
+      namespace: name,
+      quotaNamespace: name,
+    };
+    const of = { ...names, key: 'k'.repeat(32), taskTypeVersion: 0, incarnation: 1, createdAtMs: 1_764_200_000_000 };
+    const bytes = encodeHandle({ identity: { ...of, outputNames: ['o0'] }, meta: undefined }, signer);
+    assert.deepEqual(decodeHandle(bytes).identity, { ...of, outputNames: length < 32 ? ['o0'] : undefined });
+    return bytes.length;
+  };
+  assert.deepEqual([size(20), size(32), size(63)], [107 + 6 * 20 + ',["o0"]'.length, 107 + 6 * 32, 107 + 40 + 5 * 63]);
+});
+
 test('a truncated or altered handle is refused, wherever it was cut or changed', () => {
   const bytes = encodeHandle(sample);
   for (let length = 0; length < bytes.length; length++) {
