@@ -41,6 +41,7 @@ function liveFact(index: number, nowMs: number, observedAtMs: number): readonly 
     phaseVersion: 2,
     observedAtMs,
     lastFailure: undefined,
+    failing: undefined,
     answeredHandle: madeHandle(index),
     liveSinceMs: nowMs,
     lastAskedAtMs: nowMs,

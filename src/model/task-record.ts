@@ -32,6 +32,21 @@ export interface NodeAttempt {
   readonly attempt: number;
 }
 
+/**
+ * How the reads of a task fail, as of the last of them; restarts begin none of it anew (rule 4). Durations in milliseconds of a daemon
+ * that ran, without the time that an outage froze.
+ */
+export interface FailingReads {
+  /** Consecutive ones that counted. */
+  readonly failures: number;
+  readonly failingForMs: number;
+  /** Answers of NotFound in a row. */
+  readonly notFound: number;
+  readonly notFoundForMs: number;
+  /** Of one that a wave froze: how long its job has not been found. */
+  readonly frozenForMs: number | undefined;
+}
+
 /** The last failed read of a task. */
 export interface ReadFailure {
   readonly message: string;
@@ -64,6 +79,8 @@ export interface TaskRecord {
   readonly observedAtMs: number | undefined;
   readonly consecutiveFailures: number;
   readonly lastFailure: ReadFailure | undefined;
+  /** Undefined after a read that succeeded. */
+  readonly failing: FailingReads | undefined;
 
   /** The handle bytes that were answered; a repeated create answers the same ones. */
   readonly answeredHandle: Buffer | undefined;

@@ -117,6 +117,7 @@ export class Intake {
       failures: 0,
       failingSinceMs: undefined,
       missing: undefined,
+      failing: undefined,
       lastFailure: undefined,
       verdict: undefined,
     });
@@ -134,7 +135,8 @@ export class Intake {
       population: { ofKey: schedule.seen.of(item.batchKey), ofPlugin: schedule.seen.total },
       intervalMs: schedule.pacing.longestMs,
     } as const;
-    const { verdict, again } = judge(item, read, { outage: outages.of(item.batchKey), missing }, config);
+    const outage = outages.of(item.batchKey);
+    const { verdict, again } = judge(item, read, { outage, missing }, config);
     schedule.noteFailing(item);
     this.#report({
       id: item.id,
@@ -145,6 +147,7 @@ export class Intake {
       failures: item.failures,
       failingSinceMs: item.failingSinceMs,
       missing: item.missingNow,
+      failing: item.failingNow(nowMs, outage.frozenSince(item.frozenBefore, nowMs)),
       lastFailure: item.lastFailure,
       verdict,
     });

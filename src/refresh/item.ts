@@ -3,6 +3,7 @@ import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import type { FailingReads } from '../model/task-record.js';
 import type { FrozenMarks } from './outages.js';
 import type { Bin, Pooled } from './pool.js';
 import type { PolledTask, PollHistory, ReadReport } from './types.js';
@@ -104,7 +105,13 @@ export class Item implements Pooled<Item> {
     this.dueMs = nowMs;
     if (failures > 0 || failingSinceMs !== undefined) {
       Object.assign(this.#troubled(), { failures, retries: failures, failingSinceMs });
-    }
+    } else if (task.failing !== undefined) this.#resume(task.failing, nowMs);
+  }
+
+  /** What a run of the daemon before has counted goes on; the back-off begins anew. */
+  #resume({ failures, failingForMs }: FailingReads, nowMs: number): void {
+    const failingSinceMs = failures > 0 || failingForMs > 0 ? nowMs - failingForMs : undefined;
+    Object.assign(this.#troubled(), { failures, failingSinceMs });
   }
 
   /** Its place in the bin; not to be asked of an item that never was in one. */
@@ -301,6 +308,19 @@ export class Item implements Pooled<Item> {
 
   set missing(missing: Missing | undefined) {
     if (missing !== undefined || this.#trouble !== undefined) this.#troubled().missing = missing;
+  }
+
+  /** How its reads fail, as of now; `frozenMs` of the time they did stood still. */
+  failingNow(nowMs: number, frozenMs: number): FailingReads {
+    const { failures, failingSinceMs, missing, wave } = this;
+    const frozenSinceMs = wave?.frozen.get(this.id);
+    return {
+      failures,
+      failingForMs: failingSinceMs === undefined ? 0 : Math.max(0, Math.round(nowMs - failingSinceMs - frozenMs)),
+      notFound: missing?.reads ?? 0,
+      notFoundForMs: missing === undefined ? 0 : Math.round(nowMs - missing.sinceMs),
+      frozenForMs: frozenSinceMs === undefined ? undefined : Math.round(nowMs - frozenSinceMs),
+    };
   }
 
   /** What is told of a task whose last answer was NotFound; undefined for every other. */

@@ -58,6 +58,8 @@ export class MissingTasks {
   readonly #plugin: Shore = { turns: new Map(), wave: undefined };
   readonly #missing = new Set<TaskId>();
   #frozen = 0;
+  /** Of those that an earlier run of the daemon froze. */
+  #resumed: Wave | undefined;
 
   constructor(events: RefreshEvents) {
     this.#events = events;
@@ -71,6 +73,24 @@ export class MissingTasks {
   /** Tasks that a wave froze. */
   get frozen(): number {
     return this.#frozen;
+  }
+
+  /** A task of an earlier run of the daemon: what was told of it then goes on. All that were frozen then make one wave. */
+  resumed(item: Item, nowMs: number): void {
+    const { failing } = item.task;
+    if (failing === undefined) return;
+    const { notFound, notFoundForMs, frozenForMs } = failing;
+    if (notFound > 0) {
+      item.missing = { sinceMs: nowMs - notFoundForMs, reads: notFound };
+      this.#missing.add(item.id);
+    }
+    if (frozenForMs === undefined) return;
+    if (this.#resumed === undefined || this.#resumed.frozen.size === 0) {
+      this.#resumed = { sinceMs: nowMs, frozen: new Map(), found: 0, lost: 0, openUntilMs: Number.NEGATIVE_INFINITY };
+    }
+    item.wave = this.#resumed;
+    this.#resumed.frozen.set(item.id, nowMs - frozenForMs);
+    this.#frozen += 1;
   }
 
   /** Notes one answer of NotFound. Answers whether the task is lost by it; the visibility grace must be over. */

@@ -88,6 +88,7 @@ class PollRefresher implements Refresher {
       config: options.config,
       random: options.random,
       tokenWanted: (namespace) => this.#reader.tokenWanted(namespace),
+      resumed: (item) => this.#missing.resumed(item, this.#clock.now()),
       gone: (item) => {
         this.#flights.leaves(item);
         this.#missing.gone(item, this.#clock.now());

@@ -16,6 +16,8 @@ export interface ScheduleOptions {
   readonly tokenWanted: (quotaNamespace: string) => boolean;
   /** Told when the last task of a batch key has gone. */
   readonly keyGone?: (batchKey: string) => void;
+  /** Told when a task is taken on whose reads failed in an earlier run of the daemon. */
+  readonly resumed?: (item: Item) => void;
   /** Told when a task has left the schedule. */
   readonly gone?: (item: Item) => void;
 }
@@ -141,6 +143,7 @@ export class Schedule {
     this.telling.add(item.batchKey);
     this.seen.add(item.batchKey);
     this.#counts.add(item, 1);
+    if (task.failing !== undefined) this.#options.resumed?.(item);
     this.noteFailing(item);
     if (!inFlight) this.#place(item, nowMs);
   }

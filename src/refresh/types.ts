@@ -2,6 +2,7 @@ import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginFailure, PluginOutcome } from '../model/plugin-call.js';
+import type { FailingReads } from '../model/task-record.js';
 import type { FaultKind } from '../plugin-api/errors.js';
 
 /** What the schedule looks up in a task's record; it keeps none of it. Times in milliseconds since the epoch. */
@@ -15,6 +16,8 @@ export interface PolledTask {
   readonly identity: { readonly quotaNamespace: string };
   /** The plugin's wish from the last phase, counted from the last read. */
   readonly state: { readonly nextPollAfterMs: number | undefined };
+  /** How its reads failed in an earlier run of the daemon; looked at when it is taken on. */
+  readonly failing?: FailingReads | undefined;
 }
 
 /** What is known of a task's reads when the schedule takes it on. Times in milliseconds since the epoch. */
@@ -63,6 +66,8 @@ export interface ReadReport {
   readonly failingSinceMs: number | undefined;
   /** Set while reads in a row, of which this is one, answered NotFound. */
   readonly missing: { readonly sinceMs: number; readonly reads: number; readonly wave: boolean } | undefined;
+  /** The same as durations, for the next run of the daemon; undefined after a success. */
+  readonly failing: FailingReads | undefined;
   /** The last failure that says something about the task or its remote; undefined after a success. */
   readonly lastFailure: PluginFailure | undefined;
   /** Present when this read ends the task. */

@@ -3,6 +3,7 @@ import { adoptedIdOf, taskIdOf } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import {
+  type FailingReads,
   type NodeAttempt,
   type ReadFailure,
   TASK_STAGES,
@@ -56,6 +57,7 @@ interface Rare {
   sentBoundMs: number | undefined;
   consecutiveFailures: number;
   lastFailure: ReadFailure | undefined;
+  failing: FailingReads | undefined;
   undeliveredAtMs: number | undefined;
   undeliveredForMs: number;
 }
@@ -68,6 +70,7 @@ const NOTHING_RARE: Rare = Object.freeze({
   sentBoundMs: undefined,
   consecutiveFailures: 0,
   lastFailure: undefined,
+  failing: undefined,
   undeliveredAtMs: undefined,
   undeliveredForMs: 0,
 });
@@ -337,6 +340,14 @@ export class Entry implements Fields {
 
   set lastFailure(failure: ReadFailure | undefined) {
     this.#set('lastFailure', failure);
+  }
+
+  get failing(): FailingReads | undefined {
+    return this.#rare?.failing;
+  }
+
+  set failing(failing: FailingReads | undefined) {
+    this.#set('failing', failing);
   }
 
   get undeliveredAtMs(): number | undefined {

@@ -110,13 +110,14 @@ function taskFactOf(store: TaskStore, id: TaskId): FactsByKind['task'] | undefin
   if (!isKept(entry)) return undefined;
   const { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, known, phaseVersion } = entry;
   const { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs } = entry;
-  const { undeliveredForMs } = entry;
+  const { undeliveredForMs, failing } = entry;
   const told = { identity, stage, order, meta, outputPrefix, node, requirements, sentBoundMs, phaseVersion };
   const seen = { observedAtMs, lastFailure, answeredHandle, liveSinceMs, lastAskedAtMs, confirmed, undeliveredAtMs };
   return {
     ...told,
     ...seen,
     undeliveredForMs,
+    failing,
     state: smallOf(known),
     adopted: entry.adopted,
     deleted: entry.deleted,

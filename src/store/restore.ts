@@ -119,6 +119,8 @@ function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayl
   entry.sentBoundMs = fact.sentBoundMs;
   entry.observedAtMs = fact.observedAtMs;
   entry.lastFailure = fact.lastFailure;
+  entry.failing = fact.failing;
+  entry.consecutiveFailures = fact.failing === undefined ? 0 : fact.failing.failures + fact.failing.notFound;
   entry.liveSinceMs = Math.min(fact.liveSinceMs, nowMs);
   entry.lastAskedAtMs = Math.min(fact.lastAskedAtMs, nowMs);
   return entry;

@@ -5,7 +5,7 @@ import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js'
 import type { TaskEvents } from '../model/events/tasks.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { compactState, type PhaseState, phaseRank } from '../model/phase-state.js';
-import type { ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
+import type { FailingReads, ReadFailure, TaskRecord, TaskStage } from '../model/task-record.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import { isTerminal } from '../plugin-api/phase.js';
@@ -561,6 +561,7 @@ export class TaskStore {
     const hadFailures = entry.lastFailure !== undefined;
     entry.consecutiveFailures = 0;
     entry.lastFailure = undefined;
+    entry.failing = undefined;
     entry.revision += 1;
     this.#write(entry, state, hadFailures, owe);
     return isTerminal(state.phase);
@@ -568,15 +569,21 @@ export class TaskStore {
 
   /**
    * A read that failed. The phase stays; the count and the error are visible. `reason`: what the phase's reason says until
-   * a read succeeds.
+   * a read succeeds. `failing`: what the next run of the daemon goes on from.
    */
-  readFailed(task: TaskRecord, failure: ReadFailure, consecutiveFailures: number, reason?: string): void {
+  readFailed(
+    task: TaskRecord,
+    failure: ReadFailure,
+    consecutiveFailures: number,
+    { reason, failing }: { readonly reason?: string | undefined; readonly failing?: FailingReads | undefined } = {},
+  ): void {
     const entry = task as Entry;
     if (!this.#isUnfinished(entry)) return;
     this.#dropOldConnection(entry);
     this.#noteFollowed(entry);
     entry.lastFailure = failure;
     entry.consecutiveFailures = consecutiveFailures;
+    entry.failing = failing;
     entry.revision += 1;
     this.#changed(entry);
     if (reason !== undefined) this.#write(entry, { ...entry.known, reason });

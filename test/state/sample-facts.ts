@@ -30,6 +30,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     phaseVersion: 12,
     observedAtMs: 1_700_000_000_000.5,
     lastFailure: { code: 'PLUGIN_THREW_TRANSIENT', message: 'away' },
+    failing: { failures: 2, failingForMs: 90_000, notFound: 3, notFoundForMs: 60_000, frozenForMs: 30_000.5 },
     answeredHandle: Buffer.from('handle'),
     liveSinceMs: 1_700_000_000_000,
     lastAskedAtMs: 1_700_000_000_001,

@@ -154,7 +154,7 @@ test('a failed read changes the reason where it has one to give, and the phase s
   const version = task.phaseVersion;
   store.readFailed(task, failure, 1);
   assert.deepEqual([task.state.reason, task.phaseVersion], ['', version]);
-  store.readFailed(task, failure, 2, 'the remote does not answer');
+  store.readFailed(task, failure, 2, { reason: 'the remote does not answer' });
   assert.deepEqual(
     [task.state.phase, task.state.reason, task.phaseVersion],
     ['QUEUED', 'the remote does not answer', version + 1],

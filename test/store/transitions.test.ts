@@ -160,10 +160,10 @@ const ROWS: readonly Row[] = [
   [
     'a failed read with a reason',
     live,
-    (s, t) => s.readFailed(t, failed, 1, 'x'),
+    (s, t) => s.readFailed(t, failed, 1, { reason: 'x' }),
     'task/a-1, task/a-1, version +1, fresh',
   ],
-  ['a failed read of what is over', over, (s, t) => s.readFailed(t, failed, 1, 'x'), ''],
+  ['a failed read of what is over', over, (s, t) => s.readFailed(t, failed, 1, { reason: 'x' }), ''],
   [
     'the verdict',
     live,

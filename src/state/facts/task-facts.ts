@@ -1,5 +1,6 @@
 import type { TaskIdentity } from '../../model/handle.js';
 import {
+  type FailingReads,
   type NodeAttempt,
   type ReadFailure,
   TASK_STAGES,
@@ -43,6 +44,7 @@ export interface TaskFact {
   readonly phaseVersion: number;
   readonly observedAtMs: number | undefined;
   readonly lastFailure: ReadFailure | undefined;
+  readonly failing: FailingReads | undefined;
   readonly answeredHandle: Buffer | undefined;
   readonly liveSinceMs: number;
   readonly lastAskedAtMs: number;
@@ -78,6 +80,14 @@ export const nodeAttempt: Field<NodeAttempt> = record<NodeAttempt>({ nodeKey: te
 
 export const readFailure: Field<ReadFailure> = record<ReadFailure>({ message: text, code: text });
 
+export const failingReads: Field<FailingReads> = record<FailingReads>({
+  failures: unless(0, whole),
+  failingForMs: unless(0, real),
+  notFound: unless(0, whole),
+  notFoundForMs: unless(0, real),
+  frozenForMs: optional(real),
+});
+
 export const requirements: Field<ResourceRequirements> = record<ResourceRequirements>({
   namespace: text,
   constraints: optional(record<ResourceConstraints>({ project: optional(real), namespace: optional(real) })),
@@ -97,6 +107,7 @@ export const taskFact: Field<TaskFact> = record<TaskFact>({
   phaseVersion: unless(0, whole),
   observedAtMs: optional(real),
   lastFailure: optional(readFailure),
+  failing: optional(failingReads),
   answeredHandle: optional(bytes),
   liveSinceMs: real,
   lastAskedAtMs: real,

@@ -16,7 +16,7 @@ import {
 } from './fields.js';
 import { smallState } from './phase-fields.js';
 import { SharedJson } from './shared-json.js';
-import { nodeAttempt, readFailure, requirements, type TaskFact } from './task-facts.js';
+import { failingReads, nodeAttempt, readFailure, requirements, type TaskFact } from './task-facts.js';
 
 /** What of an identity many tasks have in common. */
 type Scope = Omit<TaskIdentity, 'key' | 'createdAtMs'>;
@@ -39,7 +39,14 @@ const states = new SharedJson(smallState);
 
 type Rare = Pick<
   TaskFact,
-  'node' | 'requirements' | 'sentBoundMs' | 'lastFailure' | 'undeliveredAtMs' | 'undeliveredForMs' | 'cancelling'
+  | 'node'
+  | 'requirements'
+  | 'sentBoundMs'
+  | 'lastFailure'
+  | 'failing'
+  | 'undeliveredAtMs'
+  | 'undeliveredForMs'
+  | 'cancelling'
 >;
 
 /** What most live tasks do not have. */
@@ -48,6 +55,7 @@ const rare: Field<Rare> = record<Rare>({
   requirements: optional(requirements),
   sentBoundMs: optional(real),
   lastFailure: optional(readFailure),
+  failing: optional(failingReads),
   undeliveredAtMs: optional(real),
   undeliveredForMs: unless(0, real),
   cancelling: optional(text),
@@ -117,6 +125,7 @@ export const taskRow: Field<TaskFact> = {
       phaseVersion: wholeAt(raw, 5, 'phaseVersion'),
       observedAtMs: raw[8] === null ? undefined : realAt(raw, 8, 'observedAtMs'),
       lastFailure: has.lastFailure,
+      failing: has.failing,
       answeredHandle: bytesAt(raw, 13, blobs, 'answeredHandle'),
       liveSinceMs: realAt(raw, 6, 'liveSinceMs'),
       lastAskedAtMs: realAt(raw, 7, 'lastAskedAtMs'),
@@ -135,10 +144,14 @@ export const taskRow: Field<TaskFact> = {
 const NOTHING_RARE: Rare = Object.freeze(rare.read({}, [], 'rare'));
 
 function hasRare(fact: TaskFact): boolean {
-  const { node, requirements, sentBoundMs, lastFailure, undeliveredAtMs, undeliveredForMs, cancelling } = fact;
+  const { node, requirements, sentBoundMs, lastFailure, failing, undeliveredAtMs, undeliveredForMs, cancelling } = fact;
   if (node !== undefined || requirements !== undefined || sentBoundMs !== undefined) return true;
   return (
-    lastFailure !== undefined || undeliveredAtMs !== undefined || undeliveredForMs !== 0 || cancelling !== undefined
+    lastFailure !== undefined ||
+    failing !== undefined ||
+    undeliveredAtMs !== undefined ||
+    undeliveredForMs !== 0 ||
+    cancelling !== undefined
   );
 }
 

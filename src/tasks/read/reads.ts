@@ -48,7 +48,10 @@ export class ReadSink {
     }
     const failure = report.lastFailure ?? report.outcome.failure;
     const failed = report.failures + (report.missing?.reads ?? 0);
-    store.readFailed(task, { code: failure.code, message: failure.message }, failed, reasonOf(report));
+    store.readFailed(task, { code: failure.code, message: failure.message }, failed, {
+      reason: reasonOf(report),
+      failing: report.failing,
+    });
     const { verdict } = report;
     if (verdict === undefined) return;
     this.end(
