@@ -84,7 +84,14 @@ describe('config layers', () => {
       assert.equal(problem?.key, 'plugins.a.settings.x');
       assert.match(JSON.stringify(problem), /with more digits than a number keeps/, value);
     }
-    for (const value of ['9007199254740991', '1e18', '1e30', '-5e20', '0.12345678901234567']) {
+    for (const value of [
+      '9007199254740991',
+      '1e18',
+      '1e30',
+      '-5e20',
+      '0.12345678901234567',
+      '1.7976931348623157e308',
+    ]) {
       assert.deepEqual(load(plugin(value)).config.plugins.a?.settings, { x: [Number(value)] });
     }
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CONFIG_SCHEMA, ConfigError } from '../../src/config/index.js';
+import { losesDigits } from '../../src/lib/json.js';
 import type { AnyLeaf } from '../../src/model/options/leaf.js';
 import type { Node } from '../../src/model/options/spec.js';
 import { expectedOf } from '../../src/model/options/values.js';
@@ -44,6 +45,12 @@ function treeWith(at: readonly string[], value: unknown): Record<string, unknown
 }
 
 const json = (at: readonly string[], value: unknown) => ({ 'a.json': JSON.stringify(treeWith(at, value)) });
+
+/** Whether a number stands there that is refused, since it may have had another text. */
+function hasIds(value: unknown): boolean {
+  if (typeof value === 'number') return losesDigits(value);
+  return typeof value === 'object' && value !== null && Object.values(value).some(hasIds);
+}
 
 describe('strict config', () => {
   it('refuses a value of another type for every option, however deep, and never converts', () => {
@@ -227,7 +234,7 @@ describe('strict config', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 })), (settings) => {
         const text = JSON.stringify({ plugins: { a: { source: 'p', settings } } });
-        fc.pre(!text.includes('__proto__'));
+        fc.pre(!text.includes('__proto__') && !hasIds(settings));
         assert.equal(
           JSON.stringify(sorted(load({ 'a.json': text }).config.plugins.a?.settings)),
           JSON.stringify(sorted(JSON.parse(text).plugins.a.settings)),

@@ -4,6 +4,7 @@ import module from 'node:module';
 import { HostError } from '../../errors/index.js';
 import { ShortageError, tellsShortage } from '../../lib/shortage.js';
 import type { SandboxOptions } from '../../model/options/sandbox.js';
+import { VARIABLE } from '../../model/plugin-facts.js';
 import type { Reach } from '../load/reach.js';
 import { diesWithParent } from './parent-death.js';
 
@@ -32,8 +33,6 @@ const PRLIMIT = '/usr/bin/prlimit';
  * which goes both ways, becomes standard input, where a child's own goes one way.
  */
 const CHANNEL_TO_STDIN = ['/bin/sh', '-c', `unset PWD; exec "$@" <&${PIPE_FD} ${PIPE_FD}<&-`, 'sh'];
-/** Names of variables that every shell passes on. */
-const PASSED_ON = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const TRIAL_MS = 30_000;
 /** Of what a program said, for an error. */
 const SAID_CHARS = 300;
@@ -55,7 +54,8 @@ const THIS_NODE: NodeOffers = {
 /** Throws PLUGIN_SANDBOX_UNAVAILABLE for variables that would not reach a process which is started so. */
 export function assertPassedOn({ channelFd }: Confinement, env: Readonly<Record<string, string>>): void {
   if (channelFd !== 0) return;
-  const lost = Object.keys(env).find((name) => !PASSED_ON.test(name));
+  // A shell passes on what it could itself set.
+  const lost = Object.keys(env).find((name) => !VARIABLE.pattern.test(name));
   if (lost === undefined) return;
   throw unavailable(
     `sandbox.network is false, and the shell that the process is started by passes on no variable ${JSON.stringify(lost)}; expected names of letters, digits and _ in environment, or sandbox.network to be true`,
