@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Bent } from './bent.js';
 
 /**
- * A bug that is planted in a copy of the build, so that the tests of reliability can be seen to fail. The text is that of
+ * A bug that is planted in a copy of the build, so that the tests of reliability and of security can be seen to fail. The text is that of
  * the compiled file; one that is not found there once is an error, so that a plant does not go stale unseen.
  */
 export interface Plant {
@@ -34,6 +34,11 @@ const DELETES: Bent = {
 };
 /** Kills about a create that is on its way. */
 const SUBMITS: Bent = { plans: { plain: 80, repeat: 20 }, kills: { submit: 45, submitted: 45, time: 10 }, most: 3 };
+
+/** A door that is left open: the tests knock, real kills do not. */
+const OPEN_DOOR = { unseen: 'in that run nobody comes whom the daemon must keep out' } as const;
+const TLS = ['rpc/edge/tls.test.js'];
+const GUARD = ['access/guard.test.js'];
 
 export const PLANTS: readonly Plant[] = [
   {
@@ -94,8 +99,8 @@ export const PLANTS: readonly Plant[] = [
     name: 'token-freed-twice',
     what: 'a token that is given back counts twice',
     file: 'limits/quota-ledger.js',
-    find: 'this.#usage.subtract(held);',
-    put: 'this.#usage.subtract(held), this.#usage.subtract(held);',
+    find: 'this.#usage.subtract(grant);',
+    put: 'this.#usage.subtract(grant), this.#usage.subtract(grant);',
     tests: ['limits/quota-ledger.test.js', ...CRASHES],
     chaos: { plans: { plain: 100 }, kills: { time: 100 } },
   },
@@ -218,6 +223,141 @@ export const PLANTS: readonly Plant[] = [
     put: 'void this.#deps.replays.set(key, state);',
     tests: CRASHES,
     chaos: { plans: { do: 90, plain: 10 }, kills: { answer: 100 } },
+  },
+  {
+    name: 'names-not-checked',
+    what: 'a client comes in whose certificate is for a name that the list has not',
+    file: 'access/tls-entrance.js',
+    find: 'if (clientNames.length === 0 || allowsName(clientNames, names))',
+    put: 'if (clientNames.length >= 0 || allowsName(clientNames, names))',
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'any-authority-taken',
+    what: 'a client comes in whose certificate nobody of ours has signed',
+    file: 'access/tls-entrance.js',
+    find: 'if (!socket.authorized) {',
+    put: "if (String(socket.authorizationError).startsWith('CERT_')) {",
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'expired-taken',
+    what: 'a client comes in whose certificate has expired',
+    file: 'access/tls-entrance.js',
+    find: 'if (!socket.authorized) {',
+    put: "if (!socket.authorized && socket.authorizationError !== 'CERT_HAS_EXPIRED') {",
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'not-yet-valid-taken',
+    what: 'a client comes in whose certificate is not valid yet',
+    file: 'access/tls-entrance.js',
+    find: 'if (!socket.authorized) {',
+    put: "if (!socket.authorized && socket.authorizationError !== 'CERT_NOT_YET_VALID') {",
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'old-tls-spoken',
+    what: 'TLS older than 1.2 is spoken',
+    file: 'access/tls-entrance.js',
+    find: "minVersion: 'TLSv1.2',",
+    put: "minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0',",
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'certificate-not-exchanged',
+    what: 'a new certificate is not given out',
+    file: 'access/tls-entrance.js',
+    find: 'watch.onChange((next) => this.#server.setSecureContext(contextOf(next)));',
+    put: 'void watch;',
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'own-expired-served',
+    what: 'a certificate of the daemon that has expired is served',
+    file: 'access/certificates.js',
+    find: 'if (nowMs > Date.parse(certificate.validTo)) {',
+    put: 'if (nowMs > Number.MAX_VALUE) {',
+    tests: ['access/certificates.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'plaintext-from-anywhere',
+    what: 'plain text is taken from another machine',
+    file: 'access/entrance.js',
+    find: "const trusted = from === 'anywhere' || isLoopback(address);",
+    put: "const trusted = from === 'anywhere' || address.length > 0;",
+    tests: TLS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'name-by-its-beginning',
+    what: 'a name is allowed that begins as one of the list',
+    file: 'access/names.js',
+    find: 'return names.some((name) => known.has(folded(name)));',
+    put: 'return names.some((name) => [...known].some((one) => folded(name).startsWith(one)));',
+    tests: ['access/names.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'token-by-its-beginning',
+    what: 'a token is right whose beginning is',
+    file: 'access/tokens.js',
+    find: "createHash('sha256').update(token).digest()",
+    put: "createHash('sha256').update(token.slice(0, 12)).digest()",
+    tests: GUARD,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'right-not-checked',
+    what: 'any token may do everything',
+    file: 'access/guard.js',
+    find: 'if (caller.may.includes(right))',
+    put: 'if (caller.may.length > 0)',
+    tests: GUARD,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'guesses-without-end',
+    what: 'an address may guess tokens as fast as it likes',
+    file: 'access/guard.js',
+    find: 'if (waitMs > 0) {',
+    put: 'if (waitMs > Number.MAX_VALUE) {',
+    tests: GUARD,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'old-token-still-good',
+    what: 'a token that was taken out of its file stays good',
+    file: 'access/token-watch.js',
+    find: 'this.#held.set(name, found);',
+    put: 'this.#held.set(name, [...(this.#held.get(name) ?? []), ...found]);',
+    tests: GUARD,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'signature-not-checked',
+    what: 'a handle is taken for ours whatever its signature',
+    file: 'model/handle-keys.js',
+    find: 'timingSafeEqual(macOf(bytes, signer), mac)',
+    put: 'timingSafeEqual(macOf(bytes, signer), mac) || mac.length > 0',
+    tests: ['model/handle-keys.test.js', 'tasks/handle-trust.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'signature-of-the-head',
+    what: 'the signature of a handle covers its head alone',
+    file: 'model/handle.js',
+    find: 'return signer.mac(bytes.subarray(CHECKED, HEAD), bytes.subarray(SIGNED_HEAD));',
+    put: 'return signer.mac(bytes.subarray(CHECKED, HEAD));',
+    tests: ['model/handle-keys.test.js', 'tasks/handle-trust.test.js'],
+    chaos: OPEN_DOOR,
   },
 ];
 
