@@ -76,12 +76,12 @@ export class UnclearCreates {
   }
 
   /**
-   * Whether the job of this create, if there is one, is on its way to be found and cancelled, and keeps its key from being created
-   * anew: both write to one output prefix.
+   * Whether the job of this create is on its way to be cancelled, and keeps its key from being created anew. Of a task that ended by
+   * itself nobody knows that there is one.
    */
   holdsUp(id: TaskId): boolean {
     const entry = this.#entries.get(id);
-    return entry !== undefined && entry.leftBecause === undefined;
+    return entry?.sentBoundMs !== undefined && entry.leftBecause === undefined;
   }
 
   add(entry: UnclearCreate): void {

@@ -331,23 +331,3 @@ test('a stop tells of a job that a create left behind which was under way when i
   assert.equal(told.at(-1), `left ${task.id} the daemon stops and keeps no state`);
   await h.stop();
 });
-
-test('a key whose last run ended with a create of unclear outcome, and was deleted then, is created anew once that job is gone', async () => {
-  const { h, list, creates } = await unclearHarness({ options: { createBudgetMs: 600_000 } });
-  h.plugin.on.create = () => fail('deadline');
-  const { task, handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  while (task.stage !== 'over') await h.clock.advance(1_000);
-  assert.deepEqual([task.state.phase, list().length], ['RETRYABLE_FAILURE', 1]);
-  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
-  h.plugin.on.create = (args) =>
-    created(JSON.stringify(args.idempotencyKey), undefined, args.idempotencyKey === task.id);
-  const before = creates().length;
-  const next = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
-  assert.match(next.task.state.reason, /is being cancelled first/);
-  await h.clock.advance(120_000);
-  const [look, anew] = creates().slice(before);
-  assert.deepEqual([look?.idempotencyKey, anew?.idempotencyKey], [task.id, next.task.id]);
-  const made = h.plugin.calls.map(({ method, args }) => (args === anew ? 'anew' : method));
-  assert.ok(made.indexOf('delete') >= 0 && made.indexOf('delete') < made.indexOf('anew'), 'its job is cancelled first');
-  await h.stop();
-});
