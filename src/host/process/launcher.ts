@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -51,6 +51,8 @@ export interface Launched {
   readonly stderr: Readable;
   /** How it ended; resolves when what it started has ended, too. Never rejects. */
   readonly exited: Promise<Exit>;
+  /** From here on the daemon goes before it, where both want a core. */
+  giveWay(): void;
   terminate(): void;
   kill(): void;
 }
@@ -90,7 +92,6 @@ function launchProcess(options: LaunchOptions): Launched {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     },
   );
-  if (child.pid !== undefined) giveWay(child.pid, options.confinement.niceness);
   const started = enter(options.started, { mark, child });
   const exited = new Promise<Exit>((resolve) => {
     child.once('error', (error) => {
@@ -112,25 +113,36 @@ function launchProcess(options: LaunchOptions): Launched {
     stdout: child.stdout as Readable,
     stderr: child.stderr as Readable,
     exited,
+    giveWay: () => {
+      if (child.pid !== undefined && child.exitCode === null) giveWay(child.pid, options.confinement.niceness);
+    },
     terminate: () => void child.kill('SIGTERM'),
     kill: () => killGroup(child, 'SIGKILL'),
   };
 }
 
 /**
- * A plugin that computes takes no core from the daemon. It has one thread yet, from which all others inherit. Where Linux
- * groups processes by session, as on a desktop, nice values count only within one, and the group has one of its own.
+ * A plugin that computes takes no core from the daemon. On Linux each thread has a nice value, which those that it starts inherit;
+ * where it groups processes by session, as on a desktop, these count only within one, and the group has one of its own.
  */
 function giveWay(pid: number, niceness: number): void {
   if (niceness === 0) return;
   const value = Math.min(19, os.getPriority() + niceness);
   // It may have ended, or be another user's; nothing that the process may do depends on it.
   try {
-    os.setPriority(pid, value);
+    for (const tid of threadsOf(pid)) os.setPriority(tid, value);
   } catch {}
   try {
     writeFileSync(`/proc/${pid}/autogroup`, String(value), { flag: 'r+' });
   } catch {}
+}
+
+function threadsOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch {
+    return [pid];
+  }
 }
 
 /** Enters a run; `endRest` ends what it started, once it has ended itself, and takes it out. */
@@ -172,6 +184,8 @@ function launchWorker(options: LaunchOptions): Launched {
     stdout: worker.stdout,
     stderr: worker.stderr,
     exited,
+    // Its threads are the daemon's.
+    giveWay: () => {},
     terminate: end,
     kill: end,
   };

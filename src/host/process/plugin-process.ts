@@ -190,7 +190,10 @@ export class PluginProcess {
     this.#masks.addVariables(message.environment, this.#options.launch.plain);
     this.#masks.addSettings(message.settings);
     this.#masks.addSettings(message.data.dataStore);
-    return this.#steps.load(message);
+    const facts = await this.#steps.load(message);
+    // Not before: on a busy machine a plugin that gives way would not be loaded in its time.
+    this.#launched.giveWay();
+    return facts;
   }
 
   /** Never rejects. */

@@ -58,7 +58,7 @@ const FIELDS = {
   fileSize: optional(size('Largest file that the process may write.', { min: '0B', max: '1024GiB' })),
   niceness: withDefault(
     int(
-      'How far the process gives way to the daemon where both want a core: what is added to the daemon’s own nice value. 0 is none.',
+      'How far the process gives way to the daemon where both want a core, once its plugins are loaded: what is added to the daemon’s own nice value. 0 is none.',
       0,
       19,
     ),
