@@ -1,4 +1,5 @@
 import type { JsonObject } from '../lib/json.js';
+import { ownBytes } from '../lib/own-bytes.js';
 import type { ExecutionError, ExternalResource, Phase, TaskLog } from '../plugin-api/phase.js';
 
 /**
@@ -63,10 +64,17 @@ export function compactState(state: PhaseState): PhaseState {
     phase: PHASE_NAMES.get(state.phase) ?? state.phase,
     logs: state.logs.length === 0 ? NONE : state.logs,
     externalResources: state.externalResources.length === 0 ? NONE : state.externalResources,
-    outputs: state.outputs.kind === 'none' ? NO_OUTPUTS : state.outputs,
+    outputs: keptOutputs(state.outputs),
   };
   const shareable = isPlainState(compact) && compact.reason.length <= MAX_KEPT_REASON;
   return shareable ? sharedState(compact) : compact;
+}
+
+function keptOutputs(outputs: PhaseState['outputs']): PhaseState['outputs'] {
+  if (outputs.kind === 'none') return NO_OUTPUTS;
+  if (outputs.kind !== 'inline') return outputs;
+  const literalMap = ownBytes(outputs.literalMap);
+  return literalMap === outputs.literalMap ? outputs : { ...outputs, literalMap };
 }
 
 /** Whether a state says no more than phase, reason, remote phase, version and pace. */

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../lib/clock.js';
 import type { AttemptKey } from '../model/attempt-key.js';
-import type { PhaseState } from '../model/phase-state.js';
+import { compactState, type PhaseState } from '../model/phase-state.js';
 import { aging } from './aging.js';
 import { stateBytes } from './state-bytes.js';
 import { noState, type StateFeed } from './state-feed.js';
@@ -60,7 +60,7 @@ export class ReplayCache {
   /** Takes back an end that an earlier run wrote, as old as it is. */
   restore(key: AttemptKey, { state, endedAtMs }: DoEnd): void {
     const start = Math.min(endedAtMs, this.#clock.now());
-    this.#results.set(key, { state, endedAtMs: start }, { start });
+    this.#results.set(key, { state: compactState(state), endedAtMs: start }, { start });
   }
 
   /** Lets go of what is past its time. */
@@ -70,7 +70,7 @@ export class ReplayCache {
 
   /** Resolves once the end is safe. Rejects when it cannot be written; it is kept here all the same. */
   set(key: AttemptKey, state: PhaseState): Promise<void> {
-    this.#results.set(key, { state, endedAtMs: this.#clock.now() });
+    this.#results.set(key, { state: compactState(state), endedAtMs: this.#clock.now() });
     this.#feed.changed('do', key);
     return this.#feed.safe();
   }

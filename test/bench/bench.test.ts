@@ -67,7 +67,8 @@ test('hog lets plugins spin and flood in turns with none that does', async () =>
 test('burst answers every Create that came at once, and delete counts the pairs by the main thread', async () => {
   const burst = await runBench('burst', { creates: 200, rounds: 1, warmup: 50, connections: 2 });
   assert.ok(burst.latest_ms >= burst.p50_ms && burst.p50_ms > 0 && burst.waiting >= 0);
-  assert.equal(burst.latest_share, Number((burst.latest_ms / burst.deadline_ms).toFixed(3)));
+  // Each is rounded by itself.
+  assert.ok(Math.abs(burst.latest_share - burst.latest_ms / burst.deadline_ms) <= 0.001);
   const pairs = await runBench('delete', { pairs: 100, live: 20, rounds: 1, warmup: 50 });
   assert.ok(pairs.cpu_us > 0 && pairs.cpu_us_create > 0);
 });

@@ -19,7 +19,7 @@ test('results of do are kept for their time, and the oldest give way to a bound 
   for (const key of ['a', 'b', 'c']) await few.set(key, result);
   assert.deepEqual([few.get('a'), few.get('b'), few.get('c')], [undefined, result, result]);
   await clock.advance(1_000);
-  assert.equal(few.get('c'), result);
+  assert.deepEqual(few.get('c'), result);
   await clock.advance(1);
   assert.equal(few.get('c'), undefined);
   const small = new ReplayCache({ clock, ttlMs: 1_000, max: 100, maxBytes: 2 * stateBytes(result) });

@@ -87,3 +87,14 @@ for (const [way, leave] of Object.entries(LEAVING)) {
     assert.equal(store.unfinished >= RING, true, 'which is there itself');
   });
 }
+
+test('outputs that are kept lie in memory of their own, and keep no pool or message that they came in', () => {
+  const { store } = storeOf();
+  const message = Buffer.alloc(100_000, 'x');
+  const task = liveTask(store, 'a');
+  const literalMap = message.subarray(0, 20);
+  store.observed(task, phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap, names: ['o'] } }));
+  const { outputs } = task.state;
+  assert.ok(outputs.kind === 'inline');
+  assert.deepEqual([outputs.literalMap, outputs.literalMap.buffer.byteLength], [literalMap, 20]);
+});

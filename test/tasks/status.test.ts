@@ -278,7 +278,7 @@ test('do answers a terminal phase once, and a repeat the same without a second r
   h.plugin.on.do = () => success(literals('o'));
   const first = await settle(h.clock, h.tasks.do(h.spec('a'), h.scope()));
   const again = await settle(h.clock, h.tasks.do(h.spec('a'), h.scope()));
-  assert.equal(first, again);
+  assert.deepEqual(first, again);
   assert.equal(h.plugin.count('do'), 1);
   await h.clock.advance(3_600_000);
   await settle(h.clock, h.tasks.do(h.spec('a'), h.scope()));
