@@ -59,7 +59,7 @@ const BY_TLS = [
 /** Several times what a turn takes on a quiet machine; without bounds it is up to a second. */
 const MOST_TURN_MS = 500;
 /** What the transport takes without a word to anybody comes in one turn, as much as a socket holds, and is then cut as noise. */
-const NOISE_TURN_MS = 2_000;
+const NOISE_TURN_MS = 1_000;
 const NOISE = ['continuation', 'emptyContinuation', 'hpack', 'settings', 'pings', 'empty'];
 /** Of an honest call; one that comes later counts as not answered. */
 const HONEST_MS = 20_000;
