@@ -119,6 +119,8 @@ export class DaemonService extends Service {
       plugins: {
         interop: plugin('interop.mjs', {
           config: { readRateLimiter: LIMITS.read, writeRateLimiter: LIMITS.write },
+          // Its limits are told by when calls arrive, which is when its process comes to run.
+          sandbox: { niceness: 0 },
         }),
         'interop-other': plugin('other.mjs'),
         'interop-quota': plugin('quota.mjs'),
