@@ -524,3 +524,22 @@ test('who waits for the capacity waits for every namespace that takes of it, and
   subject.reconfigure({ quotas: { cpu: 0 }, capacity: 2 });
   assert.deepEqual([subject.hasWaiters('gpu'), subject.hasWaiters('cpu')], [false, true]);
 });
+
+test('a ledger that is closed grants nothing of a namespace with a total until then, and lets in who waited at that time', async () => {
+  const { clock, subject } = ledger({ gpu: 2 });
+  const atMs = clock.now();
+  subject.closeUntil(atMs);
+  assert.equal(subject.acquire(request('before')).status, 'granted', 'a time that is over closes nothing');
+  subject.closeUntil(atMs + 5_000);
+  subject.closeUntil(atMs + 2_000);
+  const granted: number[] = [];
+  void promiseOf(subject.acquire(request('a'))).then(() => granted.push(clock.now() - atMs));
+  assert.equal(subject.acquire(request('free', { quotaNamespace: 'no total' })).status, 'granted');
+  await clock.advance(4_999);
+  assert.deepEqual(granted, [], 'an earlier end does not open it');
+  await clock.advance(1);
+  assert.deepEqual(granted, [5_000]);
+  subject.release('a');
+  assert.equal(subject.acquire(request('b')).status, 'granted');
+  assert.equal(clock.pending, 0);
+});

@@ -147,3 +147,26 @@ test('what a second track says is taken over, and its last read only where it is
   item.correct(other, { batchKey: 'B', lastReadAtMs: now });
   assert.deepEqual([item.batchKey, item.lastReadAtMs], ['B', now]);
 });
+
+/** What an earlier run of the daemon knew of the reads of a task. */
+const NOTHING = { failures: 0, failingForMs: 0, notFound: 0, notFoundForMs: 0, frozenForMs: undefined };
+
+for (const [what, told, seen] of [
+  ['did not fail', {}, [0, undefined]],
+  ['failed', { failures: 2, failingForMs: 500 }, [2, now - 500]],
+  ['failed a moment ago', { failures: 1 }, [1, now]],
+  ['failed once, and were doubted since', { failingForMs: 1 }, [0, now - 1]],
+] as const) {
+  test(`an item whose reads ${what} in an earlier run of the daemon goes on from there, and is read at once`, () => {
+    const record = { ...recordOf({ id: 'a', createdAtMs: now }, now), failing: { ...NOTHING, ...told } };
+    const item = new Item(record, {}, now);
+    assert.deepEqual([item.failures, item.failingSinceMs], seen);
+    assert.deepEqual([item.retries, item.dueMs, item.lastReadAtMs], [0, now, undefined]);
+  });
+}
+
+test('what an earlier run knew of the reads counts for nothing where this one knows more', () => {
+  const record = { ...recordOf({ id: 'a', createdAtMs: now }, now), failing: { ...NOTHING, failures: 9 } };
+  const item = new Item(record, { failures: 1, failingSinceMs: now - 7 }, now);
+  assert.deepEqual([item.failures, item.failingSinceMs], [1, now - 7]);
+});

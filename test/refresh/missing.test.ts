@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { FailingReads } from '../../src/model/task-record.js';
 import { Item } from '../../src/refresh/item.js';
 import { MissingTasks } from '../../src/refresh/missing.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
@@ -268,4 +269,80 @@ test('a wave of which some are found now and then loses no task before the grace
     assert.equal(read(item, missingSinceMs + hour - 1, false), false);
     assert.equal(read(item, missingSinceMs + hour, false), true);
   }
+});
+
+/** Tasks that an earlier run of the daemon knew so much of, taken on an hour after the epoch, and what is told of their waves. */
+function resumedTasks(...knew: Partial<FailingReads>[]) {
+  const told: string[] = [];
+  const missing = new MissingTasks({
+    notFoundWave: () => told.push('wave'),
+    notFoundWaveOver: ({ lastedMs, found, lost }) => told.push(`over after ${lastedMs}: ${found} ${lost}`),
+  });
+  const resume = (id: string, known: Partial<FailingReads> | undefined, nowMs: number) => {
+    const nothing = { failures: 0, failingForMs: 0, notFound: 0, notFoundForMs: 0, frozenForMs: undefined };
+    const failing = known && { ...nothing, ...known };
+    const item = new Item({ ...recordOf({ id, createdAtMs: 0 }, hour), failing }, {}, nowMs);
+    missing.resumed(item, nowMs);
+    return item;
+  };
+  const items = knew.map((known, i) => resume(`t${i}`, known, hour));
+  return { missing, items, told, resume };
+}
+
+test('answers of NotFound that an earlier run of the daemon counted go on counting, from when they began', () => {
+  const { missing, items } = resumedTasks({}, { notFound: 1, notFoundForMs: 5_000 }, { notFound: 2 });
+  assert.deepEqual(
+    items.map((item) => item.missing),
+    [undefined, { sinceMs: hour - 5_000, reads: 1 }, { sinceMs: hour, reads: 2 }],
+  );
+  assert.deepEqual([missing.size, missing.frozen], [2, 0]);
+  assert.deepEqual(
+    items.map((item) => item.wave),
+    [undefined, undefined, undefined],
+  );
+});
+
+test('a task of which an earlier run knew nothing is neither missing nor frozen', () => {
+  const { missing, resume } = resumedTasks();
+  const item = resume('new', undefined, hour);
+  assert.deepEqual([item.missing, item.wave, missing.size, missing.frozen], [undefined, undefined, 0, 0]);
+});
+
+test('what an earlier run froze is one wave again, each for as long as it was not found, until the last is found or lost', () => {
+  const known = { notFound: 3, notFoundForMs: 9_000 };
+  const { missing, items, told, resume } = resumedTasks(
+    { ...known, frozenForMs: 7_000 },
+    { ...known, frozenForMs: 0 },
+    { frozenForMs: 1_000 },
+  );
+  const [first, second, third] = items as [Item, Item, Item];
+  assert.deepEqual([missing.size, missing.frozen], [2, 3]);
+  const wave = first.wave;
+  assert.ok(wave !== undefined && second.wave === wave && third.wave === wave);
+  assert.deepEqual([...wave.frozen.values()], [hour - 7_000, hour, hour - 1_000]);
+  missing.found(first, hour + 10);
+  missing.gone(second, hour + 20);
+  assert.deepEqual([missing.size, missing.frozen, told], [0, 1, []]);
+  missing.found(third, hour + 30);
+  assert.deepEqual([missing.frozen, told], [0, ['over after 30: 2 1']]);
+  const later = resume('later', { ...known, frozenForMs: 4_000 }, 2 * hour);
+  assert.notEqual(later.wave, wave, 'one that is over takes nobody on');
+  missing.found(later, 2 * hour + 5);
+  assert.equal(told.at(-1), 'over after 5: 1 0');
+});
+
+test('a task that is found in its first read of this run is lost by none of what an earlier run has counted', () => {
+  const { missing, items } = resumedTasks({ notFound: 9, notFoundForMs: 2 * hour, frozenForMs: 2 * hour });
+  const [item] = items as [Item];
+  const read = (nowMs: number) => {
+    const population = { ofKey: 1, ofPlugin: 1 };
+    return missing.sighted(
+      item,
+      { startedAtMs: nowMs, nowMs, alone: true, population, intervalMs: 30_000 },
+      configOf(),
+    );
+  };
+  assert.equal(read(hour), true, 'the tenth answer of NotFound, long past both times');
+  missing.found(item, hour);
+  assert.deepEqual([read(hour + 1), read(hour + 2), read(hour + 3)], [false, false, false]);
 });

@@ -427,3 +427,18 @@ test('a task is idle or not as of its last read, also where that failed', () => 
   schedule.again(item, now + 10 * minute, { kind: 'backoff' });
   assert.equal(item.doublings, 1);
 });
+
+test('of a task whose reads failed in an earlier run of the daemon somebody is told when it is taken on, and of no other', () => {
+  const resumed: string[] = [];
+  const schedule = new Schedule({
+    config: configOf(),
+    random: () => 0.5,
+    tokenWanted: () => false,
+    resumed: ({ id }) => resumed.push(id),
+  });
+  const failing = { failures: 1, failingForMs: 0, notFound: 0, notFoundForMs: 0, frozenForMs: undefined };
+  schedule.track({ ...recordOf({ id: 'failed', createdAtMs: now }, now), failing }, {}, now, false);
+  schedule.track(recordOf({ id: 'well', createdAtMs: now }, now), {}, now, false);
+  assert.deepEqual(resumed, ['failed']);
+  assert.deepEqual([schedule.failing.total, schedule.get('failed')?.failures], [1, 1]);
+});

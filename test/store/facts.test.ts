@@ -4,7 +4,7 @@ import { phaseState } from '../../src/model/phase-state.js';
 import { factKey } from '../../src/state/index.js';
 import { StoreFacts } from '../../src/store/facts.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
-import { adoptedTask, insertTask, liveTask, storeOf } from './make-store.js';
+import { adoptedTask, insertTask, liveTask, storeOf, unclearCreate } from './make-store.js';
 
 test('whether there is a fact is said as if it had been made, of each kind, of what is gone, and of what is no fact', () => {
   const { clock, store } = storeOf();
@@ -33,4 +33,16 @@ test('whether there is a fact is said as if it had been made, of each kind, of w
     assert.ok(there.includes(key), key);
   }
   for (const key of [factKey('task', madeUp.id), 'routes', 'made/up']) assert.ok(!there.includes(key), key);
+});
+
+test('how many facts there are of each kind counts the finished tasks with the others', async () => {
+  const { clock, store } = storeOf();
+  const replays = new ReplayCache({ clock, ttlMs: 60_000, max: 10, maxBytes: 1e6 });
+  await replays.set('do', phaseState('SUCCESS'));
+  const facts = new StoreFacts(store, replays, { buckets: new Map([['demo/read', { level: 1, pauseMs: 0 }]]) });
+  for (const key of ['a', 'b', 'c']) liveTask(store, key);
+  store.observed(liveTask(store, 'd'), phaseState('SUCCESS'));
+  for (const key of ['e', 'f']) store.orderDelete(liveTask(store, key), 'r', false);
+  store.unclear.add(unclearCreate('g'));
+  assert.deepEqual(facts.counts(), { task: 4, owed: 2, unclear: 1, mark: 3, do: 1, bucket: 1 });
 });

@@ -3,6 +3,7 @@ import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import type { NewTask } from '../../src/store/entry.js';
 import { TaskStore, type TaskStoreOptions } from '../../src/store/task-store.js';
+import type { UnclearCreate } from '../../src/store/unclear-creates.js';
 import { identityOf } from '../support/identity.js';
 
 export function storeOf(overrides: Partial<TaskStoreOptions> = {}) {
@@ -44,4 +45,23 @@ export function liveTask(store: TaskStore, key: string, plugin = 'demo'): TaskRe
 export function adoptedTask(store: TaskStore, key: string, more: Partial<NewTask> = {}): TaskRecord {
   const meta = Buffer.from('{}');
   return insertTask(store, key, { stage: 'live', adopted: true, meta, answeredHandle: handleOf(key), ...more });
+}
+
+/** A create of unclear outcome, by its key. */
+export function unclearCreate(key: string, more: Partial<UnclearCreate> = {}): UnclearCreate {
+  return {
+    id: `${key}-1`,
+    identity: identityOf(key),
+    node: undefined,
+    outputPrefix: '',
+    sinceMs: 1,
+    looks: 0,
+    nextLookMs: undefined,
+    leftBecause: undefined,
+    lastError: { code: 'X', message: 'm' },
+    args: undefined,
+    connection: undefined,
+    connectionUntilMs: 0,
+    ...more,
+  };
 }

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import type { TaskRecord } from '../../src/model/task-record.js';
+import { recordForAnswer } from '../../src/store/entry.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
 import { identityOf } from '../support/identity.js';
 import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
@@ -296,4 +298,50 @@ test('a create whose handle was answered keeps it when it takes over from the re
   store.takeOver(task, adopted);
   assert.deepEqual([task.answeredHandle, task.identity.createdAtMs], [handleOf('a'), 1]);
   assert.equal(store.byHandle(handleOf('older')), undefined);
+});
+
+test('a record stands for its task until another takes its place or it is gone, and a finished one does as well', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a');
+  assert.equal(store.holds(task), true);
+  const next = store.nextIncarnation(task);
+  assert.deepEqual([store.holds(task), store.holds(next)], [false, true]);
+  store.end(next, phaseState('ABORTED'));
+  assert.equal(store.holds(next), true);
+});
+
+test('an answer that was lost is forgotten once the create is answered anew, and may be lost again', async () => {
+  const { clock, store } = storeOf();
+  const task = liveTask(store, 'a');
+  store.answeredAnew(task);
+  assert.equal(task.undeliveredAtMs, undefined);
+  store.undelivered(task);
+  store.answeredAnew(task);
+  assert.equal(task.undeliveredAtMs, undefined);
+  await clock.advance(5_000);
+  store.undelivered(task);
+  assert.equal(task.undeliveredAtMs, clock.now());
+});
+
+test('a clean stop notes what was answered and not lost as delivered, and nothing of what is held, noted or lost', () => {
+  const { store } = storeOf();
+  const [answered, held, lost, never] = ['a', 'b', 'c', 'd'].map((key) => liveTask(store, key)) as TaskRecord[];
+  for (const task of [answered, held, lost]) store.answersArrived(task!, 1);
+  store.asked(held!);
+  store.answersArrived(lost!, -1);
+  store.noteDelivered();
+  const noted = [answered, held, lost, never].map((task) => store.entry(task!.id)?.delivered);
+  assert.deepEqual(noted, [true, false, false, false]);
+});
+
+test('a record for an answer alone has its handle, and is in no store', () => {
+  const of = { identity: identityOf('a'), stage: 'over', state: phaseState('SUCCESS'), outputPrefix: 'o' } as const;
+  const record = recordForAnswer(of, 7, handleOf('a'));
+  assert.deepEqual([record.id, record.answeredHandle, record.stage], ['a-1', handleOf('a'), 'over']);
+});
+
+test('a time that was never noted is the beginning of the epoch, as the record says it', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a', { identity: identityOf('a', { createdAtMs: 0 }) });
+  assert.deepEqual([task.createdAtMs, task.liveSinceMs], [0, 0]);
 });

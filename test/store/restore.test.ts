@@ -276,3 +276,22 @@ test('how an incarnation ended, and which took its place, is known after a start
   assert.equal(store.marks.get('over', 1)?.failure, undefined);
   assert.deepEqual([store.marks.get('taken', 1)?.deleted, store.marks.get('taken', 1)?.next], [true, 2]);
 });
+
+test('a task whose reads failed and whose create was answered goes on with the counts of both', () => {
+  const first = kept();
+  const task = liveTask(first.store, 'live');
+  const failing = { failures: 3, failingForMs: 10, notFound: 2, notFoundForMs: 5, frozenForMs: undefined };
+  first.store.readFailed(task, { code: 'X', message: 'm' }, 5, { failing });
+  first.store.answersArrived(task, 1);
+  first.store.noteDelivered();
+  liveTask(first.store, 'other');
+  const { store } = nextStart(first.facts());
+  const seen = ['live-1', 'other-1'].map((id) => store.entry(id)!);
+  assert.deepEqual(
+    seen.map(({ consecutiveFailures, delivered, answersArrived }) => [consecutiveFailures, delivered, answersArrived]),
+    [
+      [5, true, 1],
+      [0, false, 0],
+    ],
+  );
+});

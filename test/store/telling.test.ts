@@ -114,3 +114,25 @@ test('who listens for a plugin hears of its tasks until it stops listening, and 
   end('c');
   assert.deepEqual(heard, ['first', 'second']);
 });
+
+test('who waits for what is told of a task waits until it is safe, and for nobody where nothing is being written', async () => {
+  const { store, commit } = written();
+  const task = liveTask(store, 'a');
+  await commit();
+  store.observed(task, phaseState('RUNNING'));
+  let shown = false;
+  const waits = store.shown(task).then(() => {
+    shown = true;
+  });
+  for (let i = 0; i < 10; i++) await Promise.resolve();
+  assert.equal(shown, false);
+  // What came meanwhile is told by the next commit, which is waited for as well.
+  store.observed(task, phaseState('SUCCESS'));
+  await commit();
+  assert.deepEqual([shown, task.state.phase], [false, 'RUNNING']);
+  await commit();
+  await waits;
+  assert.equal(task.state.phase, 'SUCCESS');
+  await store.shown(task);
+  assert.equal(await commit(), 0);
+});

@@ -124,3 +124,20 @@ test('what was gathered of a state is there by kind and name', () => {
   assert.equal(facts.add({ kind: 'mark', name: 'b', fact } as never), true);
   assert.deepEqual([[...facts.of('mark').keys()], facts.live], [['a', 'b'], []]);
 });
+
+test('who follows handles keeps those tasks asked for, and no others of their plugin', async () => {
+  const { clock, store } = storeOf();
+  const [followed, other] = [liveTask(store, 'a'), liveTask(store, 'b')];
+  const unnamedYet = insertTask(store, 'c');
+  store.setCreated(unnamedYet, Buffer.from('{}'));
+  const startMs = clock.now();
+  const reader = store.watch({ ...ALL, handles: [handleOf('a')] });
+  await clock.advance(5_000);
+  for (const task of [followed, other, unnamedYet]) store.observed(task, phaseState('RUNNING'));
+  const asked = [followed, other, unnamedYet].map(({ lastAskedAtMs }) => lastAskedAtMs - startMs);
+  assert.deepEqual(asked, [5_000, 0, 0]);
+  reader.close();
+  await clock.advance(5_000);
+  store.observed(followed, phaseState('RUNNING'));
+  assert.equal(followed.lastAskedAtMs - startMs, 5_000, 'until it has left');
+});
