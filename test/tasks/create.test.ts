@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { createDeferred } from '../../src/lib/deferred.js';
+import { heldBytes } from '../../src/lib/held-bytes.js';
 import { decodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs } from '../../src/model/plugin-call.js';
+import { noState } from '../../src/store/state-feed.js';
 import type { TaskSpec } from '../../src/tasks/types.js';
 import { created, fail, HINTS, held, makeHarness, ok, running, settle, success } from './harness.js';
 
@@ -521,5 +523,125 @@ test('a repeat answers the same bytes also when the task type is served no more'
     settle(h.clock, h.tasks.create(h.spec('b'), h.scope())),
     (error) => HostError.is(error) && error.code === 'TASK_TYPE_UNKNOWN',
   );
+  await h.stop();
+});
+
+test('a repeated create makes the interest in its task fresh, and is no sign that the engine holds the handle', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(1_200_000);
+  await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.ok(h.clock.now() - task.lastAskedAtMs < 1_000);
+  assert.equal(task.confirmed, false);
+  await h.stop();
+});
+
+test('a create whose task is deleted while it waits for the plugin is answered all the same', async () => {
+  const h = await makeHarness();
+  const answer = held<ReturnType<typeof created>>();
+  h.plugin.on.create = () => answer.promise;
+  h.plugin.on.delete = () => ok({});
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope(300)));
+  const pending = h.tasks.create(h.spec('a'), h.scope(30_000));
+  await h.clock.advance(10);
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  answer.release(created());
+  assert.deepEqual((await settle(h.clock, pending)).handle, handle);
+  await h.stop();
+});
+
+test('creates of one key that waited until the state could be written are one task, with the secrets of the last', async () => {
+  let writes = false;
+  const written = createDeferred<void>();
+  const feed = {
+    durable: true,
+    get trouble() {
+      return writes ? undefined : ({ code: 'STATE_DISK_FULL', message: 'full' } as const);
+    },
+    changed: () => {},
+    safe: () => (writes ? Promise.resolve() : written.promise),
+  };
+  const ttlMs = 3_600_000;
+  const h = await makeHarness({
+    feed,
+    config: { resourceQuotas: { default: 0 } },
+    options: { connectionTtlMs: ttlMs },
+  });
+  const connection = { secrets: { key: 'hush' }, configs: {} };
+  const one = h.tasks.create(h.spec('a', { outputPrefix: '' }), h.scope(60_000));
+  const two = h.tasks.create(h.spec('a', { connection, outputPrefix: 's3://later' }), h.scope(60_000));
+  await h.clock.advance(1_000);
+  writes = true;
+  written.resolve();
+  const [first, second] = await settle(h.clock, Promise.all([one, two]));
+  assert.deepEqual(second.handle, first.handle);
+  assert.equal(h.store.unfinished, 1);
+  const { connection: kept, connectionUntilMs, outputPrefix } = second.task;
+  assert.deepEqual([kept, outputPrefix], [connection, 's3://later']);
+  assert.ok(connectionUntilMs > h.clock.now() + ttlMs / 2, 'for their time from now on');
+  await h.stop();
+});
+
+test('what a task that waits came with counts with its secrets for those that come after it', async () => {
+  const secrets = { secrets: { s: 'x'.repeat(10 * ROOM_FOR_ONE) }, configs: {} };
+  const h = await makeHarness({
+    config: { resourceQuotas: { default: 0 } },
+    options: { maxWaitingBytes: 1.5 * heldBytes(secrets) + 2 * ROOM_FOR_ONE },
+  });
+  await settle(h.clock, h.tasks.create(h.spec('with', { connection: secrets }), h.scope()));
+  await assert.rejects(
+    settle(h.clock, h.tasks.create(h.spec('more', { connection: secrets }), h.scope())),
+    (error) => HostError.is(error) && error.code === 'STORE_FULL',
+  );
+  await h.stop();
+});
+
+test('a create of a plugin that has failed is refused, and says what is to be done', async () => {
+  const h = await makeHarness();
+  h.plugin.state = 'failed';
+  h.plugin.stateReason = 'its file is gone';
+  await assert.rejects(
+    h.tasks.create(h.spec('a'), h.scope()),
+    (error) => HostError.is(error) && error.code === 'PLUGIN_NOT_SERVING' && error.message.includes('its file is gone'),
+  );
+  assert.equal(h.store.unfinished, 0);
+  await h.stop();
+});
+
+test('an end that gave way in memory is told a repeated create, also where its task type is served no more', async () => {
+  const h = await makeHarness({ finished: { maxCount: 1 } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => ok(phaseState('ABORTED', { error: { code: 'X', message: 'm', kind: 'USER' } }));
+  const first = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(60_000);
+  await settle(h.clock, h.tasks.create(h.spec('b'), h.scope()));
+  await h.clock.advance(60_000);
+  assert.equal(h.store.byId(first.task.id), undefined);
+  h.plugin.taskTypes = [];
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual([again.handle, again.task.state.phase], [first.handle, 'ABORTED']);
+  assert.equal(h.plugin.count('create'), 2);
+  await h.stop();
+});
+
+test('a create that fails its caller since nothing could be written is a lost answer: its job is deleted after the grace', async () => {
+  let writes = true;
+  const feed = {
+    ...noState,
+    safe: () => (writes ? Promise.resolve() : Promise.reject(new Error('the disk is full'))),
+  };
+  const h = await makeHarness({ feed, options: { orphanGraceMs: 60_000 } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => ok({});
+  writes = false;
+  await assert.rejects(settle(h.clock, h.tasks.create(h.spec('a'), h.scope())), /the disk is full/);
+  writes = true;
+  await h.clock.advance(50_000);
+  assert.equal(h.plugin.count('delete'), 0);
+  await h.clock.advance(20_000);
+  assert.deepEqual([h.plugin.count('create'), h.plugin.count('delete')], [1, 1]);
   await h.stop();
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { phaseState } from '../../src/model/phase-state.js';
 import type { DeleteArgs, PluginOutcome } from '../../src/model/plugin-call.js';
 import {
   created,
@@ -284,4 +285,23 @@ test('a key created anew that is deleted while it waits never reaches the remote
   await stopping;
   assert.equal(remote.creates, 1);
   assert.deepEqual(h.faults, []);
+});
+
+test('a run that takes the place of one which has waited for the delete before it waits no second time', async () => {
+  const h = await makeHarness({ options: { createBudgetMs: MINUTE } });
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => fail('transient');
+  const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  const ended = phaseState('ABORTED');
+  let creates = 0;
+  h.plugin.on.create = () => (creates++ === 0 ? created('{"job":1}', ended, true) : created('{"job":2}'));
+  const again = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(MINUTE - 10_000);
+  assert.equal(creates, 0);
+  await h.clock.advance(20_000);
+  assert.equal(creates, 2, 'the job of the earlier life is passed over at once');
+  assert.equal(h.tasks.peek(again.handle)?.stage, 'live');
+  await h.stop();
 });

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostError } from '../../src/errors/index.js';
+import { created, type Harness, type HarnessOptions, ok, running, settle } from './harness.js';
+import { Machine } from './machine.js';
+
+/** Tasks that an earlier run of the daemon accepted, and of which nobody knows whether their engine was told. */
+
+const MINUTE = 60_000;
+const GRACE = { orphanGraceMs: 10 * MINUTE };
+
+const answersAtOnce = (plugin: Harness['plugin']) => {
+  Object.assign(plugin.on, { create: () => created(), get: () => running(), delete: () => ok({}) });
+};
+const create = (h: Harness, name: string, parts = {}) =>
+  settle(h.clock, h.tasks.create(h.spec(name, parts), h.scope(3_000)));
+
+/** A daemon after the crash of one that had accepted task `a` and neither answered nor sent it. */
+async function unclaimed(given: HarnessOptions = {}) {
+  const machine = new Machine();
+  const first = await machine.start({ config: { resourceQuotas: { default: 0 } } });
+  // Its quota is spent, so it would be answered as accepted after three seconds.
+  void first.tasks.create(first.spec('a'), first.scope()).catch(() => undefined);
+  await first.clock.advance(1_000);
+  machine.kill();
+  const dead = machine.manual.pending;
+  const h = await machine.start({ plugin: answersAtOnce, options: GRACE, ...given });
+  await h.clock.advance(1_000);
+  assert.deepEqual([h.store.unfinished, h.plugin.count('create')], [1, 0]);
+  return { machine, h, timers: () => machine.manual.pending - dead };
+}
+
+test('a task that nobody was told of starts at the first repeat of its create, and once', async () => {
+  const { machine, h } = await unclaimed();
+  const first = await create(h, 'a');
+  const again = await create(h, 'a');
+  await h.clock.advance(MINUTE);
+  assert.deepEqual(again.handle, first.handle);
+  assert.deepEqual([h.plugin.count('create'), h.store.counts('fake').live], [1, 1]);
+  await h.clock.advance(30 * MINUTE);
+  assert.equal(h.store.counts('fake').live, 1, 'its grace ends nothing any more');
+  machine.kill();
+});
+
+test('a task that nobody was told of is forgotten after the grace, and created anew as any other', async () => {
+  const { machine, h } = await unclaimed();
+  await h.clock.advance(GRACE.orphanGraceMs);
+  assert.deepEqual([h.store.unfinished, h.plugin.count('create')], [0, 0]);
+  await create(h, 'a');
+  await create(h, 'a');
+  await h.clock.advance(MINUTE);
+  assert.deepEqual([h.plugin.count('create'), h.store.counts('fake').live], [1, 1]);
+  assert.deepEqual(h.faults, []);
+  machine.kill();
+});
+
+test('a task that nobody was told of counts in the waiting line until it starts', async () => {
+  const { machine, h } = await unclaimed({ options: { ...GRACE, maxWaiting: 1 } });
+  await assert.rejects(create(h, 'b'), (error) => HostError.is(error) && error.code === 'STORE_FULL');
+  await create(h, 'a');
+  assert.equal((await create(h, 'b')).task.stage, 'live');
+  machine.kill();
+});
+
+test('a stop ends the grace of what nobody was told of, and a repeat that comes after it starts nothing', async () => {
+  const { machine, h, timers } = await unclaimed();
+  h.tasks.drain();
+  await settle(h.clock, h.stops());
+  assert.equal(timers(), 0);
+  const { task } = await create(h, 'a');
+  await h.clock.advance(30 * MINUTE);
+  assert.deepEqual([h.plugin.count('create'), task.stage], [0, 'accepted']);
+  machine.kill();
+});
+
+test('a create that is still being accepted when its plugin is loaded is started by that', async () => {
+  const machine = new Machine();
+  const first = await machine.start({ plugin: answersAtOnce });
+  await create(first, 'before');
+  machine.kill();
+  const h = await machine.start({ plugin: answersAtOnce, starts: true, options: GRACE });
+  const pending = h.tasks.create(h.spec('a'), h.scope());
+  h.load();
+  const { handle } = await settle(h.clock, pending);
+  await h.clock.advance(MINUTE);
+  assert.equal(h.tasks.peek(handle)?.stage, 'live');
+  machine.kill();
+});
