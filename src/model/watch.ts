@@ -2,7 +2,6 @@ import type { TaskRecord } from './task-record.js';
 
 /** A change of a task as Watch sends it. */
 export interface WatchChange {
-  readonly sequence: number;
   readonly handle: Buffer;
   /** The task as it is now: at or after the change. */
   readonly task: TaskRecord;

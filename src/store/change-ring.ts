@@ -13,12 +13,10 @@ export interface ChangeRingOptions {
 
 /** Refers to its task also for the handle: ten thousand Buffers would keep pieces of as many pools alive. */
 class Change implements WatchChange {
-  readonly sequence: number;
   readonly task: TaskRecord;
   readonly deleted: boolean;
 
-  constructor(sequence: number, task: TaskRecord, deleted: boolean) {
-    this.sequence = sequence;
+  constructor(task: TaskRecord, deleted: boolean) {
     this.task = task;
     this.deleted = deleted;
   }
@@ -69,7 +67,7 @@ export class ChangeRing {
     const gone = this.#ring[at];
     if (typeof gone === 'object') this.#lastOf.delete(gone.task);
     this.#lastOf.set(task, sequence);
-    this.#ring[at] = new Change(sequence, task, deleted);
+    this.#ring[at] = new Change(task, deleted);
     this.#wake();
   }
 
@@ -257,7 +255,7 @@ class RingReader implements WatchReader {
       const task = next.value;
       const handle = task.answeredHandle;
       if (handle === undefined || !this.#wants(task.identity.plugin, handle)) continue;
-      const change = new Change(this.#after, task, false);
+      const change = new Change(task, false);
       return { kind: 'change', resumeToken: this.#token, change };
     }
     return undefined;

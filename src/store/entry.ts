@@ -190,7 +190,7 @@ export class Entry implements Fields {
   }
 
   get createdAtMs(): number {
-    return epochMsOf(this.#created ?? 0);
+    return epochMsOf(this.#created as number);
   }
 
   get observedAtMs(): number | undefined {
@@ -202,7 +202,7 @@ export class Entry implements Fields {
   }
 
   get liveSinceMs(): number {
-    return epochMsOf(this.#live ?? 0);
+    return epochMsOf(this.#live as number);
   }
 
   set liveSinceMs(sinceMs: number) {
@@ -210,7 +210,7 @@ export class Entry implements Fields {
   }
 
   get lastAskedAtMs(): number {
-    return epochMsOf(this.#asked ?? 0);
+    return epochMsOf(this.#asked as number);
   }
 
   set lastAskedAtMs(atMs: number) {

@@ -14,7 +14,7 @@ export class FakeRing {
 
   append(task: TaskRecord, deleted = false): void {
     const sequence = this.events.length + 1;
-    const change = { sequence, handle: task.answeredHandle!, task, deleted };
+    const change = { handle: task.answeredHandle!, task, deleted };
     this.push({ kind: 'change', resumeToken: String(sequence), change });
   }
 

@@ -110,3 +110,34 @@ test('a delete whose job is known to be over holds up nobody', () => {
   store.owed.add(orderOf(id, identity), 1);
   assert.notEqual(store.earlier.gone('a', 2), undefined);
 });
+
+test('an order for a handle alone that is done lets go of nobody who waits for another one of the same key', async () => {
+  const { store } = storeOf();
+  const identity = identityOf('a');
+  for (const id of ['one', 'two']) store.bury(identity, { order: orderOf(id, identity, { adopted: true }) });
+  const gone = store.earlier.gone('a', 2);
+  store.deleteDone('one');
+  assert.equal(await isOver(gone), false);
+  store.deleteDone('two');
+  assert.equal(await isOver(gone), true);
+});
+
+test('an order that an earlier run wrote holds up its key where it held its token, or still has to read its job, and no other', () => {
+  const { store } = storeOf();
+  const { needsCredentials: _, ...base } = store.owed.get(owe(store, 'base')) ?? assert.fail();
+  for (const [key, parts] of [
+    ['held', { holdsToken: true, readFirst: undefined }],
+    ['freed', { holdsToken: false, readFirst: undefined }],
+    ['to be read', { holdsToken: false, readFirst: Buffer.from('h') }],
+  ] as const) {
+    store.owed.restore({ ...base, ...parts, id: `${key}-1`, identity: identityOf(key), needsCredentials: false });
+  }
+  const waits = ['held', 'freed', 'to be read'].map((key) => store.earlier.gone(key, 2) !== undefined);
+  assert.deepEqual(waits, [true, false, true]);
+});
+
+function owe(store: ReturnType<typeof storeOf>['store'], key: string): string {
+  const task = liveTask(store, key);
+  store.orderDelete(task, 'r', false);
+  return task.id;
+}

@@ -109,3 +109,43 @@ test('the last words of an end are cut wherever they stand', () => {
   const { failure } = endOf(phaseState('ABORTED', { reason: 'r'.repeat(5_000), remotePhase: 'p'.repeat(5_000) }));
   assert.deepEqual([failure?.reason.length, failure?.remotePhase.length, failure?.error], [1_024, 1_024, undefined]);
 });
+
+test('of each key whose marks are set, or gone by room or age, somebody is told; not a second time of those that are set anew', async () => {
+  const clock = new ManualClock();
+  const told: string[] = [];
+  const marks = new EndMarks({ clock, max: 2, ttlMs: 1_000 }, (key) => told.push(key));
+  marks.set('a', 1, { ended: true });
+  marks.set('a', 1, { deleted: true });
+  assert.deepEqual(told.splice(0), ['a', 'a']);
+  marks.set('b', 1, { ended: true });
+  marks.set('c', 1, { ended: true });
+  assert.deepEqual(told.splice(0).sort(), ['a', 'b', 'c']);
+  await clock.advance(1_001);
+  marks.dropOld();
+  assert.deepEqual([told.sort(), marks.size], [['b', 'c'], 0]);
+});
+
+test('a mark says deleted once it was told so, whatever is told after it, and not before', () => {
+  const marks = new EndMarks({ clock: new ManualClock(), max: 10, ttlMs: 1_000 });
+  marks.set('a', 1, { ended: true });
+  marks.set('a', 1, {});
+  assert.deepEqual([marks.get('a', 1)?.deleted, marks.get('a', 1)?.ended], [false, true]);
+  marks.set('a', 1, { deleted: true });
+  marks.set('a', 1, {});
+  assert.equal(marks.get('a', 1)?.deleted, true);
+});
+
+test('marks that an earlier run wrote are as old as they are, count as others do, and none is from the future', async () => {
+  const clock = new ManualClock();
+  const marks = new EndMarks({ clock, max: 2, ttlMs: 1_000 });
+  const mark = () => new Map([[1, { deleted: false, ended: true, failure: undefined, next: undefined }]]);
+  marks.restore('old', mark(), clock.now() - 400);
+  marks.restore('future', mark(), clock.now() + 5_000);
+  assert.deepEqual([marks.size, marks.of('future')?.atMs], [2, clock.now()]);
+  await clock.advance(600);
+  assert.notEqual(marks.get('old', 1), undefined);
+  await clock.advance(1);
+  assert.deepEqual([marks.get('old', 1), marks.get('future', 1)?.ended], [undefined, true]);
+  await clock.advance(400);
+  assert.equal(marks.get('future', 1), undefined);
+});

@@ -33,6 +33,7 @@ test('an adopted task counts its handle twice, as bytes and as the name it is fo
   insertTask(store, 'no meta', { ...unknown, answeredHandle: Buffer.alloc(50, 1) });
   const without = store.adopted.bytes - before;
   adoptedTask(store, 'empty meta', { meta: Buffer.alloc(0), answeredHandle: Buffer.alloc(50, 2) });
+  assert.ok(without > 100, 'the record and its handle');
   assert.equal(store.adopted.bytes - before, 2 * without, 'what is not there takes nothing');
 });
 
@@ -84,4 +85,12 @@ test('tasks are counted by plugin and stage at every move', () => {
       [0, 0, 1, 0],
     ],
   );
+});
+
+test('the end of a task that a create made counts off none of those that handles alone tell of, though they name the same attempt', () => {
+  const { store } = storeOf();
+  adoptedTask(store, 'a');
+  const bytes = store.adopted.bytes;
+  store.end(insertTask(store, 'a'), phaseState('ABORTED'));
+  assert.deepEqual([store.adopted.size, store.adopted.bytes], [1, bytes]);
 });

@@ -54,3 +54,11 @@ test('those whose time is over lose their secrets, and those after them keep the
   kept.dropOld(200);
   assert.deepEqual(records.map(has), [false, false, true]);
 });
+
+test('however many records without secrets come and go, the bound stays where it is', () => {
+  const kept = new KeptSecrets<{ connection: never | undefined; connectionUntilMs: number }>(2 * ONE);
+  const records = [recordOf(), recordOf(), recordOf()];
+  for (let i = 0; i < 10_000; i++) kept.add({ connection: undefined, connectionUntilMs: 0 });
+  for (const record of records) kept.add(record);
+  assert.deepEqual(records.map(has), [false, true, true]);
+});

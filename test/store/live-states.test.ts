@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { heldBytes } from '../../src/lib/held-bytes.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
+import { Entry } from '../../src/store/entry.js';
 import { LiveStates } from '../../src/store/live-states.js';
+import { identityOf } from '../support/identity.js';
 import { insertTask, storeOf } from './make-store.js';
 
 const KIB = 1024;
@@ -55,4 +58,48 @@ test('a plugin that fills its room has its states cut and not told anew with eac
   store.setCreated(next, Buffer.from('{}'));
   store.observed(next, state);
   assert.notEqual(next.state.customInfo, undefined);
+});
+
+test('a state counts with what it says beside its phase, and fits where it fills the room to the last byte', () => {
+  const states: PhaseState[] = [
+    phaseState('RUNNING', { reason: 'r'.repeat(1_000) }),
+    phaseState('RUNNING', { customInfo: { text: 'x'.repeat(1_000) } }),
+  ];
+  for (const state of states) {
+    const { reason, error, logs, customInfo, externalResources } = state;
+    const bytes = heldBytes([reason, error, logs, customInfo, externalResources]);
+    const room = (maxBytes: number) =>
+      new LiveStates<{ readonly plugin: string }>(maxBytes).fit(task(), state) === state;
+    assert.deepEqual([room(bytes), room(bytes - 1)], [true, false]);
+  }
+});
+
+test('a task that leaves twice makes room once', () => {
+  const state = large(10);
+  const { reason, error, logs, customInfo, externalResources } = state;
+  const bytes = heldBytes([reason, error, logs, customInfo, externalResources]);
+  const states = new LiveStates<{ readonly plugin: string }>(2 * bytes);
+  const [gone, stays, next, last] = [task(), task(), task(), task()];
+  for (const one of [gone, stays]) states.fit(one, state);
+  for (let i = 0; i < 3; i++) states.delete(gone);
+  assert.equal(states.fit(next, state), state);
+  assert.notEqual(states.fit(last, state), state);
+});
+
+test('states that an earlier run of the daemon wrote count, and those past the bound are told without their details', () => {
+  const { store } = storeOf();
+  const state = phaseState('RUNNING', { customInfo: { text: 'x'.repeat(100 * 1024 * KIB) } });
+  const entries = ['a', 'b', 'c'].map((key) => {
+    const entry = new Entry({ identity: identityOf(key), stage: 'live', state, outputPrefix: '' }, 1);
+    store.restore(entry);
+    return entry;
+  });
+  assert.deepEqual(
+    entries.map((entry) => [entry.state.customInfo !== undefined, entry.known.customInfo !== undefined]),
+    [
+      [true, true],
+      [true, true],
+      [false, false],
+    ],
+  );
 });

@@ -340,8 +340,90 @@ test('a record for an answer alone has its handle, and is in no store', () => {
   assert.deepEqual([record.id, record.answeredHandle, record.stage], ['a-1', handleOf('a'), 'over']);
 });
 
-test('a time that was never noted is the beginning of the epoch, as the record says it', () => {
+test('what a create asked for goes with its creation, but for constraints, which stay with the token', () => {
   const { store } = storeOf();
-  const task = insertTask(store, 'a', { identity: identityOf('a', { createdAtMs: 0 }) });
-  assert.deepEqual([task.createdAtMs, task.liveSinceMs], [0, 0]);
+  const [plain, constrained] = ['a', 'b'].map((key) => insertTask(store, key)) as [TaskRecord, TaskRecord];
+  const constraints = { project: 1 };
+  store.setRequirements(plain, { namespace: 'gpu' }, 'gpu');
+  store.setRequirements(constrained, { namespace: 'gpu', constraints }, 'gpu');
+  for (const task of [plain, constrained]) store.setCreated(task, Buffer.from('{}'));
+  assert.deepEqual([plain.requirements, constrained.requirements?.constraints], [undefined, constraints]);
+  assert.equal(plain.identity.quotaNamespace, 'gpu');
+});
+
+test('a record says of which attempt of which node it is', () => {
+  const { store } = storeOf();
+  const node = { nodeKey: 'n', attempt: 2 };
+  assert.deepEqual([insertTask(store, 'a', { node }).node, insertTask(store, 'b').node], [node, undefined]);
+});
+
+test('how the reads of a task fail is kept for the next run until one succeeds', () => {
+  const { store } = storeOf();
+  const task = liveTask(store, 'a');
+  const failing = { failures: 1, failingForMs: 5, notFound: 0, notFoundForMs: 0, frozenForMs: undefined };
+  store.readFailed(task, failure, 1, { failing });
+  assert.equal(task.failing, failing);
+  store.readFailed(task, failure, 1);
+  assert.equal(task.failing, undefined, 'as the last one says');
+  store.readFailed(task, failure, 1, { failing });
+  store.observed(task, phaseState('QUEUED'));
+  assert.equal(task.failing, undefined);
+});
+
+test('a task that ends before it has a job holds its inputs no longer', () => {
+  const { store } = storeOf();
+  const task = insertTask(store, 'a', { payload: { inputs: 'large' } as never });
+  store.end(task, phaseState('RETRYABLE_FAILURE'));
+  assert.equal(task.payload, undefined);
+});
+
+test('a create that takes over from the record of a handle is a new version though the phase is the same, and keeps its own birth', () => {
+  const { clock, store } = storeOf();
+  const task = liveTask(store, 'a');
+  const identity = identityOf('a', { createdAtMs: clock.now() });
+  const adopted = adoptedTask(store, 'a', { identity, answeredHandle: handleOf('older'), state: task.state });
+  const { phaseVersion, createdAtMs } = task;
+  store.takeOver(task, adopted);
+  assert.deepEqual([task.phaseVersion, task.createdAtMs], [phaseVersion + 1, createdAtMs]);
+});
+
+test('of a later run that was deleted after its end nothing claims the key any more', () => {
+  const { store } = storeOf();
+  const later = insertTask(store, 'a', { identity: identityOf('a', { incarnation: 2 }) });
+  store.end(later, phaseState('ABORTED'));
+  assert.equal(store.current('a'), later);
+  store.remove(later);
+  assert.deepEqual([store.current('a'), store.byId(later.id)], [undefined, later]);
+});
+
+test('a handle that two records share leads to the later one, also when the other has left', () => {
+  const { store } = storeOf();
+  const [first, second] = ['a', 'b'].map((key) => insertTask(store, key, { answeredHandle: handleOf('same') }));
+  assert.equal(store.byHandle(handleOf('same')), second);
+  store.remove(first!);
+  assert.equal(store.byHandle(handleOf('same')), second);
+});
+
+test('secrets that come with a call are told where there were none, or none any more, and of a task that is not over', async () => {
+  const { clock, store } = storeOf();
+  const told: string[] = [];
+  const listener = { left: () => {}, asked: () => {}, freed: () => {} };
+  store.listen('demo', { ...listener, enriched: (id) => void told.push(id) });
+  const task = liveTask(store, 'a');
+  const brings = (inMs: number) => store.enrich(task, '', connection, clock.now() + inMs);
+  brings(5_000);
+  brings(5_000);
+  assert.deepEqual(told, ['a-1'], 'once while they are kept');
+  await clock.advance(4_999);
+  brings(1);
+  assert.equal(told.length, 1);
+  await clock.advance(1);
+  brings(5_000);
+  assert.equal(told.length, 2, 'their time was over');
+  await clock.advance(5_000);
+  store.dropOld();
+  assert.equal(task.connection, undefined, 'what came later is let go of as well');
+  store.end(task, phaseState('ABORTED'));
+  brings(5_000);
+  assert.equal(told.length, 2);
 });

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import { decodePair, type Fact, type FactKind, type FactsByKind, factKey } from '../../src/state/index.js';
+import { Entry, type NewTask } from '../../src/store/entry.js';
 import { StoreFacts } from '../../src/store/facts.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
 import { RestoredFacts, restoreStore } from '../../src/store/restore.js';
-import type { TaskStore } from '../../src/store/task-store.js';
+import { MAX_UNSAFE_VERSIONS, type TaskStore } from '../../src/store/task-store.js';
 import { identityOf } from '../support/identity.js';
 import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
 
@@ -280,7 +281,7 @@ test('how an incarnation ended, and which took its place, is known after a start
 test('a task whose reads failed and whose create was answered goes on with the counts of both', () => {
   const first = kept();
   const task = liveTask(first.store, 'live');
-  const failing = { failures: 3, failingForMs: 10, notFound: 2, notFoundForMs: 5, frozenForMs: undefined };
+  const failing = { failures: 3, failingForMs: 10, notFound: 2, notFoundForMs: 5, frozenForMs: 2 };
   first.store.readFailed(task, { code: 'X', message: 'm' }, 5, { failing });
   first.store.answersArrived(task, 1);
   first.store.noteDelivered();
@@ -288,10 +289,83 @@ test('a task whose reads failed and whose create was answered goes on with the c
   const { store } = nextStart(first.facts());
   const seen = ['live-1', 'other-1'].map((id) => store.entry(id)!);
   assert.deepEqual(
-    seen.map(({ consecutiveFailures, delivered, answersArrived }) => [consecutiveFailures, delivered, answersArrived]),
+    seen.map((entry) => [entry.consecutiveFailures, entry.failing, entry.delivered, entry.answersArrived]),
     [
-      [5, true, 1],
-      [0, false, 0],
+      [5, failing, true, 1],
+      [0, undefined, false, 0],
     ],
   );
+});
+
+/** A record as an earlier run wrote it. */
+function entryOf(key: string, more: Partial<NewTask> = {}, incarnation = 1) {
+  const identity = identityOf(key, { incarnation });
+  return new Entry({ identity, stage: 'live', state: phaseState('RUNNING'), outputPrefix: '', ...more }, 1);
+}
+
+test('a record that is taken back twice is there once, be it over or not', () => {
+  const { store } = storeOf();
+  const over = { stage: 'over', state: phaseState('SUCCESS') } as const;
+  for (let i = 0; i < 2; i++) for (const entry of [entryOf('a'), entryOf('b', over)]) store.restore(entry);
+  assert.deepEqual([Object.values(store.counts('demo')), store.unfinished, store.finished], [[0, 0, 1, 1], 1, 1]);
+  assert.equal([...store.listed()].length, 2);
+});
+
+test('what is accepted after a start comes after all that was accepted before it, and later runs claim their keys', () => {
+  const { store } = storeOf();
+  for (const [key, order] of [
+    ['a', 7],
+    ['b', 9],
+    ['c', 8],
+  ] as const) {
+    const entry = entryOf(key, {}, key === 'c' ? 3 : 1);
+    entry.order = order;
+    store.restore(entry);
+  }
+  assert.equal(store.current('c')?.identity.incarnation, 3);
+  const next = store.entry(insertTask(store, 'd').id);
+  assert.ok((next?.order ?? 0) > 9, `${next?.order}`);
+});
+
+test('a finished task that is taken back is kept for its time from its end: as its mark says, else its last read, else the start', async () => {
+  const { clock, store } = storeOf();
+  const over = { stage: 'over', state: phaseState('SUCCESS') } as const;
+  const nowMs = clock.now();
+  const mark = new Map([[1, { deleted: false, ended: true, failure: undefined, next: undefined }]]);
+  store.marks.restore('marked', mark, nowMs - 50_000);
+  const entries = ['marked', 'read', 'unknown', 'future'].map((key) => entryOf(key, over));
+  entries[0]!.observedAtMs = nowMs - 10_000;
+  entries[1]!.observedAtMs = nowMs - 30_000;
+  entries[3]!.observedAtMs = nowMs + 500_000;
+  for (const entry of entries) store.restore(entry);
+  const held = () => entries.filter(({ id }) => store.byId(id) !== undefined).map(({ key }) => key);
+  await clock.advance(10_000);
+  assert.deepEqual(held(), ['marked', 'read', 'unknown', 'future']);
+  await clock.advance(1);
+  assert.deepEqual(held(), ['read', 'unknown', 'future']);
+  await clock.advance(20_000);
+  assert.deepEqual(held(), ['unknown', 'future']);
+  await clock.advance(30_000);
+  assert.deepEqual(held(), []);
+});
+
+test('no version is told ahead of what is safe by a start, which has leapt over as many', () => {
+  const first = kept();
+  liveTask(first.store, 'live');
+  assert.equal(nextStart(first.facts()).store.entry('live-1')?.unsafeVersions, MAX_UNSAFE_VERSIONS);
+});
+
+test('that secrets came with its calls is known of a task, an order and an unclear create over any number of starts', () => {
+  const first = kept();
+  fill(first.store);
+  const args = { ...payload, outputPrefix: 'o', idempotencyKey: 'k' } as never;
+  first.store.unclear.add({ ...unclear('secret'), args, connection, connectionUntilMs: 9e15 });
+  const had = (facts: readonly Fact[]) =>
+    facts
+      .filter(({ fact }) => (fact as { readonly hadConnection?: boolean }).hadConnection === true)
+      .map(({ kind, name }) => factKey(kind, name))
+      .sort();
+  const before = had(first.facts());
+  assert.equal(before.length, 3);
+  assert.deepEqual(had(nextStart(nextStart(first.facts()).facts()).facts()), before);
 });

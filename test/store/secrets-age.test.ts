@@ -73,3 +73,35 @@ test('what is past its time goes though nobody asks for it: secrets, finished ta
   assert.deepEqual(await dropOld(1), [false, false, false, 1, 2, 1]);
   assert.deepEqual(await dropOld(55_001), [false, false, false, 0, 0, 0]);
 });
+
+test('an order begins without a try or a failure; what a try made of it is noted, and no call without secrets takes them away', () => {
+  const owed = new OwedDeletes(() => {});
+  const of = { identity: identityOf('a'), meta: Buffer.from('{}'), outputPrefix: '', connection, connectionUntilMs: 9 };
+  for (const id of ['a', 'b']) owed.add(deleteOrder({ ...of, id }, 'r')!, 1);
+  const begun = owed.get('a');
+  assert.deepEqual([begun?.attempts, begun?.failingForMs, begun?.needsCredentials], [0, 0, false]);
+  owed.note('a', { attempts: 3, failingForMs: 7 });
+  owed.renew('a', undefined, 0);
+  const { attempts, failingForMs, connection: kept, connectionUntilMs } = owed.get('a') ?? assert.fail();
+  assert.deepEqual([attempts, failingForMs, kept, connectionUntilMs], [3, 7, connection, 9]);
+  owed.delete('a');
+  assert.deepEqual(
+    [...owed.listed()].map(({ id }) => id),
+    ['b'],
+  );
+});
+
+test('results of do that an earlier run wrote are as old as they are, and none is from the future', async () => {
+  const { clock } = storeOf();
+  const replays = new ReplayCache({ clock, ttlMs: 1_000, max: 10, maxBytes: 1e6 });
+  const state = phaseState('SUCCESS');
+  replays.restore('old', { state, endedAtMs: clock.now() - 400 });
+  replays.restore('future', { state, endedAtMs: clock.now() + 5_000 });
+  assert.deepEqual([replays.end('old')?.endedAtMs, replays.end('future')?.endedAtMs], [clock.now() - 400, clock.now()]);
+  await clock.advance(600);
+  assert.notEqual(replays.get('old'), undefined);
+  await clock.advance(1);
+  assert.deepEqual([replays.get('old'), replays.get('future')], [undefined, state]);
+  await clock.advance(400);
+  assert.equal(replays.get('future'), undefined);
+});

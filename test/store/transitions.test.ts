@@ -76,6 +76,7 @@ const confirmed = (store: TaskStore) => {
   return task;
 };
 const failed = { code: 'X', message: 'm' };
+const secrets = { secrets: { key: 'hush' }, configs: {} };
 const orderOf = (task: TaskRecord) =>
   deleteOrder({ ...task, id: task.id, identity: task.identity, meta } as never, 'r');
 
@@ -137,6 +138,38 @@ const ROWS: readonly Row[] = [
   ['a question about one that is over', over, (s, t) => s.asked(t), 'task/a-1'],
   ['a lost answer', live, (s, t) => s.undelivered(t), 'task/a-1'],
   ['a lost answer to one that is held', confirmed, (s, t) => s.undelivered(t), ''],
+  [
+    'a lost answer that is given anew',
+    (s) => {
+      const task = live(s);
+      s.undelivered(task);
+      return task;
+    },
+    (s, t) => s.answeredAnew(t),
+    'task/a-1',
+  ],
+  ['an answer that is given anew and was not lost', live, (s, t) => s.answeredAnew(t), ''],
+  [
+    'a clean stop after it was answered',
+    (s) => {
+      const task = live(s);
+      s.answersArrived(task, 1);
+      return task;
+    },
+    (s) => s.noteDelivered(),
+    'task/a-1',
+  ],
+  ['the first secrets that came', live, (s, t) => s.enrich(t, '', secrets, 9e15), 'task/a-1'],
+  [
+    'secrets that came again',
+    (s) => {
+      const task = live(s);
+      s.enrich(task, '', secrets, 1);
+      return task;
+    },
+    (s, t) => s.enrich(t, '', secrets, 9e15),
+    '',
+  ],
   ['a part of its grace', live, (s, t) => s.undeliveredFor(t, 5), 'task/a-1'],
   ['a part of the grace of what was removed', removed, (s, t) => s.undeliveredFor(t, 5), ''],
   ['an answer that arrives', live, (s, t) => s.answersArrived(t, 1), ''],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import type { WatchFilter } from '../../src/model/watch.js';
@@ -140,4 +141,80 @@ test('who follows handles keeps those tasks asked for, and no others of their pl
   await clock.advance(5_000);
   store.observed(followed, phaseState('RUNNING'));
   assert.equal(followed.lastAskedAtMs - startMs, 5_000, 'until it has left');
+});
+
+/** Tasks of two plugins that nobody has asked for since five seconds, and how long ago they were asked for. */
+async function unasked() {
+  const { clock, store } = storeOf();
+  const asked: string[] = [];
+  for (const plugin of ['demo', 'other']) {
+    store.listen(plugin, { left: () => {}, freed: () => {}, asked: (id) => void asked.push(id) });
+  }
+  const tasks = [liveTask(store, 'a'), liveTask(store, 'b'), liveTask(store, 'c', 'other')];
+  await clock.advance(5_000);
+  const ages = () => tasks.map(({ lastAskedAtMs }) => clock.now() - lastAskedAtMs);
+  return { clock, store, tasks, asked, ages };
+}
+
+test('who begins to follow all tasks has all of them read soon, who follows a plugin those of it, and nobody takes a handle for held', async () => {
+  for (const [plugins, ages, ids] of [
+    [[], [0, 0, 0], ['a-1', 'b-1', 'c-1']],
+    [['other'], [5_000, 5_000, 0], ['c-1']],
+  ] as const) {
+    const watched = await unasked();
+    watched.store.watch({ ...ALL, plugins });
+    assert.deepEqual([watched.ages(), watched.asked], [ages, ids]);
+    assert.ok(watched.tasks.every(({ confirmed }) => !confirmed));
+    await watched.clock.advance(5_000);
+    watched.store.watch({ ...ALL, plugins });
+    assert.equal(watched.asked.length, ids.length, 'the second one finds them followed');
+  }
+});
+
+test('who follows tasks by their handles asks for those, which it holds, and for no other', async () => {
+  const { store, tasks, asked, ages } = await unasked();
+  store.watch({ ...ALL, plugins: ['demo'], handles: [handleOf('a'), handleOf('nobody')] });
+  assert.deepEqual([ages(), asked], [[0, 5_000, 5_000], ['a-1']]);
+  assert.deepEqual(
+    tasks.map(({ confirmed }) => confirmed),
+    [true, false, false],
+  );
+});
+
+test('a read that fails keeps a followed task asked for as one that succeeds does', async () => {
+  const { clock, store, tasks, ages } = await unasked();
+  store.watch({ ...ALL, plugins: ['demo'] });
+  await clock.advance(3_000);
+  store.readFailed(tasks[0]!, { code: 'X', message: 'm' }, 1);
+  store.observed(tasks[1]!, phaseState('RUNNING'));
+  assert.deepEqual(ages(), [0, 0, 8_000]);
+});
+
+test('where very many tasks are to be followed others run in between, and none is left out', async () => {
+  const { clock, store } = storeOf({ maxTasks: 30_000 });
+  for (let i = 0; i < 10_050; i++) insertTask(store, `k${i}`);
+  await clock.advance(5_000);
+  store.watch(ALL);
+  const left = () => [...store.unfinishedTasks()].filter(({ lastAskedAtMs }) => lastAskedAtMs < clock.now()).length;
+  assert.equal(left(), 50);
+  await turn();
+  assert.equal(left(), 0);
+});
+
+test('a task of the current state that a new watcher is told is not a deleted one', async () => {
+  const { store } = storeOf();
+  liveTask(store, 'a');
+  const event = await store.watch({ ...ALL, includeCurrent: true }).next();
+  assert.ok(event?.kind === 'change');
+  assert.deepEqual([event.change.deleted, event.change.task.id], [false, 'a-1']);
+});
+
+test('a record of a handle alone that is let go of is told to who had not seen its change', async () => {
+  const { store } = storeOf();
+  const reader = store.watch(ALL);
+  const adopted = adoptedTask(store, 'a');
+  store.observed(adopted, phaseState('RUNNING'));
+  store.forget(adopted);
+  const event = await reader.next();
+  assert.deepEqual([event?.kind, event?.kind === 'lagged' && event.dropped], ['lagged', 1]);
 });
