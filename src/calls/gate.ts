@@ -79,6 +79,7 @@ class PluginGate implements Gate {
     if (this.#closed !== undefined) return Promise.resolve(this.#refuse(method, draining()));
     const { lane, first = false } = methodTraits(method);
     if (lane === undefined) return this.#pass(method, args, options);
+    const { beforeSend } = options;
     const askedAtMs = this.#clock.now();
     const answer = createDeferred<Outcome<M>>();
     const call: LaneCall = {
@@ -86,7 +87,7 @@ class PluginGate implements Gate {
       failFast: options.admission === 'fail-fast',
       deadlineMs: options.deadlineMs ?? askedAtMs + this.#config.maxWaitMs,
       signal: options.signal,
-      prepare: options.beforeSend && (() => options.beforeSend?.(timeoutMs(method, this.#config)) ?? Promise.resolve()),
+      prepare: beforeSend && (() => beforeSend(timeoutMs(method, this.#config))),
       send: () => this.#send(method, args, options),
       held: (why) => options.onHeld?.(why),
       refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),

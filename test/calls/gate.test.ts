@@ -457,3 +457,83 @@ test('a call that waits until it is sent keeps its place, however long and behin
     assert.equal(codeOf(await promise), 'ok');
   }
 });
+
+test('an operator pause fails at once whoever waited and cannot, and tells pollers when it is over', async () => {
+  const { clock, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const cannotWait = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 20_000 });
+  const canWait = ask(gate, 'get');
+  await clock.advance(0);
+  assert.deepEqual([cannotWait.log.length, canWait.log.length], [0, 0]);
+  gate.pause();
+  await clock.advance(0);
+  assert.deepEqual([codeOf(cannotWait.log[0]), canWait.log.length], ['not_admitted PLUGIN_PAUSED', 0]);
+  let told = 0;
+  gate.onReadCapacity(() => told++);
+  gate.resume();
+  assert.equal(told, 1);
+});
+
+test('who calls is told at the send how long the call may take, by the bounds of calls that hold then', async () => {
+  const { clock, plugin, gate } = setUp({ callTimeoutMs: 7_000 });
+  const told: number[] = [];
+  const onSent = (ms: number) => void told.push(ms);
+  ask(gate, 'get', { onSent });
+  gate.reconfigure({ ...wideConfig, callTimeoutMs: 3_000 });
+  ask(gate, 'get', { onSent });
+  ask(gate, 'create', { onSent, deadlineMs: clock.now() + 2_000 });
+  assert.deepEqual(told, [7_000, 3_000, 2_000]);
+  assert.deepEqual(
+    plugin.sent.map(({ deadlineMs }) => deadlineMs - clock.now()),
+    told,
+  );
+});
+
+test('what is to be done before the send is told how long the call may take', async () => {
+  const { clock, plugin, gate } = setUp({ callTimeoutMs: 7_000 });
+  const told: number[] = [];
+  ask(gate, 'create', {
+    beforeSend: async (ms) => {
+      told.push(ms);
+    },
+  });
+  await clock.advance(0);
+  assert.deepEqual([told, plugin.sent.length], [[7_000], 1]);
+});
+
+test('a gate that closes while calls that cannot be sent yet wait leaves no timer for them', async () => {
+  const { clock, gate } = setUp({}, 'none');
+  const waiting = [ask(gate, 'get'), ask(gate, 'create')];
+  assert.ok(clock.pending > 0);
+  await gate.close();
+  assert.deepEqual(
+    waiting.map(({ log }) => codeOf(log[0])),
+    ['cancelled DAEMON_DRAINING', 'cancelled DAEMON_DRAINING'],
+  );
+  assert.equal(clock.pending, 0);
+});
+
+test('a full queue says when the call after those that wait would have its turn', async () => {
+  const { gate } = setUp({ maxQueue: 2 }, 'none');
+  for (let i = 0; i < 2; i++) ask(gate, 'get');
+  const outcome = await ask(gate, 'get').promise;
+  assert.equal(!outcome.ok && outcome.failure.retryAfterMs, 300, 'the third token of ten a second');
+});
+
+test('a call whose deadline passes in the line says when the next one may be sent', async () => {
+  const { clock, gate } = setUp({ readRateLimiter: { qps: 0.1, burst: 1 } }, 'none');
+  const waiting = ask(gate, 'get', { deadlineMs: clock.now() + 4_000 });
+  await clock.advance(4_000);
+  const [outcome] = waiting.log;
+  assert.equal(outcome?.ok === false && outcome.failure.retryAfterMs, 6_000);
+});
+
+test('the rest that a refusal tells is in whole milliseconds and not too short, whatever the remote asked for', async () => {
+  const { clock, plugin, gate } = setUp({ readConcurrency: 1 });
+  ask(gate, 'get');
+  const waiting = ask(gate, 'get', { admission: 'fail-fast', deadlineMs: clock.now() + 900 });
+  plugin.settle(0, fails('throttled', 1_000.4));
+  await clock.advance(0);
+  const [outcome] = waiting.log;
+  assert.match(outcome?.ok === false ? outcome.failure.message : '', / 1001 ms away/);
+});

@@ -166,3 +166,63 @@ test('a lane whose limits changed counts by the new ones at once', async () => {
   await clock.advance(3_000);
   assert.ok(seen.length >= 4 && seen.length <= 5, `${seen.length} calls after three seconds at one a second`);
 });
+
+test('calls that wait together are prepared as far as there are slots for them in one look at the line', async () => {
+  const { lane, call } = await noting(0);
+  const preparing: string[] = [];
+  for (let i = 0; i < 5; i++) {
+    call(`call ${i}`, {
+      prepare: () => {
+        preparing.push(`call ${i}`);
+        return new Promise(() => {});
+      },
+    });
+  }
+  lane.reconfigure({ rate: { qps: 1_000, burst: 10 }, concurrency: 3, maxQueue: 100 });
+  assert.deepEqual(preparing, ['call 0', 'call 1', 'call 2']);
+});
+
+test('a call is not sent at its very deadline, be it new or first in line, and is told so once', async () => {
+  const { clock, lane, seen, call } = await noting(0);
+  const deadlineMs = clock.now() + 20;
+  // Before its own timer, in the same millisecond.
+  clock.setTimer(20, () => lane.reconfigure({ rate: { qps: 1_000, burst: 10 }, concurrency: 3, maxQueue: 100 }));
+  call('waits', { deadlineMs });
+  await clock.advance(20);
+  call('new', { deadlineMs });
+  assert.deepEqual(seen, ['waits not_admitted', 'new not_admitted']);
+});
+
+test('a line goes on when the call at its head expires while it is being prepared', async () => {
+  const { clock, seen, call } = await noting(1);
+  call('first', { deadlineMs: clock.now() + 20, prepare: () => new Promise(() => {}) });
+  call('second');
+  await clock.advance(19);
+  assert.deepEqual(seen, []);
+  await clock.advance(1);
+  assert.deepEqual(seen, ['first not_admitted', 'second']);
+});
+
+test('a line that waits for a token looks at the clock when it comes, and not again and again before', async () => {
+  let timers = 0;
+  class CountingClock extends ManualClock {
+    override setTimer(delayMs: number, fn: () => void): Timer {
+      timers += 1;
+      return super.setTimer(delayMs, fn);
+    }
+  }
+  const clock = new CountingClock();
+  const lane = laneOf(clock, { qps: 1, burst: 1, concurrency: 1 });
+  let sent = 0;
+  lane.submit(
+    callOf({
+      send: () => {
+        sent += 1;
+        return { outcome: new Promise(() => {}), boundMs: clock.now() + 60_000 };
+      },
+    }),
+  );
+  await clock.advance(1_000);
+  assert.equal(sent, 1);
+  assert.ok(timers < 5, `${timers} timers`);
+});

@@ -543,3 +543,64 @@ test('a ledger that is closed grants nothing of a namespace with a total until t
   assert.equal(subject.acquire(request('b')).status, 'granted');
   assert.equal(clock.pending, 0);
 });
+
+test('a namespace with a total of none takes no adopted task, and one with a constraint of none grants nothing', () => {
+  const { subject } = ledger({ gpu: 0, cpu: 5 });
+  assert.equal(subject.adopt(request('a'), 'job'), false);
+  for (const constraints of [{ project: 0 }, { namespace: 0 }]) {
+    const answer = subject.acquire(request(Object.keys(constraints)[0]!, { quotaNamespace: 'cpu', constraints }));
+    assert.equal(answer.status === 'waiting' && answer.lacks, Object.keys(constraints)[0]);
+  }
+});
+
+test('a task that waits and turns out to hold a token leaves the line, and is told of it as one that waited for nothing', async () => {
+  const { waits, subject } = ledger({ gpu: 0 });
+  const granted = promiseOf(subject.acquire(request('a')));
+  subject.hold(request('a'));
+  assert.equal(await granted, false);
+  assert.deepEqual([waits, waitingOf(subject), subject.holds('a')], [[{ waitMs: 0, forced: true }], 0, true]);
+  assert.equal(subject.cancel('a'), false);
+});
+
+test('who leaves the line is told from who was not in it', () => {
+  const { subject } = ledger({ gpu: 0 });
+  subject.acquire(request('a'));
+  assert.deepEqual([subject.cancel('a'), subject.cancel('a')], [true, false]);
+});
+
+test('tokens that differ in one scope alone are counted apart', () => {
+  const { subject } = ledger({ gpu: 10 });
+  const grants: Partial<QuotaRequest>[] = [
+    {},
+    { project: 'other' },
+    { namespace: 'other' },
+    { quotaNamespace: 'none' },
+  ];
+  for (const [i, scope] of grants.entries()) subject.acquire(request(`t${i}`, scope));
+  for (let i = 0; i < grants.length; i++) subject.release(`t${i}`);
+  assert.deepEqual(subject.snapshot(), [
+    { quotaNamespace: 'gpu', total: 10, used: 0, waiting: 0, byProject: [], byNamespace: [] },
+  ]);
+});
+
+test('the capacity that a release makes free is one token', () => {
+  const { subject } = ledger({}, { capacity: 2 });
+  for (const id of ['a', 'b']) assert.equal(subject.acquire(request(id)).status, 'granted');
+  subject.release('a');
+  assert.equal(subject.acquire(request('c')).status, 'granted');
+  assert.equal(subject.acquire(request('d')).status, 'waiting');
+});
+
+test('a waiter keeps its namespace and its project from those behind it where it lacks them or is constrained in them', () => {
+  for (const [scope, other] of [
+    ['project', { namespace: 'other' }],
+    ['namespace', { project: 'other' }],
+  ] as const) {
+    const { subject } = ledger({ gpu: 10 });
+    subject.acquire(request('holds'));
+    subject.acquire(request('waits', { constraints: { [scope]: 1 } }));
+    const behind = subject.acquire(request('behind', other));
+    assert.equal(behind.status === 'waiting' && behind.lacks, scope);
+    assert.equal(subject.acquire(request('free', { project: 'x', namespace: 'x' })).status, 'granted');
+  }
+});

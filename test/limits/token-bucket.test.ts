@@ -225,3 +225,17 @@ test('msUntil names the time at which the take succeeds, and none a millisecond 
     { numRuns: 300 },
   );
 });
+
+test('what time refilled counts for whoever asks for the time to a token, and before a pause begins, with no other look before', async () => {
+  for (const look of ['msUntil', 'pause'] as const) {
+    const clock = new ManualClock();
+    const bucket = new TokenBucket({ config, clock });
+    await clock.advance(1_500);
+    if (look === 'msUntil') assert.deepEqual([bucket.msUntil(3), bucket.msUntil(4)], [0, 500]);
+    else {
+      bucket.pause(clock.now() + 1_000);
+      await clock.advance(1_000);
+      assert.equal(drain(bucket), 3);
+    }
+  }
+});
