@@ -82,10 +82,10 @@ function write(fields: readonly Field[]): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Lists that hold fields, the message's own first. */
-function listsOf(fields: Field[]): Field[][] {
-  const lists = [fields];
-  for (const field of fields) if (field.kind === 'message') lists.push(...listsOf(field.fields));
+/** Lists that hold fields, the message's own first. A message that is repeated with all that it nests has half a million. */
+function listsOf(fields: Field[], lists: Field[][] = []): Field[][] {
+  lists.push(fields);
+  for (const field of fields) if (field.kind === 'message') listsOf(field.fields, lists);
   return lists;
 }
 
