@@ -216,6 +216,9 @@ class ComposedDaemon implements Daemon {
   async #start(): Promise<DaemonAddresses> {
     const startMs = this.#clock.now();
     try {
+      // They come up beside what follows, which for a large state takes seconds; no code of a plugin runs before that is done.
+      this.#releasers.push('prepared plugin processes', () => this.#host.stop(0));
+      this.#host.prepare();
       const admin = await this.#startAdmin();
       await this.#openState();
       this.#assertWanted();

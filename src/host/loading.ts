@@ -57,7 +57,7 @@ export interface LoadingPlugin {
  * One try to bring up the plugins of a group in a process. What it finds is its own: the plugins are told of it by whoever
  * lets it serve.
  *
- * States: found → `importAll` → `admit` each → `loadAll` → loaded; then its process is somebody's who serves with it, or
+ * States: found (its process may be started already, by `prepare`) → `importAll` → `admit` each → `loadAll` → loaded; then its process is somebody's who serves with it, or
  * `stop` ends it, at any time, after which it starts none. It stops itself where nothing is up in the end.
  */
 export class Loading {
@@ -113,6 +113,11 @@ export class Loading {
         : asHostError(error);
     }
     return item;
+  }
+
+  /** Starts the process that the imports need, if any: it comes up while something else is done. */
+  prepare(): void {
+    if (!this.#stopped && this.#live.length > 0) this.#running();
   }
 
   /** Imports every plugin; who fails has its `error` set. */

@@ -3,7 +3,7 @@ import { HostError } from '../errors/index.js';
 import { SecretMasks } from '../lib/secrets.js';
 import { defaultsOf } from '../model/options/defaults.js';
 import { SANDBOX_SCHEMA } from '../model/options/sandbox.js';
-import { drain, Group, type Replaced } from './group.js';
+import { drain, Group, type Replaced, type Try } from './group.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
 import { buildRoutes, type Routable, type Routes } from './load/routing.js';
 import { resolveSource, stripsTypes } from './load/source.js';
@@ -24,7 +24,7 @@ export function createPluginHost(options: PluginHostOptions): PluginHost {
  * All plugins and who serves which task type. A plugin is known by plugin.ts, the life of what shares a process is a
  * group's (group.ts); here is what concerns several groups: the order of a start and of a stop, ids, routes.
  *
- * States: created → `start` → started → `stop` or `killAll` → stopped. `start` goes through the entries in fixed steps:
+ * States: created (some processes may be coming up, by `prepare`) → `start` → started → `stop` or `killAll` → stopped. `start` goes through the entries in fixed steps:
  * find the module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
  */
 class Host implements PluginHost {
@@ -34,6 +34,8 @@ class Host implements PluginHost {
   readonly #groups: readonly Group[];
   readonly #started = new StartedProcesses();
   #state: 'created' | 'started' | 'stopped' = 'created';
+  /** The first tries, once they have begun. */
+  #tries: readonly (Try & { readonly group: Group })[] | undefined;
   #routes: Routes | undefined;
   /** Plugins whose task types are known to the routes. */
   #routed: ReadonlySet<Plugin> = new Set();
@@ -102,6 +104,18 @@ class Host implements PluginHost {
     });
   }
 
+  prepare(): void {
+    if (this.#state !== 'created')
+      throw new HostError('DAEMON_STATE', `prepare of a plugin host that is ${this.#state}`);
+    // No more than are imported at once: the others would only take cores from these.
+    for (const { loading } of this.#firstTries().slice(0, this.#parts.limits.startConcurrency)) loading.prepare();
+  }
+
+  #firstTries(): readonly (Try & { readonly group: Group })[] {
+    this.#tries ??= this.#groups.map((group) => ({ group, ...group.begin() }));
+    return this.#tries;
+  }
+
   start(): Promise<LoadReport> {
     const starting = this.#start();
     this.#reloads = starting.catch(() => undefined);
@@ -111,7 +125,7 @@ class Host implements PluginHost {
   async #start(): Promise<LoadReport> {
     if (this.#state !== 'created') throw new HostError('DAEMON_STATE', `start of a plugin host that is ${this.#state}`);
     this.#state = 'started';
-    const tries = this.#groups.map((group) => ({ group, ...group.begin() }));
+    const tries = this.#firstTries();
     await this.#concurrently(tries, ({ loading }) => loading.importAll());
     const items = new Map(
       tries.flatMap(({ loading }) => loading.items.map((item) => [item.plugin, { loading, item }])),

@@ -142,6 +142,11 @@ export interface PluginHostOptions {
 
 export interface PluginHost {
   /**
+   * Starts the processes of some plugins ahead of `start`, and imports nothing: they come up while the daemon does something
+   * else. Callable once, before `start`; what it started is ended by `stop` and `killAll`.
+   */
+  prepare(): void;
+  /**
    * Loads every entry and answers what became of each. Does not throw for plugins; the caller decides by
    * `report.fatal`, and must call `stop` in either case.
    */

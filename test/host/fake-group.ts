@@ -154,8 +154,13 @@ export class FakeGroup {
     }
   }
 
-  async start(): Promise<void> {
+  /** `ahead`: its process is started before anything is imported, and this happens in between. */
+  async start(ahead?: () => void): Promise<void> {
     const first = this.group.begin();
+    if (ahead !== undefined) {
+      first.loading.prepare();
+      ahead();
+    }
     await first.loading.importAll();
     this.#admit(first.loading);
     await first.loading.loadAll();

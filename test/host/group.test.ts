@@ -8,6 +8,24 @@ import { FakeGroup, type Fate } from './fake-group.js';
 /** The group's plugins, as they are told. */
 const states = ({ plugins }: Group) => plugins.map(({ state }) => state);
 
+test('a process that is started ahead serves, and one that ends before it is needed costs its plugins nothing', async () => {
+  const whole = new FakeGroup();
+  await whole.start(() => {});
+  assert.deepEqual([states(whole.group), whole.processes.length], [['serving', 'serving'], 1]);
+  const lost = new FakeGroup();
+  await lost.start(() => lost.processes[0]?.die());
+  assert.deepEqual([states(lost.group), lost.processes.length], [['serving', 'serving'], 2]);
+  assert.equal(lost.serving(), lost.processes[1]);
+  for (const fake of [whole, lost]) await fake.assertEnds();
+});
+
+test('a process that cannot be started ahead is told with the start, as any', async () => {
+  const fake = new FakeGroup({ launch: 'fail' });
+  await fake.start(() => {});
+  assert.deepEqual(states(fake.group), ['failed', 'failed']);
+  assert.equal(fake.processes.length, 0);
+});
+
 test('a crash during a reload starts nothing once the reload has switched', async () => {
   const fake = await FakeGroup.started();
   fake.fate.import = 'hang';
