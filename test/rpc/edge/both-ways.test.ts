@@ -149,7 +149,17 @@ function bytesOf({ path, known, more, messages, coding, short }: Sent, handle: B
   return all.subarray(0, Math.max(0, all.length - short));
 }
 
-/** Everything of the answer that a caller can see. */
+/** What gRPC lets a server leave out, since its absence says the same; the edge does. */
+const MEANINGLESS: Readonly<Record<string, string | undefined>> = {
+  'grpc-encoding': 'identity',
+  'grpc-accept-encoding': 'identity,deflate,gzip',
+  'grpc-message': 'OK',
+};
+
+const saying = (headers: object): object =>
+  Object.fromEntries(Object.entries(headers).filter(([name, value]) => MEANINGLESS[name] !== value));
+
+/** Everything of the answer that says something to a caller. */
 async function exchange(way: Way, sent: Sent): Promise<unknown> {
   const { session, handle } = way;
   way.calls += 1;
@@ -169,10 +179,10 @@ async function exchange(way: Way, sent: Sent): Promise<unknown> {
   let trailers: object | undefined;
   const body: Buffer[] = [];
   stream.on('response', ({ date: _, ...rest }) => {
-    headers = { ...rest };
+    headers = saying(rest);
   });
   stream.on('trailers', (seen) => {
-    trailers = { ...seen };
+    trailers = saying(seen);
   });
   stream.on('data', (chunk: Buffer) => body.push(chunk));
   stream.on('error', () => {});
