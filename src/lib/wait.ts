@@ -8,19 +8,15 @@ export async function settledBefore(
   atMs: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const late = createDeferred<boolean>();
-  const giveUp = () => late.resolve(false);
+  const outcome = createDeferred<boolean>();
+  const settled = () => outcome.resolve(true);
+  const giveUp = () => outcome.resolve(false);
   const timer = clock.setTimer(atMs - clock.now(), giveUp);
   signal?.addEventListener('abort', giveUp, { once: true });
   if (signal?.aborted === true) giveUp();
+  promise.then(settled, settled);
   try {
-    return await Promise.race([
-      promise.then(
-        () => true,
-        () => true,
-      ),
-      late.promise,
-    ]);
+    return await outcome.promise;
   } finally {
     timer.cancel();
     signal?.removeEventListener('abort', giveUp);

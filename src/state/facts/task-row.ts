@@ -73,10 +73,9 @@ const FLAGS = ['confirmed', 'adopted', 'deleted', 'hadConnection', 'delivered'] 
 export const taskRow: Field<TaskFact> = {
   write(fact, blobs) {
     const { identity, meta, answeredHandle, observedAtMs } = fact;
-    const { key, createdAtMs, ...scope } = identity;
     const row: JsonValue[] = [
-      key,
-      createdAtMs,
+      identity.key,
+      identity.createdAtMs,
       TASK_STAGES.indexOf(fact.stage),
       fact.order,
       fact.outputPrefix,
@@ -85,7 +84,7 @@ export const taskRow: Field<TaskFact> = {
       fact.lastAskedAtMs,
       observedAtMs ?? null,
       FLAGS.reduce((bits, flag, at) => (fact[flag] ? bits | (1 << at) : bits), 0),
-      blobs.push(lastScope.bytesOf(scope)) - 1,
+      blobs.push(lastScope.bytesOf(identity)) - 1,
       blobs.push(states.write(fact.state)) - 1,
       meta === undefined ? null : blobs.push(meta) - 1,
       answeredHandle === undefined ? null : blobs.push(answeredHandle) - 1,
@@ -160,8 +159,9 @@ const lastScope = {
   scope: undefined as Scope | undefined,
   bytes: Buffer.alloc(0) as Buffer,
 
-  bytesOf(scope: Scope): Buffer {
-    if (this.scope === undefined || !isSame(this.scope, scope)) {
+  bytesOf(identity: TaskIdentity): Buffer {
+    if (this.scope === undefined || !isSame(this.scope, identity)) {
+      const { key: _key, createdAtMs: _createdAtMs, ...scope } = identity;
       this.bytes = scopes.write(scope);
       this.scope = scope;
     }
