@@ -109,5 +109,5 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
 
 /** When the first item of a bin is due. */
 function dueMsOf<T extends Pooled<T>>(bin: Bin<T>): number {
-  return (bin.items.peek()?.key ?? Number.POSITIVE_INFINITY) + bin.intervalMs();
+  return (bin.items.peek() as T).key + bin.intervalMs();
 }

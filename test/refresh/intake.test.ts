@@ -71,3 +71,11 @@ test('a task counts among those that fail, and among those that were not seen, f
   take(['a', 'b'], [running, running], 200);
   assert.deepEqual([schedule.failing.total, schedule.seen.total], [0, 3]);
 });
+
+test('who answered is the task that was found, whatever place it has in the list', () => {
+  const { outages, take } = intakeOf('a', 'b');
+  take(['a', 'b'], [fails('transient'), running], 100);
+  assert.equal(outages.plugin.answeredBy, 'b');
+  take(['a'], [running], 200);
+  assert.equal(outages.plugin.answeredBy, 'a');
+});

@@ -170,3 +170,19 @@ test('what an earlier run knew of the reads counts for nothing where this one kn
   const item = new Item(record, { failures: 1, failingSinceMs: now - 7 }, now);
   assert.deepEqual([item.failures, item.failingSinceMs], [1, now - 7]);
 });
+
+test('how the reads of an item fail is told in whole milliseconds, less the time that stood still, and in no negative ones', () => {
+  const item = itemOf();
+  assert.deepEqual(item.failingNow(now, 0), NOTHING);
+  item.missing = { sinceMs: now - 700, reads: 2 };
+  assert.deepEqual(item.failingNow(now, 0), { ...NOTHING, notFound: 2, notFoundForMs: 700 });
+  item.missing = undefined;
+  item.failures = 3;
+  item.failingSinceMs = now - 1_000;
+  assert.deepEqual(item.failingNow(now, 400), { ...NOTHING, failures: 3, failingForMs: 600 });
+  assert.equal(item.failingNow(now, 1_000).failingForMs, 0);
+  assert.equal(item.failingNow(now, 5_000).failingForMs, 0);
+  const frozen = new Map([['a', now - 300]]);
+  item.wave = { sinceMs: now, frozen, found: 0, lost: 0, openUntilMs: now };
+  assert.equal(item.failingNow(now, 0).frozenForMs, 300);
+});

@@ -321,6 +321,7 @@ test('what an earlier run froze is one wave again, each for as long as it was no
   assert.ok(wave !== undefined && second.wave === wave && third.wave === wave);
   assert.deepEqual([...wave.frozen.values()], [hour - 7_000, hour, hour - 1_000]);
   missing.found(first, hour + 10);
+  assert.equal(first.wave, undefined);
   missing.gone(second, hour + 20);
   assert.deepEqual([missing.size, missing.frozen, told], [0, 1, []]);
   missing.found(third, hour + 30);
@@ -345,4 +346,40 @@ test('a task that is found in its first read of this run is lost by none of what
   assert.equal(read(hour), true, 'the tenth answer of NotFound, long past both times');
   missing.found(item, hour);
   assert.deepEqual([read(hour + 1), read(hour + 2), read(hour + 3)], [false, false, false]);
+});
+
+test('what turned in a batch key whose last task has left is no part of a wave of the tasks that have it after that', () => {
+  for (const forgets of [true, false]) {
+    const told: string[] = [];
+    const missing = new MissingTasks({ notFoundWave: ({ batchKey }) => told.push(batchKey) });
+    const turn = (id: string) => {
+      const item = new Item(recordOf({ id, createdAtMs: 0 }, hour), { batchKey: 'A' }, hour);
+      item.readWell(hour);
+      const population = { ofKey: 3, ofPlugin: 100 };
+      const sighting = { startedAtMs: hour + 1, nowMs: hour + 1, alone: true, population, intervalMs: 30_000 };
+      missing.sighted(item, sighting, configOf());
+      return item;
+    };
+    // It went on under another key, and was the last of its old one.
+    turn('moved').batchKey = 'B';
+    if (forgets) missing.forgetKey('A');
+    for (const id of ['a', 'b']) turn(id);
+    assert.deepEqual(told, forgets ? [] : ['A']);
+  }
+});
+
+test('the wave of a batch key does not wait for tasks that come when all of it have left', async () => {
+  const { clock, refresher, gone, track, told } = setUp();
+  track(names('other', 40), 'B');
+  const [first] = track(names('a', 1), 'A');
+  await clock.advance(minute);
+  gone.add(first!);
+  await clock.advance(40_000);
+  refresher.regroup(first!, 'B');
+  const next = track(names('b', 2), 'A');
+  await clock.advance(2_000);
+  for (const id of next) gone.add(id);
+  for (const id of next) await refresher.readNow(id, clock.now() + 1_000);
+  assert.deepEqual(told, []);
+  await refresher.stop();
 });

@@ -228,3 +228,54 @@ test('spare polls give way to a busy event loop and come back when it is free, a
   assert.ok(solve() > least);
   assert.ok(Math.abs(solve(20) - most) < 1e-9);
 });
+
+test('a computation tells nothing of a change by a twentieth exactly', () => {
+  const of = (minIntervalMs: number) => ({ ...config, minIntervalMs });
+  const people = population({ 60000: 1 });
+  for (const [toMs, changed] of [
+    [1_050, false],
+    [1_051, true],
+  ] as const) {
+    const pacing = new Pacing(of(1_000));
+    pacing.solve(people, fast);
+    assert.equal(pacing.intervalMs(0), 1_000);
+    pacing.reconfigure(of(toMs));
+    assert.equal(pacing.solve(people, fast), changed);
+  }
+});
+
+test('reads that take less than a millisecond are counted with one', () => {
+  const pacing = new Pacing({ ...config, readQps: 1e6, readConcurrency: 1 });
+  pacing.solve(population({ 86400000: 60_000 }), { tasksPerCall: 1, callMs: 0.1 });
+  assert.ok(Math.abs(pacing.longestMs - 60_000 * early) < 1e-6, `${pacing.longestMs}`);
+});
+
+test('ages that one task alone has count as others do', () => {
+  const pacing = new Pacing({ ...config, readQps: 0.5 });
+  const people = population({ 2000: 1, 60000: 1, 3600000: 1 });
+  pacing.solve(people, fast);
+  assert.ok(Math.abs(rateOf(pacing, people) * early - 0.25) < 0.001, `${rateOf(pacing, people)}`);
+});
+
+test('each look at a busy loop halves the spare polls until next to none are left, and none where it is just not busy', () => {
+  const people = population({ 2000: 60, 60000: 120, 3600000: 120 });
+  const least = 10 * early;
+  const spareAfter = (...loops: readonly number[]) => {
+    const pacing = new Pacing(config);
+    for (const loop of loops) pacing.solve(people, { ...fast, loopShare: () => loop });
+    return (rateOf(pacing, people) * early - least) / (15 - least);
+  };
+  for (const [loops, share] of [
+    [[0.7], 1],
+    [[0.71], 1 / 2],
+    [[0.9, 0.9], 1 / 4],
+    [[0.9, 0.9, 0.9], 1 / 8],
+    [[0.9, 0.9, 0.9, 0.9], 1 / 16],
+    [[0.9, 0.9, 0.9, 0.9, 0.9], 0],
+    [[0.9, 0.5], 1 / 2],
+    [[0.9, 0.49], 0.6],
+  ] as const) {
+    const seen = spareAfter(...loops);
+    assert.ok(Math.abs(seen - share) < 0.01, `${loops}: ${seen} where ${share} is left`);
+  }
+});

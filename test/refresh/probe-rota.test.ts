@@ -12,7 +12,9 @@ function rotaOf(due: Due, probes: { fresh: number; rotation: number }, answered:
     firstDueMs: (standing: Standing) => due[standing],
     takeFirst: (standing: Standing) => (due[standing] === undefined ? undefined : standing),
     get: () => answered,
-    take: () => {},
+    take: (item: { bin: object | undefined }) => {
+      item.bin = undefined;
+    },
   };
   const remote = {
     nextProbeAtMs: (kind: 'fresh' | 'rotation') => probes[kind],
@@ -55,7 +57,9 @@ test('nothing is taken before its distance is over and it is due, and the time u
 test('of those that are well the one that answered last goes first, unless it is under way or has failed since', () => {
   const due = { well: 0, failing: 0 };
   const both = { fresh: 0, rotation: 0 };
-  assert.deepEqual(rotaOf(due, both, { bin: {}, retries: 0 })(3), ['last', 'failing', 'last']);
+  const answered = { bin: {}, retries: 0 };
+  assert.deepEqual(rotaOf(due, both, answered)(3), ['last', 'failing', 'well']);
+  assert.equal(answered.bin, undefined, 'it is under way then');
   assert.deepEqual(rotaOf(due, both, { bin: undefined, retries: 0 })(2), ['well', 'failing']);
   assert.deepEqual(rotaOf(due, both, { bin: {}, retries: 1 })(2), ['well', 'failing']);
 });

@@ -424,3 +424,95 @@ test('new settings are looked at at once, and hold for an outage that lasts', as
   await down.clock.advance(60_000);
   assert.equal(down.reader.reads.at(-1)?.purpose, 'poll', 'past the grace all are read as ever');
 });
+
+test('a look that finds the gate closed is made again when it has a token, be that a millisecond away, and after a second where nobody knows', async () => {
+  for (const [msUntilToken, atMs] of [
+    [1, 1],
+    [40, 40],
+    [0, 1_000],
+  ] as const) {
+    const { clock, reader, track, start, refresher } = pollsOf(plain);
+    reader.gate = { ...open, open: false, msUntilToken };
+    track('a', { createdAtMs: start - hour });
+    await clock.advance(0);
+    reader.gate = open;
+    await clock.advance(2_000);
+    assert.deepEqual(
+      reader.reads.map((read) => read.atMs - start),
+      [atMs],
+    );
+    await refresher.stop();
+  }
+});
+
+test('what is due and found no room is looked at again a millisecond later', async () => {
+  const { clock, reader, track, start, refresher } = pollsOf(plain);
+  reader.gate = { ...open, tokensNow: 1 };
+  for (const id of ['a', 'b', 'c']) track(id, { createdAtMs: start - hour });
+  reader.respond = () => undefined;
+  await clock.advance(2);
+  assert.deepEqual(
+    reader.reads.map((read) => read.atMs - start),
+    [0, 1, 2],
+  );
+  for (const read of reader.pending) reader.settle(read, [running]);
+  await refresher.stop();
+});
+
+test('a task that waits for an engine to ask is not read until one does', async () => {
+  const { clock, reader, refresher, track, start } = pollsOf(plain);
+  for (const id of ['a', 'b']) track(id, { createdAtMs: start - hour });
+  refresher.awaitAsked('a');
+  await clock.advance(5 * minute);
+  assert.equal(reader.readsOf('a').length, 0);
+  assert.ok(reader.readsOf('b').length > 5);
+  refresher.asked('a');
+  await clock.advance(1_000);
+  assert.equal(reader.readsOf('a').length, 1);
+  await refresher.stop();
+});
+
+test('times between probes that are no whole milliseconds are waited for to their end', async () => {
+  const { clock, reader, refresher, track } = pollsOf(plain, 0.123);
+  reader.respond = () => fails('transient');
+  for (const id of ['a', 'b']) track(id, { createdAtMs: 0 });
+  await clock.advance(5 * minute);
+  assert.equal(refresher.remoteDown, true);
+  const probes = reader.reads.filter(({ purpose }) => purpose === 'probe');
+  assert.ok(probes.length > 3 && probes.length < 40, `${probes.length}`);
+  await refresher.stop();
+});
+
+test('where the event loop is busy young tasks are read no more often than old ones', async () => {
+  const readsOf = async (loopShare: () => number | undefined) => {
+    const clock = new ManualClock();
+    const reader = new FakeReader(() => clock.now());
+    const refresher = createTestRefresher({ reader, config: configOf(), clock, random: () => 0.5, loopShare });
+    refresher.track({ id: 'young', createdAtMs: clock.now() });
+    await clock.advance(5 * minute);
+    await refresher.stop();
+    return reader.reads.length;
+  };
+  const [busy, free] = [await readsOf(() => 0.9), await readsOf(() => undefined)];
+  assert.ok(busy < 16 && free > 3 * busy, `${busy} and ${free} reads`);
+});
+
+test('what is known of the remote of a batch key is forgotten with its last task', async () => {
+  const { clock, reader, refresher, track } = pollsOf({ maxSystemFailures: 2, minFailingMs: minute });
+  const away = (id: string) => id.startsWith('a');
+  reader.respond = (id) => (away(id) ? fails('transient') : running);
+  for (const id of ['a1', 'a2']) track(id, { createdAtMs: 0, batchKey: 'A' });
+  for (const id of ['b1', 'b2']) track(id, { createdAtMs: 0, batchKey: 'B' });
+  await clock.advance(3 * minute);
+  assert.equal(
+    reader.reports.some(({ verdict }) => verdict !== undefined),
+    false,
+    'the key is away',
+  );
+  for (const id of ['a1', 'a2']) refresher.untrack(id);
+  reader.respond = (id) => (away(id) ? fails('unknown') : running);
+  track('a3', { createdAtMs: 0, batchKey: 'A' });
+  await clock.advance(10 * minute);
+  assert.equal(reader.reports.find(({ verdict }) => verdict !== undefined)?.verdict?.code, 'READS_FAILING');
+  await refresher.stop();
+});
