@@ -276,9 +276,10 @@ export class QuotaLedger {
       this.#record(next.request, this.#clock.now() - next.sinceMs, 'granted');
       next.granted.resolve(true);
       const follower = this.#line.headOfGroup(next.request);
-      if (follower === undefined) continue;
-      heads.push(follower);
-      heads.sort(byArrival);
+      if (follower !== undefined) {
+        heads.push(follower);
+        heads.sort(byArrival);
+      }
     }
   }
 

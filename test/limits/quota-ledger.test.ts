@@ -577,6 +577,18 @@ test('tokens that differ in one scope alone are counted apart', () => {
     { quotaNamespace: 'none' },
   ];
   for (const [i, scope] of grants.entries()) subject.acquire(request(`t${i}`, scope));
+  const used = () => {
+    const [row] = subject.snapshot();
+    return [row?.byProject, row?.byNamespace].map((rows) => rows?.map(({ name, used: n }) => `${name} ${n}`));
+  };
+  assert.deepEqual(used(), [
+    ['ml 2', 'other 1'],
+    ['ml-dev 2', 'other 1'],
+  ]);
+  subject.release('t1');
+  assert.deepEqual(used(), [['ml 2'], ['ml-dev 1', 'other 1']]);
+  subject.release('t2');
+  assert.deepEqual(used(), [['ml 1'], ['ml-dev 1']]);
   for (let i = 0; i < grants.length; i++) subject.release(`t${i}`);
   assert.deepEqual(subject.snapshot(), [
     { quotaNamespace: 'gpu', total: 10, used: 0, waiting: 0, byProject: [], byNamespace: [] },

@@ -141,3 +141,15 @@ function owe(store: ReturnType<typeof storeOf>['store'], key: string): string {
   store.orderDelete(task, 'r', false);
   return task.id;
 }
+
+test('what is held up again after it was let go of is waited for anew, while others of its key wait as well', async () => {
+  const { store } = storeOf();
+  const of = (incarnation: number) => identityOf('a', { incarnation });
+  store.bury(of(1), { order: orderOf('one', of(1), { adopted: true }) });
+  store.bury(of(2), { order: orderOf('two', of(2), { adopted: true }) });
+  const [second, third] = [store.earlier.gone('a', 2), store.earlier.gone('a', 3)];
+  store.deleteDone('one');
+  assert.deepEqual([await isOver(second), await isOver(third)], [true, false]);
+  store.bury(of(1), { order: orderOf('again', of(1), { adopted: true }) });
+  assert.equal(await isOver(store.earlier.gone('a', 2)), false);
+});

@@ -53,11 +53,16 @@ test('a plugin that fills its room has its states cut and not told anew with eac
   assert.equal(tasks[2]?.phaseVersion, version);
   store.observed(tasks[2] as TaskRecord, { ...state, phase: 'SUCCESS' });
   assert.deepEqual(has(), [true, true, true]);
-  store.remove(tasks[0] as TaskRecord);
-  const next = insertTask(store, 'd');
-  store.setCreated(next, Buffer.from('{}'));
-  store.observed(next, state);
-  assert.notEqual(next.state.customInfo, undefined);
+  const fitsAnother = (key: string) => {
+    const next = insertTask(store, key);
+    store.setCreated(next, Buffer.from('{}'));
+    store.observed(next, state);
+    return next.state.customInfo !== undefined;
+  };
+  store.end(tasks[0] as TaskRecord, phaseState('ABORTED'));
+  assert.deepEqual([fitsAnother('d'), fitsAnother('e')], [true, false], 'one that has ended makes room for one');
+  store.remove(tasks[1] as TaskRecord);
+  assert.deepEqual([fitsAnother('f'), fitsAnother('g')], [true, false], 'as one does that was removed');
 });
 
 test('a state counts with what it says beside its phase, and fits where it fills the room to the last byte', () => {

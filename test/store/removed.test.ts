@@ -87,3 +87,14 @@ test('a task that was deleted before its end is held no more, and an answer abou
   assert.deepEqual([store.byHandle(Buffer.from('handle')), task.deleted], [undefined, false]);
   assert.ok(task.revision > revision);
 });
+
+test('secrets of a removed task, which its create may still need, take no room from those that come after it', () => {
+  const { clock, store } = storeOf();
+  const large = { secrets: { key: 'x'.repeat(200 * 1024 * 1024) }, configs: {} };
+  const insert = (key: string) =>
+    insertTask(store, key, { connection: large, connectionUntilMs: clock.now() + 60_000 });
+  const removed = insert('a');
+  store.remove(removed);
+  const next = insert('b');
+  assert.deepEqual([removed.connection !== undefined, next.connection !== undefined], [true, true]);
+});

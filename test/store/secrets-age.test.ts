@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { heldBytes } from '../../src/lib/held-bytes.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { deleteOrder, OwedDeletes } from '../../src/store/owed-deletes.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
@@ -104,4 +105,22 @@ test('results of do that an earlier run wrote are as old as they are, and none i
   assert.deepEqual([replays.get('old'), replays.get('future')], [undefined, state]);
   await clock.advance(400);
   assert.equal(replays.get('future'), undefined);
+});
+
+test('an unclear create that comes twice is listed once, and what it holds counts once, less with each thing that is let go of', () => {
+  const unclear = new UnclearCreates(() => {});
+  const args = { inputs: Buffer.alloc(1_000) } as never;
+  const secret = { args, connection, connectionUntilMs: 100 };
+  for (let i = 0; i < 2; i++) unclear.add(unclearCreate('a', secret));
+  unclear.add(unclearCreate('b', secret));
+  const listed = () => [...unclear.listed()].map(({ id }) => id);
+  const each = heldBytes(args) + heldBytes(connection);
+  assert.deepEqual([listed(), unclear.size, unclear.bytes], [['a-1', 'b-1'], 2, 2 * each]);
+  unclear.dropOldSecrets(100);
+  assert.equal(unclear.bytes, 2 * heldBytes(args));
+  unclear.add(unclearCreate('c', secret));
+  unclear.leave('c-1', 'why');
+  assert.deepEqual([unclear.get('c-1')?.connection, unclear.bytes], [undefined, 2 * heldBytes(args)]);
+  unclear.delete('a-1');
+  assert.deepEqual([listed(), unclear.bytes], [['b-1', 'c-1'], heldBytes(args)]);
 });

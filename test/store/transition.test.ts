@@ -61,3 +61,9 @@ test('the very same state is no change', () => {
   const state = phaseState('RUNNING');
   assert.deepEqual(nextState(state, state), { state, changed: false });
 });
+
+test('details that come or go are a change, though nothing else is said', () => {
+  const plain = phaseState('RUNNING', { reason: 'r' });
+  const detailed = phaseState('RUNNING', { reason: 'r', customInfo: { a: 1 } });
+  assert.deepEqual([nextState(plain, detailed).changed, nextState(detailed, plain).changed], [true, true]);
+});

@@ -172,13 +172,15 @@ test('who begins to follow all tasks has all of them read soon, who follows a pl
 });
 
 test('who follows tasks by their handles asks for those, which it holds, and for no other', async () => {
-  const { store, tasks, asked, ages } = await unasked();
-  store.watch({ ...ALL, plugins: ['demo'], handles: [handleOf('a'), handleOf('nobody')] });
-  assert.deepEqual([ages(), asked], [[0, 5_000, 5_000], ['a-1']]);
-  assert.deepEqual(
-    tasks.map(({ confirmed }) => confirmed),
-    [true, false, false],
-  );
+  for (const handles of [[handleOf('a')], [handleOf('a'), handleOf('nobody')]]) {
+    const { store, tasks, asked, ages } = await unasked();
+    store.watch({ ...ALL, plugins: ['demo'], handles });
+    assert.deepEqual([ages(), asked], [[0, 5_000, 5_000], ['a-1']]);
+    assert.deepEqual(
+      tasks.map(({ confirmed }) => confirmed),
+      [true, false, false],
+    );
+  }
 });
 
 test('a read that fails keeps a followed task asked for as one that succeeds does', async () => {
@@ -217,4 +219,20 @@ test('a record of a handle alone that is let go of is told to who had not seen i
   store.forget(adopted);
   const event = await reader.next();
   assert.deepEqual([event?.kind, event?.kind === 'lagged' && event.dropped], ['lagged', 1]);
+});
+
+test('who follows one plugin keeps its tasks asked for and those of no other, until it leaves, which it does once', async () => {
+  const { clock, store, tasks, ages } = await unasked();
+  const reader = store.watch({ ...ALL, plugins: ['other'] });
+  const another = store.watch({ ...ALL, plugins: ['other'] });
+  const readAll = async () => {
+    await clock.advance(1_000);
+    for (const task of tasks) store.observed(task, phaseState('RUNNING'));
+    return ages();
+  };
+  assert.deepEqual(await readAll(), [6_000, 6_000, 0]);
+  for (let i = 0; i < 2; i++) reader.close();
+  assert.deepEqual(await readAll(), [7_000, 7_000, 0], 'the other one follows on');
+  another.close();
+  assert.deepEqual(await readAll(), [8_000, 8_000, 1_000]);
 });
