@@ -42,7 +42,7 @@ export const bench: Bench = {
         const cpuBefore = mainThreadMicros(daemon.pid);
         const { handles, phases, rounds: made } = await burst.create(daemon.port, creates, creates);
         const cpu = (mainThreadMicros(daemon.pid) - cpuBefore) / creates;
-        const waiting = phases.filter((phase) => phase === 'WAITING').length;
+        const waiting = phases.filter((phase) => phase === 'WAITING_FOR_RESOURCES').length;
         rounds.push({ latestMs: made[0]!.maxMs, p50Ms: made[0]!.p50Ms, waiting, cpu });
         progress(`the last answer after ${made[0]!.maxMs.toFixed(0)} ms, ${waiting} WAITING`);
         await steady.delete(daemon.port, handles);

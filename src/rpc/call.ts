@@ -34,6 +34,10 @@ export class RpcCall implements CallScope {
     this.#clock = clock;
   }
 
+  get arrivedMs(): number {
+    return this.#arrival.arrivedMs;
+  }
+
   /** The caller's deadline, cut to the maximum; the default where the caller set none. On the daemon's clock. */
   get deadlineMs(): number {
     return this.#arrival.deadlineMs;

@@ -28,6 +28,8 @@ export interface TaskSpec {
 
 /** How long a caller waits, and whether it still does. */
 export interface CallScope {
+  /** When the call came, which is from when the caller waits: at its first header. On the daemon's clock, in milliseconds. */
+  readonly arrivedMs: number;
   /** On the daemon's clock, in milliseconds; the transport fills in its default where the caller set none. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;

@@ -142,7 +142,11 @@ export class FakeTasks implements Tasks {
 
   async delete(handle: Buffer, reason: string, hints: HandleHints): Promise<void> {
     this.deletes.push({ handle, reason, hints });
-    await this.before('delete', { deadlineMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal });
+    await this.before('delete', {
+      arrivedMs: 0,
+      deadlineMs: Number.POSITIVE_INFINITY,
+      signal: new AbortController().signal,
+    });
   }
 
   async do(spec: TaskSpec, scope: CallScope): Promise<PhaseState> {

@@ -296,7 +296,11 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
       connection: undefined,
       ...parts,
     }),
-    scope: (ms = 9_000) => ({ deadlineMs: clock.now() + ms, signal: new AbortController().signal }),
+    scope: (ms = 9_000) => ({
+      arrivedMs: clock.now(),
+      deadlineMs: clock.now() + ms,
+      signal: new AbortController().signal,
+    }),
     stops: () => Promise.all([tasks.stop(), runtime.stop()]),
     async stop() {
       const stopping = Promise.all([tasks.stop(), runtime.stop()]);

@@ -35,6 +35,7 @@ const CHECKED: readonly [what: string, read: PhaseState, declared: readonly stri
   ['outputs at the prefix', phaseState('SUCCESS', { outputs: { kind: 'prefix' } }), ['b'], 'prefix'],
   ['none, where none are known to be declared', phaseState('SUCCESS'), undefined, 'none'],
   ['none, where none are declared', phaseState('SUCCESS'), [], 'none'],
+  ['an empty map, where none are known to be declared', success(), undefined, 'none'],
   [
     'none, where one is declared',
     phaseState('SUCCESS'),

@@ -1,6 +1,7 @@
 import { HostError } from '../../errors/index.js';
 import type { PluginHost } from '../../host/types.js';
 import type { Timer } from '../../lib/clock.js';
+import { createDeferred } from '../../lib/deferred.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
 import { partitionOf, type TaskIdentity } from '../../model/handle.js';
@@ -32,6 +33,12 @@ export interface CreateParts {
   readonly waiting: WaitingRoom;
 }
 
+/** About what an answer takes of the event loop. Milliseconds. */
+const ANSWER_MS = 0.1;
+
+/** Creates that are begun in one turn while those who came with them wait for an answer. */
+const STARTS_AT_ONCE = 16;
+
 /** A key that was cancelled and created anew more often than this is none: the plugin calls its own jobs found. */
 const MAX_LIVES = 100;
 
@@ -39,7 +46,7 @@ const MAX_LIVES = 100;
  * Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create).
  *
  * States of a task here: none → *running*, with a run (creator.ts has its states) until that ends; *early*, where it came before the
- * plugins were loaded, until `recover` runs it; *unclaimed*, where an earlier run of the daemon neither answered nor sent it, until its
+ * plugins were loaded, until `recover` runs it; *behind*, where it came with many others, until its turn; *unclaimed*, where an earlier run of the daemon neither answered nor sent it, until its
  * engine repeats the create or the orphan grace forgets it. A repeat of a create finds the task in any of them and makes none.
  * Of itself: open → `refuse` → refusing, where no state keeps what is new → `stop` → stopping, in which nothing is sent any more and runs end.
  */
@@ -59,6 +66,10 @@ export class CreateTask {
   readonly #waiting: WaitingRoom;
   /** Tasks that wait and have no run, each with what lets it out of the waiting room. */
   readonly #parked = new Map<TaskRecord, () => void>();
+  /** Callers that wait for how their create ends. */
+  #asking = 0;
+  /** Starts of tasks that are answered first, in the order in which they were accepted. */
+  readonly #behind = new Set<() => void>();
   #refusing = false;
   #stopping = false;
 
@@ -104,14 +115,28 @@ export class CreateTask {
       this.#claimed(task);
     }
 
-    const answerBy = clock.now() + Math.max(0, scope.deadlineMs - clock.now()) * options.acceptShare;
-    for (let run = this.#runs.get(task.id); run !== undefined; run = this.#runs.get(task.id)) {
-      // While the operator holds the plugin back there is nothing to wait for.
-      const settled = await settledBefore(clock, Promise.race([run.ended, run.held]), answerBy, scope.signal);
-      task = store.current(key) ?? task;
-      if (!settled || run.isHeld) break;
+    const answerBy = this.#answerBy(scope);
+    this.#asking += 1;
+    try {
+      for (let run = this.#runs.get(task.id); run !== undefined; run = this.#runs.get(task.id)) {
+        // While the operator holds the plugin back there is nothing to wait for.
+        const settled = await settledBefore(clock, Promise.race([run.ended, run.held]), answerBy, scope.signal);
+        task = store.current(key) ?? task;
+        if (!settled || run.isHeld) break;
+      }
+    } finally {
+      this.#asking -= 1;
     }
     return this.#answer(task, scope);
+  }
+
+  /**
+   * Until when a create may be waited for: a share of the caller's time from when it came, since in a burst much of that is over
+   * before a call is looked at; and so much earlier that those who wait as well can be answered one after the other by then.
+   */
+  #answerBy({ arrivedMs, deadlineMs }: CallScope): number {
+    const share = (deadlineMs - arrivedMs) * this.#deps.options.acceptShare;
+    return arrivedMs + share - Math.min(this.#asking * ANSWER_MS, share / 2);
   }
 
   /** The create that is under way for a task, if one is. */
@@ -260,9 +285,48 @@ export class CreateTask {
     if (runtime === undefined || this.#stopping) this.#park(task);
     else {
       const mayExist = mark?.ended === true && runtime.plugin.kind !== 'sync';
-      this.#start(runtime, task, mayExist ? 0 : undefined);
+      const start = () => this.#start(runtime, task, mayExist ? 0 : undefined);
+      const late = this.#isLate(scope);
+      if (this.#behind.size === 0 && !late) start();
+      else {
+        const begun = this.#startBehind(task, start);
+        if (!late) await settledBefore(clock, begun, this.#answerBy(scope), scope.signal);
+      }
     }
     return task;
+  }
+
+  /** Whether so much of what it may wait for is over already, in which others were seen to, that it is answered first. */
+  #isLate(scope: CallScope): boolean {
+    const nowMs = this.#deps.clock.now();
+    return nowMs > scope.arrivedMs && nowMs - scope.arrivedMs >= (this.#answerBy(scope) - scope.arrivedMs) / 2;
+  }
+
+  /**
+   * Starts a task's create in its turn, a few at a time, so that a burst is answered before all of it is begun. Resolves when it is
+   * begun, or will not be.
+   */
+  #startBehind(task: TaskRecord, start: () => void): Promise<void> {
+    this.#park(task);
+    const begun = createDeferred<void>();
+    this.#behind.add(() => {
+      if (!this.#stopping && this.#deps.store.byId(task.id) === task && !this.#runs.has(task.id)) start();
+      begun.resolve();
+    });
+    if (this.#behind.size === 1) this.#startSome();
+    return begun.promise;
+  }
+
+  #startSome(): void {
+    this.#deps.clock.setTimer(0, () => {
+      let left = STARTS_AT_ONCE;
+      for (const start of this.#behind) {
+        if (left-- === 0) break;
+        start();
+        this.#behind.delete(start);
+      }
+      if (this.#behind.size > 0) this.#startSome();
+    });
   }
 
   /** The task waits, and nobody runs its create yet. */

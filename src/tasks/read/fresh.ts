@@ -29,5 +29,5 @@ export async function freshTask(
   if (!isStale(deps, task, maxStalenessMs)) return task;
   const now = deps.clock.now();
   const deadlineMs = now + Math.max(0, scope.deadlineMs - now) * READ_SHARE;
-  return read({ deadlineMs, signal: scope.signal }).catch(() => task);
+  return read({ arrivedMs: scope.arrivedMs, deadlineMs, signal: scope.signal }).catch(() => task);
 }

@@ -45,13 +45,11 @@ export function checkOutputs(
       dropped(extra);
       literalMap = buildLiteralMap(readNamedLiterals(literalMap).filter(({ name }) => !extra.includes(name)));
     }
-    // An empty map would make the engine overwrite what lies at the prefix.
-    if (declared.length === 0) {
-      return { kind: 'ready', state: { ...read, outputs: { kind: 'none' } }, unusable: false };
-    }
   }
-  if (literalMap.length + bytesBeside(read) > maxInlineBytes) return { kind: 'write', literalMap, state: read };
   const names = declared ?? outputs.names;
+  // An empty map would make the engine overwrite what lies at the prefix.
+  if (names.length === 0) return { kind: 'ready', state: { ...read, outputs: { kind: 'none' } }, unusable: false };
+  if (literalMap.length + bytesBeside(read) > maxInlineBytes) return { kind: 'write', literalMap, state: read };
   return { kind: 'ready', state: { ...read, outputs: { kind: 'inline', literalMap, names } }, unusable: false };
 }
 
