@@ -4,12 +4,13 @@ import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
+import { Cluster } from './daemon/cluster.js';
 import { figuresOf } from './daemon/figures.js';
 import { guardedPaths } from './daemon/guarded.js';
 import { HandleKeyWatch } from './daemon/handle-keys.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
-import { dataOptions, hostLimits, pluginEntries, storeBounds, tasksOptions } from './daemon/options.js';
+import { dataOptions, hostLimits, pluginEntries, sharedOptions, storeBounds, tasksOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
 import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
@@ -21,6 +22,7 @@ import { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
 import { type Clock, systemClock } from './lib/clock.js';
+import { createDeferred } from './lib/deferred.js';
 import type { SecretMasks } from './lib/secrets.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
@@ -74,6 +76,8 @@ export interface Daemon {
   killPlugins(): void;
   /** What a forced end would cut off now, in words; empty when nothing runs. */
   running(): string;
+  /** Resolves, with why, once another replica has taken this one for dead: it is of no use any more, and is to be stopped. */
+  readonly replaced: Promise<HostError>;
 }
 
 /** What answers of calls that were just settled have to leave the process, when the grace is used up. Milliseconds. */
@@ -107,6 +111,8 @@ class ComposedDaemon implements Daemon {
   readonly #handleKeys: HandleKeyWatch;
   readonly #store: TaskStore;
   readonly #replays: ReplayCache;
+  readonly #cluster: Cluster | undefined;
+  readonly #replaced = createDeferred<HostError>();
   readonly #state: KeptState;
   readonly #runtimes: RuntimeRegistry;
   readonly #tasks: TasksControl;
@@ -146,12 +152,14 @@ class ComposedDaemon implements Daemon {
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
     const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, ...held });
-    this.#state = new KeptState({ config, env, clock, random, events: this.#telemetry.stateEvents });
+    this.#cluster = this.#clusterOf(clock, random);
+    const { engine, at } = this.#cluster ?? {};
+    this.#state = new KeptState({ config, env, clock, random, engine, at, events: this.#telemetry.stateEvents });
     const { feed } = this.#state;
     const { taskEvents } = this.#telemetry;
     this.#store = new TaskStore({ clock, feed, ...storeBounds(config), events: taskEvents });
     const ofDaemon = { store: this.#store, telemetry: this.#telemetry, state: this.#state };
-    this.#runtimes = new RuntimeRegistry({ config, clock, random, ...ofDaemon });
+    this.#runtimes = new RuntimeRegistry({ config, clock, random, mayWork: this.#cluster?.mayWork, ...ofDaemon });
     const replays = { ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 };
     this.#replays = new ReplayCache({ clock, feed, ...replays });
     this.#outputs = new OutputsStore(data.dataStore);
@@ -179,14 +187,35 @@ class ComposedDaemon implements Daemon {
       onDone: () => this.#pluginsChanged(),
     });
     this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
-    const sources = { ...this.#work, runtimes: this.#runtimes };
+    const sources = { ...this.#work, runtimes: this.#runtimes, cluster: this.#cluster };
     this.#telemetry.measure(() =>
       figuresOf({ state: () => this.state, access: this.#access, kept: this.#state, ...sources }),
     );
   }
 
+  #clusterOf(clock: Clock, random: () => number): Cluster | undefined {
+    const { env, version } = this.#options;
+    return Cluster.of({
+      config: this.#config,
+      env,
+      clock,
+      random,
+      version,
+      options: sharedOptions(this.#options.config),
+      tls: () => this.#access.replicaTls(this.#config.cluster.serverName),
+      events: this.#telemetry.clusterEvents,
+      begin: () => this.#takeUp(),
+      renewed: () => this.#runtimes.look(),
+      lost: (why) => this.#lost(why),
+    });
+  }
+
   get state(): DaemonState {
     return this.#lifecycle.state;
+  }
+
+  get replaced(): Promise<HostError> {
+    return this.#replaced.promise;
   }
 
   start(): Promise<DaemonAddresses> {
@@ -220,16 +249,19 @@ class ComposedDaemon implements Daemon {
       this.#releasers.push('prepared plugin processes', () => this.#host.stop(0));
       this.#host.prepare();
       const admin = await this.#startAdmin();
-      await this.#openState();
+      await (this.#cluster === undefined ? this.#openState() : this.#openCluster(this.#cluster));
       this.#assertWanted();
       const grpc = await this.#startRpc();
       this.#assertWanted();
       await this.#startPlugins();
       this.#assertWanted();
+      if (this.#cluster !== undefined) await this.#findOwner(this.#cluster);
       this.#lifecycle.to('ready');
       const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
       const tookMs = Math.round(this.#clock.now() - startMs);
-      for (const { level, message } of this.#config.flyte.enabled ? flyteNotes(this.#tasks.listPlugins()) : []) {
+      const isReplica = this.#cluster !== undefined;
+      const notes = this.#config.flyte.enabled ? flyteNotes(this.#tasks.listPlugins(), isReplica) : [];
+      for (const { level, message } of notes) {
         this.#options.log.emit(level === 'warn' ? 'flyte.warning' : 'flyte.note', { note: message });
       }
       this.#options.log.emit('daemon.ready', { grpc, admin, plugins, startMs: tookMs });
@@ -264,6 +296,7 @@ class ComposedDaemon implements Daemon {
       telemetry: this.#telemetry,
       liveness,
       trouble: () => this.#state.trouble,
+      cluster: this.#cluster,
       onPluginsChanged: () => this.#lifecycle.changed(),
     });
     const server = new AdminServer({
@@ -280,22 +313,55 @@ class ComposedDaemon implements Daemon {
     return address;
   }
 
+  async #openCluster(cluster: Cluster): Promise<void> {
+    this.#releasers.push('seat among the replicas', () => cluster.leave());
+    await this.#unlessStopped(cluster.open(this.#stopRequested.signal));
+    // Loaded once it is this replica's; whatever comes after closes before it.
+    this.#pushState();
+  }
+
+  /** From here on it may be this replica that works. */
+  async #findOwner(cluster: Cluster): Promise<void> {
+    this.#releasers.push('standing by', () => cluster.retire());
+    await this.#unlessStopped(cluster.settle());
+    this.#assertWanted();
+  }
+
+  /** The state is this replica's from now on. */
+  async #takeUp(): Promise<void> {
+    await this.#openState();
+    this.#serve();
+  }
+
+  /** What it was called for, and began, is another replica's: nothing more leaves, and the process is to end. */
+  #lost(why: HostError): void {
+    this.#host.killAll();
+    this.#replaced.resolve(why);
+  }
+
+  #pushState(): void {
+    this.#releasers.push('state', () => this.#state.close());
+    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
+  }
+
   async #openState(): Promise<void> {
+    // What a replica has begun to take up it takes up: a stop gives it back.
+    const alone = this.#cluster === undefined;
     this.#tasks.starting({
       route: (taskType, version) => this.#state.lastRoute(taskType, version),
       served: () => this.#state.lastServed(),
     });
     const startMs = this.#clock.now();
     const { tasks, at, because } = await this.#state
-      .open(this.#store, this.#replays, this.#stopRequested.signal)
+      .open(this.#store, this.#replays, alone ? this.#stopRequested.signal : undefined)
       .catch((error: unknown) => {
-        this.#assertWanted();
+        if (alone) this.#assertWanted();
         throw error;
       });
-    this.#releasers.push('state', () => this.#state.close());
+    if (alone) this.#pushState();
     // Before anybody can call: without keys any handle is taken.
-    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
-    await this.#unlessStopped(this.#handleKeys.start(this.#state.handleKey));
+    const keys = this.#handleKeys.start(this.#state.handleKey);
+    await (alone ? this.#unlessStopped(keys) : keys);
     if (because !== undefined) this.#options.log.emit('state.not_kept', { because });
     if (at === undefined) return;
     const tookMs = Math.round(this.#clock.now() - startMs);
@@ -311,9 +377,7 @@ class ComposedDaemon implements Daemon {
     logLoadReport(this.#options.log, report.results);
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
-    this.#runtimes.build(this.#host, this.#tasks);
-    this.#tasks.recovered();
-    this.#state.keepRoutes(this.#host);
+    if (this.#cluster === undefined) this.#serve();
     this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(
@@ -321,6 +385,13 @@ class ComposedDaemon implements Daemon {
         plugin.onStateChange(() => this.#pluginsChanged()),
       );
     }
+  }
+
+  /** Goes on with what the state has. */
+  #serve(): void {
+    this.#runtimes.build(this.#host, this.#tasks);
+    this.#tasks.recovered();
+    this.#state.keepRoutes(this.#host);
   }
 
   #pluginsChanged(): void {
@@ -338,12 +409,14 @@ class ComposedDaemon implements Daemon {
       telemetry: this.#telemetry,
       lifecycle: this.#lifecycle,
       access: this.#access.grpc(),
+      elsewhere: this.#cluster?.elsewhere,
     });
     this.#rpc = rpc;
     // Before the port, so that it stops after it: what is still answered may need a plugin.
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const { host, port } = await rpc.listen();
     this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
+    await this.#cluster?.join(port);
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 
@@ -358,6 +431,7 @@ class ComposedDaemon implements Daemon {
     const { drainDelayMs, graceMs } = this.#config.shutdown;
     this.#lifecycle.to('draining'); // 1: readiness off
     this.#rpc?.beginUnready();
+    await this.#cluster?.retire();
     await sleep(drainDelayMs); // 2
     this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();

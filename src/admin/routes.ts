@@ -87,6 +87,10 @@ export const ROUTES: readonly Route[] = [
     const page = source.orphans(pageOf(parseQuery(query, ['limit', 'after'])));
     return { orphans: page.rows, next: page.next ?? null };
   }),
+  listing('cluster', (source, query) => {
+    parseQuery(query, []);
+    return source.cluster();
+  }),
   listing('config', (source, query) => {
     parseQuery(query, []);
     return { config: source.config() };

@@ -29,6 +29,8 @@ export interface AdminSource {
   unclearCreates(query: PageQuery): Page;
   /** Tasks whose create answer was not confirmed. */
   orphans(query: PageQuery): Page;
+  /** This daemon among the replicas; `enabled` false where it is the only one. */
+  cluster(): JsonObject;
   /** The effective configuration, masked. */
   config(): JsonObject;
   /** All three throw HostError for an unknown plugin. */

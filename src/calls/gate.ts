@@ -16,12 +16,20 @@ export interface GateOptions {
   /** In [0, 1); for the jitter of the throttle back-off. */
   readonly random: () => number;
   readonly events?: GateEvents;
+  /** Whether calls may leave at all, asked at each; `look` is called when that may have changed. They may unless given. */
+  readonly mayWork?: (() => boolean) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty. */
   readonly snapshot?: GateSnapshot | undefined;
 }
 
 /** Between two looks at a channel that said it was writable and is not. Milliseconds. */
 const RECHECK_MS = 20;
+
+const LAPSED: Blocked = {
+  code: 'LEASE_LAPSED',
+  message: 'this replica could not renew its lease in time, and calls nothing until it has',
+  failFast: true,
+};
 
 const UNBOUNDED = { deadlineMs: undefined, signal: undefined };
 
@@ -41,6 +49,7 @@ class PluginGate implements Gate {
   readonly #plugin: GatePlugin;
   readonly #clock: Clock;
   readonly #events: GateEvents;
+  readonly #mayWork: (() => boolean) | undefined;
   readonly #lanes: Readonly<Record<Lane, CallLane>>;
   readonly #readListeners: (() => void)[] = [];
   #config: GateConfig;
@@ -53,6 +62,7 @@ class PluginGate implements Gate {
     this.#plugin = options.plugin;
     this.#clock = options.clock;
     this.#events = options.events ?? {};
+    this.#mayWork = options.mayWork;
     this.#config = options.config;
     const lane = (name: Lane) =>
       new CallLane({
@@ -131,6 +141,10 @@ class PluginGate implements Gate {
     for (const name of ['read', 'write'] as const) this.#lanes[name].reconfigure(laneLimits(name, config));
   }
 
+  look(): void {
+    this.#pumpAll();
+  }
+
   snapshot(): GateSnapshot {
     return { read: this.#lanes.read.snapshot(), write: this.#lanes.write.snapshot() };
   }
@@ -193,6 +207,7 @@ class PluginGate implements Gate {
 
   #blocked(): Blocked | undefined {
     if (this.#paused) return { code: 'PLUGIN_PAUSED', message: this.#pausedMessage(), failFast: true };
+    if (this.#mayWork?.() === false) return LAPSED;
     if (takesCalls(this.#plugin)) return undefined;
     this.#watchWritable();
     const refusal = refusalOf(this.#plugin);

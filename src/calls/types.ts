@@ -86,6 +86,8 @@ export interface Gate {
   resume(): void;
   readonly paused: boolean;
   reconfigure(config: GateConfig): void;
+  /** What kept calls back from outside may have passed. */
+  look(): void;
   snapshot(): GateSnapshot;
   /** Fails what waits as `cancelled`, lets what is in flight finish, and resolves when nothing is. May be called twice. */
   close(): Promise<void>;

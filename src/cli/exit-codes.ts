@@ -9,6 +9,7 @@ export const EXIT_CODES = {
   6: 'The stop was forced: by a second signal, or because shutdown.forceAfter was over.',
   7: 'The daemon cannot be reached, or refused the call.',
   8: 'The state that was checked, exported or to be copied is damaged.',
+  9: 'The other replicas took this one for dead, and one of them has its work; start it again.',
   10: 'The task ended in PERMANENT_FAILURE.',
   11: 'The task ended in RETRYABLE_FAILURE.',
   12: 'The task ended in ABORTED, or was deleted.',

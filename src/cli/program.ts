@@ -34,6 +34,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'config', summary: 'Print the configuration in force.', load: () => import('./commands/config.js') },
   { name: 'pause', summary: 'Hold a plugin of a daemon back.', load: () => import('./commands/pause.js') },
   { name: 'resume', summary: 'Let a paused plugin go on.', load: () => import('./commands/resume.js') },
+  { name: 'cluster', summary: 'Show the replicas of a daemon.', load: () => import('./commands/cluster.js') },
   { name: 'state', summary: 'Check or export what a daemon left on disk.', load: () => import('./commands/state.js') },
   {
     name: 'profile',

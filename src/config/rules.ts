@@ -25,6 +25,7 @@ export function conflicts(config: Config, effective: Effective): ConfigProblem[]
   };
   lifecycleConflicts(config, conflict);
   stateConflicts(config, conflict);
+  clusterConflicts(config, conflict);
   serverConflicts(config, conflict);
   tlsConflicts(config, conflict);
   tokenConflicts(config, conflict);
@@ -81,6 +82,31 @@ function stateConflicts({ state: { postgres } }: Config, conflict: Conflict): vo
         ['state', 'postgres', 'statementTimeout'],
       ],
       'a statement would be given up while it may still wait for a lock, and then be done after all; lockTimeout must be less than statementTimeout',
+    );
+  }
+}
+
+/** What would start, and never pass a call on. */
+function clusterConflicts({ cluster, state, grpc }: Config, conflict: Conflict): void {
+  if (!cluster.enabled) return;
+  const enabled = ['cluster', 'enabled'];
+  if (state.engine !== 'postgres') {
+    conflict([enabled, ['state', 'engine']], 'replicas share their state in a database; set state.engine to postgres');
+  }
+  if (grpc.tls.certFile !== undefined && grpc.tls.clientCaFile === undefined) {
+    conflict(
+      [enabled, ['grpc', 'tls', 'clientCaFile']],
+      'replicas know each other by certificates; with grpc.tls name the authorities that they all have theirs from',
+    );
+  }
+  if (cluster.loopback !== 'refused') return;
+  if (isLoopbackHost(grpc.host)) {
+    conflict([enabled, ['grpc', 'host']], 'other replicas do not reach a port that listens on loopback');
+  }
+  if (grpc.tls.certFile === undefined && grpc.plaintext === 'loopback') {
+    conflict(
+      [enabled, ['grpc', 'plaintext']],
+      'what other replicas pass on comes in plain text and from elsewhere; set grpc.plaintext to anywhere, and keep others off by the network',
     );
   }
 }

@@ -4,6 +4,7 @@ import { CallGuard, type CallGuardOptions, type Need } from '../access/guard.js'
 import { TlsEntrance } from '../access/tls-entrance.js';
 import { TokenWatch } from '../access/token-watch.js';
 import { type Caller, type KnownTokens, Tokens } from '../access/tokens.js';
+import type { ReplicaTls } from '../cluster/index.js';
 import type { Config } from '../config/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { SecretMasks } from '../lib/secrets.js';
@@ -66,6 +67,23 @@ export class DaemonAccess {
   /** Of the ports that speak TLS, once they are started. */
   get certificates(): readonly { readonly port: AccessPort; readonly daysLeft: number }[] {
     return [...this.#watches].flatMap(([port, watch]) => (watch.started ? [{ port, daysLeft: watch.daysLeft }] : []));
+  }
+
+  /**
+   * What this daemon shows to the gRPC port of another one, and trusts there: its own certificate, and the authorities of clients.
+   * Undefined where the port speaks plain text.
+   */
+  replicaTls(serverName: string | undefined): ReplicaTls | undefined {
+    const watch = this.#watches.get('grpc');
+    if (watch === undefined) return undefined;
+    return {
+      current: () => {
+        const { ca = '', cert, key } = watch.identity;
+        return { ca, cert, key };
+      },
+      serverName,
+      onChange: (listener) => watch.onChange(() => queueMicrotask(listener)),
+    };
   }
 
   grpc(): PortAccess {

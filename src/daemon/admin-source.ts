@@ -20,6 +20,7 @@ export interface AdminParts {
   readonly liveness: LivenessProbe;
   readonly onPluginsChanged: () => void;
   readonly trouble: () => StateTrouble | undefined;
+  readonly cluster: { show(): JsonObject } | undefined;
 }
 
 /** What the admin port shows and does. */
@@ -45,6 +46,7 @@ export function adminSource(parts: AdminParts): AdminSource {
     deletes: (page) => tasks.lists.deletes(page),
     unclearCreates: (page) => tasks.lists.unclearCreates(page),
     orphans: (page) => tasks.lists.orphans(page),
+    cluster: () => parts.cluster?.show() ?? { enabled: false },
     config: () => effectiveTree(parts.config.effective),
     pause: (id) => {
       runtime(id).gate.pause();

@@ -6,7 +6,7 @@ import type { RateLimiterConfig } from '../plugin-api/config.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { TaskStore } from '../store/task-store.js';
 import type { TasksControl } from '../tasks/tasks.js';
-import type { DaemonFigures, LaneFigures, PluginFigures } from '../telemetry/index.js';
+import type { ClusterFigures, DaemonFigures, LaneFigures, PluginFigures } from '../telemetry/index.js';
 import type { DaemonAccess } from './access.js';
 import { DAEMON_STATES, type DaemonState } from './lifecycle.js';
 
@@ -18,6 +18,7 @@ export interface FigureSources {
   readonly store: TaskStore;
   readonly tasks: TasksControl;
   readonly kept: DaemonStateFigures;
+  readonly cluster: { figures(): ClusterFigures } | undefined;
 }
 
 /** What is measured of the state. */
@@ -29,7 +30,16 @@ export interface DaemonStateFigures {
 }
 
 /** What is measured at a scrape. */
-export function figuresOf({ state, access, host, runtimes, store, tasks, kept }: FigureSources): DaemonFigures {
+export function figuresOf({
+  state,
+  access,
+  host,
+  runtimes,
+  store,
+  tasks,
+  kept,
+  cluster,
+}: FigureSources): DaemonFigures {
   const unclear = unclearByPlugin(tasks);
   return {
     state: state(),
@@ -41,6 +51,7 @@ export function figuresOf({ state, access, host, runtimes, store, tasks, kept }:
     deletesOwed: tasks.owedDeletes.size,
     certificates: access.certificates,
     unservedTasks: unservedTasks(runtimes, store),
+    cluster: cluster?.figures(),
     stateStore: { bytes: kept.sizeBytes, lagMs: kept.lagMs, trouble: kept.trouble?.code, facts: kept.facts() },
     plugins: host.plugins().map((plugin) => ({
       ...pluginFigures(plugin, runtimes.get(plugin.id), store),

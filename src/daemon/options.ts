@@ -1,8 +1,9 @@
-import type { Config } from '../config/index.js';
+import { type Config, effectiveTree, type LoadedConfig } from '../config/index.js';
 import type { DataOptions } from '../data/options.js';
 import { S3_BOUNDS } from '../data/stores/s3-store.js';
 import { DEFAULT_HOST_LIMITS } from '../host/limits.js';
 import type { HostLimits } from '../host/types.js';
+import type { JsonObject } from '../lib/json.js';
 import type { PluginEntry } from '../model/options/plugin.js';
 import { UNFINISHED_SHARE } from '../model/options/schema.js';
 import { FIELD_BOUNDS, type FieldLimits } from '../rpc/fields.js';
@@ -16,6 +17,12 @@ export function pluginEntries(config: Config): PluginEntry[] {
   return Object.entries(config.plugins)
     .filter(([, entry]) => entry.enabled)
     .map(([id, entry]) => ({ ...entry, id }));
+}
+
+/** Options that replicas should have alike: whichever of them works goes by its own. Secrets are masked. */
+export function sharedOptions({ effective }: LoadedConfig): JsonObject {
+  const { plugins = {}, defaultForTaskTypes = {}, tasks = {}, store = {}, refresh = {} } = effectiveTree(effective);
+  return { plugins, defaultForTaskTypes, tasks, store, refresh };
 }
 
 /** Data store and secrets, for the plugin processes and for outputs that the daemon writes itself. */

@@ -2,7 +2,9 @@ import type { Config } from '../config/index.js';
 import type { PluginHost } from '../host/types.js';
 import { loadFlyteidl, loadFlyteidl2, loadPluginHost } from '../idl/load.js';
 import type { Clock } from '../lib/clock.js';
+import type { Elsewhere } from '../model/forwarding.js';
 import { createFlyteServices } from '../rpc/flyte/services.js';
+import { passedOn } from '../rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../rpc/native/service.js';
 import { createRpcServer, type RpcServer } from '../rpc/server.js';
 import type { TasksControl } from '../tasks/tasks.js';
@@ -20,24 +22,36 @@ export interface RpcParts {
   readonly telemetry: Telemetry;
   readonly lifecycle: Lifecycle;
   readonly access: PortAccess;
+  /** Where another replica may have the tasks. */
+  readonly elsewhere: Elsewhere | undefined;
 }
 
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
-export function buildRpcServer({ config, clock, tasks, host, telemetry, lifecycle, access }: RpcParts): RpcServer {
+export function buildRpcServer({
+  config,
+  clock,
+  tasks,
+  host,
+  telemetry,
+  lifecycle,
+  access,
+  elsewhere,
+}: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
   const limits = fieldLimits(config);
   const native = loadPluginHost();
   const flyteidl = loadFlyteidl();
   const flyteidl2 = loadFlyteidl2();
+  const services = [
+    createNativeService({ tasks, idl: native, limits, ...NATIVE_BOUNDS }),
+    ...(enabled ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs }) : []),
+  ];
   return createRpcServer({
     host: grpc.host,
     port: grpc.port,
     ...rpcLimits(config),
-    services: [
-      createNativeService({ tasks, idl: native, limits, ...NATIVE_BOUNDS }),
-      ...(enabled ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs }) : []),
-    ],
+    services: elsewhere === undefined ? services : services.map((service) => passedOn(service, elsewhere)),
     health: {
       ready: () => readinessOf(lifecycle.state, host).ready,
       plugins: () => host.plugins().map(({ id, state }) => ({ id, serving: state === 'serving' })),

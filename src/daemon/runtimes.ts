@@ -19,6 +19,8 @@ export interface RuntimeParts {
   readonly store: TaskStore;
   readonly telemetry: Telemetry;
   readonly state: KeptState;
+  /** Whether this replica may call remotes; it always may unless given. */
+  readonly mayWork?: (() => boolean) | undefined;
 }
 
 /**
@@ -64,6 +66,11 @@ export class RuntimeRegistry implements Runtimes {
     }
   }
 
+  /** Calls may leave again. */
+  look(): void {
+    for (const { gate } of this.#runtimes.values()) gate.look();
+  }
+
   /** Starts no further poll; resolves when no read is in flight. */
   async stopPolling(): Promise<void> {
     await Promise.all([...this.#runtimes.values()].map(({ refresher }) => refresher.stop()));
@@ -81,7 +88,7 @@ export class RuntimeRegistry implements Runtimes {
   }
 
   #make(plugin: HostedPlugin, tasks: TasksControl): OwnedRuntime {
-    const { config, clock, random, store, telemetry, state } = this.#parts;
+    const { config, clock, random, store, telemetry, state, mayWork } = this.#parts;
     return buildRuntime({
       plugin,
       clock,
@@ -91,6 +98,7 @@ export class RuntimeRegistry implements Runtimes {
       gate: config.plugins[plugin.id]!,
       refresh: refreshTuning(config),
       snapshot: state.levels(plugin.id),
+      mayWork,
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
       loopShare: loopShares(),

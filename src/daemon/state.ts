@@ -34,7 +34,9 @@ export interface KeptStateOptions {
   readonly random: () => number;
   readonly events: StateEvents;
   /** Instead of the one that the config says. */
-  readonly engine?: StateEngine;
+  readonly engine?: StateEngine | undefined;
+  /** Where that one keeps it, in words. */
+  readonly at?: string | undefined;
 }
 
 /** `at`: where it is kept, in words; undefined for nowhere, and `because` says why where nobody asked for that. */
@@ -138,7 +140,11 @@ export class KeptState {
       await within(CLOSE_MS, engine.close()).catch(() => undefined);
       throw error;
     }
-    return { at: place === undefined ? engine.name : placeName(place), because: undefined, tasks: store.unfinished };
+    return {
+      at: place === undefined ? (this.#options.at ?? engine.name) : placeName(place),
+      because: undefined,
+      tasks: store.unfinished,
+    };
   }
 
   /** A bucket's level is good once: it is dropped, safely, before anything is taken from the bucket (rule 1). */

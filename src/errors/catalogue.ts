@@ -64,6 +64,21 @@ export const ERROR_CATALOGUE = {
   RATE_LIMIT_THROTTLED: entry('exhausted', true, 'The remote asked for a pause that outlasts the deadline.'),
   DAEMON_DRAINING: entry('unavailable', true, 'The daemon is stopping; call another replica or retry.'),
   DAEMON_STATE: entry('internal', false, 'An operation is illegal in the state the daemon is in.'),
+  OWNER_AWAY: entry(
+    'unavailable',
+    true,
+    'No replica has the state at the moment, or the one that has it cannot be reached; retry.',
+  ),
+  LEASE_LAPSED: entry(
+    'unavailable',
+    true,
+    'This replica could not renew its lease, and calls no remote until it has; look at its database.',
+  ),
+  CLUSTER_ADDRESS_UNUSABLE: entry(
+    'precondition',
+    false,
+    'The other replicas could not reach this one: set cluster.advertise, or POD_IP.',
+  ),
   DEADLINE_EXCEEDED: entry('deadline', true, 'The deadline passed before an answer was there.'),
   CALL_CANCELLED: entry('cancelled', true, 'The caller cancelled.'),
   REQUESTS_UNFINISHED: entry(

@@ -1,3 +1,4 @@
+import type { Metadata } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { RpcAction } from '../model/events/rpc.js';
@@ -7,6 +8,7 @@ import type { Arrival } from './edge/arrival.js';
 /** What this file needs of a call of grpc-js; unary and streaming ones have it. */
 export interface CallSurface {
   readonly cancelled: boolean;
+  readonly metadata: Metadata;
   once(event: 'cancelled', listener: () => void): unknown;
 }
 
@@ -46,6 +48,12 @@ export class RpcCall implements CallScope {
   /** Milliseconds until the deadline, 0 past it. */
   get leftMs(): number {
     return Math.max(0, this.#arrival.deadlineMs - this.#clock.now());
+  }
+
+  /** The text of a metadata key; undefined for one that did not come, and for bytes. */
+  header(name: string): string | undefined {
+    const [value] = this.#surface.metadata.get(name);
+    return typeof value === 'string' ? value : undefined;
   }
 
   /** Aborted when the caller is gone or the deadline has passed; its reason is a HostError. */

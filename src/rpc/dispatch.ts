@@ -13,6 +13,7 @@ import {
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { RpcAction, RpcLog, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
+import { EndedElsewhere } from '../model/forwarding.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
 import type { Edge } from './edge/edge.js';
@@ -255,7 +256,7 @@ class MethodDispatch {
 
   /** Never throws: it is called where nothing is left to catch it. */
   #report(thrown: unknown): void {
-    if (HostError.is(thrown)) return;
+    if (HostError.is(thrown) || thrown instanceof EndedElsewhere) return;
     try {
       this.#context.log.fault({ method: this.#path, error: thrown });
     } catch {

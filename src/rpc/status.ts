@@ -1,6 +1,7 @@
 import { Metadata, type MetadataValue, status } from '@grpc/grpc-js';
 import { type ErrorKind, HostError } from '../errors/index.js';
 import { encodeRpcStatus } from '../idl/rpc-status.js';
+import { EndedElsewhere } from '../model/forwarding.js';
 
 /** The domain of every google.rpc.ErrorInfo that the daemon sends. */
 const ERROR_DOMAIN = 'pluginhost';
@@ -61,10 +62,18 @@ const UNKNOWN_FAULT = new HostError(
  */
 export function statusOf(thrown: unknown): CallStatus {
   try {
+    if (thrown instanceof EndedElsewhere) return passedOn(thrown);
     return statusOfError(HostError.is(thrown) ? thrown : UNKNOWN_FAULT);
   } catch {
     return statusOfError(UNKNOWN_FAULT);
   }
+}
+
+/** What another replica has answered, as it was. */
+function passedOn({ status: code, message, trailer }: EndedElsewhere): CallStatus {
+  const metadata = new Metadata();
+  if (trailer !== undefined) metadata.set('grpc-status-details-bin', trailer);
+  return { code, details: message, metadata };
 }
 
 /** What a wait may be; anything else is not told. A year. */

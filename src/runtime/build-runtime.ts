@@ -32,6 +32,8 @@ export interface RuntimeOptions {
   /** Creates that may wait for a token of this plugin. */
   readonly maxWaiting: number;
   readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
+  /** Whether calls may leave at all; see the gate. */
+  readonly mayWork?: (() => boolean) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Of the daemon's event loop, since it was last asked; without it spare polls are bounded by the read limit alone. */
@@ -77,6 +79,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     random,
     events,
     snapshot: options.snapshot,
+    mayWork: options.mayWork,
   });
   const quotas = new QuotaLedger({
     clock,

@@ -6,8 +6,10 @@ export * from './facts/facts.js';
 export { smallOf, wholeState } from './facts/phase-fields.js';
 export { inspectState, type StateReport } from './inspect.js';
 export type { Inspection } from './inspection.js';
+export type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from './members.js';
 export { PostgresEngine } from './postgres/engine.js';
 export { openDatabaseForInspection } from './postgres/inspection.js';
+export { PostgresMembers } from './postgres/members.js';
 export { type PostgresPlace, placeText } from './postgres/place.js';
 export {
   type FactSource,

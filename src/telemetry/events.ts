@@ -76,6 +76,30 @@ export const LOG_EVENTS = {
   'state.mended': event('info', 'the state can be written again, and nothing is lost', {
     downMs: 'how long it could not, in milliseconds',
   }),
+  'cluster.joined': event('info', 'the daemon is known to the other replicas', {
+    address: 'where they pass calls on to',
+  }),
+  'cluster.owner': event('info', 'this replica works from now on', {
+    from: 'name of the replica that was dead; empty after a stop',
+    tookMs: 'how long loading the state took, in milliseconds',
+  }),
+  'cluster.owner_seen': event('info', 'another replica works, or none that lives', {
+    name: 'host and process; empty for none',
+    address: 'where calls are passed on to',
+  }),
+  'cluster.lease_lapsed': event('error', 'the lease could not be renewed: no call leaves until it is', {}),
+  'cluster.lease_renewed': event('info', 'the lease is renewed again, and nobody has taken the work over', {}),
+  'cluster.replaced': event('error', 'another replica has the work of this one, which ends', {
+    code: CODE,
+    error: ERROR,
+  }),
+  'cluster.config_differs': event('warn', 'another replica has other options; the one that works goes by its own', {
+    name: 'host and process of the other one',
+    options: 'which, and what either has; secrets are not compared',
+  }),
+  'cluster.trouble': event('warn', 'the other replicas could not be looked at, or the lease renewed; tried on', {
+    error: ERROR,
+  }),
   'state.ends_forgotten': event(
     'warn',
     'more attempts ended within tasks.tombstoneTtl than are remembered; for as long, a finished job that a create finds is taken for its own',

@@ -17,9 +17,19 @@ export interface DaemonFigures {
   /** Tasks that are not over and that no plugin here takes care of. */
   readonly unservedTasks: number;
   readonly stateStore: StateFigures;
+  /** Where it is one of several replicas. */
+  readonly cluster?: ClusterFigures | undefined;
   /** Of the ports that speak TLS. */
   readonly certificates?: readonly { readonly port: AccessPort; readonly daysLeft: number }[];
   readonly plugins: readonly PluginFigures[];
+}
+
+/** Of a replica among others. */
+export interface ClusterFigures {
+  readonly role: string;
+  readonly roles: readonly string[];
+  readonly members: number;
+  readonly leaseLeftMs: number;
 }
 
 /** Of the state that survives the daemon. */
@@ -89,6 +99,7 @@ export function writeFigures(set: MetricSet, figures: DaemonFigures): void {
   set.gauge('pluginhost_deletes_owed').set(figures.deletesOwed);
   set.gauge('pluginhost_tasks_unserved').set(figures.unservedTasks);
   writeState(set, figures.stateStore);
+  if (figures.cluster !== undefined) writeCluster(set, figures.cluster);
   setAll<'pluginhost_certificate_expires_in_seconds'>(
     set.gauge('pluginhost_certificate_expires_in_seconds'),
     (figures.certificates ?? []).map(({ port, daysLeft }) => [{ port }, daysLeft * SECONDS_A_DAY]),
@@ -123,6 +134,15 @@ function writeState(set: MetricSet, { bytes, lagMs, trouble, facts }: StateFigur
     set.gauge('pluginhost_state_facts'),
     Object.entries(facts).map(([kind, count]) => [{ kind }, count] as const),
   );
+}
+
+function writeCluster(set: MetricSet, { role, roles, members, leaseLeftMs }: ClusterFigures): void {
+  setAll<'pluginhost_cluster_role'>(
+    set.gauge('pluginhost_cluster_role'),
+    roles.map((name) => [{ role: name }, name === role ? 1 : 0] as const),
+  );
+  set.gauge('pluginhost_cluster_members').set(members);
+  set.gauge('pluginhost_cluster_lease_left_seconds').set(leaseLeftMs / 1000);
 }
 
 function writeProcesses(set: MetricSet, plugins: readonly PluginFigures[]): void {

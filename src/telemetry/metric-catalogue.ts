@@ -85,6 +85,19 @@ export const METRICS = {
   pluginhost_state_commit_seconds: histogram('Time a commit took until it was synced.', [], FAST),
   pluginhost_state_commit_failures_total: counter('Commits that failed and were tried again.', ['code']),
 
+  pluginhost_cluster_role: gauge('1 for the role of this replica, 0 for the others; nothing where it is no replica.', [
+    'role',
+  ]),
+  pluginhost_cluster_members: gauge('Replicas that this one sees, itself included.', []),
+  pluginhost_cluster_lease_left_seconds: gauge('Time until the lease of this replica is over; 0 once it is.', []),
+  pluginhost_cluster_takeovers_total: counter(
+    'How often this replica became the one that works, after the stop of the last one or its crash.',
+    ['after'],
+  ),
+  pluginhost_cluster_forwarded_total: counter('Calls passed on to the replica that works, by how they ended.', [
+    'grpc_code',
+  ]),
+
   pluginhost_schedule_tracked: gauge('Tasks in the poll schedule.', ['plugin']),
   pluginhost_schedule_in_flight: gauge('Reads in flight.', ['plugin']),
   pluginhost_schedule_due: gauge('Tasks whose next read is due and not in flight.', ['plugin']),

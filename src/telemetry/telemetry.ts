@@ -27,6 +27,7 @@ export interface TelemetryOptions {
 }
 
 import { accessAdapter } from './access.js';
+import { clusterAdapter } from './cluster.js';
 import { stateAdapter } from './state.js';
 
 /**
@@ -44,6 +45,7 @@ export class Telemetry {
   readonly hostEvents: ReturnType<typeof hostAdapter>;
   readonly taskEvents: ReturnType<typeof taskAdapter>;
   readonly stateEvents: ReturnType<typeof stateAdapter>;
+  readonly clusterEvents: ReturnType<typeof clusterAdapter>;
   readonly accessEvents: ReturnType<typeof accessAdapter>;
   readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
   readonly #parts: AdapterParts;
@@ -68,6 +70,7 @@ export class Telemetry {
     this.hostEvents = hostAdapter(this.#parts);
     this.taskEvents = taskAdapter(this.#parts);
     this.stateEvents = stateAdapter(this.#parts);
+    this.clusterEvents = clusterAdapter(this.#parts);
     this.accessEvents = accessAdapter(this.#parts);
     this.rpcLog = rpcLogAdapter(this.#parts);
     this.#collectTotals();

@@ -27,6 +27,7 @@ export function makeSource(overrides: Partial<AdminSource> = {}): AdminSource & 
     deletes: () => ({ rows: [], next: undefined }),
     unclearCreates: () => ({ rows: [], next: undefined }),
     orphans: () => ({ rows: [], next: undefined }),
+    cluster: () => ({ enabled: false }),
     config: () => ({ admin: { token: '********' } }),
     pause: act('pause'),
     resume: act('resume'),

@@ -55,6 +55,31 @@ test('a free slot comes before the token: a call that waits for a slot has taken
   assert.equal(gate.snapshot().read.level, 8);
 });
 
+test('where calls may not leave a call that waits keeps its place, one that may not wait fails, and both go on after a look', async () => {
+  let mayWork = false;
+  const clock = new ManualClock();
+  const plugin = new FakePlugin(() => clock.now());
+  const gate = createGate({
+    plugin,
+    config: wideConfig,
+    clock,
+    random: () => 0.5,
+    snapshot: full(clock.now()),
+    mayWork: () => mayWork,
+  });
+  const waiting = ask(gate, 'create');
+  const impatient = ask(gate, 'get', { admission: 'fail-fast' });
+  await clock.advance(1_000);
+  assert.equal(plugin.sent.length, 0);
+  assert.equal(gate.capacity('read').open, false);
+  assert.equal(codeOf(impatient.log[0]), 'not_admitted LEASE_LAPSED');
+  assert.equal(waiting.log.length, 0);
+  mayWork = true;
+  gate.look();
+  assert.equal(plugin.sent.length, 1);
+  assert.equal(gate.capacity('read').open, true);
+});
+
 test('a channel that is not writable takes no token, and the call goes out when it is', async () => {
   const { clock, plugin, gate } = setUp();
   plugin.writable = false;

@@ -43,6 +43,19 @@ describe('config rules', () => {
       ['grpc: {tls: {clientCaFile: c}}', 'grpc.tls.clientCaFile, grpc.tls.certFile'],
       ['admin: {tls: {certFile: c, keyFile: k, clientNames: [CN=a]}}', 'admin.tls.clientNames, admin.tls.clientCaFile'],
       ['grpc: {plaintext: anywhere, tls: {certFile: c, keyFile: k}}', 'grpc.plaintext, grpc.tls.certFile'],
+      ['{cluster: {enabled: true}, grpc: {host: 10.0.0.1, plaintext: anywhere}}', 'cluster.enabled, state.engine'],
+      [
+        '{cluster: {enabled: true}, state: {engine: postgres}, grpc: {plaintext: anywhere}}',
+        'cluster.enabled, grpc.host',
+      ],
+      [
+        '{cluster: {enabled: true}, state: {engine: postgres}, grpc: {host: 10.0.0.1}}',
+        'cluster.enabled, grpc.plaintext',
+      ],
+      [
+        '{cluster: {enabled: true}, state: {engine: postgres}, grpc: {host: 10.0.0.1, tls: {certFile: c, keyFile: k}}}',
+        'cluster.enabled, grpc.tls.clientCaFile',
+      ],
       ['defaultForTaskTypes: {sleep: nobody}', 'defaultForTaskTypes.sleep'],
       ['plugins: {a: {source: p, sandbox: {user: u}}}', 'plugins.a.sandbox.user, sandbox.group'],
       ['{sandbox: {group: g}, plugins: {a: {source: p}}}', 'sandbox.user, sandbox.group'],

@@ -38,6 +38,7 @@ export const FIGURES: DaemonFigures = {
   deletesOwed: 3,
   unservedTasks: 4,
   stateStore: { bytes: 4_096, lagMs: 20, trouble: 'STATE_DISK_FULL', facts: { task: 9, mark: 2 } },
+  cluster: { role: 'owner', roles: ['standby', 'owner'], members: 3, leaseLeftMs: 7_500 },
   certificates: [{ port: 'grpc', daysLeft: 20 }],
   plugins: [
     {
@@ -145,6 +146,8 @@ export function everythingOnce(telemetry: Telemetry): void {
   taskEvents.deleteFreed('k-1', 'slurm', 3_600_000);
   taskEvents.deleteDone('k-1', 'slurm', 1);
   taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);
+  telemetry.clusterEvents.taken('host, process 7', 120);
+  telemetry.clusterEvents.passedOn('OK');
   telemetry.stateEvents.committed(3);
   telemetry.stateEvents.failed('STATE_DISK_FULL');
 }

@@ -71,7 +71,12 @@ async function runUntilStopped(daemon: Daemon, { config }: LoadedConfig, log: Lo
     );
     const first = await Promise.race([begun, stop.requested]);
     if (first !== 'started' && first !== 'stop') throw startFailure(first, log);
-    await stop.requested;
+    const why = await Promise.race([stop.requested, daemon.replaced]);
+    if (why !== 'stop') {
+      stop.lasts();
+      await Promise.race([daemon.stop().catch(() => undefined), stop.forced]);
+      throw new CliError(why.code === 'STATE_LOCKED' ? 9 : 5, why.message, { code: why.code });
+    }
     const outcome = await Promise.race([daemon.stop().then(() => 'stopped' as const), stop.forced]);
     if (outcome === 'stopped') {
       // A start that had failed by itself when the signal came is told all the same.
@@ -127,9 +132,15 @@ class StopRequest {
       this.#force(`a second signal, ${signal}`);
       return;
     }
-    const late = () => this.#force(`shutdown.forceAfter, ${this.#forceAfterMs} ms, is over`);
-    this.#timer = setTimeout(late, this.#forceAfterMs);
+    this.lasts();
     this.#request('stop');
+  }
+
+  /** A stop begins, whoever asked for it. */
+  lasts(): void {
+    const late = () => this.#force(`shutdown.forceAfter, ${this.#forceAfterMs} ms, is over`);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(late, this.#forceAfterMs);
   }
 
   dispose(): void {

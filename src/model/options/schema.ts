@@ -194,7 +194,7 @@ const postgres = section('The PostgreSQL server that state.engine postgres keeps
   ),
   schema: withDefault(
     pgName(
-      'Schema of this daemon’s own, made if need be. Two daemons with one schema are two owners of one state: the second does not start.',
+      'Schema of this daemon’s own, made if need be. A second daemon with the same schema does not start, unless both have cluster.enabled.',
     ),
     'plugin_host',
   ),
@@ -228,7 +228,7 @@ const postgres = section('The PostgreSQL server that state.engine postgres keeps
   lockTimeout: span('Time that a statement waits for a lock.', '5s', { min: '100ms', max: '10m' }),
   startTimeout: span('Time that a start waits for a server that cannot be reached.', '30s', { min: '0ms', max: '1h' }),
   lease: span(
-    'A daemon that gave no sign of life for so long is taken for dead by another one that starts, which waits for so long after a kill.',
+    'A daemon that gave no sign of life for so long is taken for dead by another one that starts, which waits for so long after a kill. With cluster.enabled another replica goes on after so long.',
     '10s',
     { min: '1s', max: '10m' },
   ),
@@ -255,6 +255,37 @@ const state = section(
       '8GiB',
     ),
     postgres,
+  },
+);
+
+const cluster = section(
+  'Several replicas with one state, of which one works while the others stand by and pass calls on to it. See docs/scaling.md.',
+  {
+    enabled: withDefault(
+      bool('Whether this daemon is one of several replicas; state.engine must be postgres, with one schema for all.'),
+      false,
+    ),
+    advertise: optional(
+      text(
+        'Where the other replicas reach the gRPC port of this one. Unless set, it is the address in the variable POD_IP; the port is the one that is listened on, unless another one is given.',
+        'an IP address or host name, with or without a port',
+        /^(\[[0-9A-Fa-f:.%a-z]{2,60}\](:\d{1,5})?|[A-Za-z0-9._-]{1,255}(:\d{1,5})?|[0-9A-Fa-f:.]{2,60})$/,
+      ),
+    ),
+    serverName: optional(
+      text(
+        'Name that the certificates of all replicas are for, where grpc.tls is set; unless set, each one’s must be for the address that it advertises.',
+        'a host name',
+        /^[A-Za-z0-9._-]{1,255}$/,
+      ),
+    ),
+    loopback: withDefault(
+      choice(
+        'Whether an address of loopback may be advertised, which replicas on other machines would take for their own.',
+        ['refused', 'for-tests-on-one-machine'],
+      ),
+      'refused',
+    ),
   },
 );
 
@@ -424,6 +455,7 @@ export const CONFIG_SCHEMA = section('Configuration of plugin-host.', {
   ),
   store,
   state,
+  cluster,
   tasks,
   handles,
   flyte,

@@ -8,7 +8,7 @@ export interface FlyteNote {
 }
 
 /** What Flyte 1 cannot route, what Flyte 2 must have configured, and how many replicas there may be. Said at start-up. */
-export function flyteNotes(reports: readonly PluginReport[]): FlyteNote[] {
+export function flyteNotes(reports: readonly PluginReport[], isReplica = false): FlyteNote[] {
   const notes: FlyteNote[] = [];
   const versions = new Map<string, Set<number>>();
   for (const { taskTypes } of listed(reports)) {
@@ -40,10 +40,12 @@ export function flyteNotes(reports: readonly PluginReport[]): FlyteNote[] {
       message: `Flyte 2 has no sync service; it runs the tasks of ${sync.map(({ id }) => id).join(', ')} as async ones`,
     });
   }
+  // Replicas that know each other share both.
+  if (isReplica) return notes;
   notes.push({
     level: 'warn',
     message:
-      'run exactly one replica (Deployment with replicas: 1 and strategy Recreate): a second one would poll the same tasks again and spend the limits of the remote twice',
+      'run exactly one replica (Deployment with replicas: 1 and strategy Recreate): a second one would poll the same tasks again and spend the limits of the remote twice; docs/scaling.md has several',
   });
   return notes;
 }

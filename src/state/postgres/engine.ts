@@ -1,24 +1,33 @@
 import { HostError } from '../../errors/index.js';
-import { backoffMs } from '../../lib/backoff.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import type { Puts, StateEngine } from '../engine.js';
 import { type FactKey, isWrittenOnce } from '../facts/facts.js';
 import { Connections } from './connections.js';
-import { Ownership, pause } from './ownership.js';
+import { Ownership } from './ownership.js';
 import { type PostgresPlace, placeText } from './place.js';
+import { reached } from './reach.js';
 import { measure, pages } from './rows.js';
 import { migrate, type Tables, tablesOf } from './schema.js';
-import { serverTrouble } from './server.js';
 import { commitStatement } from './statements.js';
 
 export interface PostgresOptions {
   readonly place: PostgresPlace;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Who has the state where it was taken before it is opened (`MemberTable`); it is given back elsewhere, too. */
+  readonly holder?: StateHolder;
+}
+
+/** The one that may write, as its commits ask it. */
+export interface StateHolder {
+  readonly epoch: string;
+  /** Throws the reason once another one has the state. */
+  assertHeld(): void;
+  /** A commit found another epoch in its place: what it is to reject with. */
+  lostIt(): HostError;
 }
 
 const MEASURE_MS = 30_000;
-const START_RETRY = { initialMs: 200, maxMs: 5_000 };
 
 /**
  * Facts as rows of a PostgreSQL database. A commit is one statement: it locks the owner's row, compares the epoch, and writes
@@ -34,17 +43,19 @@ export class PostgresEngine implements StateEngine {
   readonly #tables: Tables;
   readonly #clock: Clock;
   readonly #random: () => number;
+  readonly #holder: StateHolder | undefined;
   #connections: Connections | undefined;
   #ownership: Ownership | undefined;
   #measuring: Timer | undefined;
   #closed = false;
   sizeBytes = 0;
 
-  constructor({ place, clock, random }: PostgresOptions) {
+  constructor({ place, clock, random, holder }: PostgresOptions) {
     this.#place = place;
     this.#tables = tablesOf(place.schema);
     this.#clock = clock;
     this.#random = random;
+    this.#holder = holder;
   }
 
   /** Waits for a server that cannot be reached yet, and up to a lease for the state of one that was killed. */
@@ -52,11 +63,13 @@ export class PostgresEngine implements StateEngine {
     const connections = await Connections.open(this.#place);
     this.#connections = connections;
     try {
-      await this.#reached(connections, stop);
+      await reached(connections, { place: this.#place, clock: this.#clock, random: this.#random }, stop);
       await migrate(connections, this.#place);
-      const ownership = new Ownership(connections, this.#place, this.#tables, this.#clock);
-      await ownership.claim(stop);
-      this.#ownership = ownership;
+      if (this.#holder === undefined) {
+        const ownership = new Ownership(connections, this.#place, this.#tables, this.#clock);
+        await ownership.claim(stop);
+        this.#ownership = ownership;
+      }
       await this.#measure();
     } catch (error) {
       // What was claimed is given back, and renewed no more: the next start has nobody to wait for.
@@ -72,16 +85,16 @@ export class PostgresEngine implements StateEngine {
   }
 
   async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
-    const ownership = this.#held();
-    ownership.assertHeld();
+    const holder = this.#held();
+    holder.assertHeld();
     const { text, values } = commitStatement(this.#tables, {
-      epoch: ownership.epoch,
+      epoch: holder.epoch,
       puts,
       drops,
       isWrittenOnce,
     });
     const [row] = await this.#open().run<{ mine: boolean }>(text, values);
-    if (row?.mine !== true) throw ownership.lostIt();
+    if (row?.mine !== true) throw holder.lostIt();
   }
 
   async close(): Promise<void> {
@@ -99,23 +112,6 @@ export class PostgresEngine implements StateEngine {
     await connections?.close().catch(() => undefined);
   }
 
-  /** A daemon and its database are often started together. */
-  async #reached(connections: Connections, stop: AbortSignal | undefined): Promise<void> {
-    const untilMs = this.#clock.now() + this.#place.startTimeoutMs;
-    for (let tries = 1; ; tries++) {
-      try {
-        const trouble = await serverTrouble(connections, this.#place);
-        if (trouble !== undefined) throw trouble;
-        return;
-      } catch (error) {
-        const delay = backoffMs(tries, START_RETRY, this.#random);
-        const mayPass = HostError.is(error) && error.code === 'STATE_UNREACHABLE';
-        if (!mayPass || stop?.aborted === true || this.#clock.now() + delay > untilMs) throw error;
-        await pause(this.#clock, delay, stop);
-      }
-    }
-  }
-
   #open(): Connections {
     if (this.#connections === undefined) {
       throw new HostError('STATE_UNWRITABLE', `the state in PostgreSQL at ${placeText(this.#place)} is not open`);
@@ -123,9 +119,9 @@ export class PostgresEngine implements StateEngine {
     return this.#connections;
   }
 
-  #held(): Ownership {
+  #held(): StateHolder {
     this.#open();
-    return this.#ownership as Ownership;
+    return this.#holder ?? (this.#ownership as Ownership);
   }
 
   async #measure(): Promise<void> {

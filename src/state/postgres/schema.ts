@@ -51,6 +51,14 @@ const MIGRATIONS: readonly Migration[] = [
       `CREATE TABLE ${members} (epoch text PRIMARY KEY, name text NOT NULL, counter bigint NOT NULL) WITH (fillfactor = 10)`,
     ],
   },
+  {
+    // Who has the state goes by the same rows as before; a release that knows no replicas leaves these columns empty.
+    readableBy: 1,
+    statements: ({ members }) => [
+      `ALTER TABLE ${members} ADD COLUMN address text, ADD COLUMN version text, ADD COLUMN joined_at timestamptz,
+        ADD COLUMN owns_since timestamptz, ADD COLUMN config text`,
+    ],
+  },
 ];
 
 /** Held while a schema is looked at and changed; of this program alone. */

@@ -1,0 +1,97 @@
+import { BOOT_GRAIN_MS } from '../lib/boot-clock.js';
+
+/**
+ * What its holder uses of a lease. The rest is for clocks that do not run alike: two of them may differ by a twentieth, a thousand times
+ * what those of machines do.
+ */
+const HELD_SHARE = 0.95;
+
+/**
+ * A lease as its holder counts it: from before it asked for the renewal that was then acknowledged, on a clock that goes on while the machine
+ * is suspended. Whoever watches counts from later, and for longer, so that it ends here first.
+ */
+export class HeldLease {
+  readonly #heldMs: number;
+  readonly #bootMs: () => number;
+  #untilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(leaseMs: number, bootMs: () => number) {
+    this.#heldMs = leaseMs * HELD_SHARE;
+    this.#bootMs = bootMs;
+  }
+
+  /** A renewal was acknowledged that was asked for at this time of the boot clock. */
+  renewed(askedAtMs: number): void {
+    this.#untilMs = Math.max(this.#untilMs, askedAtMs + this.#heldMs);
+  }
+
+  /** 0 once it is over. */
+  get leftMs(): number {
+    return Math.max(0, this.#untilMs - this.#bootMs());
+  }
+
+  /** Others have it, or it was given back. */
+  end(): void {
+    this.#untilMs = Number.NEGATIVE_INFINITY;
+  }
+}
+
+/** One look at the signs of life of all, with when it was asked for and answered, by the watcher's boot clock. */
+export interface Look {
+  readonly askedAtMs: number;
+  readonly answeredAtMs: number;
+  /** Undefined for one that has no row. */
+  readonly counters: ReadonlyMap<string, string | undefined>;
+}
+
+interface Watched {
+  readonly counter: string | undefined;
+  /** When it was first seen. */
+  readonly sinceMs: number;
+  /** There was another one before. */
+  readonly moved: boolean;
+}
+
+/**
+ * Who lives, as a watcher sees it: a member is dead once its counter stood still for a lease on the watcher's own clock, from the answer that
+ * first showed it to the asking of one that still does. Nobody's wall clock is asked, and no two clocks are compared.
+ */
+export class LeaseWatch {
+  readonly #leaseMs: number;
+  #watched = new Map<string, Watched>();
+  #askedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(leaseMs: number) {
+    // Between two readings of a clock that is rounded down there may be this much less than they say.
+    this.#leaseMs = leaseMs + BOOT_GRAIN_MS;
+  }
+
+  /** Looks must be taken in in the order in which they were asked for. */
+  saw({ askedAtMs, answeredAtMs, counters }: Look): void {
+    const watched = new Map<string, Watched>();
+    for (const [epoch, counter] of counters) {
+      const before = this.#watched.get(epoch);
+      const same = before !== undefined && before.counter === counter;
+      watched.set(epoch, same ? before : { counter, sinceMs: answeredAtMs, moved: before !== undefined });
+    }
+    this.#watched = watched;
+    this.#askedAtMs = askedAtMs;
+  }
+
+  /** By the last look. False for one that it did not see. */
+  isDead(epoch: string): boolean {
+    const watched = this.#watched.get(epoch);
+    return watched !== undefined && this.#askedAtMs >= watched.sinceMs + this.#leaseMs;
+  }
+
+  /** Whether it gave a sign of life since it was first seen, and not too long ago. */
+  isAlive(epoch: string): boolean {
+    return this.#watched.get(epoch)?.moved === true && !this.isDead(epoch);
+  }
+
+  /** For how long nothing was seen of it, up to the last look. */
+  silentMs(epoch: string): number | undefined {
+    const watched = this.#watched.get(epoch);
+    return watched && Math.max(0, this.#askedAtMs - watched.sinceMs);
+  }
+}

@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto';
+import os from 'node:os';
+import {
+  advertisedAddress,
+  Comparison,
+  type Difference,
+  Forwarder,
+  type ReplicaTls,
+  SEAT_ROLES,
+  Seat,
+  type SeatEvents,
+} from '../cluster/index.js';
+import type { Config } from '../config/index.js';
+import type { HostError } from '../errors/index.js';
+import { bootMs } from '../lib/boot-clock.js';
+import type { Clock } from '../lib/clock.js';
+import type { JsonObject } from '../lib/json.js';
+import type { Elsewhere } from '../model/forwarding.js';
+import { PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
+import type { ClusterFigures } from '../telemetry/index.js';
+
+export interface ClusterOptions {
+  readonly config: Config;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly version: string;
+  /** How another replica's gRPC port is spoken to. */
+  readonly tls: () => ReplicaTls | undefined;
+  /** What all replicas should have alike, secrets masked. */
+  readonly options: JsonObject;
+  readonly events: SeatEvents & {
+    passedOn?(code: string): void;
+    differs?(name: string, differences: readonly Difference[]): void;
+  };
+  /** The state is this replica's: loads it and goes on with what is in it. */
+  readonly begin: () => Promise<void>;
+  /** Calls to remotes may leave again. */
+  readonly renewed: () => void;
+  /** Another replica has the state: nothing of this one counts any more. */
+  readonly lost: (why: HostError) => void;
+}
+
+/** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
+const PATIENCE_LEASES = 2;
+
+/**
+ * This daemon as one of several replicas (docs/scaling.md): its seat among them, its way to the one that works, and the state that it has once
+ * it works itself.
+ *
+ * Its states are those of its seat: `join` → `settle` → … → `retire`, when the stop begins, → `leave`, once all is written.
+ */
+export class Cluster {
+  readonly engine: StateEngine;
+  readonly at: string;
+  readonly elsewhere: Elsewhere;
+  readonly #options: ClusterOptions;
+  readonly #members: PostgresMembers;
+  readonly #seat: Seat;
+  readonly #forwarder: Forwarder;
+  readonly #comparison: Comparison;
+
+  /** Undefined where this daemon is the only one. */
+  static of(options: ClusterOptions): Cluster | undefined {
+    return options.config.cluster.enabled ? new Cluster(options) : undefined;
+  }
+
+  private constructor(options: ClusterOptions) {
+    const { config, clock, random, version, begin } = options;
+    const place = config.state.postgres;
+    this.#options = options;
+    this.#members = new PostgresMembers({ place, clock, random });
+    const epoch = randomBytes(8).toString('hex');
+    const name = `${os.hostname()}, process ${process.pid}`;
+    const self = { epoch, name, version, config: JSON.stringify(options.options) };
+    this.#comparison = new Comparison({
+      own: options.options,
+      epoch,
+      configOf: (other) => this.#members.configOf(other),
+      differs: (member, differences) => options.events.differs?.(member.name, differences),
+    });
+    const seat = new Seat({
+      table: this.#members,
+      self,
+      leaseMs: place.leaseMs,
+      clock,
+      bootMs,
+      events: this.#seatEvents(),
+      begin,
+    });
+    this.#seat = seat;
+    this.at = `PostgreSQL at ${placeText(place)}`;
+    const assertHeld = () => {
+      if (seat.role === 'lost') throw seat.replaced();
+    };
+    const lostIt = () => {
+      const why = seat.replaced();
+      seat.lose(why);
+      return why;
+    };
+    this.engine = new PostgresEngine({ place, clock, random, holder: { epoch, assertHeld, lostIt } });
+    const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
+    this.#forwarder = new Forwarder({
+      seat,
+      clock,
+      patienceMs: PATIENCE_LEASES * place.leaseMs,
+      maxReceiveBytes: maxReceiveMessageBytes,
+      maxSendBytes: maxSendMessageBytes,
+      tls: options.tls,
+      passed: (code) => options.events.passedOn?.(code),
+    });
+    this.elsewhere = this.#forwarder;
+  }
+
+  /** Whether calls to remotes may leave. */
+  readonly mayWork = (): boolean => this.#seat.mayWork();
+
+  /** Reaches the database, before anything is served. Throws what the state says. */
+  open(stop: AbortSignal): Promise<void> {
+    return this.#members.open(stop);
+  }
+
+  /** Tells the others of it. Throws CLUSTER_ADDRESS_UNUSABLE, and what the state says. */
+  async join(port: number): Promise<void> {
+    const { config, env } = this.#options;
+    const { advertise, loopback } = config.cluster;
+    const loopbackAllowed = loopback !== 'refused';
+    await this.#seat.join(advertisedAddress({ given: advertise, podIp: env.POD_IP, port, loopbackAllowed }));
+  }
+
+  /** Resolves once it is known which replica works. */
+  settle(): Promise<void> {
+    return this.#seat.settle();
+  }
+
+  retire(): Promise<void> {
+    return this.#seat.retire();
+  }
+
+  /** The state is written to its end, or was another's. */
+  async leave(): Promise<void> {
+    try {
+      await this.#seat.leave();
+    } finally {
+      this.#forwarder.close();
+      await this.#members.close();
+    }
+  }
+
+  /** What is measured of it. */
+  figures(): ClusterFigures {
+    const { role, leaseLeftMs, members } = this.#seat;
+    return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length };
+  }
+
+  /** For the operator. */
+  show(): JsonObject {
+    const seat = this.#seat;
+    const isOwner = seat.role === 'owner' || seat.role === 'taking';
+    const owner = isOwner ? seat.epoch : seat.owner?.epoch;
+    return {
+      enabled: true,
+      role: seat.role,
+      epoch: seat.epoch,
+      address: seat.address,
+      leaseLeftMs: Math.round(seat.leaseLeftMs),
+      owner: owner ?? null,
+      members: seat.members.map(({ epoch, name, address, version, joinedAtMs, ownsSinceMs }) => ({
+        epoch,
+        name,
+        address: address ?? null,
+        version: version ?? null,
+        owner: epoch === owner,
+        joined: shown(joinedAtMs),
+        ownerSince: shown(ownsSinceMs),
+        silentMs: seat.silentMs(epoch) ?? null,
+        differs: (this.#comparison.of(epoch) ?? []).map((difference) => ({ ...difference })),
+      })),
+    };
+  }
+
+  #seatEvents(): SeatEvents {
+    const { events, renewed, lost } = this.#options;
+    return {
+      ...events,
+      seen: (members) => void this.#comparison.seen(members),
+      renewed: () => {
+        events.renewed?.();
+        renewed();
+      },
+      lost: (why) => {
+        events.lost?.(why);
+        lost(why);
+      },
+    };
+  }
+}
+
+function shown(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,154 @@
+import { Seat, type SeatEvents } from '../../src/cluster/seat.js';
+import { HostError } from '../../src/errors/index.js';
+import type { Clock, ManualClock, Timer } from '../../src/lib/clock.js';
+import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../../src/state/index.js';
+
+/** The rows as a database keeps them: each statement at one instant. */
+export class VirtualTable implements MemberTable {
+  owner: string | undefined;
+  readonly rows = new Map<string, MemberRow>();
+  /** Every change of the owner, in order. */
+  readonly owners: (string | undefined)[] = [];
+
+  async join({ epoch, name, address, version }: Joining): Promise<void> {
+    if (this.rows.has(epoch)) return;
+    const row = { epoch, name, address, version, counter: '0', joinedAtMs: 0, ownsSinceMs: undefined };
+    this.rows.set(epoch, row);
+  }
+
+  async renew(epoch: string): Promise<boolean> {
+    const row = this.rows.get(epoch);
+    if (row === undefined) return false;
+    this.rows.set(epoch, { ...row, counter: String(Number(row.counter) + 1) });
+    return true;
+  }
+
+  async look(): Promise<MembersView> {
+    return { owner: this.owner, members: [...this.rows.values()] };
+  }
+
+  async take(epoch: string, from: LastOwner | undefined): Promise<boolean> {
+    const last = from === undefined ? undefined : this.rows.get(from.epoch);
+    if (last !== undefined && last.counter !== from?.counter) return false;
+    if (from !== undefined) this.rows.delete(from.epoch);
+    if (this.owner !== from?.epoch || !this.rows.has(epoch)) return false;
+    this.#own(epoch);
+    return true;
+  }
+
+  async configOf(_epoch: string): Promise<string | undefined> {
+    return undefined;
+  }
+
+  async forget(epoch: string, counter: string): Promise<void> {
+    if (this.owner !== epoch && this.rows.get(epoch)?.counter === counter) this.rows.delete(epoch);
+  }
+
+  async leave(epoch: string): Promise<void> {
+    if (this.owner === epoch) this.#own(undefined);
+    this.rows.delete(epoch);
+  }
+
+  #own(epoch: string | undefined): void {
+    this.owner = epoch;
+    this.owners.push(epoch);
+  }
+}
+
+/** What a network does with one statement. Milliseconds. */
+export interface Fate {
+  readonly there: number;
+  readonly back: number;
+  readonly lost: 'no' | 'request' | 'answer';
+}
+
+export interface ReplicaOptions {
+  readonly name: string;
+  readonly world: ManualClock;
+  readonly table: VirtualTable;
+  readonly leaseMs: number;
+  /** How fast its clock runs; 1 is right. */
+  readonly rate: number;
+  readonly fate: () => Fate;
+  readonly events?: SeatEvents;
+  readonly begin?: () => Promise<void>;
+}
+
+/** A replica on a clock of its own, whose every statement has a fate, and which can be frozen as a whole. */
+export class VirtualReplica {
+  readonly seat: Seat;
+  readonly #options: ReplicaOptions;
+  /** What came while it was frozen. */
+  #kept: (() => void)[] | undefined;
+  #killed = false;
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options;
+    const { name, world, rate, leaseMs, events = {}, begin = () => Promise.resolve() } = options;
+    const bootMs = () => Math.floor((world.now() * rate) / 10) * 10;
+    const clock: Clock = {
+      now: () => world.now() * rate,
+      setTimer: (delayMs, fn): Timer => world.setTimer(delayMs / rate, () => this.#when(fn)),
+    };
+    const self = { epoch: name, name, version: '1' };
+    this.seat = new Seat({ table: this.#overNetwork(), self, leaseMs, clock, bootMs, events, begin });
+  }
+
+  /** Whether it would send now. What is frozen sends nothing; it looks at its lease before it does. */
+  get sends(): boolean {
+    return this.#kept === undefined && !this.#killed && this.seat.mayWork();
+  }
+
+  freeze(): void {
+    this.#kept ??= [];
+  }
+
+  wake(): void {
+    const kept = this.#kept ?? [];
+    this.#kept = undefined;
+    for (const fn of kept) fn();
+  }
+
+  kill(): void {
+    this.#killed = true;
+  }
+
+  #when(fn: () => void): void {
+    if (this.#killed) return;
+    if (this.#kept === undefined) fn();
+    else this.#kept.push(fn);
+  }
+
+  #overNetwork(): MemberTable {
+    const { table } = this.#options;
+    return {
+      join: (self) => this.#statement(() => table.join(self)),
+      renew: (epoch) => this.#statement(() => table.renew(epoch)),
+      look: () => this.#statement(() => table.look()),
+      take: (epoch, from) => this.#statement(() => table.take(epoch, from)),
+      configOf: (epoch) => this.#statement(() => table.configOf(epoch)),
+      forget: (epoch, counter) => this.#statement(() => table.forget(epoch, counter)),
+      leave: (epoch) => this.#statement(() => table.leave(epoch)),
+    };
+  }
+
+  #statement<T>(done: () => Promise<T>): Promise<T> {
+    const { world, fate, leaseMs } = this.#options;
+    const { there, back, lost } = fate();
+    return new Promise((resolve, reject) => {
+      const gaveUp = () => reject(new HostError('STATE_UNREACHABLE', 'no answer'));
+      // What is given up here may be done there, and later.
+      const timer = world.setTimer(leaseMs / 3, () => this.#when(gaveUp));
+      if (lost === 'request') return;
+      world.setTimer(there, () => {
+        void done().then((answer) => {
+          if (lost === 'answer') return;
+          world.setTimer(back, () => {
+            timer.cancel();
+            this.#when(() => resolve(answer));
+          });
+        });
+      });
+    });
+  }
+}

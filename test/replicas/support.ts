@@ -1,0 +1,105 @@
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DemoRemote } from '../../plugins/demo/remote.js';
+import { type Client, PluginHostError } from '../../src/client/index.js';
+import { configOf, type DaemonProcess, demoEntry, logOf, startServe } from '../daemon/support.js';
+import { tempFolder } from '../support/temp.js';
+
+export const LEASE_MS = 3_000;
+
+type Json = { readonly [key: string]: unknown };
+
+/** One of several replicas on one machine. */
+export function replicaConfig(port: number, schema: string, plugins: Json, parts: Json = {}): Json {
+  const place = { host: '127.0.0.1', port, database: 'postgres', user: 'tester', lease: LEASE_MS, schema };
+  return configOf(plugins, {
+    state: { engine: 'postgres', postgres: place },
+    cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
+    ...parts,
+    admin: { host: '127.0.0.1', port: 0, token: 'a-token-of-some-length', ...(parts.admin as Json | undefined) },
+  });
+}
+
+export function onRemote(remote: DemoRemote, parts: Json = {}): Json {
+  return { demo: demoEntry(remote.url, parts) };
+}
+
+/** Replicas that were started one after the other, so that the first one works. */
+export async function startReplicas(t: TestContext, config: Json, count = 3): Promise<DaemonProcess[]> {
+  const replicas: DaemonProcess[] = [];
+  for (let i = 0; i < count; i++) replicas.push(await startServe(t, config, tempFolder(t)));
+  return replicas;
+}
+
+export interface ShownCluster {
+  readonly role: string;
+  readonly epoch: string;
+  readonly owner: string | null;
+  readonly leaseLeftMs: number;
+  readonly members: readonly { readonly epoch: string; readonly address: string; readonly owner: boolean }[];
+}
+
+export async function clusterOf(replica: DaemonProcess): Promise<ShownCluster> {
+  const headers = { authorization: 'Bearer a-token-of-some-length' };
+  const { status, body } = await replica.http('/v1/cluster', { headers });
+  if (status !== 200) throw new Error(`${status}: ${body}`);
+  return JSON.parse(body) as ShownCluster;
+}
+
+/** The one that works, as it says itself. */
+export async function ownerAmong(replicas: readonly DaemonProcess[]): Promise<DaemonProcess | undefined> {
+  for (const replica of replicas) {
+    const seen = await clusterOf(replica).catch(() => undefined);
+    if (seen?.role === 'owner') return replica;
+  }
+  return undefined;
+}
+
+export const eventsOf = (replica: DaemonProcess): string[] => logOf(replica.running).map(({ event }) => String(event));
+
+/** An engine behind a balancer: a call goes to the next replica in turn, and what is UNAVAILABLE is tried at another one. */
+export class RoundRobin {
+  readonly #clients: () => readonly Client[];
+  #turn = 0;
+  /** Calls that were tried again, by their code. */
+  readonly repeated = new Map<string, number>();
+
+  constructor(clients: () => readonly Client[]) {
+    this.#clients = clients;
+  }
+
+  /** Throws what is no matter of where a call goes, and what lasts for longer than `patienceMs`. */
+  async call<T>(make: (client: Client) => Promise<T>, patienceMs = 30_000): Promise<T> {
+    const end = performance.now() + patienceMs;
+    for (;;) {
+      const clients = this.#clients();
+      const client = clients[this.#turn++ % clients.length] as Client;
+      try {
+        return await make(client);
+      } catch (error) {
+        if (!(error instanceof PluginHostError) || error.status !== 'UNAVAILABLE' || performance.now() > end)
+          throw error;
+        this.repeated.set(error.code, (this.repeated.get(error.code) ?? 0) + 1);
+        await sleep(200);
+      }
+    }
+  }
+}
+
+/** The most calls that a remote saw beyond what a bucket lets through in the same time, over all windows. */
+export function mostBeyond(
+  atMs: readonly number[],
+  { qps, burst }: { readonly qps: number; readonly burst: number },
+): number {
+  const sorted = [...atMs].sort((a, b) => a - b);
+  let most = Number.NEGATIVE_INFINITY;
+  // Over the windows that begin and end with a call: the level of a bucket that is never fuller than empty.
+  let level = 0;
+  let lastMs = sorted[0] ?? 0;
+  for (const at of sorted) {
+    level = Math.max(0, level - ((at - lastMs) * qps) / 1000) + 1;
+    lastMs = at;
+    most = Math.max(most, level - burst);
+  }
+  return most;
+}
