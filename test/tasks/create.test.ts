@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import { heldBytes } from '../../src/lib/held-bytes.js';
-import { decodeHandle } from '../../src/model/handle.js';
+import { decodeHandle, META_WARN_BYTES } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs } from '../../src/model/plugin-call.js';
 import { noState } from '../../src/store/state-feed.js';
@@ -643,5 +643,104 @@ test('a create that fails its caller since nothing could be written is a lost an
   assert.equal(h.plugin.count('delete'), 0);
   await h.clock.advance(20_000);
   assert.deepEqual([h.plugin.count('create'), h.plugin.count('delete')], [1, 1]);
+  await h.stop();
+});
+
+test('a task of a sync plugin that fails leaves no job to look for, whatever an earlier run has sent', async () => {
+  const h = await makeHarness({ plugin: (p) => (p.kind = 'sync') });
+  h.plugin.on.do = () => fail('permanent');
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual([task.state.phase, h.store.unclear.size], ['PERMANENT_FAILURE', 0]);
+  await h.stop();
+});
+
+test('a task that is deleted while its plugin says what it takes takes no token', async () => {
+  const h = await makeHarness({
+    config: { resourceQuotas: { default: 1 } },
+    plugin: (p) => (p.features.resourceRequirements = true),
+  });
+  const asked = held<ReturnType<typeof ok<{ namespace: string }>>>();
+  h.plugin.on.resourceRequirements = () => asked.promise as never;
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  asked.release(ok({ namespace: 'default' }));
+  await h.clock.advance(60_000);
+  assert.deepEqual([h.runtime.quotas.holds(task.id), h.plugin.count('create')], [false, 0]);
+  await h.stop();
+});
+
+test('a repeat of a create that waits for its turn is answered at once only while an operator holds the plugin back', async () => {
+  const h = await makeHarness({ config: { writeRateLimiter: { qps: 0.001, burst: 1 } }, warmUpMs: 1_000 });
+  h.plugin.on.create = () => created();
+  const answeredIn = async () => {
+    const startMs = h.clock.now();
+    await settle(h.clock, h.tasks.create(h.spec('a'), h.scope(9_000)));
+    return h.clock.now() - startMs;
+  };
+  h.runtime.gate.pause();
+  assert.ok((await answeredIn()) < 1_000);
+  assert.ok((await answeredIn()) < 1_000);
+  h.runtime.gate.resume();
+  assert.ok((await answeredIn()) > 2_000);
+  h.runtime.gate.pause();
+  assert.ok((await answeredIn()) < 1_000);
+  await h.stop();
+});
+
+test('a resource meta is told as large from the first byte above what is well, and not at it', async () => {
+  const told: number[] = [];
+  const h = await makeHarness({ events: { metaLarge: (_task, bytes) => told.push(bytes) } });
+  h.plugin.on.get = () => running();
+  for (const bytes of [META_WARN_BYTES, META_WARN_BYTES + 1]) {
+    h.plugin.on.create = () => created('m'.repeat(bytes));
+    await settle(h.clock, h.tasks.create(h.spec(`a${bytes}`), h.scope()));
+  }
+  assert.deepEqual(told, [META_WARN_BYTES + 1]);
+  await h.stop();
+});
+
+test('a run of do that ends badly after its caller has left is nobody else\u2019s error', async () => {
+  const h = await makeHarness({ plugin: (p) => (p.kind = 'sync') });
+  const answer = held<ReturnType<typeof fail>>();
+  h.plugin.on.do = () => answer.promise;
+  const gone = new AbortController();
+  const scope = { ...h.scope(60_000), signal: gone.signal };
+  const cancelled = assert.rejects(
+    h.tasks.do(h.spec('a'), scope),
+    (error) => HostError.is(error) && error.code === 'CALL_CANCELLED',
+  );
+  await h.clock.advance(10);
+  gone.abort();
+  await cancelled;
+  answer.release(fail('throttled'));
+  await h.clock.advance(10);
+  await h.stop();
+  assert.deepEqual(h.faults, []);
+});
+
+test('what is known of a handle that is asked about is that its engine holds it, and asks', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.equal(task.confirmed, false);
+  await h.clock.advance(1_200_000);
+  await settle(h.clock, h.tasks.status(handle, HINTS, h.scope()));
+  assert.equal(task.confirmed, true);
+  assert.ok(h.clock.now() - task.lastAskedAtMs < 1_000);
+  await h.stop();
+});
+
+test('who wants the logs of a task without a job is told what it waits for', async () => {
+  const h = await makeHarness({
+    config: { resourceQuotas: { default: 0 } },
+    plugin: (p) => (p.features.getLogs = true),
+  });
+  const { handle, task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  const request = { token: '', lines: 1 } as never;
+  await assert.rejects(
+    h.tasks.getLogs(handle, request, HINTS, h.scope()),
+    (error) => HostError.is(error) && error.code === 'TASK_UNKNOWN' && error.message.includes(task.state.reason),
+  );
   await h.stop();
 });

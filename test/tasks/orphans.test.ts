@@ -213,3 +213,40 @@ test('a stop ends every wait, and nothing becomes a candidate after it', () => {
   assert.deepEqual([orphans.size, clock.pending], [0, 0]);
   orphans.supersede(live('e', 5), () => assert.fail('nothing is a candidate'));
 });
+
+test('one that is answered anew is none until that answer is lost as well', () => {
+  const { clock, orphans, live, lost } = orphansOf();
+  const task = lost(live('a', 0));
+  assert.equal(orphans.size, 1);
+  orphans.answered(task);
+  assert.deepEqual([orphans.size, clock.pending, task.undeliveredAtMs], [0, 0, undefined]);
+  orphans.lost(task);
+  assert.equal(orphans.size, 1);
+});
+
+test('who waits for the jobs of several waits for all of them', async () => {
+  const { orphans, live } = orphansOf();
+  const task = live('a', 3);
+  const gone = [createDeferred<void>(), createDeferred<void>()];
+  orphans.awaits(task, [gone[0]!.promise]);
+  orphans.awaits(task, [gone[1]!.promise]);
+  let over = false;
+  void orphans.predecessorsGone(task)?.then(() => {
+    over = true;
+  });
+  gone[0]!.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(over, false);
+  gone[1]!.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(over, true);
+});
+
+test('a candidate that a stop lets go of while it is read for the last time does not expire', async () => {
+  const stops: (() => void)[] = [];
+  const { clock, orphans, expired, live, lost } = orphansOf(() => stops[0]?.());
+  stops.push(() => orphans.stop());
+  lost(live('a'));
+  await clock.advance(GRACE_MS);
+  assert.deepEqual([expired, orphans.size], [[], 0]);
+});

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
+import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import {
   created,
@@ -119,4 +120,43 @@ test('outputs that fit alone but not beside what comes with them are written, to
     assert.equal(h.written.length, written);
     await h.stop();
   }
+});
+
+test('a success that create itself told is not read while its outputs are written, and is read again where that failed', async () => {
+  const write = createDeferred<void>();
+  let failures = 1;
+  const h = await makeHarness({
+    options: { maxInlineOutputBytes: 4 },
+    beforeWrite: async () => {
+      await write.promise;
+      if (failures-- > 0) throw away();
+    },
+  });
+  const told = success(literals('o'));
+  h.plugin.on.create = () => created('{"job":1}', told.ok ? told.value : undefined);
+  h.plugin.on.get = () => told;
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+  await h.clock.advance(60_000);
+  assert.equal(h.plugin.count('get'), 0);
+  write.resolve();
+  await h.clock.advance(60_000);
+  assert.deepEqual([h.plugin.count('get'), task.state.phase, h.written.length], [1, 'SUCCESS', 1]);
+  await h.stop();
+});
+
+test('a task that is deleted while its outputs are written, and whose write fails, is not read again', async () => {
+  const write = createDeferred<void>();
+  const { h, handle } = await succeeding({
+    beforeWrite: async () => {
+      await write.promise;
+      throw away();
+    },
+  });
+  await h.clock.advance(60_000);
+  const reads = h.plugin.count('get');
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  write.resolve();
+  await h.clock.advance(600_000);
+  assert.deepEqual([h.plugin.count('get'), h.runtime.refresher.tracked], [reads, 0]);
+  await h.stop();
 });

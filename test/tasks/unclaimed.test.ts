@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
-import { created, type Harness, type HarnessOptions, ok, running, settle } from './harness.js';
+import { phaseState } from '../../src/model/phase-state.js';
+import { created, type Harness, type HarnessOptions, makeHarness, ok, running, settle } from './harness.js';
 import { Machine } from './machine.js';
 
 /** Tasks that an earlier run of the daemon accepted, and of which nobody knows whether their engine was told. */
@@ -85,4 +86,45 @@ test('a create that is still being accepted when its plugin is loaded is started
   await h.clock.advance(MINUTE);
   assert.equal(h.tasks.peek(handle)?.stage, 'live');
   machine.kill();
+});
+
+test('once the plugins are loaded new tasks go by what they serve, and no longer by what the last run did', async () => {
+  const machine = new Machine();
+  const first = await machine.start({ plugin: answersAtOnce });
+  await create(first, 'before');
+  machine.kill();
+  const h = await machine.start({ plugin: answersAtOnce, starts: true });
+  await create(h, 'early');
+  h.load();
+  h.plugin.taskTypes = [];
+  await assert.rejects(create(h, 'late'), (error) => HostError.is(error) && error.code === 'TASK_TYPE_UNKNOWN');
+  assert.equal(h.tasks.remoteDown('fake'), false);
+  machine.kill();
+});
+
+test('a stop ends the grace of answers that were lost', async () => {
+  const h = await makeHarness();
+  answersAtOnce(h.plugin);
+  (await create(h, 'a')).undelivered();
+  assert.equal(h.tasks.orphans.size, 1);
+  await h.stop();
+  assert.deepEqual([h.tasks.orphans.size, h.clock.pending], [0, 0]);
+});
+
+test('tasks are listed by their phase and by their project, where these are asked for', async () => {
+  const h = await makeHarness();
+  answersAtOnce(h.plugin);
+  const project = (name: string) => {
+    const { metadata } = h.spec('a');
+    return { metadata: { ...metadata, taskExecutionId: { ...metadata.taskExecutionId, project: name } } };
+  };
+  const runs = await create(h, 'runs', project('one'));
+  h.plugin.on.create = () => created('{}', phaseState('ABORTED', { error: { code: 'X', message: 'm', kind: 'USER' } }));
+  const ended = await create(h, 'ended', project('two'));
+  const ids = (query: object) =>
+    h.tasks.lists.tasks({ limit: 10, after: '', ...query } as never).rows.map(({ id }) => id);
+  assert.deepEqual(ids({ phase: 'ABORTED' }), [ended.task.id]);
+  assert.deepEqual(ids({ project: 'one' }), [runs.task.id]);
+  assert.deepEqual(ids({ project: 'two', phase: runs.task.state.phase }), []);
+  await h.stop();
 });

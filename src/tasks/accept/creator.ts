@@ -427,8 +427,6 @@ export class CreateRun {
         },
       });
     const outcome = await (sync ? call(queued.signal) : creates.send(this.#task.id, queued.signal, call));
-    this.#queued = undefined;
-    this.#running = undefined;
     if (sent && !sync && outcome?.ok === false) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
