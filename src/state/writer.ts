@@ -58,6 +58,8 @@ interface Group {
   readonly safe: Deferred<void>;
   /** When its first change came. */
   sinceMs: number | undefined;
+  /** Somebody waits until it is safe. */
+  awaited: boolean;
 }
 
 /**
@@ -69,7 +71,7 @@ interface Group {
  * its own deadline. Memory is bounded by the number of facts, however long it takes.
  *
  * States: idle (nothing has changed); gathering (a timer is set for the next group); writing (one commit is under way while the
- * next group gathers), which leads back to either; repeating, when it failed (a timer is set for the same group and what joined
+ * next group gathers), which leads to the next where somebody waits for that, else back to either; repeating, when it failed (a timer is set for the same group and what joined
  * it). `close` leads from each to closed, with all written, or an error. `trouble` stands beside them: from a failure, or a commit
  * that takes too long, until one succeeds.
  */
@@ -132,6 +134,7 @@ export class StateWriter {
   /** Resolves once all that changed so far is safe. Never rejects: who waits has a deadline of its own. */
   safe(): Promise<void> {
     if (this.#next.keys.size === 0) return this.#writing?.safe.promise ?? Promise.resolve();
+    this.#next.awaited = true;
     this.#within(GROUP_MS);
     return this.#next.safe.promise;
   }
@@ -191,6 +194,9 @@ export class StateWriter {
     if (error !== undefined) {
       const delay = backoffMs(this.#failures, RETRY, this.#options.random);
       this.#timer = this.#options.clock.setTimer(delay, () => void this.#write());
+    } else if (this.#next.awaited) {
+      // It has gathered for as long as this one was written.
+      void this.#write();
     } else if (this.#next.keys.size > 0) this.#within(GROUP_MS);
   }
 
@@ -241,6 +247,7 @@ export class StateWriter {
   #failed(group: Group, error: HostError): void {
     const later = this.#next;
     for (const key of later.keys) group.keys.add(key);
+    group.awaited ||= later.awaited;
     void group.safe.promise.then(() => later.safe.resolve());
     this.#writing = undefined;
     this.#next = group;
@@ -265,7 +272,7 @@ export class StateWriter {
 }
 
 function newGroup(): Group {
-  return { keys: new Set(), safe: createDeferred<void>(), sinceMs: undefined };
+  return { keys: new Set(), safe: createDeferred<void>(), sinceMs: undefined, awaited: false };
 }
 
 function tooSlow(): HostError {
