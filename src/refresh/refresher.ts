@@ -115,15 +115,22 @@ class PollRefresher implements Refresher {
     const now = this.#clock.now();
     this.#pace(now);
     this.#schedule.track(task, history, now, this.#flights.has(task.id));
-    const item = this.#schedule.get(task.id);
-    if (item !== undefined) this.#flights.comes(item);
+    this.#comes(task.id);
     this.#armFor(this.#schedule.nextDueMs());
+  }
+
+  /** A read of the task that is under way since before it came is its own. */
+  #comes(id: TaskId): void {
+    const item = this.#schedule.get(id);
+    if (item !== undefined) this.#flights.comes(item);
   }
 
   trackAll(tasks: readonly PolledTask[], batchKeyOf?: (task: PolledTask) => string): void {
     const now = this.#clock.now();
-    const inFlight = this.#flights.tasks === 0 ? () => false : (id: TaskId) => this.#flights.has(id);
+    const reading = this.#flights.tasks > 0;
+    const inFlight = reading ? (id: TaskId) => this.#flights.has(id) : () => false;
     this.#schedule.trackAll(tasks, { batchKeyOf, inFlight }, now);
+    if (reading) for (const { id } of tasks) this.#comes(id);
     this.#armFor(this.#schedule.nextDueMs());
   }
 

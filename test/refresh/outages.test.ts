@@ -68,6 +68,7 @@ test('when a remote last answered is told of the batch key, of the plugin where 
   outages.learnOfGroup('A', [answer('a')], two, 7);
   assert.equal(outages.of('A').answeredAtMs, 7);
   outages.learnOfGroup('B', [answer('b')], two, 8);
+  outages.learnOfGroup('B', [failed('c'), answer('b')], two, 8);
   assert.equal(outages.of('B').answeredAtMs, Number.NEGATIVE_INFINITY, 'a key that never failed is not kept');
 });
 

@@ -82,6 +82,16 @@ const DUE: readonly (readonly [what: string, facts: Partial<Facts>, inMs: number
     120_000,
   ],
   [
+    'idle for the first time with a wish to be asked soon: as an idle one',
+    { lastReadAtMs: now, lastAskedAtMs: now - 10 * minute, nextPollAfterMs: 5_000 },
+    60_000,
+  ],
+  [
+    'idle for the first time, and somebody waits for its token',
+    { lastReadAtMs: now, lastAskedAtMs: now - 10 * minute, quotaNamespace: 'wanted' },
+    27_000,
+  ],
+  [
     'idle with a wish to be asked late: as it says',
     { lastReadAtMs: now, lastAskedAtMs: now - 10 * minute, nextPollAfterMs: 100_000 },
     105_000,
@@ -441,4 +451,15 @@ test('of a task whose reads failed in an earlier run of the daemon somebody is t
   schedule.track(recordOf({ id: 'well', createdAtMs: now }, now), {}, now, false);
   assert.deepEqual(resumed, ['failed']);
   assert.deepEqual([schedule.failing.total, schedule.get('failed')?.failures], [1, 1]);
+});
+
+test('a batch key whose tasks come to be due before those of another goes before it from the computation on', () => {
+  const { schedule, track } = setUp();
+  track({ id: 'old', createdAtMs: now - 100_000 * minute, lastReadAtMs: now - 5_000, batchKey: 'A' });
+  const young = track({ id: 'young', createdAtMs: now - minute, lastReadAtMs: now - 1_000, batchKey: 'B' });
+  assert.equal(schedule.nextDueMs(), now + 22_000);
+  schedule.pace(now, { tasksPerCall: 1, callMs: 10 });
+  const dueMs = now - 3_000 - 1_000 + schedule.pacing.intervalMs(young.ageClass);
+  assert.ok(dueMs < now + 5_000);
+  assert.equal(schedule.nextDueMs(), dueMs);
 });

@@ -516,3 +516,34 @@ test('what is known of the remote of a batch key is forgotten with its last task
   assert.equal(reader.reports.find(({ verdict }) => verdict !== undefined)?.verdict?.code, 'READS_FAILING');
   await refresher.stop();
 });
+
+test('a held task is not read until it is resumed, and then when its owner says, though nothing else is to be done', async () => {
+  const { clock, reader, refresher, track, start } = pollsOf(plain);
+  track('a', { createdAtMs: start - hour, lastReadAtMs: start });
+  refresher.hold('a');
+  await clock.advance(5 * minute);
+  assert.equal(reader.reads.length, 0);
+  refresher.resume('a', 500);
+  await clock.advance(499);
+  assert.equal(reader.reads.length, 0);
+  await clock.advance(1);
+  assert.equal(reader.reads.length, 1);
+  await refresher.stop();
+});
+
+test('a task that is taken on with others while a read of it is under way is not read a second time meanwhile', async () => {
+  const { clock, reader, refresher, track, start } = pollsOf(plain);
+  reader.respond = () => undefined;
+  const facts = { id: 'a', createdAtMs: start - hour };
+  track('a', facts);
+  await clock.advance(0);
+  refresher.untrack('a');
+  refresher.trackAll([facts]);
+  await clock.advance(5_000);
+  assert.equal(reader.reads.length, 1);
+  reader.settle(reader.pending[0], [running]);
+  await clock.advance(minute);
+  assert.equal(reader.reads.length, 2, 'and goes on after it');
+  for (const read of reader.pending) reader.settle(read, [running]);
+  await refresher.stop();
+});
