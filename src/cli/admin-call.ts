@@ -1,4 +1,5 @@
 import { messageOf } from '../errors/index.js';
+import { certificateHint } from './credentials.js';
 import { CliError } from './exit-codes.js';
 import { adminAddress, type DaemonOptions } from './find-daemon.js';
 import { httpRequest } from './http-request.js';
@@ -25,7 +26,8 @@ export async function callAdmin<T>(
     const why = /^Parse Error/.test(messageOf(error))
       ? 'what listens there speaks no HTTP; is it the gRPC port?'
       : messageOf(error);
-    throw new CliError(7, `the admin server at ${url} cannot be reached: ${why}; ${HINT}`, { cause: error });
+    const hint = certificateHint(why) ?? HINT;
+    throw new CliError(7, `the admin server at ${url} cannot be reached: ${why}; ${hint}`, { cause: error });
   }
   const body = jsonOf(text);
   const ok = status >= 200 && status < 300;

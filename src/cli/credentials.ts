@@ -44,6 +44,15 @@ export function credentialsOf(options: CredentialOptions, io: CliIo): Credential
   return { wanted, tls: { ca, cert, key, serverName }, token };
 }
 
+/** How an end that does not trust a certificate says so: Node's words, all of which say what is wrong with it. */
+const DISTRUST = /certificate|altnames|issuer|self.signed/i;
+
+/** What to do about a cause that is the daemon's certificate; undefined for any other. */
+export function certificateHint(cause: string): string | undefined {
+  if (!DISTRUST.test(cause)) return undefined;
+  return 'what listens there shows a certificate that is not trusted: see --ca and --server-name, and the tls of the daemon';
+}
+
 function read(flag: string, file: string | undefined, { cwd }: CliIo): string | undefined {
   if (file === undefined || file === '') return undefined;
   try {

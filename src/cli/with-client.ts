@@ -1,6 +1,7 @@
 import { type Client, type ClientOptions, createClient, PluginHostError } from '../client/index.js';
 import { messageOf } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
+import { certificateHint } from './credentials.js';
 import { CliError } from './exit-codes.js';
 import { type DaemonOptions, grpcTarget } from './find-daemon.js';
 import type { CliIo } from './io.js';
@@ -10,7 +11,8 @@ function whyUnavailable(message: string): string {
   const cause = /connect \w+[^;]*?(?=\.? Resolution note|$)/.exec(message)?.[0];
   if (cause !== undefined) return cause;
   const last = /Last error: (.*?)(?: \([\dTZ:.-]+\))?\.? Resolution note/.exec(message)?.[1] ?? message;
-  return /protocol error/i.test(last) ? 'what listens there speaks no gRPC; is it the admin port?' : last;
+  if (/protocol error/i.test(last)) return 'what listens there speaks no gRPC; is it the admin port?';
+  return last.replace(/^Error(?: \[\w+\])?: /, '');
 }
 
 /** What is wrong with a certificate is the command line's fault. */
@@ -37,7 +39,7 @@ export async function withClient<T>(
     // The daemon's own codes differ from the status's name, which stands in where the transport failed.
     if (!(error instanceof PluginHostError) || error.code !== 'UNAVAILABLE') throw error;
     const why = whyUnavailable(error.message);
-    const hint = 'start one with plugin-host serve, or name it with --address or --config';
+    const hint = certificateHint(why) ?? 'start one with plugin-host serve, or name it with --address or --config';
     throw new CliError(7, `no daemon can be reached at ${address} (${why}); ${hint}`, {
       code: error.code,
       cause: error,

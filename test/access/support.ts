@@ -5,17 +5,22 @@ import type { AccessEvents, AccessPort } from '../../src/model/events/access.js'
 import type { Certificate } from '../support/certificates.js';
 
 /** Notes what it was told, each as its name and what the tests look at. */
-export function noteAccess(): AccessEvents & { readonly told: string[] } {
+export function noteAccess(): AccessEvents & { readonly told: string[]; readonly details: string[] } {
   const told: string[] = [];
+  const details: string[] = [];
   const note = (name: string, what: unknown) => void told.push(`${name} ${what}`);
   return {
     told,
+    details,
     certificate: ({ names }: { port: AccessPort; names: readonly string[] }) => note('certificate', names[0]),
     certificateKept: ({ error }) => note('kept', error),
     certificateExpires: ({ daysLeft }) => note('expires', daysLeft),
     tokens: ({ names }) => note('tokens', names.join()),
     tokensKept: ({ error }) => note('tokensKept', error),
-    refused: ({ port, reason }) => note('refused', `${port} ${reason}`),
+    refused: ({ port, reason, detail }) => {
+      note('refused', `${port} ${reason}`);
+      details.push(detail);
+    },
   };
 }
 

@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
+import { createClient, PluginHostError } from '../../src/client/index.js';
 import { BOUND, configOf, spawnServe } from '../daemon/support.js';
-import { makeCertificate } from '../support/certificates.js';
+import { type Certificate, makeCertificate } from '../support/certificates.js';
+import { givenIn, suiteSecret } from '../support/suite-secrets.js';
 import { tempFolder, writeTree } from '../support/temp.js';
 import { startCli } from './support.js';
 
-const TOKEN = 'a-token-of-some-length';
+const TOKEN = suiteSecret('adminToken');
 
 /** A daemon by TLS on both ports, whose clients need a certificate; and a folder with what they need. */
 async function serveTls(t: TestContext) {
@@ -39,6 +44,7 @@ async function serveTls(t: TestContext) {
     const code = await run.exitCode;
     return { code, stdout: run.stdout(), stderr: run.stderr() };
   };
+  givenIn(path.join(folder, 'token.txt'));
   return { grpc, admin, cli, folder };
 }
 
@@ -108,3 +114,54 @@ test('a daemon whose certificate cannot be used does not start, and says which f
     assert.match(running.output(), message);
   }
 });
+
+/** A port that shows a certificate to whoever comes, as a daemon does that was started before it expired. */
+async function showing(t: TestContext, certificate: Certificate): Promise<string> {
+  const server = tls.createServer({ ...certificate, ALPNProtocols: ['h2', 'http/1.1'] });
+  // Whoever does not trust it says so, and goes.
+  server.on('tlsClientError', () => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+test(
+  'the client and each command refuse a daemon whose certificate has expired, is not valid yet, is of another authority or for another name, and say which',
+  BOUND,
+  async (t) => {
+    const authority = makeCertificate({ name: 'authority', authority: true });
+    const other = makeCertificate({ name: 'other', authority: true });
+    const folder = tempFolder(t);
+    writeTree(folder, { 'ca.pem': authority.cert, 'token.txt': TOKEN });
+    givenIn(path.join(folder, 'token.txt'));
+    const elsewhere = [{ type: 2, value: 'elsewhere.example' }];
+    for (const [what, certificate, why] of [
+      ['expired', { by: authority, fromDays: -9, untilDays: -1 }, /certificate has expired/],
+      ['not valid yet', { by: authority, fromDays: 2 }, /certificate is not yet valid/],
+      ['of another authority', { by: other }, /unable to (verify the first|get local issuer) certificate/],
+      ['of nobody', {}, /self.signed certificate/],
+      ['for another name', { by: authority, altNames: elsewhere }, /IP: 127\.0\.0\.1 is not in the cert's list/],
+    ] as const) {
+      const address = await showing(t, makeCertificate({ name: 'server', ...certificate }));
+      const client = createClient({ address, tls: { ca: authority.cert }, token: TOKEN, deadlineMs: 60_000 });
+      t.after(() => client.close());
+      await assert.rejects(client.listPlugins(), (error) => {
+        assert.ok(error instanceof PluginHostError, what);
+        assert.equal(error.code, 'UNAVAILABLE', what);
+        assert.match(error.message, why, what);
+        return true;
+      });
+      for (const args of [
+        ['plugins', '-a', address],
+        ['tasks', '--admin', `https://${address}`],
+      ]) {
+        const run = startCli([...args, '--ca', 'ca.pem', '--token-file', 'token.txt'], { cwd: folder });
+        assert.equal(await run.exitCode, 7, `${what}: ${run.stderr()}`);
+        assert.match(run.stderr(), why, what);
+        assert.match(run.stderr(), /a certificate that is not trusted: see --ca and --server-name/, what);
+        assert.doesNotMatch(run.stderr(), /Error(:| \[)|start one/, what);
+      }
+    }
+  },
+);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings } from '../../config/index.js';
+import { fileSecrets } from '../../daemon/file-secrets.js';
 import { guardedPaths } from '../../daemon/guarded.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
 import { SecretFiles } from '../../data/secret-files.js';
@@ -33,7 +34,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   const { config } = loaded;
   const masks = configSecrets(loaded);
   const secretFiles = await new SecretFiles(config.secrets.dir).look();
-  for (const secret of secretFiles.fresh) masks.addRead(secret);
+  for (const secret of [...secretFiles.fresh, ...fileSecrets(config)]) masks.addRead(secret);
   const trouble: PluginLogEvent[] = [];
   const host = createPluginHost({
     entries: pluginEntries(config),

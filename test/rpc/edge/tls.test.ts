@@ -104,20 +104,22 @@ test('a client that trusts the authority is answered, and one that trusts anothe
 test('of clients with certificates only those come in that an authority of ours has signed, that are valid, and whose name is allowed', async (t) => {
   const { speak, events } = await startTls(t, { mutual: true, names: ['CN=engine', 'URI:spiffe://x'] });
   assert.equal(await codeOf(speak(as(ENGINE))), 'OK');
-  const refused: [ClientTls, string, string][] = [
-    [{ ca: AUTHORITY.cert }, 'UNAVAILABLE', 'no_certificate'],
-    [as(FOREIGN), 'UNAVAILABLE', 'certificate'],
-    [as(EXPIRED), 'UNAVAILABLE', 'certificate'],
-    [as(EARLY), 'UNAVAILABLE', 'certificate'],
-    [as(STRANGER), 'CERTIFICATE_REFUSED', 'name'],
+  const refused: [ClientTls, string, string, RegExp][] = [
+    [{ ca: AUTHORITY.cert }, 'UNAVAILABLE', 'no_certificate', /is needed, of an authority in grpc\.tls\.clientCaFile/],
+    [as(FOREIGN), 'UNAVAILABLE', 'certificate', /does not verify: UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT)/],
+    [as(EXPIRED), 'UNAVAILABLE', 'certificate', /does not verify: CERT_HAS_EXPIRED/],
+    [as(EARLY), 'UNAVAILABLE', 'certificate', /does not verify: CERT_NOT_YET_VALID/],
+    [as(STRANGER), 'CERTIFICATE_REFUSED', 'name', /is for CN=stranger, .* none of them is in grpc\.tls\.clientNames/],
   ];
-  for (const [secure, code, reason] of refused) {
+  for (const [secure, code, reason, detail] of refused) {
     const client = speak(secure);
     events.told.length = 0;
+    events.details.length = 0;
     assert.equal(await codeOf(client), code, reason);
     // Else it would try again, in the midst of the next one.
     client.close();
     assert.ok(events.told.includes(`refused grpc ${reason}`), `${reason}: ${events.told.join()}`);
+    for (const said of events.details) assert.match(said, detail);
   }
 });
 
