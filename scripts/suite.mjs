@@ -1,5 +1,6 @@
 // Runs compiled test files that are not part of `npm test` (they need more than Node) and closes with one plain line
-// `N passed, N failed`. A skipped test counts as failed: a suite says what is missing instead of passing without it.
+// `N passed, N failed`. A skipped test counts as failed: a suite says what is missing instead of passing without it. One that shows a
+// secret fails (test/support/suite-secrets.ts).
 // Usage: node scripts/suite.mjs TEST_FILE…      given as sources, such as test/container/container.e2e.ts
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -14,6 +15,8 @@ if (files.length === 0 || absent.length > 0) {
   process.exit(1);
 }
 
+const { SearchNotes } = await import(path.join(root, 'dist', 'test', 'support', 'suite-secrets.js'));
+const notes = new SearchNotes();
 const child = spawn(process.execPath, ['--test', '--test-concurrency=1', '--test-reporter=spec', ...files], {
   cwd: root,
   stdio: ['inherit', 'pipe', 'inherit'],
@@ -28,6 +31,7 @@ child.on('close', (code) => {
   const count = (name) => Number(text.match(new RegExp(`^(?:#|ℹ) ${name} (\\d+)`, 'm'))?.[1] ?? 0);
   const passed = count('pass');
   const failed = count('fail') + count('cancelled') + count('skipped') + count('todo');
-  console.log(`\n${passed} passed, ${failed} failed`);
-  process.exitCode = code === 0 && failed === 0 && passed > 0 ? 0 : 1;
+  const { line, clean } = notes.close(text);
+  console.log(`\n${line}\n${passed} passed, ${failed + (clean ? 0 : 1)} failed`);
+  process.exitCode = code === 0 && failed === 0 && passed > 0 && clean ? 0 : 1;
 });

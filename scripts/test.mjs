@@ -1,5 +1,6 @@
 // Runs the compiled tests with node:test over an explicit list of files, the one form that works on every supported
 // Node version (directory arguments fail on 24, quoted globs on 20).
+// What the tests' processes leave is searched for secrets, and the run fails where one is shown (test/support/suite-secrets.ts).
 // Usage: node scripts/test.mjs [--quiet] [--again] [substring of a test path …]
 //   --quiet  a dot a test, and whatever failed
 //   --again  for continuous integration: up to three files that failed are run once more, alone, and what passes then is
@@ -28,6 +29,8 @@ if (files.length === 0) {
   console.error(`no test file matches ${wanted.join(', ') || '*.test.js'} under dist/test; is the build there?`);
   process.exit(1);
 }
+const { SearchNotes } = await import(path.join(root, 'dist', 'test', 'support', 'suite-secrets.js'));
+const notes = new SearchNotes();
 // A test that hangs is named after five minutes instead of holding up the run.
 const options = ['--test', '--test-timeout=300000', `--test-reporter=${values.quiet ? 'dot' : 'spec'}`];
 options.push('--test-reporter-destination=stdout');
@@ -63,4 +66,6 @@ if (code !== 0 && values.again && first.failed.length > 0 && first.failed.length
   ({ code } = run(first.failed, 1));
   if (code === 0) for (const file of first.failed) console.log(`unsteady: ${path.relative(root, file)}`);
 }
-process.exit(code);
+const { line, clean } = notes.close();
+if (!clean || !values.quiet) console.log(`\n${line}`);
+process.exit(code === 0 && !clean ? 1 : code);

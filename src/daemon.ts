@@ -4,7 +4,7 @@ import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
-import { Cluster } from './daemon/cluster.js';
+import { Cluster, type ClusterOptions } from './daemon/cluster.js';
 import { figuresOf } from './daemon/figures.js';
 import { guardedPaths } from './daemon/guarded.js';
 import { HandleKeyWatch } from './daemon/handle-keys.js';
@@ -152,9 +152,10 @@ class ComposedDaemon implements Daemon {
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
     const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
     this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, ...held });
-    this.#cluster = this.#clusterOf(clock, random);
+    const reach = { config, env, clock, random, onSecret: (secret: string) => masks.addRead(secret) };
+    this.#cluster = this.#clusterOf(reach);
     const { engine, at } = this.#cluster ?? {};
-    this.#state = new KeptState({ config, env, clock, random, engine, at, events: this.#telemetry.stateEvents });
+    this.#state = new KeptState({ ...reach, engine, at, events: this.#telemetry.stateEvents });
     const { feed } = this.#state;
     const { taskEvents } = this.#telemetry;
     this.#store = new TaskStore({ clock, feed, ...storeBounds(config), events: taskEvents });
@@ -164,8 +165,7 @@ class ComposedDaemon implements Daemon {
     this.#replays = new ReplayCache({ clock, feed, ...replays });
     this.#outputs = new OutputsStore(data.dataStore);
     const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events: taskEvents });
-    const { keysFile } = config.handles;
-    this.#handleKeys = new HandleKeyWatch({ file: keysFile, trust, masks, clock, log: options.log });
+    this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, trust, masks, clock, log: options.log });
     this.#tasks = createTasks({
       clock,
       random,
@@ -193,14 +193,10 @@ class ComposedDaemon implements Daemon {
     );
   }
 
-  #clusterOf(clock: Clock, random: () => number): Cluster | undefined {
-    const { env, version } = this.#options;
+  #clusterOf(reach: Pick<ClusterOptions, 'config' | 'env' | 'clock' | 'random' | 'onSecret'>): Cluster | undefined {
     return Cluster.of({
-      config: this.#config,
-      env,
-      clock,
-      random,
-      version,
+      ...reach,
+      version: this.#options.version,
       options: sharedOptions(this.#options.config),
       tls: () => this.#access.replicaTls(this.#config.cluster.serverName),
       events: this.#telemetry.clusterEvents,

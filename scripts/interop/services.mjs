@@ -3,6 +3,13 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
+import {
+  givenIn,
+  SUITE_VARIABLES,
+  searchAdmin,
+  searchFolder,
+  withSecrets,
+} from '../../dist/test/support/suite-secrets.js';
 import { ensurePython, freePort, interop, requireBuild } from './tools.mjs';
 
 /** The limit the daemon is given for the main plugin, and the remote's calls are checked against. */
@@ -74,6 +81,9 @@ class Service {
   }
 
   wipe() {}
+
+  /** Throws where what it leaves shows a secret; asked before it is stopped, and after. */
+  async search() {}
 }
 
 export class PythonService extends Service {
@@ -98,7 +108,7 @@ export class DaemonService extends Service {
     service.configFile = path.join(directory, 'config.json');
     service.stateDirectory = path.join(directory, 'state');
     mkdirSync(service.stateDirectory, { recursive: true });
-    writeFileSync(service.configFile, JSON.stringify(service.config(remote), null, 2));
+    writeFileSync(givenIn(service.configFile), JSON.stringify(withSecrets(service.config(remote)), null, 2));
     return service;
   }
 
@@ -113,7 +123,6 @@ export class DaemonService extends Service {
       handles: { adoptForeign: true },
       state: { dir: './state' },
       admin: { host: '127.0.0.1', port: this.adminPort },
-      log: { level: 'debug' },
       shutdown: { drainDelay: '100ms', grace: '2s', forceAfter: '10s' },
       dataStore: { localRoots: [path.join(this.directory, 'data')] },
       plugins: {
@@ -139,7 +148,13 @@ export class DaemonService extends Service {
   }
 
   commandLine() {
-    return { command: process.execPath, args: [this.main, 'serve', '--config', this.configFile], env: {} };
+    const args = [this.main, 'serve', '--config', this.configFile];
+    return { command: process.execPath, args, env: SUITE_VARIABLES };
+  }
+
+  async search() {
+    await searchAdmin(`http://127.0.0.1:${this.adminPort}`);
+    searchFolder(this.directory, (file) => (file === this.log ? 'log' : 'state'));
   }
 
   wipe() {

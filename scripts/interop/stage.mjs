@@ -29,7 +29,11 @@ export async function onStage(kind, keep, work) {
       await service.start();
     });
     await service.start();
-    return await work({ data, remote, urls, service });
+    const results = await work({ data, remote, urls, service });
+    await service.search();
+    await service.stop();
+    await service.search();
+    return results;
   } finally {
     await service?.stop();
     await remote.stop();

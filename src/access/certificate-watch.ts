@@ -17,6 +17,8 @@ export interface CertificateWatchOptions {
   readonly files: CertificateFiles;
   readonly clock: Clock;
   readonly events: Pick<AccessEvents, 'certificate' | 'certificateKept' | 'certificateExpires'>;
+  /** Told of each private key before it is used. */
+  readonly mask?: (key: string) => void;
   /** The wall clock, by which certificates are valid. Default: the machine's. */
   readonly wallMs?: () => number;
 }
@@ -119,7 +121,8 @@ export class CertificateWatch {
   }
 
   #use(identity: Identity): void {
-    const { port, events } = this.#options;
+    const { port, events, mask } = this.#options;
+    mask?.(identity.key);
     // Who listens first: what they cannot use throws, and is no identity.
     for (const listener of this.#listeners) listener(identity);
     this.#identity = identity;

@@ -48,12 +48,13 @@ export class DaemonAccess {
   /** Throws TLS_FILES_UNUSABLE and TOKENS_UNREADABLE. */
   async start(): Promise<void> {
     await this.#tokens.start();
-    const { config, clock, events } = this.#options;
+    const { config, clock, events, masks } = this.#options;
+    const mask = (key: string) => masks.addRead(key);
     for (const port of ['grpc', 'admin'] as const) {
       const { certFile, keyFile, clientCaFile } = config[port].tls;
       if (certFile === undefined || keyFile === undefined) continue;
       const files = { certFile, keyFile, caFile: clientCaFile };
-      const watch = new CertificateWatch({ port, files, clock, events });
+      const watch = new CertificateWatch({ port, files, clock, events, mask });
       this.#watches.set(port, watch);
       await watch.start();
     }

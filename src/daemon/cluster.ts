@@ -37,6 +37,8 @@ export interface ClusterOptions {
   readonly begin: () => Promise<void>;
   /** Calls to remotes may leave again. */
   readonly renewed: () => void;
+  /** Told of each secret by which the state is reached, before it is used. */
+  readonly onSecret: (secret: string) => void;
   /** Another replica has the state: nothing of this one counts any more. */
   readonly lost: (why: HostError) => void;
 }
@@ -66,10 +68,10 @@ export class Cluster {
   }
 
   private constructor(options: ClusterOptions) {
-    const { config, clock, random, version, begin } = options;
+    const { config, clock, random, version, begin, onSecret } = options;
     const place = config.state.postgres;
     this.#options = options;
-    this.#members = new PostgresMembers({ place, clock, random });
+    this.#members = new PostgresMembers({ place, clock, random, onSecret });
     const epoch = randomBytes(8).toString('hex');
     const name = `${os.hostname()}, process ${process.pid}`;
     const self = { epoch, name, version, config: JSON.stringify(options.options) };
@@ -98,7 +100,7 @@ export class Cluster {
       seat.lose(why);
       return why;
     };
-    this.engine = new PostgresEngine({ place, clock, random, holder: { epoch, assertHeld, lostIt } });
+    this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, assertHeld, lostIt } });
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
     this.#forwarder = new Forwarder({
       seat,

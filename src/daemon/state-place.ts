@@ -37,13 +37,21 @@ export function statePlace({ state, grpc }: Pick<Config, 'state' | 'grpc'>, env:
   );
 }
 
+export interface EngineParts {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly maxBytes: number;
+  /** Told of each secret by which the state is reached, before it is used. */
+  readonly onSecret?: (secret: string) => void;
+}
+
 /** What keeps a state there; undefined for nowhere. */
 export function engineOf(
   place: StatePlace,
-  { clock, random, maxBytes }: { readonly clock: Clock; readonly random: () => number; readonly maxBytes: number },
+  { clock, random, maxBytes, onSecret }: EngineParts,
 ): StateEngine | undefined {
   if (place.in === 'folder') return new EmbeddedEngine({ dir: place.dir, clock, maxBytes });
-  return place.in === 'postgres' ? new PostgresEngine({ place: place.place, clock, random }) : undefined;
+  return place.in === 'postgres' ? new PostgresEngine({ place: place.place, clock, random, onSecret }) : undefined;
 }
 
 /** For people; a database is named without its password. */

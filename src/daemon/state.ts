@@ -33,6 +33,8 @@ export interface KeptStateOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly events: StateEvents;
+  /** Told of each secret by which the state is reached, before it is used. */
+  readonly onSecret?: (secret: string) => void;
   /** Instead of the one that the config says. */
   readonly engine?: StateEngine | undefined;
   /** Where that one keeps it, in words. */
@@ -117,10 +119,10 @@ export class KeptState {
    * what `stop` says; nothing is held then. From here on every change of the store is written.
    */
   async open(store: TaskStore, replays: ReplayCache, stop?: AbortSignal): Promise<OpenedState> {
-    const { config, env, clock, random, events } = this.#options;
+    const { config, env, clock, random, events, onSecret } = this.#options;
     const place = this.#options.engine === undefined ? statePlace(config, env) : undefined;
-    const engine =
-      this.#options.engine ?? (place && engineOf(place, { clock, random, maxBytes: config.state.maxBytes }));
+    const parts = { clock, random, maxBytes: config.state.maxBytes, ...(onSecret === undefined ? {} : { onSecret }) };
+    const engine = this.#options.engine ?? (place && engineOf(place, parts));
     if (engine === undefined || !engine.durable) {
       return { at: undefined, because: place?.in === 'nowhere' ? place.because : undefined, tasks: 0 };
     }

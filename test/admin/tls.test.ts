@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
 import { CertificateWatch } from '../../src/access/certificate-watch.js';
 import { PlainEntrance } from '../../src/access/entrance.js';
 import { TlsEntrance } from '../../src/access/tls-entrance.js';
@@ -18,6 +19,8 @@ const SERVER = makeCertificate({ name: 'server', by: AUTHORITY });
 const OPERATOR = makeCertificate({ name: 'operator', by: AUTHORITY });
 const STRANGER = makeCertificate({ name: 'stranger', by: AUTHORITY });
 const FOREIGN = makeCertificate({ name: 'operator' });
+const EXPIRED = makeCertificate({ name: 'operator', by: AUTHORITY, fromDays: -9, untilDays: -1 });
+const EARLY = makeCertificate({ name: 'operator', by: AUTHORITY, fromDays: 2 });
 
 async function serveTls(t: TestContext, mutual: boolean, handshakeTimeoutMs = 10_000) {
   const events = noteAccess();
@@ -54,14 +57,33 @@ test('where clients need a certificate, metrics and probes need none, and the to
   }
   assert.deepEqual(events.told.slice(1), []);
   assert.equal(await ask('/v1/plugins', OPERATOR), '200');
-  for (const [tls, reason] of [
-    [{}, 'no_certificate'],
-    [FOREIGN, 'certificate'],
-    [STRANGER, 'name'],
+  for (const [tls, reason, detail] of [
+    [{}, 'no_certificate', /is needed/],
+    [FOREIGN, 'certificate', /does not verify: DEPTH_ZERO_SELF_SIGNED_CERT/],
+    [EXPIRED, 'certificate', /does not verify: CERT_HAS_EXPIRED/],
+    [EARLY, 'certificate', /does not verify: CERT_NOT_YET_VALID/],
+    [STRANGER, 'name', /is for CN=stranger/],
   ] as const) {
     assert.equal(await ask('/v1/plugins', tls), '403 CERTIFICATE_REFUSED', reason);
     assert.equal(events.told.at(-1), `refused admin ${reason}`);
+    assert.match(events.details.at(-1) ?? '', detail);
   }
+});
+
+test('nobody renegotiates, as each round would cost a signature, and the connection is gone', async (t) => {
+  const { server } = await serveTls(t, false);
+  const port = Number(server.address.split(':').at(-1));
+  const host = '127.0.0.1';
+  // HTTP/2 refuses it of itself; over HTTP/1.1 what refuses it is the entrance alone.
+  const socket = tls.connect({ port, host, ca: AUTHORITY.cert, maxVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] });
+  t.after(() => socket.destroy());
+  socket.resume();
+  await once(socket, 'secureConnect');
+  const renegotiated = await new Promise<string>((resolve) => {
+    socket.once('error', () => resolve('refused')).once('close', () => resolve('refused'));
+    socket.renegotiate({}, (error) => resolve(error === null ? 'done' : 'refused'));
+  });
+  assert.equal(renegotiated, 'refused');
 });
 
 test('who never ends the handshake is cut, and holds up neither the others nor the stop', async (t) => {

@@ -74,7 +74,9 @@ async function play(t: TestContext, attack: string, port: Port): Promise<void> {
   writeTree(folder, { 'ca.pem': authority.cert, 'server.pem': server.cert, 'server.key': server.key });
   const tls = port === 'tls' ? { tls: { certFile: './server.pem', keyFile: './server.key' } } : {};
   const plugins = { steady: { source: `${FIXTURE_PLUGINS}/steady.mjs`, config: WIDE_LIMITS } };
-  const config = configOf(plugins, { grpc: { port: 0, ...tls } });
+  // Each port has a log of its own form.
+  const log = { format: port === 'tls' ? 'text' : 'json' };
+  const config = configOf(plugins, { grpc: { port: 0, ...tls }, log });
   const daemon = await startServe(t, config, folder, { NODE_OPTIONS: `--import=${turns}` });
   /** Of the longest turn since the last time. */
   const turnMs = async () => {

@@ -7,10 +7,11 @@ import net from 'node:net';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { givenIn, SUITE_VARIABLES, suiteSecret, withSecrets } from '../support/suite-secrets.js';
 import { CALL_MS, FLAVOURS, FLEET, type Flavour, type Fleet, ORPHAN_GRACE_MS, SYNC, SYNC_WRITES } from './fleet.js';
 
 const START_MS = 60_000;
-export const ADMIN_TOKEN = 'chaos-operator-token';
+const ADMIN_TOKEN = suiteSecret('adminToken');
 
 /** What a client of a port with TLS shows and trusts, PEM texts, and its token. */
 export interface Papers {
@@ -58,7 +59,8 @@ export class ChaosDaemon {
     // Below the ports that the system gives to clients, so that nobody takes one while the daemon is dead.
     const port = await freePort();
     const daemon = new ChaosDaemon(place, port, await freePort(port));
-    writeFileSync(path.join(place.folder, 'config.json'), JSON.stringify(daemon.#config()));
+    writeFileSync(givenIn(path.join(place.folder, 'config.json')), JSON.stringify(withSecrets(daemon.#config())));
+    writeFileSync(givenIn(path.join(place.folder, 'handle-keys')), suiteSecret('handleKey'), { mode: 0o600 });
     return daemon;
   }
 
@@ -81,9 +83,11 @@ export class ChaosDaemon {
     const { build, folder, execArgv = [], env = {} } = this.#place;
     const log = openSync(this.logFile(this.#life), 'w');
     const main = path.join(build, 'dist', 'src', 'main.js');
+    // Lives take turns in how they write their logs.
+    const format = { PLUGIN_HOST_LOG_FORMAT: this.#life % 2 === 0 ? 'text' : 'json' };
     this.#child = spawn(process.execPath, [...execArgv, main, 'serve', '--config', path.join(folder, 'config.json')], {
       stdio: ['ignore', log, log],
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...SUITE_VARIABLES, ...format, ...env },
     });
     closeSync(log);
   }
@@ -113,7 +117,7 @@ export class ChaosDaemon {
     const until = performance.now() + START_MS;
     while (performance.now() < until) {
       if (child !== this.#child || !this.alive) return false;
-      if (readFileSync(log, 'utf8').includes('"daemon.ready"')) return true;
+      if (readFileSync(log, 'utf8').includes('daemon.ready')) return true;
       await sleep(50);
     }
     throw this.#failed(`was not ready within ${START_MS / 1000} s`);
@@ -159,6 +163,13 @@ export class ChaosDaemon {
     }
   }
 
+  /** Of the admin port, with what its operator shows there. */
+  get operator(): { readonly url: string; readonly token: string; readonly tls: https.RequestOptions } {
+    const { token = ADMIN_TOKEN, ...tls } = this.#place.papers?.() ?? {};
+    const scheme = this.#place.papers === undefined ? 'http' : 'https';
+    return { url: `${scheme}://127.0.0.1:${this.adminPort}`, token, tls };
+  }
+
   /** What an operator does with a plugin. */
   async act(plugin: string, action: 'pause' | 'resume' | 'reload'): Promise<void> {
     await this.#ask('POST', `/v1/plugins/${plugin}/${action}`);
@@ -180,11 +191,10 @@ export class ChaosDaemon {
 
   /** One request to the admin port, over a connection of its own. Throws for all but success. */
   async #ask(method: 'GET' | 'POST', target: string): Promise<string> {
-    const papers = this.#place.papers?.();
-    const { token = ADMIN_TOKEN, ...tls } = papers ?? {};
+    const { url, token, tls } = this.operator;
     const options = { method, agent: false, headers: { authorization: `Bearer ${token}` }, ...tls } as const;
-    const url = `${papers === undefined ? 'http' : 'https'}://127.0.0.1:${this.adminPort}${target}`;
-    const request = papers === undefined ? http.request(url, options) : https.request(url, options);
+    const send = url.startsWith('https:') ? https.request : http.request;
+    const request = send(`${url}${target}`, options);
     request.end();
     const [response] = (await once(request, 'response')) as [http.IncomingMessage];
     const body = await text(response);
@@ -203,15 +213,17 @@ export class ChaosDaemon {
     return lines;
   }
 
-  #config(): object {
+  #config(): { readonly [section: string]: unknown } {
     const { remote, plugins, state, fleet = FLEET } = this.#place;
-    const common = { callTimeout: CALL_MS };
+    const common = { callTimeout: CALL_MS, environment: { set: { JOB_PASSPHRASE: suiteSecret('setVariable') } } };
+    const mirror = `https://somebody:${encodeURIComponent(suiteSecret('urlPassword'))}@host/`;
+    const secrets = { apiToken: suiteSecret('setting'), mirror };
     const jobs = FLAVOURS.map((flavour) => {
       const { quota, projectQuota, read, write } = fleet[flavour];
       const entry = {
         ...common,
         source: path.join(plugins, `${flavour}.js`),
-        settings: { url: remote, projectQuota },
+        settings: { url: remote, projectQuota, ...secrets },
         config: {
           resourceQuotas: { default: quota },
           readRateLimiter: read,
@@ -224,14 +236,14 @@ export class ChaosDaemon {
     const sync = {
       ...common,
       source: path.join(plugins, 'sync.js'),
-      settings: { url: remote },
+      settings: { url: remote, ...secrets },
       config: { writeRateLimiter: SYNC_WRITES },
     };
     const { grpc, admin, ...sections } = this.#place.config ?? {};
     return {
       grpc: { host: '127.0.0.1', port: this.port, ...grpc },
       admin: { host: '127.0.0.1', port: this.adminPort, ...(admin ?? { token: ADMIN_TOKEN }) },
-      log: { level: 'debug' },
+      handles: { keysFile: './handle-keys' },
       state,
       // A long run asks again for what it ran at its begin.
       tasks: { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS, doReplayTtl: '24h' },

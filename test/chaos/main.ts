@@ -73,10 +73,11 @@ async function main(): Promise<void> {
     told.set(violation.kind, before + 1);
     if (before < TOLD) for (const line of result.evidence(violation)) console.error(`  ${line}`);
   }
+  for (const line of result.shown) console.error(`\nsecrets: ${line}`);
   if (!values.keep) result.clean();
-  const whole = { ...result.counts, ...result.facts };
+  const whole = { ...result.counts, secrets: result.shown.length, ...result.facts };
   console.log(resultLine(whole, values.json));
-  if (result.violations.length > 0) process.exitCode = 1;
+  if (result.violations.length > 0 || result.shown.length > 0) process.exitCode = 1;
 }
 
 await main().catch((error: unknown) => {

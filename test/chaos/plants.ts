@@ -39,6 +39,7 @@ const SUBMITS: Bent = { plans: { plain: 80, repeat: 20 }, kills: { submit: 45, s
 const OPEN_DOOR = { unseen: 'in that run nobody comes whom the daemon must keep out' } as const;
 const TLS = ['rpc/edge/tls.test.js'];
 const GUARD = ['access/guard.test.js'];
+const SECRETS = ['daemon/secrets.test.js'];
 
 export const PLANTS: readonly Plant[] = [
   {
@@ -270,6 +271,15 @@ export const PLANTS: readonly Plant[] = [
     chaos: OPEN_DOOR,
   },
   {
+    name: 'renegotiation-taken',
+    what: 'a connection may renegotiate, at the cost of a handshake each time',
+    file: 'access/tls-entrance.js',
+    find: 'secureOptions: constants.SSL_OP_NO_RENEGOTIATION,',
+    put: 'secureOptions: constants.SSL_OP_NO_COMPRESSION,',
+    tests: ['admin/tls.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
     name: 'certificate-not-exchanged',
     what: 'a new certificate is not given out',
     file: 'access/tls-entrance.js',
@@ -357,6 +367,87 @@ export const PLANTS: readonly Plant[] = [
     find: 'return signer.mac(bytes.subarray(CHECKED, HEAD), bytes.subarray(SIGNED_HEAD));',
     put: 'return signer.mac(bytes.subarray(CHECKED, HEAD));',
     tests: ['model/handle-keys.test.js', 'tasks/handle-trust.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'audit-of-the-socket',
+    what: 'who did something is told by a socket, which knows nothing of a client that has gone',
+    file: 'admin/server.js',
+    find: "const remote = known?.peer.address ?? request.socket.remoteAddress ?? '';",
+    put: "const remote = request.socket.remoteAddress ?? '';",
+    tests: ['admin/server.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'audit-of-this-end',
+    what: 'who deleted something is told with the address of this end',
+    file: 'rpc/edge/connections.js',
+    find: "this.address = socket.remoteAddress ?? '';",
+    put: "this.address = socket.localAddress ?? '';",
+    tests: ['rpc/access.test.js'],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'reason-not-masked',
+    what: 'the reason of a phase is shown, and kept, with the secrets that a plugin put there',
+    file: 'model/masked.js',
+    find: 'reason: mask(state.reason),',
+    put: 'reason: state.reason,',
+    tests: ['model/masked.test.js', ...SECRETS],
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'secrets-of-calls-not-masked',
+    what: 'secrets that came with a call are shown where a plugin prints them',
+    file: 'host/process/plugin-process.js',
+    find: 'for (const secret of Object.values(connection?.secrets ?? {}))',
+    put: 'for (const secret of [])',
+    tests: SECRETS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'secret-in-the-log',
+    what: 'the log shows the secrets in lines that a plugin prints',
+    file: 'host/process/output-lines.js',
+    find: "const line = this.#options.mask(raw.endsWith('\\r') ? raw.slice(0, -1) : raw);",
+    put: 'const line = raw;',
+    tests: SECRETS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'secret-in-a-metric',
+    what: 'a metric is named by a secret',
+    file: 'host/process/plugin-process.js',
+    find: 'if (this.#masks.reveals(message.name))',
+    put: 'if (message.name.length === 0)',
+    tests: SECRETS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'secret-in-the-state',
+    what: 'the state holds secrets that came with calls',
+    file: 'store/facts.js',
+    find: 'outputPrefix: entry.outputPrefix,',
+    put: 'outputPrefix: entry.outputPrefix + JSON.stringify(entry.connection?.secrets ?? {}),',
+    tests: SECRETS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'key-not-masked',
+    what: 'the private key of a certificate is shown where a plugin prints it',
+    file: 'access/certificate-watch.js',
+    find: 'mask?.(identity.key);',
+    put: 'void mask;',
+    tests: SECRETS,
+    chaos: OPEN_DOOR,
+  },
+  {
+    name: 'secret-in-a-listing',
+    what: 'the configuration is listed with its secrets',
+    file: 'config/print.js',
+    find: 'leaf.sensitive ? MASK : maskInside(showValue(leaf, value))',
+    put: 'showValue(leaf, value)',
+    tests: SECRETS,
     chaos: OPEN_DOOR,
   },
 ];

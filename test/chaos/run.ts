@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { machineMs } from '../../src/lib/clock.js';
 import { Decisions } from '../support/decisions.js';
+import { searchAdmin, searchFolder, searchFor, shownBy } from '../support/suite-secrets.js';
 import { type Bent, fleetOf, KILLS, type Kill } from './bent.js';
 import { ChaosDaemon } from './daemon.js';
 import { ChaosEngine } from './engine.js';
@@ -40,6 +41,8 @@ export interface RunResult {
   readonly counts: Readonly<Record<Count, number>>;
   readonly facts: Readonly<Record<string, number>>;
   readonly violations: readonly Violation[];
+  /** Where secrets are shown, in words. */
+  readonly shown: readonly string[];
   /** The whole story of a violation: what its engine did, the remote's book and calls, and the daemon's log. */
   evidence(violation: Violation): string[];
   /** Removes what the run left on disk. */
@@ -93,6 +96,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     begins.stop();
     const seen = untilSeen ? judgeMidway(engine, remotes, fleet) : [];
     const violations = seen.length > 0 ? seen : await theEnd({ engine, remotes, daemon, fleet, say });
+    const shown = await secretsOf(daemon, engine, folder);
     engine.close();
     const counts = Object.fromEntries(
       COUNTS.map((kind) => [kind, violations.filter((one) => one.kind === kind).length]),
@@ -114,6 +118,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
         seconds: Math.round((machineMs() - bornMs) / 1000),
       },
       violations,
+      shown,
       evidence: (violation) => evidence(violation, remotes, daemon, bornMs),
       clean: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
     };
@@ -123,6 +128,18 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     await daemon.kill();
     await remotes.stop();
   }
+}
+
+/** Where secrets are shown of all that a run leaves: by a daemon that lives, to engines, in logs and in the state. */
+export function secretsOf(daemon: ChaosDaemon, engine: ChaosEngine, folder: string): Promise<string[]> {
+  const { url, ...operator } = daemon.operator;
+  return shownBy(
+    () => searchAdmin(url, operator),
+    () => searchFor('error', 'what engines were told', engine.attempts.flatMap(({ events }) => events).join('\n')),
+    // Where a run ends with the first violation, its daemon may be dead.
+    async () => searchFor('listing', 'ListPlugins', JSON.stringify(await engine.client.listPlugins().catch(String))),
+    () => searchFolder(folder, (file) => (file.endsWith('.log') && /life-\d+\.log$/.test(file) ? 'log' : 'state')),
+  );
 }
 
 /** Everything comes to its end, is looked at once more after a stop, and is judged. */

@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromRoot } from '../support/paths.js';
+import { atTheEnd, SUITE_VARIABLES, searchFor } from '../support/suite-secrets.js';
 
 /** What an image tells a container engine, as far as it matters here. */
 export interface ImageConfig {
@@ -66,7 +67,10 @@ export interface Box {
  */
 export async function startBox(t: TestContext, image: Image, options: BoxOptions = {}): Promise<Box> {
   const { config, rootfs } = image;
-  const variables = [...config.Env, ...Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)];
+  const variables = [
+    ...config.Env,
+    ...Object.entries({ ...SUITE_VARIABLES, ...options.env }).map(([name, value]) => `${name}=${value}`),
+  ];
   const command = options.command ?? [...config.Entrypoint, ...config.Cmd];
   const child = spawn(
     fromRoot('scripts', 'container-run.sh'),
@@ -106,6 +110,7 @@ export async function startBox(t: TestContext, image: Image, options: BoxOptions
     // Process 1 and all below it go with the outer process.
     child.kill('SIGKILL');
     await ended;
+    await atTheEnd(() => searchFor('log', 'what the container printed', text));
   });
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   let over = false;

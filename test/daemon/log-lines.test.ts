@@ -10,7 +10,7 @@ test(
   BOUND,
   async (t) => {
     const remote = await startDemoRemote(t);
-    const daemon = await startServe(t, configOf({ demo: demoEntry(remote.url) }));
+    const daemon = await startServe(t, configOf({ demo: demoEntry(remote.url) }, { log: { level: 'info' } }));
     const { client } = daemon;
     const create = (generatedName: string, type: string, custom: Record<string, number> = {}) =>
       client.create({ generatedName, template: { type, custom } });

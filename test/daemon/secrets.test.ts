@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { type Client, createClient } from '../../src/client/index.js';
 import { SecretMasks } from '../../src/lib/secrets.js';
 import { resourceArgs, startHost } from '../host/support.js';
-import { Markers } from '../support/markers.js';
+import { makeCertificate } from '../support/certificates.js';
+import { filesBelow, Markers } from '../support/markers.js';
 import { compiled } from '../support/paths.js';
 import { start } from '../support/spawn.js';
+import { givenIn, searchFor } from '../support/suite-secrets.js';
 import { tempFolder, writeTree } from '../support/temp.js';
-import { BOUND, configOf, type DaemonProcess, FIXTURE_PLUGINS, startServe, until, WIDE_LIMITS } from './support.js';
+import { BOUND, configOf, FIXTURE_PLUGINS, startServe, until, WIDE_LIMITS } from './support.js';
 
 const TELLTALE = path.join(FIXTURE_PLUGINS, 'telltale.mjs');
 
@@ -25,13 +28,19 @@ const WAYS_IN = [
   'rotated',
   'connection',
   'http',
+  'token',
+  'handleKey',
 ] as const;
 type WayIn = (typeof WAYS_IN)[number];
 
 const markers = new Markers(WAYS_IN);
 const core = (name: WayIn) => markers.core(name);
 const SECRETS = Object.fromEntries(WAYS_IN.map((name) => [name, `${core(name)}"/+~?&=1`])) as Record<WayIn, string>;
-// A key has several lines.
+// One that could be the name of a metric.
+SECRETS.token = `${core('token')}23456789`;
+// A key has so many characters at least.
+SECRETS.handleKey += '23456789';
+// One of a certificate has several lines.
 for (const name of ['file', 'passed', 'set', 'declared'] as const) SECRETS[name] += `\n2${core(name)}\n3${core(name)}`;
 
 /** What get does in the telltale plugin -> whether the task is over then. Each is one way out. */
@@ -55,7 +64,14 @@ const WAYS_OUT = {
   outputs: true,
 } as const;
 
-const assertNothing = (text: string, where: string): void => markers.assertNone(text, where);
+const AUTHORITY = makeCertificate({ name: 'authority', authority: true });
+const SERVER = makeCertificate({ name: 'server', by: AUTHORITY });
+
+/** Neither a secret of the walk, nor a line of the daemon's private key. */
+function assertNothing(text: string, where: string): void {
+  markers.assertNone(text, where);
+  searchFor('log', where, text);
+}
 
 interface Walk {
   readonly folder: string;
@@ -68,10 +84,15 @@ function plant(t: TestContext, format: string): Walk {
   const folder = tempFolder(t);
   const known = path.join(folder, 'known.json');
   writeTree(folder, {
-    'known.json': JSON.stringify(SECRETS),
+    'known.json': JSON.stringify({ ...SECRETS, tlsKey: SERVER.key }),
     'secrets/group/file': `${SECRETS.file}\n`,
     token: SECRETS.adminToken,
+    engine: SECRETS.token,
+    'handle-keys': `# the key\n${SECRETS.handleKey}\n`,
+    'server.pem': SERVER.cert,
+    'server.key': SERVER.key,
   });
+  givenIn(known);
   const settings = {
     known,
     apiToken: SECRETS.setting,
@@ -83,7 +104,10 @@ function plant(t: TestContext, format: string): Walk {
   const config = configOf(
     { telltale: entry, failing: { ...entry, settings: { ...settings, failing: true } } },
     {
+      grpc: { port: 0, tls: { certFile: './server.pem', keyFile: './server.key' } },
       admin: { host: '127.0.0.1', port: 0, tokenFile: path.join(folder, 'token') },
+      tokens: { engine: { file: './engine', may: ['read', 'run'] } },
+      handles: { keysFile: './handle-keys' },
       dataStore: { s3: { accessKeyId: 'id-of-the-key', secretAccessKey: SECRETS.storeKey } },
       defaultForTaskTypes: { telltale: 'telltale' },
       secrets: { dir: path.join(folder, 'secrets') },
@@ -93,13 +117,17 @@ function plant(t: TestContext, format: string): Walk {
   return { folder, config, env: { PASSED_PHRASE: SECRETS.passed, DECLARED_PHRASE: SECRETS.declared } };
 }
 
-/** Runs a task of each way out, until what it tells has been read; answers what callers see of them. */
-async function tellAll({ client }: DaemonProcess): Promise<void> {
+type WayOut = keyof typeof WAYS_OUT;
+
+/** Runs a task of each way out, until what it tells has been read. `kept`: its meta holds a secret, which is nobody's to alter. */
+async function tell(client: Client, ways: readonly WayOut[], kept: boolean): Promise<void> {
   const connection = { secrets: { key: SECRETS.connection } };
-  for (const [way, over] of Object.entries(WAYS_OUT)) {
-    const template = { type: 'telltale', custom: { way } };
-    const { handle } = await client.create({ generatedName: `walk-${way}`, template, connection });
-    assert.ok(handle.toString('latin1').includes(core('adminToken')), 'the meta in the handle is not altered');
+  for (const way of ways) {
+    const over = WAYS_OUT[way];
+    const template = { type: 'telltale', custom: { way, kept } };
+    const { handle } = await client.create({ generatedName: `walk-${way}-${kept}`, template, connection });
+    const inHandle = handle.toString('latin1').includes(core('adminToken'));
+    assert.equal(inHandle, kept, 'the meta in the handle is not altered');
     const status = await until(`${way} to be told`, async () => {
       const seen = await client.status(handle, { connection });
       const { phase } = seen.phaseInfo;
@@ -114,6 +142,14 @@ async function tellAll({ client }: DaemonProcess): Promise<void> {
     const bytes = outputs.kind === 'inline' ? outputs.literalMap.toString('latin1') : '';
     for (const name of WAYS_IN) assert.ok(bytes.includes(SECRETS[name]), `outputs are not altered: ${name}`);
   }
+}
+
+/** What is kept of the tasks, which is written soon after it is told: the last of them, and no secret. */
+async function assertNothingKept(state: string): Promise<void> {
+  const files = () => filesBelow(state).map((file) => readFileSync(file));
+  await until('the last task to be kept', () => files().some((bytes) => bytes.includes('walk-metrics-false')));
+  markers.assertNoneBelow(state);
+  for (const bytes of files()) searchFor('state', 'the state', bytes);
 }
 
 /** The paths of the operator's view that list something. */
@@ -135,8 +171,18 @@ for (const format of ['json', 'text']) {
     async (t) => {
       const { folder, config, env } = plant(t, format);
       const daemon = await startServe(t, config, folder, env);
-      await tellAll(daemon);
-      assertNothing(JSON.stringify(await daemon.client.listPlugins()), 'ListPlugins');
+      const client = createClient({ address: daemon.grpc, tls: { ca: AUTHORITY.cert }, token: SECRETS.token });
+      t.after(() => client.close());
+      await tell(
+        client,
+        (Object.keys(WAYS_OUT) as WayOut[]).filter((way) => way !== 'outputs'),
+        false,
+      );
+      await assertNothingKept(path.join(folder, 'state'));
+      // Outputs are kept as they are.
+      givenIn(path.join(folder, 'state'));
+      await tell(client, ['reason', 'outputs'], true);
+      assertNothing(JSON.stringify(await client.listPlugins()), 'ListPlugins');
       const headers = { authorization: `Bearer ${SECRETS.adminToken}` };
       for (const listing of LISTINGS) {
         const { body } = await daemon.http(listing, { headers });
@@ -157,7 +203,9 @@ for (const format of ['json', 'text']) {
         assertNothing(stdout + stderr, `plugin-host ${command.join(' ')}`);
       }
       writeFileSync(path.join(folder, 'task.json'), JSON.stringify({ type: 'telltale', custom: { way: 'failure' } }));
-      const run = [compiled('src/main.ts'), 'run', 'task.json', '--address', daemon.grpc];
+      writeFileSync(path.join(folder, 'ca.pem'), AUTHORITY.cert);
+      const shown = ['--ca', 'ca.pem', '--token-file', 'engine'];
+      const run = [compiled('src/main.ts'), 'run', 'task.json', '--address', daemon.grpc, ...shown];
       const { stdout, stderr } = await start(t, process.execPath, run, { cwd: folder }).finished;
       // The handle is printed as it is; it is longer than any form of a secret.
       assertNothing((stdout + stderr).replace(/[\w-]{120,}/g, ''), 'plugin-host run');
@@ -169,7 +217,10 @@ test('no page of logs and no series shows a secret, and the token of the page is
   const { config, env, folder } = plant(t, 'json');
   const { telltale } = config.plugins as Record<string, { settings: Record<string, string> }>;
   const masks = new SecretMasks();
-  for (const name of ['adminToken', 'storeKey', 'file', 'rotated'] as const) masks.addOwn(SECRETS[name]);
+  for (const name of ['adminToken', 'storeKey', 'file', 'rotated', 'token', 'handleKey'] as const) {
+    masks.addOwn(SECRETS[name]);
+  }
+  masks.addOwn(SERVER.key);
   const environment = { pass: ['PASSED_PHRASE'], set: { SET_PHRASE: SECRETS.set } };
   const entry = { source: TELLTALE, settings: telltale?.settings ?? {}, environment };
   const { plugin } = await startHost(t, [entry], { env, masks, baseDir: folder });

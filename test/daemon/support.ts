@@ -7,6 +7,7 @@ import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { type Client, createClient, type PluginReport, type TaskStatus } from '../../src/client/index.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Running, start } from '../support/spawn.js';
+import { atTheEnd, givenIn, SUITE_VARIABLES, searchAdmin, searchFor, withSecrets } from '../support/suite-secrets.js';
 import { tempFolder, writeTree } from '../support/temp.js';
 
 /** A test that hangs fails, and says what it waited for. */
@@ -62,25 +63,29 @@ export interface DaemonProcess {
   plugin(id: string): Promise<PluginReport>;
 }
 
-/** Starts `plugin-host serve` with a config file; nothing is awaited. */
+/** Starts `plugin-host serve` with a config file, and the secrets of the suite; nothing is awaited. */
 export function spawnServe(
   t: TestContext,
   config: Json,
   folder = tempFolder(t),
   env: Readonly<Record<string, string>> = {},
 ): Running {
-  const file = path.join(folder, 'config.json');
-  writeFileSync(file, JSON.stringify(config));
-  return start(t, process.execPath, [compiled('src/main.ts'), 'serve', '--config', file], { cwd: folder, env });
+  const file = givenIn(path.join(folder, 'config.json'));
+  writeFileSync(file, JSON.stringify(withSecrets(config)));
+  const words = [compiled('src/main.ts'), 'serve', '--config', file];
+  return start(t, process.execPath, words, { cwd: folder, env: { ...SUITE_VARIABLES, ...env } });
 }
 
-/** Starts the daemon and resolves when it serves. */
+/** Starts the daemon and resolves when it serves. What it shows when the test ends is searched for secrets, if it still runs then. */
 export async function startServe(
   t: TestContext,
   config: Json,
   folder?: string,
   env?: Readonly<Record<string, string>>,
 ): Promise<DaemonProcess> {
+  // Before the hooks that end it.
+  let search = async (): Promise<void> => undefined;
+  t.after(() => atTheEnd(search));
   const running = spawnServe(t, config, folder, env);
   // In either format of the log.
   const [, grpc, admin] = await running.waitFor(/daemon\.ready.*?grpc["=:]+([\d.]+:\d+).*?admin["=:]+([\d.]+:\d+)/);
@@ -88,6 +93,12 @@ export async function startServe(
   t.after(() => endLeftOver(running));
   const client = createClient({ address: grpc as string, deadlineMs: PATIENCE_MS });
   t.after(() => client.close());
+  search = async () => {
+    if (running.child.exitCode !== null || running.child.signalCode !== null) return;
+    const { token } = (config.admin ?? {}) as { readonly token?: string };
+    await searchAdmin(`http://${admin}`, token === undefined ? {} : { token });
+    searchFor('listing', 'ListPlugins', await shownPlugins(grpc as string));
+  };
   return {
     running,
     pid,
@@ -105,6 +116,18 @@ export async function startServe(
       return found;
     },
   };
+}
+
+/** What ListPlugins tells whoever asks; nothing where it wants a token, or is not there. */
+async function shownPlugins(address: string): Promise<string> {
+  const client = createClient({ address, deadlineMs: 5_000 });
+  try {
+    return JSON.stringify(await client.listPlugins());
+  } catch (error) {
+    return String(error);
+  } finally {
+    client.close();
+  }
 }
 
 /** A daemon with the demo plugin, and a folder with a `task.json` of a job that never ends by itself. */

@@ -1,6 +1,14 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import {
+  givenIn,
+  SUITE_VARIABLES,
+  searchAdmin,
+  searchFolder,
+  searchFor,
+  withSecrets,
+} from '../support/suite-secrets.js';
 import { Child, freePorts, until } from './processes.js';
 
 /** The repository's root: this file is compiled to dist/test/e2e-slurm. */
@@ -28,7 +36,8 @@ export class Daemon {
     const [grpcPort, adminPort] = (await freePorts(2)) as [number, number];
     const configFile = path.join(dir, 'daemon.json');
     const addresses = { grpc: { host: '127.0.0.1', port: grpcPort }, admin: { host: '127.0.0.1', port: adminPort } };
-    writeFileSync(configFile, JSON.stringify({ ...config, ...addresses, state: { dir: './state' } }, null, 2));
+    const whole = withSecrets({ ...config, ...addresses, state: { dir: './state' } });
+    writeFileSync(givenIn(configFile), JSON.stringify(whole, null, 2));
     return new Daemon(dir, configFile, environment, grpcPort, adminPort);
   }
 
@@ -50,7 +59,7 @@ export class Daemon {
       name: 'plugin-host',
       command: process.execPath,
       args: [path.join(ROOT, 'dist', 'src', 'main.js'), 'serve', '--config', this.configFile],
-      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', ...this.environment },
+      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', ...SUITE_VARIABLES, ...this.environment },
       logFile: this.logFile,
       cwd: this.dir,
     });
@@ -65,6 +74,13 @@ export class Daemon {
       100,
       () => !child.running,
     );
+  }
+
+  /** Throws where what it shows, or what it leaves, shows a secret. */
+  async search(): Promise<void> {
+    await searchAdmin(`http://127.0.0.1:${this.adminPort}`);
+    if (existsSync(this.logFile)) searchFor('log', 'the log of the daemon', readFileSync(this.logFile));
+    searchFolder(path.join(this.dir, 'state'));
   }
 
   /** SIGTERM and the end; answers the exit code. */

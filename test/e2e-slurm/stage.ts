@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { noteSecret } from '../support/suite-secrets.js';
 import { SlurmCluster } from './cluster.js';
 import { CountingProxy } from './counting-proxy.js';
 import { Daemon, SLURM_PLUGIN } from './daemon.js';
@@ -76,7 +77,11 @@ export class Stage {
   }
 
   async close(): Promise<void> {
-    for (const undo of this.#undo.splice(0).reverse()) await undo();
+    try {
+      await this.#daemon?.search();
+    } finally {
+      for (const undo of this.#undo.splice(0).reverse()) await undo();
+    }
   }
 
   /** A run that is ended from outside leaves nothing behind either. */
@@ -121,6 +126,7 @@ export class Stage {
 
   async #rotate(file: string): Promise<void> {
     const token = await this.cluster.token(TOKEN_LIFE_SECONDS);
+    noteSecret(token);
     // written beside and moved, as an operator's tool would: no reader sees half a token
     writeFileSync(`${file}.new`, `SLURM_JWT=${token}\n`);
     chmodSync(`${file}.new`, 0o600);

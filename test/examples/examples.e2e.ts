@@ -8,6 +8,7 @@ import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { loadFlyteidlCore } from '../../src/idl/load.js';
 import { configOf, startServe } from '../daemon/support.js';
 import { fromRoot } from '../support/paths.js';
+import { suiteSecret } from '../support/suite-secrets.js';
 import { type Booked, type ExampleRemote, startRemote } from './remote.js';
 
 const BOUND = { timeout: 900_000 };
@@ -41,7 +42,7 @@ const EXAMPLES: ReadonlyMap<string, Example> = new Map<string, Example>([
     'athena',
     {
       settings: (endpoint) => ({ endpoint, region: 'us-east-1', maxAttempts: 1 }),
-      env: { AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: 'not-a-secret' },
+      env: { AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: suiteSecret('secretVariable') },
       taskType: 'athena',
       output: 'results',
       custom: (kind, numbers) => ({

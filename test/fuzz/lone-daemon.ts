@@ -4,20 +4,22 @@ import { openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compiled } from '../support/paths.js';
+import { givenIn, SUITE_VARIABLES, searchAdmin, suiteSecret, withSecrets } from '../support/suite-secrets.js';
 import { type Cleanup, tempFolder } from '../support/temp.js';
 
 const START_MS = 60_000;
 const WIDE = { qps: 100_000, burst: 10_000 };
 
 /** What handles are signed with here, so that handles can be made up whose signature is right. */
-export const KEY = 'k'.repeat(40);
+export const KEY = suiteSecret('handleKey');
 
 /** Few tasks and short memories, so that everything that is bounded is full soon and what grows then grows for no reason. */
-function configOf(folder: string): object {
+function configOf(folder: string, format: 'json' | 'text') {
   const config = { readRateLimiter: WIDE, writeRateLimiter: WIDE };
   return {
     grpc: { host: '127.0.0.1', port: 0 },
     admin: { host: '127.0.0.1', port: 0 },
+    log: { format },
     state: { dir: path.join(folder, 'state') },
     handles: { keysFile: path.join(folder, 'keys') },
     store: { maxTasks: 2_000, finished: { maxCount: 1_000 } },
@@ -45,18 +47,19 @@ export class LoneDaemon {
     this.#hookPort = ports.hook;
   }
 
-  static async start(undo: Cleanup): Promise<LoneDaemon> {
+  /** What it shows at the end, and what it leaves, is searched for secrets. */
+  static async start(undo: Cleanup, format: 'json' | 'text' = 'json'): Promise<LoneDaemon> {
     const folder = tempFolder(undo, 'plugin-host-fuzz-');
     const hook = path.join(folder, 'hook');
     const log = path.join(folder, 'log');
-    writeFileSync(path.join(folder, 'keys'), KEY, { mode: 0o600 });
-    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(configOf(folder)));
+    writeFileSync(givenIn(path.join(folder, 'keys')), KEY, { mode: 0o600 });
+    writeFileSync(givenIn(path.join(folder, 'config.json')), JSON.stringify(withSecrets(configOf(folder, format))));
     const out = openSync(log, 'w');
     const words = ['--expose-gc', '--import', compiled('bench/hook.ts'), compiled('src/main.ts'), 'serve'];
     const child = spawn(process.execPath, [...words, '--config', 'config.json'], {
       cwd: folder,
       stdio: ['ignore', out, out],
-      env: { ...process.env, BENCH_HOOK_FILE: hook },
+      env: { ...process.env, ...SUITE_VARIABLES, BENCH_HOOK_FILE: hook },
     });
     undo.after(async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -69,9 +72,10 @@ export class LoneDaemon {
       await sleep(20)
     ) {
       const [, grpc, admin] =
-        /"daemon\.ready","grpc":"[^"]*:(\d+)","admin":"[^"]*:(\d+)"/.exec(readFileSync(log, 'utf8')) ?? [];
+        /daemon\.ready.*?grpc["=:]+[\d.]+:(\d+).*?admin["=:]+[\d.]+:(\d+)/.exec(readFileSync(log, 'utf8')) ?? [];
       if (grpc === undefined) continue;
       const ports = { grpc: Number(grpc), admin: Number(admin), hook: Number(readFileSync(hook, 'utf8')) };
+      undo.after(() => searchAdmin(`http://127.0.0.1:${ports.admin}`));
       return new LoneDaemon(child, log, ports);
     }
     throw new Error(`the daemon did not start:\n${readFileSync(log, 'utf8').slice(-3_000)}`);

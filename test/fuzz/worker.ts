@@ -89,4 +89,11 @@ const before = gone ? 0 : await held();
 await lanes(endsAt, end);
 const growth = gone ? 0 : (await held()) - before;
 say({ done, ended: true, growth });
-for (const act of undone) await act();
+for (const act of undone) {
+  try {
+    await act();
+  } catch (error) {
+    // What is left is searched for secrets.
+    say({ finding: { target: name, kind: 'wrong', input: next, message: String((error as Error)?.message ?? error) } });
+  }
+}

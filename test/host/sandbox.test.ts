@@ -183,7 +183,7 @@ test('each limit stops what it is for, and nothing without it; the kernel holds 
   const held: Sandbox = { openFiles: 128, fileSize: '1MiB', dataSize: '1GiB', coreDumps: false, dropPrivileges: true };
   const crowded = canBecomeOther();
   const host = await startIntruders(t, { free: {}, held, ...(crowded ? { crowd: { ...OTHER, processes: 40 } } : {}) });
-  const expected = { manyFiles: /EMFILE/, largeFile: /EFBIG/, muchMemory: /alloc/i };
+  const expected = { manyFiles: /EMFILE/, manyPorts: /EMFILE/, largeFile: /EFBIG/, muchMemory: /alloc/i };
   const told = await attempt(host, 'held', [...Object.keys(expected), 'ownFile']);
   for (const [name, words] of Object.entries(expected)) assert.match(told[name] ?? '', words);
   assert.equal(told.ownFile, 'done', 'it lives on');

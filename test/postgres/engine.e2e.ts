@@ -8,11 +8,12 @@ import { decodePair, PostgresEngine, type PostgresPlace } from '../../src/state/
 import { encoded } from '../state/sample-facts.js';
 import { makeCertificate } from '../support/certificates.js';
 import { start } from '../support/spawn.js';
+import { givenIn, suiteSecret } from '../support/suite-secrets.js';
 import { tempFolder } from '../support/temp.js';
 import { sharedServer } from './server.js';
 
-function engineAt(place: PostgresPlace): PostgresEngine {
-  return new PostgresEngine({ place, clock: systemClock, random: Math.random });
+function engineAt(place: PostgresPlace, onSecret?: (secret: string) => void): PostgresEngine {
+  return new PostgresEngine({ place, clock: systemClock, random: Math.random, onSecret });
 }
 
 async function opened(t: TestContext, place: PostgresPlace): Promise<PostgresEngine> {
@@ -230,7 +231,8 @@ it('waits for a server that comes up after it, within its time, and ends at once
 });
 
 it('reads its password for every connection, so that a new one is used without a restart', async (t) => {
-  shared.server.sql(`CREATE ROLE guarded LOGIN PASSWORD 'first'; CREATE SCHEMA guarded AUTHORIZATION guarded`);
+  const [first, second] = [suiteSecret('databasePassword', 'first'), suiteSecret('databasePassword', 'second')];
+  shared.server.sql(`CREATE ROLE guarded LOGIN PASSWORD '${first}'; CREATE SCHEMA guarded AUTHORIZATION guarded`);
   const rules = (method: string) => `local all all trust\nhost all all 127.0.0.1/32 ${method}\n`;
   const allow = (method: string) => shared.server.write('pg_hba.conf', rules(method));
   allow('scram-sha-256');
@@ -239,7 +241,7 @@ it('reads its password for every connection, so that a new one is used without a
     allow('trust');
     shared.server.reload();
   });
-  const passwordFile = path.join(tempFolder(t), 'password');
+  const passwordFile = givenIn(path.join(tempFolder(t), 'password'));
   writeFileSync(passwordFile, 'wrong\n');
   const place = shared.server.place({ user: 'guarded', schema: 'guarded', passwordFile });
   await until(async () => (await codeOf(engineAt(place).open())) === 'STATE_UNWRITABLE');
@@ -247,13 +249,17 @@ it('reads its password for every connection, so that a new one is used without a
     code: 'STATE_UNWRITABLE',
     message: /state\.postgres\.passwordFile/,
   });
-  writeFileSync(passwordFile, 'first\n');
-  const engine = await opened(t, place);
+  writeFileSync(passwordFile, `${first}\n`);
+  const told: string[] = [];
+  const engine = engineAt(place, (secret) => told.push(secret));
+  t.after(() => engine.close());
+  await engine.open();
   await engine.commit(fact('a'), []);
-  shared.server.sql(`ALTER ROLE guarded PASSWORD 'second'`);
-  writeFileSync(passwordFile, 'second');
+  shared.server.sql(`ALTER ROLE guarded PASSWORD '${second}'`);
+  writeFileSync(passwordFile, second);
   shared.server.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'guarded'`);
   await until(async () => (await codeOf(engine.commit(fact('b'), []))) === 'done');
+  assert.deepEqual([...new Set(told)], [first, second], 'each is told of before it is used, so that it is masked');
 });
 
 it('verifies the server’s certificate and name, shows its own, and uses files that were swapped', async (t) => {

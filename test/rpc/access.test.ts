@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
+import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { CallGuard } from '../../src/access/guard.js';
@@ -16,8 +17,11 @@ import { createRequest, encode, FLYTE1, FLYTE2, FlyteTasks, PROTOCOLS } from './
 import { createRequest as createNative, idl, SERVICE, startServer } from './support.js';
 
 const NEEDS_RUN = new Set(['Create', 'Delete', 'Do', 'CreateTask', 'DeleteTask', 'ExecuteTaskSync']);
+/** Where callers come from; all of 127/8 is this machine. */
+const FROM = '127.0.0.9';
 const UNAUTHENTICATED = '16';
 const PERMISSION_DENIED = '7';
+const RESOURCE_EXHAUSTED = '8';
 const tokenOf = (right: Right) => `token-that-may-${right}`;
 
 interface Options {
@@ -28,40 +32,12 @@ interface Options {
   readonly requests?: Readonly<Record<string, Buffer>>;
 }
 
-/** Both APIs on one port, behind a guard as the daemon sets it up. */
-async function serve(t: TestContext, { flyteNeedsToken = true, open = false, names = [] }: Options = {}) {
-  let tokens = new Tokens(
-    RIGHTS.map((right) => ({ token: tokenOf(right), caller: { name: `may-${right}`, may: [right] } })),
-  );
-  const listeners: (() => void)[] = [];
-  const guard = new CallGuard({
-    port: 'grpc',
-    needs: (path) => needOf(path, flyteNeedsToken),
-    ...(open ? {} : { tokens: () => tokens, onTokens: (listener) => void listeners.push(listener) }),
-    events: noteAccess(),
-  });
-  const peer = (address: string): Peer => ({ address, names, refusal: undefined });
-  const tasks = new FlyteTasks();
-  const native = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
-  const flyte = createFlyteServices({
-    tasks,
-    limits: DEFAULT_FIELD_LIMITS,
-    flyteidl: FLYTE1.idl,
-    flyteidl2: FLYTE2.idl,
-    maxStalenessMs: 0,
-  });
-  const services = [native, ...flyte];
-  const acts: Parameters<NonNullable<RpcLog['acted']>>[0][] = [];
-  const { port, server } = await startServer(t, {
-    services,
-    access: { guard, entrance: { admit: (raw, enter) => enter(raw, peer(raw.remoteAddress ?? '')) } },
-    log: { fault: () => {}, library: () => {}, acted: (act) => acts.push(act) },
-    reflection: true,
-  });
-  const session = http2.connect(`http://127.0.0.1:${port}`);
+/** Calls from an address of this machine: the gRPC status that one ends with, and what it was answered. */
+function asking(t: TestContext, port: number, from: string) {
+  const createConnection = () => net.connect({ port, host: '127.0.0.1', localAddress: from });
+  const session = http2.connect(`http://127.0.0.1:${port}`, { createConnection });
   t.after(() => session.destroy());
-  /** The gRPC status that a call ends with, and what it was answered. */
-  const ask = async (path: string, token?: string, request: Buffer = Buffer.alloc(0), timeout = '500m') => {
+  return async (path: string, token?: string, request: Buffer = Buffer.alloc(0), timeout = '500m') => {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const stream = session.request({
       ':method': 'POST',
@@ -88,13 +64,47 @@ async function serve(t: TestContext, { flyteNeedsToken = true, open = false, nam
     await new Promise<void>((resolve, reject) => stream.once('close', resolve).once('error', reject));
     return { status: String(status), message: String(message), answer: Buffer.concat(chunks).subarray(5) };
   };
+}
+
+/** Both APIs on one port, behind a guard as the daemon sets it up. */
+async function serve(t: TestContext, { flyteNeedsToken = true, open = false, names = [] }: Options = {}) {
+  let tokens = new Tokens(
+    RIGHTS.map((right) => ({ token: tokenOf(right), caller: { name: `may-${right}`, may: [right] } })),
+  );
+  const listeners: (() => void)[] = [];
+  const guard = new CallGuard({
+    port: 'grpc',
+    needs: (path) => needOf(path, flyteNeedsToken),
+    ...(open ? {} : { tokens: () => tokens, onTokens: (listener) => void listeners.push(listener) }),
+    events: noteAccess(),
+    now: () => 0,
+  });
+  const peer = (address: string): Peer => ({ address, names, refusal: undefined });
+  const tasks = new FlyteTasks();
+  const native = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
+  const flyte = createFlyteServices({
+    tasks,
+    limits: DEFAULT_FIELD_LIMITS,
+    flyteidl: FLYTE1.idl,
+    flyteidl2: FLYTE2.idl,
+    maxStalenessMs: 0,
+  });
+  const services = [native, ...flyte];
+  const acts: Parameters<NonNullable<RpcLog['acted']>>[0][] = [];
+  const { port, server } = await startServer(t, {
+    services,
+    access: { guard, entrance: { admit: (raw, enter) => enter(raw, peer(raw.remoteAddress ?? '')) } },
+    log: { fault: () => {}, library: () => {}, acted: (act) => acts.push(act) },
+    reflection: true,
+  });
+  const ask = asking(t, port, FROM);
   const paths = services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => path));
   /** Has these tokens instead, all of which may read. */
   const exchange = (...names: string[]) => {
     tokens = new Tokens(names.map((token) => ({ token, caller: { name: 'reader', may: ['read'] } })));
     for (const listener of listeners) listener();
   };
-  return { tasks, acts, paths, ask, exchange, server };
+  return { tasks, acts, paths, ask, from: (address: string) => asking(t, port, address), exchange, server };
 }
 
 const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
@@ -116,6 +126,23 @@ test('on the wire every method is closed without a token, to a wrong one and to 
     }),
   );
   assert.equal(tasks.deletes.length, 0);
+});
+
+test('an address that guessed ten times is told to wait by every method, whatever it sends, and nobody else is', async (t) => {
+  const { paths, ask, from } = await serve(t);
+  const read = `${SERVICE}/ListPlugins`;
+  for (let i = 0; i < 10; i++) assert.equal((await ask(read, `a-guess-${i}`)).status, UNAUTHENTICATED);
+  await Promise.all(
+    paths.map(async (path) => {
+      for (const token of ['one-more-guess', tokenOf(rightFor(path))]) {
+        const { status, message } = await ask(path, token);
+        assert.equal(status, RESOURCE_EXHAUSTED, path);
+        assert.match(message, /too%20many%20wrong%20tokens/, path);
+      }
+    }),
+  );
+  assert.equal((await ask('/grpc.health.v1.Health/Check')).status, '0');
+  assert.equal((await from('127.0.0.8')(read, tokenOf('read'))).status, '0');
 });
 
 test('a stream ends with its token, whatever else its name has, and one with another token goes on', async (t) => {
@@ -190,7 +217,7 @@ test('who deleted what is told once for each delete of every API, by the name of
     served.acts.length = 0;
     assert.equal((await served.ask(path, tokenOf('run'), request)).status, '0', path);
     const [act, ...more] = served.acts;
-    assert.deepEqual([act?.action, act?.by, act?.remote, more.length], ['delete', 'may-run', '127.0.0.1', 0], path);
+    assert.deepEqual([act?.action, act?.by, act?.remote, more.length], ['delete', 'may-run', FROM, 0], path);
     assert.match(act?.task ?? '', /^[0-9a-f]{32}-1$/);
   }
 });

@@ -23,8 +23,8 @@ async function main(): Promise<void> {
   if (leak !== undefined && !LEAKS.includes(leak)) throw new Error(`--leak ${leak}: unknown\n${USAGE}`);
   console.error(`soak: seed ${seed}, ${minutes} minutes`);
   const result = await runSoak({ minutes, seed, leak, say: (line) => console.error(`soak: ${line}`) });
-  const { rising, broken, stale } = result;
-  for (const [what, lines] of Object.entries({ rising, broken, stale })) {
+  const { rising, broken, stale, shown } = result;
+  for (const [what, lines] of Object.entries({ rising, broken, stale, secrets: shown })) {
     for (const line of lines.slice(0, MOST_LINES)) console.error(`\n${what}: ${line}`);
   }
   for (const [index, violation] of result.violations.entries()) {
@@ -32,10 +32,10 @@ async function main(): Promise<void> {
     if (index < TOLD) for (const line of result.evidence(violation)) console.error(`  ${line}`);
   }
   result.clean();
-  const faults = { rising: rising.length, broken: broken.length, stale: stale.length };
+  const faults = { rising: rising.length, broken: broken.length, stale: stale.length, secrets: shown.length };
   const whole = { ...result.counts, ...faults, ...result.facts };
   console.log(resultLine(whole, values.json));
-  if ([result.violations, rising, broken, stale].some(({ length }) => length > 0)) process.exitCode = 1;
+  if ([result.violations, rising, broken, stale, shown].some(({ length }) => length > 0)) process.exitCode = 1;
 }
 
 await main().catch((error: unknown) => {

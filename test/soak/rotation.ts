@@ -11,6 +11,7 @@ import { machineMs } from '../../src/lib/clock.js';
 import { MountedFolder } from '../access/support.js';
 import type { Papers } from '../chaos/daemon.js';
 import type { Certificate } from '../support/certificates.js';
+import { givenIn, noteKey, suiteSecret } from '../support/suite-secrets.js';
 import { Issuer } from './issuer.js';
 
 /** Files are looked at every ten seconds; on a busy machine that takes its time. Milliseconds. */
@@ -65,8 +66,8 @@ export class Rotation {
 
   private constructor(folder: string, issuer: Issuer, first: First) {
     this.#issuer = issuer;
-    this.#tls = new MountedFolder(path.join(folder, 'tls'));
-    this.#tokens = new MountedFolder(path.join(folder, 'tokens'));
+    this.#tls = new MountedFolder(givenIn(path.join(folder, 'tls')));
+    this.#tokens = new MountedFolder(givenIn(path.join(folder, 'tokens')));
     const [server, clients] = first.authorities;
     this.#authorities = first.authorities;
     this.#now = { ca: server.cert, certificates: first.certificates, tokens: newTokens() };
@@ -226,6 +227,7 @@ export class Rotation {
 
   #mount(mounted: Mounted): void {
     this.#mounted = mounted;
+    noteKey(mounted.server.key);
     const { server, clientCa } = mounted;
     this.#tls.swap({ 'tls.crt': server.cert, 'tls.key': server.key, 'ca.crt': clientCa });
   }
@@ -246,7 +248,7 @@ async function certificatesBy(issuer: Issuer, by: Certificate): Promise<Each<Cer
 }
 
 function newTokens(): Each<string> {
-  return { engine: `engine-${randomUUID()}`, operator: `operator-${randomUUID()}` };
+  return { engine: suiteSecret('token', randomUUID()), operator: suiteSecret('token', randomUUID()) };
 }
 
 function papersOf({ ca, certificates, tokens }: Clients, holder: Holder): Papers {

@@ -8,7 +8,7 @@ import { ChaosEngine } from '../chaos/engine.js';
 import { FLAVOURS, FLEET } from '../chaos/fleet.js';
 import { COUNTS, type Count, judge, lastWords, type Violation } from '../chaos/judge.js';
 import { Remotes } from '../chaos/remote.js';
-import { begin, evidence, settled } from '../chaos/run.js';
+import { begin, evidence, secretsOf, settled } from '../chaos/run.js';
 import { Decisions } from '../support/decisions.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Leak, leakEnv } from './leaks.js';
@@ -27,6 +27,8 @@ export interface SoakResult {
   readonly counts: Readonly<Record<Count, number>>;
   readonly facts: Readonly<Record<string, number>>;
   readonly violations: readonly Violation[];
+  /** Where secrets are shown, in words. */
+  readonly shown: readonly string[];
   /** What rises too fast, in words. */
   readonly rising: readonly string[];
   /** Calls whose connection failed, though the daemon lived and nobody was kept out. */
@@ -39,7 +41,6 @@ export interface SoakResult {
 
 /** Short memories, so that whatever is bounded is full when the measuring begins. */
 const SHORT = {
-  log: { level: 'info' },
   store: { finished: { maxCount: 300 } },
   tasks: {
     // Engines that a busy machine keeps from asking have not gone away.
@@ -81,7 +82,11 @@ export async function runSoak({ minutes, seed, leak, say }: SoakOptions): Promis
     config: { ...SHORT, ...rotation.config },
     papers: () => rotation.of('operator'),
     execArgv: ['--expose-gc', '--import', compiled('bench/hook.ts'), ...leaking],
-    env: { BENCH_HOOK_FILE: hook, ...(leak === undefined ? {} : leakEnv(leak, LEAK_MS)) },
+    env: {
+      BENCH_HOOK_FILE: hook,
+      PLUGIN_HOST_LOG_FORMAT: seed % 2 === 0 ? 'text' : 'json',
+      ...(leak === undefined ? {} : leakEnv(leak, LEAK_MS)),
+    },
   });
   const over = new AbortController();
   const engine = new ChaosEngine(decisions);
@@ -104,6 +109,7 @@ export async function runSoak({ minutes, seed, leak, say }: SoakOptions): Promis
     await settled(engine, remotes, daemon, say);
     if (engine.faults.length > 0) throw engine.faults[0];
     const violations = judge(engine, remotes, await lastWords(daemon, engine), FLEET);
+    const shown = await secretsOf(daemon, engine, folder);
     engine.close();
     const exit = await daemon.stop();
     const slopes = slopesOf(samples);
@@ -133,6 +139,7 @@ export async function runSoak({ minutes, seed, leak, say }: SoakOptions): Promis
         seed,
       },
       violations,
+      shown,
       rising,
       broken: engine.broken,
       stale: rotation.wrong,

@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import forge from 'node-forge';
+import { noteKey } from './suite-secrets.js';
 
 export interface Certificate {
   readonly cert: string;
@@ -32,6 +33,7 @@ export function makeCertificate({ name, by, authority = false, ...valid }: Certi
   // Node makes a key ten times as fast.
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const pem = privateKey.export({ type: 'pkcs1', format: 'pem' }).toString();
+  noteKey(pem);
   const own = forge.pki.privateKeyFromPem(pem);
   const cert = forge.pki.createCertificate();
   serial += 1;

@@ -1,7 +1,9 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { repoRoot } from './paths.js';
+import { atTheEnd, searchFor } from './suite-secrets.js';
 
 /** How a process ended, with everything it printed. */
 export interface Finished {
@@ -26,7 +28,7 @@ export interface Running {
   output(): string;
 }
 
-/** Starts a command without a shell. It is killed when the test ends, if it still runs then. */
+/** Starts a command without a shell. It is killed when the test ends, if it still runs then, and what it printed is searched for secrets. */
 export function start(t: TestContext, command: string, args: readonly string[], options: RunOptions = {}): Running {
   const child = spawn(command, args, {
     cwd: options.cwd ?? repoRoot,
@@ -56,6 +58,7 @@ export function start(t: TestContext, command: string, args: readonly string[], 
       child.kill('SIGKILL');
       await finished;
     }
+    await atTheEnd(() => searchFor('log', `what ${path.basename(command)} ${args[0] ?? ''} printed`, output()));
   });
 
   function waitFor(pattern: RegExp): Promise<RegExpMatchArray> {

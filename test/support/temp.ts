@@ -1,16 +1,20 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { atTheEnd, searchFolder } from './suite-secrets.js';
 
 /** Where what undoes a set-up is left; a test's context, or who keeps something for several tests. */
 export interface Cleanup {
   after(done: () => void | Promise<void>): void;
 }
 
-/** A fresh folder that is removed when the test ends. */
+/** A fresh folder that is removed when the test ends, and searched for secrets before. */
 export function tempFolder(t: Cleanup, prefix = 'plugin-host-test-'): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), prefix));
-  t.after(() => remove(folder));
+  t.after(async () => {
+    await atTheEnd(() => searchFolder(folder));
+    remove(folder);
+  });
   return folder;
 }
 

@@ -32,19 +32,29 @@ export class Connections {
     this.#pool = pool;
   }
 
-  /** Connects to nothing yet. Throws STATE_UNWRITABLE for a file that cannot be read. */
-  static async open(place: PostgresPlace): Promise<Connections> {
+  /** Connects to nothing yet. `onSecret` is told of each password and private key before it is used. Throws STATE_UNWRITABLE for a file that cannot be read. */
+  static async open(place: PostgresPlace, onSecret: (secret: string) => void = () => {}): Promise<Connections> {
     const { default: pg } = await import('pg');
-    let tls = readTls(place);
+    const readAll = () => {
+      const files = readTls(place);
+      if (files?.key !== undefined) onSecret(files.key.toString('utf8'));
+      return files;
+    };
+    const password = async (file: string) => {
+      const read = await passwordOf(file);
+      onSecret(read);
+      return read;
+    };
+    let tls = readAll();
     const fresh = () => {
       try {
-        tls = readTls(place);
+        tls = readAll();
       } catch {
         // Files are being swapped, or gone: whether the last ones still do is the server's to say.
       }
       return tls;
     };
-    if (place.passwordFile !== undefined) await passwordOf(place.passwordFile);
+    if (place.passwordFile !== undefined) await password(place.passwordFile);
     class Client extends pg.Client {
       constructor(options: ClientConfig) {
         // The pool hides the password from who walks the options.
@@ -57,7 +67,7 @@ export class Connections {
       port: place.port,
       database: place.database,
       user: place.user,
-      ...(passwordFile === undefined ? {} : { password: () => passwordOf(passwordFile) }),
+      ...(passwordFile === undefined ? {} : { password: () => password(passwordFile) }),
       max: place.connections,
       connectionTimeoutMillis: place.connectTimeoutMs,
       // For a server that says nothing any more; else its own time-outs come first.

@@ -14,6 +14,8 @@ export interface PostgresOptions {
   readonly place: PostgresPlace;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Told of each password and private key before it is used. */
+  readonly onSecret?: ((secret: string) => void) | undefined;
   /** Who has the state where it was taken before it is opened (`MemberTable`); it is given back elsewhere, too. */
   readonly holder?: StateHolder;
 }
@@ -43,6 +45,7 @@ export class PostgresEngine implements StateEngine {
   readonly #tables: Tables;
   readonly #clock: Clock;
   readonly #random: () => number;
+  readonly #onSecret: PostgresOptions['onSecret'];
   readonly #holder: StateHolder | undefined;
   #connections: Connections | undefined;
   #ownership: Ownership | undefined;
@@ -50,17 +53,18 @@ export class PostgresEngine implements StateEngine {
   #closed = false;
   sizeBytes = 0;
 
-  constructor({ place, clock, random, holder }: PostgresOptions) {
+  constructor({ place, clock, random, onSecret, holder }: PostgresOptions) {
     this.#place = place;
     this.#tables = tablesOf(place.schema);
     this.#clock = clock;
     this.#random = random;
+    this.#onSecret = onSecret;
     this.#holder = holder;
   }
 
   /** Waits for a server that cannot be reached yet, and up to a lease for the state of one that was killed. */
   async open(stop?: AbortSignal): Promise<void> {
-    const connections = await Connections.open(this.#place);
+    const connections = await Connections.open(this.#place, this.#onSecret);
     this.#connections = connections;
     try {
       await reached(connections, { place: this.#place, clock: this.#clock, random: this.#random }, stop);

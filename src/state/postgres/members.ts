@@ -48,15 +48,15 @@ export class PostgresMembers implements MemberTable {
 
   /** Waits for a server that cannot be reached yet, and brings the schema up. Throws as `StateEngine.open`. */
   async open(stop?: AbortSignal): Promise<void> {
-    const { place } = this.#patience;
-    const first = await Connections.open(place);
+    const { place, onSecret } = this.#patience;
+    const first = await Connections.open(place, onSecret);
     try {
       await reached(first, this.#patience, stop);
       await migrate(first, place);
     } finally {
       await first.close().catch(() => undefined);
     }
-    this.#connections = await Connections.open(this.#place);
+    this.#connections = await Connections.open(this.#place, onSecret);
   }
 
   async close(): Promise<void> {

@@ -14,6 +14,8 @@ export interface Patience {
   readonly place: PostgresPlace;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Told of each password and private key before it is used. */
+  readonly onSecret?: ((secret: string) => void) | undefined;
 }
 
 /** Resolves once a server answers that may keep a state; waits for one that cannot be reached yet. Throws what is wrong with it. */

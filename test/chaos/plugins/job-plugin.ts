@@ -13,6 +13,8 @@ export interface Settings {
   readonly url: string;
   /** Most tokens of one project; 0 sets no bound. */
   readonly projectQuota: number;
+  /** Quoted where the remote fails, as careless plugins do. */
+  readonly apiToken: string;
 }
 
 export interface Meta {
@@ -67,7 +69,9 @@ export function jobPlugin(flavour: 'keyed' | 'searched' | 'blind') {
             throw new ThrottledError('429', { retryAfterMs: Number(response.headers.get('retry-after')) * 1000 });
           }
           if (response.status === 404) throw new NotFoundError(answer);
-          throw new TransientError(`the remote answered ${response.status}`, { notCreated: response.status === 503 });
+          throw new TransientError(`the remote answered ${response.status} to ${settings.apiToken}`, {
+            notCreated: response.status === 503,
+          });
         };
       };
       /** Of several jobs of one name the oldest stays, the others are cancelled. */

@@ -102,7 +102,7 @@ export const http2: Target = {
   name: 'http2',
   summary: 'the gRPC port as bytes: frames in any order, altered and cut; the daemon goes on and serves others',
   async open(undo) {
-    const daemon = await LoneDaemon.start(undo);
+    const daemon = await LoneDaemon.start(undo, 'text');
     const client = createClient({ address: `127.0.0.1:${daemon.grpcPort}` });
     undo.after(() => client.close());
     const frames = framesOf();

@@ -7,6 +7,7 @@ the finished action is collected.
 """
 
 import asyncio
+import os
 import time
 from urllib.parse import urlparse
 
@@ -456,7 +457,7 @@ async def large_inputs(env, name):
 async def connection(env, name):
     from flyteidl2.core import security_pb2
 
-    given = security_pb2.Connection(task_type="interop_job", secrets={"token": "s3cret"}, configs={"region": "eu"})
+    given = security_pb2.Connection(task_type="interop_job", secrets={"token": os.environ.get("CONNECTION_SECRET", "s3cret")}, configs={"region": "eu"})
     (await env.run_one(name, {"label": name}, connection=given, outputs=[])).expect("SUCCEEDED")
     (job,) = await env.control.expect_count(name, 1)
     check(job["seen"]["secrets"] == ["token"] and job["seen"]["configs"] == {"region": "eu"}, str(job["seen"]))
