@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { type ChangingTls, channelCredentials, channelName } from '../client/credentials.js';
 import { HostError } from '../errors/index.js';
@@ -211,6 +212,8 @@ class Peer {
     { maxReceiveBytes, maxSendBytes, tls: tlsOf }: Pick<ForwarderOptions, 'maxReceiveBytes' | 'maxSendBytes' | 'tls'>,
   ) {
     this.epoch = epoch;
+    // One listener a call under way.
+    setMaxListeners(0, this.#gone.signal);
     const tls = tlsOf?.();
     const credentials = channelCredentials(tls, address);
     const options = {

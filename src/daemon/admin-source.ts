@@ -19,8 +19,8 @@ export interface AdminParts {
   readonly telemetry: Telemetry;
   readonly liveness: LivenessProbe;
   readonly onPluginsChanged: () => void;
-  readonly trouble: () => StateTrouble | undefined;
-  readonly cluster: { show(): JsonObject } | undefined;
+  readonly trouble: () => Omit<Trouble, 'what'> | undefined;
+  readonly cluster: { show(): JsonObject; readonly trouble: Omit<Trouble, 'what'> | undefined } | undefined;
 }
 
 /** What the admin port shows and does. */
@@ -40,7 +40,11 @@ export function adminSource(parts: AdminParts): AdminSource {
   return {
     metrics: () => telemetry.scrape(),
     liveness: () => parts.liveness.check(),
-    readiness: () => readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true, parts.trouble()),
+    readiness: () => {
+      const of = (what: string, trouble: Omit<Trouble, 'what'> | undefined) => (trouble ? [{ what, ...trouble }] : []);
+      const troubles = [...of('state', parts.trouble()), ...of('replicas', parts.cluster?.trouble)];
+      return readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true, troubles);
+    },
     plugins: () => tasks.listPlugins().map((report) => shownOrTold(report, plain)),
     tasks: (query) => tasks.lists.tasks(query),
     deletes: (page) => tasks.lists.deletes(page),
@@ -65,8 +69,9 @@ export function adminSource(parts: AdminParts): AdminSource {
   };
 }
 
-/** Why the state cannot be written; that alone makes nothing unready, since reads are served. */
-interface StateTrouble {
+/** Why the state cannot be written, or no replica works; that alone makes nothing unready, since reads are served, and calls wait. */
+interface Trouble {
+  readonly what: string;
   readonly code: string;
   readonly message: string;
 }
@@ -79,7 +84,7 @@ export function readinessOf(
   state: DaemonState,
   host: PluginHost,
   paused: (pluginId: string) => boolean = () => false,
-  trouble?: StateTrouble,
+  troubles: readonly Trouble[] = [],
 ): Readiness {
   const unready = host
     .plugins()
@@ -94,8 +99,7 @@ export function readinessOf(
     .filter(({ id }) => paused(id))
     .map(({ id }) => ({ what: `plugin ${id}`, why: 'paused by an operator', fatal: false }));
   const own = state === 'ready' ? [] : [{ what: 'daemon', why: `it is ${state}`, fatal: true }];
-  const degraded =
-    trouble === undefined ? [] : [{ what: 'state', why: `${trouble.code}: ${trouble.message}`, fatal: false }];
+  const degraded = troubles.map(({ what, code, message }) => ({ what, why: `${code}: ${message}`, fatal: false }));
   const all = [...own, ...degraded, ...unready, ...held];
   return { ready: all.every(({ fatal }) => !fatal), state, unready: all };
 }

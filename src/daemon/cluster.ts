@@ -11,7 +11,7 @@ import {
   type SeatEvents,
 } from '../cluster/index.js';
 import type { Config } from '../config/index.js';
-import type { HostError } from '../errors/index.js';
+import type { ErrorCode, HostError } from '../errors/index.js';
 import { bootMs } from '../lib/boot-clock.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
@@ -147,6 +147,16 @@ export class Cluster {
       this.#forwarder.close();
       await this.#members.close();
     }
+  }
+
+  /** Why calls wait, or none leaves; undefined while neither is so. */
+  get trouble(): { readonly code: ErrorCode; readonly message: string } | undefined {
+    const { role, owner, leaseLeftMs } = this.#seat;
+    if (role === 'standby' && owner === undefined) {
+      return { code: 'OWNER_AWAY', message: 'no replica that works is seen' };
+    }
+    if (role !== 'owner' || leaseLeftMs > 0) return undefined;
+    return { code: 'LEASE_LAPSED', message: 'the lease could not be renewed; no remote is called until it is' };
   }
 
   /** What is measured of it. */

@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DemoRemote } from '../../plugins/demo/remote.js';
-import { type Client, PluginHostError } from '../../src/client/index.js';
+import { type Client, createClient, PluginHostError } from '../../src/client/index.js';
 import { configOf, type DaemonProcess, demoEntry, logOf, startServe } from '../daemon/support.js';
+import { fromRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';
 
 export const LEASE_MS = 3_000;
@@ -56,6 +58,23 @@ export async function ownerAmong(replicas: readonly DaemonProcess[]): Promise<Da
 }
 
 export const eventsOf = (replica: DaemonProcess): string[] => logOf(replica.running).map(({ event }) => String(event));
+
+/** What docs/flyte.md gives an engine to set. */
+function serviceConfig(): string {
+  const [, config] =
+    /defaultServiceConfig: >-\n((?: {8,}.*\n)+)/.exec(readFileSync(fromRoot('docs', 'flyte.md'), 'utf8')) ?? [];
+  if (config === undefined) throw new Error('docs/flyte.md has no service config');
+  return JSON.stringify(JSON.parse(config));
+}
+
+/** An engine that spreads its calls over all replicas, and repeats them by the policy of the docs alone. */
+export function engineOf(t: TestContext, ports: readonly number[]): Client {
+  const address = `ipv4:${ports.map((port) => `127.0.0.1:${port}`).join(',')}`;
+  const channelOptions = { 'grpc.service_config': serviceConfig(), 'grpc.use_local_subchannel_pool': 1 };
+  const client = createClient({ address, deadlineMs: 20_000, channelOptions });
+  t.after(() => client.close());
+  return client;
+}
 
 /** An engine behind a balancer: a call goes to the next replica in turn, and what is UNAVAILABLE is tried at another one. */
 export class RoundRobin {
