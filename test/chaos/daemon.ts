@@ -138,6 +138,21 @@ export class ChaosDaemon {
     await gone;
   }
 
+  /** Whatever the run has begun ends. */
+  end(): Promise<void> {
+    return this.kill();
+  }
+
+  /** What it is among its replicas; undefined where it cannot be asked. */
+  async role(): Promise<string | undefined> {
+    if (!this.alive) return undefined;
+    try {
+      return String(JSON.parse(await this.#ask('GET', '/v1/cluster')).role);
+    } catch {
+      return undefined;
+    }
+  }
+
   async stop(): Promise<number | null> {
     const child = this.#child;
     if (child === undefined || !this.alive) return child?.exitCode ?? null;

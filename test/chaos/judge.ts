@@ -42,7 +42,7 @@ export interface LastWords {
 /** A busy machine takes its time; a run that gave up over that would say nothing. Milliseconds. */
 const PATIENCE_MS = 60_000;
 
-export async function lastWords(daemon: ChaosDaemon, engine: ChaosEngine): Promise<LastWords> {
+export async function lastWords(daemon: Pick<ChaosDaemon, 'listing'>, engine: ChaosEngine): Promise<LastWords> {
   const [deletes, unclear, orphans] = await Promise.all([
     daemon.listing('deletes', 'deletes'),
     daemon.listing('unclear-creates', 'unclearCreates'),

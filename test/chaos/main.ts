@@ -8,15 +8,15 @@ import { bentOf, Garden, plantOf } from './plants.js';
 import { type RunResult, runChaos } from './run.js';
 
 const USAGE =
-  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres] [--keep] [--json]';
+  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres [--replicas 3]] [--keep] [--json]';
 /** Violations of each kind of which the whole story is printed. */
 const TOLD = 4;
 
 /** A database of the run's own, and a lease that a start after each kill waits for. */
-async function inPostgres(after: (done: () => unknown) => void): Promise<object> {
+async function inPostgres(after: (done: () => unknown) => void, lease: string): Promise<object> {
   const server = await PostgresServer.start({ after });
   const { host, port, database, user } = server.place();
-  return { engine: 'postgres', postgres: { host, port, database, user, lease: '1s' } };
+  return { engine: 'postgres', postgres: { host, port, database, user, lease } };
 }
 
 async function main(): Promise<void> {
@@ -28,12 +28,15 @@ async function main(): Promise<void> {
       plants: { type: 'boolean', default: false },
       only: { type: 'string' },
       state: { type: 'string', default: 'embedded' },
+      replicas: { type: 'string', default: '1' },
       keep: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
   });
   const kills = numberFlag('kills', values.kills, { least: 1, whole: true, usage: USAGE });
   const seed = numberFlag('seed', values.seed, { least: 0, whole: true, usage: USAGE });
+  const replicas = numberFlag('replicas', values.replicas, { least: 1, whole: true, usage: USAGE });
+  if (replicas > 1 && values.state !== 'postgres') throw new Error(`--replicas needs --state postgres\n${USAGE}`);
   if (values.plants) {
     const result = await allPlants({ kills, seed, only: values.only?.split(','), say: (line) => console.error(line) });
     console.log(values.json ? JSON.stringify(result) : result.table);
@@ -59,7 +62,10 @@ async function main(): Promise<void> {
       seed,
       signal: ending.signal,
       build: garden?.root ?? own,
-      ...(values.state === 'postgres' ? { state: await inPostgres((done) => undo.unshift(done)) } : {}),
+      replicas,
+      ...(values.state === 'postgres'
+        ? { state: await inPostgres((done) => undo.unshift(done), replicas > 1 ? '3s' : '1s') }
+        : {}),
       say: (line) => console.error(`chaos: ${line}`),
     });
   } finally {

@@ -41,6 +41,12 @@ const TLS = ['rpc/edge/tls.test.js'];
 const GUARD = ['access/guard.test.js'];
 const SECRETS = ['daemon/secrets.test.js'];
 
+/** Several replicas. */
+const ONE_DAEMON = { unseen: 'in that run there is one daemon' } as const;
+const LEASES = ['cluster/seat.test.js'];
+const ROWS = ['postgres/members.e2e.js'];
+const FORWARDS = ['cluster/forwarder.test.js'];
+
 export const PLANTS: readonly Plant[] = [
   {
     name: 'create-told-early',
@@ -449,6 +455,78 @@ export const PLANTS: readonly Plant[] = [
     put: 'showValue(leaf, value)',
     tests: SECRETS,
     chaos: OPEN_DOOR,
+  },
+  {
+    name: 'lease-from-answer',
+    what: 'a replica counts its lease from the answer to a renewal',
+    file: 'cluster/lease.js',
+    find: 'this.#untilMs = Math.max(this.#untilMs, askedAtMs + this.#heldMs);',
+    put: 'this.#untilMs = Math.max(this.#untilMs, this.#bootMs() + this.#heldMs);',
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'lease-not-asked',
+    what: 'a replica works on after its lease',
+    file: 'cluster/seat.js',
+    find: ' && this.#lease.leftMs > 0;',
+    put: ';',
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'watched-by-half',
+    what: 'a replica is taken for dead after half a lease',
+    file: 'cluster/lease.js',
+    find: 'this.#leaseMs = leaseMs + BOOT_GRAIN_MS;',
+    put: 'this.#leaseMs = leaseMs / 2;',
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'counter-not-compared',
+    what: 'a replica that renews its lease is replaced all the same',
+    file: 'state/postgres/members.js',
+    find: 'AND counter = $3::bigint RETURNING 1),',
+    put: 'AND $3::bigint IS NOT NULL RETURNING 1),',
+    tests: ROWS,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'epoch-not-compared',
+    what: 'a commit is taken from whoever sends it',
+    file: 'state/postgres/statements.js',
+    find: 'WHERE epoch = $1 FOR SHARE)',
+    put: 'WHERE $1::text IS NOT NULL FOR SHARE)',
+    tests: ROWS,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'fence-without-lock',
+    what: 'a takeover does not wait for the commit that is under way',
+    file: 'state/postgres/statements.js',
+    find: 'WHERE epoch = $1 FOR SHARE)',
+    put: 'WHERE epoch = $1)',
+    tests: ROWS,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'forward-without-deadline',
+    what: 'a call that is passed on has no deadline',
+    file: 'cluster/forwarder.js',
+    find: '{ deadline: wallDeadline(leftMs) }, (error',
+    put: '{}, (error',
+    tests: FORWARDS,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'second-hop',
+    what: 'a call that was passed on is passed on again',
+    file: 'cluster/forwarder.js',
+    find: 'if (by === undefined)',
+    put: 'if (by !== null)',
+    tests: FORWARDS,
+    chaos: ONE_DAEMON,
   },
 ];
 

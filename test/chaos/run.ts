@@ -21,6 +21,7 @@ import {
   type Violation,
 } from './judge.js';
 import { Remotes } from './remote.js';
+import { ChaosReplicas } from './replicas.js';
 
 export interface RunOptions {
   readonly kills: number;
@@ -29,6 +30,8 @@ export interface RunOptions {
   readonly build: string;
   /** The config's section `state`; a folder of the run's own unless given. */
   readonly state?: object;
+  /** Daemons with one state, of which the one that works is killed; 1 unless given. */
+  readonly replicas?: number;
   readonly bent?: Bent;
   /** Ends with the first violation that shows before the end. */
   readonly untilSeen?: boolean;
@@ -59,22 +62,25 @@ const LONGEST_MS = 3_500;
 const SETTLE_STEP_MS = 60_000;
 const SETTLE_MS = 600_000;
 
+type Victim = ChaosDaemon | ChaosReplicas;
+
 export async function runChaos(options: RunOptions): Promise<RunResult> {
-  const { kills, seed, build, state, bent = {}, untilSeen = false, signal, say } = options;
+  const { kills, seed, build, state, replicas = 1, bent = {}, untilSeen = false, signal, say } = options;
   const fleet = fleetOf(bent);
   const decisions = new Decisions(seed);
   const remotes = new Remotes(decisions);
   const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-chaos-'));
   mkdirSync(path.join(folder, 'state'));
   const plugins = fileURLToPath(new URL('./plugins', import.meta.url));
-  const daemon = await ChaosDaemon.prepare({
+  const place = {
     build,
     plugins,
     folder,
     remote: await remotes.start(),
     state: state ?? { dir: path.join(folder, 'state') },
     fleet,
-  });
+  };
+  const daemon = replicas > 1 ? await ChaosReplicas.prepare(place, replicas) : await ChaosDaemon.prepare(place);
   const engine = new ChaosEngine(decisions, bent);
   const bornMs = machineMs();
   let pluginKills = 0;
@@ -125,13 +131,13 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
   } finally {
     begins.stop();
     engine.close();
-    await daemon.kill();
+    await daemon.end();
     await remotes.stop();
   }
 }
 
 /** Where secrets are shown of all that a run leaves: by a daemon that lives, to engines, in logs and in the state. */
-export function secretsOf(daemon: ChaosDaemon, engine: ChaosEngine, folder: string): Promise<string[]> {
+export function secretsOf(daemon: Pick<Victim, 'operator'>, engine: ChaosEngine, folder: string): Promise<string[]> {
   const { url, ...operator } = daemon.operator;
   return shownBy(
     () => searchAdmin(url, operator),
@@ -164,7 +170,7 @@ async function theEnd({ engine, remotes, daemon, fleet, say }: Parts): Promise<V
 interface Parts {
   readonly engine: ChaosEngine;
   readonly remotes: Remotes;
-  readonly daemon: ChaosDaemon;
+  readonly daemon: Victim;
   readonly fleet: ReturnType<typeof fleetOf>;
   readonly say: (line: string) => void;
 }
@@ -191,7 +197,7 @@ export function begin(
 }
 
 /** Ends plugin processes at times of their own; answers how many were. */
-function scheduleKills(daemon: ChaosDaemon, decisions: Decisions, life: number): () => number {
+function scheduleKills(daemon: Victim, decisions: Decisions, life: number): () => number {
   const dice = decisions.of('plugin kills', life);
   let ended = 0;
   const timers = [0.35, 0.15]
@@ -214,7 +220,7 @@ function scheduleKills(daemon: ChaosDaemon, decisions: Decisions, life: number):
 
 /** Kills the daemon at the time, or the event, that the seed says; resolves when it is gone. */
 async function killed(
-  daemon: ChaosDaemon,
+  daemon: Victim,
   engine: ChaosEngine,
   remotes: Remotes,
   decisions: Decisions,
@@ -257,7 +263,7 @@ async function killed(
 export async function settled(
   engine: ChaosEngine,
   remotes: Remotes,
-  daemon: ChaosDaemon,
+  daemon: Pick<Victim, 'listing'>,
   say: (line: string) => void,
 ): Promise<void> {
   const until = machineMs() + SETTLE_MS;
@@ -289,7 +295,7 @@ export async function settled(
 export function evidence(
   { attempt, keys }: Violation,
   remotes: Remotes,
-  daemon: ChaosDaemon,
+  daemon: Pick<Victim, 'linesAbout'>,
   bornMs: number,
 ): string[] {
   const at = (ms: number) => `${((ms - bornMs) / 1000).toFixed(2)} s`;
