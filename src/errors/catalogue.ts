@@ -140,6 +140,11 @@ export const ERROR_CATALOGUE = {
     'The secrets that came with the calls of the task are no longer kept; send them with the next call about it.',
   ),
   REMOTE_OUTAGE: entry('unavailable', true, 'The remote was down for longer than the outage grace.'),
+  OUTPUTS_UNREAD: entry(
+    'unavailable',
+    true,
+    'The task was over and its outputs gave way in memory; they are being read again, and its remote has not answered yet.',
+  ),
   OUTPUTS_UNUSABLE: entry(
     'precondition',
     false,

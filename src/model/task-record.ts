@@ -98,6 +98,8 @@ export interface TaskRecord {
   readonly undeliveredForMs: number;
   /** Taken up from a handle, not created by this process. */
   readonly adopted: boolean;
+  /** It was told as over, with outputs that did not stay in memory: until it is read again there is nothing to tell (rule 7). */
+  readonly endedBefore: boolean;
   /** The engine deleted it after its end; its handle goes on answering that end, its key is free. */
   readonly deleted: boolean;
 

@@ -30,6 +30,7 @@ export interface NewTask {
   /** Known from a handle alone: it goes by an id of its own and claims no attempt key. */
   readonly adopted?: boolean;
   readonly deleted?: boolean;
+  readonly endedBefore?: boolean;
   /** What callers know of a record that this one takes the place of. */
   readonly seen?: Pick<TaskRecord, 'phaseVersion'> &
     Partial<Pick<TaskRecord, 'confirmed' | 'undeliveredAtMs' | 'undeliveredForMs'>>;
@@ -82,6 +83,7 @@ const CONFIRMED = 1 << 3;
 const ADOPTED = 1 << 4;
 const DELETED = 1 << 5;
 const DELIVERED = 1 << 6;
+const ENDED_BEFORE = 1 << 7;
 const KEY_LENGTH_AT = 8;
 
 /**
@@ -145,6 +147,7 @@ export class Entry implements Fields {
     this.lastAskedAtMs = nowMs;
     this.confirmed = seen?.confirmed ?? task.adopted ?? false;
     this.#flag(ADOPTED, task.adopted ?? false);
+    this.#flag(ENDED_BEFORE, task.endedBefore ?? false);
     this.deleted = task.deleted ?? false;
     this.payload = task.payload;
     this.connection = task.connection;
@@ -244,6 +247,10 @@ export class Entry implements Fields {
 
   get adopted(): boolean {
     return (this.#flags & ADOPTED) !== 0;
+  }
+
+  get endedBefore(): boolean {
+    return (this.#flags & ENDED_BEFORE) !== 0;
   }
 
   /** An answer to its create is known to have arrived, which a later run goes by. */

@@ -139,7 +139,7 @@ export class TaskStore {
       owed: this.owed,
       unclear: this.unclear,
     });
-    this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => this.#unfinished.values() });
+    this.#ring = new ChangeRing({ capacity: options.watchRing, current: () => toTell(this.#unfinished.values()) });
     this.#finished = new FinishedTasks<Entry>({ clock: options.clock, ...options.finished }, (entry) => {
       this.#unlink(entry);
       this.#evictions += 1;
@@ -866,4 +866,9 @@ export class TaskStore {
     this.#feed.changed('task', id);
     if (also !== undefined) this.#feed.changed(also, id);
   }
+}
+
+/** Those of which there is something to tell: not what was told as over and has to be read again. */
+function* toTell(entries: Iterable<Entry>): Iterable<Entry> {
+  for (const entry of entries) if (!entry.endedBefore || entry.observedAtMs !== undefined) yield entry;
 }

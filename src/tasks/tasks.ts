@@ -14,6 +14,7 @@ import { DeleteList } from './end/delete-list.js';
 import { tellLeftBehind } from './end/left-behind.js';
 import { UnclearLooks } from './end/unclear-looks.js';
 import { TaskLists } from './list/lists.js';
+import { assertToldAsOver, awaitsItsEnd } from './read/ended-before.js';
 import { freshTask, isStale } from './read/fresh.js';
 import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
@@ -86,6 +87,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     async status(bytes, hints, scope, maxStalenessMs) {
       const task = await handles.resolve(bytes, hints, scope);
+      assertToldAsOver(task);
       const fresh = await freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
       return toldBefore(deps, fresh, scope);
     },
@@ -149,7 +151,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
 /** What memory has for these bytes, unless its first read is still to come. */
 function peek({ store }: TasksDeps, handle: Buffer): TaskRecord | undefined {
   const task = store.byHandle(handle);
-  if (task === undefined || awaitsFirstRead(task)) return undefined;
+  if (task === undefined || awaitsFirstRead(task) || awaitsItsEnd(task)) return undefined;
   store.asked(task);
   return task;
 }

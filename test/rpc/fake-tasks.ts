@@ -46,6 +46,7 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
     undeliveredForMs: 0,
     adopted: false,
     deleted: false,
+    endedBefore: false,
     revision: 0,
   } as const;
   let shown = state;

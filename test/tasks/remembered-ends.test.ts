@@ -144,3 +144,42 @@ for (const [what, read, code] of [
     await h.stop();
   });
 }
+
+/** A success with outputs that was told, and gave way in memory. */
+async function gaveWay() {
+  const h = await makeHarness({ finished: { maxCount: 1 } });
+  const { handle, state } = await ended(h, 'a success with outputs');
+  await pushOut(h);
+  return { h, handle, state };
+}
+
+test('a success whose outputs gave way is told as nothing less while its remote cannot be read', async () => {
+  for (const again of ['status', 'create'] as const) {
+    const { h, handle, state } = await gaveWay();
+    const asked = (): Promise<unknown> =>
+      again === 'status' ? h.tasks.status(handle, HINTS, h.scope()) : h.tasks.create(h.spec('a'), h.scope());
+    h.plugin.on.get = () => fail('transient');
+    for (let i = 0; i < 3; i++) {
+      await assert.rejects(settle(h.clock, asked()), { code: 'OUTPUTS_UNREAD' }, again);
+      assert.equal(h.tasks.peek(handle), undefined, 'nor without waiting');
+    }
+    const reader = h.tasks.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: true });
+    void reader.next().then((event) => assert.notEqual(event?.kind, 'change', 'nor by Watch'));
+    await h.clock.advance(10);
+    reader.close();
+    ENDS['a success with outputs']?.(h);
+    await h.clock.advance(120_000);
+    await asksAll(h, handle, 'its remote came back', state);
+    assert.equal(h.plugin.count('create'), 2, 'of it and of the one that took its place');
+    await h.stop();
+    assert.deepEqual(h.faults, []);
+  }
+});
+
+test('a create that is repeated for a success whose outputs gave way answers that success once it is read', async () => {
+  const { h, state } = await gaveWay();
+  ENDS['a success with outputs']?.(h);
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual(told(task.state), told(state));
+  await h.stop();
+});

@@ -15,6 +15,7 @@ import type { DeleteList } from '../end/delete-list.js';
 import type { UnclearLooks } from '../end/unclear-looks.js';
 import { failureState } from '../failures.js';
 import { recallEnded } from '../read/adopt.js';
+import { readEnd } from '../read/ended-before.js';
 import type { ReadSink } from '../read/reads.js';
 import { takeOverTwin } from '../read/twins.js';
 import type { LastRun } from '../report.js';
@@ -127,6 +128,7 @@ export class CreateTask {
     } finally {
       this.#asking -= 1;
     }
+    await readEnd(this.#deps, task, scope);
     return this.#answer(task, scope);
   }
 

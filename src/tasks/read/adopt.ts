@@ -27,7 +27,7 @@ export interface Adoption extends Handle {
  * A record for a handle that memory does not hold. One that ended here is answered as before; with a meta the remote is
  * polled, RUNNING until the first read says more, since nothing is known but that the task was created; without one its
  * create is lost. Where there is no room for more of these the answer is RUNNING too, and nothing is kept: an engine counts
- * a refused Status against its task, and asks again.
+ * a refused Status against its task, and asks again. What was told as over is told as nothing less meanwhile: see `assertToldAsOver`.
  */
 export function adoptTask(
   deps: TasksDeps,
@@ -47,6 +47,7 @@ export function adoptTask(
     answeredHandle: bytes,
     adopted: true,
     deleted: mark?.deleted ?? trace?.deleted ?? false,
+    endedBefore: trace !== undefined || mark?.ended === true,
     ...(meta === undefined ? {} : { meta }),
     // What the trace has left out is visible.
     ...(trace === undefined ? {} : { seen: { phaseVersion: trace.phaseVersion + 1 } }),
@@ -108,6 +109,7 @@ export function recallEnded({ store, runtimes }: TasksDeps, key: AttemptKey): Ta
   return store.insert({
     identity,
     stage: state === undefined ? 'live' : 'over',
+    endedBefore: state === undefined,
     // Its outputs were not kept; whoever takes it up reads them again.
     state: state ?? phaseState('RUNNING', { reason: 'taken up again; its outputs are read again' }),
     outputPrefix,
