@@ -90,7 +90,7 @@ export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }
   }
 
   /** The task of this trace was deleted. */
-  buried(id: TaskId): void {
+  markDeleted(id: TaskId): void {
     const trace = this.#traces.peek(id);
     if (trace !== undefined) this.#traces.set(id, { ...trace, deleted: true });
   }

@@ -629,12 +629,12 @@ export class TaskStore {
    * Remembers that an incarnation which memory does not hold was deleted; what is known of its end stays known. `end`: how
    * it ended before. `order`: its job may run, and is to be cancelled.
    */
-  bury(
+  markDeleted(
     { key, incarnation }: Pick<TaskIdentity, 'key' | 'incarnation'>,
     { end, order }: { readonly end?: PhaseState; readonly order?: DeleteOrder | undefined } = {},
   ): void {
     this.marks.set(key, incarnation, { ...(end === undefined ? {} : endOf(end)), deleted: true });
-    this.#finished.buried(taskIdOf(key, incarnation));
+    this.#finished.markDeleted(taskIdOf(key, incarnation));
     if (order !== undefined) this.owed.add(order, this.#options.clock.now());
   }
 

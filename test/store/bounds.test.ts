@@ -111,8 +111,8 @@ test('a deleted task that memory holds no more is remembered as deleted, by its 
   const { store } = storeOf({ finished: { maxCount: 1, maxBytes: 1e6, ttlMs: 60_000 } });
   const [{ id }] = ['a', 'b'].map((key) => liveTask(store, key)) as [TaskRecord, TaskRecord];
   for (const task of [...store.unfinishedTasks()]) store.observed(task, phaseState('SUCCESS'));
-  store.bury(identityOf('a'));
-  store.bury(identityOf('never seen'));
+  store.markDeleted(identityOf('a'));
+  store.markDeleted(identityOf('never seen'));
   assert.deepEqual(
     [store.trace(id)?.deleted, store.marks.get('a', 1)],
     [true, { deleted: true, ended: true, failure: undefined, next: undefined }],

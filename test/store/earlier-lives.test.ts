@@ -84,9 +84,9 @@ test('a deleted run that may have been sent is waited for until its job is found
 test('an order for a handle alone holds up the later runs of its key until it is done or let go of, and none where its job is over', async () => {
   const { store } = storeOf();
   const second = identityOf('a', { incarnation: 2 });
-  store.bury(second, { order: orderOf('from a handle', second, { adopted: true }) });
+  store.markDeleted(second, { order: orderOf('from a handle', second, { adopted: true }) });
   const over = identityOf('b');
-  store.bury(over, { order: orderOf('over', over, { adopted: true, jobOver: true }) });
+  store.markDeleted(over, { order: orderOf('over', over, { adopted: true, jobOver: true }) });
   assert.deepEqual([store.earlier.gone('a', 2), store.earlier.gone('b', 2)], [undefined, undefined]);
   const gone = store.earlier.gone('a', 3);
   assert.equal(await isOver(gone), false);
@@ -94,7 +94,7 @@ test('an order for a handle alone holds up the later runs of its key until it is
   assert.equal(await isOver(gone), true);
   assert.equal(store.earlier.gone('a', 3), undefined, 'though it stays owed');
   const third = identityOf('c');
-  store.bury(third, { order: orderOf('done', third, { adopted: true }) });
+  store.markDeleted(third, { order: orderOf('done', third, { adopted: true }) });
   const done = store.earlier.gone('c', 2);
   assert.equal(await isOver(done), false);
   store.deleteDone('done');
@@ -114,7 +114,7 @@ test('a delete whose job is known to be over holds up nobody', () => {
 test('an order for a handle alone that is done lets go of nobody who waits for another one of the same key', async () => {
   const { store } = storeOf();
   const identity = identityOf('a');
-  for (const id of ['one', 'two']) store.bury(identity, { order: orderOf(id, identity, { adopted: true }) });
+  for (const id of ['one', 'two']) store.markDeleted(identity, { order: orderOf(id, identity, { adopted: true }) });
   const gone = store.earlier.gone('a', 2);
   store.deleteDone('one');
   assert.equal(await isOver(gone), false);
@@ -145,11 +145,11 @@ function owe(store: ReturnType<typeof storeOf>['store'], key: string): string {
 test('what is held up again after it was let go of is waited for anew, while others of its key wait as well', async () => {
   const { store } = storeOf();
   const of = (incarnation: number) => identityOf('a', { incarnation });
-  store.bury(of(1), { order: orderOf('one', of(1), { adopted: true }) });
-  store.bury(of(2), { order: orderOf('two', of(2), { adopted: true }) });
+  store.markDeleted(of(1), { order: orderOf('one', of(1), { adopted: true }) });
+  store.markDeleted(of(2), { order: orderOf('two', of(2), { adopted: true }) });
   const [second, third] = [store.earlier.gone('a', 2), store.earlier.gone('a', 3)];
   store.deleteDone('one');
   assert.deepEqual([await isOver(second), await isOver(third)], [true, false]);
-  store.bury(of(1), { order: orderOf('again', of(1), { adopted: true }) });
+  store.markDeleted(of(1), { order: orderOf('again', of(1), { adopted: true }) });
   assert.equal(await isOver(store.earlier.gone('a', 2)), false);
 });

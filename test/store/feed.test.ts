@@ -153,11 +153,11 @@ test('an adopted record that gives way, to its twin or for room, is read no more
   assert.deepEqual(news().heard, [`left ${unread.id}`, `freed ${unread.id}`]);
 });
 
-test('what memory does not hold is buried with its mark and its order at once', () => {
+test('the mark and the order of what is deleted without being in memory come at once', () => {
   const { store, news } = noted();
   const identity = identityOf('a');
   const order = deleteOrder({ ...jobOf({ id: 'a-1', identity }), meta: Buffer.from('{}'), adopted: true }, 'r');
-  store.bury(identity, { order });
+  store.markDeleted(identity, { order });
   assert.deepEqual(news(), { facts: ['mark/a', 'owed/a-1'], heard: [] });
   assert.deepEqual([store.owed.unheld, store.marks.of('a')?.byIncarnation.get(1)?.deleted], [1, true]);
 });

@@ -195,7 +195,7 @@ test('room counts tasks of creates and deletes owed together, adopted ones apart
   for (const key of ['x', 'y', 'z']) adoptedTask(store, key);
   const owe = (key: string, adopted: boolean) => {
     const of = { id: key, identity: identityOf(key), meta: Buffer.from('{}'), outputPrefix: '', adopted };
-    store.bury(of.identity, { order: deleteOrder({ ...of, connection: undefined, connectionUntilMs: 0 }, 'r') });
+    store.markDeleted(of.identity, { order: deleteOrder({ ...of, connection: undefined, connectionUntilMs: 0 }, 'r') });
   };
   owe('owed 1', false);
   store.assertRoom();

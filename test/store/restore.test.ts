@@ -89,7 +89,7 @@ function fill(store: TaskStore): void {
   store.deleteFreed('doubted-1');
   store.owed.note('doubted-1', { attempts: 4, lastError: { code: 'Y', message: 'n' } });
   const handleAlone = adoptedTask(store, 'unread', { connection, connectionUntilMs: 9e15 });
-  store.bury(handleAlone.identity, { order: deleteOrder(handleAlone, 'r', { readFirst: handleOf('unread') }) });
+  store.markDeleted(handleAlone.identity, { order: deleteOrder(handleAlone, 'r', { readFirst: handleOf('unread') }) });
   store.unclear.add({
     ...unclear('unclear'),
     args: { ...payload, outputPrefix: 'o', idempotencyKey: 'unclear-1' } as never,

@@ -100,7 +100,7 @@ test('a task that the daemon ended is answered the same after it gave way, also 
 });
 
 test('a task that was deleted after it gave way does not come back once the delete is forgotten', async () => {
-  const h = await makeHarness({ finished: { maxCount: 1 }, tombstoneTtlMs: 60_000 });
+  const h = await makeHarness({ finished: { maxCount: 1 }, replayWindowMs: 60_000 });
   const { handle, task } = await acceptedThenOver(h, 'a', created('{"job":1}', phaseState('SUCCESS')));
   await pushOut(h);
   await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));

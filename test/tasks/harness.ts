@@ -159,7 +159,7 @@ export interface HarnessOptions {
   readonly warmUpMs?: number;
   readonly maxTasks?: number;
   readonly finished?: { readonly maxCount?: number; readonly maxBytes?: number; readonly ttlMs?: number };
-  readonly tombstoneTtlMs?: number;
+  readonly replayWindowMs?: number;
   readonly dataStore?: 'none' | 'works' | 'fails';
   readonly feed?: StateFeed;
   /** Keys that handles are signed with; not signed unless given. */
@@ -190,7 +190,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     ...fed,
     maxTasks: given.maxTasks ?? 1000,
     finished: { maxCount: 100, maxBytes: 64 * 1024 * 1024, ttlMs: 86_400_000, ...given.finished },
-    endMarks: { max: 1000, ttlMs: given.tombstoneTtlMs ?? 86_400_000 },
+    endMarks: { max: 1000, ttlMs: given.replayWindowMs ?? 86_400_000 },
     watchRing: 100,
   });
   const runtimes = new Map<string, PluginRuntime>();

@@ -83,7 +83,7 @@ test('an ended task leaves memory and state when its time is over, with nobody a
 });
 
 test('a mark leaves memory when its window is over, with nobody asking', async () => {
-  const { h } = await begin({ tombstoneTtlMs: 30 * MINUTE });
+  const { h } = await begin({ replayWindowMs: 30 * MINUTE });
   const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
   assert.equal(h.store.marks.size, 1);

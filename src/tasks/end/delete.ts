@@ -64,7 +64,7 @@ export async function deleteTask(
   if (created !== undefined) cancelInBackground(deps, parts, created, reason);
   const { connection, outputPrefix } = hints;
   const of = { id, identity, meta, outputPrefix, connection, connectionUntilMs, adopted: true };
-  deps.store.bury(identity, {
+  deps.store.markDeleted(identity, {
     // What was never created here ended as its handle was answered, and goes on answering so (rule 8).
     ...(meta === undefined && !over ? { end: CREATE_LOST } : {}),
     order: over ? undefined : deleteOrder(of, reason, { readFirst: bytes }),
