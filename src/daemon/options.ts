@@ -65,7 +65,7 @@ export function tasksOptions(config: Config): TasksOptions {
     createBudgetMs: config.tasks.createBudgetMs,
     outputsBudgetMs: config.tasks.outputsBudgetMs,
     maxInlineOutputBytes: config.tasks.maxInlineOutputBytes,
-    replayWindowMs: config.tasks.tombstoneTtlMs,
+    replayWindowMs: config.tasks.replayWindowMs,
     orphanGraceMs: config.tasks.orphanGraceMs,
     deleteGraceMs: config.tasks.deleteGraceMs,
     visibilityGraceMs: config.tasks.visibilityGraceMs,
@@ -91,7 +91,7 @@ export function storeBounds({
   return {
     finished,
     maxTasks,
-    endMarks: { max: MAX_END_MARKS, ttlMs: tasks.tombstoneTtlMs },
+    endMarks: { max: MAX_END_MARKS, ttlMs: tasks.replayWindowMs },
     watchRing: watchRing.size,
   };
 }

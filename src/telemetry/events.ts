@@ -102,7 +102,7 @@ export const LOG_EVENTS = {
   }),
   'state.ends_forgotten': event(
     'warn',
-    'more attempts ended within tasks.tombstoneTtl than are remembered; for as long, a finished job that a create finds is taken for its own',
+    'more attempts ended within tasks.replayWindow than are remembered; for as long, a finished job that a create finds is taken for its own',
     {},
   ),
   'log.dropped': event('warn', 'standard output did not take lines of the log, which were left out', {

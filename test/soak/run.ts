@@ -46,7 +46,7 @@ const SHORT = {
     // Engines that a busy machine keeps from asking have not gone away.
     visibilityGrace: '1m',
     orphanGrace: '1m',
-    tombstoneTtl: '2m',
+    replayWindow: '2m',
     doReplayTtl: '1m',
     connectionTtl: '2m',
   },

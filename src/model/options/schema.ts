@@ -328,7 +328,7 @@ const tasks = section('Rules of a task’s life.', {
   ),
   minFailingTime: span('Reads must fail for this long before maxSystemFailures may end a task.', '2m'),
   outageGrace: span('How long a remote may be down before failed reads count again.', '1h'),
-  tombstoneTtl: span(
+  replayWindow: span(
     'How long the end of an attempt is remembered, deleted or not: a repeat within it is told from a new task.',
     '24h',
     { min: '1m', max: '30d' },
