@@ -1,11 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import type { Bench } from './lib/bench.js';
 import { childrenOf, machine, mainThreadMicros, processSeconds, residentBytes } from './lib/cpu.js';
-import { Daemon } from './lib/daemon.js';
-import { Load } from './lib/load.js';
-import { madeHandle, makeState } from './lib/made-state.js';
+import { withLiveTasks } from './lib/live-tasks.js';
 import { rounded } from './lib/numbers.js';
 import { PROTOCOLS } from './lib/protocols.js';
 
@@ -26,23 +21,9 @@ export const bench: Bench = {
     streams: 50,
   },
 
-  async run(options, progress) {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
-    await makeState(folder, options.tasks!, options.resync! * 1000);
-    const daemon = await Daemon.start({
-      batch: true,
-      maxTasks: options.tasks!,
-      readQps: options.reads! / BATCH,
-      resyncInterval: `${options.resync}s`,
-      stateDir: folder,
-    });
-    const load = new Load({ connections: options.connections!, streams: options.streams! });
-    try {
+  run: (options, progress) =>
+    withLiveTasks(options, PROTOCOLS.flyte1(), { readQps: options.reads! / BATCH }, async (daemon, load) => {
       progress(`${options.tasks} tasks are live`);
-      const flyte1 = PROTOCOLS.flyte1();
-      const handles = Array.from({ length: options.tasks! }, (_, index) => madeHandle(index));
-      await load.loadStatus(daemon.port, flyte1, handles);
-      await load.statusCalls(daemon.port, options.warmup!);
       const [plugin] = childrenOf(daemon.pid);
       const before = {
         main: mainThreadMicros(daemon.pid),
@@ -68,11 +49,7 @@ export const bench: Bench = {
         ...options,
         machine: machine(),
       };
-    } finally {
-      await Promise.all([load.stop(), daemon.stop()]);
-      rmSync(folder, { recursive: true, force: true });
-    }
-  },
+    }),
 
   describe: (result) =>
     `live  ${result.tasks} tasks, ${result.rate} GetTask/s: ${result.achieved_ratio} achieved, p99 ${result.p99_ms} ms, ` +

@@ -1,10 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import os from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench } from './lib/bench.js';
 import { machine, residentBytes } from './lib/cpu.js';
 import { Daemon, type DaemonOptions } from './lib/daemon.js';
+import { inFolder } from './lib/live-tasks.js';
 import { Load } from './lib/load.js';
 import { makeState } from './lib/made-state.js';
 import { rounded } from './lib/numbers.js';
@@ -39,9 +39,8 @@ async function collected(daemon: Daemon, hookPort: number, settleSeconds: number
 }
 
 /** What a daemon holds that began with so many live tasks in its state: no call has left anything with its allocator. */
-async function restarted(tasks: number, settleSeconds: number): Promise<Left> {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
-  try {
+function restarted(tasks: number, settleSeconds: number): Promise<Left> {
+  return inFolder(async (folder) => {
     const stateDir = path.join(folder, 'state');
     await makeState(stateDir, tasks);
     const file = path.join(folder, 'hook');
@@ -51,9 +50,7 @@ async function restarted(tasks: number, settleSeconds: number): Promise<Left> {
     } finally {
       await daemon.stop();
     }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** Polls next to nothing, and is collected by the hook, which writes its port to the file. */
@@ -71,48 +68,47 @@ export const bench: Bench = {
   summary: 'resident bytes of a live task in the running daemon, after a full collection',
   defaults: { tasks: 100_000, warmup: 20_000, settle: 5 },
 
-  async run(options, progress) {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
-    const file = path.join(folder, 'hook');
-    const before = await restarted(0, options.settle!);
-    const after = await restarted(options.tasks!, options.settle!);
-    progress(`a daemon that began with ${options.tasks} tasks was weighed`);
-    const daemon = await Daemon.start(daemonOptions(options.tasks! + options.warmup!, file));
-    const load = new Load({ connections: 2, streams: 50 });
-    try {
-      const hookPort = Number(readFileSync(file, 'utf8'));
-      // Code is compiled, pools are filled and the young generation has grown before the empty daemon is weighed; these tasks are over then.
-      const first = await load.create(daemon.port, options.warmup!);
-      await load.delete(daemon.port, first.handles);
-      const empty = await collected(daemon, hookPort, options.settle!);
-      const { handles } = await load.create(daemon.port, options.tasks!);
-      progress(`${handles.length} tasks`);
-      const full = await collected(daemon, hookPort, options.settle!);
-      const native = PROTOCOLS.native();
-      const phase = native.phaseOf(await load.status(daemon.port, native, handles[0]!));
-      if (phase !== 'RUNNING') throw new Error(`Status answered ${phase}, not RUNNING`);
-      const over = (left: Left, none: Left, pick: (left: Left) => number) =>
-        rounded((pick(left) - pick(none)) / options.tasks!, 0);
-      const perTask = (pick: (left: Left) => number) => over(full, empty, pick);
-      return {
-        bench: 'memory',
-        bytes_per_task: perTask((left) => left.resident),
-        heap_bytes_per_task: perTask((left) => left.heapUsed),
-        external_bytes_per_task: perTask((left) => left.external),
-        array_buffer_bytes_per_task: perTask((left) => left.arrayBuffers),
-        restarted_bytes_per_task: over(after, before, (left) => left.resident),
-        restarted_heap_bytes_per_task: over(after, before, (left) => left.heapUsed),
-        empty_resident_bytes: empty.resident,
-        full_resident_bytes: full.resident,
-        handle_bytes: handles[0]!.length,
-        ...options,
-        machine: machine(),
-      };
-    } finally {
-      await Promise.all([load.stop(), daemon.stop()]);
-      rmSync(folder, { recursive: true, force: true });
-    }
-  },
+  run: (options, progress) =>
+    inFolder(async (folder) => {
+      const file = path.join(folder, 'hook');
+      const before = await restarted(0, options.settle!);
+      const after = await restarted(options.tasks!, options.settle!);
+      progress(`a daemon that began with ${options.tasks} tasks was weighed`);
+      const daemon = await Daemon.start(daemonOptions(options.tasks! + options.warmup!, file));
+      const load = new Load({ connections: 2, streams: 50 });
+      try {
+        const hookPort = Number(readFileSync(file, 'utf8'));
+        // Code is compiled, pools are filled and the young generation has grown before the empty daemon is weighed; these tasks are over then.
+        const first = await load.create(daemon.port, options.warmup!);
+        await load.delete(daemon.port, first.handles);
+        const empty = await collected(daemon, hookPort, options.settle!);
+        const { handles } = await load.create(daemon.port, options.tasks!);
+        progress(`${handles.length} tasks`);
+        const full = await collected(daemon, hookPort, options.settle!);
+        const native = PROTOCOLS.native();
+        const phase = native.phaseOf(await load.status(daemon.port, native, handles[0]!));
+        if (phase !== 'RUNNING') throw new Error(`Status answered ${phase}, not RUNNING`);
+        const over = (left: Left, none: Left, pick: (left: Left) => number) =>
+          rounded((pick(left) - pick(none)) / options.tasks!, 0);
+        const perTask = (pick: (left: Left) => number) => over(full, empty, pick);
+        return {
+          bench: 'memory',
+          bytes_per_task: perTask((left) => left.resident),
+          heap_bytes_per_task: perTask((left) => left.heapUsed),
+          external_bytes_per_task: perTask((left) => left.external),
+          array_buffer_bytes_per_task: perTask((left) => left.arrayBuffers),
+          restarted_bytes_per_task: over(after, before, (left) => left.resident),
+          restarted_heap_bytes_per_task: over(after, before, (left) => left.heapUsed),
+          empty_resident_bytes: empty.resident,
+          full_resident_bytes: full.resident,
+          handle_bytes: handles[0]!.length,
+          ...options,
+          machine: machine(),
+        };
+      } finally {
+        await Promise.all([load.stop(), daemon.stop()]);
+      }
+    }),
 
   describe: (result) =>
     `memory  ${result.bytes_per_task} bytes a live task, resident (heap ${result.heap_bytes_per_task}, external ${result.external_bytes_per_task}); ` +

@@ -1,13 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from 'webapi-plugin-host/client';
 import type { Bench, BenchOptions } from './lib/bench.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
-import { Daemon } from './lib/daemon.js';
-import { Load } from './lib/load.js';
-import { madeHandle, makeState } from './lib/made-state.js';
+import type { Daemon } from './lib/daemon.js';
+import { withLiveTasks } from './lib/live-tasks.js';
+import type { Load } from './lib/load.js';
 import { median, rounded } from './lib/numbers.js';
 import { PROTOCOLS } from './lib/protocols.js';
 
@@ -87,23 +84,11 @@ export const bench: Bench = {
   },
   targets: { ratio: { atMost: 0.15 } },
 
-  async run(options, progress) {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
-    await makeState(folder, options.tasks!, options.resync! * 1000);
-    const daemon = await Daemon.start({
-      batch: true,
-      maxTasks: options.tasks!,
-      // What the interval takes and no more, so that the polling of the remote is steady.
-      readQps: (1.2 * options.tasks!) / options.resync! / 100,
-      resyncInterval: `${options.resync}s`,
-      changeS: options.change!,
-      stateDir: folder,
-    });
-    const load = new Load({ connections: options.connections!, streams: options.streams! });
-    try {
-      const handles = Array.from({ length: options.tasks! }, (_, index) => madeHandle(index));
-      await load.loadStatus(daemon.port, PROTOCOLS.native(), handles);
-      await load.statusCalls(daemon.port, options.warmup!);
+  run(options, progress) {
+    // What the interval takes and no more, so that the polling of the remote is steady.
+    const readQps = (1.2 * options.tasks!) / options.resync! / 100;
+    const more = { readQps, changeS: options.change! };
+    return withLiveTasks(options, PROTOCOLS.native(), more, async (daemon, load) => {
       // Until each was read, states of the file change all at once.
       while (daemon.tasksRead() < options.tasks!) await sleep(200);
       const rounds: Round[] = [];
@@ -129,10 +114,7 @@ export const bench: Bench = {
         ...options,
         machine: machine(),
       };
-    } finally {
-      await Promise.all([load.stop(), daemon.stop()]);
-      rmSync(folder, { recursive: true, force: true });
-    }
+    });
   },
 
   describe: (result) =>
