@@ -43,7 +43,7 @@ const SECRETS = ['daemon/secrets.test.js'];
 
 /** Several replicas. */
 const ONE_DAEMON = { unseen: 'in that run there is one daemon' } as const;
-const LEASES = ['cluster/seat.test.js'];
+const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
 
