@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { NO_FEATURES } from '../../src/model/plugin-methods.js';
-import { created, type Harness, HINTS, held, ok, running, settle } from './harness.js';
+import { created, fail, type Harness, HINTS, held, ok, running, settle } from './harness.js';
 import { Machine } from './machine.js';
 
 /** Calls that come while the daemon starts: the state is loaded, its plugins are not. */
@@ -200,4 +200,19 @@ test('what is accepted before its plugin is loaded, or in the drain, counts in t
     }
     machine.kill();
   }
+});
+
+test('how a task ended that gave way in memory is told before its plugin is loaded', async () => {
+  const machine = new Machine();
+  const first = await machine.start({ finished: { maxCount: 1 } });
+  first.plugin.on.create = () => fail('permanent', { code: 'NO_SUCH_IMAGE' });
+  const gaveWay = await create(first, 'a');
+  await create(first, 'b');
+  await first.clock.advance(10_000);
+  machine.kill();
+  const second = await machine.start({ ...starts, finished: { maxCount: 1 } });
+  const task = await settle(second.clock, second.tasks.status(gaveWay, HINTS, second.scope()));
+  assert.deepEqual([task.state.phase, task.state.error?.code], ['PERMANENT_FAILURE', 'NO_SUCH_IMAGE']);
+  assert.equal(second.plugin.calls.length, 0);
+  machine.kill();
 });

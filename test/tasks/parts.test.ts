@@ -5,10 +5,12 @@ import { ManualClock } from '../../src/lib/clock.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import { encodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import type { PluginFailure, PluginMethod } from '../../src/model/plugin-call.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import { jobOf } from '../../src/runtime/polling.js';
 import type { PluginRuntime } from '../../src/runtime/runtime.js';
 import type { TasksDeps } from '../../src/tasks/deps.js';
+import { errorOf } from '../../src/tasks/failures.js';
 import { isStale } from '../../src/tasks/read/fresh.js';
 import { HandleTrust } from '../../src/tasks/read/handle-trust.js';
 import { takeOverTwin } from '../../src/tasks/read/twins.js';
@@ -16,6 +18,7 @@ import { assertSafe, toldBefore } from '../../src/tasks/safe.js';
 import { Sweep } from '../../src/tasks/sweep.js';
 import { adoptedTask, insertTask, storeOf } from '../store/make-store.js';
 import { identityOf } from '../support/identity.js';
+import { fail } from './harness.js';
 
 /** Small parts of the use cases by themselves. */
 
@@ -184,4 +187,17 @@ test('handles that no key has signed are taken up within the grace from the birt
   await clock.advance(1);
   assert.deepEqual(['right', 'none', 'foreign'].map(takes), ['taken', 'HANDLE_UNSIGNED', 'HANDLE_FOREIGN']);
   assert.deepEqual(told.at(-1), ['foreign', false]);
+});
+
+test('a failure whose code is the plugin\u2019s own is an error of its kind where the table has none, and of the table where it has', () => {
+  const codeOf = (kind: 'permanent' | 'transient' | 'invalid', method: PluginMethod, code = 'OWN') => {
+    const { failure } = fail(kind, { code, retryAfterMs: 7 }) as { readonly failure: PluginFailure };
+    const error = errorOf(failure, 'demo', 'reading', method);
+    assert.deepEqual([error.details, error.retryAfterMs], [{ plugin: 'demo', plugin_code: code }, 7]);
+    return error.code;
+  };
+  assert.equal(codeOf('permanent', 'get'), 'PLUGIN_THREW_PERMANENT');
+  assert.equal(codeOf('transient', 'delete'), 'PLUGIN_THREW_TRANSIENT');
+  assert.equal(codeOf('invalid', 'getLogs'), 'PLUGIN_ANSWER_INVALID');
+  assert.equal(codeOf('transient', 'get', 'RATE_LIMIT_THROTTLED'), 'RATE_LIMIT_THROTTLED');
 });
