@@ -30,14 +30,15 @@ const WAYS_IN = [
   'http',
   'token',
   'handleKey',
+  'named',
 ] as const;
 type WayIn = (typeof WAYS_IN)[number];
 
 const markers = new Markers(WAYS_IN);
 const core = (name: WayIn) => markers.core(name);
 const SECRETS = Object.fromEntries(WAYS_IN.map((name) => [name, `${core(name)}"/+~?&=1`])) as Record<WayIn, string>;
-// One that could be the name of a metric.
-SECRETS.token = `${core('token')}23456789`;
+// One that may be the name of a metric.
+SECRETS.named = `${core('named').toLowerCase()}23456789`;
 // A key has so many characters at least.
 SECRETS.handleKey += '23456789';
 // One of a certificate has several lines.
@@ -86,6 +87,7 @@ function plant(t: TestContext, format: string): Walk {
   writeTree(folder, {
     'known.json': JSON.stringify({ ...SECRETS, tlsKey: SERVER.key }),
     'secrets/group/file': `${SECRETS.file}\n`,
+    'secrets/group/named': SECRETS.named,
     token: SECRETS.adminToken,
     engine: SECRETS.token,
     'handle-keys': `# the key\n${SECRETS.handleKey}\n`,
@@ -184,6 +186,9 @@ for (const format of ['json', 'text']) {
       await tell(client, ['reason', 'outputs'], true);
       assertNothing(JSON.stringify(await client.listPlugins()), 'ListPlugins');
       const headers = { authorization: `Bearer ${SECRETS.adminToken}` };
+      // What a plugin counts is handed on now and then.
+      const counted = async () => (await daemon.http('/metrics')).body.includes('pluginhost_plugin_custom_told_total');
+      await until('the metrics of the plugin', counted);
       for (const listing of LISTINGS) {
         const { body } = await daemon.http(listing, { headers });
         // Handles are shown as they are.
@@ -217,7 +222,7 @@ test('no page of logs and no series shows a secret, and the token of the page is
   const { config, env, folder } = plant(t, 'json');
   const { telltale } = config.plugins as Record<string, { settings: Record<string, string> }>;
   const masks = new SecretMasks();
-  for (const name of ['adminToken', 'storeKey', 'file', 'rotated', 'token', 'handleKey'] as const) {
+  for (const name of ['adminToken', 'storeKey', 'file', 'rotated', 'token', 'handleKey', 'named'] as const) {
     masks.addOwn(SECRETS[name]);
   }
   masks.addOwn(SERVER.key);
