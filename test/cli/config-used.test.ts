@@ -20,6 +20,10 @@ const ELSEWHERE = [
   'dataStore.s3.secretAccessKeyFile',
   // Once a database was reached, which takes more than Node (test/postgres).
   'state.postgres.leaseMs',
+  // The same, by one of several replicas (test/replicas).
+  'cluster.advertise',
+  'cluster.serverName',
+  'cluster.loopback',
 ];
 
 /** A copy that notes the path of every section and option that is read from it. */
