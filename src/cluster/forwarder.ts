@@ -1,4 +1,4 @@
-import { setMaxListeners } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { type ChangingTls, channelCredentials, channelName } from '../client/credentials.js';
 import { HostError } from '../errors/index.js';
@@ -258,9 +258,13 @@ class Peer {
   ): AsyncIterable<Buffer> {
     const options = Number.isFinite(leftMs) ? { deadline: wallDeadline(leftMs) } : {};
     const passed = this.#client().makeBidiStreamRequest(call.path, same, same, metadata, options);
+    const over = new AbortController();
     const release = this.#cutWith(call.signal, () => passed.cancel());
     const sending = (async () => {
-      for await (const request of requests) passed.write(request);
+      for await (const request of requests) {
+        // What the owner does not take is not read from the caller either.
+        if (!passed.write(request)) await once(passed, 'drain', { signal: over.signal });
+      }
       passed.end();
     })();
     // The caller went: the signal says so.
@@ -269,6 +273,7 @@ class Peer {
       for await (const answer of passed) yield answer as Buffer;
     } finally {
       release();
+      over.abort();
       passed.cancel();
     }
   }

@@ -24,9 +24,9 @@ export interface SeatEvents {
   taken?(from: string | undefined, tookMs: number): void;
   /** Another owner is seen, or none. */
   owner?(owner: MemberRow | undefined): void;
-  /** The lease of an owner is over; it sends nothing until it is renewed. */
   /** Those that are there, at each look. */
   seen?(members: readonly MemberRow[]): void;
+  /** The lease of an owner is over; it sends nothing until it is renewed. */
   lapsed?(): void;
   renewed?(): void;
   lost?(why: HostError): void;

@@ -57,8 +57,8 @@ export interface LoadingPlugin {
  * One try to bring up the plugins of a group in a process. What it finds is its own: the plugins are told of it by whoever
  * lets it serve.
  *
- * States: found (its process may be started already, by `prepare`) → `importAll` → `admit` each → `loadAll` → loaded; then its process is somebody's who serves with it, or
- * `stop` ends it, at any time, after which it starts none. It stops itself where nothing is up in the end.
+ * States: found (its process may be started already, by `prepare`) → `importAll` → `admit` each → `loadAll` → loaded; then its
+ * process is somebody's who serves with it, or `stop` ends it, at any time, after which it starts none. It stops itself where nothing is up in the end.
  */
 export class Loading {
   readonly items: readonly LoadingPlugin[];

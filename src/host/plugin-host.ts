@@ -24,8 +24,8 @@ export function createPluginHost(options: PluginHostOptions): PluginHost {
  * All plugins and who serves which task type. A plugin is known by plugin.ts, the life of what shares a process is a
  * group's (group.ts); here is what concerns several groups: the order of a start and of a stop, ids, routes.
  *
- * States: created (some processes may be coming up, by `prepare`) → `start` → started → `stop` or `killAll` → stopped. `start` goes through the entries in fixed steps:
- * find the module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
+ * States: created (some processes may be coming up, by `prepare`) → `start` → started → `stop` or `killAll` → stopped. `start` goes
+ * through the entries in fixed steps: find the module, import it, check its shape, admit its id and limits, validate settings and load, build the routes.
  */
 class Host implements PluginHost {
   readonly #options: PluginHostOptions;

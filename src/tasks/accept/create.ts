@@ -47,8 +47,8 @@ const MAX_LIVES = 100;
  * Accepts tasks and brings them to life (rules 8 and 9; design 1a, Create).
  *
  * States of a task here: none → *running*, with a run (creator.ts has its states) until that ends; *early*, where it came before the
- * plugins were loaded, until `recover` runs it; *behind*, where it came with many others, until its turn; *unclaimed*, where an earlier run of the daemon neither answered nor sent it, until its
- * engine repeats the create or the orphan grace forgets it. A repeat of a create finds the task in any of them and makes none.
+ * plugins were loaded, until `recover` runs it; *behind*, where it came with many others, until its turn; *unclaimed*, where an
+ * earlier run of the daemon neither answered nor sent it, until its engine repeats the create or the orphan grace forgets it. A repeat of a create finds the task in any of them and makes none.
  * Of itself: open → `refuse` → refusing, where no state keeps what is new → `stop` → stopping, in which nothing is sent any more and runs end.
  */
 export class CreateTask {
@@ -312,7 +312,12 @@ export class CreateTask {
     this.#park(task);
     const begun = createDeferred<void>();
     this.#behind.add(() => {
-      if (!this.#stopping && this.#deps.store.byId(task.id) === task && !this.#runs.has(task.id)) start();
+      try {
+        if (!this.#stopping && this.#deps.store.byId(task.id) === task && !this.#runs.has(task.id)) start();
+      } catch (error) {
+        // Nobody awaits it: a throw here would end the daemon, and leave all behind it where they are.
+        this.#deps.events.fault?.('create', error);
+      }
       begun.resolve();
     });
     if (this.#behind.size === 1) this.#startSome();

@@ -11,8 +11,8 @@ export function awaitsItsEnd(task: TaskRecord): boolean {
 }
 
 /** Throws OUTPUTS_UNREAD for a task that was told as over and cannot be told so yet: no phase below that is told of it (rule 7). */
-export function assertToldAsOver(task: TaskRecord): TaskRecord {
-  if (!awaitsItsEnd(task)) return task;
+export function assertToldAsOver(task: TaskRecord): void {
+  if (!awaitsItsEnd(task)) return;
   const { message } = task.lastFailure ?? { message: 'it has not been read yet' };
   throw new HostError(
     'OUTPUTS_UNREAD',
