@@ -259,7 +259,12 @@ class Peer {
     const options = Number.isFinite(leftMs) ? { deadline: wallDeadline(leftMs) } : {};
     const passed = this.#client().makeBidiStreamRequest(call.path, same, same, metadata, options);
     const over = new AbortController();
-    const release = this.#cutWith(call.signal, () => passed.cancel());
+    passed.on('error', () => {});
+    const release = this.#cutWith(call.signal, () => {
+      passed.cancel();
+      // The transport tells a cancelled call only once the other side has taken what was written, which it may never do.
+      passed.destroy(new HostError('OWNER_AWAY', 'the stream was cut; open it again', { retryAfterMs: AGAIN_MS }));
+    });
     const sending = (async () => {
       for await (const request of requests) {
         // What the owner does not take is not read from the caller either.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Metadata } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
 import { CertificateWatch } from '../../src/access/certificate-watch.js';
 import { CallGuard } from '../../src/access/guard.js';
 import { TlsEntrance } from '../../src/access/tls-entrance.js';
@@ -208,6 +208,37 @@ test('a Watch is passed on, ends at the owner when its reader goes, and ends her
   standby.server.beginDrain();
   assert.match((await ended).details ?? '', /stopping/);
   await isOpen(0);
+});
+
+test('a stream is read no faster than its owner takes it', async (t) => {
+  const owner = new Server();
+  const same = (bytes: Buffer): Buffer => bytes;
+  // It takes nothing.
+  owner.register('/a.B/Stream', () => undefined, same, same, 'bidi');
+  const port = await new Promise<number>((resolve, reject) => {
+    owner.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+  t.after(() => owner.forceShutdown());
+  const seat = new FakeSeat();
+  const bounds = { maxReceiveBytes: MIB, maxSendBytes: MIB };
+  const forwarder = new Forwarder({ seat, clock: systemClock, patienceMs: 10_000, ...bounds });
+  t.after(() => forwarder.close());
+  seat.is(`127.0.0.1:${port}`);
+  let read = 0;
+  const requests = (async function* () {
+    for (; read < 2_000; read++) yield Buffer.alloc(64 * 1024);
+  })();
+  const caller = new AbortController();
+  const call = { path: '/a.B/Stream', deadlineMs: Number.POSITIVE_INFINITY, signal: caller.signal };
+  const answers = await forwarder.stream({ ...call, header: () => undefined }, requests);
+  assert.ok(answers !== undefined);
+  const over = assert.rejects(answers[Symbol.asyncIterator]().next());
+  for (let before = -1; before !== read || read === 0; await sleep(200)) before = read;
+  assert.ok(read < 200, `${read} of 2,000 messages were read for an owner that takes none`);
+  caller.abort();
+  await over;
 });
 
 test('a caller that leaves takes the call away from the owner', async (t) => {
