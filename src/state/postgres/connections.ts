@@ -32,7 +32,10 @@ export class Connections {
     this.#pool = pool;
   }
 
-  /** Connects to nothing yet. `onSecret` is told of each password and private key before it is used. Throws STATE_UNWRITABLE for a file that cannot be read. */
+  /**
+   * Connects to nothing yet. `onSecret` is told of each password and private key before it is used. Throws STATE_UNWRITABLE for a
+   * file that cannot be read.
+   */
   static async open(place: PostgresPlace, onSecret: (secret: string) => void = () => {}): Promise<Connections> {
     const { default: pg } = await import('pg');
     const readAll = () => {
