@@ -91,3 +91,25 @@ test('a process that was started ahead is among those that a kill of all ends', 
   host.killAll();
   while (isAlive(child)) await sleep(10);
 });
+
+for (const [when, pause] of [
+  ['just before the start', () => undefined],
+  // Longer than the last words of a process are awaited.
+  ['before the start, by a daemon that hears of it late', () => standStill(1_500)],
+] as const) {
+  test(`a process that was started ahead and is killed ${when} costs its plugin nothing`, LINUX, async (t) => {
+    const { host, child } = await prepared(t);
+    process.kill(child, 'SIGKILL');
+    const started = host.start();
+    await new Promise((resolve) => setImmediate(resolve));
+    pause();
+    const [result] = (await started).results;
+    assert.ok([undefined, 'PLUGIN_START_STARVED'].includes(result?.error?.code), result?.error?.message);
+    while (host.plugin('p')?.state !== 'serving') await sleep(10);
+    assert.equal(host.route('x', 0).id, 'p');
+  });
+}
+
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -51,6 +51,8 @@ export interface Launched {
   readonly stderr: Readable;
   /** How it ended; resolves when what it started has ended, too. Never rejects. */
   readonly exited: Promise<Exit>;
+  /** Whether it is seen to have ended, also where `exited` does not tell yet. */
+  hasEnded(): boolean;
   /** From here on the daemon goes before it, where both want a core. */
   giveWay(): void;
   terminate(): void;
@@ -113,6 +115,7 @@ function launchProcess(options: LaunchOptions): Launched {
     stdout: child.stdout as Readable,
     stderr: child.stderr as Readable,
     exited,
+    hasEnded: () => hasEnded(child),
     giveWay: () => {
       if (child.pid !== undefined && child.exitCode === null) giveWay(child.pid, options.confinement.niceness);
     },
@@ -135,6 +138,18 @@ function giveWay(pid: number, niceness: number): void {
   try {
     writeFileSync(`/proc/${pid}/autogroup`, String(value), { flag: 'r+' });
   } catch {}
+}
+
+/** A loop that stood still hears of an end after the timers that are due; the kernel knows of it before. */
+function hasEnded({ pid, exitCode, signalCode }: ChildProcess): boolean {
+  if (pid === undefined || exitCode !== null || signalCode !== null) return true;
+  try {
+    // The name before it may hold anything, a bracket too.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return 'ZX'.includes(stat.charAt(stat.lastIndexOf(')') + 2));
+  } catch (error) {
+    return process.platform === 'linux' && (error as NodeJS.ErrnoException).code === 'ENOENT';
+  }
 }
 
 function threadsOf(pid: number): number[] {
@@ -184,6 +199,8 @@ function launchWorker(options: LaunchOptions): Launched {
     stdout: worker.stdout,
     stderr: worker.stderr,
     exited,
+    // No signal ends a thread alone.
+    hasEnded: () => false,
     // Its threads are the daemon's.
     giveWay: () => {},
     terminate: end,

@@ -30,6 +30,7 @@ export class LoadSteps {
   readonly #ready = createDeferred<void>();
   readonly #steps = new Map<number, Deferred<LoadAnswer>>();
   #up = false;
+  #loaded = false;
 
   constructor(options: LoadStepsOptions) {
     this.#options = options;
@@ -40,13 +41,14 @@ export class LoadSteps {
     return this.#up;
   }
 
-  /** Whether it is up, and no import or load() is under way. */
+  /** Whether a plugin is loaded, and no import or load() is under way: how the process ends tells nothing of a start then. */
   get done(): boolean {
-    return this.#up && this.#steps.size === 0;
+    return this.#loaded && this.#steps.size === 0;
   }
 
   receive(message: LoadAnswer): void {
     if (message.t === 'ready') this.#up = true;
+    if (message.t === 'loaded') this.#loaded = true;
     if (message.t === 'ready') this.#ready.resolve();
     else if (message.t !== 'failed') this.#steps.get(message.p)?.resolve(message);
     else this.#steps.get(message.p)?.reject(new HostError(message.failure.code, message.failure.message));

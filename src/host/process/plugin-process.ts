@@ -353,7 +353,7 @@ export class PluginProcess {
 
   #cut(): void {
     if (this.#over) return;
-    this.#cutOff = true;
+    this.#cutOff = !this.#launched.hasEnded();
     this.#launched.kill();
   }
 
