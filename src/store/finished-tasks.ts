@@ -27,6 +27,48 @@ export interface FinishedTrace {
   readonly state: PhaseState | undefined;
 }
 
+/**
+ * Bytes are kept as text, as an `Entry` keeps them: a Buffer of their size lies in a slab of 8 KiB, all of which it would keep alive.
+ *
+ * States: its task is over → `deleted` by its engine as well.
+ */
+class Trace implements FinishedTrace {
+  readonly identity: TaskIdentity;
+  readonly outputPrefix: string;
+  readonly phaseVersion: number;
+  readonly state: PhaseState | undefined;
+  deleted: boolean;
+  readonly #meta: string | undefined;
+  readonly #handle: string;
+
+  constructor(task: TaskRecord & { readonly known: PhaseState }, answeredHandle: Buffer) {
+    this.identity = task.identity;
+    this.outputPrefix = task.outputPrefix;
+    this.phaseVersion = task.phaseVersion;
+    this.deleted = task.deleted;
+    const { known } = task;
+    this.state =
+      known.outputs.kind === 'inline' ? undefined : { ...known, customInfo: undefined, externalResources: [] };
+    this.#handle = answeredHandle.toString('latin1');
+    this.#meta = task.meta?.toString('latin1');
+  }
+
+  get meta(): Buffer | undefined {
+    return this.#meta === undefined ? undefined : Buffer.from(this.#meta, 'latin1');
+  }
+
+  get answeredHandle(): Buffer {
+    return Buffer.from(this.#handle, 'latin1');
+  }
+
+  /** About what it holds in memory. */
+  get bytes(): number {
+    return (
+      512 + (this.#meta?.length ?? 0) + this.#handle.length + (this.state === undefined ? 0 : stateBytes(this.state))
+    );
+  }
+}
+
 /** Traces may take this part of what the tasks themselves may. */
 const TRACES_SHARE = 1 / 4;
 
@@ -37,7 +79,7 @@ const TRACES_SHARE = 1 / 4;
  */
 export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }> {
   readonly #tasks: LRUCache<TaskId, T>;
-  readonly #traces: LRUCache<TaskId, FinishedTrace>;
+  readonly #traces: LRUCache<TaskId, Trace>;
 
   /** `left` is told of every record that is no longer held. */
   constructor(options: FinishedTasksOptions, left: (task: T) => void) {
@@ -45,7 +87,7 @@ export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }
     this.#traces = new LRUCache({
       ...aging(clock, ttlMs),
       maxSize: Math.ceil(maxBytes * TRACES_SHARE),
-      sizeCalculation: traceBytes,
+      sizeCalculation: (trace) => trace.bytes,
     });
     this.#tasks = new LRUCache({
       ...aging(clock, ttlMs),
@@ -92,7 +134,10 @@ export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }
   /** The task of this trace was deleted. */
   markDeleted(id: TaskId): void {
     const trace = this.#traces.peek(id);
-    if (trace !== undefined) this.#traces.set(id, { ...trace, deleted: true });
+    if (trace === undefined) return;
+    trace.deleted = true;
+    // Its time begins anew.
+    this.#traces.set(id, trace);
   }
 
   trace(id: TaskId): FinishedTrace | undefined {
@@ -101,14 +146,7 @@ export class FinishedTasks<T extends TaskRecord & { readonly known: PhaseState }
 
   /** A task that nobody was given a handle of is asked for by nobody. */
   #remember(id: TaskId, task: T): void {
-    const { identity, meta, outputPrefix, answeredHandle, phaseVersion, known: state, deleted } = task;
-    if (answeredHandle === undefined) return;
-    const slim = { ...state, customInfo: undefined, externalResources: [] };
-    const trace = { identity, meta, outputPrefix, answeredHandle, phaseVersion, deleted };
-    this.#traces.set(id, { ...trace, state: state.outputs.kind === 'inline' ? undefined : slim });
+    const { answeredHandle } = task;
+    if (answeredHandle !== undefined) this.#traces.set(id, new Trace(task, answeredHandle));
   }
-}
-
-function traceBytes({ meta, answeredHandle, state }: FinishedTrace): number {
-  return 512 + (meta?.length ?? 0) + answeredHandle.length + (state === undefined ? 0 : stateBytes(state));
 }

@@ -1,4 +1,5 @@
 import { getOrMake } from '../lib/get-or-make.js';
+import { ownBytes } from '../lib/own-bytes.js';
 import { type Listed, Roll } from '../lib/roll.js';
 import type { AttemptKey, TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
@@ -216,6 +217,11 @@ export class OwedDeletes {
     const owed = this.#orders.get(id);
     if (owed === undefined) return;
     Object.assign(owed, news);
+    // What is tried again may be owed for days.
+    if (news.lastError !== undefined) {
+      owed.meta = ownBytes(owed.meta);
+      owed.readFirst &&= ownBytes(owed.readFirst);
+    }
     this.#changed(id);
   }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { machineMs } from '../../src/lib/clock.js';
+import { TASKS_BOUNDS } from '../../src/tasks/deps.js';
 import { Decisions } from '../support/decisions.js';
 import { searchAdmin, searchFolder, searchFor, shownBy } from '../support/suite-secrets.js';
 import { type Bent, fleetOf, KILLS, type Kill } from './bent.js';
@@ -58,9 +59,14 @@ const OPEN = 60;
 const APART_MS = 180;
 /** Longest life of a daemon that is to be killed by something that happens. Milliseconds. */
 const LONGEST_MS = 3_500;
-/** After the last kill everything comes to its end, as long as something does within this time: a busy machine is slow. Milliseconds. */
-const SETTLE_STEP_MS = 60_000;
-const SETTLE_MS = 600_000;
+/** A create whose tries failed is tried again within this time at the latest: the longest delay of its back-off, and its jitter. Milliseconds. */
+const LONGEST_RETRY_MS = TASKS_BOUNDS.retryMaxMs * 1.25;
+/**
+ * After the last kill everything comes to its end, as long as something does within a step, the longest wait of a task and its call: a
+ * busy machine is slow. Milliseconds.
+ */
+export const SETTLE_STEP_MS = LONGEST_RETRY_MS + 45_000;
+const SETTLE_STEPS = 5;
 
 type Victim = ChaosDaemon | ChaosReplicas;
 
@@ -265,11 +271,12 @@ export async function settled(
   remotes: Remotes,
   daemon: Pick<Victim, 'listing'>,
   say: (line: string) => void,
+  stepMs = SETTLE_STEP_MS,
 ): Promise<void> {
-  const until = machineMs() + SETTLE_MS;
+  const until = machineMs() + SETTLE_STEPS * stepMs;
   let told = machineMs() + 10_000;
   let least = Number.POSITIVE_INFINITY;
-  let stuckAtMs = machineMs() + SETTLE_STEP_MS;
+  let stuckAtMs = machineMs() + stepMs;
   while (machineMs() < Math.min(until, stuckAtMs)) {
     await sleep(500);
     const words = await lastWords(daemon, engine);
@@ -281,7 +288,7 @@ export async function settled(
     if (left === 0) break;
     if (left < least) {
       least = left;
-      stuckAtMs = machineMs() + SETTLE_STEP_MS;
+      stuckAtMs = machineMs() + stepMs;
     }
     if (machineMs() < told) continue;
     told += 10_000;

@@ -2,13 +2,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DEFAULT_HOST_LIMITS } from '../../src/host/limits.js';
 import { machineMs } from '../../src/lib/clock.js';
 import { ChaosDaemon } from '../chaos/daemon.js';
 import { ChaosEngine } from '../chaos/engine.js';
 import { FLAVOURS, FLEET } from '../chaos/fleet.js';
 import { COUNTS, type Count, judge, lastWords, type Violation } from '../chaos/judge.js';
 import { Remotes } from '../chaos/remote.js';
-import { begin, evidence, secretsOf, settled } from '../chaos/run.js';
+import { begin, evidence, SETTLE_STEP_MS, secretsOf, settled } from '../chaos/run.js';
 import { Decisions } from '../support/decisions.js';
 import { compiled, fromRoot } from '../support/paths.js';
 import { type Leak, leakEnv } from './leaks.js';
@@ -39,18 +40,23 @@ export interface SoakResult {
   clean(): void;
 }
 
-/** Short memories, so that whatever is bounded is full when the measuring begins. */
+/**
+ * Short memories, so that whatever is bounded is full when the measuring begins. What is remembered of a finished task that gave way
+ * goes by its age, and a Do is asked for again after a quarantine at the latest.
+ */
 const SHORT = {
-  store: { finished: { maxCount: 300 } },
+  store: { finished: { maxCount: 300, ttl: '5m' } },
   tasks: {
     // Engines that a busy machine keeps from asking have not gone away.
     visibilityGrace: '1m',
     orphanGrace: '1m',
     replayWindow: '2m',
-    doReplayTtl: '1m',
+    doReplayTtl: '10m',
     connectionTtl: '2m',
   },
 };
+/** A plugin whose process was killed too often near the end comes back after its quarantine, and tasks go on after that. Milliseconds. */
+const SETTLE_MS = DEFAULT_HOST_LIMITS.quarantineMs + SETTLE_STEP_MS;
 /** Before it everything fills up: of the whole time. */
 const WARM_UP = 1 / 3;
 const SAMPLES = 60;
@@ -106,7 +112,7 @@ export async function runSoak({ minutes, seed, leak, say }: SoakOptions): Promis
     await rotating;
     begins.stop();
     remotes.fair();
-    await settled(engine, remotes, daemon, say);
+    await settled(engine, remotes, daemon, say, SETTLE_MS);
     if (engine.faults.length > 0) throw engine.faults[0];
     const violations = judge(engine, remotes, await lastWords(daemon, engine), FLEET);
     const shown = await secretsOf(daemon, engine, folder);

@@ -5,9 +5,10 @@ import { runInNewContext } from 'node:vm';
 import type { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
+import { deleteOrder } from '../../src/store/owed-deletes.js';
 import type { TaskStore } from '../../src/store/task-store.js';
 import { identityOf } from '../support/identity.js';
-import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf, unclearCreate } from './make-store.js';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -97,4 +98,36 @@ test('outputs that are kept lie in memory of their own, and keep no pool or mess
   const { outputs } = task.state;
   assert.ok(outputs.kind === 'inline');
   assert.deepEqual([outputs.literalMap, outputs.literalMap.buffer.byteLength], [literalMap, 20]);
+});
+
+test('what is remembered of a finished task that gave way keeps nothing alive of the pool that its bytes came from', () => {
+  const { store } = storeOf({ finished: { maxCount: 1, maxBytes: 1e8, ttlMs: 60_000 } });
+  const many = 500;
+  const taken = () => {
+    collect();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const before = taken();
+  const first = over(store, 'first').id;
+  for (let i = 0; i < many; i++) {
+    over(store, `t${i}`);
+    // What others take of the pool meanwhile.
+    for (let left = Buffer.poolSize; left > 0; left -= 2_048) Buffer.allocUnsafe(2_048);
+  }
+  const each = (taken() - before) / many;
+  assert.deepEqual(store.trace(first)?.answeredHandle, handleOf('first'));
+  assert.ok(each < Buffer.poolSize / 8, `${each} bytes for each`);
+});
+
+test('a delete that failed, and is owed on, keeps its meta and its handle in memory of their own', () => {
+  const { store } = storeOf();
+  const message = Buffer.alloc(100_000, 'x');
+  const [meta, readFirst] = [message.subarray(0, 20), message.subarray(50, 90)];
+  const task = adoptedTask(store, 'a');
+  const order = deleteOrder({ ...unclearCreate('a'), id: task.id, meta }, 'r', { readFirst });
+  store.owed.add(order ?? assert.fail(), 0);
+  store.owed.note(task.id, { lastError: { code: 'X', message: 'm' } });
+  const owed = store.owed.get(task.id);
+  assert.deepEqual([owed?.meta, owed?.readFirst], [meta, readFirst]);
+  assert.deepEqual([owed?.meta.buffer.byteLength, owed?.readFirst?.buffer.byteLength], [20, 40]);
 });
