@@ -3,6 +3,7 @@ import { createDeferred } from '../lib/deferred.js';
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
+import { HeldJobs } from './held-jobs.js';
 import { byArrival, QuotaLine } from './quota-line.js';
 import { QuotaUsageCounts } from './quota-usage.js';
 import type { QuotaAnswer, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
@@ -18,6 +19,8 @@ export interface QuotaLedgerOptions extends QuotaLimits {
   readonly clock: Clock;
   /** Most tasks that may wait. */
   readonly maxWaiting: number;
+  /** Names the job that the token of a task stands for, where that is known. */
+  readonly jobOf: (taskId: TaskId) => string | undefined;
   readonly events?: QuotaEvents;
 }
 
@@ -53,22 +56,22 @@ class Closed {
 /** Quota namespaces that handles alone may bring into the ledger. */
 const MAX_ADOPTED_NAMESPACES = 1_000;
 
+/** Tokens that one `adopt` goes through at most: some milliseconds. */
+const JOBS_A_LOOK = 10_000;
+
 function into(sets: Map<string, Set<string>>, name: string): Set<string> {
   return getOrMake(sets, name, () => new Set());
 }
 
-/** The scopes that a token was granted under; one for all tokens that come one after the other under the same. */
+/**
+ * The scopes that a token was granted under; one for all tokens that come one after the other under the same, since half a million may be
+ * out.
+ */
 interface Grant {
   readonly quotaNamespace: string;
   readonly project: string;
   readonly namespace: string;
   readonly adopted: boolean;
-}
-
-/** A token that is out. Half a million may be, so it is small. */
-interface Held {
-  readonly grant: Grant;
-  job: string | undefined;
 }
 
 /**
@@ -85,12 +88,13 @@ export class QuotaLedger {
   readonly #clock: Clock;
   readonly #maxWaiting: number;
   readonly #events: QuotaEvents;
-  readonly #held = new Map<TaskId, Held>();
+  readonly #jobOf: QuotaLedgerOptions['jobOf'];
+  readonly #held = new Map<TaskId, Grant>();
   readonly #usage = new QuotaUsageCounts();
   /** Of these, the tokens of tasks that are known from a handle alone. */
   readonly #adopted = new QuotaUsageCounts();
-  /** The jobs that tokens stand for, where they are known, and the tasks that hold these. */
-  readonly #jobs = new Map<string, TaskId>();
+  /** From the first time that somebody looks for one on. */
+  #jobs: HeldJobs | undefined;
   readonly #line = new QuotaLine();
   #lastGrant: Grant | undefined;
   #quotas: ReadonlyMap<string, number>;
@@ -102,6 +106,7 @@ export class QuotaLedger {
   constructor(options: QuotaLedgerOptions) {
     this.#clock = options.clock;
     this.#maxWaiting = options.maxWaiting;
+    this.#jobOf = options.jobOf;
     this.#events = options.events ?? {};
     this.#quotas = new Map(Object.entries(options.quotas));
     this.#capacity = options.capacity;
@@ -134,13 +139,15 @@ export class QuotaLedger {
     const adopted = this.#adopted.of(quotaNamespace)?.used ?? 0;
     const total = this.#quotas.get(quotaNamespace);
     if (total !== undefined && adopted >= total) return false;
-    if (this.#jobs.has(job) || this.#adopted.all >= this.#capacity) return false;
+    if (this.#adopted.all >= this.#capacity) return false;
+    this.#jobs ??= new HeldJobs(this.#held.keys(), this.#jobOf);
+    if (!this.#jobs.see(JOBS_A_LOOK) || this.#jobs.has(job)) return false;
     // One that nobody uses or configured has no total to keep; made-up names must not fill the ledger.
     const known = this.#quotas.has(quotaNamespace) || this.#usage.of(quotaNamespace) !== undefined;
     if (!known && this.#usage.size >= MAX_ADOPTED_NAMESPACES) return false;
     const waiter = this.#line.remove(taskId);
     this.#record(request, waiter === undefined ? 0 : this.#clock.now() - waiter.sinceMs, 'adopted');
-    this.identify(taskId, job);
+    this.#jobs.name(taskId, job);
     waiter?.granted.resolve(true);
     if (waiter !== undefined) this.#advance();
     return true;
@@ -164,34 +171,37 @@ export class QuotaLedger {
     this.#clock.setTimer(untilMs - now, () => this.#advance());
   }
 
-  /** Says what job the token of a task stands for. */
-  identify(taskId: TaskId, job: string): void {
-    const held = this.#held.get(taskId);
-    if (held === undefined || this.#jobs.has(job)) return;
-    this.#jobs.set(job, taskId);
-    held.job = job;
+  /** To be called once the job of a task has come to be known. */
+  identify(taskId: TaskId): void {
+    const job = this.#jobs !== undefined && this.#held.has(taskId) ? this.#jobOf(taskId) : undefined;
+    if (job !== undefined) this.#jobs?.name(taskId, job);
+  }
+
+  /** Looks at all tokens for their jobs, as `adopt` does at some each time it is called, and refuses until it is through. */
+  seeAllJobs(): void {
+    this.#jobs ??= new HeldJobs(this.#held.keys(), this.#jobOf);
+    this.#jobs.see(Number.POSITIVE_INFINITY);
   }
 
   /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
   handOver(from: TaskId, request: QuotaRequest): boolean {
-    const held = this.#held.get(from);
-    if (held === undefined) return false;
-    const { grant, job } = held;
-    if (!grant.adopted || grant.quotaNamespace !== request.quotaNamespace) return false;
-    this.#drop(from, held);
+    const grant = this.#held.get(from);
+    if (grant?.adopted !== true || grant.quotaNamespace !== request.quotaNamespace) return false;
+    const job = this.#jobs?.of(from);
+    this.#drop(from, grant);
     this.#record(request, 0, 'granted');
-    if (job !== undefined) this.identify(request.taskId, job);
+    if (job !== undefined) this.#jobs?.name(request.taskId, job);
     return true;
   }
 
   /** Frees the task's token; false when it holds none (any more). A waiting task leaves the line. */
   release(taskId: TaskId): boolean {
-    const request = this.#held.get(taskId);
-    if (request === undefined) {
+    const grant = this.#held.get(taskId);
+    if (grant === undefined) {
       this.cancel(taskId);
       return false;
     }
-    this.#drop(taskId, request);
+    this.#drop(taskId, grant);
     this.#advance();
     return true;
   }
@@ -283,19 +293,18 @@ export class QuotaLedger {
     }
   }
 
-  #drop(taskId: TaskId, held: Held): void {
+  #drop(taskId: TaskId, grant: Grant): void {
     this.#held.delete(taskId);
-    const { grant, job } = held;
+    this.#jobs?.drop(taskId);
     this.#usage.subtract(grant);
     if (grant.adopted) this.#adopted.subtract(grant);
-    if (job !== undefined) this.#jobs.delete(job);
   }
 
   /** `adopted` and `held`: past whoever waits, for a task that is known from a handle alone, or that had it before a restart. */
   #record(request: QuotaRequest, waitMs: number, how: 'granted' | 'adopted' | 'held'): void {
     const { taskId, quotaNamespace } = request;
     const adopted = how === 'adopted';
-    this.#held.set(taskId, { grant: this.#grantOf(request, adopted), job: undefined });
+    this.#held.set(taskId, this.#grantOf(request, adopted));
     this.#usage.add(request);
     if (adopted) this.#adopted.add(request);
     this.#events.granted?.({ quotaNamespace, waitMs, forced: how !== 'granted' });

@@ -31,6 +31,9 @@ export interface TaskIdentity {
   readonly outputNames: readonly string[] | undefined;
 }
 
+/** What of an identity many tasks have in common. */
+export type TaskScope = Omit<TaskIdentity, 'key' | 'createdAtMs'>;
+
 /** A handle is either `accepted` (nothing is created yet, there is no meta) or `created`. */
 export interface Handle {
   readonly identity: TaskIdentity;

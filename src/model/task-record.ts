@@ -1,7 +1,7 @@
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
 import type { TaskId } from './attempt-key.js';
-import type { TaskIdentity } from './handle.js';
+import type { TaskIdentity, TaskScope } from './handle.js';
 import type { PhaseState } from './phase-state.js';
 
 /**
@@ -56,7 +56,9 @@ export interface ReadFailure {
 /** A task as the store holds it. The store is the only writer; everyone else reads. Times are epoch milliseconds. */
 export interface TaskRecord {
   readonly id: TaskId;
+  /** Made anew each time it is asked for. */
   readonly identity: TaskIdentity;
+  readonly scope: TaskScope;
   readonly stage: TaskStage;
   /** The encoded resource meta, once there is one. */
   readonly meta: Buffer | undefined;

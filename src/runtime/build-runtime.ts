@@ -18,7 +18,7 @@ import { createRefresher } from '../refresh/refresher.js';
 import type { ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
 import { CreateLane } from './create-lane.js';
-import { hasBatchKeys, regroupAll } from './polling.js';
+import { hasBatchKeys, jobOf, regroupAll } from './polling.js';
 import { lacksCredentials, type PluginRuntime, resourceArgs } from './runtime.js';
 import { SecretsWait } from './secrets-wait.js';
 
@@ -86,6 +86,11 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     quotas: plugin.config.resourceQuotas,
     capacity: plugin.config.caching.size,
     maxWaiting: options.maxWaiting,
+    jobOf(id) {
+      const task = store.entry(id) ?? store.owed.get(id);
+      const meta = task && ('metaText' in task ? task.metaText : task.meta);
+      return meta === undefined ? undefined : jobOf(meta);
+    },
     events,
   });
   const creates = new CreateLane({

@@ -1,6 +1,6 @@
 import { epochMsOf, smallTimeOf } from '../lib/small-time.js';
 import { adoptedIdOf, taskIdOf } from '../model/attempt-key.js';
-import type { TaskIdentity } from '../model/handle.js';
+import type { TaskIdentity, TaskScope } from '../model/handle.js';
 import type { PhaseState } from '../model/phase-state.js';
 import {
   type FailingReads,
@@ -13,7 +13,7 @@ import {
 } from '../model/task-record.js';
 import type { ConnectionInfo } from '../plugin-api/contexts.js';
 import type { ResourceRequirements } from '../plugin-api/plugin.js';
-import { type Scope, sharedScope } from './scopes.js';
+import { sharedScope } from './scopes.js';
 
 /** What a new record starts from. */
 export interface NewTask {
@@ -117,7 +117,7 @@ export class Entry implements Fields {
   listedAt = 0;
   answersArrived = 0;
   #flags = 0;
-  #scope: Scope;
+  #scope: TaskScope;
   #created: number | undefined = undefined;
   #observed: number | undefined = undefined;
   #live: number | undefined = undefined;
@@ -177,6 +177,10 @@ export class Entry implements Fields {
   set identity(identity: TaskIdentity) {
     this.#scope = sharedScope(identity);
     this.#created = smallTimeOf(identity.createdAtMs);
+  }
+
+  get scope(): TaskScope {
+    return this.#scope;
   }
 
   /** The parts of the identity that are asked for most. */

@@ -1,19 +1,16 @@
-import type { TaskIdentity } from '../model/handle.js';
-
-/** What of an identity many tasks have in common. */
-export type Scope = Omit<TaskIdentity, 'key' | 'createdAtMs'>;
+import type { TaskIdentity, TaskScope } from '../model/handle.js';
 
 /** When so many were seen they are forgotten, each kept by its own tasks, and sharing begins anew. */
 const MAX_KEPT = 10_000;
 const NO_NAMES: readonly string[] = Object.freeze([]);
 
-const kept = new Map<string, Scope>();
+const kept = new Map<string, TaskScope>();
 /** The two that were asked for last: a start and a burst of creates ask for the same again and again. */
-let last: Scope | undefined;
-let before: Scope | undefined;
+let last: TaskScope | undefined;
+let before: TaskScope | undefined;
 
 /** The scope of an identity; equal ones are one object, as far as they came near to each other. */
-export function sharedScope(identity: TaskIdentity): Scope {
+export function sharedScope(identity: TaskIdentity): TaskScope {
   if (last !== undefined && isOf(last, identity)) return last;
   const scope = before !== undefined && isOf(before, identity) ? before : found(identity);
   before = last;
@@ -21,7 +18,7 @@ export function sharedScope(identity: TaskIdentity): Scope {
   return scope;
 }
 
-function found(identity: TaskIdentity): Scope {
+function found(identity: TaskIdentity): TaskScope {
   const { plugin, taskType, taskTypeVersion, incarnation, project, domain, namespace, quotaNamespace } = identity;
   const outputNames = identity.outputNames?.length === 0 ? NO_NAMES : identity.outputNames;
   const said = { plugin, taskType, taskTypeVersion, incarnation, project, domain, namespace, quotaNamespace };
@@ -36,7 +33,7 @@ function found(identity: TaskIdentity): Scope {
 }
 
 /** False may be said of lists of names that are equal, too. */
-function isOf(scope: Scope, identity: TaskIdentity): boolean {
+function isOf(scope: TaskScope, identity: TaskIdentity): boolean {
   const { outputNames } = identity;
   const sameNames = scope.outputNames === outputNames || (outputNames?.length === 0 && scope.outputNames === NO_NAMES);
   return (

@@ -2,7 +2,7 @@ import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
 import type { TaskRecord } from '../model/task-record.js';
-import { adoptToken, jobOf, startPollingAll } from '../runtime/polling.js';
+import { adoptToken, startPollingAll } from '../runtime/polling.js';
 import { lacksCredentials, type PluginRuntime } from '../runtime/runtime.js';
 import type { CreateTask } from './accept/create.js';
 import type { Orphans } from './accept/orphans.js';
@@ -27,6 +27,7 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
   const { live, waiting, adopted, locked } = lookThrough(deps, parts, runtime);
   for (const order of owed) if (order.holdsToken && !order.fromHandle) hold(runtime, order);
+  if (adopted.length > 0 || owed.some(({ fromHandle }) => fromHandle)) runtime.quotas.seeAllJobs();
   // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
   for (const task of adopted) adoptToken(runtime, task);
   for (const order of owed) if (order.holdsToken && order.fromHandle) adoptToken(runtime, { ...order, adopted: true });
@@ -120,16 +121,15 @@ function heldToken(task: TaskRecord): boolean {
   return (stage === 'creating' || stage === 'live' || sentBoundMs !== undefined) && !adopted;
 }
 
-type Holder = Pick<TaskRecord, 'id' | 'identity'> & Partial<Pick<TaskRecord, 'meta' | 'metaText' | 'requirements'>>;
+type Holder = Pick<TaskRecord, 'id'> &
+  ({ readonly identity: TaskIdentity } | Pick<TaskRecord, 'scope'>) &
+  Partial<Pick<TaskRecord, 'requirements'>>;
 
 function hold({ quotas }: PluginRuntime, holder: Holder): void {
-  const { id, identity, requirements } = holder;
-  const { quotaNamespace, project, namespace } = identity;
+  const { id, requirements } = holder;
+  const { quotaNamespace, project, namespace } = 'scope' in holder ? holder.scope : holder.identity;
   if (quotaNamespace === '') return;
   const constraints = requirements?.constraints;
   const request = { taskId: id, quotaNamespace, project, namespace };
   quotas.hold(constraints === undefined ? request : { ...request, constraints });
-  // A record makes its bytes anew each time they are asked for.
-  const meta = holder.metaText ?? holder.meta;
-  if (meta !== undefined) quotas.identify(id, jobOf(meta));
 }

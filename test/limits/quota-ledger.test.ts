@@ -12,14 +12,20 @@ function request(taskId: string, parts: Partial<QuotaRequest> = {}): QuotaReques
 function ledger(quotas: Record<string, number>, more: { maxWaiting?: number; capacity?: number } = {}) {
   const clock = new ManualClock();
   const waits: { waitMs: number; forced: boolean }[] = [];
+  const jobs = new Map<string, string>();
   const subject = new QuotaLedger({
     quotas,
     clock,
     maxWaiting: more.maxWaiting ?? 100,
     capacity: more.capacity ?? Number.POSITIVE_INFINITY,
+    jobOf: (id) => jobs.get(id),
     events: { granted: ({ waitMs, forced }) => waits.push({ waitMs, forced }) },
   });
-  return { clock, waits, subject };
+  const identify = (id: string, job: string): void => {
+    jobs.set(id, job);
+    subject.identify(id);
+  };
+  return { clock, waits, subject, identify };
 }
 
 function promiseOf(answer: QuotaAnswer): Promise<boolean> {
@@ -179,13 +185,36 @@ test('what handles alone say takes one token a job, and no more of them than a q
 });
 
 test('a job that a create made takes no second token for a handle that names it, and none from whoever waits', () => {
-  const { subject } = ledger({ gpu: 2 });
+  const { subject, identify } = ledger({ gpu: 2 });
   subject.acquire(request('made'));
-  subject.identify('made', 'its job');
+  identify('made', 'its job');
   assert.equal(subject.adopt(request('made-up'), 'its job'), false);
   assert.equal(subject.acquire(request('next')).status, 'granted');
   subject.release('made');
   assert.equal(subject.adopt(request('made-up'), 'its job'), true);
+});
+
+test('a handle takes no token before the jobs of all tokens were looked at, which are many after a start', () => {
+  const { subject, identify } = ledger({});
+  for (let i = 0; i < 25_000; i++) {
+    subject.hold(request(`t${i}`));
+    identify(`t${i}`, `job ${i}`);
+  }
+  assert.equal(subject.adopt(request('early'), 'job of nobody'), false);
+  // What happens while it is looked through counts as well, before and behind the place where it is.
+  subject.release('t0');
+  subject.release('t24999');
+  subject.hold(request('late'));
+  identify('late', 'job 0');
+  const tries = ['job 0', 'job 1', 'job 20000', 'job 24999'];
+  assert.deepEqual(
+    tries.map((job) => subject.adopt(request(`by ${job}`), job)),
+    [false, false, false, true],
+  );
+  const { subject: whole } = ledger({});
+  for (let i = 0; i < 25_000; i++) whole.hold(request(`t${i}`));
+  whole.seeAllJobs();
+  assert.equal(whole.adopt(request('handle'), 'job'), true);
 });
 
 test('namespaces that only handles name are bounded in number, and handles fill no more than the capacity', () => {
@@ -196,7 +225,13 @@ test('namespaces that only handles name are bounded in number, and handles fill 
   }
   assert.equal(taken, 1_000);
   assert.equal(subject.acquire({ ...request('own'), quotaNamespace: 'new' }).status, 'granted');
-  const small = new QuotaLedger({ quotas: {}, capacity: 2, clock: new ManualClock(), maxWaiting: 10 });
+  const small = new QuotaLedger({
+    quotas: {},
+    capacity: 2,
+    clock: new ManualClock(),
+    maxWaiting: 10,
+    jobOf: () => undefined,
+  });
   assert.deepEqual(
     [1, 2, 3].map((i) => small.adopt(request(`t${i}`), `job ${i}`)),
     [true, true, false],
@@ -221,16 +256,16 @@ test('the token of an adopted task goes over to the create of the same attempt, 
 });
 
 test("a token that a create was granted is nobody else's to take over", () => {
-  const { subject } = ledger({ gpu: 2 });
+  const { subject, identify } = ledger({ gpu: 2 });
   subject.acquire(request('made'));
-  subject.identify('made', 'job');
+  identify('made', 'job');
   assert.equal(subject.handOver('made', request('again')), false);
   assert.deepEqual([subject.holds('made'), subject.holds('again')], [true, false]);
 });
 
 test('a job that is said of a task without a token is claimed by nobody', () => {
-  const { subject } = ledger({ gpu: 2 });
-  subject.identify('stranger', 'job');
+  const { subject, identify } = ledger({ gpu: 2 });
+  identify('stranger', 'job');
   assert.equal(subject.adopt(request('handle'), 'job'), true);
 });
 
@@ -351,7 +386,13 @@ function competes(earlier: QuotaRequest, later: QuotaRequest, earlierLacks: stri
 }
 
 test('a waiter keeps its own constrained scope, also behind another one of its group', async () => {
-  const subject = new QuotaLedger({ quotas: {}, capacity: 10, clock: new ManualClock(), maxWaiting: 10 });
+  const subject = new QuotaLedger({
+    quotas: {},
+    capacity: 10,
+    clock: new ManualClock(),
+    maxWaiting: 10,
+    jobOf: () => undefined,
+  });
   const request = { quotaNamespace: 'q', project: 'ml', namespace: 'ml-' };
   subject.acquire({ ...request, taskId: 'a', constraints: { namespace: 0 } });
   subject.acquire({ ...request, taskId: 'b', constraints: { project: 0 } });
@@ -370,6 +411,7 @@ test('grants never exceed a bound unless adopted, come in order, and each token 
       const subject = new QuotaLedger({
         quotas: { q: total, 'q-2': 3 },
         capacity,
+        jobOf: () => undefined,
         clock: new ManualClock(),
         maxWaiting: 15,
       });

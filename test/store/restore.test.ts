@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import { decodePair, type Fact, type FactKind, type FactsByKind, factKey } from '../../src/state/index.js';
 import { Entry, type NewTask } from '../../src/store/entry.js';
 import { StoreFacts } from '../../src/store/facts.js';
 import { deleteOrder } from '../../src/store/owed-deletes.js';
 import { ReplayCache } from '../../src/store/replay-cache.js';
-import { RestoredFacts, restoreStore } from '../../src/store/restore.js';
+import { inOrder, RestoredFacts, restoreStore } from '../../src/store/restore.js';
 import { MAX_UNSAFE_VERSIONS, type TaskStore } from '../../src/store/task-store.js';
 import { identityOf } from '../support/identity.js';
 import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
@@ -368,4 +369,19 @@ test('that secrets came with its calls is known of a task, an order and an uncle
   const before = had(first.facts());
   assert.equal(before.length, 3);
   assert.deepEqual(had(nextStart(nextStart(first.facts()).facts()).facts()), before);
+});
+
+test('tasks come in the order of their numbers, whether these are near to each other, far apart or the same', () => {
+  const numbers = fc.oneof(
+    fc.uniqueArray(fc.integer({ min: 1_000_000, max: 1_000_050 })),
+    fc.uniqueArray(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER })),
+    fc.array(fc.integer({ min: 0, max: 5 })),
+  );
+  fc.assert(
+    fc.property(numbers, (orders) => {
+      const entries = orders.map((order, given) => ({ order, given }) as unknown as Entry);
+      const sorted = [...entries].sort((a, b) => a.order - b.order);
+      assert.deepEqual(inOrder(entries), sorted);
+    }),
+  );
 });

@@ -1,6 +1,5 @@
 import { decodeHandle, looksLikeHandle, sameJob } from '../../model/handle.js';
 import type { TaskRecord } from '../../model/task-record.js';
-import { jobOf } from '../../runtime/polling.js';
 import type { PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 
@@ -12,7 +11,7 @@ import type { TasksDeps } from '../deps.js';
 export function takeOverTwin({ store }: TasksDeps, runtime: PluginRuntime, task: TaskRecord): boolean {
   const { identity, meta } = task;
   if (meta === undefined) return false;
-  runtime.quotas.identify(task.id, jobOf(task.metaText ?? meta));
+  runtime.quotas.identify(task.id);
   for (const twin of store.adopted.of(identity.key, identity.incarnation)) {
     const { answeredHandle } = twin;
     if (answeredHandle === undefined || !looksLikeHandle(answeredHandle)) continue;
