@@ -5,6 +5,11 @@ import { BOOT_GRAIN_MS } from '../lib/boot-clock.js';
  * what those of machines do.
  */
 const HELD_SHARE = 0.95;
+/**
+ * Who saw nothing for longer than this share of a lease begins to count anew: where the database was away from all, the one that works could
+ * not renew its lease either, and is to go on with what it has.
+ */
+const BLIND_SHARE = 0.5;
 
 /**
  * A lease as its holder counts it: from before it asked for the renewal that was then acknowledged, on a clock that goes on while the machine
@@ -48,20 +53,26 @@ interface Watched {
   readonly counter: string | undefined;
   /** When it was first seen. */
   readonly sinceMs: number;
+  /** From when on it was looked at without a break. */
+  readonly lookedAtMs: number;
   /** There was another one before. */
   readonly moved: boolean;
 }
 
 /**
  * Who lives, as a watcher sees it: a member is dead once its counter stood still for a lease on the watcher's own clock, from the answer that
- * first showed it to the asking of one that still does. Nobody's wall clock is asked, and no two clocks are compared.
+ * first showed it to the asking of one that still does, and it was looked at all the while. Nobody's wall clock is asked, and no two clocks
+ * are compared.
  */
 export class LeaseWatch {
   readonly #leaseMs: number;
+  readonly #blindMs: number;
   #watched = new Map<string, Watched>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(leaseMs: number) {
+    this.#blindMs = leaseMs * BLIND_SHARE;
     // Between two readings of a clock that is rounded down there may be this much less than they say.
     this.#leaseMs = leaseMs + BOOT_GRAIN_MS;
   }
@@ -69,19 +80,23 @@ export class LeaseWatch {
   /** Looks must be taken in in the order in which they were asked for. */
   saw({ askedAtMs, answeredAtMs, counters }: Look): void {
     const watched = new Map<string, Watched>();
+    const fresh = { sinceMs: answeredAtMs, lookedAtMs: answeredAtMs };
+    const blind = askedAtMs - this.#answeredAtMs > this.#blindMs;
     for (const [epoch, counter] of counters) {
       const before = this.#watched.get(epoch);
-      const same = before !== undefined && before.counter === counter;
-      watched.set(epoch, same ? before : { counter, sinceMs: answeredAtMs, moved: before !== undefined });
+      if (before === undefined || before.counter !== counter) {
+        watched.set(epoch, { counter, ...fresh, moved: before !== undefined });
+      } else watched.set(epoch, blind ? { ...before, lookedAtMs: answeredAtMs } : before);
     }
     this.#watched = watched;
     this.#askedAtMs = askedAtMs;
+    this.#answeredAtMs = answeredAtMs;
   }
 
   /** By the last look. False for one that it did not see. */
   isDead(epoch: string): boolean {
     const watched = this.#watched.get(epoch);
-    return watched !== undefined && this.#askedAtMs >= watched.sinceMs + this.#leaseMs;
+    return watched !== undefined && this.#askedAtMs >= watched.lookedAtMs + this.#leaseMs;
   }
 
   /** Whether it gave a sign of life since it was first seen, and not too long ago. */

@@ -184,7 +184,11 @@ export class Seat {
   #lookMs(): number {
     const { leaseMs } = this.#options;
     // An owner learns from its renewals that it is none any more.
-    return this.#role === 'owner' ? leaseMs / RENEWALS_A_LEASE : Math.min(LOOK_MS, leaseMs / LOOKS_A_LEASE);
+    return this.#role === 'owner' ? leaseMs / RENEWALS_A_LEASE : this.#againMs();
+  }
+
+  #againMs(): number {
+    return Math.min(LOOK_MS, this.#options.leaseMs / LOOKS_A_LEASE);
   }
 
   async #look(): Promise<void> {
@@ -267,14 +271,16 @@ export class Seat {
     }
   }
 
-  #renewLater(): void {
+  #renewLater(delayMs = this.#options.leaseMs / RENEWALS_A_LEASE): void {
     if (this.#isGone()) return;
-    this.#renewTimer = this.#options.clock.setTimer(this.#options.leaseMs / RENEWALS_A_LEASE, () => {
-      void this.#renew().finally(() => this.#renewLater());
+    this.#renewTimer = this.#options.clock.setTimer(delayMs, () => {
+      // One that failed is made again soon: the others begin to count once they see anything.
+      void this.#renew().then((answered) => this.#renewLater(answered ? undefined : this.#againMs()));
     });
   }
 
-  async #renew(): Promise<void> {
+  /** Answers whether the database did. */
+  async #renew(): Promise<boolean> {
     const { table, bootMs, self, events } = this.#options;
     const askedAtMs = bootMs();
     try {
@@ -282,18 +288,19 @@ export class Seat {
         if (this.#role === 'owner' || this.#role === 'taking') this.lose(this.replaced());
         // Who stood by has lost nothing.
         else if (this.#role === 'standby') await table.join({ ...self, address: this.#address });
-        return;
+        return true;
       }
     } catch (error) {
       this.#trouble(error);
-      return;
+      return false;
     }
-    if (this.#isGone()) return;
+    if (this.#isGone()) return true;
     this.#lease.renewed(askedAtMs);
     this.#lapsesLater();
-    if (!this.#lapsed || this.#lease.leftMs === 0) return;
+    if (!this.#lapsed || this.#lease.leftMs === 0) return true;
     this.#lapsed = false;
     events.renewed?.();
+    return true;
   }
 
   /** Only for the one who looks at the log: what is sent asks the lease itself. */

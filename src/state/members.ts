@@ -39,7 +39,7 @@ export interface Joining extends Pick<MemberRow, 'epoch' | 'name' | 'address' | 
  * with is a HostError with one of the STATE_ codes; whether it was done all the same is then unknown.
  */
 export interface MemberTable {
-  /** Begins, or goes on after the row was taken away. */
+  /** Begins, or goes on after the row was taken away; a sign of life where there is one. */
   join(self: Joining): Promise<void>;
   /** A sign of life. False where the row is gone: others took its member for dead. */
   renew(epoch: string): Promise<boolean>;

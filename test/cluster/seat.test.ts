@@ -111,6 +111,29 @@ test('an owner that is cut off from its database sends nothing past its lease, a
   assert.deepEqual(told, ['lapsed', 'renewed']);
 });
 
+test('where nobody reached the database, for however long, the one that worked goes on', async () => {
+  const outages = [0.3, 0.4, 0.45, 0.5, 0.7, 0.9, 1, 1.5, 2, 4].map((leases) => leases * LEASE_MS);
+  for (const lost of ['request', 'refused'] as const) {
+    for (const outMs of outages) {
+      for (let afterMs = 0; afterMs < LEASE_MS / 3; afterMs += 90) {
+        let out = false;
+        const fate = (): Fate => ({ there: 100, back: 10, lost: out ? lost : 'no' });
+        const { world, table, all } = replicas(3, { fate });
+        await start(world, all);
+        await world.advance(LEASE_MS + afterMs);
+        out = true;
+        await world.advance(outMs);
+        out = false;
+        const backMs = await msUntil(world, 'its lease', () => all[0]?.sends === true);
+        if (lost === 'refused') assert.ok(backMs <= LEASE_MS / 6 + 200, `${backMs} ms later`);
+        await world.advance(2 * LEASE_MS);
+        assert.deepEqual(table.owners, ['r0'], `${lost} for ${outMs} ms, begun ${afterMs} ms later`);
+        assert.equal(all[0]?.sends, true);
+      }
+    }
+  }
+});
+
 test('a take whose answer was lost is found, and is worked on', async () => {
   let lose = false;
   const { world, table, all } = replicas(1, { fate: () => (lose ? { ...AT_ONCE, lost: 'answer' } : AT_ONCE) });

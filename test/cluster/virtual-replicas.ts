@@ -11,7 +11,7 @@ export class VirtualTable implements MemberTable {
   readonly owners: (string | undefined)[] = [];
 
   async join({ epoch, name, address, version }: Joining): Promise<void> {
-    if (this.rows.has(epoch)) return;
+    if (await this.renew(epoch)) return;
     const row = { epoch, name, address, version, counter: '0', joinedAtMs: 0, ownsSinceMs: undefined };
     this.rows.set(epoch, row);
   }
@@ -55,11 +55,11 @@ export class VirtualTable implements MemberTable {
   }
 }
 
-/** What a network does with one statement. Milliseconds. */
+/** What a network does with one statement. Milliseconds. `refused`: nobody listens there. */
 export interface Fate {
   readonly there: number;
   readonly back: number;
-  readonly lost: 'no' | 'request' | 'answer';
+  readonly lost: 'no' | 'request' | 'answer' | 'refused';
 }
 
 export interface ReplicaOptions {
@@ -138,7 +138,8 @@ export class VirtualReplica {
     return new Promise((resolve, reject) => {
       const gaveUp = () => reject(new HostError('STATE_UNREACHABLE', 'no answer'));
       // What is given up here may be done there, and later.
-      const timer = world.setTimer(leaseMs / 3, () => this.#when(gaveUp));
+      const timer = world.setTimer(lost === 'refused' ? there : leaseMs / 3, () => this.#when(gaveUp));
+      if (lost === 'refused') return;
       if (lost === 'request') return;
       world.setTimer(there, () => {
         void done().then((answer) => {

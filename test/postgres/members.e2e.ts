@@ -74,6 +74,14 @@ it('is taken from the dead by one of those who want it, and by nobody where its 
   assert.equal(owner, took[0] ? 'b' : 'c');
 });
 
+it('who comes again, since it was not told that it had come, gives a sign of life: its lease is counted from there', async (t) => {
+  const { members } = await membersOf(t, ['a', 'b']);
+  await members.take('a', undefined);
+  await members.join({ epoch: 'a', name: 'host a', address: '10.0.0.1:8000', version: '1', config: '{}' });
+  assert.equal(await members.take('b', { epoch: 'a', counter: '0' }), false, 'it lives');
+  assert.equal((await members.look()).members.find(({ epoch }) => epoch === 'a')?.counter, '1');
+});
+
 it('an owner without a row is followed by who wants it, and one that is taken for dead wants nothing', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
   await members.take('a', undefined);

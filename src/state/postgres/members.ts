@@ -67,9 +67,9 @@ export class PostgresMembers implements MemberTable {
 
   async join({ epoch, name, address, version, config }: Joining): Promise<void> {
     await this.#run(
-      `INSERT INTO ${this.#tables.members} (epoch, name, counter, address, version, config, joined_at)
+      `INSERT INTO ${this.#tables.members} AS m (epoch, name, counter, address, version, config, joined_at)
       VALUES ($1, $2, 0, $3, $4, $5, now())
-      ON CONFLICT (epoch) DO NOTHING`,
+      ON CONFLICT (epoch) DO UPDATE SET counter = m.counter + 1`,
       [epoch, name, address ?? null, version ?? null, config ?? null],
     );
   }
