@@ -23,6 +23,10 @@ const ACCOUNT = String(2_000_000_000 + (process.pid % 100_000));
 const HAS_PERMISSIONS = process.allowedNodeEnvironmentFlags.has('--permission');
 const HAS_NETWORK_PERMISSION = process.allowedNodeEnvironmentFlags.has('--allow-net');
 
+/** As many of them are taken, each by a process; more would take long. */
+const MOST_INSTANCES = 1_024;
+const INSTANCES = ON_LINUX ? Number(readFileSync('/proc/sys/fs/inotify/max_user_instances', 'utf8')) : 0;
+
 /** Row of the table in docs/security.md -> what the intruder tries. */
 const ROWS: Readonly<Record<string, string>> = {
   'reads files of the daemon: its state, its keys, its tokens': 'daemonFile',
@@ -43,9 +47,17 @@ const ROWS: Readonly<Record<string, string>> = {
   'loads native code': 'addon',
   'opens connections': 'network',
   'connects to a socket in the file system that belongs to the daemon': 'localSocket',
+  'takes pseudo terminals, of which the machine has so many (`/dev/ptmx`)': 'terminal',
+  'takes memory by files that are none on a disk (`/dev/shm`)': 'sharedMemory',
+  'takes message queues (`/dev/mqueue`)': 'messageQueue',
 };
+/** The same of what the kernel counts for a user. */
+const COUNTED_ROWS = {
+  'the instances of inotify that the daemon’s user may have': 'watches',
+  'the signals that may wait for processes of the daemon’s user': 'signals',
+} as const;
 /** What this Node or this machine may not have at all, or what would end the process that does it. */
-const NOT_EVERYWHERE = ['database', 'memory', 'become', 'debugger'];
+const NOT_EVERYWHERE = ['database', 'memory', 'become', 'debugger', 'terminal', 'sharedMemory', 'messageQueue'];
 
 // What the attempts that go on send here.
 for (const signal of ['SIGWINCH', 'SIGUSR1'] as const) process.on(signal, () => undefined);
@@ -77,6 +89,7 @@ async function makePlace(t: TestContext) {
     writable: at('writable'),
     addon: addons.find((name) => !name.includes('musl')) ?? '',
     port,
+    instances: INSTANCES,
   };
   return { at, settings, source: at('plugin', 'intruder.mjs') };
 }
@@ -111,10 +124,10 @@ function canBecomeOther(): boolean {
 }
 const OTHER = { user: ACCOUNT, group: ACCOUNT };
 
-/** The cells of the table, by row. */
-function tableOf(document: string): Map<string, readonly string[]> {
+/** The cells of the table whose first row begins so, by row. */
+function tableOf(document: string, beginning: string): Map<string, readonly string[]> {
   const lines = section(document, '## Plugins that can do less').split('\n');
-  const from = lines.findIndex((line) => line.startsWith('| A plugin that'));
+  const from = lines.findIndex((line) => line.startsWith(`| ${beginning} `));
   const rows = lines.slice(from, lines.indexOf('', from)).map((line) =>
     line
       .split('|')
@@ -124,22 +137,29 @@ function tableOf(document: string): Map<string, readonly string[]> {
   return new Map(rows.filter((_, i) => i !== 1).map(([name = '', ...cells]) => [name, cells]));
 }
 
+const WAYS = ['`permissions`', 'with `network: false`', '`user` and `group`', '`dropPrivileges`'];
+
+/** Id, column and options of each way to hold a plugin that this machine offers. */
+function offeredColumns(): [string, number, Sandbox][] {
+  const columns: [string, number, Sandbox, boolean][] = [
+    ['permissions', 0, { permissions: true }, HAS_PERMISSIONS],
+    ['alone', 1, { permissions: true, network: false }, HAS_NETWORK_PERMISSION],
+    ['other', 2, OTHER, canBecomeOther()],
+    ['dropped', 3, { dropPrivileges: true }, ON_LINUX],
+  ];
+  return columns.flatMap(([id, column, held, offered]) => (offered ? [[id, column, held]] : []));
+}
+
 test(
   'what stops a plugin that means harm, and what does not, is what the table in the documents says',
   BOUND,
   async (t) => {
-    const table = tableOf(readFileSync(fromRoot('docs', 'security.md'), 'utf8'));
+    const table = tableOf(readFileSync(fromRoot('docs', 'security.md'), 'utf8'), 'A plugin that…');
     const header = table.get('A plugin that…');
-    assert.deepEqual(header, ['`permissions`', 'with `network: false`', '`user` and `group`', '`dropPrivileges`']);
+    assert.deepEqual(header, WAYS);
     table.delete('A plugin that…');
     assert.deepEqual([...table.keys()].sort(), Object.keys(ROWS).sort());
-    const columns: [string, number, Sandbox, boolean][] = [
-      ['permissions', 0, { permissions: true }, HAS_PERMISSIONS],
-      ['alone', 1, { permissions: true, network: false }, HAS_NETWORK_PERMISSION],
-      ['other', 2, OTHER, canBecomeOther()],
-      ['dropped', 3, { dropPrivileges: true }, ON_LINUX],
-    ];
-    const tried = columns.filter(([, , , offered]) => offered);
+    const tried = offeredColumns();
     const host = await startIntruders(t, { free: {}, ...Object.fromEntries(tried.map(([id, , held]) => [id, held])) });
     assert.deepEqual(host.report.results.map(({ error }) => error?.message).filter(Boolean), []);
 
@@ -175,6 +195,41 @@ test(
     }
   },
 );
+
+/** Whether the user of this process, which the daemon's is here, has lost what a plugin took. */
+const LOST: Readonly<Record<(typeof COUNTED_ROWS)[keyof typeof COUNTED_ROWS], () => boolean>> = {
+  // A process that has an instance is given no other.
+  watches: () => spawnSync(process.execPath, ['-e', 'fs.watch("/").close()']).status !== 0,
+  signals: () => Number(/^SigQ:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) >= 1_000,
+};
+
+test('what the kernel counts for a user is taken from the daemon by whom the documents say, and the daemon goes on without it', {
+  ...BOUND,
+  skip: !ON_LINUX || INSTANCES > MOST_INSTANCES,
+}, async (t) => {
+  const table = tableOf(readFileSync(fromRoot('docs', 'security.md'), 'utf8'), 'A plugin that uses up…');
+  assert.deepEqual(table.get('A plugin that uses up…'), [...WAYS, 'What the daemon does then']);
+  table.delete('A plugin that uses up…');
+  assert.deepEqual([...table.keys()], Object.keys(COUNTED_ROWS));
+  const tried = offeredColumns();
+  const host = await startIntruders(t, { free: {}, ...Object.fromEntries(tried.map(([id, , held]) => [id, held])) });
+  assert.deepEqual(host.report.results.map(({ error }) => error?.message).filter(Boolean), []);
+  for (const [row, name] of Object.entries(COUNTED_ROWS)) {
+    for (const [id, column] of [['free', undefined], ...tried] as const) {
+      const cell = column === undefined ? 'goes on' : table.get(row)?.[column];
+      const told = await attempt(host, id, [name]);
+      assert.equal(LOST[name](), cell === 'goes on', `${id}: ${JSON.stringify(told)}`);
+      // It has its own.
+      if (id === 'other') assert.equal(told[name], 'done');
+      if (id === 'free') {
+        await host.host.reload('dropped');
+        assert.equal(host.plugin('dropped').state, 'serving');
+      }
+      await attempt(host, id, ['letGo']);
+    }
+    assert.equal(LOST[name](), false, 'what is let go of is there again');
+  }
+});
 
 test('each limit stops what it is for, and nothing without it; the kernel holds the process from its start', {
   ...BOUND,
