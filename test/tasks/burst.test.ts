@@ -24,7 +24,7 @@ const begun = (h: Harness): string[] =>
 
 test('a create that is looked at late is answered at once, and begun after that', async () => {
   const h = await answering();
-  const { task } = await h.tasks.create(h.spec('a'), cameBefore(h, 1_500));
+  const { task } = await h.tasks.create(h.spec('a'), cameBefore(h, 750));
   assert.equal(task.state.phase, 'WAITING_FOR_RESOURCES');
   assert.deepEqual(begun(h), []);
   await h.clock.advance(10);
@@ -39,7 +39,7 @@ test('a create that is looked at late is answered at once, and begun after that'
 
 test('a create that is looked at in time is begun before it is answered', async () => {
   const h = await answering();
-  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), cameBefore(h, 1_400)));
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), cameBefore(h, 700)));
   assert.equal(task.stage, 'live');
   await h.stop();
 });

@@ -37,6 +37,9 @@ export interface CreateParts {
 /** About what an answer takes of the event loop. Milliseconds. */
 const ANSWER_MS = 0.1;
 
+/** Of what a create may wait for; one that is looked at later than that is answered before it is begun. */
+const LATE_SHARE = 0.25;
+
 /** Creates that are begun in one turn while those who came with them wait for an answer. */
 const STARTS_AT_ONCE = 16;
 
@@ -71,6 +74,8 @@ export class CreateTask {
   #asking = 0;
   /** Starts of tasks that are answered first, in the order in which they were accepted. */
   readonly #behind = new Set<() => void>();
+  /** Some came since the last of them were begun. */
+  #joined = false;
   #refusing = false;
   #stopping = false;
 
@@ -301,7 +306,7 @@ export class CreateTask {
   /** Whether so much of what it may wait for is over already, in which others were seen to, that it is answered first. */
   #isLate(scope: CallScope): boolean {
     const nowMs = this.#deps.clock.now();
-    return nowMs > scope.arrivedMs && nowMs - scope.arrivedMs >= (this.#answerBy(scope) - scope.arrivedMs) / 2;
+    return nowMs > scope.arrivedMs && nowMs - scope.arrivedMs >= (this.#answerBy(scope) - scope.arrivedMs) * LATE_SHARE;
   }
 
   /**
@@ -310,6 +315,7 @@ export class CreateTask {
    */
   #startBehind(task: TaskRecord, start: () => void): Promise<void> {
     this.#park(task);
+    this.#joined = true;
     const begun = createDeferred<void>();
     this.#behind.add(() => {
       try {
@@ -326,7 +332,9 @@ export class CreateTask {
 
   #startSome(): void {
     this.#deps.clock.setTimer(0, () => {
-      let left = STARTS_AT_ONCE;
+      // While others still join, they are accepted first; each turn begins one all the same.
+      let left = this.#joined ? 1 : STARTS_AT_ONCE;
+      this.#joined = false;
       for (const start of this.#behind) {
         if (left-- === 0) break;
         start();
