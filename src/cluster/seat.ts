@@ -136,7 +136,7 @@ export class Seat {
     this.#lease.renewed(askedAtMs);
     this.#to('standby');
     this.#options.events.joined?.(address);
-    this.#renewLater();
+    this.#renewLater(this.#renewMs());
   }
 
   /** Begins to look. Resolves once it works, or another owner was seen to live, or the seat is lost or given back. */
@@ -182,9 +182,12 @@ export class Seat {
   }
 
   #lookMs(): number {
-    const { leaseMs } = this.#options;
     // An owner learns from its renewals that it is none any more.
-    return this.#role === 'owner' ? leaseMs / RENEWALS_A_LEASE : this.#againMs();
+    return this.#role === 'owner' ? this.#renewMs() : this.#againMs();
+  }
+
+  #renewMs(): number {
+    return this.#options.leaseMs / RENEWALS_A_LEASE;
   }
 
   #againMs(): number {
@@ -271,11 +274,11 @@ export class Seat {
     }
   }
 
-  #renewLater(delayMs = this.#options.leaseMs / RENEWALS_A_LEASE): void {
+  #renewLater(delayMs: number): void {
     if (this.#isGone()) return;
     this.#renewTimer = this.#options.clock.setTimer(delayMs, () => {
       // One that failed is made again soon: the others begin to count once they see anything.
-      void this.#renew().then((answered) => this.#renewLater(answered ? undefined : this.#againMs()));
+      void this.#renew().then((answered) => this.#renewLater(answered ? this.#renewMs() : this.#againMs()));
     });
   }
 
