@@ -214,8 +214,8 @@ export const PLANTS: readonly Plant[] = [
     name: 'recovery-in-another-order',
     what: 'what waits is taken up the last come first',
     file: 'store/restore.js',
-    find: 'entries.sort((a, b) => a.order - b.order);',
-    put: 'entries.sort((a, b) => b.order - a.order);',
+    find: 'return laidOut.filter((entry) => entry !== undefined);',
+    put: 'return laidOut.filter((entry) => entry !== undefined).reverse();',
     tests: CRASHES,
     chaos: {
       unseen:
