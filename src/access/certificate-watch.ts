@@ -95,11 +95,11 @@ export class CertificateWatch {
   async #look(): Promise<number> {
     let next = LOOK_MS;
     try {
-      const found = await readIdentity(this.#options.files, this.#wallMs());
+      const found = await readIdentity(this.#options.files, this.#wallMs(), this.identity);
       if (this.#stopped) return next;
-      const { cert, key, ca } = this.identity;
-      const changed = found.cert !== cert || found.key !== key || found.ca !== ca;
-      if (this.#settling.settled(JSON.stringify([found.cert, found.key, found.ca])) && changed) this.#use(found);
+      const changed = found !== this.identity;
+      const text = changed ? JSON.stringify([found.cert, found.key, found.ca]) : '';
+      if (this.#settling.settled(text) && changed) this.#use(found);
       else if (changed) next = AGAIN_MS;
       this.#problem = undefined;
     } catch (error) {

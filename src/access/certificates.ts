@@ -22,6 +22,9 @@ export interface Identity {
   readonly names: readonly string[];
   /** Until when it is valid, on the wall clock, in milliseconds since the epoch. */
   readonly notAfterMs: number;
+  /** Between these all of it is valid, its authorities as well. */
+  readonly soundFromMs: number;
+  readonly soundUntilMs: number;
 }
 
 /** Larger than any bundle of authorities that is used. */
@@ -33,38 +36,54 @@ const CUT = /-----(?:BEGIN|END) |(?:^|\n)-{1,5}[BEGIN]*$/;
 /** Of whatever kind; a key may have headers with dashes in them. */
 const PEM_BLOCK = /-----BEGIN ([^\n-]+)-----(?:(?!-----)[\s\S])+-----END \1-----/g;
 
-/** Reads and checks the files. Throws an Error that says which file is wrong, and how. */
-export async function readIdentity(files: CertificateFiles, nowMs: number): Promise<Identity> {
+/**
+ * Reads and checks the files. Throws an Error that says which file is wrong, and how. `known` is answered as it is where the files hold the
+ * same: a system's bundle of authorities takes tens of milliseconds to parse, and nothing else runs meanwhile.
+ */
+export async function readIdentity(files: CertificateFiles, nowMs: number, known?: Identity): Promise<Identity> {
   const [cert, key, ca] = await Promise.all([
-    readPem(files.certFile),
-    readPem(files.keyFile),
-    files.caFile === undefined ? undefined : readPem(files.caFile),
+    readText(files.certFile),
+    readText(files.keyFile),
+    files.caFile === undefined ? undefined : readText(files.caFile),
   ]);
+  const same = known !== undefined && cert === known.cert && key === known.key && ca === known.ca;
+  if (same && nowMs >= known.soundFromMs && nowMs <= known.soundUntilMs) return known;
+  return checked(files, { cert, key, ca }, nowMs);
+}
+
+function checked(
+  files: CertificateFiles,
+  { cert, key, ca }: Pick<Identity, 'cert' | 'key' | 'ca'>,
+  nowMs: number,
+): Identity {
+  assertWhole(files.certFile, cert);
+  assertWhole(files.keyFile, key);
   const [leaf] = certificatesOf(files.certFile, cert);
   assertValid(files.certFile, leaf, nowMs);
   const privateKey = keyOf(files.keyFile, key);
   if (!leaf.checkPrivateKey(privateKey)) {
     throw new Error(`the key in ${files.keyFile} is not that of the certificate in ${files.certFile}`);
   }
-  if (files.caFile !== undefined) assertAuthorities(files.caFile, ca ?? '', nowMs);
+  const authoritiesUntilMs =
+    files.caFile === undefined ? Number.POSITIVE_INFINITY : authoritiesEndMs(files.caFile, ca ?? '', nowMs);
   try {
     createSecureContext({ cert, key, ca });
   } catch (error) {
     throw new Error(`${files.certFile} and ${files.keyFile} cannot be used: ${messageOf(error)}`);
   }
   const legacy = leaf.toLegacyObject() as unknown as Parameters<typeof certificateNames>[0];
-  return { cert, key, ca, names: certificateNames(legacy), notAfterMs: Date.parse(leaf.validTo) };
+  const notAfterMs = Date.parse(leaf.validTo);
+  const soundFromMs = Date.parse(leaf.validFrom);
+  const soundUntilMs = Math.min(notAfterMs, authoritiesUntilMs);
+  return { cert, key, ca, names: certificateNames(legacy), notAfterMs, soundFromMs, soundUntilMs };
 }
 
-async function readPem(file: string): Promise<string> {
-  let pem: string;
+async function readText(file: string): Promise<string> {
   try {
-    pem = await readSmall(file, MAX_BYTES);
+    return await readSmall(file, MAX_BYTES);
   } catch (error) {
     throw new Error(`${file} cannot be read: ${messageOf(error)}`);
   }
-  assertWhole(file, pem);
-  return pem;
 }
 
 /** The library takes what is whole and passes over the rest, such as the second half of a bundle that is being written. */
@@ -107,10 +126,11 @@ function assertValid(file: string, certificate: X509Certificate, nowMs: number):
   }
 }
 
-/** One authority of many may have run out; with all of them nobody could be verified. */
-function assertAuthorities(file: string, pem: string, nowMs: number): void {
+/** When the last of them runs out: one authority of many may have; with all of them nobody could be verified. Throws where they have. */
+function authoritiesEndMs(file: string, pem: string, nowMs: number): number {
+  assertWhole(file, pem);
   const authorities = certificatesOf(file, pem);
-  if (authorities.every(({ validTo }) => nowMs > Date.parse(validTo))) {
-    throw new Error(`all certificates in ${file} have expired, the last one at ${authorities.at(-1)?.validTo}`);
-  }
+  const untilMs = Math.max(...authorities.map(({ validTo }) => Date.parse(validTo)));
+  if (nowMs <= untilMs) return untilMs;
+  throw new Error(`all certificates in ${file} have expired, the last one at ${authorities.at(-1)?.validTo}`);
 }

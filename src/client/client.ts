@@ -29,7 +29,10 @@ export interface ClientOptions {
   readonly address: string;
   /** Where the daemon speaks TLS; plain text unless given. */
   readonly tls?: ClientTls | ChangingTls | undefined;
-  /** Sent with every call, as a daemon with tokens asks for; a function is asked at each call. */
+  /**
+   * Sent with every call, as a daemon with tokens asks for; a function is asked at each call. Visible ASCII characters: a call throws
+   * TypeError for any other, such as the line break at the end of a file.
+   */
   readonly token?: string | (() => string) | undefined;
   /** Deadline of calls that set none, in milliseconds; 10,000 unless given. */
   readonly deadlineMs?: number;

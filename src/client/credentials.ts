@@ -107,9 +107,15 @@ class ChangingProvider implements CertificateProvider {
   }
 }
 
-/** What each call carries. The token is asked for each time, so that it may change. */
+/** What can be sent of a token; the transport's own error would quote one that has more, such as the line break of its file. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
+/** What each call carries. The token is asked for each time, so that it may change. Throws TypeError for what is no token, without a word of it. */
 export function callMetadata(token: string | (() => string) | undefined): Metadata {
   const metadata = new Metadata();
-  if (token !== undefined) metadata.set('authorization', `Bearer ${typeof token === 'string' ? token : token()}`);
+  if (token === undefined) return metadata;
+  const text = typeof token === 'string' ? token : token();
+  if (!TOKEN.test(text)) throw new TypeError('token is none: expected visible ASCII characters, without a line break');
+  metadata.set('authorization', `Bearer ${text}`);
   return metadata;
 }

@@ -89,6 +89,34 @@ test('a file that is cut behind something whole is refused, wherever it is cut, 
   assert.equal((await readIdentity(filesIn(t, texts), Date.now())).ca, ca);
 });
 
+test('files that hold what is known are not parsed again while all of it is valid, and are as soon as something is not', async (t) => {
+  const authority = makeCertificate({ name: 'for ten days', authority: true, untilDays: 10 });
+  const files = filesIn(t, {
+    ...makeCertificate({ name: 'for twenty days', fromDays: -1, untilDays: 20 }),
+    ca: authority.cert,
+  });
+  const nowMs = Date.now();
+  const known = await readIdentity(files, nowMs);
+  assert.equal(await readIdentity(files, nowMs + 9 * DAY_MS, known), known);
+  await assert.rejects(readIdentity(files, nowMs + 11 * DAY_MS, known), /all certificates in .*ca\.pem have expired/);
+  await assert.rejects(readIdentity(files, nowMs - 2 * DAY_MS, known), /cert\.pem is not valid before/);
+  writeFileSync(files.caFile as string, authority.cert + AUTHORITY.cert);
+  const longer = await readIdentity(files, nowMs, known);
+  assert.equal(longer.ca, authority.cert + AUTHORITY.cert);
+  await assert.rejects(readIdentity(files, nowMs + 21 * DAY_MS, longer), /cert\.pem has expired/);
+  // The watch asks in this way: what it reads again would be another one.
+  const clock = new ManualClock(0);
+  const watch = new CertificateWatch({ port: 'grpc', files, clock, events: noteAccess() });
+  await watch.start();
+  t.after(() => watch.stop());
+  const { identity } = watch;
+  for (let looks = 0; looks < 3; looks++) {
+    await clock.advance(10_000);
+    await until(() => clock.pending > 0);
+  }
+  assert.equal(watch.identity, identity);
+});
+
 test('a start with files that cannot be used fails with a code and the option, and leaves nothing running', async (t) => {
   const clock = new ManualClock(0);
   const files = filesIn(t, { cert: GOOD.cert, key: NEXT.key });

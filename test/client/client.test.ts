@@ -45,6 +45,20 @@ test('an error of the transport has the name of its status as code', async (t) =
   await assert.rejects(client.listPlugins({ deadlineMs: 5000 }), { code: 'UNAVAILABLE', status: 'UNAVAILABLE' });
 });
 
+test('a token that no header carries is refused before anything is sent, and no error shows it', async (t) => {
+  const fixture = await startServer(t);
+  for (const token of ['a-secret-of-mine\n', 'a-secret-of-mine\r\nx: y', 'a-secret-of-mine ä', '']) {
+    const client = createClient({ address: `127.0.0.1:${fixture.port}`, token: () => token, idl });
+    t.after(() => client.close());
+    const refusal = (error: Error) => error instanceof TypeError && !error.stack?.includes('a-secret');
+    await assert.rejects(client.create({ generatedName: 'a', template: { type: 'demo' } }), refusal);
+    await assert.rejects(async () => {
+      for await (const _ of client.watch()) assert.fail('nothing is told');
+    }, refusal);
+  }
+  assert.equal(fixture.tasks.specs.length, 0);
+});
+
 test('a bad template or input is refused before anything is sent', async (t) => {
   const fixture = await startServer(t);
   const client = fixture.client();
