@@ -1,3 +1,4 @@
+import { isIPv6, SocketAddress } from 'node:net';
 import type { PeerCertificate } from 'node:tls';
 
 /** `<kind>:<name>` entries, whose names are quoted as JSON where they hold what separates them. */
@@ -34,8 +35,12 @@ function unquoted(written: string): string | undefined {
   }
 }
 
-/** Host names and the part of an address behind the @ are the same in capitals. */
-const folded = (name: string) => (/^(DNS|email):/.test(name) ? name.toLowerCase() : name);
+/** Host names and the part of an address behind the @ are the same in capitals, and one IPv6 address has many spellings. */
+function folded(name: string): string {
+  if (/^(DNS|email):/.test(name)) return name.toLowerCase();
+  const ip = /^IP:(.*)$/.exec(name)?.[1] ?? '';
+  return isIPv6(ip) ? `IP:${new SocketAddress({ address: ip, family: 'ipv6' }).address}` : name;
+}
 
 /** Whether a list has one of the names, whole. */
 export function allowsName(allowed: readonly string[], names: readonly string[]): boolean {

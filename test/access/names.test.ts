@@ -43,8 +43,20 @@ test('a list lets in whole names of the same kind, host names in capitals too, a
   ]) {
     assert.equal(allowsName([other], names), false, other);
   }
+  const wild = ['CN=*', 'DNS:*.flyte', 'DNS:*'];
+  for (const name of wild) assert.equal(allowsName([name], names), false, 'an asterisk stands for nothing else');
+  assert.equal(allowsName(['CN=engine', 'DNS:engine.flyte'], wild), false);
   assert.equal(allowsName(['CN=engine'], []), false);
   assert.equal(allowsName([], names), false);
+});
+
+test('an IPv6 address is the same in each of its spellings, and no other', () => {
+  // As Node writes those of a certificate.
+  const { subject, subjectaltname } = { subject: undefined as never, subjectaltname: 'IP Address:FD00:0:0:0:0:0:0:1' };
+  const names = certificateNames({ subject, subjectaltname });
+  for (const written of ['IP:fd00::1', 'IP:FD00::1', 'IP:fd00:0:0:0:0:0:0:1']) assert.ok(allowsName([written], names));
+  for (const other of ['IP:fd00::2', 'IP:::1', 'IP:0.0.0.1', 'IP:', 'DNS:fd00::1'])
+    assert.equal(allowsName([other], names), false);
 });
 
 test('names are written in a list with their kind, and nothing without one is taken', () => {
