@@ -146,18 +146,18 @@ class ComposedDaemon implements Daemon {
     });
     const { baseDir, env } = options;
     const { defaultForTaskTypes, sandbox } = config;
-    const events = this.#telemetry.hostEvents;
+    const { hostEvents: events, taskEvents } = this.#telemetry;
     const masks = options.masks ?? configSecrets(options.config);
     this.#access = new DaemonAccess({ config, clock, masks, events: this.#telemetry.accessEvents });
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
     const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
-    this.#host = createPluginHost({ entries, events, clock, random, data, defaultForTaskTypes, baseDir, env, ...held });
+    const routing = { defaultForTaskTypes, servedBefore: () => this.#state.lastClaims(), baseDir, env };
+    this.#host = createPluginHost({ entries, events, clock, random, data, ...routing, ...held });
     const reach = { config, env, clock, random, onSecret: (secret: string) => masks.addRead(secret) };
     this.#cluster = this.#clusterOf(reach);
     const { engine, at } = this.#cluster ?? {};
     this.#state = new KeptState({ ...reach, engine, at, events: this.#telemetry.stateEvents });
     const { feed } = this.#state;
-    const { taskEvents } = this.#telemetry;
     this.#store = new TaskStore({ clock, feed, ...storeBounds(config), events: taskEvents });
     const ofDaemon = { store: this.#store, telemetry: this.#telemetry, state: this.#state };
     this.#runtimes = new RuntimeRegistry({ config, clock, random, mayWork: this.#cluster?.mayWork, ...ofDaemon });
@@ -326,6 +326,7 @@ class ComposedDaemon implements Daemon {
   /** The state is this replica's from now on. */
   async #takeUp(): Promise<void> {
     await this.#openState();
+    this.#host.reroute();
     this.#serve();
   }
 

@@ -207,37 +207,53 @@ export class KeptState {
    * to.
    */
   lastRoute(taskType: string, version: number): string {
-    const known = this.lastServed().map((plugin) => ({ ...plugin, defined: true }));
+    const claims = this.lastClaims();
+    const known = claims.map((plugin) =>
+      plugin.failed ? { ...NOTHING_TOLD, id: plugin.id, before: plugin } : { ...plugin, defined: true },
+    );
     // What is in conflict, or names a plugin that is new, is told once the plugins are loaded.
     const { routes } = buildRoutes(known, this.#options.config.defaultForTaskTypes);
     try {
-      return routes.lookup(taskType, version);
-    } catch {
-      throw new HostError(
-        'PLUGIN_NOT_SERVING',
-        `the daemon starts, and no plugin served task type "${taskType}" in its last run; try again in a moment`,
-        { retryAfterMs: 2_000 },
-      );
-    }
+      const id = routes.lookup(taskType, version);
+      if (claims.some((plugin) => plugin.id === id && !plugin.failed)) return id;
+    } catch {}
+    throw new HostError(
+      'PLUGIN_NOT_SERVING',
+      `the daemon starts, and no plugin served task type "${taskType}" in its last run; try again in a moment`,
+      { retryAfterMs: 2_000 },
+    );
   }
 
   /** What the last run served, of what this one is to load. */
   lastServed(): readonly ServedBefore[] {
+    return this.lastClaims().filter(({ failed }) => !failed);
+  }
+
+  /** The same with what was a failed plugin's. */
+  lastClaims(): readonly (ServedBefore & { readonly failed: boolean })[] {
     const { plugins } = this.#options.config;
     return (this.#lastRoutes?.plugins ?? [])
       .filter(({ id }) => Object.hasOwn(plugins, id) && plugins[id]?.enabled === true)
-      .map(({ id, kind, isDefault, taskTypes }) => ({
+      .map(({ id, failed, kind, isDefault, taskTypes }) => ({
         id,
+        failed,
         kind: kind === 'sync' ? 'sync' : 'async',
         isDefault,
         taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
       }));
   }
 
-  /** Remembers what is served now, for the next start. To be called whenever that may have changed. */
+  /**
+   * Remembers what is served now, for the next start, and of a plugin that has not told it what was known before. To be called
+   * whenever that may have changed.
+   */
   keepRoutes(host: PluginHost): void {
-    const plugins = host.plugins().filter(({ state }) => state !== 'skipped' && state !== 'failed');
-    const routes = { plugins: plugins.map(routesOf), defaultForTaskTypes: this.#options.config.defaultForTaskTypes };
+    const before = new Map((this.#others.routes?.plugins ?? []).map((plugin) => [plugin.id, plugin]));
+    const plugins = host
+      .plugins()
+      .filter(({ state }) => state !== 'skipped')
+      .flatMap((plugin) => routesOf(plugin, before.get(plugin.id)) ?? []);
+    const routes = { plugins, defaultForTaskTypes: this.#options.config.defaultForTaskTypes };
     if (isDeepStrictEqual(routes, this.#others.routes)) return;
     this.#others.routes = routes;
     this.#writer?.changed(factKey('routes'));
@@ -311,10 +327,20 @@ async function loadAll(engine: StateEngine, nowMs: number): Promise<Loaded> {
   return { facts, keys };
 }
 
-function routesOf({ id, kind, isDefault, taskTypes }: HostedPlugin): FactsByKind['routes']['plugins'][number] {
+type KeptClaims = FactsByKind['routes']['plugins'][number];
+
+/** Of a plugin that failed before it told its task types. */
+const NOTHING_TOLD = { defined: false, taskTypes: [], isDefault: false } as const;
+
+function routesOf(plugin: HostedPlugin, before: KeptClaims | undefined): KeptClaims | undefined {
+  const { id, state, kind, isDefault, taskTypes } = plugin;
+  const failed = state === 'failed';
+  // Its definition, which names one at least, was not read: it failed before that, or the machine was short of something.
+  if (taskTypes.length === 0 && !isDefault) return before && { ...before, failed };
   return {
     id,
-    kind: kind ?? 'async',
+    failed,
+    kind: kind ?? before?.kind ?? 'async',
     isDefault,
     taskTypes: taskTypes.map(({ name, versions }) => ({ name, versions })),
   };

@@ -5,7 +5,7 @@ import { defaultsOf } from '../model/options/defaults.js';
 import { SANDBOX_SCHEMA } from '../model/options/sandbox.js';
 import { drain, Group, type Replaced, type Try } from './group.js';
 import { DEFAULT_HOST_LIMITS } from './limits.js';
-import { buildRoutes, type Routable, type Routes } from './load/routing.js';
+import { buildRoutes, type Claims, type Routable, type Routes } from './load/routing.js';
 import { resolveSource, stripsTypes } from './load/source.js';
 import { digestOf, Loading, type LoadingPlugin } from './loading.js';
 import { Plugin } from './plugin.js';
@@ -143,12 +143,12 @@ class Host implements PluginHost {
     return reportOf(this.#plugins, errors, false);
   }
 
-  /** The default plugin gets what nobody claims, also what a plugin would claim that failed before it could. */
+  /** The default plugin gets what nobody claims, also what a plugin would claim that failed before it could, and never served. */
   #warnOfLostClaims(): void {
     const fallback = this.plugins().find((plugin) => plugin.isDefault);
     for (const { id, known, defined, error } of this.#plugins) {
       if (fallback === undefined || !known || defined || error === undefined) continue;
-      const message = `plugin ${id} failed before it told its task types; those that defaultForTaskTypes does not give to it go to the default plugin ${fallback.id}`;
+      const message = `plugin ${id} failed before it told its task types; those that it did not serve in the last run, and that defaultForTaskTypes does not give to it, go to the default plugin ${fallback.id}`;
       const fields = { code: error.code, default: fallback.id };
       this.#options.events.log({ pluginId: id, level: 'warn', message, fields, source: 'host' });
     }
@@ -184,6 +184,12 @@ class Host implements PluginHost {
     if (item.code !== undefined) plugin.describe(item.code);
   }
 
+  reroute(): void {
+    if (this.#routes === undefined) return;
+    const { routes } = this.#buildRoutes([]);
+    this.#useRoutes(routes, []);
+  }
+
   /** See GroupOptions. */
   #reroute(coming: readonly LoadingPlugin[]): void {
     const { routes, errors } = this.#buildRoutes(coming);
@@ -198,13 +204,18 @@ class Host implements PluginHost {
     );
   }
 
-  /** A plugin that failed keeps its claims: its tasks are refused in its name, rather than unknown or another's. */
+  /**
+   * A plugin that failed keeps its claims: its tasks are refused in its name, rather than unknown or another's. Where it failed before
+   * it told them, they are those of the last run.
+   */
   #buildRoutes(coming: readonly LoadingPlugin[]): { routes: Routes; errors: readonly HostError[] } {
+    const before = new Map((this.#options.servedBefore?.() ?? []).map((claims) => [claims.id, claims]));
     const routable = this.#plugins.flatMap((plugin): Routable[] => {
       const item = coming.find((one) => one.plugin === plugin);
       const skipped = item === undefined ? plugin.state === 'skipped' : item.error?.code === 'PLUGIN_SKIPPED';
       if (!plugin.known || skipped) return [];
-      return [item?.code === undefined ? plugin : { ...item.code.definition, id: plugin.id, defined: true }];
+      if (item?.code !== undefined) return [{ ...item.code.definition, id: plugin.id, defined: true }];
+      return [plugin.defined ? plugin : silent(plugin, before.get(plugin.id))];
     });
     return buildRoutes(routable, this.#options.defaultForTaskTypes ?? {});
   }
@@ -304,4 +315,9 @@ class Host implements PluginHost {
     };
     await Promise.all(Array.from({ length: this.#parts.limits.startConcurrency }, worker));
   }
+}
+
+/** A plugin that has told nothing of itself in this run. */
+function silent({ id }: Plugin, before: Claims | undefined): Routable {
+  return { id, defined: false, taskTypes: [], isDefault: false, before };
 }

@@ -9,6 +9,7 @@ import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin
 import type { ServedTaskType } from '../model/plugin-facts.js';
 import type { PluginFeatures } from '../model/plugin-methods.js';
 import type { PluginConfig } from '../plugin-api/config.js';
+import type { Claims } from './load/routing.js';
 
 export interface CallOptions {
   /** When the call is given up, on the host's clock; the entry's `callTimeoutMs` from now where undefined. */
@@ -127,6 +128,11 @@ export interface PluginHostOptions {
   readonly data: DataOptions;
   /** Task type -> plugin id, where several plugins serve one type. Default {}. */
   readonly defaultForTaskTypes?: Readonly<Record<string, string>>;
+  /**
+   * What an earlier run served, by the ids of this one: a plugin that fails before it tells its task types keeps those. Asked whenever
+   * routes are made. Default: nothing is known of one.
+   */
+  readonly servedBefore?: () => readonly Claims[];
   /** Where relative sources and package names start from. Default: the working directory. */
   readonly baseDir?: string;
   /** The variables that plugins may be given from. Default: process.env. */
@@ -154,8 +160,10 @@ export interface PluginHost {
   /** Every plugin whose id is known, in the order of the entries, failed ones included. */
   plugins(): readonly HostedPlugin[];
   plugin(id: string): HostedPlugin | undefined;
-  /** The plugin of a task type. Throws TASK_TYPE_UNKNOWN or TASK_TYPE_VERSION_UNKNOWN. */
+  /** The plugin of a task type, which may have failed. Throws TASK_TYPE_UNKNOWN or TASK_TYPE_VERSION_UNKNOWN. */
   route(taskType: string, version: number): HostedPlugin;
+  /** Makes the routes anew, since `servedBefore` has more to say. Before the start is through it does nothing. */
+  reroute(): void;
   /**
    * Loads a plugin anew beside the old one, then switches; the old process ends when its calls are done. The old one
    * goes on serving when the new one fails to load. Throws HostError: the load error, or PLUGIN_NOT_SERVING for an

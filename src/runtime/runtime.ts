@@ -68,6 +68,18 @@ export function assertNotFailed({ id, state, stateReason }: HostedPlugin): void 
   );
 }
 
+/** Throws PLUGIN_NOT_SERVING for a plugin that has never come up here: nobody knows of what kind it is. */
+export function assertKnown(plugin: HostedPlugin): void {
+  const { id, kind, state, stateReason } = plugin;
+  if (kind !== undefined) return;
+  assertNotFailed(plugin);
+  throw new HostError(
+    'PLUGIN_NOT_SERVING',
+    `plugin ${id} serves this task type and is ${state}: ${stateReason}; try again in a moment`,
+    { details: { plugin: id }, retryAfterMs: 5_000 },
+  );
+}
+
 /** The arguments of the call that starts the task. Throws once its payload was let go. */
 export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
   const { id, identity, payload, outputPrefix } = task;

@@ -79,6 +79,33 @@ test('a plugin that was removed or disabled is given nothing, and the operatorâ€
   await third.stop();
 });
 
+test('a plugin that fails keeps what it served over any number of starts, and nobody else is given it meanwhile', async () => {
+  const disk = new Disk();
+  const config = { a: P, b: P, c: P, rest: P };
+  const rest = { ...serves('rest'), isDefault: true };
+  const first = await run(disk, config);
+  first.state.keepRoutes(hostOf(serves('a', 't'), serves('b', 'u'), serves('c', 'x'), rest));
+  await first.stop();
+  for (let again = 0; again < 3; again++) {
+    const next = await run(disk, config);
+    const claimed = next.state.lastClaims().map(({ id, taskTypes }) => `${id}: ${taskTypes.map(({ name }) => name)}`);
+    assert.deepEqual(claimed, ['a: t', 'b: u', 'c: x', 'rest: ']);
+    // It failed in the run before, so nothing is accepted for it; the default plugin is not given it either.
+    const refused = again === 0 ? 'a' : 'PLUGIN_NOT_SERVING';
+    assert.deepEqual(['t', 'u', 'x', 'anything'].map(next.route), [refused, again === 0 ? 'b' : refused, 'c', 'rest']);
+    // One told nothing, one failed after that, and for one the machine was short of something.
+    const [a, b] = [serves('a'), serves('b', 'u')].map((one) => ({ ...one, state: 'failed' }));
+    next.state.keepRoutes(hostOf(a!, b!, { ...serves('c'), state: 'restarting' }, rest));
+    await next.stop();
+  }
+  const skips = await run(disk, config);
+  skips.state.keepRoutes(hostOf({ ...serves('a'), state: 'skipped' }, rest));
+  await skips.stop();
+  const last = await run(disk, config);
+  assert.deepEqual(['t', 'u'].map(last.route), ['rest', 'rest'], 'what skipped itself claims nothing');
+  await last.stop();
+});
+
 test('a plugin for unknown task types has them before it is loaded, too', async () => {
   const disk = new Disk();
   const first = await run(disk, { a: P, rest: P });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { statePlace } from '../../src/daemon/state-place.js';
 import { DEFAULTS } from '../support/defaults.js';
-import { tempFolder } from '../support/temp.js';
+import { tempFolder, writeTree } from '../support/temp.js';
 import { configOf, demoEntry, logOf, spawnServe, startDemoRemote, startServe, statusWhere, until } from './support.js';
 
 /** Each starts several daemons, one after the other. */
@@ -50,6 +50,34 @@ test(
     assert.equal((await third.client.waitForEnd(waiting.handle, { timeoutMs: 100_000 })).phaseInfo.phase, 'SUCCESS');
     const again = await third.client.create(create('over', 'demo_sleep', { seconds: 0.05 }));
     assert.deepEqual(again.handle, over.handle, 'the repeat of an attempt that is over');
+  },
+);
+
+test(
+  'a plugin that can no longer be imported has its tasks refused in its name, by each start after it',
+  BOUND,
+  async (t) => {
+    const folder = tempFolder(t);
+    const plugin = (id: string, more = '') =>
+      `export default { id: '${id}', apiVersion: 1, taskTypes: ['of_${id}'], ${more}
+      load: () => ({ async create() { return { resourceMeta: 1 }; }, async get() {}, async delete() {} }) };`;
+    writeTree(folder, { 'a.mjs': plugin('a'), 'rest.mjs': plugin('rest', 'isDefault: true,') });
+    const config = configOf({ a: { source: './a.mjs' }, rest: { source: './rest.mjs' } });
+    const first = await startServe(t, config, folder);
+    first.running.child.kill('SIGTERM');
+    await first.running.finished;
+    writeTree(folder, { 'a.mjs': `throw new Error('no good day')` });
+    for (let again = 0; again < 2; again++) {
+      const next = await startServe(t, config, folder);
+      const refused = next.client.create({ generatedName: 'x', template: { type: 'of_a' } });
+      await assert.rejects(
+        refused,
+        /plugin a serves this task type and has failed: .*no good day.*; mend and reload it/,
+      );
+      assert.deepEqual([(await next.plugin('rest')).waitingTasks, (await next.plugin('rest')).liveTasks], [0, 0]);
+      next.running.child.kill('SIGKILL');
+      await next.running.finished;
+    }
   },
 );
 

@@ -213,6 +213,30 @@ test('a plugin that skips itself is no failure, required or not, and serves no t
 });
 
 test(
+  'a plugin that fails before it tells its task types is routed to for those that it served before',
+  BOUND,
+  async (t) => {
+    const dir = folder(t, { 'p.mjs': `throw new Error('no good day')` });
+    const before = { id: 'p', taskTypes: [{ name: 'x', versions: undefined }], isDefault: false };
+    let known = [before];
+    const entries = [{ source: path.join(dir, 'p.mjs'), id: 'p' }, { source: './steady.mjs' }];
+    const { host, plugin } = await startHost(t, entries, { servedBefore: () => known });
+    assert.deepEqual([host.route('x', 0).id, host.route('x', 0).state], ['p', 'failed']);
+    assert.equal(host.route('steady_task', 5).id, 'steady');
+    assert.throws(() => host.route('y', 0), { code: 'TASK_TYPE_UNKNOWN' });
+    // As where a replica takes over a state.
+    known = [{ ...before, taskTypes: [{ name: 'y', versions: undefined }] }];
+    host.reroute();
+    assert.equal(host.route('y', 0).id, 'p');
+    writeFileSync(path.join(dir, 'p.mjs'), module(`id: 'p', apiVersion: 1, taskTypes: ['z'], ${GOOD}`));
+    await host.reload('p');
+    assert.equal(plugin('p').state, 'serving');
+    assert.equal(host.route('z', 0).id, 'p');
+    assert.throws(() => host.route('y', 0), { code: 'TASK_TYPE_UNKNOWN' }, 'it has told what it serves now');
+  },
+);
+
+test(
   'of two plugins with one id the first keeps it; another id in the entry serves the module twice',
   BOUND,
   async (t) => {

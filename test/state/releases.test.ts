@@ -6,7 +6,7 @@ import { systemClock } from '../../src/lib/clock.js';
 import { decodePair, EmbeddedEngine, factKey, inspectState, openFolderForInspection } from '../../src/state/index.js';
 import { fromRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';
-import { sampleFacts } from './sample-facts.js';
+import { SAMPLE, sampleFacts } from './sample-facts.js';
 
 const fixtures = fromRoot('test', 'fixtures', 'state');
 const releases = readdirSync(fixtures).filter((name) => name.endsWith('.json'));
@@ -16,6 +16,7 @@ const UNTOLD: Readonly<Record<string, object>> = {
   '0.1.0/owed': { failingForMs: 0 },
   '0.1.0/unclear': { lookBoundMs: undefined },
   '0.1.0/birth': { endsKnownSinceMs: undefined },
+  '0.1.0/routes': { plugins: SAMPLE.routes.plugins.map((plugin) => ({ ...plugin, failed: false })) },
 };
 const bare = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 

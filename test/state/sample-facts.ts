@@ -96,6 +96,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     plugins: [
       {
         id: 'demo',
+        failed: true,
         kind: 'async',
         isDefault: true,
         taskTypes: [

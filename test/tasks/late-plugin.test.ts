@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { phaseState } from '../../src/model/phase-state.js';
 import { NO_FEATURES } from '../../src/model/plugin-methods.js';
 import { created, fail, type Harness, HINTS, held, ok, running, settle } from './harness.js';
 import { Machine } from './machine.js';
@@ -45,6 +46,21 @@ test('a create that may have been sent is not repeated by a plugin that comes up
   assert.equal(second.tasks.peek(handle)?.state.error?.code, 'CREATE_UNCLEAR');
   assert.equal(second.tasks.unclearCreates.size, 1);
   assert.deepEqual(second.faults, []);
+});
+
+test('a Do for a plugin that did not come up yet is refused as such, and in its name, whatever kind it will be', async () => {
+  const h = await new Machine().start(down);
+  for (const [state, says] of [
+    ['restarting', /plugin fake serves this task type and is restarting: no memory; try again in a moment/],
+    ['failed', /plugin fake serves this task type and has failed: no memory; mend and reload it/],
+  ] as const) {
+    Object.assign(h.plugin, { state, stateReason: 'no memory' });
+    const refused = { code: 'PLUGIN_NOT_SERVING', message: says };
+    await assert.rejects(settle(h.clock, h.tasks.do(h.spec('a'), h.scope())), refused);
+  }
+  h.plugin.comesUp({ kind: 'sync' });
+  h.plugin.on.do = () => ok(phaseState('SUCCESS'));
+  assert.equal((await settle(h.clock, h.tasks.do(h.spec('a'), h.scope()))).phase, 'SUCCESS');
 });
 
 test('nor is its job looked for after a Delete, before the plugin has told whether it could find it', async () => {

@@ -1,13 +1,22 @@
 import { HostError } from '../../errors/index.js';
+import { getOrMake } from '../../lib/get-or-make.js';
 import type { ServedTaskType } from '../../model/plugin-facts.js';
 
-/** What routing needs to know of a plugin. */
-export interface Routable {
+/** What a plugin claims to serve. */
+export interface Claims {
   readonly id: string;
-  /** Whether its definition was read. One that failed before claims just what `defaultForTaskTypes` gives it. */
-  readonly defined: boolean;
   readonly taskTypes: readonly ServedTaskType[];
   readonly isDefault: boolean;
+}
+
+/** What routing needs to know of a plugin. */
+export interface Routable extends Claims {
+  /**
+   * Whether its definition was read. One that failed before claims what `defaultForTaskTypes` gives it, and of what it served in an
+   * earlier run (`before`) what nobody else claims.
+   */
+  readonly defined: boolean;
+  readonly before?: Claims | undefined;
 }
 
 /** Plugins that serve one task type: one for every version, or one per version. */
@@ -42,6 +51,7 @@ export function buildRoutes(
       settle(name, claims, Object.hasOwn(defaultForTaskTypes, name) ? defaultForTaskTypes[name] : undefined, errors),
     );
   }
+  for (const { before } of plugins) if (before !== undefined) keepClaims(types, before);
   for (const [name, id] of Object.entries(defaultForTaskTypes)) {
     const plugin = plugins.find((candidate) => candidate.id === id);
     if (plugin?.taskTypes.some((type) => type.name === name) === true) continue;
@@ -64,7 +74,7 @@ export function buildRoutes(
       ),
     );
   }
-  const fallback = defaults.length === 1 ? defaults[0] : undefined;
+  const fallback = defaults.length === 0 ? plugins.find(({ before }) => before?.isDefault)?.id : onlyOne(defaults);
   const silent = plugins.filter((plugin) => !plugin.defined).map((plugin) => plugin.id);
   const table = { types, fallback, silent };
   return { routes: { lookup: (taskType, version) => lookup(table, taskType, version) }, errors };
@@ -77,7 +87,22 @@ function withGiven(plugin: Routable, defaultForTaskTypes: Readonly<Record<string
     defined: false,
     taskTypes: given.map((name) => ({ name, versions: undefined })),
     isDefault: false,
+    before: plugin.before,
   };
+}
+
+function onlyOne(ids: readonly string[]): string | undefined {
+  return ids.length === 1 ? ids[0] : undefined;
+}
+
+/** Task types that nobody else claims are still whose they were: code that could not be read may claim them yet. */
+function keepClaims(types: Map<string, TypeRoutes>, { id, taskTypes }: Claims): void {
+  for (const { name, versions } of taskTypes) {
+    const routes = getOrMake(types, name, (): TypeRoutes => ({ every: undefined, byVersion: new Map() }));
+    if (routes.every !== undefined) continue;
+    if (versions === undefined) routes.every = id;
+    else for (const version of versions) if (!routes.byVersion.has(version)) routes.byVersion.set(version, id);
+  }
 }
 
 interface Claim {

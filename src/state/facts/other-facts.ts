@@ -82,10 +82,12 @@ export interface DoFact {
   readonly endedAtMs: number;
 }
 
-/** What the last run served. */
+/** What the last run served, or would have, had a plugin not failed. */
 export interface RoutesFact {
   readonly plugins: readonly {
     readonly id: string;
+    /** It had failed when this was written, and served none of it then. */
+    readonly failed: boolean;
     readonly kind: string;
     readonly isDefault: boolean;
     readonly taskTypes: readonly { readonly name: string; readonly versions: readonly number[] | undefined }[];
@@ -166,6 +168,7 @@ export const routesFact: Field<RoutesFact> = record<RoutesFact>({
   plugins: list(
     record<RoutesFact['plugins'][number]>({
       id: text,
+      failed: unless(false, flag),
       kind: text,
       isDefault: unless(false, flag),
       taskTypes: list(

@@ -4,7 +4,7 @@ import { type AttemptKey, attemptKeyOf, idempotencyKeyOf } from '../../model/att
 import { outcomeRule } from '../../model/outcomes.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import { isTerminal } from '../../plugin-api/phase.js';
-import { runtimeOf } from '../../runtime/runtime.js';
+import { assertKnown, runtimeOf } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { errorOf, failureState, withAbortError } from '../failures.js';
 import { checkOutputs, writeLargeOutputs } from '../read/outputs.js';
@@ -55,6 +55,7 @@ export class DoTask {
 
   async #run(key: AttemptKey, spec: TaskSpec, deadlineMs: number): Promise<PhaseState> {
     const plugin = this.#deps.host.route(spec.taskType, spec.taskTypeVersion);
+    assertKnown(plugin);
     if (plugin.kind !== 'sync') {
       throw new HostError(
         'PLUGIN_KIND_MISMATCH',
