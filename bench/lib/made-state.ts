@@ -37,6 +37,8 @@ function liveFact(index: number, nowMs: number, observedAtMs: number): readonly 
     node: undefined,
     requirements: undefined,
     sentBoundMs: undefined,
+    createFailingForMs: 0,
+    waitedForMs: 0,
     state: smallOf(phaseState('RUNNING', { reason: 'the job runs on node c12 of the cluster.', remotePhase: 'R' })),
     phaseVersion: 2,
     observedAtMs,

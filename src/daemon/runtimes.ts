@@ -98,6 +98,7 @@ export class RuntimeRegistry implements Runtimes {
       gate: config.plugins[plugin.id]!,
       refresh: refreshTuning(config),
       snapshot: state.levels(plugin.id),
+      outages: { reads: state.outage(plugin.id, 'read'), creates: state.outage(plugin.id, 'write') },
       mayWork,
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },

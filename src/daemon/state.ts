@@ -6,6 +6,7 @@ import { HostError } from '../errors/index.js';
 import { buildRoutes } from '../host/load/routing.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
+import type { KeptOutage } from '../model/kept-outage.js';
 import type { Runtimes } from '../runtime/runtime.js';
 import {
   decodePair,
@@ -50,6 +51,9 @@ export interface OpenedState {
 }
 
 const LANES = ['read', 'write'] as const;
+
+/** What is said of a bucket that is in use: a crash leaves it empty. */
+const EMPTY_BUCKET = { level: 0, pauseMs: 0, failingForMs: undefined } as const;
 
 /** Far below the replay window, so that it does not matter for that. Milliseconds. */
 const FORGOTTEN_PAUSE_MS = 60_000;
@@ -160,7 +164,12 @@ export class KeptState {
     this.#others.birth = { id, completeSinceMs, endsKnownSinceMs, starts: (before?.starts ?? 0) + 1 };
     this.#lastRoutes = facts.of('routes').get('');
     if (this.#lastRoutes !== undefined) this.#others.routes = this.#lastRoutes;
-    for (const [name, level] of facts.of('bucket')) this.#levels.set(name, level);
+    for (const [name, lane] of facts.of('bucket')) {
+      this.#levels.set(name, lane);
+      if (lane.failingForMs === undefined) continue;
+      this.#others.buckets.set(name, { ...EMPTY_BUCKET, failingForMs: lane.failingForMs });
+      this.#writer?.changed(factKey('bucket', name));
+    }
     this.#writer?.changed(factKey('birth'));
     this.#others.handleKey = facts.of('handleKey').get('') ?? { signingKey: randomBytes(32).toString('base64') };
     this.#writer?.changed(factKey('handleKey'));
@@ -259,6 +268,21 @@ export class KeptState {
     this.#writer?.changed(factKey('routes'));
   }
 
+  /** How long a plugin's remote has failed by the calls of one lane. */
+  outage(plugin: string, lane: (typeof LANES)[number]): KeptOutage {
+    const name = `${plugin}/${lane}`;
+    const { buckets } = this.#others;
+    return {
+      beforeMs: buckets.get(name)?.failingForMs ?? 0,
+      keep: (failingForMs) => {
+        // The levels of the last run are out already, and those of this one are not in yet.
+        if (failingForMs === undefined) buckets.delete(name);
+        else buckets.set(name, { ...EMPTY_BUCKET, failingForMs });
+        this.#writer?.changed(factKey('bucket', name));
+      },
+    };
+  }
+
   /** Nothing takes from the buckets any more: their levels are kept for the next start. */
   keepLevels(runtimes: Runtimes): void {
     const nowMs = this.#options.clock.now();
@@ -267,7 +291,8 @@ export class KeptState {
       for (const lane of LANES) {
         const { level, pausedUntilMs = 0 } = snapshot[lane];
         const name = `${plugin.id}/${lane}`;
-        this.#others.buckets.set(name, { level, pauseMs: Math.max(0, pausedUntilMs - nowMs) });
+        const { failingForMs } = this.#others.buckets.get(name) ?? EMPTY_BUCKET;
+        this.#others.buckets.set(name, { level, pauseMs: Math.max(0, pausedUntilMs - nowMs), failingForMs });
         this.#writer?.changed(factKey('bucket', name));
       }
     }

@@ -145,6 +145,11 @@ export const ERROR_CATALOGUE = {
     true,
     'The task was over and its outputs gave way in memory; they are being read again, and its remote has not answered yet.',
   ),
+  OUTPUTS_LOST: entry(
+    'not_found',
+    false,
+    'The task succeeded and was told so; its outputs gave way in memory, and its remote does not have them any more. Its phase stays SUCCESS.',
+  ),
   OUTPUTS_UNUSABLE: entry(
     'precondition',
     false,
@@ -159,7 +164,7 @@ export const ERROR_CATALOGUE = {
   PLUGIN_START_STARVED: entry(
     'unavailable',
     true,
-    'The machine has no file handles, memory, processes or disk space left to find or start the plugin; it is tried again.',
+    'The machine has no file handles, memory, processes or disk space left to find or start the plugin, or cannot read it for now; it is tried again.',
   ),
   PLUGIN_SANDBOX_UNAVAILABLE: entry(
     'precondition',

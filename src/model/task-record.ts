@@ -45,6 +45,8 @@ export interface FailingReads {
   readonly notFoundForMs: number;
   /** Of one that a wave froze: how long its job has not been found. */
   readonly frozenForMs: number | undefined;
+  /** Of one that succeeded: how long the data store has not taken its outputs. */
+  readonly unwrittenForMs?: number | undefined;
 }
 
 /** The last failed read of a task. */
@@ -73,6 +75,10 @@ export interface TaskRecord {
   readonly connectionUntilMs: number;
   /** A create call may have been sent, and may reach the remote until so long after; undefined before, and once it is answered. Milliseconds. */
   readonly sentBoundMs: number | undefined;
+  /** For how long the tries of its create, or of what it asks before, have failed so far, over restarts; milliseconds. */
+  readonly createFailingForMs: number;
+  /** For how long its create has waited for what was before it, restarts left out; milliseconds. */
+  readonly waitedForMs: number;
 
   readonly state: PhaseState;
   /** Rises whenever anything visible changed, from 0. */

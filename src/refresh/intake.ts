@@ -56,7 +56,9 @@ export class Intake {
     const { outages, schedule, events } = this.#parts;
     const remote = outages.plugin;
     const { downSinceMs } = remote;
-    if (schedule.size > 0 || downSinceMs === undefined) return;
+    if (schedule.size > 0) return;
+    remote.forgetBefore();
+    if (downSinceMs === undefined) return;
     remote.forget(nowMs);
     events.remoteUp?.({ downMs: nowMs - downSinceMs });
   }

@@ -1,4 +1,5 @@
 import type { TaskId } from '../model/attempt-key.js';
+import type { KeptOutage } from '../model/kept-outage.js';
 import { type Evidence, RemoteState, type RemoteStateOptions, type Scope } from './remote-state.js';
 
 /** Batch keys whose state is kept; those that are well are let go first. */
@@ -34,9 +35,10 @@ export class Outages {
   readonly #groups = new Map<string, RemoteState>();
   #options: RemoteStateOptions;
 
-  constructor(options: RemoteStateOptions) {
+  /** `kept`: of the plugin's outage; that of a batch key alone begins its grace anew with each start. */
+  constructor(options: RemoteStateOptions, kept?: KeptOutage) {
     this.#options = options;
-    this.plugin = new RemoteState(options);
+    this.plugin = new RemoteState(options, kept);
   }
 
   reconfigure(options: RemoteStateOptions): void {

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose, RefreshEvents } from '../model/events/refresh.js';
+import type { KeptOutage } from '../model/kept-outage.js';
 import { failedCall } from '../model/plugin-failure.js';
 import { awaitFlight, Flights, isFlight, readOnce, tooLate } from './flights.js';
 import { Intake } from './intake.js';
@@ -33,6 +34,8 @@ export interface RefresherOptions {
    * Absent: spare polls are bounded by the read limit alone.
    */
   readonly loopShare?: (() => number | undefined) | undefined;
+  /** Of the outages of reads; without it their grace begins anew with each start. */
+  readonly outage?: KeptOutage | undefined;
 }
 
 /**
@@ -98,7 +101,7 @@ class PollRefresher implements Refresher {
         this.#missing.forgetKey(batchKey);
       },
     });
-    this.#outages = new Outages(this.#remoteOptions());
+    this.#outages = new Outages(this.#remoteOptions(), options.outage);
     this.#remote = this.#outages.plugin;
     this.#rota = new ProbeRota(this.#schedule, this.#remote);
     const { reader } = options;
@@ -131,6 +134,8 @@ class PollRefresher implements Refresher {
     const inFlight = reading ? (id: TaskId) => this.#flights.has(id) : () => false;
     this.#schedule.trackAll(tasks, { batchKeyOf, inFlight }, now);
     if (reading) for (const { id } of tasks) this.#comes(id);
+    // Those whom an outage of the last run concerned are all gone.
+    if (this.#schedule.size === 0) this.#remote.forgetBefore();
     this.#armFor(this.#schedule.nextDueMs());
   }
 

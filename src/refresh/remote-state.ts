@@ -1,5 +1,6 @@
 import { backoffMs } from '../lib/backoff.js';
 import type { TaskId } from '../model/attempt-key.js';
+import { type KeptOutage, NO_OUTAGE } from '../model/kept-outage.js';
 import { outcomeRule } from '../model/outcomes.js';
 import type { FailureKind, PluginFailure, PluginOutcome } from '../model/plugin-call.js';
 
@@ -73,8 +74,8 @@ interface ProbeClock {
  *   time; were it a mistake, the probes that follow read them.
  * - `down` → `up`: the first read that succeeds. Also when the last task is gone, since then nothing is read that could tell.
  *
- * While it is down and the outage grace lasts, which runs from the first failure after the last answer, counts and failing
- * times are frozen and reads are probes, one at a time, at growing distances. Tasks that were never read here have
+ * While it is down and the outage grace lasts, which runs from the first failure after the last answer (of an earlier run of the daemon,
+ * where it did not answer since), counts and failing times are frozen and reads are probes, one at a time, at growing distances. Tasks that were never read here have
  * distances of their own, so that a new one does not wait behind all that fail. After the grace the state stays `down`,
  * but reads and counts go on as usual, so that no fault can hide behind it.
  *
@@ -95,9 +96,14 @@ export class RemoteState {
   #failure: PluginFailure | undefined;
   #probes = probesFrom(0);
   #frozenMs = 0;
+  readonly #kept: KeptOutage;
+  /** What is over of the grace since an earlier run. */
+  #beforeMs: number;
 
-  constructor(options: RemoteStateOptions) {
+  constructor(options: RemoteStateOptions, kept: KeptOutage = NO_OUTAGE) {
     this.#options = options;
+    this.#kept = kept;
+    this.#beforeMs = kept.beforeMs;
   }
 
   reconfigure(options: RemoteStateOptions): void {
@@ -135,7 +141,12 @@ export class RemoteState {
   /** Whether counts stand still and only probes are made. */
   frozen(nowMs: number): boolean {
     const { failingSinceMs } = this;
-    return failingSinceMs !== undefined && nowMs - failingSinceMs < this.#options.outageGraceMs;
+    return failingSinceMs !== undefined && nowMs - failingSinceMs < this.#graceMs;
+  }
+
+  /** What an earlier run left of the outage grace. */
+  get #graceMs(): number {
+    return Math.max(0, this.#options.outageGraceMs - this.#beforeMs);
   }
 
   /** All time so far during which counts stood still, in milliseconds. */
@@ -154,6 +165,7 @@ export class RemoteState {
     if (failed.length === 0) return undefined;
     if (isDown) {
       this.probeFailed(kindOf(failed), nowMs);
+      this.#keep(nowMs);
       return undefined;
     }
     const telling = failed.filter(({ task }) => !this.#failsAnyway(task, tracked));
@@ -172,6 +184,7 @@ export class RemoteState {
     this.#downSinceMs = nowMs;
     this.#probes = probesFrom(nowMs);
     for (const kind of ['fresh', 'rotation'] as const) this.probeFailed(kind, nowMs);
+    this.#keep(nowMs);
     return 'down';
   }
 
@@ -203,9 +216,22 @@ export class RemoteState {
     this.#alive(nowMs);
   }
 
+  /** Nobody is left whom an outage of an earlier run concerned. */
+  forgetBefore(): void {
+    if (this.#beforeMs > 0) this.#kept.keep(undefined);
+    this.#beforeMs = 0;
+  }
+
+  /** With the failed read that shows it, which is written as well. */
+  #keep(nowMs: number): void {
+    if (this.#firstFailureMs !== undefined) this.#kept.keep(this.#beforeMs + nowMs - this.#firstFailureMs);
+  }
+
   #alive(nowMs: number): 'up' | undefined {
     const wasDown = this.#downSinceMs !== undefined;
     this.#frozenMs += this.#frozenNowMs(nowMs);
+    if (wasDown || this.#beforeMs > 0) this.#kept.keep(undefined);
+    this.#beforeMs = 0;
     this.#downSinceMs = undefined;
     this.#firstFailureMs = undefined;
     this.#failure = undefined;
@@ -224,7 +250,7 @@ export class RemoteState {
 
   #frozenNowMs(nowMs: number): number {
     const { failingSinceMs } = this;
-    return failingSinceMs === undefined ? 0 : Math.min(nowMs - failingSinceMs, this.#options.outageGraceMs);
+    return failingSinceMs === undefined ? 0 : Math.min(nowMs - failingSinceMs, this.#graceMs);
   }
 }
 

@@ -8,6 +8,7 @@ import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { GateEvents } from '../model/events/gate.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
 import type { RefreshEvents } from '../model/events/refresh.js';
+import type { KeptOutage } from '../model/kept-outage.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { FailureKind, PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
@@ -36,6 +37,8 @@ export interface RuntimeOptions {
   readonly mayWork?: (() => boolean) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
+  /** The outages of its remote by reads and by creates, over restarts; without them their graces begin anew with each start. */
+  readonly outages?: { readonly reads: KeptOutage; readonly creates: KeptOutage } | undefined;
   /** Of the daemon's event loop, since it was last asked; without it spare polls are bounded by the read limit alone. */
   readonly loopShare?: () => number | undefined;
   /** Where what was read goes. */
@@ -98,6 +101,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     random,
     graceMs: options.refresh.outageGraceMs,
     events,
+    outage: options.outages?.creates,
   });
   const secrets = new SecretsWait(clock);
   const pollConfig = () => ({
@@ -109,6 +113,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     random,
     config: pollConfig(),
     loopShare: options.loopShare,
+    outage: options.outages?.reads,
     events: {
       ...events,
       remoteDown(event) {

@@ -3,7 +3,8 @@ import type { Clock } from '../lib/clock.js';
 /**
  * How long one create has failed, without what is no fault of it. Only the time between two failed tries in a row counts:
  * neither a throttle nor a call that was not made is a failure, and what lies about it is none of the budget. Nor does the
- * wait for the gate count (limit, slot, a pause of the operator, a quarantine), nor what an outage takes of the time.
+ * wait for the gate count (limit, slot, a pause of the operator, a quarantine), nor what an outage takes of the time. What was spent in
+ * an earlier run of the daemon is.
  *
  * States: `resting`, from `waits` until the call is `sent`; `running` otherwise. A row of failures begins with a failed try
  * and breaks with the first outcome that does not count.
@@ -11,7 +12,7 @@ import type { Clock } from '../lib/clock.js';
 export class CreateBudget {
   readonly #clock: Clock;
   readonly #frozenTotalMs: (nowMs: number) => number;
-  #spentMs = 0;
+  #spentMs: number;
   /** What ran since the last failed try of the row; undefined where there is no row. */
   #rowMs: number | undefined;
   #runs = true;
@@ -19,9 +20,10 @@ export class CreateBudget {
   #frozenAtMs: number;
 
   /** `frozenTotalMs`: all time until then during which an outage made budgets stand still; it may be told in hindsight. */
-  constructor(clock: Clock, frozenTotalMs: (nowMs: number) => number) {
+  constructor(clock: Clock, frozenTotalMs: (nowMs: number) => number, spentMs = 0) {
     this.#clock = clock;
     this.#frozenTotalMs = frozenTotalMs;
+    this.#spentMs = spentMs;
     this.#atMs = clock.now();
     this.#frozenAtMs = frozenTotalMs(this.#atMs);
   }

@@ -3,6 +3,7 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
+import type { KeptOutage } from '../model/kept-outage.js';
 import { outcomeRule } from '../model/outcomes.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { CreateAnswer, PluginOutcome } from '../model/plugin-call.js';
@@ -15,6 +16,8 @@ export interface CreateLaneOptions {
   readonly random: () => number;
   readonly graceMs: number;
   readonly events: CreateLaneEvents;
+  /** Of the outages of creates; without it their grace begins anew with each start. */
+  readonly outage?: KeptOutage | undefined;
 }
 
 interface Waiter {
@@ -44,12 +47,13 @@ export class CreateLane {
   readonly #unsent = new Map<TaskId, () => void>();
   #probe: TaskId | undefined;
   #turn: ProbeKind = 'fresh';
+  #stopping = false;
   #timer: Timer | undefined;
 
-  constructor({ clock, random, graceMs, events }: CreateLaneOptions) {
+  constructor({ clock, random, graceMs, events, outage }: CreateLaneOptions) {
     this.#clock = clock;
     this.#events = events;
-    this.#outage = new CreateOutage({ random, graceMs });
+    this.#outage = new CreateOutage({ random, graceMs, kept: outage });
   }
 
   /** Whether creates are probes now and budgets stand still. */
@@ -146,13 +150,24 @@ export class CreateLane {
     const now = this.#clock.now();
     const { downSinceMs } = this.#outage;
     if (this.#probe === id) this.#probe = undefined;
-    if (this.#outage.leave(id, now) === 'up') this.#events.createsUp?.({ downMs: now - (downSinceMs ?? now) });
+    if (!this.#stopping && this.#outage.leave(id, now) === 'up')
+      this.#events.createsUp?.({ downMs: now - (downSinceMs ?? now) });
     this.#pump();
   }
 
-  /** The budget of one create. */
-  budget(): CreateBudget {
-    return new CreateBudget(this.#clock, (nowMs) => this.#outage.frozenTotalMs(nowMs));
+  /** The daemon stops: that creates leave says nothing of the remote any more. */
+  stops(): void {
+    this.#stopping = true;
+  }
+
+  /** No create is left of those whom an outage of the last run concerned. */
+  forgetBefore(): void {
+    this.#outage.forgetBefore();
+  }
+
+  /** The budget of one create, of which so much is spent already. */
+  budget(spentMs: number): CreateBudget {
+    return new CreateBudget(this.#clock, (nowMs) => this.#outage.frozenTotalMs(nowMs), spentMs);
   }
 
   readsDown(): void {

@@ -1,5 +1,6 @@
 import { backoffMs } from '../lib/backoff.js';
 import type { TaskId } from '../model/attempt-key.js';
+import { type KeptOutage, NO_OUTAGE } from '../model/kept-outage.js';
 import type { ReadFailure } from '../model/task-record.js';
 
 /** Failed calls in a row, and tasks among them, after which creates are taken to be down. */
@@ -19,6 +20,8 @@ export interface CreateOutageOptions {
   readonly random: () => number;
   /** How long budgets stand still, from the first failure after the last success. Milliseconds. */
   readonly graceMs: number;
+  /** What is over of that since an earlier run; without it the grace begins anew with each start. */
+  readonly kept?: KeptOutage | undefined;
 }
 
 interface Member {
@@ -65,8 +68,14 @@ export class CreateOutage {
     tried: { failures: 0, atMs: 0 },
   };
 
+  readonly #kept: KeptOutage;
+  /** What is over of the grace since an earlier run, in which no create has succeeded. */
+  #beforeMs: number;
+
   constructor(options: CreateOutageOptions) {
     this.#options = options;
+    this.#kept = options.kept ?? NO_OUTAGE;
+    this.#beforeMs = this.#kept.beforeMs;
   }
 
   /** When creates were taken to be down; undefined while they are not, also where reads alone hold them. */
@@ -86,7 +95,8 @@ export class CreateOutage {
 
   /** When the state lapses; Infinity as long as no create has failed. */
   get lapsesAtMs(): number {
-    return this.#firstFailureMs === undefined ? Number.POSITIVE_INFINITY : this.#firstFailureMs + this.#options.graceMs;
+    if (this.#firstFailureMs === undefined) return Number.POSITIVE_INFINITY;
+    return this.#firstFailureMs + Math.max(0, this.#options.graceMs - this.#beforeMs);
   }
 
   /** All time so far during which budgets stood still, in milliseconds. */
@@ -146,7 +156,10 @@ export class CreateOutage {
     if (told !== 'down') return undefined;
     const failedBefore = member.failingSinceMs !== undefined && member.failingSinceMs <= this.#answeredAtMs;
     this.#noteFailing(member, member.failingSinceMs ?? nowMs);
-    if (this.#downSinceMs !== undefined) return undefined;
+    if (this.#downSinceMs !== undefined) {
+      this.#keep(nowMs);
+      return undefined;
+    }
     if (failedBefore && this.#failing * 2 <= this.#members.size) return undefined;
     this.#firstFailureMs ??= nowMs;
     this.#calls += 1;
@@ -154,6 +167,7 @@ export class CreateOutage {
     if (this.#calls < CALLS_TO_DOWN || this.#tasks.size < TASKS_TO_DOWN) return undefined;
     this.#downSinceMs = nowMs;
     this.#failure = failure;
+    this.#keep(nowMs);
     this.#close(nowMs);
     return 'down';
   }
@@ -191,10 +205,23 @@ export class CreateOutage {
     this.#thawedAtMs = nowMs;
   }
 
+  /** See CreateLane. */
+  forgetBefore(): void {
+    if (this.#beforeMs > 0) this.#kept.keep(undefined);
+    this.#beforeMs = 0;
+  }
+
+  /** With the failed create that shows it, of which is written how long it has failed. */
+  #keep(nowMs: number): void {
+    if (this.#firstFailureMs !== undefined) this.#kept.keep(this.#beforeMs + nowMs - this.#firstFailureMs);
+  }
+
   /** Drops what was learnt, and opens. */
   #forget(nowMs: number): 'up' | undefined {
     const wasDown = this.#downSinceMs !== undefined;
     this.#open(nowMs);
+    if (wasDown || this.#beforeMs > 0) this.#kept.keep(undefined);
+    this.#beforeMs = 0;
     this.#downSinceMs = undefined;
     this.#failure = undefined;
     this.#firstFailureMs = undefined;

@@ -56,6 +56,8 @@ interface Rare {
   connection: ConnectionInfo | undefined;
   connectionUntilMs: number;
   sentBoundMs: number | undefined;
+  createFailingForMs: number;
+  waitedForMs: number;
   consecutiveFailures: number;
   lastFailure: ReadFailure | undefined;
   failing: FailingReads | undefined;
@@ -69,6 +71,8 @@ const NOTHING_RARE: Rare = Object.freeze({
   connection: undefined,
   connectionUntilMs: 0,
   sentBoundMs: undefined,
+  createFailingForMs: 0,
+  waitedForMs: 0,
   consecutiveFailures: 0,
   lastFailure: undefined,
   failing: undefined,
@@ -257,6 +261,10 @@ export class Entry implements Fields {
     return (this.#flags & ENDED_BEFORE) !== 0;
   }
 
+  set endedBefore(ended: boolean) {
+    this.#flag(ENDED_BEFORE, ended);
+  }
+
   /** An answer to its create is known to have arrived, which a later run goes by. */
   get delivered(): boolean {
     return (this.#flags & DELIVERED) !== 0;
@@ -335,6 +343,22 @@ export class Entry implements Fields {
 
   set sentBoundMs(boundMs: number | undefined) {
     this.#set('sentBoundMs', boundMs);
+  }
+
+  get createFailingForMs(): number {
+    return this.#rare?.createFailingForMs ?? 0;
+  }
+
+  set createFailingForMs(forMs: number) {
+    this.#set('createFailingForMs', forMs);
+  }
+
+  get waitedForMs(): number {
+    return this.#rare?.waitedForMs ?? 0;
+  }
+
+  set waitedForMs(forMs: number) {
+    this.#set('waitedForMs', forMs);
   }
 
   get consecutiveFailures(): number {

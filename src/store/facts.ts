@@ -118,6 +118,8 @@ function taskFactOf(store: TaskStore, id: TaskId): FactsByKind['task'] | undefin
     node: entry.node,
     requirements: entry.requirements,
     sentBoundMs: entry.sentBoundMs,
+    createFailingForMs: entry.createFailingForMs,
+    waitedForMs: entry.waitedForMs,
     state: smallOf(entry.known),
     phaseVersion: entry.phaseVersion,
     observedAtMs: entry.observedAtMs,

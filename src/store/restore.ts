@@ -66,7 +66,12 @@ export function restoreStore(store: TaskStore, replays: ReplayCache, facts: Rest
       if (entry !== undefined) entries.push(entry);
     }
   }
-  for (const entry of inOrder(entries)) store.restore(entry);
+  for (const entry of inOrder(entries)) {
+    // Told as over, it was being read again: its mark says so, and it is told as nothing less from here on either (rule 7).
+    const unread = entry.stage === 'live' && entry.observedAtMs === undefined;
+    if (unread && store.marks.get(entry.key, entry.incarnation)?.ended === true) entry.endedBefore = true;
+    store.restore(entry);
+  }
   for (const [id, owed] of facts.of('owed')) restoreOwed(store, id, owed);
   for (const [id, unclear] of facts.of('unclear')) restoreUnclear(store, id, unclear, payloads.get(id));
   for (const [key, { state, outputs: inline, endedAtMs }] of facts.of('do')) {
@@ -139,6 +144,8 @@ function entryOf(fact: FactsByKind['task'], state: PhaseState, payload: TaskPayl
   entry.answersArrived = fact.delivered ? 1 : 0;
   entry.requirements = fact.requirements;
   entry.sentBoundMs = fact.sentBoundMs;
+  entry.createFailingForMs = fact.createFailingForMs;
+  entry.waitedForMs = fact.waitedForMs;
   entry.observedAtMs = fact.observedAtMs;
   entry.lastFailure = fact.lastFailure;
   entry.failing = fact.failing;

@@ -490,7 +490,7 @@ export class TaskStore {
     this.#handles.add(entry);
     this.#changed(entry);
     // What happened before the task had a name was shown to no watcher.
-    if (entry.phaseVersion > 0) this.#ring.append(entry, false);
+    if (entry.phaseVersion > 0) this.#append(entry, false);
   }
 
   /** Facts that came with a later call; they never overwrite what is known by something empty. */
@@ -512,6 +512,7 @@ export class TaskStore {
     const entry = task as Entry;
     entry.requirements = requirements;
     entry.identity = { ...entry.identity, quotaNamespace };
+    entry.createFailingForMs = 0;
     this.#changed(entry);
   }
 
@@ -532,6 +533,20 @@ export class TaskStore {
     if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
   }
 
+  /** A try of its create, or of what it asks before, failed, as they have for so long. */
+  createFailed(task: TaskRecord, forMs: number): void {
+    const entry = task as Entry;
+    entry.createFailingForMs = forMs;
+    if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
+  }
+
+  /** Its create has waited for so much longer for what was before it. It is written when it is convenient. */
+  waitedFor(task: TaskRecord, moreMs: number): void {
+    const entry = task as Entry;
+    entry.waitedForMs += moreMs;
+    if (moreMs > 0 && this.#isUnfinished(entry)) this.#changed(entry);
+  }
+
   /** The remote has the job. Drops the payload. */
   setCreated(task: TaskRecord, meta: Buffer): void {
     const entry = task as Entry;
@@ -539,6 +554,8 @@ export class TaskStore {
     entry.meta = meta;
     entry.payload = undefined;
     entry.sentBoundMs = undefined;
+    entry.createFailingForMs = 0;
+    entry.waitedForMs = 0;
     // The quota namespace is the identity's; what was asked without constraints says nothing more.
     if (entry.requirements?.constraints === undefined) entry.requirements = undefined;
     entry.liveSinceMs = this.#options.clock.now();
@@ -645,7 +662,8 @@ export class TaskStore {
   orderDelete(task: TaskRecord, reason: string, creating: boolean): void {
     const entry = task as Entry;
     const { id } = entry;
-    const order = entry.stage === 'over' ? undefined : deleteOrder(entry, reason);
+    // What was told as over has nothing to cancel, also while it is read again.
+    const order = entry.stage === 'over' || entry.endedBefore ? undefined : deleteOrder(entry, reason);
     if (order !== undefined) this.owed.add(order, this.#options.clock.now());
     else if (creating) this.#cancelling.set(id, { task, reason });
     this.remove(task);
@@ -702,11 +720,11 @@ export class TaskStore {
       if (entry.deleted) return;
       entry.deleted = true;
       this.#dropCurrent(entry);
-      if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+      if (entry.answeredHandle !== undefined) this.#append(entry, true);
       this.#changed(entry);
       return;
     }
-    if (entry.answeredHandle !== undefined) this.#ring.append(entry, true);
+    if (entry.answeredHandle !== undefined) this.#append(entry, true);
     entry.revision += 1;
     if (entry.meta !== undefined) this.letGo(entry);
     this.#drop(entry);
@@ -810,7 +828,11 @@ export class TaskStore {
     entry.state = state;
     entry.phaseVersion += 1;
     entry.revision += 1;
-    this.#ring.append(entry, entry.deleted);
+    this.#append(entry, entry.deleted);
+  }
+
+  #append(entry: Entry, deleted: boolean): void {
+    if (mayTell(entry)) this.#ring.append(entry, deleted);
   }
 
   #finish(entry: Entry, owe: OwedWithEnd | undefined): void {
@@ -870,5 +892,9 @@ export class TaskStore {
 
 /** Those of which there is something to tell: not what was told as over and has to be read again. */
 function* toTell(entries: Iterable<Entry>): Iterable<Entry> {
-  for (const entry of entries) if (!entry.endedBefore || entry.observedAtMs !== undefined) yield entry;
+  for (const entry of entries) if (mayTell(entry)) yield entry;
+}
+
+function mayTell({ endedBefore, state }: Entry): boolean {
+  return !endedBefore || isTerminal(state.phase);
 }

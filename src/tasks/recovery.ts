@@ -36,6 +36,7 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   );
   for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
   startPollingAll(deps, runtime, live);
+  if (waiting.length + unclear.length === 0) runtime.creates.forgetBefore();
   // Their secrets are gone, and come with their engine's next call (rule 14).
   for (const { id } of locked) runtime.refresher.awaitAsked(id);
   const left = byNode([...owed, ...unclear]);

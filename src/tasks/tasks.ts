@@ -14,7 +14,7 @@ import { DeleteList } from './end/delete-list.js';
 import { tellLeftBehind } from './end/left-behind.js';
 import { UnclearLooks } from './end/unclear-looks.js';
 import { TaskLists } from './list/lists.js';
-import { assertToldAsOver, awaitsItsEnd } from './read/ended-before.js';
+import { assertEndTold, assertToldAsOver, awaitsItsEnd } from './read/ended-before.js';
 import { freshTask, isStale } from './read/fresh.js';
 import { getTask } from './read/get.js';
 import { awaitsFirstRead, Handles } from './read/handles.js';
@@ -87,12 +87,16 @@ export function createTasks(deps: TasksDeps): TasksControl {
 
     async status(bytes, hints, scope, maxStalenessMs) {
       const task = await handles.resolve(bytes, hints, scope);
-      assertToldAsOver(task);
+      await assertEndTold(deps, task, scope);
       const fresh = await freshTask(deps, task, maxStalenessMs, scope, (short) => get(bytes, hints, short));
       return toldBefore(deps, fresh, scope);
     },
 
-    get: async (bytes, hints, scope) => toldBefore(deps, await get(bytes, hints, scope), scope),
+    async get(bytes, hints, scope) {
+      const task = await toldBefore(deps, await get(bytes, hints, scope), scope);
+      assertToldAsOver(task);
+      return task;
+    },
 
     delete: (bytes, reason, hints, scope) => {
       const ordered = deleteTask(deps, { handles, creates, deletes, unclear }, bytes, reason, hints);

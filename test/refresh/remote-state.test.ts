@@ -217,3 +217,41 @@ test('a call is a probe of the new where all its tasks are', () => {
   assert.equal(kindOf([fresh, fresh]), 'fresh');
   assert.equal(kindOf([fresh, failed('b')]), 'rotation');
 });
+
+test('an outage of an earlier run has what that left of the grace, until a read succeeds or nobody is left', () => {
+  const kept: (number | undefined)[] = [];
+  const stateOf = (beforeMs: number) =>
+    new RemoteState(options, { beforeMs, keep: (forMs) => void kept.push(forMs && forMs / minute) });
+  const goesDown = (state: RemoteState, atMs: number) => {
+    for (let i = 0; i < 3; i++) state.learn([failed(i === 1 ? 'b' : 'a')], two, atMs);
+    assert.equal(state.downSinceMs, atMs);
+  };
+  const state = stateOf(50 * minute);
+  goesDown(state, now);
+  assert.deepEqual([state.frozen(now + 10 * minute - 1), state.frozen(now + 10 * minute)], [true, false]);
+  assert.equal(state.frozenTotalMs(now + hour), 10 * minute, 'no time of the earlier run stood still in this one');
+  state.learn([failed('a')], two, now + 5 * minute);
+  state.learn([failed('a', { kind: 'throttled' })], two, now + 6 * minute);
+  assert.deepEqual(kept, [50, 55], 'what says nothing of the remote is not written');
+  state.learn([answer('b')], two, now + 7 * minute);
+  goesDown(state, now + 8 * minute);
+  assert.deepEqual(
+    [state.frozen(now + hour), kept.splice(0)],
+    [true, [50, 55, undefined, 0]],
+    'its grace is whole again',
+  );
+  const spent = stateOf(2 * hour);
+  goesDown(spent, now);
+  assert.deepEqual([spent.frozen(now), spent.frozenTotalMs(now + hour)], [false, 0]);
+  for (const ends of [
+    (one: RemoteState) => one.learn([answer('a')], two, now),
+    (one: RemoteState) => one.forgetBefore(),
+  ]) {
+    kept.length = 0;
+    const well = stateOf(50 * minute);
+    for (let times = 0; times < 2; times++) ends(well);
+    assert.deepEqual(kept, [undefined], 'it is told once');
+    goesDown(well, now);
+    assert.equal(well.frozen(now + hour - 1), true);
+  }
+});

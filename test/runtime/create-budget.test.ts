@@ -72,3 +72,12 @@ test('what an outage takes is not spent, also where it is told in hindsight, in 
   budget.sent();
   assert.equal(budget.failed(), 3_000);
 });
+
+test('what was spent in an earlier run is spent, and what lies between the last try of that and the first of this is not', async () => {
+  const clock = new ManualClock();
+  const budget = new CreateBudget(clock, () => 0, 60_000);
+  await clock.advance(5_000);
+  assert.equal(budget.failed(), 60_000);
+  await clock.advance(5_000);
+  assert.equal(budget.failed(), 65_000);
+});

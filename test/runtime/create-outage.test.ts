@@ -139,3 +139,41 @@ test('while reads are down the last task takes what was learnt of creates with i
   assert.equal(outage.holds(HOUR + 20), true);
   assert.equal(outage.frozenTotalMs(HOUR + 20), HOUR + 10);
 });
+
+test('an outage of creates that an earlier run had has what that left of the grace, until one succeeds or nobody is left', () => {
+  const kept: (number | undefined)[] = [];
+  const outageFrom = (beforeMs: number) => {
+    const outage = new CreateOutage({
+      random: () => 0.5,
+      graceMs: HOUR,
+      kept: { beforeMs, keep: (ms) => void kept.push(ms) },
+    });
+    for (const id of ['a', 'b']) outage.enter(id, false);
+    return {
+      outage,
+      goesDown: (at: number) => ['a', 'b', 'a'].map((id) => outage.learn(id, 'down', FAILURE, at)).at(-1),
+    };
+  };
+  const { outage, goesDown } = outageFrom(HOUR / 2);
+  assert.equal(goesDown(1_000), 'down');
+  assert.deepEqual([outage.holds(HOUR / 2 + 999), outage.holds(HOUR / 2 + 1_000)], [true, false]);
+  assert.equal(outage.frozenTotalMs(2 * HOUR), HOUR / 2, 'no time of the earlier run stood still in this one');
+  outage.learn('a', 'down', FAILURE, 61_000);
+  outage.learn('a', 'unknown', FAILURE, 62_000);
+  assert.deepEqual(kept.splice(0), [HOUR / 2, HOUR / 2 + 60_000]);
+  outage.learn('a', 'up', undefined, 70_000);
+  goesDown(80_000);
+  assert.deepEqual([outage.lapsesAtMs, kept.splice(0)], [HOUR + 80_000, [undefined, 0]], 'its grace is whole again');
+  const spent = outageFrom(2 * HOUR);
+  spent.goesDown(5);
+  assert.deepEqual([spent.outage.holds(5), spent.outage.frozenTotalMs(HOUR)], [false, 0]);
+  for (const ends of [
+    ({ outage: one }: typeof spent) => one.forgetBefore(),
+    ({ outage: one }: typeof spent) => ['a', 'b'].map((id) => one.leave(id, 1)),
+  ]) {
+    kept.length = 0;
+    const well = outageFrom(HOUR / 2);
+    for (let times = 0; times < 2; times++) ends(well);
+    assert.deepEqual(kept, [undefined], 'it is told once');
+  }
+});

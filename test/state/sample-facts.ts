@@ -15,6 +15,8 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     node: { nodeKey: 'node', attempt: 2 },
     requirements: { namespace: 'gpu', constraints: { project: 3 } },
     sentBoundMs: 30_000,
+    createFailingForMs: 90_000.5,
+    waitedForMs: 75_000,
     state: smallOf(
       phaseState('RUNNING', {
         reason: 'läuft',
@@ -30,7 +32,14 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
     phaseVersion: 12,
     observedAtMs: 1_700_000_000_000.5,
     lastFailure: { code: 'PLUGIN_THREW_TRANSIENT', message: 'away' },
-    failing: { failures: 2, failingForMs: 90_000, notFound: 3, notFoundForMs: 60_000, frozenForMs: 30_000.5 },
+    failing: {
+      failures: 2,
+      failingForMs: 90_000,
+      notFound: 3,
+      notFoundForMs: 60_000,
+      frozenForMs: 30_000.5,
+      unwrittenForMs: 1_000,
+    },
     answeredHandle: Buffer.from('handle'),
     liveSinceMs: 1_700_000_000_000,
     lastAskedAtMs: 1_700_000_000_001,
@@ -86,7 +95,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
       },
     ],
   },
-  bucket: { level: 12.5, pauseMs: 300 },
+  bucket: { level: 12.5, pauseMs: 300, failingForMs: 60_000.5 },
   do: {
     state: smallOf(phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.alloc(0), names: [] } })),
     outputs: { literalMap: Buffer.from('map'), names: ['o'] },

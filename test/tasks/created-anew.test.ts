@@ -305,3 +305,26 @@ test('a run that takes the place of one which has waited for the delete before i
   assert.equal(h.tasks.peek(again.handle)?.stage, 'live');
   await h.stop();
 });
+
+test('a key created anew waits for what was before it within its budget over restarts, and not anew with each', async () => {
+  const machine = new Machine();
+  const remote = new Remote();
+  remote.deleting = () => fail('transient');
+  const first = await machine.start({ warmUpMs: MINUTE });
+  remote.serve(first);
+  await remove(first, (await create(first)).handle);
+  const { handle } = await create(first);
+  await first.clock.advance(4 * MINUTE);
+  machine.kill();
+  for (let life = 0; life < 2; life++) {
+    const h = await machine.start();
+    remote.serve(h);
+    await h.clock.advance(4 * MINUTE);
+    const { stage, state } = h.tasks.peek(handle)!;
+    // Two minutes of a run that was killed are in no part of the budget that was over.
+    if (life === 0) assert.match(state.reason, FIRST);
+    else assert.equal(stage, 'live');
+    machine.kill();
+  }
+  assert.equal(remote.creates, 2);
+});

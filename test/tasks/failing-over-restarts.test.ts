@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ResourceArgs } from '../../src/model/plugin-call.js';
-import { created, fail, type Harness, ok, running, settle } from './harness.js';
+import { created, fail, type Harness, HINTS, ok, running, settle } from './harness.js';
 import { Machine } from './machine.js';
 
 /** How the reads of tasks fail is not forgotten with a run of the daemon (rule 4). */
@@ -84,4 +84,118 @@ test('tasks that a wave of NotFound froze stay frozen over a restart, until they
   await run(machine, 15 * MINUTE, gone, (h) =>
     assert.deepEqual(phases(h, 'a', 'b', 'c', 'd'), ['RESOURCE_LOST', 'RESOURCE_LOST', 'RUNNING', 'RUNNING']),
   );
+});
+
+const away = () => fail('transient');
+
+/** So many daemons one after the other, each killed after five minutes, all of whose reads fail. */
+async function lives(machine: Machine, times: number, then?: (h: Harness) => void): Promise<void> {
+  for (let life = 0; life < times; life++) await run(machine, 5 * MINUTE, away, then);
+}
+
+test('the grace of an outage of reads runs on over restarts, time apart in which no daemon ran, and an answer begins it anew', async () => {
+  const machine = new Machine();
+  const names = ['a', 'b', 'c'];
+  await jobs(machine, ...names);
+  const goOn = (h: Harness) => assert.deepEqual(phases(h, ...names), ['RUNNING', 'RUNNING', 'RUNNING']);
+  await lives(machine, 8, goOn);
+  await machine.manual.advance(24 * 60 * MINUTE);
+  await lives(machine, 2, goOn);
+  await run(machine, MINUTE, () => undefined);
+  await lives(machine, 10, goOn);
+  await lives(machine, 8);
+  await run(machine, MINUTE, away, (h) => {
+    for (const code of phases(h, ...names)) assert.match(code, /^(?:REMOTE_OUTAGE|READS_FAILING)$/);
+    assert.equal(h.store.unfinished, 0);
+  });
+  await run(machine, MINUTE, away, (h) => assert.equal(h.store.unfinished, 0));
+});
+
+test('an outage of reads of which no task is left is none of those that come later', async () => {
+  const machine = new Machine();
+  await jobs(machine, 'a', 'b');
+  await lives(machine, 11);
+  const h = await machine.start();
+  serves(h, away);
+  const handles = [...h.store.listed()].map(({ answeredHandle }) => answeredHandle!);
+  for (const handle of handles) await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  await h.clock.advance(1_000);
+  assert.equal(h.store.unfinished, 0);
+  for (const name of ['c', 'd']) await settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
+  machine.kill();
+  await lives(machine, 7, (later) => assert.deepEqual(phases(later, 'c', 'd'), ['QUEUED', 'QUEUED']));
+});
+
+/** A daemon whose creates all fail. */
+async function failsToCreate(machine: Machine, ms: number, then: (h: Harness) => void): Promise<void> {
+  const h = await machine.start();
+  h.plugin.on.create = away;
+  await h.clock.advance(ms);
+  then(h);
+  assert.deepEqual(h.faults, []);
+  machine.kill();
+}
+
+async function accepted(machine: Machine, ...names: string[]): Promise<void> {
+  const h = await machine.start({ warmUpMs: MINUTE });
+  h.plugin.on.create = away;
+  for (const name of names) await settle(h.clock, h.tasks.create(h.spec(name), h.scope(3_000)));
+  machine.kill();
+}
+
+const ends = ({ store }: Harness) => [...store.listed()].map(({ state }) => state.error?.code ?? state.phase);
+
+test('the budget of a create is spent over restarts, time apart in which no daemon ran', async () => {
+  const machine = new Machine();
+  await accepted(machine, 'a');
+  for (let life = 0; life < 2; life++) {
+    await failsToCreate(machine, 4 * MINUTE, (h) => assert.deepEqual(ends(h), ['WAITING_FOR_RESOURCES']));
+    await machine.manual.advance(60 * MINUTE);
+  }
+  for (let life = 0; life < 6; life++) await failsToCreate(machine, 4 * MINUTE, () => {});
+  await failsToCreate(machine, MINUTE, (h) => assert.deepEqual(ends(h), ['CREATE_BUDGET_SPENT']));
+});
+
+test('the budget of what a plugin asks before a create is spent over restarts, and that of the create begins after it', async () => {
+  const machine = new Machine();
+  const asks = {
+    plugin: ({ features }: Harness['plugin']) => void Object.assign(features, { resourceRequirements: true }),
+  };
+  const begun = await machine.start({ ...asks, warmUpMs: MINUTE });
+  await settle(begun.clock, begun.tasks.create(begun.spec('a'), begun.scope(3_000)));
+  machine.kill();
+  for (let life = 0; life < 2; life++) {
+    const h = await machine.start(asks);
+    await h.clock.advance(3 * MINUTE);
+    assert.deepEqual(ends(h), ['WAITING_FOR_RESOURCES']);
+    machine.kill();
+  }
+  const asked = await machine.start(asks);
+  asked.plugin.on.resourceRequirements = () => ok({ namespace: 'q' });
+  asked.plugin.on.create = away;
+  await asked.clock.advance(8 * MINUTE);
+  assert.deepEqual(ends(asked), ['WAITING_FOR_RESOURCES'], 'nothing of its own budget was spent');
+  machine.kill();
+  await failsToCreate(machine, 9 * MINUTE, (h) => assert.deepEqual(ends(h), ['CREATE_BUDGET_SPENT']));
+});
+
+test('the grace of an outage of creates runs on over restarts, and budgets only after it', async () => {
+  const machine = new Machine();
+  await accepted(machine, 'a', 'b', 'c');
+  const waiting = (h: Harness) => assert.deepEqual([...new Set(ends(h))], ['WAITING_FOR_RESOURCES']);
+  for (let life = 0; life < 11; life++) await failsToCreate(machine, 5 * MINUTE, waiting);
+  for (let life = 0; life < 16; life++) await failsToCreate(machine, 5 * MINUTE, () => {});
+  await failsToCreate(machine, 5 * MINUTE, (h) => assert.deepEqual([...new Set(ends(h))], ['CREATE_BUDGET_SPENT']));
+});
+
+test('a clean stop forgets no outage of creates', async () => {
+  const machine = new Machine();
+  await accepted(machine, 'a', 'b', 'c');
+  for (let life = 0; life < 30; life++) {
+    const h = await machine.start();
+    h.plugin.on.create = away;
+    await h.clock.advance(5 * MINUTE);
+    if (life === 29) assert.deepEqual([...new Set(ends(h))], ['CREATE_BUDGET_SPENT']);
+    await h.stop();
+  }
 });

@@ -238,6 +238,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     gate: { ...DEFAULT_ENTRY, ...given.gate },
     refresh: { ...refreshTuning(DEFAULTS), ...given.refresh },
     snapshot: kept?.levels(plugin.id),
+    outages: kept && { reads: kept.outage(plugin.id, 'read'), creates: kept.outage(plugin.id, 'write') },
     maxWaiting: 1000,
     events: { ...given.remote },
     report: (one, report) => tasks.reads.report(one, report),

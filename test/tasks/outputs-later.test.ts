@@ -14,6 +14,7 @@ import {
   settle,
   success,
 } from './harness.js';
+import { Machine } from './machine.js';
 
 const away = () => new HostError('DATA_UNAVAILABLE', 's3://bucket/a/outputs.pb: the store failed (503).');
 
@@ -159,4 +160,33 @@ test('a task that is deleted while its outputs are written, and whose write fail
   await h.clock.advance(600_000);
   assert.deepEqual([h.plugin.count('get'), h.runtime.refresher.tracked], [reads, 0]);
   await h.stop();
+});
+
+test('the time within which outputs are written runs on over restarts', async () => {
+  const machine = new Machine();
+  const given: HarnessOptions = {
+    beforeWrite: () => Promise.reject(away()),
+    options: { maxInlineOutputBytes: 4, outputsBudgetMs: 600_000 },
+  };
+  const life = async (then: (h: Harness) => void) => {
+    const h = await machine.start(given);
+    h.plugin.on.create = () => created();
+    h.plugin.on.delete = () => ok({});
+    h.plugin.on.get = () => success(literals('o'));
+    if (h.store.unfinished === 0) {
+      await h.clock.advance(60_000);
+      await settle(h.clock, h.tasks.create(h.spec('a', { outputNames: ['o'] }), h.scope()));
+    }
+    await h.clock.advance(240_000);
+    then(h);
+    assert.deepEqual(h.faults, []);
+    machine.kill();
+  };
+  const ends = ({ store }: Harness) => [...store.listed()].map(({ state }) => state.error?.code ?? state.phase);
+  for (let times = 0; times < 2; times++) {
+    await life((h) => assert.ok(!ends(h).includes('OUTPUTS_UNUSABLE')));
+    await machine.manual.advance(3_600_000);
+  }
+  await life(() => {});
+  await life((h) => assert.deepEqual(ends(h), ['OUTPUTS_UNUSABLE']));
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type { WatchReader } from '../../src/model/watch.js';
-import { created, fail, type Harness, HINTS, literals, makeHarness, ok, settle, success } from './harness.js';
+import { created, fail, type Harness, HINTS, held, literals, makeHarness, ok, settle, success } from './harness.js';
+import { Machine } from './machine.js';
 
 const error = { code: 'NodeFailed', message: 'the node went away', kind: 'SYSTEM' } as const;
 
@@ -182,4 +183,121 @@ test('a create that is repeated for a success whose outputs gave way answers tha
   const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
   assert.deepEqual(told(task.state), told(state));
   await h.stop();
+});
+
+/** What the remote says of a job that was told as a success, when its outputs are to be read again. */
+const UNLIKE: { readonly [what: string]: () => ReturnType<typeof fail> | ReturnType<typeof success> } = {
+  'nothing, since it no longer has it': () => fail('not_found'),
+  'an error for good': () => fail('permanent', { code: 'Gone' }),
+  'nothing that can be read': () => fail('invalid'),
+  'a failure': () => ok(phaseState('RETRYABLE_FAILURE', { reason: error.message, error })),
+  'an abort': () => ok(phaseState('ABORTED')),
+};
+
+for (const [what, says] of Object.entries(UNLIKE)) {
+  test(`a success whose outputs gave way stays one, without outputs, where its remote then says ${what}`, async () => {
+    const { h, handle } = await gaveWay();
+    const phases = new Set<string>();
+    const reader = h.tasks.watch({ plugins: [], handles: [], resumeToken: '', includeCurrent: false });
+    const watching = (async () => {
+      for (let event = await reader.next(); event?.kind === 'change'; event = await reader.next()) {
+        phases.add(event.change.task.state.phase);
+      }
+    })();
+    h.plugin.on.get = says;
+    const told = new Set<string>();
+    for (let i = 0; i < 40; i++) {
+      const asked = h.tasks.status(handle, HINTS, h.scope());
+      told.add(
+        await settle(h.clock, asked).then(
+          ({ state }) => state.error?.code ?? state.phase,
+          ({ code }) => code,
+        ),
+      );
+      await h.clock.advance(15_000);
+    }
+    told.delete('OUTPUTS_UNREAD');
+    assert.deepEqual([...told], ['OUTPUTS_LOST']);
+    // A repeated create is another record than that of the handle, and reads the job by itself.
+    const again = () => settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    let anew = await again().catch(({ code }) => code);
+    for (let i = 0; anew === 'OUTPUTS_UNREAD' && i < 40; i++) {
+      await h.clock.advance(15_000);
+      anew = await again().catch(({ code }) => code);
+    }
+    const { task } = anew;
+    for (const { state } of [
+      task,
+      h.tasks.peek(handle)!,
+      await settle(h.clock, h.tasks.get(handle, HINTS, h.scope())),
+    ]) {
+      assert.deepEqual([state.phase, state.outputs.kind, state.error?.code], ['SUCCESS', 'none', 'OUTPUTS_LOST']);
+    }
+    assert.deepEqual([h.plugin.count('create'), h.plugin.count('delete')], [2, 0]);
+    reader.close();
+    await watching;
+    assert.deepEqual([...phases], ['SUCCESS'], 'Watch tells nothing less either');
+    await h.stop();
+    assert.deepEqual(h.faults, []);
+  });
+}
+
+test('a success whose outputs gave way is told as nothing less while its remote says that it runs again', async () => {
+  const { h, handle, state } = await gaveWay();
+  h.plugin.on.get = () => ok(phaseState('RUNNING'));
+  for (const ask of ['status', 'get', 'status'] as const) {
+    await assert.rejects(settle(h.clock, h.tasks[ask](handle, HINTS, h.scope())), { code: 'OUTPUTS_UNREAD' }, ask);
+    await h.clock.advance(60_000);
+  }
+  ENDS['a success with outputs']?.(h);
+  await h.clock.advance(120_000);
+  await asksAll(h, handle, 'the remote said how it ended', state);
+  await h.stop();
+});
+
+test('a success whose outputs gave way has nothing to cancel, and goes on answering its end after a Delete', async () => {
+  const { h, handle, state } = await gaveWay();
+  h.plugin.on.get = () => fail('transient');
+  await assert.rejects(settle(h.clock, h.tasks.status(handle, HINTS, h.scope())), { code: 'OUTPUTS_UNREAD' });
+  await settle(h.clock, h.tasks.delete(handle, 'r', HINTS));
+  await h.clock.advance(60_000);
+  assert.deepEqual([h.plugin.count('delete'), h.store.owed.size], [0, 0]);
+  ENDS['a success with outputs']?.(h);
+  await asksAll(h, handle, 'its remote came back', state);
+  await h.stop();
+});
+
+test('what was told as a success is told as nothing less by the next run of the daemon', async () => {
+  const machine = new Machine();
+  const given = { finished: { maxCount: 1 } };
+  const first = await machine.start({ ...given, warmUpMs: 60_000 });
+  const { handle, state } = await ended(first, 'a success with outputs');
+  const answered = held<ReturnType<typeof created>>();
+  first.plugin.on.create = () => answered.promise;
+  const early = await settle(first.clock, first.tasks.create(first.spec('b'), first.scope(3_000)));
+  assert.equal(early.task.state.phase, 'WAITING_FOR_RESOURCES');
+  answered.release(created('{"job":2}'));
+  await first.clock.advance(120_000);
+  await pushOut(first);
+  first.plugin.on.get = () => fail('transient');
+  await assert.rejects(settle(first.clock, first.tasks.create(first.spec('a'), first.scope())), {
+    code: 'OUTPUTS_UNREAD',
+  });
+  await first.clock.advance(1_000);
+  machine.kill();
+  const second = await machine.start(given);
+  second.plugin.on.get = () => fail('transient');
+  for (let i = 0; i < 3; i++) {
+    await assert.rejects(settle(second.clock, second.tasks.status(handle, HINTS, second.scope())), {
+      code: 'OUTPUTS_UNREAD',
+    });
+    assert.equal(second.tasks.peek(handle), undefined);
+    await second.clock.advance(5_000);
+  }
+  const { state: lost } = await settle(second.clock, second.tasks.status(early.handle, HINTS, second.scope()));
+  assert.deepEqual([lost.phase, lost.error?.code], ['SUCCESS', 'OUTPUTS_LOST'], 'its handle says nothing of its job');
+  ENDS['a success with outputs']?.(second);
+  await second.clock.advance(120_000);
+  await asksAll(second, handle, 'a restart', state);
+  machine.kill();
 });

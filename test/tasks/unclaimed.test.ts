@@ -55,6 +55,30 @@ test('a task that nobody was told of is forgotten after the grace, and created a
   machine.kill();
 });
 
+test('the grace of a task that nobody was told of runs on over restarts, and a repeat of its create ends it for good', async () => {
+  for (const repeated of [false, true]) {
+    const { machine, h } = await unclaimed();
+    await h.clock.advance(4 * MINUTE);
+    machine.kill();
+    const again = async (then: (next: Harness) => unknown) => {
+      const next = await machine.start({ plugin: answersAtOnce, options: GRACE });
+      await next.clock.advance(1_000);
+      await then(next);
+      machine.kill();
+    };
+    await again(async (next) => {
+      assert.equal(next.store.unfinished, 1);
+      if (repeated) (await create(next, 'a')).undelivered();
+      await next.clock.advance(4 * MINUTE);
+    });
+    await again(async (next) => {
+      await next.clock.advance(4 * MINUTE);
+      // Its answer was lost, which is another grace.
+      assert.deepEqual([next.store.unfinished, next.store.counts('fake').live], repeated ? [1, 1] : [0, 0]);
+    });
+  }
+});
+
 test('a task that nobody was told of counts in the waiting line until it starts', async () => {
   const { machine, h } = await unclaimed({ options: { ...GRACE, maxWaiting: 1 } });
   await assert.rejects(create(h, 'b'), (error) => HostError.is(error) && error.code === 'STORE_FULL');

@@ -67,12 +67,14 @@ export interface MarkFact {
   }[];
 }
 
-/** What a bucket held at a clean stop. */
+/** What is known of a lane of a plugin's calls: what its bucket held at a clean stop, and the outage of its remote. */
 export interface BucketFact {
-  /** Tokens; may be fractional. What the time of the daemon's absence would have refilled is none. */
+  /** Tokens; may be fractional. What the time of the daemon's absence would have refilled is none, nor is what a crash left. */
   readonly level: number;
   /** What was left of a pause that the remote had asked for, milliseconds. */
   readonly pauseMs: number;
+  /** For how long such calls have failed at the remote, where it is down; milliseconds of a daemon that ran. */
+  readonly failingForMs: number | undefined;
 }
 
 /** How a run of `do` ended. */
@@ -156,7 +158,11 @@ export const markFact: Field<MarkFact> = record<MarkFact>({
   ),
 });
 
-export const bucketFact: Field<BucketFact> = record<BucketFact>({ level: real, pauseMs: unless(0, real) });
+export const bucketFact: Field<BucketFact> = record<BucketFact>({
+  level: real,
+  pauseMs: unless(0, real),
+  failingForMs: optional(real),
+});
 
 export const doFact: Field<DoFact> = record<DoFact>({
   state: smallState,

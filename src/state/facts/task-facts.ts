@@ -40,6 +40,8 @@ export interface TaskFact {
   readonly requirements: ResourceRequirements | undefined;
   /** A create call may have left the daemon, and may reach the remote for so long after its send; milliseconds. */
   readonly sentBoundMs: number | undefined;
+  readonly createFailingForMs: number;
+  readonly waitedForMs: number;
   readonly state: SmallState;
   readonly phaseVersion: number;
   readonly observedAtMs: number | undefined;
@@ -86,6 +88,7 @@ export const failingReads: Field<FailingReads> = record<FailingReads>({
   notFound: unless(0, whole),
   notFoundForMs: unless(0, real),
   frozenForMs: optional(real),
+  unwrittenForMs: optional(real),
 });
 
 export const requirements: Field<ResourceRequirements> = record<ResourceRequirements>({
@@ -103,6 +106,8 @@ export const taskFact: Field<TaskFact> = record<TaskFact>({
   node: optional(nodeAttempt),
   requirements: optional(requirements),
   sentBoundMs: optional(real),
+  createFailingForMs: unless(0, real),
+  waitedForMs: unless(0, real),
   state: smallState,
   phaseVersion: unless(0, whole),
   observedAtMs: optional(real),

@@ -42,6 +42,8 @@ type Rare = Pick<
   | 'node'
   | 'requirements'
   | 'sentBoundMs'
+  | 'createFailingForMs'
+  | 'waitedForMs'
   | 'lastFailure'
   | 'failing'
   | 'undeliveredAtMs'
@@ -54,6 +56,8 @@ const rare: Field<Rare> = record<Rare>({
   node: optional(nodeAttempt),
   requirements: optional(requirements),
   sentBoundMs: optional(real),
+  createFailingForMs: unless(0, real),
+  waitedForMs: unless(0, real),
   lastFailure: optional(readFailure),
   failing: optional(failingReads),
   undeliveredAtMs: optional(real),
@@ -120,6 +124,8 @@ export const taskRow: Field<TaskFact> = {
       node: has.node,
       requirements: has.requirements,
       sentBoundMs: has.sentBoundMs,
+      createFailingForMs: has.createFailingForMs,
+      waitedForMs: has.waitedForMs,
       state: states.read(bytes.read(raw[11], blobs, 'state'), 'state'),
       phaseVersion: wholeAt(raw, 5, 'phaseVersion'),
       observedAtMs: raw[8] === null ? undefined : realAt(raw, 8, 'observedAtMs'),
@@ -145,6 +151,7 @@ const NOTHING_RARE: Rare = Object.freeze(rare.read({}, [], 'rare'));
 function hasRare(fact: TaskFact): boolean {
   const { node, requirements, sentBoundMs, lastFailure, failing, undeliveredAtMs, undeliveredForMs, cancelling } = fact;
   if (node !== undefined || requirements !== undefined || sentBoundMs !== undefined) return true;
+  if (fact.createFailingForMs !== 0 || fact.waitedForMs !== 0) return true;
   return (
     lastFailure !== undefined ||
     failing !== undefined ||

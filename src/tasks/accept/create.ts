@@ -14,6 +14,7 @@ import { cancelInBackground } from '../end/cancel.js';
 import type { DeleteList } from '../end/delete-list.js';
 import type { UnclearLooks } from '../end/unclear-looks.js';
 import { failureState } from '../failures.js';
+import { nextPart } from '../graces.js';
 import { recallEnded } from '../read/adopt.js';
 import { readEnd } from '../read/ended-before.js';
 import type { ReadSink } from '../read/reads.js';
@@ -62,7 +63,7 @@ export class CreateTask {
   readonly #hooks: CreatorHooks;
   readonly #runs = new Map<TaskId, CreateRun>();
   /** Tasks of an earlier run that nobody was told of and that were not sent. */
-  readonly #unclaimed = new Map<TaskId, { readonly timer: Timer; start(): void }>();
+  readonly #unclaimed = new Map<TaskId, { timer: Timer; readonly start: () => void }>();
   /** Tasks that were accepted before the plugins were loaded. */
   readonly #early = new Set<TaskId>();
   /** Records that took the place of one which has waited for what was before it. */
@@ -159,7 +160,7 @@ export class CreateTask {
   recover(runtime: PluginRuntime, task: TaskRecord, earlier: readonly TaskIdentity[]): void {
     if (this.#runs.has(task.id)) return;
     const early = this.#early.delete(task.id);
-    const { clock, options, store } = this.#deps;
+    const { store } = this.#deps;
     const start = () => {
       // What was sent has waited for them. For the others the last run had them cancelled, and may not have seen it done, or it knew
       // of no orphan when it accepted the task (rule 9).
@@ -176,12 +177,21 @@ export class CreateTask {
       start();
       return;
     }
-    const timer = clock.setTimer(options.orphanGraceMs, () => {
+    this.#awaitClaim(task, start);
+    this.#park(task);
+  }
+
+  /** For the next part of the orphan grace: nobody was told of the task, nor of what a run before this one has waited. */
+  #awaitClaim(task: TaskRecord, start: () => void): void {
+    const { clock, options, store } = this.#deps;
+    const partMs = nextPart(options.orphanGraceMs, task.undeliveredForMs);
+    const timer = clock.setTimer(partMs, () => {
+      store.undeliveredFor(task, partMs);
+      if (task.undeliveredForMs < options.orphanGraceMs) return this.#awaitClaim(task, start);
       this.#unclaimed.delete(task.id);
       if (store.byId(task.id) === task) store.forget(task);
     });
     this.#unclaimed.set(task.id, { timer, start });
-    this.#park(task);
   }
 
   /** Its engine repeated the create of a task that nobody had been told of. */
@@ -190,6 +200,7 @@ export class CreateTask {
     if (unclaimed === undefined) return;
     unclaimed.timer.cancel();
     this.#unclaimed.delete(task.id);
+    if (task.undeliveredForMs > 0) this.#deps.store.undeliveredFor(task, -task.undeliveredForMs);
     if (this.#deps.store.byId(task.id) === task && !this.#stopping) unclaimed.start();
   }
 
@@ -203,6 +214,7 @@ export class CreateTask {
     this.#refusing = true;
     this.#stopping = true;
     for (const { timer } of this.#unclaimed.values()) timer.cancel();
+    for (const { creates } of this.#deps.runtimes.all()) creates.stops();
     for (const run of this.#runs.values()) run.stop();
     await Promise.all([...this.#runs.values()].map((run) => run.ended));
   }

@@ -13,6 +13,7 @@ import type { CreateBudget } from '../../runtime/create-budget.js';
 import { createArgs, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
+import { nextPart } from '../graces.js';
 
 const NO_REQUIREMENTS: ResourceRequirements = { namespace: 'default' };
 
@@ -173,7 +174,7 @@ export class CreateRun {
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     if (!(await this.#settleRequirements()) || !(await this.#takeToken())) return this.#given();
-    const budget = this.#runtime.creates.budget();
+    const budget = this.#runtime.creates.budget(this.#task.createFailingForMs);
     for (let attempt = 1; ; ) {
       budget.waits();
       if (!(await this.#secretsKnown())) return this.#given();
@@ -206,7 +207,7 @@ export class CreateRun {
     let requirements = NO_REQUIREMENTS;
     if (plugin.features.resourceRequirements && payload !== undefined) {
       const args = { template: payload.template, metadata: payload.metadata };
-      const budget = creates.budget();
+      const budget = creates.budget(this.#task.createFailingForMs);
       for (let attempt = 1; ; attempt++) {
         const outcome = await gate.call('resourceRequirements', args, {
           admission: 'wait',
@@ -333,14 +334,26 @@ export class CreateRun {
   }
 
   async #predecessors(): Promise<void> {
-    const { clock, options } = this.#deps;
-    const untilMs = clock.now() + options.createBudgetMs;
+    const { clock } = this.#deps;
     for (const { gone, why } of this.#hooks.predecessors(this.#task)) {
       const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
       if (this.#over()) return;
       if (quick) continue;
       this.#waits(this.#reached, why);
-      await settledBefore(clock, gone, untilMs, this.#waiting.signal);
+      await this.#waitFor(gone);
+    }
+  }
+
+  /** Within what is left of the budget, over restarts. */
+  async #waitFor(gone: Promise<unknown>): Promise<void> {
+    const { clock, options, store } = this.#deps;
+    for (;;) {
+      const partMs = nextPart(options.createBudgetMs, this.#task.waitedForMs);
+      if (partMs === 0) return;
+      const sinceMs = clock.now();
+      const settled = await settledBefore(clock, gone, sinceMs + partMs, this.#waiting.signal);
+      store.waitedFor(this.#task, clock.now() - sinceMs);
+      if (settled || this.#over() || this.#waiting.signal.aborted) return;
     }
   }
 
@@ -448,6 +461,7 @@ export class CreateRun {
     const failed = counted === 'yes';
     if (!failed) budget.uncounted();
     const spentMs = failed ? budget.failed() : 0;
+    if (failed) this.#deps.store.createFailed(this.#task, spentMs);
     if (failed && endsPastBound !== undefined && spentMs >= this.#deps.options.createBudgetMs) {
       const spent = `${step.name} was tried for ${Math.round(spentMs / 1000)} s; the last error: [${failure.code}] ${failure.message}`;
       this.#refuse(codeOf(endsPastBound, failure), spent, 'SYSTEM', endsPastBound.phase);

@@ -2,11 +2,10 @@ import type { Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { TasksDeps } from '../deps.js';
+import { nextPart } from '../graces.js';
 
 /** For the last look at a job before it is deleted. */
 const LOOK_MS = 30_000;
-/** Of so many parts of the grace it is kept that they are over: a daemon that starts again and again gets to its end all the same. */
-const GRACE_PARTS = 8;
 /** What has no grace to wait for. */
 const NEVER: Timer = { cancel: () => {} };
 
@@ -142,11 +141,10 @@ export class Orphans {
   #wait(task: TaskRecord): Timer {
     const { clock, options, events, store } = this.#deps;
     const { orphanGraceMs } = options;
-    const leftMs = Math.max(0, orphanGraceMs - task.undeliveredForMs);
-    const partMs = Math.min(leftMs, Math.ceil(orphanGraceMs / GRACE_PARTS));
+    const partMs = nextPart(orphanGraceMs, task.undeliveredForMs);
     return clock.setTimer(partMs, () => {
       store.undeliveredFor(task, partMs);
-      if (partMs < leftMs) this.#candidates.set(task, this.#wait(task));
+      if (task.undeliveredForMs < orphanGraceMs) this.#candidates.set(task, this.#wait(task));
       else this.#expire(task).catch((error: unknown) => events.fault?.('orphans', error));
     });
   }

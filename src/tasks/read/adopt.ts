@@ -9,6 +9,7 @@ import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
 import type { HandleHints } from '../types.js';
 import type { Adoptions } from './adoptions.js';
+import { outputsLost } from './ended-before.js';
 
 /** The end of a task that was accepted by a daemon whose memory is gone. */
 export const CREATE_LOST = failureState(
@@ -54,6 +55,10 @@ export function adoptTask(
   };
   const end = trace?.state ?? mark?.failure;
   if (end !== undefined) return store.insert({ ...base, stage: 'over', state: end });
+  if (meta === undefined && mark?.ended === true) {
+    const lost = outputsLost('its handle was answered before its job was known');
+    return forAnswer(deps, { ...base, stage: 'over', state: lost }, bytes);
+  }
   if (meta === undefined) {
     store.told.add(bytes, CREATE_LOST);
     return forAnswer(deps, { ...base, stage: 'over', state: CREATE_LOST }, bytes);

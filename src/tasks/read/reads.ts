@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import type { PhaseState } from '../../model/phase-state.js';
-import type { TaskRecord } from '../../model/task-record.js';
+import type { FailingReads, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ReadReport } from '../../refresh/types.js';
 import { adoptToken, startPolling } from '../../runtime/polling.js';
@@ -11,6 +11,7 @@ import type { TasksDeps } from '../deps.js';
 import type { DeleteList } from '../end/delete-list.js';
 import { failureState, withAbortError } from '../failures.js';
 import { tellEnded } from '../safe.js';
+import { awaitsItsEnd, outputsLost } from './ended-before.js';
 import { checkOutputs, type OutputTarget, type WrittenOutputs, writeLargeOutputs } from './outputs.js';
 
 /**
@@ -50,10 +51,14 @@ export class ReadSink {
     const failed = report.failures + (report.missing?.reads ?? 0);
     store.readFailed(task, { code: failure.code, message: failure.message }, failed, {
       reason: reasonOf(report),
-      failing: report.failing,
+      failing: this.#withUnwritten(task, report.failing),
     });
     const { verdict } = report;
     if (verdict === undefined) return;
+    if (awaitsItsEnd(task)) {
+      this.end(task, outputsLost(verdict.message), undefined);
+      return;
+    }
     this.end(
       task,
       failureState(verdict.phase, verdict.code, verdict.message, verdict.faultKind),
@@ -67,6 +72,7 @@ export class ReadSink {
    */
   state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): boolean {
     const state = withAbortError(told);
+    if (awaitsItsEnd(task) && state.phase !== 'SUCCESS') return this.#unlikeItsEnd(task, state);
     const { store, options, events } = this.#deps;
     const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
     const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
@@ -94,7 +100,30 @@ export class ReadSink {
     await Promise.allSettled([...this.#writing.values()]);
   }
 
+  /** For how long the outputs of a success have not been written, over restarts. */
+  #unwrittenForMs(task: TaskRecord): number | undefined {
+    const record = this.#unwritten.get(task);
+    return record === undefined ? task.failing?.unwrittenForMs : this.#deps.clock.now() - record.sinceMs;
+  }
+
+  #withUnwritten(task: TaskRecord, failing: FailingReads | undefined): FailingReads | undefined {
+    const unwrittenForMs = this.#unwrittenForMs(task);
+    return failing === undefined || unwrittenForMs === undefined ? failing : { ...failing, unwrittenForMs };
+  }
+
+  /** The remote says of a job that it had told as a success that it runs, or failed: neither is told (rule 7). */
+  #unlikeItsEnd(task: TaskRecord, { phase, reason }: PhaseState): boolean {
+    const message = `its remote says ${phase} now${reason === '' ? '' : `: ${reason}`}`;
+    if (isTerminal(phase)) this.end(task, outputsLost(message), undefined);
+    else this.#deps.store.readFailed(task, { code: 'OUTPUTS_UNREAD', message }, 0);
+    return !isTerminal(phase);
+  }
+
   #settle(runtime: PluginRuntime, task: TaskRecord, state: PhaseState, unusable: boolean): void {
+    if (unusable && awaitsItsEnd(task)) {
+      this.end(task, outputsLost(state.reason), undefined);
+      return;
+    }
     // The job itself succeeded, so there is nothing to cancel; a plugin that cleans up on delete gets its chance.
     const owe: OwedWithEnd = { reason: `the daemon ended the task: ${state.reason}`, jobOver: true };
     if (this.#deps.store.observed(task, state, unusable ? owe : undefined)) this.#ended(task);
@@ -128,14 +157,15 @@ export class ReadSink {
     const { clock, random, options, store, events } = this.#deps;
     if (store.byId(task.id) !== task || task.stage !== 'live') return;
     const now = clock.now();
-    const record = this.#unwritten.get(task) ?? { sinceMs: now, tries: 0 };
+    const record = this.#unwritten.get(task) ?? { sinceMs: now - (this.#unwrittenForMs(task) ?? 0), tries: 0 };
     if (runtime.plugin.kind === 'sync' || now - record.sinceMs >= options.outputsBudgetMs) {
       this.#settle(runtime, task, failed.state, true);
       return;
     }
     record.tries += 1;
     this.#unwritten.set(task, record);
-    store.readFailed(task, { code: failed.code, message: failed.message }, record.tries);
+    const failing = this.#withUnwritten(task, NONE_FAILED);
+    store.readFailed(task, { code: failed.code, message: failed.message }, record.tries, { failing });
     const delayMs = backoffMs(record.tries, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs }, random);
     events.outputsDelayed?.(task, failed.code, failed.message, delayMs);
     if (runtime.refresher.resume(task.id, delayMs)) return;
@@ -144,6 +174,14 @@ export class ReadSink {
     runtime.refresher.resume(task.id, delayMs);
   }
 }
+
+const NONE_FAILED: FailingReads = Object.freeze({
+  failures: 0,
+  failingForMs: 0,
+  notFound: 0,
+  notFoundForMs: 0,
+  frozenForMs: undefined,
+});
 
 /** What the phase's reason says of a job that is not found. One answer alone, which is often a blip, changes nothing. */
 function reasonOf({ missing, outcome }: ReadReport): string | undefined {
