@@ -6,7 +6,7 @@ import type { HostEvents } from '../model/events/host.js';
 import { Life, type Move, type Pacing } from './life.js';
 import type { Loading, LoadingPlugin } from './loading.js';
 import type { Plugin, PluginCode } from './plugin.js';
-import { asHostError, isStarved } from './process/load-steps.js';
+import { asHostError, isLate, isStarved } from './process/load-steps.js';
 import type { RunningProcess } from './process/plugin-process.js';
 
 /** For the calls in flight of the old process after a reload. */
@@ -88,25 +88,29 @@ export class Group {
 
   /** What the try brought up serves from now on; what it did not is out, or tried again later. */
   conclude({ turn, loading }: Try): void {
-    const short = loading.items.some(isStarved);
-    const move = this.#life.happened(turn, short ? 'short' : loading.up.length > 0 ? 'up' : 'failed');
+    const event = eventOf(loading);
+    const short = event === 'short';
+    const move = this.#life.happened(turn, event);
     if (move === undefined) return;
     this.#try = undefined;
     if (move.from === 'trying' && !short) for (const { plugin } of loading.items) plugin.restarted();
     if (move.from === 'starting' || move.to === 'serving') {
-      for (const item of loading.items) if (!isStarved(item)) this.#putOut(item);
+      const again = event === 'slow' ? isLate : isStarved;
+      for (const item of loading.items) if (!again(item)) this.#putOut(item);
     }
     switch (move.to) {
       case 'serving':
         this.#serve(loading);
         return;
       case 'starved':
-        for (const item of loading.items) if (isStarved(item)) this.#tellStarved(item);
+        for (const item of loading.items) if (isStarved(item)) this.#tellAgain(item, 'restarting', 'warn');
         this.#wait(move);
         return;
       case 'crashed':
       case 'quarantined':
-        this.#fallen(move, `did not come up again: ${loading.items.map(({ error }) => error?.message).join('; ')}`);
+        if (move.from === 'starting') this.#late(move, loading);
+        else
+          this.#fallen(move, `did not come up again: ${loading.items.map(({ error }) => error?.message).join('; ')}`);
         return;
       default:
         return;
@@ -122,10 +126,18 @@ export class Group {
     if (first) this.#log(plugin, skipped ? 'info' : 'error', error);
   }
 
-  #tellStarved({ plugin, error }: LoadingPlugin): void {
+  /** A plugin that is tried again, though nothing of it may ever have served. */
+  #tellAgain({ plugin, error }: LoadingPlugin, state: 'restarting' | 'quarantined', level: 'warn' | 'error'): void {
     if (error === undefined) return;
-    plugin.tell('restarting', error.message, error);
-    if (plugin.kind === undefined) this.#log(plugin, 'warn', error);
+    plugin.tell(state, error.message, error);
+    if (plugin.kind === undefined) this.#log(plugin, level, error);
+  }
+
+  /** What did not come up in its time at its first start counts as crashed: a machine that stood still is no fault of it. */
+  #late(move: Move, loading: Loading): void {
+    const state = move.to === 'quarantined' ? 'quarantined' : 'restarting';
+    for (const item of loading.items) if (isLate(item)) this.#tellAgain(item, state, 'error');
+    this.#wait(move);
   }
 
   #log({ id: pluginId }: Plugin, level: 'info' | 'warn' | 'error', { code, message }: HostError): void {
@@ -267,6 +279,13 @@ export class Group {
     this.halt();
     await Promise.all([...this.#leaving].map((one) => one.stop()));
   }
+}
+
+/** What a try came to. Of several plugins one that is late is out where others came up, which go on. */
+function eventOf({ items, up }: Loading): 'up' | 'failed' | 'slow' | 'short' {
+  if (items.some(isStarved)) return 'short';
+  if (up.length > 0) return 'up';
+  return items.some(isLate) ? 'slow' : 'failed';
 }
 
 /** A reload gives no plugin an id or another one. Throws HostError, the plugin's own error first. */

@@ -4,7 +4,7 @@ import { backoffMs } from '../lib/backoff.js';
 /**
  * - `starting`: a try to bring it up is under way, and nothing of it has ever served.
  * - `serving`: its process serves.
- * - `crashed`: its process ended, or did not come up again; the next try comes after a back-off.
+ * - `crashed`: its process ended, or did not come up again, or not in its time; the next try comes after a back-off.
  * - `quarantined`: it crashed too often; the next try comes after the quarantine.
  * - `starved`: the machine was too short of something to start it, which is no crash; the next try comes after a back-off.
  * - `trying`: a try is under way, of what has served before.
@@ -17,6 +17,7 @@ export type LifeState = 'starting' | 'serving' | 'crashed' | 'quarantined' | 'st
  * Of the turn it belongs to:
  * - `up`: the try brought up what serves from now on;
  * - `failed`: the try brought up nothing;
+ * - `slow`: nor did it, since its time was over, as it is where the machine, or what it waits for, stood still;
  * - `short`: the machine had nothing left for the try;
  * - `ended`: the process that serves has ended;
  * - `due`: the wait is over.
@@ -25,19 +26,19 @@ export type LifeState = 'starting' | 'serving' | 'crashed' | 'quarantined' | 'st
  * - `replaced`: a reload brought up what serves from now on, beside what there was;
  * - `stop`.
  */
-export type LifeEvent = 'up' | 'failed' | 'short' | 'ended' | 'due' | 'replaced' | 'stop';
+export type LifeEvent = 'up' | 'failed' | 'slow' | 'short' | 'ended' | 'due' | 'replaced' | 'stop';
 
 /** `fall` counts a crash, and leads to `crashed` or `quarantined`; `again` leads to `trying`, or `starting` before the first service. */
 type Target = LifeState | 'fall' | 'again';
 
 /** Every pair that there is. What is not here cannot happen, but for events of an earlier turn, which are none. */
 export const LIFE: Readonly<Record<LifeState, Readonly<Partial<Record<LifeEvent, Target>>>>> = {
-  starting: { up: 'serving', failed: 'out', short: 'starved', replaced: 'serving', stop: 'stopped' },
+  starting: { up: 'serving', failed: 'out', slow: 'fall', short: 'starved', replaced: 'serving', stop: 'stopped' },
   serving: { ended: 'fall', replaced: 'serving', stop: 'stopped' },
   crashed: { due: 'again', replaced: 'serving', stop: 'stopped' },
   quarantined: { due: 'again', replaced: 'serving', stop: 'stopped' },
   starved: { due: 'again', replaced: 'serving', stop: 'stopped' },
-  trying: { up: 'serving', failed: 'fall', short: 'starved', replaced: 'serving', stop: 'stopped' },
+  trying: { up: 'serving', failed: 'fall', slow: 'fall', short: 'starved', replaced: 'serving', stop: 'stopped' },
   out: { replaced: 'serving', stop: 'stopped' },
   stopped: { stop: 'stopped' },
 };

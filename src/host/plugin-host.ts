@@ -9,7 +9,7 @@ import { buildRoutes, type Claims, type Routable, type Routes } from './load/rou
 import { resolveSource, stripsTypes } from './load/source.js';
 import { digestOf, Loading, type LoadingPlugin } from './loading.js';
 import { Plugin } from './plugin.js';
-import { asHostError } from './process/load-steps.js';
+import { asHostError, isLate } from './process/load-steps.js';
 import { type ProcessParts, startProcess } from './process/start-process.js';
 import { StartedProcesses } from './process/started.js';
 import { reportOf } from './report.js';
@@ -241,11 +241,12 @@ class Host implements PluginHost {
     }
   }
 
-  /** A task type that nobody serves may be one of a plugin that is still to come up, and whose own the routes do not have yet. */
+  /**
+   * A task type that nobody serves may be one of a plugin that is still to come up, and whose own the routes do not have yet. One that was
+   * late may hang for ever, and holds back no answer: a type that nobody serves is to be told as such.
+   */
   #mayBeServedLater(error: unknown): unknown {
-    const coming = this.#plugins.filter(
-      (plugin) => !this.#routed.has(plugin) && plugin.state !== 'failed' && plugin.state !== 'skipped',
-    );
+    const coming = this.#plugins.filter((plugin) => !this.#routed.has(plugin) && !plugin.out && !isLate(plugin));
     if (!HostError.is(error) || error.code !== 'TASK_TYPE_UNKNOWN' || coming.length === 0) return error;
     const why = `${error.message}; still to come up: ${coming.map(({ source }) => source).join(', ')}`;
     return new HostError('PLUGIN_NOT_SERVING', why, { retryAfterMs: 5_000 });

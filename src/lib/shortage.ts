@@ -1,9 +1,23 @@
 import { closeSync, openSync } from 'node:fs';
 
-/** Names of system errors, and the system's words for them, that mean: the machine has no more of something. */
-const CODES = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ENOBUFS', 'ENOSPC', 'EDQUOT']);
+/**
+ * Names of system errors, and the system's words for them, that mean: the machine has no more of something, or does not get at a file
+ * that is there (a disk, a network file system, somebody who writes it just now).
+ */
+const CODES = new Set([
+  'EMFILE',
+  'ENFILE',
+  'ENOMEM',
+  'EAGAIN',
+  'ENOBUFS',
+  'ENOSPC',
+  'EDQUOT',
+  'EIO',
+  'ESTALE',
+  'ETXTBSY',
+]);
 const WORDS =
-  /\b(?:EMFILE|ENFILE|ENOMEM|EAGAIN|ENOBUFS|ENOSPC|EDQUOT|uv_thread_create|Too many open files|Cannot allocate memory|Resource temporarily unavailable|No buffer space available|No space left on device|Disk quota exceeded)\b/i;
+  /\b(?:EMFILE|ENFILE|ENOMEM|EAGAIN|ENOBUFS|ENOSPC|EDQUOT|EIO|ESTALE|ETXTBSY|Input\/output error|Stale file handle|Text file busy|uv_thread_create|Too many open files|Cannot allocate memory|Resource temporarily unavailable|No buffer space available|No space left on device|Disk quota exceeded)\b/i;
 
 /** File handles, memory, processes or disk space of the machine are used up, so that something could not be started or looked at. */
 export class ShortageError extends Error {

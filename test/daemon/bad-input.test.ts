@@ -20,6 +20,7 @@ import {
   spawnServe,
   startDemoRemote,
   startServe,
+  until,
 } from './support.js';
 
 const TOKEN = 'a-token-of-this-test';
@@ -79,17 +80,20 @@ test('bad input through the real port is a clear error with its code, and leaves
   await t.test('plugins that do not load are reported, cost no readiness and leave no process', async () => {
     for (const [id, { code, says }] of Object.entries(BROKEN)) {
       const report = await daemon.plugin(id);
-      assert.deepEqual([report.state, report.stateCode], ['FAILED', code], `${id}: ${report.stateReason}`);
+      // A machine that stood still looks the same, so that one is tried again.
+      const state = id === 'hangs' ? /^(?:RESTARTING|QUARANTINED)$/ : /^FAILED$/;
+      assert.match(report.state, state, `${id}: ${report.stateReason}`);
+      assert.equal(report.stateCode, code);
       assert.match(report.stateReason, says);
       assert.equal(report.pid, 0);
     }
     const ready = await daemon.http('/readyz');
     assert.equal(ready.status, 200);
     assert.match(ready.body, /"what":"plugin throws","why":"failed: .*no good day.*","fatal":false/);
-    assert.equal(daemon.children().length, 2, 'only the plugins that serve have a process');
     // On a busy machine the time for the import may be over before it began.
     const hung = path.join(folder, 'hangs.pid');
-    if (existsSync(hung)) assert.equal(runs(Number(readFileSync(hung, 'utf8'))), false);
+    const tried = () => existsSync(hung) && runs(Number(readFileSync(hung, 'utf8')));
+    await until('only the plugins that serve to have a process', () => !tried() && daemon.children().length === 2);
   });
 
   const idl = loadPluginHost();

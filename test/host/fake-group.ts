@@ -10,9 +10,9 @@ import { createDeferred } from '../../src/lib/deferred.js';
 import { ShortageError } from '../../src/lib/shortage.js';
 import type { StateChange } from '../../src/model/events/host.js';
 
-type Step = 'ok' | 'hang' | 'fail' | 'fail-first' | 'die' | 'short' | 'skip';
+type Step = 'ok' | 'hang' | 'fail' | 'fail-first' | 'late' | 'late-first' | 'die' | 'short' | 'skip';
 
-/** What happens to processes from now on; `fail-first` fails the first plugin of the group. */
+/** What happens to processes from now on; `fail-first` and `late-first` fail the first plugin of the group. */
 export interface Fate {
   launch: 'ok' | 'short' | 'fail';
   import: Step;
@@ -78,6 +78,10 @@ class FakeProcess implements RunningProcess {
       await Promise.race([gone, held.promise]);
     }
     if (step === 'fail' || (step === 'fail-first' && p === 0)) throw new HostError(code, 'it throws');
+    if (step === 'late' || (step === 'late-first' && p === 0)) {
+      this.die('was killed: it took too long');
+      throw new HostError('PLUGIN_IMPORT_TIMEOUT', 'it took too long');
+    }
     if (step === 'short') throw new HostError('PLUGIN_START_STARVED', 'no file handles');
     if (step === 'skip') throw new HostError('PLUGIN_SKIPPED', 'nothing to serve');
     if (this.over) await gone;

@@ -151,6 +151,36 @@ test('what conflicts with the routes of others when it comes up late is out, unt
   await fake.assertEnds();
 });
 
+test('what does not come up in its time at the start is tried again, told with its code, and quarantined as what crashes', async () => {
+  for (const step of ['import', 'load'] as const) {
+    const fake = new FakeGroup({ [step]: 'late' });
+    await fake.start();
+    const [first] = fake.group.plugins;
+    assert.deepEqual([states(fake.group), first?.stateCode], [['restarting', 'restarting'], 'PLUGIN_IMPORT_TIMEOUT']);
+    await fake.pass(5_000);
+    assert.deepEqual([states(fake.group), first?.stateCode], [['quarantined', 'quarantined'], 'PLUGIN_IMPORT_TIMEOUT']);
+    assert.equal(first?.restarts, 0, 'nothing of it served before');
+    fake.fate[step] = 'ok';
+    await fake.pass(60_000);
+    assert.deepEqual(states(fake.group), ['serving', 'serving']);
+    await fake.assertEnds();
+  }
+});
+
+test('of what is late at the start, one that fails is out, and one that is late while another comes up is out as well', async () => {
+  const fake = new FakeGroup({ import: 'fail-first', load: 'late' });
+  await fake.start();
+  assert.deepEqual(states(fake.group), ['failed', 'restarting']);
+  fake.mend();
+  await fake.pass(2_000);
+  assert.deepEqual(states(fake.group), ['failed', 'serving'], 'what failed is not tried with it');
+  await fake.assertEnds();
+  const other = new FakeGroup({ import: 'late-first' });
+  await other.start();
+  assert.deepEqual(states(other.group), ['failed', 'serving']);
+  await other.assertEnds();
+});
+
 test('of what starts late, one that fails is out, and is not tried with the others again', async () => {
   const fake = new FakeGroup({ load: 'fail-first' });
   await fake.start();
@@ -166,8 +196,8 @@ test('of what starts late, one that fails is out, and is not tried with the othe
 
 const fate = fc.record<Fate>({
   launch: fc.constantFrom('ok', 'ok', 'ok', 'short', 'fail'),
-  import: fc.constantFrom('ok', 'ok', 'ok', 'hang', 'fail', 'fail-first', 'die', 'short'),
-  load: fc.constantFrom('ok', 'ok', 'ok', 'hang', 'fail', 'fail-first', 'die', 'skip'),
+  import: fc.constantFrom('ok', 'ok', 'ok', 'hang', 'fail', 'fail-first', 'late', 'late-first', 'die', 'short'),
+  load: fc.constantFrom('ok', 'ok', 'ok', 'hang', 'fail', 'fail-first', 'late', 'late-first', 'die', 'skip'),
   routes: fc.constantFrom('ok', 'ok', 'ok', 'conflict'),
 });
 const command = fc.oneof(

@@ -45,7 +45,7 @@ const WAYS: Readonly<Record<LifeState, readonly LifeEvent[]>> = {
   stopped: ['stop'],
 };
 const STATES = Object.keys(LIFE) as LifeState[];
-const EVENTS: readonly LifeEvent[] = ['up', 'failed', 'short', 'ended', 'due', 'replaced', 'stop'];
+const EVENTS: readonly LifeEvent[] = ['up', 'failed', 'slow', 'short', 'ended', 'due', 'replaced', 'stop'];
 
 for (const state of STATES) {
   test(`a life that is ${state} takes the events of its row, and no other`, () => {
@@ -91,6 +91,21 @@ test('what has never served starts again after a shortage, and is out when it th
   for (const event of ['short', 'due', 'short', 'due'] as const) step(life, event);
   assert.equal(life.state, 'starting');
   assert.equal(step(life, 'failed'), 'out');
+});
+
+test('what does not come up in its time at its first start is tried again as what crashed, and is out when it then fails', () => {
+  const { life } = makeLife();
+  for (const [event, state] of [
+    ['slow', 'crashed'],
+    ['due', 'starting'],
+    ['slow', 'crashed'],
+    ['due', 'starting'],
+    ['slow', 'quarantined'],
+    ['due', 'starting'],
+    ['failed', 'out'],
+  ] as const) {
+    assert.equal(step(life, event), state);
+  }
 });
 
 test('so many crashes within the window are a quarantine, and older ones do not count', () => {
@@ -147,13 +162,13 @@ function goingIn(life: Life): Going[] {
 }
 
 const TELLS: Readonly<Record<Going['kind'], readonly Own[]>> = {
-  try: ['up', 'failed', 'short'],
+  try: ['up', 'failed', 'slow', 'short'],
   timer: ['due'],
   process: ['ended'],
 };
 
 const command = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ tell: fc.nat(), how: fc.nat(2), afterMs: fc.nat(20_000) }) },
+  { weight: 6, arbitrary: fc.record({ tell: fc.nat(), how: fc.nat(3), afterMs: fc.nat(20_000) }) },
   { weight: 1, arbitrary: fc.constantFrom('replaced' as const, 'stop' as const) },
 );
 

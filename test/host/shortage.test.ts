@@ -259,7 +259,18 @@ test('the trial of setpriv is taken for an answer only where it came to one', ()
 });
 
 test('a shortage is told from a mistake by the error code, and in printed lines by the word for it', () => {
-  for (const code of ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ENOBUFS', 'ENOSPC', 'EDQUOT']) {
+  for (const code of [
+    'EMFILE',
+    'ENFILE',
+    'ENOMEM',
+    'EAGAIN',
+    'ENOBUFS',
+    'ENOSPC',
+    'EDQUOT',
+    'EIO',
+    'ESTALE',
+    'ETXTBSY',
+  ]) {
     assert.ok(isShortage(Object.assign(new Error('spawn'), { code })));
     assert.ok(tellsShortage(`Error: spawn ${code}`));
   }

@@ -95,13 +95,18 @@ export class LoadSteps {
 
 /** The machine is short of something, which is no fault of the plugin. */
 export function starved(label: string, why: string): HostError {
-  const text = `${label}: the machine has no file handles, memory, processes or disk space left for its process, which is tried again: it ${why}`;
+  const text = `${label}: the machine has no file handles, memory, processes or disk space left for its process, or cannot read it for now, which is tried again: it ${why}`;
   return new HostError('PLUGIN_START_STARVED', text);
 }
 
 /** Whether it failed for want of something of the machine: nothing is wrong with the plugin. */
 export function isStarved({ error }: { readonly error: HostError | undefined }): boolean {
   return error?.code === 'PLUGIN_START_STARVED';
+}
+
+/** Whether it took longer than its time, which may not be its fault either. */
+export function isLate({ error }: { readonly error: HostError | undefined }): boolean {
+  return error?.code === 'PLUGIN_IMPORT_TIMEOUT';
 }
 
 export function asHostError(error: unknown): HostError {
