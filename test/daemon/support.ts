@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createDemoRemote } from '../../plugins/demo/remote.js';
 import { type Client, createClient, type PluginReport, type TaskStatus } from '../../src/client/index.js';
-import { compiled, fromRoot } from '../support/paths.js';
+import { compiled, fromRoot, repoRoot } from '../support/paths.js';
 import { type Running, start } from '../support/spawn.js';
 import { atTheEnd, givenIn, SUITE_VARIABLES, searchAdmin, searchFor, withSecrets } from '../support/suite-secrets.js';
 import { tempFolder, writeTree } from '../support/temp.js';
@@ -63,16 +63,17 @@ export interface DaemonProcess {
   plugin(id: string): Promise<PluginReport>;
 }
 
-/** Starts `plugin-host serve` with a config file, and the secrets of the suite; nothing is awaited. */
+/** Starts `plugin-host serve` of a build with a config file, and the secrets of the suite; nothing is awaited. */
 export function spawnServe(
   t: TestContext,
   config: Json,
   folder = tempFolder(t),
   env: Readonly<Record<string, string>> = {},
+  build = repoRoot,
 ): Running {
   const file = givenIn(path.join(folder, 'config.json'));
   writeFileSync(file, JSON.stringify(withSecrets(config)));
-  const words = [compiled('src/main.ts'), 'serve', '--config', file];
+  const words = [path.join(build, 'dist', 'src', 'main.js'), 'serve', '--config', file];
   return start(t, process.execPath, words, { cwd: folder, env: { ...SUITE_VARIABLES, ...env } });
 }
 
@@ -82,11 +83,12 @@ export async function startServe(
   config: Json,
   folder?: string,
   env?: Readonly<Record<string, string>>,
+  build?: string,
 ): Promise<DaemonProcess> {
   // Before the hooks that end it.
   let search = async (): Promise<void> => undefined;
   t.after(() => atTheEnd(search));
-  const running = spawnServe(t, config, folder, env);
+  const running = spawnServe(t, config, folder, env, build);
   // In either format of the log.
   const [, grpc, admin] = await running.waitFor(/daemon\.ready.*?grpc["=:]+([\d.]+:\d+).*?admin["=:]+([\d.]+:\d+)/);
   const pid = running.child.pid as number;

@@ -76,15 +76,17 @@ export function engineOf(t: TestContext, ports: readonly number[]): Client {
   return client;
 }
 
-/** An engine behind a balancer: a call goes to the next replica in turn, and what is UNAVAILABLE is tried at another one. */
+/** An engine behind a balancer: a call goes to the next replica in turn, and what ends in one of these ways is tried at another one. */
 export class RoundRobin {
   readonly #clients: () => readonly Client[];
+  readonly #repeats: readonly string[];
   #turn = 0;
   /** Calls that were tried again, by their code. */
   readonly repeated = new Map<string, number>();
 
-  constructor(clients: () => readonly Client[]) {
+  constructor(clients: () => readonly Client[], repeats: readonly string[] = ['UNAVAILABLE']) {
     this.#clients = clients;
+    this.#repeats = repeats;
   }
 
   /** Throws what is no matter of where a call goes, and what lasts for longer than `patienceMs`. */
@@ -92,12 +94,16 @@ export class RoundRobin {
     const end = performance.now() + patienceMs;
     for (;;) {
       const clients = this.#clients();
-      const client = clients[this.#turn++ % clients.length] as Client;
+      const client = clients[this.#turn++ % clients.length];
+      if (client === undefined) {
+        await sleep(200);
+        continue;
+      }
       try {
         return await make(client);
       } catch (error) {
-        if (!(error instanceof PluginHostError) || error.status !== 'UNAVAILABLE' || performance.now() > end)
-          throw error;
+        if (!(error instanceof PluginHostError) || !this.#repeats.includes(error.status)) throw error;
+        if (performance.now() > end) throw error;
         this.repeated.set(error.code, (this.repeated.get(error.code) ?? 0) + 1);
         await sleep(200);
       }

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Garden, type Plant } from '../chaos/plants.js';
+import { spawnServe, until } from '../daemon/support.js';
+import { sharedServer } from '../postgres/server.js';
+import { repoRoot } from '../support/paths.js';
+import { Scene } from './scene.js';
+import { clusterOf, LEASE_MS } from './support.js';
+
+/** Each starts several daemons of two releases. */
+const BOUND = { timeout: 290_000 };
+
+const shared = sharedServer('upgrade');
+
+/** The release after this one, whose schema has one step more. `readableBy`: the oldest step whose release may go on beside it. */
+function laterSchema(readableBy: number): Plant {
+  const step = "({ members }) => ['ALTER TABLE ' + members + ' ADD COLUMN later text']";
+  return {
+    name: 'later-schema',
+    what: 'the schema of the next release',
+    file: 'state/postgres/schema.js',
+    find: "const LOCK = 'webapi-plugin-host migration';",
+    put: `const LOCK = 'webapi-plugin-host migration';\nMIGRATIONS.push({ readableBy: ${readableBy}, statements: ${step} });`,
+    tests: [],
+  };
+}
+
+/** The same one writes tasks in a format of its own, and reads that of before. */
+const LATER_TASKS: Plant = {
+  name: 'later-tasks',
+  what: 'the format of tasks of the next release',
+  file: 'state/facts/facts.js',
+  find: 'task: { version: 2, field: taskRow, before: [taskFact] },',
+  put: 'task: { version: 3, field: taskRow, before: [taskFact, taskRow] },',
+  tests: [],
+};
+
+test(
+  'a release with a later schema comes, works, and goes again beside replicas of this one, where it says that they may go on',
+  BOUND,
+  async (t) => {
+    const garden = new Garden(repoRoot);
+    t.after(() => garden.remove());
+    garden.plant(laterSchema(1));
+    const later = { build: garden.root };
+    const scene = await Scene.open(t, shared.server.port, shared.newSchema());
+    const first = await scene.add();
+    const second = await scene.add();
+    const engines = scene.engines();
+    await engines.progress();
+
+    const next = await scene.add(later);
+    await engines.progress();
+    assert.equal((await clusterOf(first)).role, 'owner', 'nothing moves because of it');
+    for (const old of [second, first]) assert.equal(await scene.end(old, 'SIGTERM'), 0);
+    await until('the later release', async () => (await clusterOf(next)).role === 'owner');
+    await engines.progress();
+
+    const third = await scene.add();
+    await scene.end(next, 'SIGKILL');
+    await until('this release', async () => (await clusterOf(third)).role === 'owner');
+    await engines.progress();
+    t.diagnostic(await engines.finish());
+  },
+);
+
+test(
+  'a replica that may not go on beside a later release, or cannot read its tasks, says so, ends with 5 and holds nobody up',
+  BOUND,
+  async (t) => {
+    const garden = new Garden(repoRoot);
+    t.after(() => garden.remove());
+    garden.plant(LATER_TASKS);
+    const later = { build: garden.root };
+    const scene = await Scene.open(t, shared.server.port, shared.newSchema());
+    const first = await scene.add();
+    const second = await scene.add();
+    const engines = scene.engines();
+    await engines.progress();
+
+    // The tasks of a later release.
+    const next = await scene.add(later);
+    await engines.progress();
+    assert.equal((await clusterOf(first)).role, 'owner');
+    scene.leave(second);
+    second.running.child.kill('SIGSTOP');
+    assert.equal(await scene.end(first, 'SIGTERM'), 0);
+    await until('the later release', async () => (await clusterOf(next)).role === 'owner');
+    await engines.progress();
+    second.running.child.kill('SIGCONT');
+    await sleep(LEASE_MS);
+    await scene.end(next, 'SIGKILL');
+    const ended = await second.running.finished;
+    assert.equal(ended.code, 5);
+    assert.match(ended.stdout + ended.stderr, /STATE_FORMAT_NEWER/);
+    await scene.add(later);
+    await engines.progress();
+
+    // A schema of a still later one.
+    garden.plant(laterSchema(3));
+    await scene.add(later);
+    await engines.progress();
+    const refused = await spawnServe(t, scene.config()).finished;
+    assert.equal(refused.code, 5);
+    assert.match(refused.stderr, /STATE_FORMAT_NEWER/);
+    t.diagnostic(await engines.finish());
+  },
+);
