@@ -15,6 +15,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   burst: () => import('./burst.js'),
   delete: () => import('./delete.js'),
   detect: () => import('./detect.js'),
+  replicas: () => import('./replicas.js'),
 };
 
 class UsageError extends Error {}

@@ -6,6 +6,8 @@ interface Settings {
   readonly batch: boolean;
   /** How often a task's state changes, in seconds; 0 for never. */
   readonly changeS: number;
+  /** How long a job runs, in seconds; 0 for one without an end. */
+  readonly endS: number;
   /** File that is told how many tasks were read so far. */
   readonly counter: string;
 }
@@ -37,22 +39,25 @@ export const benchPlugin = (id: string) =>
         // In one write of one length, so that who looks never finds half a number.
         writeSync(counter, String(read).padStart(16, '0'), 0);
       };
-      const { changeS } = settings;
+      const { changeS, endS } = settings;
       const unchanged = () => phases.running({ reason: REASON, remotePhase: 'R' });
       // Each in its own second, so that changes come evenly.
       const step = (job: string) => Math.floor((Date.now() / 1000 + Number(job.slice(-9))) / changeS);
+      const isOver = (job: string) => endS > 0 && Date.now() - Number(job.slice(4)) >= endS * 1000;
+      const seenOf = (job: string) => (isOver(job) ? phases.success() : running(job));
       const running = (job: string) =>
         changeS === 0 ? unchanged() : phases.running({ reason: `the job is at step ${step(job)}`, remotePhase: 'R' });
       let created = 0;
       return {
         create: () => {
           created += 1;
-          const job = `job-${String(created).padStart(18, '0')}`;
+          // One that ends says since when it runs, to whatever process reads it.
+          const job = `job-${String(endS > 0 ? Date.now() : created).padStart(18, '0')}`;
           return Promise.resolve({ resourceMeta: { job, cluster: CLUSTER }, resource: unchanged() });
         },
         get: ({ resourceMeta }) => {
           seen(1);
-          return Promise.resolve(running(resourceMeta.job));
+          return Promise.resolve(seenOf(resourceMeta.job));
         },
         delete: () => Promise.resolve(),
         ...(settings.batch
@@ -64,7 +69,7 @@ export const benchPlugin = (id: string) =>
                   return Promise.resolve(
                     contexts.map(({ resourceMeta }) => ({
                       status: 'fulfilled' as const,
-                      value: running(resourceMeta.job),
+                      value: seenOf(resourceMeta.job),
                     })),
                   );
                 },

@@ -20,10 +20,14 @@ export interface DaemonOptions {
   readonly resyncInterval: string;
   /** Where its state is kept; nowhere unless given. */
   readonly stateDir?: string;
+  /** How the database of its state is reached (`state.postgres`); it is one of several replicas on this machine then. */
+  readonly database?: object;
   /** How many plugins it runs; one unless given. Tasks are of the first. */
   readonly plugins?: number;
   /** How often a task's state changes between two reads of it, in seconds; never unless given. */
   readonly changeS?: number;
+  /** How long a task's job runs, in seconds; without an end unless given. */
+  readonly endS?: number;
   /** Further plugins, by id. */
   readonly others?: Readonly<Record<string, { readonly source: string; readonly settings: object }>>;
   /** A free one unless given. */
@@ -46,7 +50,7 @@ function sourceOf(folder: string, index: number): readonly [id: string, source: 
 }
 
 function pluginsOf(options: DaemonOptions, folder: string): object {
-  const { maxTasks, readQps, resyncInterval, batch = false, changeS = 0, plugins = 1, others = {} } = options;
+  const { maxTasks, readQps, resyncInterval, batch = false, changeS = 0, endS = 0, plugins = 1, others = {} } = options;
   const config = {
     readRateLimiter: { qps: readQps, burst: Math.max(1, Math.min(10_000, Math.ceil(readQps))) },
     writeRateLimiter: { qps: 100_000, burst: 10_000 },
@@ -54,7 +58,7 @@ function pluginsOf(options: DaemonOptions, folder: string): object {
   };
   const entries = Array.from({ length: plugins }, (_, index) => {
     const [id, source] = sourceOf(folder, index);
-    return [id, { source, settings: { batch, changeS, counter: path.join(folder, counterOf(index)) }, config }];
+    return [id, { source, settings: { batch, changeS, endS, counter: path.join(folder, counterOf(index)) }, config }];
   });
   return { ...Object.fromEntries(entries), ...others };
 }
@@ -62,11 +66,20 @@ function pluginsOf(options: DaemonOptions, folder: string): object {
 /** The file that a plugin counts its reads in. */
 const counterOf = (index: number): string => `counter-${index}`;
 
+/** Sections that say where the state is, and among whom. */
+function stateOf({ stateDir, database }: DaemonOptions): object {
+  if (database === undefined) return { state: stateDir === undefined ? { engine: 'none' } : { dir: stateDir } };
+  return {
+    state: { engine: 'postgres', postgres: database },
+    cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
+  };
+}
+
 function configOf(options: DaemonOptions, folder: string): object {
   const { maxTasks } = options;
   return {
     grpc: { host: '127.0.0.1', port: options.port ?? 0 },
-    state: options.stateDir === undefined ? { engine: 'none' } : { dir: options.stateDir },
+    ...stateOf(options),
     admin: { host: '127.0.0.1', port: 0 },
     shutdown: { drainDelay: '0s', grace: '1s', forceAfter: '5s' },
     store: { maxTasks: maxTasks + 1000 },
@@ -124,21 +137,34 @@ export class Daemon {
     return readFileSync(path.join(this.#folder, 'log'), 'utf8').split(`"${event}"`).length - 1;
   }
 
-  /** The sum over all labels of a metric. */
+  /** A number of the first line of its log that tells of this event. Throws where none does. */
+  loggedField(event: string, field: string): number {
+    const line = readFileSync(path.join(this.#folder, 'log'), 'utf8')
+      .split('\n')
+      .find((text) => text.includes(`"${event}"`));
+    if (line === undefined) throw new Error(`the log tells of no ${event}`);
+    return Number((JSON.parse(line) as Readonly<Record<string, unknown>>)[field]);
+  }
+
+  /** The sum over all labels of a metric; of one series where its labels are given as they are written. */
   async metric(name: string): Promise<number> {
     const text = await (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
     const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
     return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
   }
 
+  /** Resolves when the process is gone; its folder stays until `stop`. */
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    const hard = setTimeout(() => this.#child.kill('SIGKILL'), 20_000);
+    await gone;
+    clearTimeout(hard);
+  }
+
   async stop(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      const gone = once(this.#child, 'exit');
-      this.#child.kill('SIGTERM');
-      const hard = setTimeout(() => this.#child.kill('SIGKILL'), 20_000);
-      await gone;
-      clearTimeout(hard);
-    }
+    await this.end('SIGTERM');
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

@@ -32,10 +32,13 @@ export class Load {
   readonly #idl: Idl = loadPluginHost();
   readonly #worker = new Worker(new URL('./generator.js', import.meta.url));
   readonly #width: Width;
+  readonly #run: string;
   #created = 0;
 
-  constructor(width: Width) {
+  /** `run`: what tells its tasks' names from those of another one; of twelve characters. */
+  constructor(width: Width, run = 'f3a9c0d1e2b4') {
     this.#width = width;
+    this.#run = run;
   }
 
   /** Creates tasks, so many in one round, and answers their handles. Throws where one fails. */
@@ -46,7 +49,7 @@ export class Load {
       this.#created += 1;
       return request.encode({
         task: {
-          generatedName: nameOf('f3a9c0d1e2b4', this.#created),
+          generatedName: nameOf(this.#run, this.#created),
           template: { type: 'bench', interface: { outputs: { variables: {} } } },
           outputPrefix: `s3://flyte-metadata/propeller/flytesnacks-development-f${this.#created}/n0/data/0`,
           metadata: {

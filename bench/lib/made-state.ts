@@ -1,7 +1,15 @@
 import { systemClock } from '../../src/lib/clock.js';
 import { attemptKeyOf, taskIdOf } from '../../src/model/attempt-key.js';
 import { phaseState } from '../../src/model/phase-state.js';
-import { EmbeddedEngine, encodeFact, type FactKey, type FactsByKind, factKey, smallOf } from '../../src/state/index.js';
+import {
+  EmbeddedEngine,
+  encodeFact,
+  type FactKey,
+  type FactsByKind,
+  factKey,
+  type StateEngine,
+  smallOf,
+} from '../../src/state/index.js';
 
 /** Facts that one commit writes. */
 const BATCH = 1_000;
@@ -63,8 +71,12 @@ function liveFact(index: number, nowMs: number, observedAtMs: number): readonly 
  * Writes the state of a daemon with so many live tasks, as if an earlier run had left it. Their last reads lie within `spreadMs`,
  * evenly, as those of a daemon do that has run for long.
  */
-export async function makeState(dir: string, tasks: number, spreadMs = 0): Promise<void> {
-  const engine = new EmbeddedEngine({ dir, clock: systemClock });
+export function makeState(dir: string, tasks: number, spreadMs = 0): Promise<void> {
+  return fillState(new EmbeddedEngine({ dir, clock: systemClock }), tasks, spreadMs);
+}
+
+/** The same where any engine keeps it, which is opened and closed here. */
+export async function fillState(engine: StateEngine, tasks: number, spreadMs = 0): Promise<void> {
   await engine.open();
   const nowMs = Math.round(systemClock.now());
   for (let from = 0; from < tasks; from += BATCH) {
