@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings } from '../../config/index.js';
 import { fileSecrets } from '../../daemon/file-secrets.js';
-import { guardedPaths } from '../../daemon/guarded.js';
+import { guardedPaths, openSecrets } from '../../daemon/guarded.js';
 import { dataOptions, pluginEntries } from '../../daemon/options.js';
 import { SecretFiles } from '../../data/secret-files.js';
 import type { HostError } from '../../errors/index.js';
@@ -69,7 +69,7 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   try {
     const report = await Promise.race([host.start(), interrupted]);
     if (typeof report === 'string') return SIGNAL_EXIT[report];
-    for (const warning of configWarnings(config)) note(io, `warning: ${warning}`);
+    for (const warning of [...configWarnings(config), ...openSecrets(loaded)]) note(io, `warning: ${warning}`);
     show(options, io, report, host);
     const told = new Set(report.results.map(({ error }) => error?.message));
     for (const { pluginId, source, message, fields } of trouble.filter((one) => !told.has(one.message)).slice(0, 50)) {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings, type LoadedConfig } from '../../config/index.js';
+import { openSecrets } from '../../daemon/guarded.js';
 import { createDaemon, type Daemon } from '../../daemon.js';
 import { HostError, messageOf } from '../../errors/index.js';
 import { SecretMasks } from '../../lib/secrets.js';
@@ -42,7 +43,7 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   // Thousands of tasks must not end with one of them.
   io.takeStrays((thrown) => log.emit('daemon.fault', { where: 'stray rejection', ...faultFields(thrown) }));
   log.emit('config.loaded', { files, set: effective.size });
-  for (const warning of configWarnings(config)) log.emit('config.warning', { warning });
+  for (const warning of [...configWarnings(config), ...openSecrets(loaded)]) log.emit('config.warning', { warning });
   const daemon = createDaemon({ config: loaded, version: packageVersion(), log, masks, baseDir: io.cwd, env: io.env });
   // However the daemon ends, a crash of its own included, what its plugins started ends with it.
   io.atExit(() => daemon.killPlugins());
