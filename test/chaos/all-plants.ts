@@ -73,7 +73,9 @@ async function runPlant({ name }: Plant, kills: number, seed: number): Promise<P
   if (told === undefined || code === 2) {
     return { name, result: 'broken', kills: 0, by: String(told?.error ?? `ended with ${code} and no result`) };
   }
-  const found = COUNTS.filter((count) => Number(told[count]) > 0).map((count) => `${count} ${told[count]}`);
+  const found = [...COUNTS, 'secrets']
+    .filter((count) => Number(told[count]) > 0)
+    .map((count) => `${count} ${told[count]}`);
   return { name, result: found.length > 0 ? 'caught' : 'missed', kills: Number(told.kills), by: found.join(', ') };
 }
 

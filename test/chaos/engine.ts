@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Client,
   type ClientOptions,
+  type Connection,
   createClient,
   type PhaseInfo,
   PluginHostError,
@@ -11,6 +12,7 @@ import { loadPluginHost } from '../../src/idl/load.js';
 import { machineMs } from '../../src/lib/clock.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import type { Decisions } from '../support/decisions.js';
+import { suiteSecret } from '../support/suite-secrets.js';
 import type { Bent } from './bent.js';
 import { Attempt, type Incarnation, planStory, type Seen, type StoryPlan } from './story.js';
 
@@ -215,9 +217,10 @@ export class ChaosEngine {
 
   async #delete(attempt: Attempt, incarnation: Incarnation): Promise<void> {
     const { handle } = incarnation;
+    const brought = broughtWith(attempt);
     if (handle === undefined) return;
     if (incarnation.deleted === 'no') incarnation.deleted = 'asked';
-    await this.#repeat(attempt, 'delete', () => this.client.delete(handle, { reason: 'chaos' }));
+    await this.#repeat(attempt, 'delete', () => this.client.delete(handle, { reason: 'chaos', ...brought }));
     incarnation.deleted = 'answered';
     this.#note(attempt, 'delete answered');
     this.onAnswer?.();
@@ -227,9 +230,10 @@ export class ChaosEngine {
   async #poll(attempt: Attempt, incarnation: Incarnation, forMs: number): Promise<void> {
     const until = machineMs() + forMs;
     const { handle } = incarnation;
+    const brought = broughtWith(attempt);
     if (handle === undefined) return;
     for (let asked = 1; machineMs() < until; asked++) {
-      const read = asked % 7 === 0 ? () => this.client.get(handle) : () => this.client.status(handle);
+      const read = () => (asked % 7 === 0 ? this.client.get(handle, brought) : this.client.status(handle, brought));
       const status = await this.#once(attempt, asked % 7 === 0 ? 'get' : 'status', read);
       if (status !== undefined) {
         const seen = this.#seen(status.phaseInfo);
@@ -261,7 +265,8 @@ export class ChaosEngine {
       for (const incarnation of attempt.incarnations) {
         const { handle, deleted } = incarnation;
         if (handle === undefined || deleted !== 'no') continue;
-        const { phaseInfo } = await this.#repeat(attempt, 'status', () => this.client.status(handle));
+        const brought = broughtWith(attempt);
+        const { phaseInfo } = await this.#repeat(attempt, 'status', () => this.client.status(handle, brought));
         incarnation.polled.push(this.#seen(phaseInfo));
       }
     }
@@ -328,12 +333,23 @@ function shownOutputs(outputs: PhaseInfo['outputs']): string {
   return outputs.kind === 'inline' ? Buffer.from(outputs.literalMap).toString('latin1') : outputs.kind;
 }
 
-function taskOf({ name, number, plan, runMs }: Attempt): TaskInput {
+/**
+ * Secrets that come with each call about a task, and are nobody's to show. Of two tasks one has some; none has whose engine gives up, since
+ * nobody would bring them again after a kill.
+ */
+function broughtWith({ name, plan: { index, plan } }: Attempt): { readonly connection?: Connection } {
+  if (index % 2 === 0 || plan === 'supersede' || plan === 'abandon') return {};
+  return { connection: { secrets: { key: suiteSecret('connection', name) } } };
+}
+
+function taskOf(attempt: Attempt): TaskInput {
+  const { name, number, plan, runMs } = attempt;
   const { flavour, textLength, project, node, end } = plan;
   const text = { text: { type: { simple: 'STRING' } } };
   const job = { job: { type: { simple: 'STRING' } } };
   return {
     generatedName: name,
+    ...broughtWith(attempt),
     template: {
       type: `chaos_${flavour}`,
       custom: { runMs, end, textLength },

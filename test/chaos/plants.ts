@@ -409,7 +409,6 @@ export const PLANTS: readonly Plant[] = [
     find: 'for (const secret of Object.values(connection?.secrets ?? {}))',
     put: 'for (const secret of [])',
     tests: SECRETS,
-    chaos: OPEN_DOOR,
   },
   {
     name: 'secret-in-the-log',

@@ -23,7 +23,8 @@ export default definePlugin<{ readonly url: string }>({
         }).catch((error: unknown) => {
           throw new TransientError(`the remote cannot be reached: ${String(error)}`);
         });
-        if (!response.ok) throw new TransientError(`the remote answered ${response.status}`);
+        const sent = ctx.connection?.secrets.key;
+        if (!response.ok) throw new TransientError(`the remote answered ${response.status} to ${sent}`);
         return phases.success({ job: randomBytes(8).toString('hex') });
       },
     };
