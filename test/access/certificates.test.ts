@@ -89,6 +89,17 @@ test('a file that is cut behind something whole is refused, wherever it is cut, 
   assert.equal((await readIdentity(filesIn(t, texts), Date.now())).ca, ca);
 });
 
+test('files with the marks of an editor on Windows are read as others are, and larger ones than any bundle are not read', async (t) => {
+  const windows = (pem: string) => `\ufeff${pem.replaceAll('\n', '\r\n')}`;
+  const texts = { cert: windows(GOOD.cert), key: windows(GOOD.key), ca: windows(AUTHORITY.cert) };
+  assert.equal((await readIdentity(filesIn(t, texts), Date.now())).names[0], 'CN=good');
+  const huge = filesIn(t, { ...GOOD, ca: AUTHORITY.cert.padEnd(4 * 1024 * 1024 + 1) });
+  await assert.rejects(
+    readIdentity(huge, Date.now()),
+    /ca\.pem cannot be read: it has 4194305 bytes, and 4194304 is the most/,
+  );
+});
+
 test('files that hold what is known are not parsed again while all of it is valid, and are as soon as something is not', async (t) => {
   const authority = makeCertificate({ name: 'for ten days', authority: true, untilDays: 10 });
   const files = filesIn(t, {

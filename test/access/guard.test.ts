@@ -219,7 +219,8 @@ test('files of tokens are taken up as they change, each line is good, and one th
   const masked: string[] = [];
   const file = (name: string) => path.join(folder, name);
   writeFileSync(file('a'), `${token('a1')}\n`);
-  writeFileSync(file('b'), `${token('b1')}\r\n\n${token('b2')}\n`);
+  // With the marks of an editor on Windows.
+  writeFileSync(file('b'), `\ufeff${token('b1')}\r\n\n${token('b2')}\n`);
   const files = [
     { name: 'a', file: file('a'), may: ['run'] as const },
     { name: 'b', file: file('b'), may: ['read'] as const },

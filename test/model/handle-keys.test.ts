@@ -94,7 +94,9 @@ test('what one handle says cannot be put under the signature of another', () => 
 });
 
 test('a text holds a key a line; comments, empty lines and blanks around are left out', () => {
-  assert.deepEqual(handleKeyTexts(`# newest first\r\n  ${FIRST}  \n\n${SECOND}\n`), [FIRST, SECOND]);
+  for (const before of ['# newest first\r\n  ', '\ufeff', '\ufeff# newest first\r\n']) {
+    assert.deepEqual(handleKeyTexts(`${before}${FIRST}  \n\n${SECOND}\n`), [FIRST, SECOND]);
+  }
 });
 
 test('a text that holds no usable keys says what is wrong with it and quotes none of it', () => {
