@@ -1,10 +1,11 @@
-// npm run interop:flyte1 -- [--service daemon|python] [--plugin connector-service|agent-service] [--cases a,b] [--record] [--keep]
-// Drives the daemon with the plugin code of the Flyte 1 engine. Needs Go; --service python needs Python as well.
-import { writeFileSync } from 'node:fs';
+// npm run interop:flyte1 -- [--service daemon|replicas|python] [--plugin connector-service|agent-service] [--cases a,b] [--record] [--keep]
+// Drives the daemon with the plugin code of the Flyte 1 engine. Needs Go; --service python needs Python as well, and --service
+// replicas (npm run interop:replicas) PostgreSQL: three daemons behind round_robin, with the service config of docs/flyte.md.
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LIMITS } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
-import { buildGo, interop, options, record, runCases, summary } from './tools.mjs';
+import { buildGo, interop, options, record, root, runCases, summary } from './tools.mjs';
 
 const wanted = options();
 const service = wanted.service ?? 'daemon';
@@ -12,16 +13,34 @@ const plugins = wanted.plugin === undefined ? ['connector-service', 'agent-servi
 const program = buildGo('flyte1');
 const results = [];
 
+/** Cases that disturb the others and stand for what several replicas are there for; the rest needs an empty state, or one daemon. */
+const SERIAL_OVER_REPLICAS = ['killed-at-every-stage', 'three-hundred'];
+
+function casesOf(plugin) {
+  if (wanted.cases !== undefined) return ['--cases', wanted.cases];
+  if (service === 'replicas') return ['--serial=false', '--also', SERIAL_OVER_REPLICAS.join()];
+  // The deprecated twin is the same code with a shorter deadline: the cases that disturb are run once.
+  return [`--serial=${plugin === 'connector-service'}`];
+}
+
+/** What docs/flyte.md gives an engine to set. */
+function serviceConfig() {
+  const text = readFileSync(path.join(root, 'docs', 'flyte.md'), 'utf8');
+  const [, config] = /defaultServiceConfig: >-\n((?: {8,}.*\n)+)/.exec(text) ?? [];
+  if (config === undefined) throw new Error('docs/flyte.md has no service config');
+  return JSON.stringify(JSON.parse(config));
+}
+
 for (const plugin of plugins) {
   console.log(`# ${plugin} against the ${service}`);
   await onStage(service, wanted.keep, async ({ data, remote, urls, service: running }) => {
     const found = await runCases(program, [
       ...['--plugin', plugin, '--endpoint', running.endpoint, '--control', urls.control],
       ...['--fixtures', path.join(interop, 'fixtures', 'flyte1'), '--data', data],
-      // The deprecated twin is the same code with a shorter deadline: the cases that disturb are run once.
-      ...(wanted.cases === undefined ? [`--serial=${plugin === 'connector-service'}`] : ['--cases', wanted.cases]),
+      ...(service === 'replicas' ? ['--service-config', serviceConfig()] : []),
+      ...casesOf(plugin),
     ]);
-    if (service === 'daemon' && wanted.cases === undefined) {
+    if (service !== 'python' && wanted.cases === undefined) {
       found.push(limitResult(remote, 'read', LIMITS.read), limitResult(remote, 'write', LIMITS.write));
     }
     results.push(...found.map((result) => ({ ...result, client: plugin })));

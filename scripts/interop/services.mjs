@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { PostgresServer } from '../../dist/test/postgres/server.js';
 import {
   givenIn,
   SUITE_VARIABLES,
@@ -101,9 +102,11 @@ export class PythonService extends Service {
 }
 
 export class DaemonService extends Service {
-  static async make(directory, remote, port) {
+  /** `sections` of its config replace those of here. */
+  static async make(directory, remote, port, sections = {}) {
     const service = new DaemonService(directory, port ?? (await freePort()));
     service.main = requireBuild();
+    service.sections = sections;
     service.adminPort = await freePort();
     service.configFile = path.join(directory, 'config.json');
     service.stateDirectory = path.join(directory, 'state');
@@ -136,6 +139,7 @@ export class DaemonService extends Service {
         'interop-spin': plugin('spin.mjs'),
         'interop-sync': plugin('sync.mjs'),
       },
+      ...this.sections,
     };
   }
 
@@ -143,6 +147,14 @@ export class DaemonService extends Service {
   isUp() {
     return fetch(`http://127.0.0.1:${this.adminPort}/readyz`).then(
       ({ ok }) => ok,
+      () => false,
+    );
+  }
+
+  /** Whether a line stands in its metrics. */
+  shows(line) {
+    return fetch(`http://127.0.0.1:${this.adminPort}/metrics`).then(
+      async (answer) => (await answer.text()).split('\n').includes(line),
       () => false,
     );
   }
@@ -160,5 +172,58 @@ export class DaemonService extends Service {
   wipe() {
     rmSync(this.stateDirectory, { recursive: true, force: true });
     mkdirSync(this.stateDirectory, { recursive: true });
+  }
+}
+
+/** A lease of the replicas: whoever waits for a take-over waits for it. */
+const LEASE = '3s';
+const OWNER = 'pluginhost_cluster_role{role="owner"} 1';
+
+/** Three daemons on one PostgreSQL, of which one works; engines are given the addresses of all, as a headless service gives them. */
+export class ReplicasService {
+  #undo = [];
+  #replicas = [];
+
+  static async make(directory, remote) {
+    const service = new ReplicasService();
+    const database = await PostgresServer.start({ after: (done) => service.#undo.unshift(done) });
+    const { host, port, user, database: name } = database.place();
+    const sections = {
+      state: { engine: 'postgres', postgres: { host, port, user, database: name, lease: LEASE } },
+      cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
+      dataStore: { localRoots: [path.join(directory, 'data')] },
+    };
+    for (let index = 0; index < 3; index += 1) {
+      const folder = path.join(directory, `replica-${index}`);
+      mkdirSync(folder);
+      service.#replicas.push(await DaemonService.make(folder, remote, undefined, sections));
+    }
+    return service;
+  }
+
+  get endpoint() {
+    return `replicas:///${this.#replicas.map(({ port }) => `127.0.0.1:${port}`).join(',')}`;
+  }
+
+  async start() {
+    await Promise.all(this.#replicas.map((replica) => replica.start()));
+  }
+
+  /** Kills the one that works, and starts it again beside the others. */
+  async restart({ empty }) {
+    if (empty) throw new Error('the state of several replicas is not emptied');
+    const working = await Promise.all(this.#replicas.map((replica) => replica.shows(OWNER)));
+    const owner = this.#replicas[working.indexOf(true)];
+    if (owner === undefined) throw new Error('no replica works');
+    await owner.restart({ empty });
+  }
+
+  async stop() {
+    await Promise.all(this.#replicas.map((replica) => replica.stop()));
+    for (const done of this.#undo.splice(0)) await done();
+  }
+
+  async search() {
+    for (const replica of this.#replicas) await replica.search();
   }
 }

@@ -3,13 +3,13 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { limitExcess, Remote } from '../../test/interop/remote/remote.mjs';
-import { DaemonService, PythonService } from './services.mjs';
+import { DaemonService, PythonService, ReplicasService } from './services.mjs';
 import { printed } from './tools.mjs';
 
-const SERVICES = { daemon: DaemonService, python: PythonService };
+const SERVICES = { daemon: DaemonService, python: PythonService, replicas: ReplicasService };
 
 /**
- * Starts the remote and the service `kind` (daemon or python), hands them to `work`, and takes everything down again.
+ * Starts the remote and the service `kind` (daemon, replicas or python), hands them to `work`, and takes everything down again.
  * `keep` leaves the directory with the service's log behind.
  */
 export async function onStage(kind, keep, work) {

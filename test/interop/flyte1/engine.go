@@ -59,13 +59,16 @@ func tune(cfg *webapi.PluginConfig) {
 }
 
 // registerPlugin configures the engine's plugin for the endpoint and registers it, once per process.
-func registerPlugin(name, endpoint string, extraTypes []string) error {
+func registerPlugin(name, endpoint, serviceConfig string, extraTypes []string) error {
 	labeled.SetMetricKeys(contextutils.ProjectKey, contextutils.DomainKey, contextutils.WorkflowIDKey, contextutils.TaskIDKey)
 	storage.GetConfig().Limits.GetLimitMegabytes = 10 // what the Flyte 1 chart sets
 	switch name {
 	case agent.ID:
 		cfg := *agent.GetConfig()
 		cfg.DefaultAgent.Endpoint = endpoint
+		if serviceConfig != "" {
+			cfg.DefaultAgent.DefaultServiceConfig = serviceConfig
+		}
 		cfg.SupportedTaskTypes = append(cfg.SupportedTaskTypes, extraTypes...)
 		tune(&cfg.WebAPI)
 		if err := agent.SetConfig(&cfg); err != nil {
@@ -75,6 +78,9 @@ func registerPlugin(name, endpoint string, extraTypes []string) error {
 	case connector.ID:
 		cfg := *connector.GetConfig()
 		cfg.DefaultConnector.Endpoint = endpoint
+		if serviceConfig != "" {
+			cfg.DefaultConnector.DefaultServiceConfig = serviceConfig
+		}
 		cfg.SupportedTaskTypes = append(cfg.SupportedTaskTypes, extraTypes...)
 		tune(&cfg.WebAPI)
 		if err := connector.SetConfig(&cfg); err != nil {

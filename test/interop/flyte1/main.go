@@ -1,7 +1,8 @@
 // Drives a service of the Flyte 1 agent protocol with the engine's own plugin code, round by round.
 //
 //	flyte1 --plugin connector-service --endpoint dns:///127.0.0.1:8000 --control http://127.0.0.1:9999 \
-//	       --fixtures ../fixtures/flyte1 --data /tmp/data [--cases a,b] [--serial=false] [--list]
+//	       --fixtures ../fixtures/flyte1 --data /tmp/data [--cases a,b] [--serial=false [--also a,b]] \
+//	       [--service-config JSON] [--list]
 //
 // One JSON line a case: {"case","ok","detail","ms"}. Exits 1 when a case failed.
 package main
@@ -85,10 +86,11 @@ func (e *Env) runCase(c Case) (r result) {
 	return result{Case: c.Name, OK: true, Detail: detail}
 }
 
-func choose(names string, serial bool) []Case {
+// choose answers the named cases, or all; without the serial ones where serial is false, except those of also.
+func choose(names string, serial bool, also string) []Case {
 	var chosen []Case
 	for _, c := range allCases() {
-		if names == "" && c.Serial && !serial {
+		if names == "" && c.Serial && !serial && !slices.Contains(strings.Split(also, ","), c.Name) {
 			continue
 		}
 		if names == "" || slices.Contains(strings.Split(names, ","), c.Name) {
@@ -106,6 +108,8 @@ func main() {
 	data := flag.String("data", "", "directory of the data store")
 	names := flag.String("cases", "", "comma-separated case names; all by default")
 	serial := flag.Bool("serial", true, "run the cases that disturb the others, too")
+	also := flag.String("also", "", "comma-separated serial cases that are run with --serial=false")
+	serviceConfig := flag.String("service-config", "", "gRPC service config of the engine; its own default unless given")
 	list := flag.Bool("list", false, "print the case names and exit")
 	flag.Parse()
 	if *list {
@@ -115,7 +119,7 @@ func main() {
 		return
 	}
 	_ = logger.SetConfig(&logger.Config{Level: logger.ErrorLevel, Mute: true})
-	if err := registerPlugin(*plugin, *endpoint, []string{"interop_nobody"}); err != nil {
+	if err := registerPlugin(*plugin, *endpoint, *serviceConfig, []string{"interop_nobody"}); err != nil {
 		fatal(err)
 	}
 	env := &Env{
@@ -132,7 +136,7 @@ func main() {
 		fatal(err)
 	}
 	env.engine = engine
-	if !env.runAll(choose(*names, *serial)) {
+	if !env.runAll(choose(*names, *serial, *also)) {
 		os.Exit(1)
 	}
 }
