@@ -4,6 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ChaosDaemon, type DaemonPlace } from './daemon.js';
 
 const PATIENCE_MS = 60_000;
+/**
+ * An owner lives for seconds here, and a call reaches it by way of another one that may just start: on a busy machine a Create is answered by
+ * none of several owners, and is no orphan for that.
+ */
+const ORPHAN_GRACE_MS = 45_000;
+const TASKS = { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS, doReplayTtl: '24h' };
 
 /**
  * Several replicas of one state, to be treated as one daemon: what is killed is the one that works, calls go to another one in each life,
@@ -24,7 +30,9 @@ export class ChaosReplicas {
     for (let i = 0; i < count; i++) {
       const folder = path.join(place.folder, `replica-${i}`);
       mkdirSync(folder);
-      replicas.push(await ChaosDaemon.prepare({ ...place, folder, config: { ...place.config, cluster } }));
+      replicas.push(
+        await ChaosDaemon.prepare({ ...place, folder, config: { tasks: TASKS, ...place.config, cluster } }),
+      );
     }
     return new ChaosReplicas(replicas);
   }
@@ -53,7 +61,7 @@ export class ChaosReplicas {
     return this.#called.answers();
   }
 
-  /** Resolves when one of them works; false when this life is over before. */
+  /** Resolves when one of them works, and the one that is called can pass calls on to it; false when this life is over before. */
   async ready(): Promise<boolean> {
     const life = this.#life;
     const until = performance.now() + PATIENCE_MS;
@@ -63,7 +71,7 @@ export class ChaosReplicas {
         if (life !== this.#life) return false;
         if (role !== 'owner') continue;
         this.#owner = replica;
-        return true;
+        return (await this.#called.answers()) && life === this.#life;
       }
       await sleep(50);
     }
