@@ -160,15 +160,15 @@ class ComposedDaemon implements Daemon {
     const { feed } = this.#state;
     this.#store = new TaskStore({ clock, feed, ...storeBounds(config), events: taskEvents });
     const ofDaemon = { store: this.#store, telemetry: this.#telemetry, state: this.#state };
-    this.#runtimes = new RuntimeRegistry({ config, clock, random, mayWork: this.#cluster?.mayWork, ...ofDaemon });
+    const common = { clock, random, mayWork: this.#cluster?.mayWork };
+    this.#runtimes = new RuntimeRegistry({ config, ...common, ...ofDaemon });
     const replays = { ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 };
     this.#replays = new ReplayCache({ clock, feed, ...replays });
     this.#outputs = new OutputsStore(data.dataStore);
     const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events: taskEvents });
     this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, trust, masks, clock, log: options.log });
     this.#tasks = createTasks({
-      clock,
-      random,
+      ...common,
       store: this.#store,
       host: this.#host,
       runtimes: this.#runtimes,

@@ -77,6 +77,8 @@ export interface TasksDeps {
   readonly options: TasksOptions;
   readonly events: TaskEvents;
   readonly handles: HandleTrust;
+  /** Whether the state is this daemon's for sure; absent where there are no replicas. */
+  readonly mayWork?: (() => boolean) | undefined;
   /** Writes a LiteralMap as outputs.pb under the prefix. Absent where no data store is configured. */
   readonly writeOutputs: ((outputPrefix: string, literalMap: Buffer) => Promise<void>) | undefined;
 }

@@ -26,9 +26,14 @@ export async function assertSafe(
     code: 'STATE_SLOW' as const,
     message: 'writing the state takes longer than the deadline of the call',
   };
-  throw new HostError(code, `${what} could not be made safe before the deadline: ${message}`, {
-    retryAfterMs: RETRY_AFTER_MS,
-  });
+  // Who has the state now takes the call: its caller is told to try again, as for any other that is away.
+  throw new HostError(
+    code === 'STATE_LOCKED' ? 'OWNER_AWAY' : code,
+    `${what} could not be made safe before the deadline: ${message}`,
+    {
+      retryAfterMs: RETRY_AFTER_MS,
+    },
+  );
 }
 
 /** Logs and counts the end of a task, once it is told: the record says what is told. */

@@ -350,3 +350,15 @@ test('a Status that comes while the first read of a delete is under way waits fo
   assert.deepEqual([told.state.phase, told.deleted, h.plugin.count('delete')], ['SUCCESS', true, 0]);
   await h.stop();
 });
+
+test('a replica whose lease is over says nothing of a handle that it does not know, which another one may have made', async () => {
+  let works = false;
+  const h = await makeHarness({ mayWork: () => works });
+  const made = handleOf('a');
+  const accepted = handleOf('b', {}, null);
+  for (const handle of [made, accepted]) await assert.rejects(status(h, handle), { code: 'LEASE_LAPSED' });
+  works = true;
+  assert.equal((await status(h, accepted)).state.error?.code, 'CREATE_LOST');
+  assert.equal((await status(h, made)).state.phase, 'RUNNING');
+  await h.stop();
+});

@@ -165,6 +165,8 @@ export interface HarnessOptions {
   /** Keys that handles are signed with; not signed unless given. */
   readonly handleKeys?: readonly string[] | undefined;
   readonly handleGraceMs?: number;
+  /** Whether the state is its own for sure; always unless given. */
+  readonly mayWork?: () => boolean;
   /** Where the state is kept, and what an earlier run left there. */
   readonly engine?: StateEngine;
   /** The daemon still starts: its plugin is loaded by `load`. */
@@ -225,6 +227,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     replays,
     options: { ...tasksOptions(DEFAULTS), ...given.options },
     events: { ...given.events, fault: (where, error) => faults.push([where, error]) },
+    mayWork: given.mayWork,
     writeOutputs: given.dataStore === 'none' ? undefined : writeOutputs,
     handles: new HandleTrust({ clock, graceMs: given.handleGraceMs ?? 0, events: { ...given.events } }),
   };

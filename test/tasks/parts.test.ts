@@ -86,6 +86,7 @@ test('who waits until something is safe is told why it is not in time: as the st
   for (const [known, code] of [
     [trouble, 'STATE_DISK_FULL'],
     [undefined, 'STATE_SLOW'],
+    [{ code: 'STATE_LOCKED', message: 'another one has it' }, 'OWNER_AWAY'],
   ] as const) {
     const deps = { clock, store: { durable: true, trouble: known }, options: { answerMarginMs: 250 } } as never;
     const startMs = clock.now();

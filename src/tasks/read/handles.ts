@@ -86,8 +86,15 @@ export class Handles {
     return meta !== undefined && task?.meta === undefined && task?.stage !== 'over' ? undefined : task;
   }
 
-  /** A record for a handle that memory does not hold. */
+  /** A record for a handle that memory does not hold. Throws LEASE_LAPSED where another replica may have the task by now. */
   adopt(bytes: Buffer, handle: Handle, hints: HandleHints): TaskRecord {
+    if (this.#deps.mayWork?.() === false) {
+      throw new HostError(
+        'LEASE_LAPSED',
+        'this replica does not know the task, and could not renew its lease: another one may know it; try again',
+        { retryAfterMs: 1_000 },
+      );
+    }
     return adoptTask(this.#deps, this.#adoptions, { ...handle, bytes, hints });
   }
 
