@@ -87,6 +87,31 @@ for (const [what, answers, done] of ENDS) {
   });
 }
 
+test('a Delete looks for the job of a create that was just given up no sooner than its request can have come', async () => {
+  const h = await makeTimeline();
+  const first = held<ReturnType<typeof fail>>();
+  h.plugin.on.create = () => first.promise;
+  const { handle, task } = await create(h, 'a');
+  first.release(fail('deadline'));
+  await h.clock.advance(0);
+  assert.equal(h.plugin.count('create'), 1);
+  // The remote takes it a moment after the daemon has given it up: a look before that would make another job.
+  const lateMs = h.clock.now() + 900;
+  h.plugin.on.create = () => created('{"job":7}', undefined, h.clock.now() >= lateMs);
+  h.plugin.on.delete = () => ok({});
+  const deleted = h.tasks.delete(handle, 'r', HINTS);
+  await h.clock.advance(800);
+  assert.equal(h.plugin.count('create'), 1);
+  await h.clock.advance(MINUTE);
+  await deleted;
+  assert.deepEqual(
+    [h.plugin.count('create'), h.plugin.count('delete'), h.runtime.quotas.holds(task.id)],
+    [2, 1, false],
+  );
+  await h.stop();
+  assert.deepEqual(h.faults, []);
+});
+
 test('a task that waits is deleted without a word to its plugin, whatever it waits for', async () => {
   const waits: Record<string, (h: Timeline) => void> = {
     'a plugin that is down': ({ plugin }) => plugin.isDown(),

@@ -480,7 +480,10 @@ export class CreateRun {
     const least = this.#runtime.creates.holds ? 0 : backoffMs(attempt, backoff, random);
     const delay = Math.max(failure.retryAfterMs ?? 0, least);
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
-    await sleep(clock, delay, this.#patience);
+    // A request that was given up may still be on its way: a Delete, which looks for its job, does not look before it can have come.
+    const unhurriedMs = this.#mayExist ? Math.min(delay, options.retryInitialMs) : 0;
+    await sleep(clock, unhurriedMs, this.#halt.signal);
+    await sleep(clock, delay - unhurriedMs, this.#patience);
   }
 
   #ran(state: PhaseState): CreateEnd {
