@@ -4,6 +4,7 @@ import type { Codec, Message } from '../idl/codec.js';
 import type { Idl, RpcMethod } from '../idl/idl.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../idl/load.js';
 import type { LiteralValue } from '../plugin-api/literals.js';
+import { closeSoon } from './close.js';
 import { AnswerReader, connectionMessage, reportOf, taskMessage } from './convert.js';
 import { type ChangingTls, type ClientTls, callMetadata, channelCredentials, channelName } from './credentials.js';
 import { clientError, PluginHostError } from './error.js';
@@ -124,7 +125,7 @@ class NativeClient implements Client {
   }
 
   close(): void {
-    this.#grpc.close();
+    closeSoon(this.#grpc);
   }
 
   #codec(name: string): Codec {

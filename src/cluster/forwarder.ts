@@ -1,5 +1,6 @@
 import { once, setMaxListeners } from 'node:events';
 import { Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { closeSoon } from '../client/close.js';
 import { type ChangingTls, channelCredentials, channelName } from '../client/credentials.js';
 import { HostError } from '../errors/index.js';
 import { decodeRpcStatus } from '../idl/rpc-status.js';
@@ -285,7 +286,7 @@ class Peer {
 
   close(): void {
     this.#gone.abort();
-    for (const client of this.#clients) client.close();
+    for (const client of this.#clients) closeSoon(client);
   }
 
   #client(): Client {

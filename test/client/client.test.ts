@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, PluginHostError, type WatchUpdate } from '../../src/client/index.js';
 import { HostError } from '../../src/errors/index.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
@@ -146,6 +149,31 @@ test('Watch goes on by itself after the daemon drained and another one took its 
     resumeToken: '1',
     includeCurrent: false,
   });
+});
+
+test('a client that is closed in the turn of its first call keeps no connection', async (t) => {
+  const open = new Set<http2.ServerHttp2Session>();
+  const server = http2.createServer();
+  server.on('session', (session) => {
+    open.add(session);
+    session.once('close', () => open.delete(session)).on('error', () => {});
+  });
+  server.on('stream', (stream) => stream.on('error', () => {}));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    for (const session of open) session.destroy();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  for (let i = 0; i < 10; i++) {
+    const client = createClient({ address: `127.0.0.1:${port}`, idl });
+    const call = client.listPlugins();
+    client.close();
+    await assert.rejects(call, PluginHostError);
+  }
+  // Longer than a connection on this machine takes to come and, where it was begun all the same, to go.
+  for (let looks = 0; looks < 50 && (looks < 10 || open.size > 0); looks++) await sleep(20);
+  assert.equal(open.size, 0);
 });
 
 test('Watch throws what resuming cannot cure, and tells that it lagged', async (t) => {
