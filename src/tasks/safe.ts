@@ -8,8 +8,8 @@ import type { CallScope } from './types.js';
 const RETRY_AFTER_MS = 5_000;
 
 /**
- * Resolves once `safe` does: what the caller is about to be told outlives a crash (design 6). Throws one of the STATE_ codes
- * when that was not possible before the caller's deadline (without one it is waited for as long as it takes); nothing is promised then, and a repeat finds what was begun.
+ * Resolves once `safe` does: what the caller is about to be told outlives a crash (design 6). Throws one of the STATE_ codes,
+ * or OWNER_AWAY where another replica has the state, when that was not possible before the caller's deadline (without one it is waited for as long as it takes); nothing is promised then, and a repeat finds what was begun.
  */
 export async function assertSafe(
   { store, clock, options }: TasksDeps,
@@ -30,9 +30,7 @@ export async function assertSafe(
   throw new HostError(
     code === 'STATE_LOCKED' ? 'OWNER_AWAY' : code,
     `${what} could not be made safe before the deadline: ${message}`,
-    {
-      retryAfterMs: RETRY_AFTER_MS,
-    },
+    { retryAfterMs: RETRY_AFTER_MS },
   );
 }
 

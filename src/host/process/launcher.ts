@@ -9,7 +9,7 @@ import { PortStream } from '../../channel/port-stream.js';
 import { isShortage, ShortageError } from '../../lib/shortage.js';
 import { type Confinement, PIPE_FD } from './confinement.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
-import { killGroup, type Started, type StartedProcesses } from './started.js';
+import { endWasHeard, killGroup, type Started, type StartedProcesses } from './started.js';
 
 const CHILD_MAIN = new URL('../../sandbox/main.js', import.meta.url);
 /** Of the memory limit that V8's heap may take: the rest is for buffers, code and stacks. */
@@ -141,8 +141,9 @@ function giveWay(pid: number, niceness: number): void {
 }
 
 /** A loop that stood still hears of an end after the timers that are due; the kernel knows of it before. */
-function hasEnded({ pid, exitCode, signalCode }: ChildProcess): boolean {
-  if (pid === undefined || exitCode !== null || signalCode !== null) return true;
+function hasEnded(child: ChildProcess): boolean {
+  const { pid } = child;
+  if (pid === undefined || endWasHeard(child)) return true;
   try {
     // The name before it may hold anything, a bracket too.
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -34,7 +34,7 @@ export class StartedProcesses {
    */
   killAll(): void {
     if (this.#started.size === 0) return;
-    for (const { child } of this.#started) if (child !== undefined && !hasEnded(child)) killGroup(child, 'SIGKILL');
+    for (const { child } of this.#started) if (child !== undefined && !endWasHeard(child)) killGroup(child, 'SIGKILL');
     const marks = new Set([...this.#started].map(({ mark }) => mark));
     for (let round = 0; round < ROUNDS && killMarked(marks) > 0; round++) pause(ROUND_MS);
   }
@@ -51,8 +51,8 @@ export function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Its id, and that of its group, may be another's by now. */
-function hasEnded(child: ChildProcess): boolean {
+/** Whether its end was heard of: its id, and that of its group, may be another's by now. */
+export function endWasHeard(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
