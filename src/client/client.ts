@@ -4,7 +4,7 @@ import type { Codec, Message } from '../idl/codec.js';
 import type { Idl, RpcMethod } from '../idl/idl.js';
 import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../idl/load.js';
 import type { LiteralValue } from '../plugin-api/literals.js';
-import { closeSoon } from './close.js';
+import { type ClosableCredentials, closeSoon } from './close.js';
 import { AnswerReader, connectionMessage, reportOf, taskMessage } from './convert.js';
 import { type ChangingTls, type ClientTls, callMetadata, channelCredentials, channelName } from './credentials.js';
 import { clientError, PluginHostError } from './error.js';
@@ -51,6 +51,7 @@ const PHASE_INFO_FIELD = 1;
 
 class NativeClient implements Client {
   readonly #grpc: GrpcClient;
+  readonly #credentials: ClosableCredentials;
   readonly #idl: Idl;
   readonly #methods: Readonly<Record<string, RpcMethod>>;
   readonly #reader: AnswerReader;
@@ -64,7 +65,8 @@ class NativeClient implements Client {
     this.#deadlineMs = options.deadlineMs ?? 10_000;
     this.#token = options.token;
     const { tls } = options;
-    this.#grpc = new GrpcClient(options.address, channelCredentials(tls, options.address), {
+    this.#credentials = channelCredentials(tls, options.address);
+    this.#grpc = new GrpcClient(options.address, this.#credentials, {
       ...(tls === undefined ? {} : channelName(tls, options.address)),
       'grpc.max_receive_message_length': options.maxReceiveBytes ?? 64 * MiB,
       'grpc.max_send_message_length': -1,
@@ -125,7 +127,7 @@ class NativeClient implements Client {
   }
 
   close(): void {
-    closeSoon(this.#grpc);
+    closeSoon(this.#grpc, this.#credentials);
   }
 
   #codec(name: string): Codec {

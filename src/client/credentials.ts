@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
 import { type ChannelCredentials, credentials, experimental, Metadata, type VerifyOptions } from '@grpc/grpc-js';
+import { ClosableCredentials } from './close.js';
 
 /** How the daemon is spoken to by TLS; PEM texts, or their bytes. */
 export interface ClientTls {
@@ -28,7 +29,11 @@ export interface ChangingTls {
  * Plain text where there is no `tls`. Of one that changes each connection takes what is there when it is made. Throws TypeError for a certificate without its key, and Error for what is
  * no PEM.
  */
-export function channelCredentials(tls: ClientTls | ChangingTls | undefined, address: string): ChannelCredentials {
+export function channelCredentials(tls: ClientTls | ChangingTls | undefined, address: string): ClosableCredentials {
+  return new ClosableCredentials(credentialsOf(tls, address));
+}
+
+function credentialsOf(tls: ClientTls | ChangingTls | undefined, address: string): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
   const verify = verifyOptions(tls, address);
   if ('current' in tls) return changingCredentials(tls, verify);

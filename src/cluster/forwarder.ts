@@ -1,6 +1,6 @@
 import { once, setMaxListeners } from 'node:events';
 import { Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { closeSoon } from '../client/close.js';
+import { type ClosableCredentials, closeSoon } from '../client/close.js';
 import { type ChangingTls, channelCredentials, channelName } from '../client/credentials.js';
 import { HostError } from '../errors/index.js';
 import { decodeRpcStatus } from '../idl/rpc-status.js';
@@ -204,6 +204,7 @@ export class Forwarder implements Elsewhere {
 class Peer {
   readonly epoch: string;
   readonly #clients: Client[];
+  readonly #credentials: ClosableCredentials;
   readonly #gone = new AbortController();
   #turn = 0;
 
@@ -217,6 +218,7 @@ class Peer {
     setMaxListeners(0, this.#gone.signal);
     const tls = tlsOf?.();
     const credentials = channelCredentials(tls, address);
+    this.#credentials = credentials;
     const options = {
       ...(tls && channelName(tls, address)),
       // What the owner may send, and what a caller may have sent here.
@@ -286,7 +288,7 @@ class Peer {
 
   close(): void {
     this.#gone.abort();
-    for (const client of this.#clients) closeSoon(client);
+    for (const client of this.#clients) closeSoon(client, this.#credentials);
   }
 
   #client(): Client {

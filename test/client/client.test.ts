@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, PluginHostError, type WatchUpdate } from '../../src/client/index.js';
 import { HostError } from '../../src/errors/index.js';
@@ -151,28 +151,68 @@ test('Watch goes on by itself after the daemon drained and another one took its 
   });
 });
 
-test('a client that is closed in the turn of its first call keeps no connection', async (t) => {
+/** A server that answers nothing, at a port that stays the same, and the sessions that are open with it. */
+function makeSilent(t: TestContext) {
   const open = new Set<http2.ServerHttp2Session>();
-  const server = http2.createServer();
-  server.on('session', (session) => {
-    open.add(session);
-    session.once('close', () => open.delete(session)).on('error', () => {});
-  });
-  server.on('stream', (stream) => stream.on('error', () => {}));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  let port = 0;
+  let server: http2.Http2Server | undefined;
+  const up = async () => {
+    const next = http2.createServer();
+    next.on('session', (session) => {
+      open.add(session);
+      session.once('close', () => open.delete(session)).on('error', () => {});
+    });
+    next.on('stream', (stream) => stream.on('error', () => {}));
+    await new Promise<void>((resolve) => next.listen(port, '127.0.0.1', resolve));
+    server = next;
+    port = (next.address() as AddressInfo).port;
+    return `127.0.0.1:${port}`;
+  };
+  const down = () => {
     for (const session of open) session.destroy();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+    return new Promise((resolve) => server?.close(resolve));
+  };
+  t.after(down);
+  return { open, up, down };
+}
+
+/** Waits longer than a connection on this machine takes to come and, where it was begun all the same, to go. */
+async function settles(open: ReadonlySet<unknown>): Promise<void> {
+  for (let looks = 0; looks < 50 && (looks < 10 || open.size > 0); looks++) await sleep(20);
+}
+
+test('a client that is closed in the turn of its first call keeps no connection', async (t) => {
+  const { open, up } = makeSilent(t);
+  const address = await up();
   for (let i = 0; i < 10; i++) {
-    const client = createClient({ address: `127.0.0.1:${port}`, idl });
+    const client = createClient({ address, idl });
     const call = client.listPlugins();
     client.close();
     await assert.rejects(call, PluginHostError);
   }
-  // Longer than a connection on this machine takes to come and, where it was begun all the same, to go.
-  for (let looks = 0; looks < 50 && (looks < 10 || open.size > 0); looks++) await sleep(20);
+  await settles(open);
+  assert.equal(open.size, 0);
+});
+
+test('a client that is closed while it waits to connect again connects no more', async (t) => {
+  const { open, up, down } = makeSilent(t);
+  const address = await up();
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  // The pool of its connections, which lets go every ten seconds of what nobody uses, begins with it.
+  const client = createClient({ address, idl, channelOptions: { 'grpc.use_local_subchannel_pool': 1 } });
+  const first = client.listPlugins();
+  while (open.size === 0) await sleep(1);
+  t.mock.timers.tick(9_900);
+  await down();
+  await assert.rejects(first, PluginHostError);
+  await assert.rejects(client.listPlugins(), { code: 'UNAVAILABLE' });
+  client.close();
+  await sleep(1);
+  t.mock.timers.tick(100);
+  await up();
+  // The shortest time after which it tries again is a second, a fifth more or less.
+  t.mock.timers.tick(1_200);
+  await settles(open);
   assert.equal(open.size, 0);
 });
 
