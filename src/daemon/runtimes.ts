@@ -98,6 +98,7 @@ export class RuntimeRegistry implements Runtimes {
       gate: config.plugins[plugin.id]!,
       refresh: refreshTuning(config),
       snapshot: state.levels(plugin.id),
+      keepPause: (lane, untilMs) => state.keepPause(plugin.id, lane, untilMs),
       outages: { reads: state.outage(plugin.id, 'read'), creates: state.outage(plugin.id, 'write') },
       mayWork,
       maxWaiting: config.store.waitingLine.max,

@@ -53,7 +53,7 @@ export interface OpenedState {
 const LANES = ['read', 'write'] as const;
 
 /** What is said of a bucket that is in use: a crash leaves it empty. */
-const EMPTY_BUCKET = { level: 0, pauseMs: 0, failingForMs: undefined } as const;
+const EMPTY_BUCKET: FactsByKind['bucket'] = { level: 0, pausedUntilMs: undefined, failingForMs: undefined };
 
 /** Far below the replay window, so that it does not matter for that. Milliseconds. */
 const FORGOTTEN_PAUSE_MS = 60_000;
@@ -166,9 +166,7 @@ export class KeptState {
     if (this.#lastRoutes !== undefined) this.#others.routes = this.#lastRoutes;
     for (const [name, lane] of facts.of('bucket')) {
       this.#levels.set(name, lane);
-      if (lane.failingForMs === undefined) continue;
-      this.#others.buckets.set(name, { ...EMPTY_BUCKET, failingForMs: lane.failingForMs });
-      this.#writer?.changed(factKey('bucket', name));
+      this.#keepBucket(name, { ...lane, level: 0 });
     }
     this.#writer?.changed(factKey('birth'));
     this.#others.handleKey = facts.of('handleKey').get('') ?? { signingKey: randomBytes(32).toString('base64') };
@@ -198,17 +196,17 @@ export class KeptState {
     return { text: handleKey.signingKey, bornMsAgo: Math.max(0, this.#options.clock.now() - birth.completeSinceMs) };
   }
 
-  /** Where a plugin's buckets go on from; undefined where they begin empty. Good for one gate. */
-  levels(plugin: string): GateSnapshot | undefined {
-    const nowMs = this.#options.clock.now();
+  /** Where a plugin's buckets go on from. Good for one gate: for another they begin empty. */
+  levels(plugin: string): GateSnapshot {
+    const atMs = this.#options.clock.now();
     const [read, write] = LANES.map((lane) => {
       const name = `${plugin}/${lane}`;
-      const kept = this.#levels.get(name);
+      const { level, pausedUntilMs } = this.#levels.get(name) ?? EMPTY_BUCKET;
       this.#levels.delete(name);
       // What the daemon was away for has refilled nothing.
-      return kept && { level: kept.level, atMs: nowMs, pausedUntilMs: nowMs + kept.pauseMs };
+      return { level, atMs, pausedUntilMs };
     });
-    return read === undefined || write === undefined ? undefined : { read, write };
+    return { read: read!, write: write! };
   }
 
   /**
@@ -271,29 +269,35 @@ export class KeptState {
   /** How long a plugin's remote has failed by the calls of one lane. */
   outage(plugin: string, lane: (typeof LANES)[number]): KeptOutage {
     const name = `${plugin}/${lane}`;
-    const { buckets } = this.#others;
     return {
-      beforeMs: buckets.get(name)?.failingForMs ?? 0,
-      keep: (failingForMs) => {
-        // The levels of the last run are out already, and those of this one are not in yet.
-        if (failingForMs === undefined) buckets.delete(name);
-        else buckets.set(name, { ...EMPTY_BUCKET, failingForMs });
-        this.#writer?.changed(factKey('bucket', name));
-      },
+      beforeMs: this.#others.buckets.get(name)?.failingForMs ?? 0,
+      keep: (failingForMs) => this.#keepBucket(name, { failingForMs }),
     };
+  }
+
+  /** A remote asked that calls of a lane rest until then: so they do after a crash (rule 2). Milliseconds since the epoch. */
+  keepPause(plugin: string, lane: (typeof LANES)[number], pausedUntilMs: number): void {
+    const name = `${plugin}/${lane}`;
+    const before = this.#others.buckets.get(name)?.pausedUntilMs ?? 0;
+    this.#keepBucket(name, { pausedUntilMs: Math.max(before, pausedUntilMs) });
+  }
+
+  #keepBucket(name: string, change: Partial<FactsByKind['bucket']>): void {
+    const { buckets } = this.#others;
+    const bucket = { ...EMPTY_BUCKET, ...buckets.get(name), ...change };
+    if ((bucket.pausedUntilMs ?? 0) <= this.#options.clock.now()) bucket.pausedUntilMs = undefined;
+    if (isDeepStrictEqual(bucket, EMPTY_BUCKET)) buckets.delete(name);
+    else buckets.set(name, bucket);
+    this.#writer?.changed(factKey('bucket', name));
   }
 
   /** Nothing takes from the buckets any more: their levels are kept for the next start. */
   keepLevels(runtimes: Runtimes): void {
-    const nowMs = this.#options.clock.now();
     for (const { plugin, gate } of runtimes.all()) {
       const snapshot = gate.snapshot();
       for (const lane of LANES) {
-        const { level, pausedUntilMs = 0 } = snapshot[lane];
-        const name = `${plugin.id}/${lane}`;
-        const { failingForMs } = this.#others.buckets.get(name) ?? EMPTY_BUCKET;
-        this.#others.buckets.set(name, { level, pauseMs: Math.max(0, pausedUntilMs - nowMs), failingForMs });
-        this.#writer?.changed(factKey('bucket', name));
+        const { level, pausedUntilMs } = snapshot[lane];
+        this.#keepBucket(`${plugin.id}/${lane}`, { level, pausedUntilMs });
       }
     }
   }

@@ -12,7 +12,7 @@ export interface BucketSnapshot {
   /** Milliseconds since the epoch. */
   readonly atMs: number;
   /** End of a pause that was in force, in milliseconds since the epoch. */
-  readonly pausedUntilMs?: number;
+  readonly pausedUntilMs?: number | undefined;
 }
 
 /** What one task asks of the quota ledger. Names are compared whole and never joined into one text. */

@@ -12,6 +12,7 @@ import type { KeptOutage } from '../model/kept-outage.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { FailureKind, PluginOutcome } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
+import type { Lane } from '../model/plugin-methods.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { PluginConfig, RateLimiterConfig } from '../plugin-api/config.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
@@ -37,6 +38,8 @@ export interface RuntimeOptions {
   readonly mayWork?: (() => boolean) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
+  /** Told until when a lane rests that its remote throttled, milliseconds since the epoch. */
+  readonly keepPause?: ((lane: Lane, untilMs: number) => void) | undefined;
   /** The outages of its remote by reads and by creates, over restarts; without them their graces begin anew with each start. */
   readonly outages?: { readonly reads: KeptOutage; readonly creates: KeptOutage } | undefined;
   /** Of the daemon's event loop, since it was last asked; without it spare polls are bounded by the read limit alone. */
@@ -80,7 +83,13 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     config: gateConfig(knownLimits(plugin), options.gate),
     clock,
     random,
-    events,
+    events: {
+      ...events,
+      throttled(event) {
+        events.throttled?.(event);
+        options.keepPause?.(event.lane, clock.now() + event.pauseMs);
+      },
+    },
     snapshot: options.snapshot,
     mayWork: options.mayWork,
   });

@@ -13,7 +13,7 @@ const releases = readdirSync(fixtures).filter((name) => name.endsWith('.json'));
 /** What a release did not write yet reads as this. */
 const UNTOLD: Readonly<Record<string, object>> = {
   '0.1.0/task': { undeliveredForMs: 0, delivered: false, failing: undefined, createFailingForMs: 0, waitedForMs: 0 },
-  '0.1.0/bucket': { failingForMs: undefined },
+  '0.1.0/bucket': { failingForMs: undefined, pausedUntilMs: undefined },
   '0.1.0/owed': { failingForMs: 0 },
   '0.1.0/unclear': { lookBoundMs: undefined },
   '0.1.0/birth': { endsKnownSinceMs: undefined },

@@ -95,7 +95,7 @@ export const SAMPLE: { readonly [K in keyof FactsByKind]: FactsByKind[K] } = {
       },
     ],
   },
-  bucket: { level: 12.5, pauseMs: 300, failingForMs: 60_000.5 },
+  bucket: { level: 12.5, pausedUntilMs: 1_700_000_000_300.5, failingForMs: 60_000.5 },
   do: {
     state: smallOf(phaseState('SUCCESS', { outputs: { kind: 'inline', literalMap: Buffer.alloc(0), names: [] } })),
     outputs: { literalMap: Buffer.from('map'), names: ['o'] },

@@ -9,7 +9,7 @@ import { adoptedTask, insertTask, liveTask, storeOf, unclearCreate } from './mak
 test('whether there is a fact is said as if it had been made, of each kind, of what is gone, and of what is no fact', () => {
   const { clock, store } = storeOf();
   const replays = new ReplayCache({ clock, ttlMs: 60_000, max: 10, maxBytes: 1e6 });
-  const buckets = new Map([['demo/read', { level: 1, pauseMs: 0, failingForMs: undefined }]]);
+  const buckets = new Map([['demo/read', { level: 1, pausedUntilMs: undefined, failingForMs: undefined }]]);
   const facts = new StoreFacts(store, replays, {
     buckets,
     birth: { id: 'x', completeSinceMs: 0, endsKnownSinceMs: undefined, starts: 1 },
@@ -40,7 +40,7 @@ test('how many facts there are of each kind counts the finished tasks with the o
   const replays = new ReplayCache({ clock, ttlMs: 60_000, max: 10, maxBytes: 1e6 });
   await replays.set('do', phaseState('SUCCESS'));
   const facts = new StoreFacts(store, replays, {
-    buckets: new Map([['demo/read', { level: 1, pauseMs: 0, failingForMs: undefined }]]),
+    buckets: new Map([['demo/read', { level: 1, pausedUntilMs: undefined, failingForMs: undefined }]]),
   });
   for (const key of ['a', 'b', 'c']) liveTask(store, key);
   store.observed(liveTask(store, 'd'), phaseState('SUCCESS'));

@@ -145,6 +145,39 @@ async function accepted(machine: Machine, ...names: string[]): Promise<void> {
 
 const ends = ({ store }: Harness) => [...store.listed()].map(({ state }) => state.error?.code ?? state.phase);
 
+test('a lane that a remote asked to rest rests after a kill as long as was asked, time in which no daemon ran included', async () => {
+  const machine = new Machine();
+  await jobs(machine, 'a');
+  const startMs = machine.manual.now();
+  const reads: number[] = [];
+  const beginRun = async () => {
+    const h = await machine.start();
+    h.plugin.on.get = () => {
+      reads.push(h.clock.now() - startMs);
+      return reads.length === 1 ? fail('throttled', { retryAfterMs: 10 * MINUTE }) : running();
+    };
+    return h;
+  };
+  const first = await beginRun();
+  await first.clock.advance(2 * MINUTE);
+  assert.equal(reads.length, 1);
+  const untilMs = (reads[0] ?? 0) + 10 * MINUTE;
+  machine.kill();
+  // Once more before it is over, so that what one start knows goes on to the next.
+  for (let lives = 0; lives < 2; lives++) {
+    await machine.manual.advance(2 * MINUTE);
+    const h = await beginRun();
+    await h.clock.advance(MINUTE);
+    assert.equal(reads.length, 1, 'nothing is read while it rests');
+    machine.kill();
+  }
+  const last = await beginRun();
+  await last.clock.advance(10 * MINUTE);
+  const [, next = 0] = reads;
+  assert.ok(next >= untilMs && next < untilMs + MINUTE, `${next} where ${untilMs} was asked for`);
+  machine.kill();
+});
+
 test('the budget of a create is spent over restarts, time apart in which no daemon ran', async () => {
   const machine = new Machine();
   await accepted(machine, 'a');

@@ -241,6 +241,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     gate: { ...DEFAULT_ENTRY, ...given.gate },
     refresh: { ...refreshTuning(DEFAULTS), ...given.refresh },
     snapshot: kept?.levels(plugin.id),
+    keepPause: kept && ((lane, untilMs) => kept.keepPause(plugin.id, lane, untilMs)),
     outages: kept && { reads: kept.outage(plugin.id, 'read'), creates: kept.outage(plugin.id, 'write') },
     maxWaiting: 1000,
     events: { ...given.remote },

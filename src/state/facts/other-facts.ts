@@ -67,12 +67,12 @@ export interface MarkFact {
   }[];
 }
 
-/** What is known of a lane of a plugin's calls: what its bucket held at a clean stop, and the outage of its remote. */
+/** What is known of a lane of a plugin's calls: what its bucket held at a clean stop, and how its remote was. */
 export interface BucketFact {
   /** Tokens; may be fractional. What the time of the daemon's absence would have refilled is none, nor is what a crash left. */
   readonly level: number;
-  /** What was left of a pause that the remote had asked for, milliseconds. */
-  readonly pauseMs: number;
+  /** End of a pause that the remote asked for, milliseconds since the epoch; the time of the daemon's absence is part of it. */
+  readonly pausedUntilMs: number | undefined;
   /** For how long such calls have failed at the remote, where it is down; milliseconds of a daemon that ran. */
   readonly failingForMs: number | undefined;
 }
@@ -160,7 +160,7 @@ export const markFact: Field<MarkFact> = record<MarkFact>({
 
 export const bucketFact: Field<BucketFact> = record<BucketFact>({
   level: real,
-  pauseMs: unless(0, real),
+  pausedUntilMs: optional(real),
   failingForMs: optional(real),
 });
 
