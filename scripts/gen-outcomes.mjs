@@ -125,7 +125,7 @@ and not run again: an engine's retry is another attempt. What the deadline of it
 runs it anew.
 
 A throttle rests the whole lane, all reads or all writes of the plugin, for the time the remote asked (at most an hour);
-without a time for 1 to 60 seconds, growing with every throttle in a row.
+without a time for 1 to 60 seconds, growing with every throttle in a row. It rests on over restarts, crashes too.
 
 A create that was sent and failed, other than by a throttle or a refusal, may have made a job, which the daemon looks for once the
 task has ended. \`new TransientError(message, { notCreated: true })\` says that this call made none: the connection was refused,
