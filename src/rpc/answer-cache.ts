@@ -1,3 +1,4 @@
+import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import type { TaskRecord } from '../model/task-record.js';
 
 /** What all answers of one protocol may take, in bytes and in number. An answer larger than a quarter of that is not kept. */
@@ -11,6 +12,8 @@ interface Answer {
   readonly revision: number;
   /** Undefined once it gave way. */
   kept: string | Buffer | undefined;
+  /** Among all that are kept; undefined with it. */
+  place: QueueNode<Answer> | undefined;
 }
 
 /**
@@ -20,8 +23,11 @@ interface Answer {
  */
 export class AnswerCache {
   readonly #byTask = new WeakMap<TaskRecord, Answer>();
-  /** What is kept, the oldest first; also of tasks that have left. */
-  readonly #kept = new Set<Answer>();
+  /**
+   * What is kept, the oldest first; also of tasks that have left. A set would be walked, each time that its first one gives way, over
+   * all that gave way before it.
+   */
+  readonly #kept = new LinkedQueue<Answer>();
   readonly #bounds: { readonly bytes: number; readonly answers: number };
   #bytes = 0;
 
@@ -53,21 +59,20 @@ export class AnswerCache {
 
   #keep(task: TaskRecord, made: Buffer): Buffer {
     if (made.length > this.#bounds.bytes / 4) return made;
-    const answer = { revision: task.revision, kept: keptOf(made) };
+    const answer: Answer = { revision: task.revision, kept: keptOf(made), place: undefined };
+    answer.place = this.#kept.push(answer);
     this.#byTask.set(task, answer);
-    this.#kept.add(answer);
     this.#bytes += made.length;
-    for (const oldest of this.#kept) {
-      if (this.#kept.size <= this.#bounds.answers && this.#bytes <= this.#bounds.bytes) break;
-      this.#drop(oldest);
-    }
+    while (this.#kept.size > this.#bounds.answers || this.#bytes > this.#bounds.bytes) this.#drop(this.#kept.peek()!);
     return made;
   }
 
   #drop(answer: Answer): void {
-    if (!this.#kept.delete(answer)) return;
+    if (answer.place === undefined) return;
+    this.#kept.remove(answer.place);
     this.#bytes -= answer.kept?.length ?? 0;
     answer.kept = undefined;
+    answer.place = undefined;
   }
 }
 

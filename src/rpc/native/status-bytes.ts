@@ -9,6 +9,7 @@ import type { TaskRecord } from '../../model/task-record.js';
 import type { ExternalResource } from '../../plugin-api/phase.js';
 import { AnswerCache } from '../answer-cache.js';
 import { logMessage } from '../task-log.js';
+import { PlainStatus } from './plain-status.js';
 
 const STATUS_FIELD = 1;
 /** TaskStatus.remote_down = true, appended to the status. */
@@ -43,9 +44,11 @@ export class StatusEncoder {
   readonly #phaseInfo: Codec;
   readonly #taskStatus: Codec;
   readonly #answers = new AnswerCache();
+  readonly #plain: PlainStatus;
 
   constructor(idl: Idl) {
     this.#phaseInfo = idl.codec('pluginhost.v1.PhaseInfo');
+    this.#plain = new PlainStatus(this.#phaseInfo);
     this.#taskStatus = idl.codec('pluginhost.v1.TaskStatus');
   }
 
@@ -68,6 +71,7 @@ export class StatusEncoder {
 
   /** StatusResponse (and GetResponse, which is the same on the wire), encoded once a visible change. */
   response(task: TaskRecord, remoteDown: boolean): Buffer {
+    if (this.#plain.takes(task)) return this.#plain.encode(task, remoteDown, STATUS_FIELD);
     // Not as a second status behind the first: protobuf merges the two, and protobufjs forgets the first.
     const response = this.#answers.of(task, () => lenField(STATUS_FIELD, this.#status(task)));
     if (!remoteDown) return response;
@@ -76,6 +80,7 @@ export class StatusEncoder {
 
   /** TaskStatus alone, for messages that hold it beside other fields; what is made for these is not kept. */
   taskStatus(task: TaskRecord, remoteDown: boolean): Buffer {
+    if (this.#plain.takes(task)) return this.#plain.encode(task, remoteDown);
     const response = this.#answers.peek(task);
     const status = response === undefined ? this.#status(task) : statusOf(response);
     return remoteDown ? Buffer.concat([status, REMOTE_DOWN]) : status;
