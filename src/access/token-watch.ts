@@ -22,8 +22,8 @@ export interface TokenWatchOptions {
   readonly files: readonly TokenFile[];
   readonly clock: Clock;
   readonly events: Pick<AccessEvents, 'tokens' | 'tokensKept'>;
-  /** Told of each token, so that no log shows it. */
-  readonly mask: (token: string) => void;
+  /** Told of the tokens that are good from now on, so that no log shows them. */
+  readonly mask: (tokens: readonly string[]) => void;
 }
 
 /**
@@ -118,7 +118,7 @@ export class TokenWatch {
     const all = files.flatMap(({ name, may }) =>
       (this.#held.get(name) ?? []).map((token) => ({ token, caller: { name, may } })),
     );
-    for (const { token } of all) mask(token);
+    mask(all.map(({ token }) => token));
     this.tokens = new Tokens(all);
     events.tokens({ names });
     for (const listener of this.#listeners) listener();

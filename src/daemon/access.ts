@@ -42,18 +42,18 @@ export class DaemonAccess {
     this.#options = options;
     const { config, clock, events, masks } = options;
     const files = Object.entries(config.tokens).map(([name, { file, may }]) => ({ name, file, may: may as Right[] }));
-    this.#tokens = new TokenWatch({ files, clock, events, mask: (token) => masks.addRead(token) });
+    this.#tokens = new TokenWatch({ files, clock, events, mask: (good) => masks.hold('tokens', good) });
   }
 
   /** Throws TLS_FILES_UNUSABLE and TOKENS_UNREADABLE. */
   async start(): Promise<void> {
     await this.#tokens.start();
     const { config, clock, events, masks } = this.#options;
-    const mask = (key: string) => masks.addRead(key);
     for (const port of ['grpc', 'admin'] as const) {
       const { certFile, keyFile, clientCaFile } = config[port].tls;
       if (certFile === undefined || keyFile === undefined) continue;
       const files = { certFile, keyFile, caFile: clientCaFile };
+      const mask = (key: string) => masks.hold(`${port}.tls`, [key]);
       const watch = new CertificateWatch({ port, files, clock, events, mask });
       this.#watches.set(port, watch);
       await watch.start();

@@ -113,7 +113,7 @@ export class HandleKeyWatch {
       this.#unsettled = true;
       return undefined;
     }
-    for (const key of texts) masks.addRead(key);
+    masks.hold('handles.keysFile', texts);
     const keys = new HandleKeys([...texts, ...this.#ofState(texts)]);
     trust.use(keys, this.#text === undefined ? (this.#kept?.bornMsAgo ?? 0) : undefined);
     this.#text = text;

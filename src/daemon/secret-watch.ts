@@ -42,8 +42,9 @@ export class SecretWatch {
 
   async #look(): Promise<void> {
     const { masks, clock, dir } = this.#options;
-    const { fresh, left } = await this.#files.look();
-    for (const secret of fresh) masks.addRead(secret);
+    const { fresh, gone, left } = await this.#files.look();
+    for (const { file, text } of fresh) masks.hold(file, [text]);
+    for (const file of gone) masks.hold(file, []);
     if (left > this.#told) {
       const { max, maxFileBytes, maxBytes } = SECRET_FILES;
       const reason = `${left} files are not read: more than ${max}, or than ${maxBytes} bytes of all, or ${maxFileBytes} of one, or closed to the daemon`;

@@ -6,8 +6,10 @@ import path from 'node:path';
 export const SECRET_FILES = { max: 2_000, maxFileBytes: 1024 * 1024, maxBytes: 8 * 1024 * 1024 } as const;
 
 export interface SecretFilesRead {
-  /** Texts of files that are new or have changed since the last look, without the line break at their end. */
-  readonly fresh: readonly string[];
+  /** Files that are new or have changed since the last look, by their paths; without the line break at their end. */
+  readonly fresh: readonly { readonly file: string; readonly text: string }[];
+  /** Those that were there at the last look. */
+  readonly gone: readonly string[];
   /** Files that were not read: too many, too large, or closed to this process. */
   readonly left: number;
 }
@@ -28,7 +30,7 @@ export class SecretFiles {
   /** Reads what changed. Never rejects; a folder that is not there has no files. */
   async look(): Promise<SecretFilesRead> {
     const seen = new Map<string, string>();
-    const fresh: string[] = [];
+    const fresh: { readonly file: string; readonly text: string }[] = [];
     let bytes = 0;
     let left = 0;
     for (const file of await this.#files()) {
@@ -45,10 +47,11 @@ export class SecretFiles {
       if (this.#seen.get(file) === state) continue;
       const text = await readFile(file, 'utf8').catch(() => undefined);
       if (text === undefined) left++;
-      else fresh.push(text.replace(/\r?\n$/, ''));
+      else fresh.push({ file, text: text.replace(/\r?\n$/, '') });
     }
+    const gone = [...this.#seen.keys()].filter((file) => !seen.has(file));
     this.#seen = seen;
-    return { fresh, left };
+    return { fresh, gone, left };
   }
 
   async #files(): Promise<string[]> {

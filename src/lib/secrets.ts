@@ -34,6 +34,8 @@ export function isPlainVariable(name: string, plain: readonly string[] = []): bo
 /** What is remembered of each kind: what a process was given, what it read, and what came with calls. */
 const GIVEN = { max: 10_000, maxCharacters: 8 * 1024 * 1024 };
 const READ = { max: 2_000, maxCharacters: 1024 * 1024 };
+/** Those that were exchanged: some minutes of the fastest rotation. The forms of one take some thirty times its length. */
+const EXCHANGED = { max: 64, maxCharacters: 32 * 1024 };
 const PASSING = { max: 1_000, maxCharacters: 1024 * 1024 };
 
 /** Ends a text that was cut, everywhere in this project. */
@@ -49,14 +51,18 @@ export interface SecretMasksOptions {
 }
 
 /**
- * The secrets that are masked in texts: what a process was given (its variables, settings, tokens), what it read, and what
- * came with calls. Each kind is bounded by itself, and the oldest give way. Masked are the value, and its forms in base64
- * and in a URL.
+ * The secrets that are masked in texts: what a process was given (its variables, settings, tokens), what it read, what was exchanged
+ * for that, and what came with calls. Each kind is bounded by itself, and the oldest give way. Masked are the value, and its forms in
+ * base64 and in a URL.
  */
 export class SecretMasks {
   readonly #given = new Remembered(GIVEN);
   readonly #read = new Remembered(READ);
+  readonly #exchanged = new Remembered(EXCHANGED);
   readonly #passing = new Remembered(PASSING);
+  readonly #kinds = [this.#given, this.#read, this.#exchanged, this.#passing];
+  /** What is there now, by where it was read. */
+  readonly #held = new Map<string, ReadonlySet<string>>();
   readonly #options: SecretMasksOptions;
   #matcher = new TextMatcher();
 
@@ -72,6 +78,21 @@ export class SecretMasks {
   /** A secret that the process read, and that may be replaced: when there are too many, the oldest go. */
   addRead(value: string): void {
     if (!this.#given.has(value)) this.#remember(value, this.#read);
+  }
+
+  /**
+   * What a place that is read again and again, such as a file, holds from now on. What it held before, and none does now, was exchanged:
+   * it may be on its way into a text still, and only some of the last ones are masked, so that daily or hourly rotation takes no memory.
+   */
+  hold(place: string, values: readonly string[]): void {
+    const before = this.#held.get(place) ?? new Set();
+    if (values.length === 0) this.#held.delete(place);
+    else this.#held.set(place, new Set(values));
+    for (const value of values) this.addRead(value);
+    for (const value of before) {
+      const held = [...this.#held.values()].some((one) => one.has(value));
+      if (!held && this.#read.has(value)) this.#remember(value, this.#exchanged);
+    }
   }
 
   /** A secret that came with a call. */
@@ -137,13 +158,13 @@ export class SecretMasks {
 
   #remember(value: string, kind: Remembered): void {
     if (!isMaskable(value)) return;
-    const known = [this.#given, this.#read, this.#passing].filter((other) => other !== kind && other.delete(value));
+    const known = this.#kinds.filter((other) => other !== kind && other.delete(value));
     if (kind.add(value) && known.length === 0) this.#learn(value);
     const forgotten = kind.trim();
     if (forgotten === 0) return;
     this.#matcher = new TextMatcher();
-    for (const one of [this.#given, this.#read, this.#passing]) for (const each of one) this.#learn(each);
-    if (kind !== this.#passing) this.#options.onForgotten?.(forgotten);
+    for (const one of this.#kinds) for (const each of one) this.#learn(each);
+    if (kind === this.#given || kind === this.#read) this.#options.onForgotten?.(forgotten);
   }
 
   #learn(value: string): void {

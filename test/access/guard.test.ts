@@ -216,7 +216,7 @@ test('files of tokens are taken up as they change, each line is good, and one th
   const folder = tempFolder(t);
   const clock = new ManualClock(0);
   const events = noteAccess();
-  const masked: string[] = [];
+  let masked: readonly string[] = [];
   const file = (name: string) => path.join(folder, name);
   writeFileSync(file('a'), `${token('a1')}\n`);
   // With the marks of an editor on Windows.
@@ -225,7 +225,7 @@ test('files of tokens are taken up as they change, each line is good, and one th
     { name: 'a', file: file('a'), may: ['run'] as const },
     { name: 'b', file: file('b'), may: ['read'] as const },
   ];
-  const watch = new TokenWatch({ files, clock, events, mask: (one) => masked.push(one) });
+  const watch = new TokenWatch({ files, clock, events, mask: (good) => (masked = good) });
   await watch.start();
   t.after(() => watch.stop());
   const who = (name: string) => watch.tokens.callerOf(token(name))?.name;
@@ -246,6 +246,7 @@ test('files of tokens are taken up as they change, each line is good, and one th
   writeFileSync(file('b'), `${token('a2')}\n`);
   await look(5);
   assert.deepEqual([who('a2'), who('a1'), who('b1')], ['a', undefined, 'b'], 'one token has one name');
+  assert.deepEqual(masked, ['a2', 'b1', 'b2'].map(token));
   assert.ok(events.told.some((line) => /^tokensKept .*b of tokens\.b: ENOENT/.test(line)));
   assert.ok(events.told.every((line) => !line.includes('0123456789abcdef')));
 });

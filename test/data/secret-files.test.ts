@@ -14,13 +14,23 @@ test('a folder of secrets is read once, and again what changed, as Kubernetes mo
   writeFileSync(path.join(dir, 'alone'), 'of no group');
   const files = new SecretFiles(dir);
   const first = await files.look();
-  assert.deepEqual([...first.fresh].sort(), ['first value', 'of no group']);
-  assert.deepEqual(await files.look(), { fresh: [], left: 0 });
+  const [alone, key] = [path.join(dir, 'alone'), path.join(dir, 'group', 'key')];
+  const found = first.fresh.map(({ file, text }) => [file, text]);
+  assert.deepEqual(
+    new Map(found as [string, string][]),
+    new Map([
+      [alone, 'of no group'],
+      [key, 'first value'],
+    ]),
+  );
+  assert.deepEqual(await files.look(), { fresh: [], gone: [], left: 0 });
   mkdirSync(path.join(dir, 'group', '..2025'));
   writeFileSync(path.join(dir, 'group', '..2025', 'key'), 'rotated value');
   symlinkSync('..2025', path.join(dir, 'group', '..new'));
   renameSync(path.join(dir, 'group', '..new'), path.join(dir, 'group', '..data'));
-  assert.deepEqual(await files.look(), { fresh: ['rotated value'], left: 0 });
+  assert.deepEqual(await files.look(), { fresh: [{ file: key, text: 'rotated value' }], gone: [], left: 0 });
+  rmSync(alone);
+  assert.deepEqual(await files.look(), { fresh: [], gone: [alone], left: 0 });
 });
 
 test('what is too large is counted and not read, and a folder that is not there, or goes, has no files', async (t) => {
@@ -29,7 +39,8 @@ test('what is too large is counted and not read, and a folder that is not there,
   truncateSync(path.join(dir, 'large'), SECRET_FILES.maxFileBytes + 1);
   writeFileSync(path.join(dir, 'small'), 'small value');
   const files = new SecretFiles(dir);
-  assert.deepEqual(await files.look(), { fresh: ['small value'], left: 1 });
+  const small = path.join(dir, 'small');
+  assert.deepEqual(await files.look(), { fresh: [{ file: small, text: 'small value' }], gone: [], left: 1 });
   rmSync(dir, { recursive: true });
-  assert.deepEqual(await files.look(), { fresh: [], left: 0 });
+  assert.deepEqual(await files.look(), { fresh: [], gone: [small], left: 0 });
 });

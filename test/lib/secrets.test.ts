@@ -178,6 +178,28 @@ test('who has too many secrets is told so, the newest stay masked, and so does a
   assert.equal(masks.mask('read-secret-0-end given-at-the-start'), '[redacted] [redacted]');
 });
 
+test('what a place held before is masked for some exchanges more, and all that any place holds for good', () => {
+  const forgotten: number[] = [];
+  const masks = new SecretMasks({ onForgotten: (secrets) => forgotten.push(secrets) });
+  const masked = (text: string) => masks.mask(text) === '[redacted]';
+  const key = (number: number) => `key-number-${number}-end`;
+  masks.hold('one', [key(0), 'held-by-two-places']);
+  masks.hold('other', ['held-by-two-places', 'held-by-the-other']);
+  masks.addRead('read-once-and-held-nowhere');
+  for (let number = 1; number <= 1_000; number++) {
+    masks.hold('one', [key(number)]);
+    assert.ok(masked(key(number)) && masked(key(number - 1)));
+  }
+  assert.ok(masked(key(950)));
+  assert.ok(!masked(key(900)), 'rotation takes no memory');
+  assert.ok(masked('held-by-two-places') && masked('held-by-the-other') && masked('read-once-and-held-nowhere'));
+  masks.hold('one', [key(900)]);
+  assert.ok(masked(key(900)), 'what comes again is masked again');
+  masks.hold('one', []);
+  assert.ok(masked(key(900)));
+  assert.deepEqual(forgotten, [], 'nobody lacks what was exchanged');
+});
+
 test('secrets of another are masked as well, also those that it learns later', () => {
   const daemon = new SecretMasks();
   const masks = new SecretMasks({ also: daemon });

@@ -34,7 +34,8 @@ async function check(options: Options, io: CliIo): Promise<ExitCode> {
   const { config } = loaded;
   const masks = configSecrets(loaded);
   const secretFiles = await new SecretFiles(config.secrets.dir).look();
-  for (const secret of [...secretFiles.fresh, ...(await fileSecrets(config))]) masks.addRead(secret);
+  const texts = secretFiles.fresh.map(({ text }) => text);
+  for (const secret of [...texts, ...(await fileSecrets(config))]) masks.addRead(secret);
   const trouble: PluginLogEvent[] = [];
   const host = createPluginHost({
     entries: pluginEntries(config),
