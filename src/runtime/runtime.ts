@@ -91,13 +91,12 @@ const NO_BYTES = Buffer.alloc(0);
 
 /** The arguments of a call about an existing resource. */
 export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
-  const { identity } = task;
   return {
     meta: task.meta ?? NO_BYTES,
     outputPrefix: task.outputPrefix,
-    outputNames: identity.outputNames,
+    outputNames: task.scope.outputNames,
     // Of a task that was created here the id says the same, and is a text already.
-    idempotencyKey: task.adopted ? keyOf(identity) : task.id,
+    idempotencyKey: task.adopted ? keyOf(task.identity) : task.id,
     connection: freshConnection(task, nowMs),
   };
 }

@@ -88,7 +88,8 @@ const ADOPTED = 1 << 4;
 const DELETED = 1 << 5;
 const DELIVERED = 1 << 6;
 const ENDED_BEFORE = 1 << 7;
-const KEY_LENGTH_AT = 8;
+const UNFINISHED = 1 << 8;
+const KEY_LENGTH_AT = 9;
 
 /**
  * A record as the store alone may change it. Half a million of them may be live, so what is kept of each is small:
@@ -243,6 +244,15 @@ export class Entry implements Fields {
 
   set telling(telling: boolean) {
     this.#flag(TELLING, telling);
+  }
+
+  /** The store has it among its unfinished tasks. It says so here as well, since each read asks. */
+  get unfinished(): boolean {
+    return (this.#flags & UNFINISHED) !== 0;
+  }
+
+  set unfinished(unfinished: boolean) {
+    this.#flag(UNFINISHED, unfinished);
   }
 
   get confirmed(): boolean {

@@ -239,7 +239,7 @@ export class TaskStore {
     this.#roll.add(entry);
     if (stage === 'over') this.#finished.set(id, entry, this.#endedAtMs(entry));
     else {
-      this.#unfinished.set(id, entry);
+      this.#keep(entry);
       entry.known = this.#liveStates.fit(entry, entry.known);
       entry.state = entry.known;
     }
@@ -310,7 +310,7 @@ export class TaskStore {
     this.#roll.add(entry);
     this.#secrets.add(entry);
     if (task.stage === 'over') this.#finished.set(entry.id, entry);
-    else this.#unfinished.set(id, entry);
+    else this.#keep(entry);
     if (task.answeredHandle !== undefined) this.answered(entry, task.answeredHandle);
     if (entry.adopted && task.stage !== 'over') this.#adopted.add(entry);
     this.#changed(entry, 'payload');
@@ -328,7 +328,7 @@ export class TaskStore {
 
   /** Whether it is this very record that stands for its task now. */
   holds(task: TaskRecord): boolean {
-    return this.byId(task.id) === task;
+    return (task as Entry).unfinished || this.#finished.get(task.id) === task;
   }
 
   /** The highest incarnation of an attempt that is in memory. */
@@ -502,7 +502,7 @@ export class TaskStore {
     entry.connection = connection;
     entry.connectionUntilMs = untilMs;
     this.#secrets.add(entry);
-    if (connectionUntilMs > this.#options.clock.now() || !this.#isUnfinished(entry)) return;
+    if (connectionUntilMs > this.#options.clock.now() || !entry.unfinished) return;
     // The state is to know of the first secrets that came.
     if (connectionUntilMs === 0) this.#changed(entry);
     this.#listeners.get(entry.plugin)?.enriched?.(entry.id);
@@ -519,7 +519,7 @@ export class TaskStore {
   /** Moves a task that has not been created on, with the reason a caller sees. */
   setWaiting(task: TaskRecord, stage: 'accepted' | 'creating', state: PhaseState): void {
     const entry = task as Entry;
-    if (!this.#isUnfinished(entry)) return;
+    if (!entry.unfinished) return;
     this.#dropOldConnection(entry);
     this.#moveTo(entry, stage);
     this.#write(entry, state);
@@ -530,27 +530,27 @@ export class TaskStore {
     const entry = task as Entry;
     if (entry.sentBoundMs !== undefined && entry.sentBoundMs >= boundMs) return;
     entry.sentBoundMs = boundMs;
-    if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
+    if (entry.unfinished || this.#cancelling.has(entry.id)) this.#changed(entry);
   }
 
   /** A try of its create, or of what it asks before, failed, as they have for so long. */
   createFailed(task: TaskRecord, forMs: number): void {
     const entry = task as Entry;
     entry.createFailingForMs = forMs;
-    if (this.#isUnfinished(entry) || this.#cancelling.has(entry.id)) this.#changed(entry);
+    if (entry.unfinished || this.#cancelling.has(entry.id)) this.#changed(entry);
   }
 
   /** Its create has waited for so much longer for what was before it. It is written when it is convenient. */
   waitedFor(task: TaskRecord, moreMs: number): void {
     const entry = task as Entry;
     entry.waitedForMs += moreMs;
-    if (moreMs > 0 && this.#isUnfinished(entry)) this.#changed(entry);
+    if (moreMs > 0 && entry.unfinished) this.#changed(entry);
   }
 
   /** The remote has the job. Drops the payload. */
   setCreated(task: TaskRecord, meta: Buffer): void {
     const entry = task as Entry;
-    if (!this.#isUnfinished(entry)) return;
+    if (!entry.unfinished) return;
     entry.meta = meta;
     entry.payload = undefined;
     entry.sentBoundMs = undefined;
@@ -570,7 +570,7 @@ export class TaskStore {
   observed(task: TaskRecord, state: PhaseState, owe?: OwedWithEnd): boolean {
     const entry = task as Entry;
     if (entry.stage === 'over') return true;
-    if (!this.#isUnfinished(entry)) return false;
+    if (!entry.unfinished) return false;
     this.#dropOldConnection(entry);
     entry.observedAtMs = this.#options.clock.now();
     this.#noteFollowed(entry);
@@ -595,7 +595,7 @@ export class TaskStore {
     { reason, failing }: { readonly reason?: string | undefined; readonly failing?: FailingReads | undefined } = {},
   ): void {
     const entry = task as Entry;
-    if (!this.#isUnfinished(entry)) return;
+    if (!entry.unfinished) return;
     this.#dropOldConnection(entry);
     this.#noteFollowed(entry);
     entry.lastFailure = failure;
@@ -613,7 +613,7 @@ export class TaskStore {
   end(task: TaskRecord, state: PhaseState, owe?: OwedWithEnd): void {
     const entry = task as Entry;
     if (!isTerminal(state.phase)) throw new HostError('INTERNAL', `a task cannot end in phase ${state.phase}`);
-    if (this.#isUnfinished(entry)) this.#write(entry, state, false, owe);
+    if (entry.unfinished) this.#write(entry, state, false, owe);
   }
 
   /**
@@ -767,11 +767,6 @@ export class TaskStore {
     this.#secrets.drop(entry);
   }
 
-  /** What was removed is told nothing more: its late news would count it again and show Watch a task that is gone. */
-  #isUnfinished(entry: Entry): boolean {
-    return this.#unfinished.get(entry.id) === entry;
-  }
-
   #dropOldConnection(entry: Entry): void {
     if (entry.connection === undefined || entry.connectionUntilMs > this.#options.clock.now()) return;
     this.#secrets.drop(entry);
@@ -824,7 +819,7 @@ export class TaskStore {
   }
 
   #tell(entry: Entry, state: PhaseState): void {
-    if (this.#unfinished.get(entry.id) !== entry && this.#finished.peek(entry.id) !== entry) return;
+    if (!entry.unfinished && this.#finished.peek(entry.id) !== entry) return;
     entry.state = state;
     entry.phaseVersion += 1;
     entry.revision += 1;
@@ -843,7 +838,7 @@ export class TaskStore {
     this.#adopted.delete(entry);
     this.#moveTo(entry, 'over');
     this.letGo(entry);
-    this.#unfinished.delete(entry.id);
+    this.#leave(entry);
     this.#liveStates.delete(entry);
     this.#finished.set(entry.id, entry);
     this.#feed.changed('payload', entry.id);
@@ -863,10 +858,22 @@ export class TaskStore {
 
   #drop(entry: Entry, becomes?: TaskId): void {
     this.#adopted.delete(entry);
-    if (!this.#unfinished.delete(entry.id)) return;
+    if (!this.#leave(entry)) return;
     this.#unlink(entry);
     this.#changed(entry, 'payload');
     this.#listeners.get(entry.plugin)?.left(entry.id, becomes);
+  }
+
+  #keep(entry: Entry): void {
+    this.#unfinished.set(entry.id, entry);
+    entry.unfinished = true;
+  }
+
+  /** False for one that has left: its late news are told to nobody, or Watch would be shown a task that is gone. */
+  #leave(entry: Entry): boolean {
+    if (!entry.unfinished) return false;
+    entry.unfinished = false;
+    return this.#unfinished.delete(entry.id);
   }
 
   #unlink(entry: Entry): void {

@@ -14,6 +14,7 @@ import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMetrics } from './custom-metrics.js';
 import type { Log } from './logger.js';
 import type { MetricSet } from './metric-set.js';
+import { counterTallies, histogramTallies } from './tallies.js';
 
 /**
  * What other rooms tell when something happens (model/events), turned into metrics and log lines. `Required`, so that no
@@ -34,10 +35,10 @@ const PLUGIN_PAUSE_MS = 3_600_000;
 const UNVERIFIED_PAUSE_MS = 60_000;
 
 export function gateAdapter({ set, log, label }: AdapterParts) {
-  const calls = set.counter('pluginhost_plugin_calls_total');
-  const seconds = set.histogram('pluginhost_plugin_call_seconds');
-  const items = set.histogram('pluginhost_plugin_batch_items');
-  const wait = set.histogram('pluginhost_limit_wait_seconds');
+  const calls = counterTallies(set, 'pluginhost_plugin_calls_total');
+  const seconds = histogramTallies(set, 'pluginhost_plugin_call_seconds');
+  const items = histogramTallies(set, 'pluginhost_plugin_batch_items');
+  const wait = histogramTallies(set, 'pluginhost_limit_wait_seconds');
   const throttles = set.counter('pluginhost_throttles_total');
   const pauses = set.counter('pluginhost_throttle_pause_seconds_total');
   const rejections = set.counter('pluginhost_limit_rejections_total');
@@ -45,13 +46,12 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
   const makeSeries = (plugin: string, method: PluginMethod) => {
     const { lane, items: batches } = methodTraits(method);
     return {
-      ok: calls.labels({ plugin, method, outcome: 'ok' }),
-      seconds: seconds.labels({ plugin, method }),
-      wait: lane === undefined ? undefined : wait.labels({ plugin, lane }),
-      items: batches === undefined ? undefined : items.labels({ plugin }),
+      ok: calls({ plugin, method, outcome: 'ok' }),
+      seconds: seconds({ plugin, method }),
+      wait: lane === undefined ? undefined : wait({ plugin, lane }),
+      items: batches === undefined ? undefined : items({ plugin }),
     };
   };
-  // Looking them up by their labels costs prom-client more than counting.
   const seriesOf = (plugin: string, method: PluginMethod) =>
     getOrMake(
       getOrMake(series, plugin, () => new Map()),
@@ -63,8 +63,8 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
       const plugin = label(event.plugin);
       const { method, outcome } = event;
       const { seconds, wait, items, ok } = seriesOf(plugin, method);
-      if (outcome === 'ok') ok.inc();
-      else calls.inc({ plugin, method, outcome });
+      if (outcome === 'ok') ok.add();
+      else calls({ plugin, method, outcome }).add();
       seconds.observe(event.durationMs / 1000);
       wait?.observe(event.waitMs / 1000);
       items?.observe(event.batchSize);
@@ -84,21 +84,34 @@ export function gateAdapter({ set, log, label }: AdapterParts) {
   } satisfies Required<GateEvents>;
 }
 
+/** Of all plugins. */
+export function readTallies(set: MetricSet) {
+  return {
+    reads: counterTallies(set, 'pluginhost_reads_started_total'),
+    lag: histogramTallies(set, 'pluginhost_schedule_lag_seconds'),
+    late: counterTallies(set, 'pluginhost_schedule_late_reads_total'),
+  };
+}
+
 /** One a plugin. */
-export function refreshAdapter({ set, log, label }: AdapterParts, pluginId: string) {
+export function refreshAdapter(
+  { set, log, label }: AdapterParts,
+  tallies: ReturnType<typeof readTallies>,
+  pluginId: string,
+) {
   const plugin = label(pluginId);
-  const reads = set.counter('pluginhost_reads_started_total');
-  const polls = reads.labels({ plugin, purpose: 'poll' });
-  const lag = set.histogram('pluginhost_schedule_lag_seconds').labels(plugin);
-  const late = set.counter('pluginhost_schedule_late_reads_total').labels(plugin);
+  const { reads } = tallies;
+  const polls = reads({ plugin, purpose: 'poll' });
+  const lag = tallies.lag({ plugin });
+  const late = tallies.late({ plugin });
   const outages = set.counter('pluginhost_remote_outages_total').labels(plugin);
   const createOutages = set.counter('pluginhost_creates_outages_total').labels(plugin);
   return {
     readStarted(event) {
-      if (event.purpose === 'poll') polls.inc();
-      else reads.inc({ plugin, purpose: event.purpose });
+      if (event.purpose === 'poll') polls.add();
+      else reads({ plugin, purpose: event.purpose }).add();
       lag.observe(Math.max(0, event.lagMs) / 1000);
-      if (event.late > 0) late.inc(event.late);
+      if (event.late > 0) late.add(event.late);
     },
     remoteDown(event) {
       outages.inc();

@@ -1,8 +1,6 @@
 import type { RpcMethodName, RpcMethodObserver, RpcMetrics } from '../model/events/rpc.js';
-import { METRICS } from './metric-catalogue.js';
 import type { MetricSet, Sample } from './metric-set.js';
-
-const BUCKETS = METRICS.grpc_server_handling_seconds.buckets;
+import { HistogramTally } from './tallies.js';
 
 /** The numbers of one RPC; every method is a few additions, since Status and GetTask go through it. */
 class RpcMethodStats implements RpcMethodObserver {
@@ -10,14 +8,13 @@ class RpcMethodStats implements RpcMethodObserver {
   startedCount = 0;
   receivedCount = 0;
   sentCount = 0;
-  sumSeconds = 0;
-  /** Not cumulative; one more for what is longer than the last bound. */
-  readonly buckets = new Float64Array(BUCKETS.length + 1);
+  readonly handling: HistogramTally;
   readonly codes = new Map<string, { count: number }>();
   readonly #ok = { count: 0 };
 
   constructor({ service, method, type }: RpcMethodName) {
     this.labels = { grpc_type: type, grpc_service: service, grpc_method: method };
+    this.handling = new HistogramTally('grpc_server_handling_seconds', this.labels);
     this.codes.set('OK', this.#ok);
   }
 
@@ -40,10 +37,7 @@ class RpcMethodStats implements RpcMethodObserver {
       if (entry === undefined) this.codes.set(code, { count: 1 });
       else entry.count++;
     }
-    this.sumSeconds += seconds;
-    let index = 0;
-    while (index < BUCKETS.length && seconds > BUCKETS[index]!) index++;
-    this.buckets[index]!++;
+    this.handling.observe(seconds);
   }
 }
 
@@ -72,23 +66,10 @@ export function createRpcMetrics(set: MetricSet): RpcMetrics {
       [...stats.codes].map(([code, { count }]) => ({ labels: { ...stats.labels, grpc_code: code }, value: count })),
     ),
   );
-  set.collected('grpc_server_handling_seconds', () => all.flatMap(histogramSamples));
+  set.collected('grpc_server_handling_seconds', () => all.flatMap(({ handling }) => handling.samples()));
   return (method) => {
     const stats = new RpcMethodStats(method);
     all.push(stats);
     return stats;
   };
-}
-
-function histogramSamples(stats: RpcMethodStats): Sample[] {
-  const name = 'grpc_server_handling_seconds';
-  let total = 0;
-  const samples: Sample[] = [...stats.buckets].map((count, index) => {
-    total += count;
-    const le = index < BUCKETS.length ? String(BUCKETS[index]) : '+Inf';
-    return { metricName: `${name}_bucket`, labels: { ...stats.labels, le }, value: total };
-  });
-  samples.push({ metricName: `${name}_sum`, labels: stats.labels, value: stats.sumSeconds });
-  samples.push({ metricName: `${name}_count`, labels: stats.labels, value: total });
-  return samples;
 }

@@ -4,6 +4,7 @@ import {
   gateAdapter,
   hostAdapter,
   quotaAdapter,
+  readTallies,
   refreshAdapter,
   rpcLogAdapter,
   taskAdapter,
@@ -49,6 +50,7 @@ export class Telemetry {
   readonly accessEvents: ReturnType<typeof accessAdapter>;
   readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
   readonly #parts: AdapterParts;
+  readonly #reads: ReturnType<typeof readTallies>;
   #source: (() => DaemonFigures) | undefined;
   #figures: DaemonFigures | undefined;
 
@@ -66,6 +68,7 @@ export class Telemetry {
     this.rpcMetrics = createRpcMetrics(set);
     const cut = set.counter('pluginhost_connections_cut_total');
     this.connectionCut = (reason) => cut.inc({ reason });
+    this.#reads = readTallies(set);
     this.gateEvents = gateAdapter(this.#parts);
     this.hostEvents = hostAdapter(this.#parts);
     this.taskEvents = taskAdapter(this.#parts);
@@ -77,7 +80,7 @@ export class Telemetry {
   }
 
   refreshEvents(pluginId: string): ReturnType<typeof refreshAdapter> {
-    return refreshAdapter(this.#parts, pluginId);
+    return refreshAdapter(this.#parts, this.#reads, pluginId);
   }
 
   quotaEvents(pluginId: string): ReturnType<typeof quotaAdapter> {

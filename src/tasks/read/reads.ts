@@ -191,5 +191,5 @@ function reasonOf({ missing, outcome }: ReadReport): string | undefined {
 }
 
 function targetOf(task: TaskRecord): OutputTarget {
-  return { outputNames: task.identity.outputNames, outputPrefix: task.outputPrefix };
+  return { outputNames: task.scope.outputNames, outputPrefix: task.outputPrefix };
 }
