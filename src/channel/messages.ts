@@ -62,7 +62,11 @@ export type HostMessage =
       readonly left: number;
       /** When it was sent, on the monotonic clock of the machine. */
       readonly at: number;
+      /** When the daemon's lease ends, on the boot clock: nothing may be sent from then on. Only of what is sent, and among replicas. */
+      readonly until?: number;
     }
+  /** The daemon's lease was renewed while calls run. */
+  | { readonly t: 'lease'; readonly until: number }
   | { readonly t: 'cancel'; readonly id: number }
   /** Answers a `secret`: from now on it is masked. */
   | { readonly t: 'masked'; readonly n: number }

@@ -30,6 +30,11 @@ export class HeldLease {
     this.#untilMs = Math.max(this.#untilMs, askedAtMs + this.#heldMs);
   }
 
+  /** By the boot clock; the past where there is none. */
+  get endsAtMs(): number {
+    return Math.max(0, this.#untilMs);
+  }
+
   /** 0 once it is over. */
   get leftMs(): number {
     return Math.max(0, this.#untilMs - this.#bootMs());

@@ -64,6 +64,7 @@ export class Seat {
   readonly #watch: LeaseWatch;
   readonly #settled = createDeferred<void>();
   readonly #listeners = new Set<() => void>();
+  readonly #renewals = new Set<(endsAtMs: number) => void>();
   #role: SeatRole = 'joining';
   #address = '';
   #view: MembersView = { owner: undefined, members: [] };
@@ -99,7 +100,18 @@ export class Seat {
 
   /** Whether calls to remotes may leave: it has the state, and nobody may have taken it for dead. */
   mayWork(): boolean {
-    return (this.#role === 'owner' || this.#role === 'taking') && this.#lease.leftMs > 0;
+    return this.#hasState() && this.#lease.leftMs > 0;
+  }
+
+  /** Until when it may send what it sends now, by the boot clock; 0 where it may not. */
+  endsAtMs(): number {
+    return this.#hasState() ? this.#lease.endsAtMs : 0;
+  }
+
+  /** Calls back with `endsAtMs` at each renewal while it works; answers how to end that. */
+  onRenewed(listener: (endsAtMs: number) => void): () => void {
+    this.#renewals.add(listener);
+    return () => this.#renewals.delete(listener);
   }
 
   get leaseLeftMs(): number {
@@ -288,7 +300,7 @@ export class Seat {
     const askedAtMs = bootMs();
     try {
       if (!(await table.renew(this.epoch))) {
-        if (this.#role === 'owner' || this.#role === 'taking') this.lose(this.replaced());
+        if (this.#hasState()) this.lose(this.replaced());
         // Who stood by has lost nothing.
         else if (this.#role === 'standby') await table.join({ ...self, address: this.#address });
         return true;
@@ -299,6 +311,7 @@ export class Seat {
     }
     if (this.#isGone()) return true;
     this.#lease.renewed(askedAtMs);
+    if (this.#hasState()) for (const listener of this.#renewals) listener(this.#lease.endsAtMs);
     this.#lapsesLater();
     if (!this.#lapsed || this.#lease.leftMs === 0) return true;
     this.#lapsed = false;
@@ -349,6 +362,10 @@ export class Seat {
 
   #changed(): void {
     for (const listener of this.#listeners) listener();
+  }
+
+  #hasState(): boolean {
+    return this.#role === 'owner' || this.#role === 'taking';
   }
 
   #isGone(): boolean {

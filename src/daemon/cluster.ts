@@ -16,6 +16,7 @@ import { bootMs } from '../lib/boot-clock.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { Elsewhere } from '../model/forwarding.js';
+import type { SendingLease } from '../model/sending-lease.js';
 import { PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
 import type { ClusterFigures } from '../telemetry/index.js';
 
@@ -112,6 +113,11 @@ export class Cluster {
       passed: (code) => options.events.passedOn?.(code),
     });
     this.elsewhere = this.#forwarder;
+  }
+
+  /** What calls to remotes leave under. */
+  get lease(): SendingLease {
+    return this.#seat;
   }
 
   /** Whether calls to remotes may leave. */

@@ -47,6 +47,7 @@ class Host implements PluginHost {
     this.#options = options;
     this.#parts = {
       clock: options.clock,
+      lease: options.lease,
       events: options.events,
       limits: { ...DEFAULT_HOST_LIMITS, ...options.limits },
       baseDir: path.resolve(options.baseDir ?? '.'),

@@ -8,6 +8,7 @@ import type { SandboxOptions } from '../model/options/sandbox.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { ServedTaskType } from '../model/plugin-facts.js';
 import type { PluginFeatures } from '../model/plugin-methods.js';
+import type { SendingLease } from '../model/sending-lease.js';
 import type { PluginConfig } from '../plugin-api/config.js';
 import type { Claims } from './load/routing.js';
 
@@ -122,6 +123,8 @@ export interface PluginHostOptions {
   readonly entries: readonly PluginEntry[];
   readonly events: HostEvents;
   readonly clock: Clock;
+  /** What calls to remotes are sent under, where it may end. */
+  readonly lease?: SendingLease | undefined;
   /** In [0, 1); for the jitter of restarts. */
   readonly random: () => number;
   /** Data store and secrets as the plugin processes build them. */

@@ -4,7 +4,8 @@ import { machineMs } from './clock.js';
 /** The kernel tells it to a hundredth of a second. */
 export const BOOT_GRAIN_MS = 10;
 
-const UPTIME = '/proc/uptime';
+/** Where the kernel tells it. */
+export const UPTIME = '/proc/uptime';
 /** Opened once: it is read before each call that leaves, and reading it anew costs a tenth of opening it. */
 let file: number | undefined;
 const text = Buffer.alloc(64);

@@ -22,7 +22,10 @@ export interface PluginMetrics {
 
 /** What every call of a plugin method carries. */
 export interface CallContext {
-  /** Aborted at the deadline, or earlier when the answer is no longer wanted. Pass it to fetch. */
+  /**
+   * Aborted at the deadline, or earlier when the answer is no longer wanted. Pass it to fetch. Of several replicas (docs/scaling.md) the
+   * one that calls has a lease, and reading `aborted` asks whether that still holds: what is sent without the signal asks nobody.
+   */
   readonly signal: AbortSignal;
   /** When the call is given up, in milliseconds since the epoch. */
   readonly deadlineMs: number;

@@ -4,6 +4,7 @@ import { type Duplex, Readable } from 'node:stream';
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
+import { bootMs } from '../lib/boot-clock.js';
 import { takeSecrets } from '../lib/told-secret.js';
 import { writeWithin } from '../lib/write-within.js';
 import { doLess } from './less.js';
@@ -75,6 +76,7 @@ const sandbox = new Sandbox(stream, {
   ...bounds,
   makeKit: (data) => makeDataKit(data, { env: process.env }),
   env: process.env,
+  bootMs,
   onGone: () => process.exit(0),
 });
 // The HTTP helper's credentials: known to no secret manager, perhaps.

@@ -13,6 +13,7 @@ import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
 import { pluginFailure } from '../model/plugin-failure.js';
 import type { DataKit } from './data-kit.js';
 import { placeOfFault } from './fault-place.js';
+import { LeasedCall, notBegun, ToldLease } from './lease.js';
 import { bounded } from './plain-fields.js';
 import { Redactor } from './redactor.js';
 import { PluginRuntime } from './runtime.js';
@@ -27,14 +28,14 @@ export interface SandboxOptions {
   readonly makeKit: (data: DataOptions) => DataKit;
   /** The environment that plugins see; declared variables are put here. */
   readonly env: Record<string, string | undefined>;
+  /** Milliseconds of the clock that leases are on. */
+  readonly bootMs: () => number;
   /** The channel is gone: nobody wants this process any more. */
   readonly onGone: () => void;
 }
 
-interface RunningCall {
-  readonly controller: AbortController;
-  readonly timer: NodeJS.Timeout;
-}
+/** Gives a running call up, once: its signal is aborted with the reason. */
+type GiveUp = (why: DOMException) => void;
 
 type ImportMessage = Extract<HostMessage, { t: 'import' }>;
 type LoadMessage = Extract<HostMessage, { t: 'load' }>;
@@ -53,7 +54,8 @@ export class Sandbox {
   readonly #options: SandboxOptions;
   readonly #channel: Channel;
   readonly #runtimes = new Map<number, PluginRuntime>();
-  readonly #calls = new Map<number, RunningCall>();
+  readonly #calls = new Map<number, GiveUp>();
+  readonly #lease: ToldLease;
   /** Calls whose deadline has passed or that were cancelled, and whose plugin code still runs. */
   #abandoned = 0;
   /** Secrets that were told and are not known to be masked yet, by their number. */
@@ -63,6 +65,7 @@ export class Sandbox {
 
   constructor(stream: Duplex, options: SandboxOptions) {
     this.#options = options;
+    this.#lease = new ToldLease(options.bootMs);
     // The operator's variables are here before anything is imported.
     this.redactor.addEnvironment(options.env, options.plain);
     this.#channel = new Channel(stream, {
@@ -95,7 +98,10 @@ export class Sandbox {
         void this.#call(message);
         return;
       case 'cancel':
-        this.#calls.get(message.id)?.controller.abort(new DOMException('the call was cancelled', 'AbortError'));
+        this.#calls.get(message.id)?.(new DOMException('the call was cancelled', 'AbortError'));
+        return;
+      case 'lease':
+        this.#lease.told(message.until);
         return;
       case 'masked':
         this.#untold.get(message.n)?.resolve();
@@ -175,19 +181,33 @@ export class Sandbox {
     this.#send({ t: 'failed', p, failure });
   }
 
-  async #call({ p, id, m, a, left, at }: CallMessage): Promise<void> {
+  async #call({ p, id, m, a, left, at, until }: CallMessage): Promise<void> {
     const runtime = this.#runtimes.get(p);
     if (runtime === undefined) return;
+    if (until !== undefined) {
+      this.#lease.told(until);
+      if (this.#lease.over) {
+        this.#send({ t: 'error', id, f: notBegun() });
+        return;
+      }
+    }
     const controller = new AbortController();
-    const timeout = () => controller.abort(new DOMException('the deadline of the call has passed', 'TimeoutError'));
+    const { signal } = controller;
+    const leased = until === undefined ? undefined : new LeasedCall(this.#lease, controller);
+    let abandoned = false;
+    const giveUp: GiveUp = (why) => {
+      if (!abandoned) this.#abandoned++;
+      abandoned = true;
+      controller.abort(why);
+    };
+    const timeout = () => giveUp(new DOMException('the deadline of the call has passed', 'TimeoutError'));
     const timer = setTimeout(timeout, Math.max(0, left));
-    controller.signal.addEventListener('abort', () => this.#abandoned++, { once: true });
-    this.#calls.set(id, { controller, timer });
-    const options = { signal: controller.signal, deadlineMs: Date.now() + left, sentAtMs: at };
-    const outcome = await runtime.call(m, a as never, options);
+    this.#calls.set(id, giveUp);
+    const seen = await runtime.call(m, a as never, { signal, deadlineMs: Date.now() + left, sentAtMs: at });
+    const outcome = leased?.outcome(seen) ?? seen;
     clearTimeout(timer);
     this.#calls.delete(id);
-    if (controller.signal.aborted) {
+    if (abandoned) {
       // The daemon has settled this call by itself.
       this.#abandoned--;
       return;

@@ -44,6 +44,7 @@ const SECRETS = ['daemon/secrets.test.js'];
 /** Several replicas. */
 const ONE_DAEMON = { unseen: 'in that run there is one daemon' } as const;
 const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js'];
+const SENDS = ['sandbox/lease.test.js', 'plugin-api/http-lease.test.js', 'host/lease.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
 
@@ -471,6 +472,33 @@ export const PLANTS: readonly Plant[] = [
     find: ' && this.#lease.leftMs > 0;',
     put: ';',
     tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'lease-by-wall-clock',
+    what: 'a replica counts its lease on the clock that people set',
+    file: 'cluster/lease.js',
+    find: 'return Math.max(0, this.#untilMs - this.#bootMs());',
+    put: 'return Math.max(0, this.#untilMs - Date.now());',
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'sent-past-lease',
+    what: 'a plugin’s process that was frozen sends, when it wakes, what another replica has taken over',
+    file: 'sandbox/lease.js',
+    find: 'return this.#bootMs() >= this.#untilMs;',
+    put: 'return false;',
+    tests: SENDS,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'lease-asked-before-the-connection',
+    what: 'a request that waited for its connection leaves without another look at the lease',
+    file: 'plugin-api/http/transport.js',
+    find: 'if (lease.maySend())',
+    put: 'if (!signal.aborted)',
+    tests: SENDS,
     chaos: ONE_DAEMON,
   },
   {

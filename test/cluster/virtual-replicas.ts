@@ -1,6 +1,7 @@
 import { Seat, type SeatEvents } from '../../src/cluster/seat.js';
 import { HostError } from '../../src/errors/index.js';
 import type { Clock, ManualClock, Timer } from '../../src/lib/clock.js';
+import { ToldLease } from '../../src/sandbox/lease.js';
 import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../../src/state/index.js';
 
 /** The rows as a database keeps them: each statement at one instant. */
@@ -77,6 +78,7 @@ export interface ReplicaOptions {
 /** A replica on a clock of its own, whose every statement has a fate, and which can be frozen as a whole. */
 export class VirtualReplica {
   readonly seat: Seat;
+  readonly #plugin: ToldLease;
   readonly #options: ReplicaOptions;
   /** What came while it was frozen. */
   #kept: (() => void)[] | undefined;
@@ -92,11 +94,23 @@ export class VirtualReplica {
     };
     const self = { epoch: name, name, version: '1' };
     this.seat = new Seat({ table: this.#overNetwork(), self, leaseMs, clock, bootMs, events, begin });
+    this.#plugin = new ToldLease(bootMs);
+    this.seat.onRenewed((endsAtMs) => this.#plugin.told(endsAtMs));
   }
 
   /** Whether it would send now. What is frozen sends nothing; it looks at its lease before it does. */
   get sends(): boolean {
     return this.#kept === undefined && !this.#killed && this.seat.mayWork();
+  }
+
+  /** Makes a call if it may, which its plugin's process is told the lease by. */
+  call(): void {
+    if (this.sends) this.#plugin.told(this.seat.endsAtMs());
+  }
+
+  /** Whether its plugin's process, which is another one and not frozen, would send what it has in hand. One that leaves has ended it before. */
+  get pluginSends(): boolean {
+    return !this.#killed && this.seat.role !== 'left' && !this.#plugin.over;
   }
 
   freeze(): void {

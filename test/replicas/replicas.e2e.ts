@@ -202,6 +202,30 @@ test(
 );
 
 test(
+  'a plugin’s process that was frozen with a call before it, and wakes when another replica has the work, does not send that',
+  BOUND,
+  async (t) => {
+    const remote = await startDemoRemote(t);
+    const [first, second] = (await startReplicas(t, configFor(onRemote(remote)), 2)) as [DaemonProcess, DaemonProcess];
+    const kept = await first.client.create(task('kept', 'demo_hang'));
+    await statusWhere(first.client, kept.handle, 'RUNNING', isRunning);
+    const processes = first.children();
+    for (const pid of processes) process.kill(pid, 'SIGSTOP');
+    await first.client.delete(kept.handle);
+    const sent = /pluginhost_limit_in_flight\{plugin="demo",lane="write"\} 1/;
+    await until('the cancel to be sent', async () => sent.test((await first.http('/metrics')).body));
+    first.running.child.kill('SIGSTOP');
+    await until('the second to work', async () => (await clusterOf(second)).role === 'owner');
+    await until('its cancel', () => eventsOf(second).includes('delete.done'));
+    for (const pid of processes) process.kill(pid, 'SIGCONT');
+    await sleep(500);
+    first.running.child.kill('SIGCONT');
+    assert.equal((await first.running.finished).code, 9);
+    assert.equal(remote.callsOf('cancel').length, 1);
+  },
+);
+
+test(
   'without its database the replica that works calls nothing past its lease, and goes on when it is back',
   BOUND,
   async (t) => {

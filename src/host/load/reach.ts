@@ -2,6 +2,7 @@ import { realpathSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataOptions } from '../../data/options.js';
+import { UPTIME } from '../../lib/boot-clock.js';
 import type { SandboxOptions } from '../../model/options/sandbox.js';
 
 /** Absolute paths that a process may use: each a file, or a folder with all that is below it. */
@@ -29,7 +30,7 @@ export function reachOf(folders: readonly string[], { read, write }: SandboxOpti
   const packages = [HOME, ...own].flatMap(packagesAbove);
   const readable = [...read, ...(dir === undefined ? [] : [dir])].flatMap(namesOf);
   return {
-    read: [...new Set([...OWN, ...own, ...packages, ...readable, ...writable])],
+    read: [...new Set([...OWN, UPTIME, ...own, ...packages, ...readable, ...writable])],
     write: [...new Set([...writable, OOM_SCORE])],
   };
 }

@@ -82,6 +82,7 @@ const ASKS: { readonly [T in HostMessage['t']]: Asked | undefined } = {
   call: 'calls',
   cancel: undefined,
   masked: undefined,
+  lease: undefined,
   ping: 'pings',
   close: 'closes',
 };

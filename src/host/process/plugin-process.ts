@@ -19,6 +19,8 @@ import { maskedJson } from '../../model/masked.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import type { LogLevel } from '../../model/plugin-facts.js';
 import { failedCall } from '../../model/plugin-failure.js';
+import { methodTraits } from '../../model/plugin-methods.js';
+import type { SendingLease } from '../../model/sending-lease.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { CallOptions, HostLimits } from '../types.js';
 import { CallTable } from './call-table.js';
@@ -33,6 +35,8 @@ export interface PluginProcessOptions {
   readonly launch: LaunchOptions;
   readonly limits: HostLimits;
   readonly clock: Clock;
+  /** What lets the daemon call remotes; undefined where nothing takes it away. */
+  readonly lease: SendingLease | undefined;
   /** The daemon's own secrets, which no plugin knows, or should not. */
   readonly masks: SecretMasks;
   /** Log lines a second that may come over the channel. The process bounds them itself; this is for one that does not. */
@@ -152,6 +156,11 @@ export class PluginProcess {
       },
       condemn: (why) => this.kill(why),
     });
+    // A call that runs for longer than a lease sends under the next one.
+    const renewed = options.lease?.onRenewed((until) => {
+      if (this.#calls.size > 0) this.#send({ t: 'lease', until });
+    });
+    void this.ended.then(renewed);
     void this.#watchExit();
   }
 
@@ -223,7 +232,10 @@ export class PluginProcess {
     }
     try {
       return await this.#calls.add(method, args, left, signal, (id) => {
-        const message: HostMessage = { t: 'call', p, id, m: method, a: args, left, at: machineMs() };
+        const call = { t: 'call', p, id, m: method, a: args, left, at: machineMs() } as const;
+        const { lease } = this.#options;
+        const sends = lease !== undefined && methodTraits(method).lane !== undefined;
+        const message: HostMessage = sends ? { ...call, until: lease.endsAtMs() } : call;
         this.#channel.send(message);
         this.#ledger.sent(message);
       });

@@ -6,6 +6,7 @@ import type { SecretMasks } from '../../lib/secrets.js';
 import type { HostEvents } from '../../model/events/host.js';
 import type { PluginEntry } from '../../model/options/plugin.js';
 import { type SandboxOptions, sandboxOf } from '../../model/options/sandbox.js';
+import type { SendingLease } from '../../model/sending-lease.js';
 import { NETWORK_VARIABLES, pickVariables } from '../load/environment.js';
 import { reachedOf, reachOf } from '../load/reach.js';
 import type { HostLimits } from '../types.js';
@@ -20,6 +21,7 @@ export interface ProcessParts {
   readonly events: HostEvents;
   readonly limits: HostLimits;
   readonly baseDir: string;
+  readonly lease: SendingLease | undefined;
   readonly masks: SecretMasks;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly started: StartedProcesses;
@@ -40,7 +42,7 @@ export function startProcess(
   parts: ProcessParts,
   folders: readonly string[],
 ): PluginProcess {
-  const { clock, events, limits, baseDir, env: from, started, masks } = parts;
+  const { clock, lease, events, limits, baseDir, env: from, started, masks } = parts;
   const entries = plugins.map(({ entry }) => entry);
   const isolation = entries.some((entry) => entry.isolation === 'worker') ? 'worker' : 'process';
   const env = pickVariables(NETWORK_VARIABLES, from);
@@ -65,6 +67,7 @@ export function startProcess(
     masks,
     limits,
     clock,
+    lease,
     // Each plugin has its own bound within the process; as much again is left for stack traces of what they throw.
     channelLinesPerSecond: 2 * plugins.length * limits.logLinesPerSecond,
     channelLineBytesPerSecond: 2 * plugins.length * LOG_BYTES_PER_SECOND,

@@ -1,4 +1,5 @@
 import { show } from '../../lib/show.js';
+import { type CallLease, leaseOf } from '../call-lease.js';
 import { TransientError } from '../errors.js';
 import { decodedText, NOT_JSON, parseJson, parseLines, unpacked } from './answer-body.js';
 import { type Credential, Credentials } from './credentials.js';
@@ -31,6 +32,7 @@ interface Prepared {
   readonly headers: Record<string, string>;
   readonly body: Uint8Array | undefined;
   readonly signal: AbortSignal;
+  readonly lease: CallLease | undefined;
   readonly repeatable: boolean;
 }
 
@@ -119,7 +121,9 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
     const url = urlOf(this.#base, path, options.query);
     const what = `${method} ${url.origin}${url.pathname}`;
     const timeout = AbortSignal.timeout(this.#timeoutMs);
-    const signal = call.signal === undefined ? timeout : AbortSignal.any([call.signal, timeout]);
+    const lease = leaseOf(call.signal);
+    const signal =
+      call.signal === undefined ? timeout : (lease?.with(timeout) ?? AbortSignal.any([call.signal, timeout]));
     const secrets = new RequestSecrets();
     const progress: Progress = { done: false };
     try {
@@ -136,7 +140,7 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
       secrets.addNamed(headers);
       secrets.addNamed(Object.fromEntries(url.searchParams));
       const repeatable = isIdempotent(method, headers, options.idempotent);
-      const prepared = { method, url, headers, body: body?.bytes, signal, repeatable };
+      const prepared = { method, url, headers, body: body?.bytes, signal, lease, repeatable };
       const raw = await this.#signed(call, prepared, secrets, progress);
       const reads = isRead(call, method);
       return await this.#judge(raw, { reads, done: progress.done, what, mask: secrets.mask }, options);
@@ -250,6 +254,8 @@ class UndiciClient<Call extends HttpCall> implements HttpClient<Call> {
         ),
         body: body?.bytes,
         signal,
+        // A token changes nothing at the remote; what it is for asks the lease.
+        lease: undefined,
         // Asking for a token twice makes two tokens, and harms nobody.
         repeatable: true,
       });

@@ -1,3 +1,4 @@
+import { leaseOf } from '../call-lease.js';
 import { isPluginError, TransientError } from '../errors.js';
 import { isUnreachable, toPluginError } from './failure.js';
 import { errorOf, isRead } from './meaning.js';
@@ -27,6 +28,7 @@ const THROTTLES =
  * @throws errors of the plugin contract, and whatever is no failure of a call
  */
 export async function callSdk<T>(call: HttpCall, run: () => Promise<T>, options: SdkCallOptions = {}): Promise<T> {
+  if (leaseOf(call.signal)?.maySend() === false) throw call.signal?.reason;
   try {
     return await run();
   } catch (thrown) {

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Dispatcher, EnvHttpProxyAgent } from 'undici';
+import type { CallLease } from '../call-lease.js';
 import { withNetworks } from './no-proxy.js';
 import type { HttpClientOptions, HttpMethod, HttpTls } from './types.js';
 
@@ -12,6 +13,8 @@ export interface SentRequest {
   readonly headers: Record<string, string>;
   readonly body: Uint8Array | undefined;
   readonly signal: AbortSignal;
+  /** Asked when the connection is there and the request is about to be written. */
+  readonly lease: CallLease | undefined;
   readonly maxBytes: number;
   readonly timeoutMs: number;
 }
@@ -63,8 +66,9 @@ export class Transport {
   }
 
   async #sendBy(agent: EnvHttpProxyAgent, request: SentRequest): Promise<RawAnswer> {
-    const { method, url, headers, body, signal, maxBytes, timeoutMs } = request;
-    const answer = await agent.request({
+    const { method, url, headers, body, signal, lease, maxBytes, timeoutMs } = request;
+    const by = lease === undefined ? agent : agent.compose(whileHeld(lease, signal));
+    const answer = await by.request({
       origin: url.origin,
       path: url.pathname + url.search,
       method: method as Dispatcher.HttpMethod,
@@ -121,6 +125,22 @@ export class Transport {
       ...proxyOptions(proxy, this.#hosts),
     });
   }
+}
+
+/** Lets a request go once the lease was asked: it may have waited for its connection for long. */
+function whileHeld(lease: CallLease, signal: AbortSignal): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (options, handler) =>
+    dispatch(options, {
+      onRequestStart(controller, context) {
+        if (lease.maySend()) handler.onRequestStart?.(controller, context);
+        else controller.abort(signal.reason as Error);
+      },
+      onRequestUpgrade: (...told) => handler.onRequestUpgrade?.(...told),
+      onResponseStart: (...told) => handler.onResponseStart?.(...told),
+      onResponseData: (...told) => handler.onResponseData?.(...told),
+      onResponseEnd: (...told) => handler.onResponseEnd?.(...told),
+      onResponseError: (...told) => handler.onResponseError?.(...told),
+    });
 }
 
 function proxyOptions(proxy: HttpClientOptions['proxy'], hosts: readonly string[]) {
