@@ -1,9 +1,10 @@
 import type { LogLine, MetricSeries, ResourceRequirements } from '../plugin-api/plugin.js';
 import { isTime, MAX_BATCH_KEY, MAX_LINES, MAX_METRIC_NAME, MAX_TOKEN_BYTES } from './answer-bounds.js';
 import { bytes, list, object, oneOf, optional, text } from './answer-values.js';
+import { maskedOutcomes, withRepeats } from './batch-answer.js';
 import { META_MAX_BYTES } from './handle.js';
 import { isQuotaNamespace } from './identity-check.js';
-import { type Mask, maskedFailure, maskedState } from './masked.js';
+import { type Mask, maskedState } from './masked.js';
 import type { OutcomePlace } from './outcomes.js';
 import type { PhaseState } from './phase-state.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from './plugin-call.js';
@@ -95,14 +96,9 @@ const METHODS = {
     answer(value, { items }, stateOf) {
       const outcomes = list(value, 'the answer');
       if (outcomes.length !== items.length) throw new Error(`${outcomes.length} outcomes for ${items.length} items`);
-      return Array.from(outcomes, (outcome) => outcomeOf(outcome, stateOf));
+      return withRepeats(outcomes, (outcome) => outcomeOf(outcome, stateOf));
     },
-    masked: (outcomes, mask) =>
-      outcomes.map((outcome) =>
-        outcome.ok
-          ? { ok: true, value: maskedState(outcome.value, mask) }
-          : { ok: false, failure: maskedFailure(outcome.failure, mask) },
-      ),
+    masked: maskedOutcomes,
   },
   delete: {
     lane: 'write',

@@ -9,6 +9,7 @@ import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { broughtUpShort } from '../lib/shortage.js';
 import { cutText } from '../lib/text.js';
 import { MAX_TEXT } from '../model/answer-bounds.js';
+import { withoutRepeats } from '../model/batch-answer.js';
 import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
 import { pluginFailure } from '../model/plugin-failure.js';
 import type { DataKit } from './data-kit.js';
@@ -219,7 +220,7 @@ export class Sandbox {
   /** An answer that cannot be sent is the plugin's fault and costs this call only; of a batch, what fits is answered. */
   #answer(id: number, method: string, value: unknown): void {
     try {
-      this.#send({ t: 'answer', id, v: value });
+      this.#send({ t: 'answer', id, v: method === 'getMany' ? withoutRepeats(value as BatchAnswer) : value });
     } catch (error) {
       const f = unsendable(method, error);
       const shorter = method === 'getMany' && tooLarge(error) ? shortened(value as BatchAnswer, f) : undefined;
