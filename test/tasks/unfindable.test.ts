@@ -18,7 +18,14 @@ async function daemon(): Promise<Harness> {
 const create = (h: Harness, name = 'a') => settle(h.clock, h.tasks.create(h.spec(name), h.scope()));
 
 test('a create that may have been sent is never repeated where its job could not be found: CREATE_UNCLEAR, listed, its token freed', async () => {
-  for (const kind of ['transient', 'unknown', 'deadline', 'process_died', 'not_found'] satisfies FailureKind[]) {
+  for (const kind of [
+    'transient',
+    'unknown',
+    'deadline',
+    'process_died',
+    'not_found',
+    'cancelled',
+  ] satisfies FailureKind[]) {
     const h = await daemon();
     h.plugin.on.create = () => fail(kind, { message: 'no answer came' });
     const { task } = await create(h);
@@ -40,6 +47,7 @@ test('what made no job for sure is repeated, or refused, as for every other plug
     ['transient', { notCreated: true }],
     ['throttled', { retryAfterMs: 1_000 }],
     ['not_admitted', {}],
+    ['cancelled', { code: 'LEASE_LAPSED', notCreated: true }],
   ];
   for (const [kind, parts] of sure) {
     const h = await daemon();
