@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test';
 import type { DemoRemote } from '../../plugins/demo/remote.js';
 import { type DaemonProcess, startDemoRemote, startServe, until } from '../daemon/support.js';
 import { tempFolder } from '../support/temp.js';
-import { Engines, HELD } from './engines.js';
+import { Engines, USUAL } from './engines.js';
 import { Relay } from './relay.js';
 import { onRemote, ownerAmong, replicaConfig } from './support.js';
 
@@ -21,7 +21,7 @@ export interface Differently {
 }
 
 /** A create that was under way when its daemon was killed is repeated once this is over; on a busy machine a call takes seconds. */
-const PLUGIN = { config: HELD, callTimeout: '8s', sandbox: { niceness: 0 } };
+const PLUGIN = { config: USUAL.held, callTimeout: '8s', sandbox: { niceness: 0 } };
 const SHUTDOWN = { drainDelay: '0ms', grace: '3s', forceAfter: '60s' };
 
 /** Replicas that come and go, and engines that work over those that live. */
