@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { JITTER } from '../../src/refresh/pacing.js';
 import type { BenchOptions } from './bench.js';
 import { Daemon, type DaemonOptions } from './daemon.js';
 import { Load } from './load.js';
@@ -19,13 +18,7 @@ export async function inFolder<T>(work: (folder: string) => Promise<T>): Promise
 }
 
 /**
- * How far back the last reads lie of a daemon that has run for long, as a part of `resync`: each comes early by a random part of its
- * interval. Spread over all of it a tenth of the tasks would be due at the start already, and the reads of a minute late.
- */
-const SPREAD = 1 - JITTER / 2;
-
-/**
- * A daemon that begins with `tasks` live tasks, last read within about `resync` seconds, whose plugin reads them a hundred a call; and
+ * A daemon that begins with `tasks` live tasks, last read within `resync` seconds, whose plugin reads them a hundred a call; and
  * calls about them, after `warmup` of these. Both are stopped at the end.
  */
 export function withLiveTasks<T>(
@@ -36,7 +29,7 @@ export function withLiveTasks<T>(
 ): Promise<T> {
   const { tasks, resync, warmup, connections, streams } = options as Record<string, number>;
   return inFolder(async (stateDir) => {
-    await makeState(stateDir, tasks!, SPREAD * resync! * 1000);
+    await makeState(stateDir, tasks!, resync! * 1000);
     const daemon = await Daemon.start({
       batch: true,
       maxTasks: tasks!,
