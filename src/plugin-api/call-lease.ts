@@ -8,7 +8,7 @@ export interface CallLease {
    * is aborted, with the reason that is to be thrown.
    */
   maySend(): boolean;
-  /** A signal that is aborted with the call's and with another one; making it tells of no send. */
+  /** A signal that is aborted with the call's and with another one; to make and to read it tells of no send. */
   with(other: AbortSignal): AbortSignal;
 }
 

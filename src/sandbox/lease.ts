@@ -34,10 +34,11 @@ export class LeasedCall implements CallLease {
   readonly #lease: ToldLease;
   readonly #controller: AbortController;
   readonly #isAborted: () => boolean;
+  /** Aborted with the call's signal. To read whether it is asks nobody, whenever and by whatever Node does that. */
+  #follower: AbortController | undefined;
   #refused = false;
   /** Something was let through: what of it arrived is not known. */
   #sent = false;
-  #joins = false;
 
   constructor(lease: ToldLease, controller: AbortController) {
     const { signal } = controller;
@@ -45,7 +46,7 @@ export class LeasedCall implements CallLease {
     this.#controller = controller;
     const own = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')!.get!;
     this.#isAborted = () => own.call(signal) as boolean;
-    bindLease(signal, this, () => this.#looked());
+    bindLease(signal, this, () => !this.maySend());
   }
 
   maySend(): boolean {
@@ -60,16 +61,17 @@ export class LeasedCall implements CallLease {
   }
 
   with(other: AbortSignal): AbortSignal {
-    this.#joins = true;
-    try {
-      return AbortSignal.any([this.#controller.signal, other]);
-    } finally {
-      this.#joins = false;
-    }
+    this.#follower ??= this.#follow();
+    return AbortSignal.any([this.#follower.signal, other]);
   }
 
-  #looked(): boolean {
-    return this.#joins ? this.#isAborted() : !this.maySend();
+  #follow(): AbortController {
+    const { signal } = this.#controller;
+    const follower = new AbortController();
+    const follow = () => follower.abort(signal.reason);
+    if (this.#isAborted()) follow();
+    else signal.addEventListener('abort', follow, { once: true });
+    return follower;
   }
 
   /** What is to be told of the call: where a send was refused, a failure is that refusal, whatever the plugin made of it. */

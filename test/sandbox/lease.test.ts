@@ -73,9 +73,10 @@ test('who reads of its signal whether it is aborted asks the lease, as fetch doe
   assert.equal(told(), 'cancelled LEASE_LAPSED', 'what was sent after the first reading is not known');
 });
 
-test('a signal that is made of the call’s is aborted with it, and its making is no send', () => {
+test('a signal that is made of the call’s is aborted with it, and to make and to read it is no send', () => {
   const { clock, call, signal, told } = makeCall();
   const joined = leaseOf(signal)?.with(AbortSignal.timeout(60_000));
+  assert.equal(joined?.aborted, false);
   clock.ms = 2_000;
   assert.equal(call.maySend(), false);
   assert.equal(joined?.aborted, true);
