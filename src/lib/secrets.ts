@@ -64,7 +64,8 @@ export class SecretMasks {
   /** What is there now, by where it was read. */
   readonly #held = new Map<string, ReadonlySet<string>>();
   readonly #options: SecretMasksOptions;
-  #matcher = new TextMatcher();
+  /** Undefined since something was forgotten: it is made anew by the next look at a text, however much goes until then. */
+  #made: TextMatcher | undefined = new TextMatcher();
 
   constructor(options: SecretMasksOptions = {}) {
     this.#options = options;
@@ -162,13 +163,21 @@ export class SecretMasks {
     if (kind.add(value) && known.length === 0) this.#learn(value);
     const forgotten = kind.trim();
     if (forgotten === 0) return;
-    this.#matcher = new TextMatcher();
-    for (const one of this.#kinds) for (const each of one) this.#learn(each);
+    this.#made = undefined;
     if (kind === this.#given || kind === this.#read) this.#options.onForgotten?.(forgotten);
   }
 
+  get #matcher(): TextMatcher {
+    if (this.#made === undefined) {
+      this.#made = new TextMatcher();
+      for (const one of this.#kinds) for (const each of one) this.#learn(each);
+    }
+    return this.#made;
+  }
+
   #learn(value: string): void {
-    for (const form of secretForms(value)) this.#matcher.add(form);
+    const made = this.#made;
+    if (made !== undefined) for (const form of secretForms(value)) made.add(form);
   }
 }
 
