@@ -16,6 +16,12 @@ import { ensurePython, freePort, interop, requireBuild } from './tools.mjs';
 /** The limit the daemon is given for the main plugin, and the remote's calls are checked against. */
 export const LIMITS = { read: { qps: 40, burst: 40 }, write: { qps: 30, burst: 60 } };
 
+/** What the second plugin is held to, over however many daemons. */
+export const HELD = { read: { qps: 200, burst: 20 }, write: { qps: 30, burst: 10 }, quota: 50 };
+
+/** Limits are told by when calls arrive, which is when the plugin's process comes to run. */
+const SANDBOX = { niceness: 0 };
+
 class Service {
   #child;
 
@@ -131,10 +137,16 @@ export class DaemonService extends Service {
       plugins: {
         interop: plugin('interop.mjs', {
           config: { readRateLimiter: LIMITS.read, writeRateLimiter: LIMITS.write },
-          // Its limits are told by when calls arrive, which is when its process comes to run.
-          sandbox: { niceness: 0 },
+          sandbox: SANDBOX,
         }),
-        'interop-other': plugin('other.mjs'),
+        'interop-other': plugin('other.mjs', {
+          config: {
+            readRateLimiter: HELD.read,
+            writeRateLimiter: HELD.write,
+            resourceQuotas: { default: HELD.quota },
+          },
+          sandbox: SANDBOX,
+        }),
         'interop-quota': plugin('quota.mjs'),
         'interop-spin': plugin('spin.mjs'),
         'interop-sync': plugin('sync.mjs'),

@@ -52,12 +52,12 @@ const JITTER_S = 0.25;
  * A result that says whether the remote's calls of one kind from one plugin stayed within `burst + qps * W` in every
  * window W.
  */
-export function limitResult(remote, kind, limit, plugin = 'interop') {
+export function limitResult(remote, kind, limit, plugin = 'interop', name = `${kind}-limit-held`) {
   const calls = remote.calls.filter((call) => call.kind === kind && call.plugin === plugin).map((call) => call.at);
   const worst = limitExcess(calls, limit);
   const seen = `most in any window: ${worst.count} in ${worst.seconds.toFixed(1)} s`;
   return printed({
-    case: `${kind}-limit-held`,
+    case: name,
     ok: calls.length > 0 && worst.excess <= limit.qps * JITTER_S,
     detail: `${calls.length} calls; ${seen}, limit ${limit.burst} + ${limit.qps}/s, excess ${worst.excess.toFixed(1)}`,
     ms: 0,

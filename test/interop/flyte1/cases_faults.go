@@ -23,6 +23,7 @@ func faultCases() []Case {
 		{Name: "service-killed", Serial: true, Run: serviceKilled},
 		{Name: "killed-at-every-stage", Serial: true, Run: killedAtEveryStage},
 		{Name: "three-hundred", Serial: true, Run: threeHundred},
+		{Name: "work", Serial: true, OnDemand: true, Run: work},
 	}
 }
 

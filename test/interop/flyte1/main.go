@@ -2,7 +2,7 @@
 //
 //	flyte1 --plugin connector-service --endpoint dns:///127.0.0.1:8000 --control http://127.0.0.1:9999 \
 //	       --fixtures ../fixtures/flyte1 --data /tmp/data [--cases a,b] [--serial=false [--also a,b]] \
-//	       [--service-config JSON] [--list]
+//	       [--service-config JSON] [--tasks 300] [--list]
 //
 // One JSON line a case: {"case","ok","detail","ms"}. Exits 1 when a case failed.
 package main
@@ -36,6 +36,7 @@ type Env struct {
 	store      *storage.DataStore
 	engine     *Engine
 	run        string
+	tasks      int
 }
 
 // Fixture reads a task template and its inputs as the real SDK compiled them.
@@ -53,11 +54,13 @@ func (e *Env) Fixture(name string) (*idl.TaskTemplate, *idl.LiteralMap, error) {
 	return template, inputs, nil
 }
 
-// Case is one thing to show. Serial ones change the remote or the service for everybody, or measure the whole.
+// Case is one thing to show. Serial ones change the remote or the service for everybody, or measure the whole; those on demand are
+// run only where they are named.
 type Case struct {
-	Name   string
-	Serial bool
-	Run    func(context.Context, *Env, string) (string, error)
+	Name     string
+	Serial   bool
+	OnDemand bool
+	Run      func(context.Context, *Env, string) (string, error)
 }
 
 type result struct {
@@ -69,7 +72,7 @@ type result struct {
 
 func (e *Env) runCase(c Case) (r result) {
 	started := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute+time.Duration(e.tasks)*150*time.Millisecond)
 	defer cancel()
 	defer func() {
 		if panicked := recover(); panicked != nil {
@@ -86,11 +89,11 @@ func (e *Env) runCase(c Case) (r result) {
 	return result{Case: c.Name, OK: true, Detail: detail}
 }
 
-// choose answers the named cases, or all; without the serial ones where serial is false, except those of also.
+// choose answers the named cases, or all but those on demand; without the serial ones where serial is false, except those of also.
 func choose(names string, serial bool, also string) []Case {
 	var chosen []Case
 	for _, c := range allCases() {
-		if names == "" && c.Serial && !serial && !slices.Contains(strings.Split(also, ","), c.Name) {
+		if names == "" && (c.OnDemand || c.Serial && !serial && !slices.Contains(strings.Split(also, ","), c.Name)) {
 			continue
 		}
 		if names == "" || slices.Contains(strings.Split(names, ","), c.Name) {
@@ -110,6 +113,7 @@ func main() {
 	serial := flag.Bool("serial", true, "run the cases that disturb the others, too")
 	also := flag.String("also", "", "comma-separated serial cases that are run with --serial=false")
 	serviceConfig := flag.String("service-config", "", "gRPC service config of the engine; its own default unless given")
+	tasks := flag.Int("tasks", 300, "how many tasks the case work has")
 	list := flag.Bool("list", false, "print the case names and exit")
 	flag.Parse()
 	if *list {
@@ -130,6 +134,7 @@ func main() {
 		dataDir:    *data,
 		store:      newFileDataStore(),
 		run:        fmt.Sprintf("%x", time.Now().UnixMilli()),
+		tasks:      *tasks,
 	}
 	engine, err := env.StartEngine(context.Background())
 	if err != nil {

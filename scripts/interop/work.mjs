@@ -1,0 +1,87 @@
+// Many tasks by the engine's own code over three replicas, and as many over a single daemon beside them: what each cost the remote.
+import { HELD } from './services.mjs';
+import { limitResult, onStage } from './stage.mjs';
+import { printed } from './tools.mjs';
+
+const PLUGIN = 'interop-other';
+/** Of what a single daemon asks of the remote, what replicas may ask more or less. */
+const APART = 0.05;
+/** Few tasks come apart by chance, since each is read at times of its own: by no more than so many roots of the calls. */
+const BY_CHANCE = 3;
+
+/** When a job began and ended, by the remote's book; it runs for its time, or until it is cancelled. */
+const spanOf = ({ createdAt, cancelledAt = Number.POSITIVE_INFINITY, steer }) => ({
+  from: createdAt,
+  to: Math.min(createdAt + steer.runMs, cancelledAt),
+});
+
+/** The most jobs that ran at a time. */
+function mostAtOnce(jobs) {
+  const steps = jobs
+    .map(spanOf)
+    .flatMap(({ from, to }) => [
+      { at: from, by: 1 },
+      { at: to, by: -1 },
+    ])
+    .sort((a, b) => a.at - b.at || a.by - b.by);
+  let running = 0;
+  let most = 0;
+  for (const { by } of steps) {
+    running += by;
+    most = Math.max(most, running);
+  }
+  return most;
+}
+
+function bookResults({ jobs, remote }, tasks) {
+  const attempts = new Set(jobs.map(({ seen }) => seen.outputPrefix)).size;
+  const most = mostAtOnce(jobs);
+  return [
+    printed({
+      case: 'work-one-job-each',
+      ok: attempts === tasks && jobs.length === tasks,
+      detail: `${jobs.length} jobs of ${attempts} attempts, ${tasks} tasks`,
+      ms: 0,
+    }),
+    printed({
+      case: 'work-quota-held',
+      ok: most <= HELD.quota,
+      detail: `${most} jobs at once, quota ${HELD.quota}`,
+      ms: 0,
+    }),
+    ...['read', 'write'].map((kind) => limitResult(remote, kind, HELD[kind], PLUGIN, `work-${kind}-limit-held`)),
+  ];
+}
+
+function costResult(single, several) {
+  const apart = several / single - 1;
+  const allowed = Math.max(APART * single, BY_CHANCE * Math.sqrt(single));
+  return printed({
+    case: 'work-calls-as-of-one',
+    ok: single > 0 && Math.abs(several - single) <= allowed,
+    detail: `${several} calls at the remote, of a single daemon ${single}: ${(apart * 100).toFixed(2)} %`,
+    ms: 0,
+  });
+}
+
+/**
+ * Runs the work on both, beside each other, so that a machine that is slow for a while is slow for both. `drive` runs the case
+ * `work` on a stage and answers its results.
+ */
+export async function workResults(tasks, keep, drive) {
+  const sites = await Promise.all(
+    ['daemon', 'replicas'].map((kind) =>
+      onStage(kind, keep, async (stage) => {
+        const found = await drive(kind, stage);
+        const calls = stage.remote.calls.filter(({ plugin }) => plugin === PLUGIN).length;
+        return { found, calls, remote: stage.remote, jobs: stage.remote.jobs };
+      }),
+    ),
+  );
+  const [single, several] = sites;
+  return [
+    ...sites.flatMap(({ found }) => found),
+    ...bookResults(several, tasks),
+    costResult(single.calls, several.calls),
+  ];
+}
