@@ -86,8 +86,11 @@ const HEAD_V1 = CHECKED + 2;
 /** The id of no key: there is no MAC then. */
 const UNSIGNED = 0;
 
+/** Partitions of node keys (design 7). */
+export const PARTITIONS = 256;
+
 /**
- * One of 256 partitions (design 7), of the node key where there is one, else of the attempt key: attempts of one node lie in
+ * One of `PARTITIONS`, of the node key where there is one, else of the attempt key: attempts of one node lie in
  * one.
  */
 export function partitionOf(key: string): number {

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  type AssignedMember,
+  type AssignedPart,
+  type AssignmentView,
+  type Move,
+  nextMoves,
+  partOf,
+} from '../../src/cluster/assignment.js';
+
+const NONE: ReadonlySet<string> = new Set();
+
+function member(epoch: string, changes: Partial<AssignedMember> = {}): AssignedMember {
+  const version = '1.0.0';
+  return { epoch, version, joinedAtMs: 0, plugins: new Set(['p', 'q']), leaving: false, unreachable: NONE, ...changes };
+}
+
+function parts(count: number, changes: (part: number) => Partial<AssignedPart> = () => ({})): AssignedPart[] {
+  return Array.from({ length: count }, (_, part) => {
+    const rest = { owner: undefined, needs: new Set(['p']), leastVersion: '1.0.0', hasLimits: false };
+    return { part, ...rest, ...changes(part) };
+  });
+}
+
+/** What lies where once the moves are made, each given up and taken. */
+function after(view: AssignmentView, moves: readonly Move[]): AssignmentView {
+  const to = new Map(moves.map((move) => [move.part, move.to]));
+  return { ...view, parts: view.parts.map((part) => ({ ...part, owner: to.get(part.part) ?? part.owner })) };
+}
+
+/** Moves until nothing moves any more; how many moves that took. */
+function settled(view: AssignmentView): { view: AssignmentView; moves: Move[] } {
+  const all: Move[] = [];
+  for (let round = 0; ; round++) {
+    assert.ok(round < 2_000, 'it never comes to rest');
+    const moves = nextMoves(view);
+    if (moves.length === 0) return { view, moves: all };
+    all.push(...moves);
+    view = after(view, moves);
+  }
+}
+
+function counts({ members, parts: all }: AssignmentView): number[] {
+  return members.map(({ epoch }) => all.filter(({ owner }) => owner === epoch).length);
+}
+
+function spread({ members, parts: all }: AssignmentView): number {
+  const each = counts({ members, parts: all, maxMoving: 1 });
+  return Math.max(...each) - Math.min(...each);
+}
+
+test('a partition lies in one part, as many in each, and a number of parts that is no power of two is refused', () => {
+  for (const count of [1, 2, 8, 256]) {
+    const sizes = new Map<number, number>();
+    for (let partition = 0; partition < 256; partition++) {
+      const part = partOf(partition, count);
+      sizes.set(part, (sizes.get(part) ?? 0) + 1);
+    }
+    assert.deepEqual(
+      [...sizes],
+      Array.from({ length: count }, (_, part) => [part, 256 / count]),
+    );
+  }
+  for (const count of [0, 3, 512, 0.5]) assert.throws(() => partOf(0, count), /power of two/);
+});
+
+test('parts without an owner are given out at once, as many to one as to another within one', () => {
+  const view = { members: [member('a'), member('b'), member('c')], parts: parts(64), maxMoving: 2 };
+  const moves = nextMoves(view);
+  assert.equal(moves.length, 64);
+  assert.deepEqual(counts(after(view, moves)), [22, 21, 21]);
+});
+
+test('a member that comes takes its share and no part moves twice, a few at a time', () => {
+  const before = settled({ members: [member('a'), member('b'), member('c')], parts: parts(64), maxMoving: 2 }).view;
+  const view = { ...before, members: [...before.members, member('d', { joinedAtMs: 1 })] };
+  assert.equal(nextMoves(view).length, 2);
+  const { view: at, moves } = settled(view);
+  assert.equal(moves.length, 16);
+  assert.ok(moves.every(({ to, why }) => to === 'd' && why === 'balance'));
+  assert.deepEqual(counts(at), [16, 16, 16, 16]);
+});
+
+test('a member that stops gives all it has, one that is dead is followed at once, and nothing else moves', () => {
+  const before = settled({ members: [member('a'), member('b'), member('c')], parts: parts(63), maxMoving: 1 }).view;
+  const leaving = { ...before, members: [member('a'), member('b', { leaving: true }), member('c')] };
+  const gone = { ...before, members: [member('a'), member('c')] };
+  for (const [view, why] of [
+    [leaving, 'leaving'],
+    [gone, 'homeless'],
+  ] as const) {
+    const moves = nextMoves(view);
+    assert.equal(moves.length, 21);
+    assert.ok(moves.every((move) => move.why === why));
+    assert.deepEqual(nextMoves(after(view, moves)), []);
+  }
+});
+
+test('nobody is given what it cannot work on: without the plugin, or of a release that is too old', () => {
+  const members = [member('a'), member('old', { version: '0.9.9' }), member('bare', { plugins: new Set(['q']) })];
+  const one = settled({
+    members,
+    parts: parts(8, (part) => (part < 2 ? { needs: new Set(['q']) } : {})),
+    maxMoving: 1,
+  });
+  assert.deepEqual(counts(one.view), [6, 0, 2]);
+  const nobody = { members: members.slice(1), parts: parts(4), maxMoving: 1 };
+  assert.deepEqual(nextMoves(nobody), [], 'it waits for one who can');
+});
+
+test('for balance nothing moves to an older release than its owner’s, and ten is newer than nine', () => {
+  const view = {
+    members: [member('new', { version: '1.10.0' }), member('old', { version: '1.9.0', joinedAtMs: 1 })],
+    parts: parts(8, () => ({ owner: 'new' })),
+    maxMoving: 1,
+  };
+  assert.deepEqual(nextMoves(view), []);
+  const orphaned = { ...view, parts: parts(8) };
+  assert.deepEqual(counts(settled(orphaned).view), [4, 4], 'what nobody has goes to whom can read it');
+  const rising = { ...view, parts: parts(8, () => ({ owner: 'old' })) };
+  assert.deepEqual(counts(settled(rising).view), [4, 4]);
+  const before = { ...view, members: [member('new', { version: '1.9.0-rc.1' }), view.members[1] as AssignedMember] };
+  assert.deepEqual(counts(settled({ ...before, parts: parts(8, () => ({ owner: 'old' })) }).view), [0, 8]);
+});
+
+test('one that alone cannot reach a remote hands its tasks over, and where nobody reaches it nothing moves', () => {
+  const cut = { unreachable: new Set(['p']) };
+  const owned = parts(8, (part) => ({ owner: part % 2 === 0 ? 'a' : 'b' }));
+  const alone = settled({ members: [member('a', cut), member('b')], parts: owned, maxMoving: 1 });
+  assert.deepEqual(counts(alone.view), [0, 8]);
+  assert.ok(alone.moves.every(({ why }) => why === 'unreachable'));
+  assert.deepEqual(nextMoves({ members: [member('a', cut), member('b', cut)], parts: owned, maxMoving: 1 }), []);
+  const others = parts(8, (part) => ({ owner: part % 2 === 0 ? 'a' : 'b', needs: new Set(['q']) }));
+  assert.deepEqual(nextMoves({ members: [member('a', cut), member('b')], parts: others, maxMoving: 1 }), []);
+});
+
+test('what cannot stay goes before what moves for balance, and a part with limits stays where another may go', () => {
+  const owned = parts(8, (part) => ({ owner: part < 7 ? 'a' : undefined, hasLimits: part < 3 }));
+  const view = { members: [member('a'), member('b')], parts: owned, maxMoving: 1 };
+  assert.deepEqual(nextMoves(view), [{ part: 7, from: undefined, to: 'b', why: 'homeless' }]);
+  assert.deepEqual(
+    settled(view).moves.map(({ part }) => part),
+    [7, 3, 4, 5],
+  );
+});
+
+const anyMember = fc.record({
+  version: fc.constantFrom('1.0.0', '1.1.0', '2.0.0'),
+  plugins: fc.subarray(['p', 'q', 'r'], { minLength: 1 }).map((names): ReadonlySet<string> => new Set(names)),
+  unreachable: fc.oneof(
+    { weight: 4, arbitrary: fc.constant(NONE) },
+    { weight: 1, arbitrary: fc.constant(new Set(['p'])) },
+  ),
+  leaving: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+  joinedAtMs: fc.nat({ max: 3 }),
+});
+const anyView = fc
+  .record({
+    members: fc.array(anyMember, { minLength: 1, maxLength: 7 }),
+    parts: fc.array(
+      fc.record({
+        owner: fc.option(fc.nat({ max: 9 }), { nil: undefined }),
+        needs: fc.subarray(['p', 'q']).map((names): ReadonlySet<string> => new Set(names)),
+        leastVersion: fc.constantFrom('1.0.0', '1.1.0'),
+        hasLimits: fc.boolean(),
+      }),
+      { minLength: 1, maxLength: 32 },
+    ),
+    maxMoving: fc.integer({ min: 1, max: 4 }),
+  })
+  .map(({ members, parts: all, maxMoving }): AssignmentView => {
+    const named = members.map((each, index) => member(`m${index}`, each));
+    const owned = all.map((each, part) => ({
+      ...each,
+      part,
+      owner: each.owner === undefined ? undefined : `m${each.owner}`,
+    }));
+    return { members: named, parts: owned, maxMoving };
+  });
+
+function fits({ version, plugins }: AssignedMember, { needs, leastVersion }: AssignedPart): boolean {
+  return version >= leastVersion && [...needs].every((plugin) => plugins.has(plugin));
+}
+
+test('from wherever it begins it comes to rest, never by way of one who cannot work on it, and then lies well', () => {
+  fc.assert(
+    fc.property(anyView, (begin) => {
+      const byEpoch = new Map(begin.members.map((each) => [each.epoch, each]));
+      const { view, moves } = settled(begin);
+      const balances = moves.filter(({ why }) => why === 'balance').length;
+      assert.ok(
+        moves.length - balances <= 2 * begin.parts.length,
+        'what cannot stay moves once, or once more to who reaches',
+      );
+      for (const { part, to } of moves) {
+        const taker = byEpoch.get(to) as AssignedMember;
+        assert.ok(!taker.leaving && fits(taker, begin.parts[part] as AssignedPart));
+      }
+      const of = new Map(view.members.map(({ epoch }, index) => [epoch, counts(view)[index] as number]));
+      for (const part of view.parts) {
+        const owner = byEpoch.get(part.owner ?? '');
+        const able = begin.members.filter((each) => !each.leaving && fits(each, part));
+        if (owner === undefined || owner.leaving || !fits(owner, part)) {
+          assert.deepEqual(able, [], `part ${part.part} lies with ${part.owner}`);
+          continue;
+        }
+        for (const other of able) {
+          const better =
+            other.version >= owner.version && [...part.needs].every((each) => !other.unreachable.has(each));
+          if (better) assert.ok((of.get(owner.epoch) as number) <= (of.get(other.epoch) as number) + 1);
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('every member alone computes the same, whatever order its view came in', () => {
+  fc.assert(
+    fc.property(anyView, fc.integer(), (view, seed) => {
+      const shuffled = <T>(list: readonly T[]) =>
+        list
+          .map((each, at) => [Math.sin(seed + at * 7.3), each] as const)
+          .sort((a, b) => a[0] - b[0])
+          .map(([, each]) => each);
+      assert.deepEqual(
+        nextMoves({ ...view, members: shuffled(view.members), parts: shuffled(view.parts) }),
+        nextMoves(view),
+      );
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('a join of one of n moves as many parts as its share, and a stop those of whoever stops', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 12 }), fc.constantFrom(16, 64, 256), fc.nat(), (n, count, who) => {
+      const members = Array.from({ length: n }, (_, index) => member(`m${index}`, { joinedAtMs: index }));
+      const before = settled({ members, parts: parts(count), maxMoving: 3 }).view;
+      assert.ok(spread(before) <= 1);
+      const joined = settled({ ...before, members: [...members, member('new', { joinedAtMs: 99 })] });
+      assert.equal(joined.moves.length, Math.floor(count / (n + 1)));
+      assert.ok(spread(joined.view) <= 1);
+      if (n === 1) return;
+      const stops = members[who % n] as AssignedMember;
+      const had = before.parts.filter(({ owner }) => owner === stops.epoch).length;
+      const left = settled({ ...before, members: members.filter((each) => each !== stops) });
+      assert.equal(left.moves.length, had);
+      assert.ok(spread(left.view) <= 1);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('members that come and go without an end move no more than what they bring and take', () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat({ max: 7 }), { minLength: 5, maxLength: 40 }), (toggles) => {
+      const there = new Set(['m8']);
+      let view: AssignmentView = { members: [member('m8')], parts: parts(64), maxMoving: 2 };
+      view = settled(view).view;
+      for (const toggle of toggles) {
+        const epoch = `m${toggle}`;
+        const had = view.parts.filter(({ owner }) => owner === epoch).length;
+        const comes = !there.delete(epoch);
+        if (comes) there.add(epoch);
+        const { view: next, moves } = settled({ ...view, members: [...there].map((each) => member(each)) });
+        assert.equal(moves.length, comes ? Math.floor(64 / there.size) : had);
+        view = next;
+      }
+    }),
+    { numRuns: 40 },
+  );
+});
