@@ -20,7 +20,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const dist = (file) => pathToFileURL(path.join(root, 'dist', file)).href;
 const { createClient } = await import(dist('src/client/index.js'));
 const { makeLiteralCodec } = await import(dist('src/data/literal-codec.js'));
-const { loadFlyteidlCore } = await import(dist('src/idl/load.js'));
+const { loadFlyteidlCore } = await import(dist('src/idl/load-core.js'));
 const { createDemoRemote } = await import(dist('plugins/demo/remote.js'));
 
 const literals = makeLiteralCodec(loadFlyteidlCore());

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeLiteralCodec } from '../dist/src/data/literal-codec.js';
-import { loadFlyteidlCore } from '../dist/src/idl/load.js';
+import { loadFlyteidlCore } from '../dist/src/idl/load-core.js';
 import { literals, PreciseDate } from '../dist/src/plugin-api/literals.js';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));

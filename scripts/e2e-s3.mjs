@@ -15,7 +15,7 @@ import { makeInputReader } from '../dist/src/data/input-reader.js';
 import { makeLiteralCodec } from '../dist/src/data/literal-codec.js';
 import { makeOutputWriter } from '../dist/src/data/output-writer.js';
 import { makeDataStore } from '../dist/src/data/stores/data-store.js';
-import { loadFlyteidlCore } from '../dist/src/idl/load.js';
+import { loadFlyteidlCore } from '../dist/src/idl/load-core.js';
 import { searchFor, suiteSecret } from '../dist/test/support/suite-secrets.js';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));

@@ -79,9 +79,7 @@ export const fileRooms = ['main', 'daemon', 'index'];
  */
 export const vendorHomes = {
   '@aws-sdk/*': ['data'],
-  '@flyteorg/flyteidl': ['idl'],
   '@grpc/grpc-js': ['rpc', 'client', 'cluster'],
-  '@grpc/proto-loader': ['idl'],
   '@msgpack/msgpack': ['data'],
   '@standard-schema/spec': ['plugin-api', 'sandbox'],
   acorn: ['sandbox'],
@@ -89,7 +87,6 @@ export const vendorHomes = {
   'cli-table3': ['cli'],
   commander: ['cli'],
   convict: ['config'],
-  'grpc-health-check': ['rpc'],
   'lru-cache': ['store'],
   ora: ['cli'],
   picocolors: ['cli'],

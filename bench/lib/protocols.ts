@@ -2,7 +2,6 @@ import type { Idl } from '../../src/idl/idl.js';
 import {
   FLYTE1_SERVICES,
   FLYTE2_SERVICES,
-  loadFlyteidl,
   loadFlyteidl2,
   loadPluginHost,
   PLUGIN_HOST_SERVICE,
@@ -35,7 +34,7 @@ function native(): Protocol {
 }
 
 function flyte1(): Protocol {
-  const idl = loadFlyteidl();
+  const idl = loadPluginHost();
   const request = idl.codec('flyteidl.admin.GetTaskRequest');
   const response = idl.codec('flyteidl.admin.GetTaskResponse');
   const taskCategory = { name: 'bench', version: 0 };

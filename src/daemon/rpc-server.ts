@@ -1,6 +1,6 @@
 import type { Config } from '../config/index.js';
 import type { PluginHost } from '../host/types.js';
-import { loadFlyteidl, loadFlyteidl2, loadPluginHost } from '../idl/load.js';
+import { loadFlyteidl2, loadPluginHost } from '../idl/load.js';
 import type { Clock } from '../lib/clock.js';
 import type { Elsewhere } from '../model/forwarding.js';
 import { createFlyteServices } from '../rpc/flyte/services.js';
@@ -40,12 +40,12 @@ export function buildRpcServer({
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
   const limits = fieldLimits(config);
-  const native = loadPluginHost();
-  const flyteidl = loadFlyteidl();
-  const flyteidl2 = loadFlyteidl2();
+  const idl = loadPluginHost();
   const services = [
-    createNativeService({ tasks, idl: native, limits, ...NATIVE_BOUNDS }),
-    ...(enabled ? createFlyteServices({ tasks, limits, flyteidl, flyteidl2, maxStalenessMs }) : []),
+    createNativeService({ tasks, idl, limits, ...NATIVE_BOUNDS }),
+    ...(enabled
+      ? createFlyteServices({ tasks, limits, flyteidl: idl, flyteidl2: loadFlyteidl2(), maxStalenessMs })
+      : []),
   ];
   return createRpcServer({
     host: grpc.host,

@@ -1,7 +1,7 @@
 import { messageOf } from '../errors/index.js';
 import type { Codec } from '../idl/codec.js';
 import { readLiteralNames } from '../idl/literal-map.js';
-import { loadFlyteidlCore } from '../idl/load.js';
+import { loadFlyteidlCore } from '../idl/load-core.js';
 import { readFields } from '../idl/wire.js';
 import { MAX_WIRE_DEPTH } from '../idl/wire-check.js';
 

@@ -2,7 +2,7 @@ import descriptor from 'protobufjs/ext/descriptor/index.js';
 import { HostError, messageOf } from '../errors/index.js';
 import { DESCRIPTOR_SET } from '../generated/descriptors.js';
 import { FLYTEIDL2_DESCRIPTOR_SET } from '../generated/flyteidl2.js';
-import { lenField, readFields, WIRE_LEN } from './wire.js';
+import { readFields, WIRE_LEN } from './wire.js';
 
 /** FileDescriptorSet.file */
 const FILE_FIELD = 1;
@@ -83,17 +83,6 @@ export class DescriptorPool {
     return importedFirst.reverse();
   }
 
-  /** An encoded FileDescriptorSet of these files and all they need. Throws DESCRIPTOR_UNKNOWN. */
-  subset(names: readonly string[]): Buffer {
-    const wanted = names.map((name) => {
-      const file = this.#files.get(name);
-      if (file === undefined) throw unusable(`it has no file ${name}`);
-      return file;
-    });
-    const files = new Set(wanted.flatMap((file) => this.closure(file)));
-    return Buffer.concat([...files].map(({ bytes }) => lenField(FILE_FIELD, bytes)));
-  }
-
   #add(number: number, wireType: number, bytes: Buffer): void {
     if (number !== FILE_FIELD || wireType !== WIRE_LEN) throw unusable(`field ${number} of a FileDescriptorSet`);
     const proto = descriptor.FileDescriptorProto.decode(bytes) as unknown as descriptor.IFileDescriptorProto;
@@ -146,7 +135,7 @@ function unusable(why: string, cause?: unknown): HostError {
   return new HostError('DESCRIPTOR_UNKNOWN', `Not a usable FileDescriptorSet: ${why}.`, { cause });
 }
 
-/** All that the port may serve: the native API, both generations of Flyte's, health and reflection. Some 60 ms. */
+/** All that the port may serve: the native API, both generations of Flyte's, health and reflection. Takes some 60 ms, and its decoder as many to load: not for a start. */
 export function servedDescriptors(): DescriptorPool {
   return new DescriptorPool([Buffer.from(DESCRIPTOR_SET, 'base64'), Buffer.from(FLYTEIDL2_DESCRIPTOR_SET, 'base64')]);
 }

@@ -1,5 +1,5 @@
-import protoLoader from '@grpc/proto-loader';
 import type * as protobuf from 'protobufjs';
+import pb from 'protobufjs';
 import { HostError } from '../errors/index.js';
 import { isWellFormed } from '../lib/text.js';
 
@@ -84,7 +84,7 @@ function to64(type: ScalarType, value: unknown, path: string): protobuf.Long {
   if (!fits) throw wrong(path, expected, value);
   const low = Number(BigInt.asIntN(32, number));
   const high = Number(BigInt.asIntN(32, number >> 32n));
-  return new protoLoader.Long(low, high, unsigned);
+  return new pb.util.Long(low, high, unsigned);
 }
 
 function to32(type: ScalarType, value: unknown, path: string): number {

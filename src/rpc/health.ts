@@ -1,8 +1,7 @@
-import { protoPath } from 'grpc-health-check';
 import { HostError } from '../errors/index.js';
 import type { Codec } from '../idl/codec.js';
 import type { Idl } from '../idl/idl.js';
-import { loadProtoFiles } from '../idl/load.js';
+import { loadPluginHost } from '../idl/load.js';
 import { createDeferred } from '../lib/deferred.js';
 import { assertText, FIELD_BOUNDS } from './fields.js';
 import type { RpcServiceModule } from './methods.js';
@@ -43,7 +42,7 @@ const servingText = (serving: boolean): ServingStatus => (serving ? 'SERVING' : 
 export class Health {
   static readonly SERVICE = 'grpc.health.v1.Health';
   readonly #options: HealthOptions;
-  readonly #idl: Idl = loadProtoFiles([protoPath]);
+  readonly #idl: Idl = loadPluginHost();
   readonly #request: Codec<Request> = this.#idl.codec('grpc.health.v1.HealthCheckRequest');
   readonly #response: Codec = this.#idl.codec('grpc.health.v1.HealthCheckResponse');
   readonly #list: Codec = this.#idl.codec('grpc.health.v1.HealthListResponse');

@@ -2,8 +2,8 @@ import type { Server, ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-j
 import { status } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Codec } from '../idl/codec.js';
-import { type DescribedFile, type DescriptorPool, servedDescriptors } from '../idl/descriptor-pool.js';
-import { loadDescriptorSet } from '../idl/load.js';
+import type { DescribedFile, DescriptorPool } from '../idl/descriptor-pool.js';
+import { loadPluginHost } from '../idl/load.js';
 import { type OpenStream, OpenStreams } from './open-streams.js';
 import { statusOf } from './status.js';
 import { drained } from './stream.js';
@@ -11,7 +11,6 @@ import { drained } from './stream.js';
 /** Both have the same messages, field for field, under another package. */
 const VERSIONS = ['v1', 'v1alpha'] as const;
 
-const fileOf = (version: string): string => `grpc/reflection/${version}/reflection.proto`;
 const packageOf = (version: string): string => `grpc.reflection.${version}`;
 const serviceOf = (version: string): string => `${packageOf(version)}.ServerReflection`;
 
@@ -42,27 +41,26 @@ type Adder = Pick<Server, 'addService'>;
  * like need no .proto files. A question that cannot be answered gets an error in its answer, and the stream goes on; bytes
  * that are no question end it. Streams stay open as long as the client likes, so they are bounded, and ended when the
  * server drains.
+ *
+ * States: nobody has asked → the descriptors load, for the first who asks → loaded; `end` closes the streams at any time.
  */
 export class Reflection {
   static readonly SERVICES: readonly string[] = VERSIONS.map(serviceOf);
-  readonly #pool: DescriptorPool;
+  readonly #loadPool: () => Promise<DescriptorPool>;
   readonly #services: readonly string[];
   readonly #streams: OpenStreams;
   readonly #definitions: readonly ServiceDefinition[];
   readonly #question: Codec<Question>;
   readonly #answer: Codec;
 
-  /** `services` are the full names of what else is served. Throws DESCRIPTOR_UNKNOWN for one without a descriptor. */
-  constructor(services: readonly string[], maxStreams: number, pool: DescriptorPool = servedDescriptors()) {
-    this.#pool = pool;
+  #pool: Promise<DescriptorPool> | undefined;
+
+  /** `services` are the full names of what else is served. The descriptors are loaded for the first who asks. */
+  constructor(services: readonly string[], maxStreams: number, loadPool = servedPool) {
+    this.#loadPool = loadPool;
     this.#services = [...services, ...Reflection.SERVICES].sort();
-    for (const name of this.#services) {
-      if (pool.fileOfSymbol(name) === undefined) {
-        throw new HostError('DESCRIPTOR_UNKNOWN', `No descriptor of service ${name}; reflection cannot describe it.`);
-      }
-    }
     this.#streams = new OpenStreams('reflection', maxStreams);
-    const idl = loadDescriptorSet(pool.subset(VERSIONS.map(fileOf)));
+    const idl = loadPluginHost();
     this.#definitions = VERSIONS.map((version) => idl.rawService(serviceOf(version)));
     this.#question = idl.codec(`${packageOf('v1')}.ServerReflectionRequest`);
     this.#answer = idl.codec(`${packageOf('v1')}.ServerReflectionResponse`);
@@ -81,9 +79,11 @@ export class Reflection {
   /** One question is read when the answer to the last one was taken: who asks and does not read piles up nothing. */
   async #serve(call: Call): Promise<void> {
     try {
+      this.#pool ??= this.#loadPool();
+      const pool = await this.#pool;
       // The default iterator destroys the stream at the caller's end, and with it the side that is yet to answer.
       for await (const bytes of call.iterator({ destroyOnReturn: false })) {
-        const answer = this.answer(bytes as Buffer);
+        const answer = this.#answerOf(bytes as Buffer, pool);
         if (call.cancelled || call.writableEnded) return;
         if (!call.write(answer) && !(await drained(call))) return;
       }
@@ -94,7 +94,7 @@ export class Reflection {
   }
 
   /** ServerReflectionRequest → ServerReflectionResponse. Throws REQUEST_UNDECODABLE and REQUEST_TOO_LARGE. */
-  answer(bytes: Buffer): Buffer {
+  #answerOf(bytes: Buffer, pool: DescriptorPool): Buffer {
     if (bytes.length > MAX_REQUEST_BYTES) {
       throw new HostError(
         'REQUEST_TOO_LARGE',
@@ -102,27 +102,27 @@ export class Reflection {
       );
     }
     const question = this.#question.decode(bytes);
-    return this.#answer.encode({ validHost: question.host, originalRequest: bytes, ...this.#answerTo(question) });
+    return this.#answer.encode({ validHost: question.host, originalRequest: bytes, ...this.#answerTo(question, pool) });
   }
 
-  #answerTo(question: Question): Answer {
+  #answerTo(question: Question, pool: DescriptorPool): Answer {
     switch (question.messageRequest) {
       case 'listServices':
         return { listServicesResponse: { service: this.#services.map((name) => ({ name })) } };
       case 'fileByFilename':
-        return this.#files(this.#pool.file(question.fileByFilename), 'file', question.fileByFilename);
+        return filesOf(pool, pool.file(question.fileByFilename), 'file', question.fileByFilename);
       case 'fileContainingSymbol': {
         const symbol = question.fileContainingSymbol;
-        return this.#files(this.#pool.fileOfSymbol(symbol), 'symbol', symbol);
+        return filesOf(pool, pool.fileOfSymbol(symbol), 'symbol', symbol);
       }
       case 'fileContainingExtension': {
         const { containingType, extensionNumber } = question.fileContainingExtension!;
-        const file = this.#pool.fileOfExtension(containingType, extensionNumber);
-        return this.#files(file, 'extension', `${containingType} ${extensionNumber}`);
+        const file = pool.fileOfExtension(containingType, extensionNumber);
+        return filesOf(pool, file, 'extension', `${containingType} ${extensionNumber}`);
       }
       case 'allExtensionNumbersOfType': {
         const type = question.allExtensionNumbersOfType;
-        const extensionNumber = this.#pool.extensionNumbers(type);
+        const extensionNumber = pool.extensionNumbers(type);
         if (extensionNumber === undefined) return unknown('message', type);
         return { allExtensionNumbersResponse: { baseTypeName: type, extensionNumber } };
       }
@@ -130,11 +130,17 @@ export class Reflection {
         return failed(status.INVALID_ARGUMENT, 'the request asks nothing that is known; expected a message_request');
     }
   }
+}
 
-  #files(file: DescribedFile | undefined, kind: string, name: string): Answer {
-    if (file === undefined) return unknown(kind, name);
-    return { fileDescriptorResponse: { fileDescriptorProto: this.#pool.closure(file).map(({ bytes }) => bytes) } };
-  }
+/** Most daemons are never asked, and what decodes descriptors is slow to load. */
+async function servedPool(): Promise<DescriptorPool> {
+  const { servedDescriptors } = await import('../idl/descriptor-pool.js');
+  return servedDescriptors();
+}
+
+function filesOf(pool: DescriptorPool, file: DescribedFile | undefined, kind: string, name: string): Answer {
+  if (file === undefined) return unknown(kind, name);
+  return { fileDescriptorResponse: { fileDescriptorProto: pool.closure(file).map(({ bytes }) => bytes) } };
 }
 
 function unknown(kind: string, name: string): Answer {

@@ -5,7 +5,7 @@ import { makeOutputWriter } from '../data/output-writer.js';
 import { makeSecretManager } from '../data/secrets.js';
 import { bindDataStore, makeDataStore } from '../data/stores/data-store.js';
 import { readTaskInterface } from '../data/task-interface.js';
-import { loadFlyteidlCore } from '../idl/load.js';
+import { loadFlyteidlCore } from '../idl/load-core.js';
 import { systemClock } from '../lib/clock.js';
 import type { DataStore } from '../plugin-api/data.js';
 import type { DataKit } from './data-kit.js';
@@ -22,7 +22,7 @@ function untyped(names: readonly string[] | undefined): ReadonlyMap<string, unde
   return names === undefined ? undefined : new Map(names.map((name) => [name, undefined]));
 }
 
-/** The data room for one plugin. The descriptors are loaded once here (some 100 ms), not at the first call. */
+/** The data room for one plugin. The descriptors are loaded once here (some 10 ms), not at the first call. */
 export function makeDataKit(options: DataOptions, sources: DataKitSources): DataKit {
   const idl = loadFlyteidlCore();
   const codec = makeLiteralCodec(idl);

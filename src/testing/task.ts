@@ -1,5 +1,5 @@
 import { makeLiteralCodec } from '../data/literal-codec.js';
-import { loadFlyteidlCore } from '../idl/load.js';
+import { loadFlyteidlCore } from '../idl/load-core.js';
 import { structFromJson } from '../idl/struct.js';
 import type { JsonObject } from '../lib/json.js';
 import type { CreateArgs } from '../model/plugin-call.js';

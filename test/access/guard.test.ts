@@ -10,7 +10,7 @@ import { TokenWatch } from '../../src/access/token-watch.js';
 import { Tokens } from '../../src/access/tokens.js';
 import { needOf } from '../../src/daemon/needs.js';
 import { HostError } from '../../src/errors/index.js';
-import { loadFlyteidl, loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
+import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { RIGHTS } from '../../src/model/access.js';
 import { createFlyteServices } from '../../src/rpc/flyte/services.js';
@@ -179,7 +179,7 @@ test('every method of every service has the right that it needs, and health none
   const flyte = createFlyteServices({
     tasks,
     limits,
-    flyteidl: loadFlyteidl(),
+    flyteidl: loadPluginHost(),
     flyteidl2: loadFlyteidl2(),
     maxStalenessMs: 0,
   });

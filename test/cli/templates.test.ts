@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { readTemplate } from '../../src/cli/task-files.js';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { readTaskInterface } from '../../src/data/task-interface.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { makeTaskReader } from '../../src/sandbox/task-template.js';
 import { fromRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';

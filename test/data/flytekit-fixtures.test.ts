@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { readLiteralNames, readNamedLiterals } from '../../src/idl/literal-map.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import {
   isTaggedLiteral,
   type LiteralInput,

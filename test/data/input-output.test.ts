@@ -10,7 +10,8 @@ import { bindDataStore, makeDataStore } from '../../src/data/stores/data-store.j
 import { readTaskInterface } from '../../src/data/task-interface.js';
 import { type ErrorCode, HostError } from '../../src/errors/index.js';
 import { readNamedLiterals } from '../../src/idl/literal-map.js';
-import { loadFlyteidl2, loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidl2 } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { lenField } from '../../src/idl/wire.js';
 import type { DataStore } from '../../src/plugin-api/data.js';
 import { literals } from '../../src/plugin-api/literals.js';

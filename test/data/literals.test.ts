@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { HostError } from '../../src/errors/index.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { lenField } from '../../src/idl/wire.js';
 import {
   durationMs,

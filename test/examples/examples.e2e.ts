@@ -5,7 +5,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, TaskStatus } from '../../src/client/index.js';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { configOf, startServe } from '../daemon/support.js';
 import { fromRoot } from '../support/paths.js';
 import { suiteSecret } from '../support/suite-secrets.js';

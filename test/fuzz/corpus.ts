@@ -5,7 +5,6 @@ import type { Idl } from '../../src/idl/idl.js';
 import {
   FLYTE1_SERVICES,
   FLYTE2_SERVICES,
-  loadFlyteidl,
   loadFlyteidl2,
   loadPluginHost,
   PLUGIN_HOST_SERVICE,
@@ -111,7 +110,7 @@ function of(idl: Idl, service: string, known: Record<string, Fields[]>): Request
 
 /** At least one of each method of each service. */
 export function requests(): Request[] {
-  const flyte1 = loadFlyteidl();
+  const flyte1 = loadPluginHost();
   const flyte2 = loadFlyteidl2();
   return [
     ...of(loadPluginHost(), PLUGIN_HOST_SERVICE, nativeRequests()),

@@ -6,7 +6,7 @@ import { CHILD_BOUNDS } from '../../src/channel/frame-bounds.js';
 import { type DefinitionFacts, parseChildMessage } from '../../src/channel/messages.js';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { checkAnswer } from '../../src/host/process/answers.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import { FAILURE_KINDS, type PluginMethod, type PluginMethods } from '../../src/model/plugin-call.js';
 import { failureOf } from '../../src/model/plugin-failure.js';

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { createDemoRemote, type DemoRemote } from '../../plugins/demo/remote.js';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import type { HostedPlugin } from '../../src/host/types.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { structFromJson } from '../../src/idl/struct.js';
 import type { JsonObject } from '../../src/lib/json.js';
 import { createArgs, startHost } from './support.js';

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import pb from 'protobufjs';
 import { HostError } from '../../src/errors/index.js';
-import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
+import { makeIdl } from '../../src/idl/idl.js';
+import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import { lenField, readFields } from '../../src/idl/wire.js';
 
-const idl = loadFlyteidl();
+const idl = loadPluginHost();
 const resource = idl.codec('flyteidl.admin.Resource');
 const primitive = idl.codec('flyteidl.core.Primitive');
 const literal = idl.codec('flyteidl.core.Literal');
@@ -227,8 +229,17 @@ test('flyteidl2 has the same conventions', () => {
 });
 
 test('repeated numbers and enums are packed', () => {
-  const two = loadFlyteidl2();
-  const set = two.codec('google.protobuf.FileDescriptorProto');
-  const bytes = set.encode({ publicDependency: [1, 300], name: 'x' });
-  assert.deepEqual(set.decode(bytes).publicDependency, [1, 300]);
+  const text =
+    'syntax = "proto3"; enum E { A = 0; B = 1; } message M { repeated int32 numbers = 1; repeated E names = 2; }';
+  const codec = makeIdl(pb.parse(text).root).codec('M');
+  const bytes = codec.encode({ numbers: [1, 300], names: ['B', 'A'] });
+  assert.deepEqual(bytes, Buffer.from([0x0a, 3, 1, 0xac, 2, 0x12, 2, 1, 0]));
+  const { numbers, names } = codec.decode(bytes);
+  assert.deepEqual(
+    [numbers, names],
+    [
+      [1, 300],
+      ['B', 'A'],
+    ],
+  );
 });

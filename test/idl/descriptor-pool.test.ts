@@ -5,7 +5,7 @@ import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { HostError } from '../../src/errors/index.js';
 import { DESCRIPTOR_SET } from '../../src/generated/descriptors.js';
 import { DescriptorPool, servedDescriptors } from '../../src/idl/descriptor-pool.js';
-import { FLYTE1_SERVICES, FLYTE2_SERVICES, loadDescriptorSet, PLUGIN_HOST_SERVICE } from '../../src/idl/load.js';
+import { FLYTE1_SERVICES, FLYTE2_SERVICES, PLUGIN_HOST_SERVICE } from '../../src/idl/load.js';
 import { lenField } from '../../src/idl/wire.js';
 
 const pool = servedDescriptors();
@@ -88,14 +88,6 @@ test('the bytes of a file are those of its set, whatever the decoder knows of th
   assert.deepEqual(made.fileOfSymbol('a.M')?.bytes, own, 'and the first of two with one name counts');
 });
 
-test('a subset holds what was asked for and all it imports, and is loaded like any set', () => {
-  const set = pool.subset(['grpc/health/v1/health.proto', 'flyteidl/service/agent.proto']);
-  const idl = loadDescriptorSet(set);
-  assert.ok(idl.rawService('grpc.health.v1.Health').Check);
-  assert.ok(idl.codec('flyteidl.core.TaskTemplate'));
-  assert.throws(() => idl.rawService(PLUGIN_HOST_SERVICE));
-});
-
 test('sets that are none, or lack an import, are DESCRIPTOR_UNKNOWN, never a half-filled pool', () => {
   const unknown = (error: unknown) => HostError.is(error) && error.code === 'DESCRIPTOR_UNKNOWN';
   const alone = pool.file('flyteidl/service/agent.proto')!.bytes;
@@ -109,6 +101,5 @@ test('sets that are none, or lack an import, are DESCRIPTOR_UNKNOWN, never a hal
   ]) {
     assert.throws(() => new DescriptorPool([Buffer.from(bytes as string)]), unknown);
   }
-  assert.throws(() => pool.subset(['no/such.proto']), unknown);
   assert.ok(new DescriptorPool([Buffer.from(DESCRIPTOR_SET, 'base64')]).file('pluginhost/v1/plugin_host.proto'));
 });

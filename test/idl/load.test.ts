@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import pb from 'protobufjs';
 import { HostError } from '../../src/errors/index.js';
+import { CORE_TYPES } from '../../src/generated/core-types.js';
+import { FLYTE2_TYPES } from '../../src/generated/flyte2-types.js';
+import { FLYTEIDL2_DESCRIPTOR_SET } from '../../src/generated/flyteidl2.js';
+import { SERVED_TYPES } from '../../src/generated/served-types.js';
 import {
   FLYTE1_SERVICES,
   FLYTE2_SERVICES,
-  loadDescriptorSet,
-  loadFlyteidl,
   loadFlyteidl2,
-  loadFlyteidlCore,
-  loadProtoFiles,
+  loadPluginHost,
+  PLUGIN_HOST_SERVICE,
 } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 
 const unknown = (error: unknown) => HostError.is(error) && error.code === 'DESCRIPTOR_UNKNOWN';
 
 test('flyteidl has the services and streams that Flyte 1 calls', () => {
-  const idl = loadFlyteidl();
+  const idl = loadPluginHost();
   const agent = idl.rawService(FLYTE1_SERVICES.asyncAgent);
   assert.deepEqual(Object.keys(agent), ['CreateTask', 'GetTask', 'DeleteTask', 'GetTaskMetrics', 'GetTaskLogs']);
   assert.equal(agent.CreateTask!.path, '/flyteidl.service.AsyncAgentService/CreateTask');
@@ -40,7 +44,7 @@ test('flyteidl2 has the services that Flyte 2 calls', () => {
 });
 
 test('a raw method passes bytes through, a typed one decodes and encodes strictly', () => {
-  const idl = loadFlyteidl();
+  const idl = loadPluginHost();
   const bytes = idl.codec('flyteidl.admin.GetAgentRequest').encode({ name: 'spark' });
   const raw = idl.rawService(FLYTE1_SERVICES.metadata).GetAgent!;
   assert.equal(raw.requestDeserialize(bytes), bytes);
@@ -60,19 +64,71 @@ test('names that are not there, or name something else, are DESCRIPTOR_UNKNOWN',
   assert.equal(idl.codec('flyteidl.core.Literal'), idl.codec('flyteidl.core.Literal'));
 });
 
-test('missing files, missing imports and bytes that are no descriptor set are DESCRIPTOR_UNKNOWN', () => {
-  assert.throws(() => loadProtoFiles(['flyteidl/core/nothing.proto']), unknown);
-  assert.throws(() => loadProtoFiles(['flyteidl/service/agent.proto'], []), /in none of the include dirs/);
-  for (const bytes of ['', 'not a descriptor set', Buffer.from([0x0a, 0x7f])]) {
-    assert.throws(() => loadDescriptorSet(Buffer.from(bytes as string)), unknown);
+/** All that decides how a type is read and written; of a namespace, of all in it. */
+function told(object: pb.ReflectionObject, into: Map<string, unknown>): Map<string, unknown> {
+  if (object instanceof pb.Enum) into.set(object.fullName, { ...object.values });
+  if (object instanceof pb.Type) {
+    const fields = object.fieldsArray.map((field) => [
+      field.name,
+      field.id,
+      field.resolvedType?.fullName ?? field.type,
+      field instanceof pb.MapField ? field.keyType : field.repeated,
+      field.repeated && !(field.resolvedType instanceof pb.Type) && field.packed,
+      Boolean(field.hasPresence),
+      field.partOf?.name,
+    ]);
+    into.set(object.fullName, { fields, oneofs: object.oneofsArray.map(({ name, oneof }) => [name, oneof]) });
+  }
+  if (object instanceof pb.Service) {
+    const methods = object.methodsArray.map((method) => [
+      method.name,
+      method.resolvedRequestType?.fullName,
+      method.resolvedResponseType?.fullName,
+      method.requestStream === true,
+      method.responseStream === true,
+    ]);
+    into.set(object.fullName, methods);
+  } else if (object instanceof pb.Namespace) for (const nested of object.nestedArray) told(nested, into);
+  return into;
+}
+
+/** The reader of .proto files that the generator has. */
+interface ProtoTypes {
+  rootOfFiles(files: readonly string[]): pb.Root;
+  rootOfSet(bytes: Uint8Array): pb.Root;
+}
+
+test('the generated types are read and written as the .proto files and the descriptor set of flyteidl2 say', async () => {
+  const reader = new URL('../../../scripts/lib/proto-types.mjs', import.meta.url).href;
+  const { rootOfFiles, rootOfSet } = (await import(reader)) as ProtoTypes;
+  const ofFiles = told(
+    rootOfFiles([
+      'pluginhost/v1/plugin_host.proto',
+      'flyteidl/service/agent.proto',
+      'flyteidl/core/errors.proto',
+      'health/v1/health.proto',
+      'grpc/reflection/v1/reflection.proto',
+      'grpc/reflection/v1alpha/reflection.proto',
+    ]),
+    new Map(),
+  );
+  const ofSet = told(rootOfSet(Buffer.from(FLYTEIDL2_DESCRIPTOR_SET, 'base64')), new Map());
+  for (const [types, source, some] of [
+    [CORE_TYPES, ofFiles, 'flyteidl.core.TaskTemplate'],
+    [SERVED_TYPES, ofFiles, PLUGIN_HOST_SERVICE],
+    [FLYTE2_TYPES, ofSet, FLYTE2_SERVICES.asyncConnector],
+  ] as const) {
+    const generated = told(pb.Root.fromJSON(JSON.parse(types)), new Map());
+    assert.ok(generated.has(`.${some}`));
+    for (const [name, one] of generated) assert.deepEqual(one, source.get(name), name);
   }
 });
 
-test('loading prints no warning and the generated descriptor sets are current', () => {
-  const load = `await import('./dist/src/idl/load.js').then((m) => { m.loadFlyteidl(); m.loadFlyteidl2(); })`;
+test('loading prints no warning and what is generated of descriptors and .proto files is current', () => {
+  const load = `await import('./dist/src/idl/load.js').then((m) => { m.loadPluginHost(); m.loadFlyteidl2(); })`;
   const loaded = spawnSync(process.execPath, ['--input-type=module', '-e', load], { encoding: 'utf8' });
   assert.deepEqual([loaded.stderr, loaded.status], ['', 0]);
-  for (const script of ['scripts/gen-flyteidl2.mjs', 'scripts/gen-descriptors.mjs']) {
+  for (const script of ['scripts/gen-flyteidl2.mjs', 'scripts/gen-descriptors.mjs', 'scripts/gen-types.mjs']) {
     const check = spawnSync(process.execPath, [script, '--check'], { encoding: 'utf8' });
     assert.equal(check.status, 0, check.stderr);
   }

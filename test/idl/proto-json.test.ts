@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { loadFlyteidl } from '../../src/idl/load.js';
+import { loadPluginHost } from '../../src/idl/load.js';
 import { structFromJson, structToJson } from '../../src/idl/struct.js';
 import type { JsonObject } from '../../src/lib/json.js';
 
-const idl = loadFlyteidl();
+const idl = loadPluginHost();
 const template = idl.codec('flyteidl.core.TaskTemplate');
 const literals = idl.codec('flyteidl.core.LiteralMap');
 

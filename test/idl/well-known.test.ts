@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { structFromJson, structToJson } from '../../src/idl/struct.js';
 import { durationToMs, msToDuration, msToTimestamp, timestampToMs } from '../../src/idl/well-known.js';
 import type { JsonObject } from '../../src/lib/json.js';

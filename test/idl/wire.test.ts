@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
 import { buildLiteralMap, readLiteralNames, readNamedLiterals } from '../../src/idl/literal-map.js';
-import { loadFlyteidl } from '../../src/idl/load.js';
+import { loadPluginHost } from '../../src/idl/load.js';
 import { encodeVarint, lenField, readFields, takeMessage, type WireField } from '../../src/idl/wire.js';
 
-const idl = loadFlyteidl();
+const idl = loadPluginHost();
 const createTask = idl.codec('flyteidl.admin.CreateTaskRequest');
 const undecodable = (error: unknown) => HostError.is(error) && error.code === 'REQUEST_UNDECODABLE';
 

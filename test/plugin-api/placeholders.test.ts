@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import type { CreateContext } from '../../src/plugin-api/contexts.js';
 import { isPluginError } from '../../src/plugin-api/errors.js';
 import { type LiteralType, type LiteralValue, literals } from '../../src/plugin-api/literals.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
+import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import { msToTimestamp } from '../../src/idl/well-known.js';
 import { lenField } from '../../src/idl/wire.js';
 import { phaseState } from '../../src/model/phase-state.js';
@@ -12,7 +12,7 @@ import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
 import { StatusEncoder } from '../../src/rpc/native/status-bytes.js';
 import { idl } from './support.js';
 
-const flyteidl = loadFlyteidl();
+const flyteidl = loadPluginHost();
 const flyteidl2 = loadFlyteidl2();
 const struct = flyteidl.codec('google.protobuf.Struct');
 const resources = [new ResourceEncoder(flyte1(flyteidl, struct)), new ResourceEncoder(flyte2(flyteidl2, struct))];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { checkAnswer } from '../../src/host/process/answers.js';
-import { loadFlyteidl, loadFlyteidl2 } from '../../src/idl/load.js';
+import { loadFlyteidl2, loadPluginHost } from '../../src/idl/load.js';
 import { compactState, type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import { flyte1, flyte2 } from '../../src/rpc/flyte/dialect.js';
 import { ResourceEncoder } from '../../src/rpc/flyte/resource.js';
@@ -13,7 +13,7 @@ import { idl } from './support.js';
 /** `ANSWERS_RUNS=100000` for a long run. */
 const RUNS = Number(process.env.ANSWERS_RUNS ?? 3_000);
 
-const flyteidl = loadFlyteidl();
+const flyteidl = loadPluginHost();
 const flyteidl2 = loadFlyteidl2();
 const struct = flyteidl.codec('google.protobuf.Struct');
 const native = new StatusEncoder(idl);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { makeLiteralCodec } from '../../src/data/literal-codec.js';
 import { readTaskInterface } from '../../src/data/task-interface.js';
-import { loadFlyteidlCore } from '../../src/idl/load.js';
+import { loadFlyteidlCore } from '../../src/idl/load-core.js';
 import { makeTaskReader } from '../../src/sandbox/task-template.js';
 import { fromRoot } from '../support/paths.js';
 

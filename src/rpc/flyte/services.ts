@@ -10,7 +10,7 @@ import { createSyncService } from './sync-service.js';
 
 export interface FlyteServicesOptions {
   readonly tasks: Tasks;
-  /** With the descriptors of flyteidl (`loadFlyteidl`, or `loadPluginHost`, which has them too). */
+  /** With the descriptors of flyteidl (`loadPluginHost`, which has them too). */
   readonly flyteidl: Idl;
   /** With those of flyteidl2 (`loadFlyteidl2`). */
   readonly flyteidl2: Idl;

@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test';
 import { type Client, Metadata, type ServiceError, type status } from '@grpc/grpc-js';
 import { HostError } from '../../../src/errors/index.js';
 import type { Idl } from '../../../src/idl/idl.js';
-import { loadFlyteidl, loadFlyteidl2 } from '../../../src/idl/load.js';
+import { loadFlyteidl2, loadPluginHost } from '../../../src/idl/load.js';
 import { looksLikeHandle } from '../../../src/model/handle.js';
 import type { PluginReport } from '../../../src/model/plugin-report.js';
 import type { TaskRecord } from '../../../src/model/task-record.js';
@@ -26,7 +26,7 @@ export interface Protocol {
 
 export const FLYTE1: Protocol = {
   version: 1,
-  idl: loadFlyteidl(),
+  idl: loadPluginHost(),
   messages: 'flyteidl.admin',
   core: 'flyteidl.core',
   asyncService: 'flyteidl.service.AsyncAgentService',
