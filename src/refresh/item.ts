@@ -73,6 +73,7 @@ const AGE_CLASS = 0xff << AGE_CLASS_AT;
 const DOUBLINGS_AT = 14;
 const DOUBLINGS = 0xff << DOUBLINGS_AT;
 const UNASKED = 1 << 22;
+const EAGER = 1 << 23;
 
 const NO_MARKS: FrozenMarks = Object.freeze({ plugin: 0, group: 0 });
 
@@ -123,7 +124,7 @@ export class Item implements Pooled<Item> {
     this.#key = smallTimeOf(key);
   }
 
-  /** When its next read is due, as of the time it was queued; for the lag. */
+  /** When its next read is due, as of the time it was queued, or taken for the read; for the lag. */
   get dueMs(): number {
     return epochMsOf(this.#due as number);
   }
@@ -173,6 +174,15 @@ export class Item implements Pooled<Item> {
 
   set unasked(unasked: boolean) {
     this.#flag(UNASKED, unasked);
+  }
+
+  /** It was last read at a time that nobody knows, and was not queued since for any other read than the one that makes up for it. */
+  get eager(): boolean {
+    return (this.#flags & EAGER) !== 0;
+  }
+
+  set eager(eager: boolean) {
+    this.#flag(EAGER, eager);
   }
 
   /** It has left the schedule, for good: who comes back has another item. */

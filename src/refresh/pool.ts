@@ -6,6 +6,8 @@ export interface Pooled<T extends Pooled<T>> extends HeapMember {
   readonly alone: boolean;
   /** Items that a batch with this one may carry. */
   readonly batchLimit: number;
+  /** When it was due as it was queued; as it is taken for a read, where its interval has grown since. */
+  dueMs: number;
   /** Where it is queued; written by the pool alone. */
   bin: Bin<T> | undefined;
 }
@@ -21,6 +23,9 @@ export interface Bin<T extends Pooled<T>> {
 
 /** How far before its time an item may fill up a batch that is sent anyway, as a part of its interval. */
 const EARLY = 0.5;
+
+/** The bin of items that may be read at any time before they are due, where nothing that is due takes the room. */
+export const EAGER = 'eager';
 
 /** All items that may share a batch. `key` is the due time of the first of them, as of the last `refresh`. */
 export class Pool<T extends Pooled<T>> implements HeapMember {
@@ -61,19 +66,18 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
     if (first !== undefined) this.key = dueMsOf(first);
   }
 
-  /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon. */
+  /** Takes out the most overdue item and as many others as may go with it: those due, then those due soon, then eager ones. */
   takeBatch(nowMs: number, maxBatch: number): T[] {
     const batch: T[] = [];
     let limit = maxBatch;
     while (batch.length < limit) {
-      const bin = this.#firstBin();
+      const bin = this.#binFor(batch.length !== 0, nowMs);
       if (bin === undefined) break;
       const item = bin.items.peek() as T;
-      const dueMs = dueMsOf(bin);
-      if (batch.length === 0 ? dueMs > nowMs : dueMs - nowMs > EARLY * bin.intervalMs()) break;
       const itemLimit = item.alone ? 1 : item.batchLimit;
       if (batch.length > 0 && itemLimit <= batch.length) break;
       limit = Math.min(limit, itemLimit);
+      item.dueMs = Math.max(item.dueMs, dueMsOf(bin));
       this.remove(item);
       batch.push(item);
     }
@@ -90,6 +94,14 @@ export class Pool<T extends Pooled<T>> implements HeapMember {
   firstOf(wanted?: (bin: string) => boolean): { item: T; dueMs: number } | undefined {
     const bin = this.#firstBin(wanted);
     return bin && { item: bin.items.peek() as T, dueMs: dueMsOf(bin) };
+  }
+
+  /** Whose first item goes next into a batch that is begun or not. */
+  #binFor(begun: boolean, nowMs: number): Bin<T> | undefined {
+    const bin = this.#firstBin();
+    if (bin === undefined) return undefined;
+    const soonMs = begun ? EARLY * bin.intervalMs() : 0;
+    return dueMsOf(bin) - nowMs > soonMs ? this.#bins.get(EAGER) : bin;
   }
 
   /** The bin whose first item is due first; bins are never empty. */

@@ -119,7 +119,7 @@ class PollRefresher implements Refresher {
     this.#pace(now);
     this.#schedule.track(task, history, now, this.#flights.has(task.id));
     this.#comes(task.id);
-    this.#armFor(this.#schedule.nextDueMs());
+    this.#armNext();
   }
 
   /** A read of the task that is under way since before it came is its own. */
@@ -136,7 +136,7 @@ class PollRefresher implements Refresher {
     if (reading) for (const { id } of tasks) this.#comes(id);
     // Those whom an outage of the last run concerned are all gone.
     if (this.#schedule.size === 0) this.#remote.forgetBefore();
-    this.#armFor(this.#schedule.nextDueMs());
+    this.#armNext();
   }
 
   untrack(id: TaskId, becomes?: TaskId): void {
@@ -151,7 +151,7 @@ class PollRefresher implements Refresher {
 
   resume(id: TaskId, delayMs: number): boolean {
     const resumed = this.#schedule.resume(id, this.#clock.now(), delayMs);
-    this.#armFor(this.#schedule.nextDueMs());
+    this.#armNext();
     return resumed;
   }
 
@@ -168,7 +168,7 @@ class PollRefresher implements Refresher {
   }
 
   asked(id: TaskId): void {
-    if (this.#schedule.asked(id, this.#clock.now())) this.#armFor(this.#schedule.nextDueMs());
+    if (this.#schedule.asked(id, this.#clock.now())) this.#armNext();
   }
 
   async readNow(id: TaskId, deadlineMs: number, signal?: AbortSignal): Promise<ReadOutcome> {
@@ -242,14 +242,14 @@ class PollRefresher implements Refresher {
     if (this.#stopped !== undefined) return;
     const now = this.#clock.now();
     this.#pace(now);
-    const dueMs = this.#schedule.nextDueMs();
+    const dueMs = this.#schedule.nextReadMs(now);
     if (dueMs === undefined) return;
     if (this.#remote.frozen(now)) {
       this.#probe(now);
       return;
     }
     if (dueMs > now) {
-      this.#armFor(dueMs);
+      this.#arm(dueMs - now);
       return;
     }
     const { open, slotsFree, tokensNow, msUntilToken } = this.#reader.capacity();
@@ -265,7 +265,7 @@ class PollRefresher implements Refresher {
       this.#tasksPerCall += NEWEST * (batch.length - this.#tasksPerCall);
       this.#start(batch, 'poll', undefined, undefined);
     }
-    const nextMs = this.#schedule.nextDueMs();
+    const nextMs = this.#schedule.nextReadMs(now);
     if (nextMs !== undefined) this.#arm(Math.max(1, nextMs - now));
   }
 
@@ -366,8 +366,10 @@ class PollRefresher implements Refresher {
     return { lagMs, late };
   }
 
-  #armFor(dueMs: number | undefined): void {
-    if (dueMs !== undefined) this.#arm(Math.max(0, dueMs - this.#clock.now()));
+  #armNext(): void {
+    const now = this.#clock.now();
+    const nextMs = this.#schedule.nextReadMs(now);
+    if (nextMs !== undefined) this.#arm(Math.max(0, nextMs - now));
   }
 
   /** Pumps in `inMs`, or earlier if that is planned already. */

@@ -4,7 +4,7 @@ import { ClassCounts, KeyCounts } from './counts.js';
 import { IndexedHeap } from './heap.js';
 import { Item } from './item.js';
 import { AGE_CLASSES, ageClassOf, JITTER, Pacing, type Throughput } from './pacing.js';
-import { Pool } from './pool.js';
+import { EAGER, Pool } from './pool.js';
 import { isOutvoted } from './remote-state.js';
 import type { PolledTask, PollHistory, RefreshConfig } from './types.js';
 
@@ -44,6 +44,7 @@ interface AgeBin {
 
 /** By the bin that holds a task; those that were read well have many. */
 function standingOf(bin: string): Standing {
+  if (bin === EAGER) return 'fresh';
   return bin === 'fresh' || bin === 'failing' ? bin : 'well';
 }
 
@@ -70,6 +71,10 @@ export type Again =
  * costs the logarithm of their number. Always taking the most overdue one keeps anything from starving: whatever is due
  * at a time is read before what becomes due later.
  *
+ * A start does not know when its tasks were read last. They are due spread over one `resyncInterval`, the young ones first, since these
+ * are likelier to have changed while no daemon ran; but each is read as soon as there is room for a read that is not due. So few are read
+ * at once, and many hold up neither the tasks that come meanwhile nor each other.
+ *
  * States of an item are told in item.ts; the schedule has it from `track` until `untrack`. Of its own it has the intervals, which hold
  * for a second, or until the limits or the number of tasks change.
  */
@@ -87,6 +92,8 @@ export class Schedule {
   readonly telling = new KeyCounts(() => undefined);
   /** The same of the tasks whose last read found their job, and of those that were never read. */
   readonly seen = new KeyCounts(() => undefined);
+  /** Those that may be read before they are due, the next one last; the others of them have been read or have left. */
+  #eager: Item[] = [];
   /** Quota namespaces with idle tasks -> whether somebody waits for a token of theirs. */
   readonly #wanted = new Map<string, boolean>();
   readonly #pacing: Pacing;
@@ -137,6 +144,11 @@ export class Schedule {
       if (known.bin !== undefined) this.#place(known, nowMs);
       return;
     }
+    const item = this.#add(task, history, nowMs);
+    if (!inFlight) this.#place(item, nowMs);
+  }
+
+  #add(task: PolledTask, history: PollHistory, nowMs: number): Item {
     const item = new Item(task, history, nowMs);
     this.#items.set(item.id, item);
     this.keys.add(item.batchKey);
@@ -145,17 +157,50 @@ export class Schedule {
     this.#counts.add(item, 1);
     if (task.failing !== undefined) this.#options.resumed?.(item);
     this.noteFailing(item);
-    if (!inFlight) this.#place(item, nowMs);
+    return item;
   }
 
-  /** Takes on many tasks of whose reads nothing is known: a start has half a million. */
+  /**
+   * Takes on many tasks of whose reads nothing is known: a start has half a million. Each is due within `resyncInterval`, those that
+   * engines ask for and the young before others.
+   */
   trackAll(tasks: readonly PolledTask[], { batchKeyOf, inFlight }: Many, nowMs: number): void {
+    const byUrgency = Array.from({ length: 2 * AGE_CLASSES }, (): Item[] => []);
     this.together(() => {
       for (const task of tasks) {
         const history = batchKeyOf === undefined ? NO_HISTORY : { batchKey: batchKeyOf(task) };
-        this.track(task, history, nowMs, inFlight(task.id));
+        const reading = inFlight(task.id);
+        if (reading || this.#items.has(task.id) || this.#firstDueMs(task) > nowMs) {
+          this.track(task, history, nowMs, reading);
+          continue;
+        }
+        const item = this.#add(task, history, nowMs);
+        this.#classify(item, nowMs);
+        byUrgency[item.doublings > 0 ? AGE_CLASSES + item.ageClass : item.ageClass]?.push(item);
       }
+      this.#spread(byUrgency.flat(), nowMs);
     });
+  }
+
+  /** Queues tasks whose last reads are not known, in their order. */
+  #spread(items: Item[], nowMs: number): void {
+    for (const [rank, item] of items.entries()) {
+      const shareMs = (rank / items.length) * this.#config.resyncIntervalMs;
+      const { nextPollAfterMs } = item.task.state;
+      const inMs = nextPollAfterMs === undefined ? shareMs : Math.min(shareMs, this.#wishMs(nextPollAfterMs));
+      this.#enqueue(item, nowMs + inMs, EAGER, AT_ITS_TIME);
+      item.eager = true;
+    }
+    this.#eager = [...items.reverse(), ...this.#eager];
+  }
+
+  /** The next task that may be read before it is due. */
+  #firstEager(): Item | undefined {
+    for (let item = this.#eager.at(-1); item !== undefined; item = this.#eager.at(-1)) {
+      if (item.eager && item.bin !== undefined) return item;
+      this.#eager.pop();
+    }
+    return undefined;
   }
 
   untrack(id: TaskId): void {
@@ -255,18 +300,30 @@ export class Schedule {
     return this.#order.peek()?.key;
   }
 
-  /** The most overdue task and those that go with it in one call; empty when nothing is due. */
+  /** When the next read may be made: at once while tasks may be read before they are due; undefined when nothing is queued. */
+  nextReadMs(nowMs: number): number | undefined {
+    const dueMs = this.nextDueMs();
+    return dueMs !== undefined && this.#firstEager() !== undefined ? Math.min(nowMs, dueMs) : dueMs;
+  }
+
+  /**
+   * The most overdue task and those that go with it in one call; where none is due, those that may be read before; else empty.
+   */
   takeDue(nowMs: number): Item[] {
-    const pool = this.#order.peek();
-    if (pool === undefined || pool.key > nowMs) return [];
+    // Looked for in any case, so that those that have gone are not kept here.
+    const eager = this.#firstEager();
+    const first = this.#order.peek();
+    const pool = first !== undefined && first.key <= nowMs ? first : eager?.bin?.pool;
+    if (pool === undefined) return [];
     const batch = pool.takeBatch(nowMs, this.#config.maxBatch);
     this.#reorder(pool);
     return batch;
   }
 
-  /** When the first task of this standing is due; undefined without one. Looks at every batch key: for probes only. */
+  /** When the first task of this standing may be read; undefined without one. Looks at every batch key: for probes only. */
   firstDueMs(standing: Standing): number | undefined {
-    return this.#firstOf(standing)?.dueMs;
+    const first = this.#firstOf(standing);
+    return first?.item.eager === true ? Number.NEGATIVE_INFINITY : first?.dueMs;
   }
 
   /** Takes out the most overdue task of this standing, or else the next one. Looks at every batch key. */
@@ -317,7 +374,8 @@ export class Schedule {
     else {
       this.#classify(item, nowMs);
       // A read that was not made brings the next one no nearer than it was.
-      const dueMs = again.kind === 'after' ? Math.max(item.dueMs, nowMs + again.ms) : nowMs + this.#backoffMs(item);
+      const noSoonerMs = item.eager ? nowMs : item.dueMs;
+      const dueMs = again.kind === 'after' ? Math.max(noSoonerMs, nowMs + again.ms) : nowMs + this.#backoffMs(item);
       this.#fixed(item, dueMs);
     }
   }
@@ -350,12 +408,14 @@ export class Schedule {
 
   /** Queues by the interval of the item's class, its own wish, or as a task that was never read. */
   #place(item: Item, nowMs: number): void {
-    this.take(item);
-    this.#classify(item, nowMs);
     const { lastReadAtMs, task } = item;
+    this.#classify(item, nowMs);
+    // It waits for its turn already.
+    if (lastReadAtMs === undefined && item.eager && item.bin !== undefined) return;
+    this.take(item);
     const { nextPollAfterMs } = task.state;
     if (lastReadAtMs === undefined) {
-      this.#fixed(item, Math.max(nowMs, task.liveSinceMs + this.#config.minIntervalMs));
+      this.#fixed(item, Math.max(nowMs, this.#firstDueMs(task)));
       return;
     }
     if (item.retries > 0) {
@@ -380,6 +440,11 @@ export class Schedule {
     }
   }
 
+  /** Before that a task that was never read is too new to be. */
+  #firstDueMs({ liveSinceMs }: PolledTask): number {
+    return liveSinceMs + this.#config.minIntervalMs;
+  }
+
   /** A plugin's wish within the bounds of an interval, and a little later, so that tasks of one moment do not stay together. */
   #wishMs(nextPollAfterMs: number): number {
     const { minIntervalMs, maxIntervalMs } = this.#config;
@@ -395,6 +460,7 @@ export class Schedule {
   #enqueue(item: Item, key: number, bin: string, intervalMs: () => number): void {
     item.key = key;
     item.dueMs = key + intervalMs();
+    item.eager = false;
     this.#insert(item, bin, intervalMs);
   }
 

@@ -22,7 +22,7 @@ export interface PolledTask {
 
 /** What is known of a task's reads when the schedule takes it on. Times in milliseconds since the epoch. */
 export interface PollHistory {
-  /** undefined for a task that was never read here (adopted): it is due at once. */
+  /** undefined for a task that was never read here (adopted): it is due at once, and after a start as `Schedule` says. */
   readonly lastReadAtMs?: number | undefined;
   /** Consecutive failed reads so far, from an earlier life; 0 unless given. */
   readonly failures?: number | undefined;

@@ -7,6 +7,7 @@ import { configOf, createTestRefresher, FakeReader } from './fake-reader.js';
 class Member implements Pooled<Member> {
   heapIndex = -1;
   bin: Bin<Member> | undefined;
+  dueMs = 0;
 
   constructor(
     readonly name: string,
@@ -36,6 +37,15 @@ test('a batch begins with what is due, and nothing else begins one', () => {
   assert.deepEqual(batch(1_499), []);
   assert.deepEqual(batch(1_500), ['c']);
   assert.equal(pool.empty, true);
+});
+
+test('an item was due when it was as it was queued, or later where its interval has grown since', () => {
+  const [grown, shrunk] = [new Member('grown', 0), new Member('shrunk', 0)];
+  grown.dueMs = 60;
+  shrunk.dueMs = 150;
+  const { batch } = poolOf({ 100: [grown, shrunk] });
+  assert.equal(batch(200).length, 2);
+  assert.deepEqual([grown.dueMs, shrunk.dueMs], [100, 150]);
 });
 
 test('a batch takes along what is due within half of its own interval, the most overdue first', () => {

@@ -29,6 +29,8 @@ export class System {
   remoteFailingSinceMs = 0;
   openSinceDown = 0;
   outages = 0;
+  /** Tasks that were read later than is told as late. */
+  late = 0;
   /** Broken rules, collected: an assertion thrown here would be taken for a fault of the plugin. */
   readonly violations: unknown[] = [];
   onReport: (report: ReadReport) => void = () => undefined;
@@ -66,6 +68,9 @@ export class System {
         },
         remoteUp: () => {
           this.remote = 'up';
+        },
+        readStarted: ({ late }) => {
+          this.late += late;
         },
         fault: (thrown) => this.violations.push(thrown),
       },
