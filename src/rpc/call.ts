@@ -1,15 +1,17 @@
-import type { Metadata } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { RpcAction } from '../model/events/rpc.js';
 import type { CallScope } from '../tasks/types.js';
 import type { Arrival } from './edge/arrival.js';
 
-/** What this file needs of a call of grpc-js; unary and streaming ones have it. */
+/** What this file needs of a call, by whichever way it came. */
 export interface CallSurface {
+  /** Nothing that is answered reaches the caller: it is gone, or was answered. */
   readonly cancelled: boolean;
-  readonly metadata: Metadata;
-  once(event: 'cancelled', listener: () => void): unknown;
+  /** The text of a metadata key; undefined for one that did not come, and for bytes. */
+  header(name: string): string | undefined;
+  /** Calls back, once, when the call becomes `cancelled`, or is over. */
+  onCancelled(listener: () => void): void;
 }
 
 /**
@@ -52,8 +54,7 @@ export class RpcCall implements CallScope {
 
   /** The text of a metadata key; undefined for one that did not come, and for bytes. */
   header(name: string): string | undefined {
-    const [value] = this.#surface.metadata.get(name);
-    return typeof value === 'string' ? value : undefined;
+    return this.#surface.header(name);
   }
 
   /** Aborted when the caller is gone or the deadline has passed; its reason is a HostError. */
@@ -61,7 +62,7 @@ export class RpcCall implements CallScope {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#surface.cancelled) this.#abortAsCancelled();
-      else this.#surface.once('cancelled', () => this.#abortAsCancelled());
+      else this.#surface.onCancelled(() => this.#abortAsCancelled());
     }
     return this.#controller.signal;
   }

@@ -1,12 +1,11 @@
-import { constants } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import {
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
+  Metadata,
   type ServerDuplexStream,
-  type ServerUnaryCall,
   type ServerWritableStream,
-  type sendUnaryData,
   status,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
@@ -17,11 +16,15 @@ import { EndedElsewhere } from '../model/forwarding.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
 import type { Edge } from './edge/edge.js';
-import type { ReadyMethod } from './edge/ready-calls.js';
+import type { UnaryMethod } from './edge/unary-calls.js';
 import { arrivalOf, http2StreamOf } from './grpc-internals.js';
 import type { RpcMethodHandler, RpcServiceModule } from './methods.js';
-import { statusOf } from './status.js';
+import { GrpcReply, type Reply } from './reply.js';
+import { type CallStatus, statusOf } from './status.js';
 import { RpcDuplex, RpcStream, type StreamParts } from './stream.js';
+
+/** Length and flag before each message. */
+const HEAD_BYTES = 5;
 
 /** What all calls of a server share. */
 export interface DispatchContext {
@@ -33,8 +36,8 @@ export interface DispatchContext {
   readonly metrics: RpcMetrics | undefined;
   /** What observes each method, by its path. */
   readonly observers: Map<string, RpcMethodObserver>;
-  /** Methods that the edge may answer, by their path. */
-  readonly ready: Map<string, ReadyMethod>;
+  /** Unary methods, which the edge answers without grpc-js where it can, by their path. */
+  readonly unary: Map<string, UnaryMethod>;
   /** Aborted when the server drains. */
   readonly draining: AbortSignal;
   /** Open streams of all services that count against a bound, which each service has to itself. */
@@ -52,7 +55,7 @@ type Unary = Extract<RpcMethodHandler, { kind: 'unary' }>;
 type Answering = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 type Streaming = Exclude<RpcMethodHandler, { kind: 'unary' }>;
 
-/** Handlers of one method, ready for grpc-js. They call the method's handler with bytes; no interceptor is involved. */
+/** Handlers of one method, ready for the edge and for grpc-js. They call the method's handler with bytes; no interceptor is involved. */
 class MethodDispatch {
   readonly #path: string;
   readonly #context: DispatchContext;
@@ -66,106 +69,84 @@ class MethodDispatch {
     this.#observer = observer;
   }
 
-  unary(handler: Unary): handleUnaryCall<Buffer, Buffer> {
-    const { clock } = this.#context;
-    return (surface, callback) => {
-      const arrival = arrivalOf(surface);
-      const startedAt = performance.now();
-      this.#begin(arrival);
-      const call = new RpcCall(surface, arrival, clock);
-      try {
-        const ready = arrival.asked ? undefined : readyAnswer(handler, surface.request);
-        const answer = ready ?? handler.handle(surface.request, call);
-        if (Buffer.isBuffer(answer)) this.#answer(surface, callback, call, answer, startedAt);
-        else this.#detach(this.#later(surface, callback, call, answer, startedAt));
-      } catch (thrown) {
-        this.#fail(callback, call, thrown, startedAt);
-      }
-    };
-  }
-
-  /** The same for a call that is answered without grpc-js. An answer that is too large is refused by the other way. */
-  ready(handler: Unary): ReadyMethod {
-    const { maxSendBytes } = this.#context;
+  /** The method for both ways: `call` for the edge, `grpc` for what the edge leaves to grpc-js. */
+  unary(handler: Unary): UnaryMethod & { readonly grpc: handleUnaryCall<Buffer, Buffer> } {
     return {
-      answer: (arrival, request) => {
-        const startedAt = performance.now();
-        const answer = readyAnswer(handler, request);
-        arrival.asked = true;
-        if (answer === undefined || answer.length > maxSendBytes) return undefined;
-        this.#begin(arrival);
-        this.#observer.sent();
-        this.#handled(status.OK, startedAt);
-        return answer;
-      },
+      call: (request, reply) => this.#unary(handler, request, reply, copyOf),
+      grpc: (surface, callback) => this.#unary(handler, surface.request, new GrpcReply(surface, callback), asIs),
     };
   }
 
-  /** A handler has the call, by whichever way. */
-  #begin(arrival: Arrival): void {
+  /** A handler may keep the request, which `own` sees to. */
+  #unary(handler: Unary, request: Buffer, reply: Reply, own: (bytes: Buffer) => Buffer): void {
+    const { arrival } = reply;
+    const startedAt = performance.now();
     this.#observer.started();
     this.#observer.received();
     this.#context.edge.take(arrival);
+    const call = new RpcCall(reply, arrival, this.#context.clock);
+    try {
+      const answer = readyAnswer(handler, request) ?? handler.handle(own(request), call);
+      if (Buffer.isBuffer(answer)) this.#answer(reply, call, answer, startedAt);
+      else this.#detach(this.#later(reply, call, answer, startedAt));
+    } catch (thrown) {
+      this.#fail(reply, call, thrown, startedAt);
+    }
   }
 
   /** Answers when the promise settles, or at the deadline; what settles later reaches nobody. */
-  async #later(
-    surface: ServerUnaryCall<Buffer, Buffer>,
-    callback: sendUnaryData<Buffer>,
-    call: RpcCall,
-    answer: Promise<Buffer>,
-    startedAt: number,
-  ): Promise<void> {
+  async #later(reply: Reply, call: RpcCall, answer: Promise<Buffer>, startedAt: number): Promise<void> {
     this.#context.inFlight += 1;
     let late = false;
     call.atDeadline((error) => {
       late = true;
-      this.#fail(callback, call, error, startedAt);
+      this.#fail(reply, call, error, startedAt);
     });
     try {
       const bytes = await answer;
-      if (call.action !== undefined) this.#acted(call.action, surface);
+      if (call.action !== undefined) this.#acted(call.action, reply.arrival);
       if (late) call.undelivered();
-      else this.#answer(surface, callback, call, bytes, startedAt);
+      else this.#answer(reply, call, bytes, startedAt);
     } catch (thrown) {
       if (late) this.#report(thrown);
-      else this.#fail(callback, call, thrown, startedAt);
+      else this.#fail(reply, call, thrown, startedAt);
     } finally {
       this.#context.inFlight -= 1;
     }
   }
 
   /** Also where the answer reaches nobody: it is done. */
-  #acted(action: RpcAction, surface: ServerUnaryCall<Buffer, Buffer>): void {
-    const { by, connection } = arrivalOf(surface);
+  #acted(action: RpcAction, { by, connection }: Arrival): void {
     this.#context.log.acted?.({ ...action, by, remote: connection.address });
   }
 
-  #answer(
-    surface: ServerUnaryCall<Buffer, Buffer>,
-    callback: sendUnaryData<Buffer>,
-    call: RpcCall,
-    bytes: Buffer,
-    startedAt: number,
-  ): void {
+  #answer(reply: Reply, call: RpcCall, bytes: Buffer, startedAt: number): void {
     call.close();
-    if (surface.cancelled) {
+    if (reply.cancelled) {
       // The transport answers nothing any more: the caller left, or its deadline passed.
       this.#handled(cutCode(call), startedAt);
       call.undelivered();
       return;
     }
+    const { maxSendBytes } = this.#context;
+    if (bytes.length > maxSendBytes) {
+      this.#end(reply, call, answerTooLarge(bytes.length, maxSendBytes), startedAt);
+      return;
+    }
     this.#observer.sent();
-    callback(null, bytes);
+    reply.answer(bytes);
     this.#handled(status.OK, startedAt);
-    if (call.watchesDelivery) watchDelivery(surface, call);
+    if (call.watchesDelivery) watchDelivery(reply.arrival.stream, call);
   }
 
-  #fail(callback: sendUnaryData<Buffer>, call: RpcCall, thrown: unknown, startedAt: number): void {
-    call.close();
+  #fail(reply: Reply, call: RpcCall, thrown: unknown, startedAt: number): void {
     this.#report(thrown);
-    const end = statusOf(thrown);
-    callback(end);
+    this.#end(reply, call, statusOf(thrown), startedAt);
+  }
+
+  #end(reply: Reply, call: RpcCall, end: CallStatus, startedAt: number): void {
+    call.close();
+    reply.end(end);
     this.#handled(end.code, startedAt);
     // Something may have been done before it failed, such as a create whose answer could not be encoded.
     try {
@@ -275,6 +256,12 @@ function tooManyStreams(bound: number): HostError {
   );
 }
 
+/** In the words of grpc-js, which says it of what streams send. */
+function answerTooLarge(bytes: number, maxBytes: number): CallStatus {
+  const details = `Sent message larger than max (${HEAD_BYTES + bytes} vs. ${maxBytes})`;
+  return { code: status.RESOURCE_EXHAUSTED, details, metadata: new Metadata() };
+}
+
 /** Why the transport answers nothing any more: the caller left, a deadline passed, its own or ours, or it had to end before. */
 function cutCode(call: RpcCall): status {
   if (call.early !== undefined) return statusOf(call.early).code;
@@ -294,15 +281,16 @@ function cutAtDeadline(surface: Answering, call: RpcCall): void {
 }
 
 /** An answer that was handed over and did not leave as a whole (reset, broken connection) counts as undelivered. */
-function watchDelivery(surface: ServerUnaryCall<Buffer, Buffer>, call: RpcCall): void {
-  const stream = http2StreamOf(surface);
-  if (stream === undefined) return;
+function watchDelivery(stream: ServerHttp2Stream, call: RpcCall): void {
   const judge = () => {
     if (stream.rstCode !== 0 || !stream.writableFinished) call.undelivered();
   };
   if (stream.closed || stream.destroyed) judge();
   else stream.once('close', judge);
 }
+
+const copyOf = (bytes: Buffer): Buffer => Buffer.from(bytes);
+const asIs = (bytes: Buffer): Buffer => bytes;
 
 /** What it throws, `handle` throws, too. */
 function readyAnswer(handler: Unary, request: Buffer): Buffer | undefined {
@@ -335,8 +323,9 @@ export function implementationOf(service: RpcServiceModule, context: DispatchCon
     context.observers.set(method.path, observer);
     const dispatch = new MethodDispatch(method.path, context, observer, streams);
     if (handler.kind === 'unary') {
-      implementation[name] = dispatch.unary(handler);
-      if (handler.ready !== undefined) context.ready.set(method.path, dispatch.ready(handler));
+      const unary = dispatch.unary(handler);
+      implementation[name] = unary.grpc;
+      context.unary.set(method.path, unary);
     }
     if (handler.kind === 'serverStream') implementation[name] = dispatch.serverStream(handler);
     if (handler.kind === 'bidi') implementation[name] = dispatch.bidi(handler);

@@ -6,7 +6,7 @@ import type { RpcDuplex, RpcStream } from './stream.js';
  * One RPC, over bytes. What it throws becomes the status of the call (`status.ts`).
  *
  * - `unary`: `ready` is asked first, where there is one, for an answer that memory has; undefined, or a throw, leaves the call
- *   to `handle`. That is the hot path, and is asked before the call is one of grpc-js, so it gets the bytes alone.
+ *   to `handle`. That is the hot path, and gets the bytes alone.
  * - `serverStream`: the call ends when the promise does, and at its deadline at the latest; `bounded` ones have none of ours,
  *   and count against the bound of open streams instead.
  * - `bidi`: the call ends likewise, with requests to iterate over.

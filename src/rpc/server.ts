@@ -11,7 +11,7 @@ import { type DispatchContext, implementationOf } from './dispatch.js';
 import { type ConnectionCut, Connections } from './edge/connections.js';
 import { Edge, type Refused } from './edge/edge.js';
 import { Listener } from './edge/listener.js';
-import type { ReadyMethod } from './edge/ready-calls.js';
+import type { UnaryMethod } from './edge/unary-calls.js';
 import { foreignServices } from './foreign-services.js';
 import { boundHeaders, http2ServerOf, sessionClosed, sessionsOf } from './grpc-internals.js';
 import { Health, type HealthSource } from './health.js';
@@ -88,12 +88,12 @@ export class RpcServer {
       observer?.started();
       observer?.handled(code, seconds);
     };
-    const ready = new Map<string, ReadyMethod>();
+    const unary = new Map<string, UnaryMethod>();
     const { entrance, guard } = options.access ?? OPEN;
-    this.#edge = new Edge(options, clock, this.#connections, refused, ready, guard);
+    this.#edge = new Edge(options, clock, this.#connections, refused, unary, guard);
     this.#context = {
       observers,
-      ready,
+      unary,
       edge: this.#edge,
       clock,
       maxStreams: options.maxStreams,

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.js';
 import type { RpcMethodObserver } from '../model/events/rpc.js';
 import { RpcCall } from './call.js';
 import type { Arrival } from './edge/arrival.js';
+import { GrpcCall } from './reply.js';
 
 type Writable = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
@@ -31,7 +32,7 @@ export class RpcStream {
     this.#observer = parts.observer;
     this.draining = parts.draining;
     this.fault = parts.fault;
-    this.call = new RpcCall(surface, parts.arrival, parts.clock);
+    this.call = new RpcCall(new GrpcCall(surface), parts.arrival, parts.clock);
   }
 
   /**

@@ -40,8 +40,6 @@ export class Arrival {
   by = '';
   /** That of the token which it was let in by. */
   mark: string | undefined;
-  /** The method was asked for an answer that is ready. */
-  asked = false;
   /** A handler has the request: what is answered from here on is its business. */
   taken = false;
   /** The `grpc-status` that was answered before a handler had it. */
@@ -103,6 +101,13 @@ export class Arrival {
       if (ended) this.#head = this.#headBytes = 0;
     }
     return ended;
+  }
+
+  /** What was read comes again, from the first byte on. */
+  again(): void {
+    this.#head = this.#headBytes = this.#left = 0;
+    this.#weight = 1;
+    this.keptUpMs = this.arrivedMs;
   }
 
   /**

@@ -17,10 +17,10 @@ import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
 import { Noise } from './noise.js';
 import { Reading } from './reading.js';
-import { type Opening, ReadyCalls, type ReadyMethod } from './ready-calls.js';
 import { ownRefusal, refusalHeaders } from './refusal.js';
 import { parseTimeout } from './timeout-header.js';
 import { Turns } from './turns.js';
+import { type Opening, UnaryCalls, type UnaryMethod } from './unary-calls.js';
 import { Unfinished } from './unfinished.js';
 
 export interface EdgeBounds {
@@ -77,7 +77,7 @@ type Respond = (this: ServerHttp2Stream, headers?: OutgoingHttpHeaders, options?
  * - A connection that brings many calls at once, or calls with many headers, shares each turn of the event loop with the others.
  * - One that brings what comes to no call, and goes on so, is cut.
  *
- * All of that holds as well for the calls that are answered here, without grpc-js (`ReadyCalls`), and so does the idle time of
+ * All of that holds as well for the calls that are answered here, without grpc-js (`UnaryCalls`), and so does the idle time of
  * connections: grpc-js is told of no bound on it, since it would not see those calls.
  *
  * Its states are those of its parts: of a call in arrival.ts, of a connection in connections.ts. It is bound to a server once, by
@@ -92,7 +92,7 @@ export class Edge {
   readonly #deadlines: Deadlines<Arrival>;
   readonly #unfinished: Unfinished;
   readonly #turns: Turns;
-  readonly #readyCalls: ReadyCalls;
+  readonly #unaryCalls: UnaryCalls;
   readonly #reading = new Reading();
   readonly #noise: Noise;
   /** Made once: those that are ended with it come by the thousand. */
@@ -106,7 +106,7 @@ export class Edge {
   #respond: Respond | undefined;
 
   /**
-   * `ready` are the methods that may be answered without grpc-js, by path; it may still be filled. `guard` is asked of each call at its
+   * `methods` are those that are unary, and answered without grpc-js where they can be, by path; it may still be filled. `guard` is asked of each call at its
    * first header, whichever way it would be answered; without one all are let in.
    */
   constructor(
@@ -114,7 +114,7 @@ export class Edge {
     clock: Clock,
     connections: Connections,
     refused: Refused,
-    ready: ReadonlyMap<string, ReadyMethod> = new Map(),
+    methods: ReadonlyMap<string, UnaryMethod> = new Map(),
     guard?: CallGuard,
   ) {
     this.#guard = guard;
@@ -127,10 +127,14 @@ export class Edge {
     this.#unfinished = new Unfinished(bounds.maxUnfinishedBytes, (arrival) => this.#overdrawn(arrival));
     this.#turns = new Turns(bounds.callsPerTurn);
     this.#noise = new Noise(clock, (connection) => connections.noisy(connection));
-    this.#readyCalls = new ReadyCalls({
-      methods: ready,
+    this.#unaryCalls = new UnaryCalls({
+      methods,
+      maxReceiveBytes: bounds.maxReceiveBytes,
       held: (arrival, chunk) => this.#arrived(arrival, chunk),
-      released: (arrival, chunk) => this.#unfinished.giveBack(arrival, chunk.length),
+      released: (arrival, bytes) => {
+        this.#unfinished.giveBack(arrival, bytes);
+        arrival.again();
+      },
       passOn: (opening) => this.#passOn(opening),
     });
     const late = 'no whole request and answer within the deadline';
@@ -277,7 +281,7 @@ export class Edge {
   #deliver(opening: Opening): void {
     const { stream } = opening.arrival;
     if (stream.destroyed || stream.closed || stream.headersSent) return;
-    if (!this.#readyCalls.take(opening)) this.#passOn(opening);
+    if (!this.#unaryCalls.take(opening)) this.#passOn(opening);
   }
 
   /** Makes it a call of grpc-js. */

@@ -1,11 +1,15 @@
 import { constants, type OutgoingHttpHeaders } from 'node:http2';
 import { status } from '@grpc/grpc-js';
 import { HostError } from '../../errors/index.js';
-import { statusOf } from '../status.js';
+import { type CallStatus, statusOf } from '../status.js';
 
 /** A whole answer that is an error and nothing else. */
 export function refusalHeaders(error: HostError): OutgoingHttpHeaders {
-  const { code, details, metadata } = statusOf(error);
+  return endHeaders(statusOf(error));
+}
+
+/** The same of an end that is known. */
+export function endHeaders({ code, details, metadata }: CallStatus): OutgoingHttpHeaders {
   return {
     [constants.HTTP2_HEADER_STATUS]: constants.HTTP_STATUS_OK,
     [constants.HTTP2_HEADER_CONTENT_TYPE]: 'application/grpc+proto',

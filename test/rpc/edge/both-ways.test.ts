@@ -13,9 +13,8 @@ import { systemClock } from '../../../src/lib/clock.js';
 import { phaseState } from '../../../src/model/phase-state.js';
 import { Connections } from '../../../src/rpc/edge/connections.js';
 import { Edge } from '../../../src/rpc/edge/edge.js';
-import type { ReadyMethod } from '../../../src/rpc/edge/ready-calls.js';
+import type { UnaryMethod } from '../../../src/rpc/edge/unary-calls.js';
 import { createFlyteServices } from '../../../src/rpc/flyte/services.js';
-import type { RpcMethodHandler, RpcServiceModule } from '../../../src/rpc/methods.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../../src/rpc/native/service.js';
 import type { RpcServerOptions } from '../../../src/rpc/server.js';
 import { until } from '../../daemon/support.js';
@@ -28,8 +27,9 @@ const NATIVE = `${SERVICE}/Status`;
 const PATHS = [NATIVE, `/${FLYTE1.asyncService}/GetTask`, `/${FLYTE2.asyncService}/GetTask`];
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** One server, whose hot calls are answered by the edge or by grpc-js. */
+/** One server, whose calls are answered by the edge, or by grpc-js where they name a coding, be it none. */
 interface Way {
+  readonly byEdge: boolean;
   readonly session: http2.ClientHttp2Session;
   readonly tasks: FakeTasks;
   readonly handle: Buffer;
@@ -40,17 +40,7 @@ interface Way {
   unfinishedBytes(): number;
 }
 
-/** The same service with each call left to grpc-js. */
-function withoutReady(service: RpcServiceModule): RpcServiceModule {
-  const handlers = Object.entries(service.handlers).map(([name, handler]): [string, RpcMethodHandler] => {
-    if (handler.kind !== 'unary') return [name, handler];
-    const { ready, handle } = handler;
-    return [name, { kind: 'unary', handle: (request, call) => ready?.(request) ?? handle(request, call) }];
-  });
-  return { ...service, handlers: Object.fromEntries(handlers) };
-}
-
-async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServerOptions> = {}): Promise<Way> {
+async function startWay(t: TestContext, byEdge: boolean, options: Partial<RpcServerOptions> = {}): Promise<Way> {
   const tasks = new FakeTasks();
   tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
   const limits = DEFAULT_FIELD_LIMITS;
@@ -61,7 +51,7 @@ async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServ
   const counts = new Map<string, number>();
   const count = (what: string) => counts.set(what, (counts.get(what) ?? 0) + 1);
   const { port, server, call } = await startServer(t, {
-    services: ready ? services : services.map(withoutReady),
+    services,
     metrics: ({ service, method }) => ({
       started: () => count(`${service}/${method} started`),
       received: () => count(`${service}/${method} received`),
@@ -76,6 +66,7 @@ async function startWay(t: TestContext, ready: boolean, options: Partial<RpcServ
   session.on('error', () => {});
   t.after(() => session.destroy());
   return {
+    byEdge,
     session,
     tasks,
     handle: Buffer.from(handle!, 'latin1'),
@@ -131,7 +122,7 @@ const anySent: fc.Arbitrary<Sent> = fc.record({
   messages: fc.constantFrom(1, 1, 1, 1, 0, 2),
   coding: fc.constantFrom('none', 'none', 'none', 'identity', 'gzip', 'gzip without a flag', 'flag without gzip'),
   contentType: fc.constantFrom('application/grpc', 'application/grpc', 'application/grpc+proto', 'text/plain'),
-  cuts: fc.oneof(fc.constant([]), fc.array(fc.nat({ max: 400 }), { maxLength: 3 })),
+  cuts: fc.oneof(fc.constant([]), fc.array(fc.nat({ max: 400 }), { maxLength: 3 }), fc.constant([1, 2, 3, 4, 5, 6])),
   short: fc.constantFrom(0, 0, 0, 1, 6),
   timeout: fc.constantFrom(undefined, '20S', '20000m', 'soon'),
   endsWith: fc.constantFrom('data', 'nothing'),
@@ -164,8 +155,9 @@ async function exchange(way: Way, sent: Sent): Promise<unknown> {
   const { session, handle } = way;
   way.calls += 1;
   const { coding, timeout } = sent;
-  const encoding =
+  const named =
     coding === 'none' || coding === 'flag without gzip' ? undefined : coding.startsWith('gzip') ? 'gzip' : coding;
+  const encoding = named ?? (way.byEdge ? undefined : 'identity');
   const stream = session.request({
     ':method': 'POST',
     ':path': sent.path,
@@ -237,14 +229,14 @@ test('who may not call is refused alike by both ways, and who may is answered', 
     { token: 'a-token-that-runs', caller: { name: 'runner', may: ['run'] } },
   ]);
   let asked = false;
-  const start = (ready: boolean) => {
+  const start = (byEdge: boolean) => {
     const guard = new CallGuard({
       port: 'grpc',
       needs: (path) => needOf(path, true),
       tokens: () => (asked ? tokens : undefined),
       events: { refused: () => {} },
     });
-    return startWay(t, ready, { access: { entrance: new PlainEntrance({ port: 'grpc', from: 'loopback' }), guard } });
+    return startWay(t, byEdge, { access: { entrance: new PlainEntrance({ port: 'grpc', from: 'loopback' }), guard } });
   };
   const edge = await start(true);
   const grpc = await start(false);
@@ -298,10 +290,10 @@ test('an answer larger than may be sent is refused alike by both ways', async (t
 });
 
 /** An edge whose inner server only counts what it is given. */
-async function startEdge(t: TestContext, ready: ReadonlyMap<string, ReadyMethod>) {
+async function startEdge(t: TestContext, methods: ReadonlyMap<string, UnaryMethod>) {
   const limits = rpcLimits(DEFAULTS);
   const connections = new Connections(limits, systemClock);
-  const edge = new Edge(limits, systemClock, connections, () => {}, ready);
+  const edge = new Edge(limits, systemClock, connections, () => {}, methods);
   const given: { path: string; bytes: number; ended: boolean }[] = [];
   const inner = http2.createServer();
   inner.on('stream', (stream, headers) => {
@@ -349,15 +341,15 @@ async function startEdge(t: TestContext, ready: ReadonlyMap<string, ReadyMethod>
 
 test('what engines send is not seen by grpc-js; anything else is, whole, and each call leaves nothing counted', async (t) => {
   const asked: string[] = [];
-  const method: ReadyMethod = {
-    answer: (arrival, request) => {
+  const method: UnaryMethod = {
+    call: (request, reply) => {
       asked.push(request.toString());
-      if (request.toString() !== 'known') return undefined;
-      arrival.taken = true;
-      return Buffer.from('answer');
+      reply.arrival.taken = true;
+      reply.answer(Buffer.from('answer'));
     },
   };
   const { given, send, connections, edge } = await startEdge(t, new Map([['/a.B/Hot', method]]));
+  const tooLarge = Buffer.from([0, 0xff, 0xff, 0xff, 0xff, 1]);
   const message = (text: string, flag = 0) => {
     const bytes = Buffer.from(`\0\0\0\0\0${text}`);
     bytes[0] = flag;
@@ -365,8 +357,16 @@ test('what engines send is not seen by grpc-js; anything else is, whole, and eac
     return bytes;
   };
   const known = message('known');
-  await send('/a.B/Hot', [known]);
-  assert.deepEqual([asked.splice(0), given.splice(0)], [['known'], []]);
+  for (const pieces of [
+    [known],
+    [known.subarray(0, 3), known.subarray(3)],
+    [...known].map((byte) => Buffer.of(byte)),
+  ]) {
+    await send('/a.B/Hot', pieces);
+    assert.deepEqual([asked.splice(0), given.splice(0)], [['known'], []]);
+  }
+  await send('/a.B/Hot', [message('')]);
+  assert.deepEqual([asked.splice(0), given.splice(0)], [[''], []]);
 
   const whole = async (pieces: readonly Buffer[], headers?: http2.OutgoingHttpHeaders, path = '/a.B/Hot') => {
     await send(path, pieces, headers);
@@ -374,14 +374,16 @@ test('what engines send is not seen by grpc-js; anything else is, whole, and eac
     assert.deepEqual(given.splice(0), [{ path, bytes, ended: true }]);
     return asked.splice(0);
   };
-  assert.deepEqual(await whole([message('strange')]), ['strange']);
   assert.deepEqual(await whole([known], {}, '/a.B/Cold'), []);
   assert.deepEqual(await whole([known], { 'grpc-encoding': 'gzip' }), []);
   assert.deepEqual(await whole([known], { 'content-type': 'text/plain' }), []);
-  assert.deepEqual(await whole([known.subarray(0, 7), known.subarray(7)]), []);
+  assert.deepEqual(await whole([known.subarray(0, 3)]), []);
+  assert.deepEqual(await whole([known.subarray(0, 7), known.subarray(7, 9)]), []);
+  assert.deepEqual(await whole([known.subarray(0, 2), known.subarray(2), Buffer.from([0])]), []);
   assert.deepEqual(await whole([known, known]), []);
   assert.deepEqual(await whole([known, Buffer.from([0])]), []);
   assert.deepEqual(await whole([message('known', 1)]), []);
+  assert.deepEqual(await whole([tooLarge]), []);
   assert.deepEqual(await whole([]), []);
   while (edge.unfinishedBytes > 0) await turn();
   assert.equal(connections.size, 1);
