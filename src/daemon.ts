@@ -4,21 +4,22 @@ import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
-import { Cluster, type ClusterOptions } from './daemon/cluster.js';
+import type { Cluster, ClusterOptions } from './daemon/cluster.js';
 import { figuresOf } from './daemon/figures.js';
 import { guardedPaths } from './daemon/guarded.js';
-import { HandleKeyWatch } from './daemon/handle-keys.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
-import { dataOptions, hostLimits, pluginEntries, sharedOptions, storeBounds, tasksOptions } from './daemon/options.js';
+import { dataOptions, hostLimits, pluginEntries, sharedOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
+import { Part } from './daemon/part.js';
 import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
 import { RuntimeRegistry } from './daemon/runtimes.js';
 import { SecretWatch } from './daemon/secret-watch.js';
-import { KeptState } from './daemon/state.js';
+import { StopRequest } from './daemon/stop-request.js';
+import { type TakeUp, takeUpOf } from './daemon/take-up.js';
 import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.js';
-import { HostError } from './errors/index.js';
+import type { HostError } from './errors/index.js';
 import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
 import { type Clock, systemClock } from './lib/clock.js';
@@ -26,10 +27,6 @@ import { createDeferred } from './lib/deferred.js';
 import type { SecretMasks } from './lib/secrets.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
-import { ReplayCache } from './store/replay-cache.js';
-import { TaskStore } from './store/task-store.js';
-import { HandleTrust } from './tasks/read/handle-trust.js';
-import { createTasks, type TasksControl } from './tasks/tasks.js';
 import { type Log, logLoadReport, Telemetry } from './telemetry/index.js';
 
 export interface DaemonOptions {
@@ -101,21 +98,16 @@ class ComposedDaemon implements Daemon {
   readonly #clock: Clock;
   readonly #lifecycle: Lifecycle;
   readonly #releasers: Releasers;
-  readonly #stopRequested = new AbortController();
-  /** What `start` throws when `stop` ended it. */
-  readonly #endedEarly = new HostError('DAEMON_STATE', 'the daemon was asked to stop while it started');
+  readonly #stopRequest = new StopRequest();
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
   readonly #secrets: SecretWatch;
   readonly #access: DaemonAccess;
-  readonly #handleKeys: HandleKeyWatch;
-  readonly #store: TaskStore;
-  readonly #replays: ReplayCache;
+  readonly #takeUp: TakeUp;
   readonly #cluster: Cluster | undefined;
   readonly #replaced = createDeferred<HostError>();
-  readonly #state: KeptState;
   readonly #runtimes: RuntimeRegistry;
-  readonly #tasks: TasksControl;
+  readonly #part: Part;
   readonly #outputs: OutputsStore;
   readonly #work: WorkSources;
   readonly #reloads: Reloads;
@@ -146,36 +138,30 @@ class ComposedDaemon implements Daemon {
     });
     const { baseDir, env } = options;
     const { defaultForTaskTypes, sandbox } = config;
-    const { hostEvents: events, taskEvents } = this.#telemetry;
+    const { hostEvents: events } = this.#telemetry;
     const masks = options.masks ?? configSecrets(options.config);
     this.#access = new DaemonAccess({ config, clock, masks, events: this.#telemetry.accessEvents });
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
     const reach = { config, env, clock, random, onSecret: (secret: string) => masks.addRead(secret) };
-    this.#cluster = this.#clusterOf(reach);
+    this.#takeUp = this.#takeUpOf(reach);
+    this.#cluster = this.#takeUp.cluster;
     const { lease, mayWork, engine, at } = this.#cluster ?? {};
     const common = { clock, random, lease, mayWork };
     const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
-    const routing = { defaultForTaskTypes, servedBefore: () => this.#state.lastClaims(), baseDir, env };
+    const routing = { defaultForTaskTypes, servedBefore: () => this.#part.state.lastClaims(), baseDir, env };
     this.#host = createPluginHost({ entries, events, data, ...common, ...routing, ...held });
-    this.#state = new KeptState({ ...reach, engine, at, events: this.#telemetry.stateEvents });
-    const { feed } = this.#state;
-    this.#store = new TaskStore({ clock, feed, ...storeBounds(config), events: taskEvents });
-    const ofDaemon = { store: this.#store, telemetry: this.#telemetry, state: this.#state };
-    this.#runtimes = new RuntimeRegistry({ config, ...common, ...ofDaemon });
-    const replays = { ttlMs: config.tasks.doReplayTtlMs, max: 10_000, maxBytes: 64 * 1024 * 1024 };
-    this.#replays = new ReplayCache({ clock, feed, ...replays });
+    this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
-    const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events: taskEvents });
-    this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, trust, masks, clock, log: options.log });
-    this.#tasks = createTasks({
-      ...common,
-      store: this.#store,
+    this.#part = new Part({
+      ...reach,
+      engine,
+      at,
+      masks,
+      log: options.log,
+      telemetry: this.#telemetry,
       host: this.#host,
       runtimes: this.#runtimes,
-      replays: this.#replays,
-      options: tasksOptions(config),
-      events: taskEvents,
-      handles: trust,
+      mayWork,
       writeOutputs: this.#outputs.writer,
     });
     this.#reloads = new Reloads({
@@ -186,21 +172,26 @@ class ComposedDaemon implements Daemon {
       isReady: () => this.state === 'ready',
       onDone: () => this.#pluginsChanged(),
     });
-    this.#work = { host: this.#host, store: this.#store, tasks: this.#tasks };
-    const sources = { ...this.#work, runtimes: this.#runtimes, cluster: this.#cluster };
-    this.#telemetry.measure(() =>
-      figuresOf({ state: () => this.state, access: this.#access, kept: this.#state, ...sources }),
-    );
+    const { store, tasks, state: kept } = this.#part;
+    this.#work = { host: this.#host, store, tasks };
+    const sources = { ...this.#work, kept, runtimes: this.#runtimes, cluster: this.#cluster };
+    this.#telemetry.measure(() => figuresOf({ state: () => this.state, access: this.#access, ...sources }));
   }
 
-  #clusterOf(reach: Pick<ClusterOptions, 'config' | 'env' | 'clock' | 'random' | 'onSecret'>): Cluster | undefined {
-    return Cluster.of({
+  #takeUpOf(reach: Pick<ClusterOptions, 'config' | 'env' | 'clock' | 'random' | 'onSecret'>): TakeUp {
+    const parts = {
+      stop: this.#stopRequest,
+      releasers: this.#releasers,
+      part: () => this.#part,
+      reroute: () => this.#host.reroute(),
+      serve: () => this.#serve(),
+    };
+    return takeUpOf(parts, {
       ...reach,
       version: this.#options.version,
       options: sharedOptions(this.#options.config),
       tls: () => this.#access.replicaTls(this.#config.cluster.serverName),
       events: this.#telemetry.clusterEvents,
-      begin: () => this.#takeUp(),
       renewed: () => this.#runtimes.look(),
       lost: (why) => this.#lost(why),
     });
@@ -221,7 +212,7 @@ class ComposedDaemon implements Daemon {
   }
 
   stop(): Promise<void> {
-    this.#stopRequested.abort();
+    this.#stopRequest.ask();
     this.#stopping ??= this.#stop();
     return this.#stopping;
   }
@@ -245,32 +236,33 @@ class ComposedDaemon implements Daemon {
       this.#releasers.push('prepared plugin processes', () => this.#host.stop(0));
       this.#host.prepare();
       const admin = await this.#startAdmin();
-      await (this.#cluster === undefined ? this.#openState() : this.#openCluster(this.#cluster));
-      this.#assertWanted();
+      await this.#takeUp.open();
+      this.#stopRequest.assertWanted();
       const grpc = await this.#startRpc();
-      this.#assertWanted();
+      this.#stopRequest.assertWanted();
       await this.#startPlugins();
-      this.#assertWanted();
-      if (this.#cluster !== undefined) await this.#findOwner(this.#cluster);
+      this.#stopRequest.assertWanted();
+      await this.#takeUp.settled();
       this.#lifecycle.to('ready');
       const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
       const tookMs = Math.round(this.#clock.now() - startMs);
       const isReplica = this.#cluster !== undefined;
-      const notes = this.#config.flyte.enabled ? flyteNotes(this.#tasks.listPlugins(), isReplica) : [];
+      const notes = this.#config.flyte.enabled ? flyteNotes(this.#part.tasks.listPlugins(), isReplica) : [];
       for (const { level, message } of notes) {
         this.#options.log.emit(level === 'warn' ? 'flyte.warning' : 'flyte.note', { note: message });
       }
       this.#options.log.emit('daemon.ready', { grpc, admin, plugins, startMs: tookMs });
       return { grpc, admin };
     } catch (error) {
+      const { endedEarly } = this.#stopRequest;
       // What was asked for is no failure.
-      if (error === this.#endedEarly) this.#lifecycle.to('draining');
+      if (error === endedEarly) this.#lifecycle.to('draining');
       // Each failed step of it is in the log.
       const closed = await this.#releasers.unwind().then(
         () => true,
         () => false,
       );
-      this.#lifecycle.to(error === this.#endedEarly && closed ? 'stopped' : 'failed');
+      this.#lifecycle.to(error === endedEarly && closed ? 'stopped' : 'failed');
       throw error;
     }
   }
@@ -279,7 +271,7 @@ class ComposedDaemon implements Daemon {
   async #startAdmin(): Promise<string> {
     const { host, port, maxConnections } = this.#config.admin;
     this.#releasers.push('watch of certificates', () => this.#access.stop());
-    await this.#unlessStopped(this.#access.start());
+    await this.#stopRequest.unlessStopped(this.#access.start());
     this.#releasers.push('data store', () => this.#outputs.close());
     const liveness = new LivenessProbe(this.#clock, this.#runtimes);
     this.#releasers.push('liveness probe', () => liveness.stop());
@@ -288,10 +280,10 @@ class ComposedDaemon implements Daemon {
       state: () => this.state,
       host: this.#host,
       runtimes: this.#runtimes,
-      tasks: this.#tasks,
+      tasks: this.#part.tasks,
       telemetry: this.#telemetry,
       liveness,
-      trouble: () => this.#state.trouble,
+      trouble: () => this.#part.state.trouble,
       cluster: this.#cluster,
       onPluginsChanged: () => this.#lifecycle.changed(),
     });
@@ -309,72 +301,22 @@ class ComposedDaemon implements Daemon {
     return address;
   }
 
-  async #openCluster(cluster: Cluster): Promise<void> {
-    this.#releasers.push('seat among the replicas', () => cluster.leave());
-    await this.#unlessStopped(cluster.open(this.#stopRequested.signal));
-    // Loaded once it is this replica's; whatever comes after closes before it.
-    this.#pushState();
-  }
-
-  /** From here on it may be this replica that works. */
-  async #findOwner(cluster: Cluster): Promise<void> {
-    this.#releasers.push('standing by', () => cluster.retire());
-    await this.#unlessStopped(cluster.settle());
-    this.#assertWanted();
-  }
-
-  /** The state is this replica's from now on. */
-  async #takeUp(): Promise<void> {
-    await this.#openState();
-    this.#host.reroute();
-    this.#serve();
-  }
-
   /** What it was called for, and began, is another replica's: nothing more leaves, and the process is to end. */
   #lost(why: HostError): void {
     this.#host.killAll();
     this.#replaced.resolve(why);
   }
 
-  #pushState(): void {
-    this.#releasers.push('state', () => this.#state.close());
-    this.#releasers.push('watch of handle keys', () => this.#handleKeys.stop());
-  }
-
-  async #openState(): Promise<void> {
-    // What a replica has begun to take up it takes up: a stop gives it back.
-    const alone = this.#cluster === undefined;
-    this.#tasks.starting({
-      route: (taskType, version) => this.#state.lastRoute(taskType, version),
-      served: () => this.#state.lastServed(),
-    });
-    const startMs = this.#clock.now();
-    const { tasks, at, because } = await this.#state
-      .open(this.#store, this.#replays, alone ? this.#stopRequested.signal : undefined)
-      .catch((error: unknown) => {
-        if (alone) this.#assertWanted();
-        throw error;
-      });
-    if (alone) this.#pushState();
-    // Before anybody can call: without keys any handle is taken.
-    const keys = this.#handleKeys.start(this.#state.handleKey);
-    await (alone ? this.#unlessStopped(keys) : keys);
-    if (because !== undefined) this.#options.log.emit('state.not_kept', { because });
-    if (at === undefined) return;
-    const tookMs = Math.round(this.#clock.now() - startMs);
-    this.#options.log.emit('state.loaded', { at, tasks, deletesOwed: this.#store.owed.size, tookMs });
-  }
-
   async #startPlugins(): Promise<void> {
     this.#releasers.push('watch of secrets', () => this.#secrets.stop());
-    await this.#unlessStopped(this.#secrets.start());
-    const report = await this.#unlessStopped(this.#host.start());
+    await this.#stopRequest.unlessStopped(this.#secrets.start());
+    const report = await this.#stopRequest.unlessStopped(this.#host.start());
     this.loadReport = report;
-    this.#tasks.loaded(report);
+    this.#part.tasks.loaded(report);
     logLoadReport(this.#options.log, report.results);
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
-    if (this.#cluster === undefined) this.#serve();
+    this.#takeUp.loaded();
     this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(
@@ -386,22 +328,21 @@ class ComposedDaemon implements Daemon {
 
   /** Goes on with what the state has. */
   #serve(): void {
-    this.#runtimes.build(this.#host, this.#tasks);
-    this.#tasks.recovered();
-    this.#state.keepRoutes(this.#host);
+    this.#runtimes.build(this.#host, this.#part);
+    this.#part.serve();
   }
 
   #pluginsChanged(): void {
     this.#lifecycle.changed();
     // What a stop takes away is served again by the next start.
-    if (this.state === 'ready') this.#state.keepRoutes(this.#host);
+    if (this.state === 'ready') this.#part.keepRoutes();
   }
 
   async #startRpc(): Promise<string> {
     const rpc = buildRpcServer({
       config: this.#config,
       clock: this.#clock,
-      tasks: this.#tasks,
+      tasks: this.#part.tasks,
       host: this.#host,
       telemetry: this.#telemetry,
       lifecycle: this.#lifecycle,
@@ -413,7 +354,7 @@ class ComposedDaemon implements Daemon {
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     const { host, port } = await rpc.listen();
     this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
-    await this.#cluster?.join(port);
+    await this.#takeUp.bound(port);
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 
@@ -428,15 +369,15 @@ class ComposedDaemon implements Daemon {
     const { drainDelayMs, graceMs } = this.#config.shutdown;
     this.#lifecycle.to('draining'); // 1: readiness off
     this.#rpc?.beginUnready();
-    await this.#cluster?.retire();
+    await this.#takeUp.retire();
     await sleep(drainDelayMs); // 2
-    this.#tasks.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
+    this.#part.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();
     this.#graceEndsMs = this.#clock.now() + graceMs;
     await within(graceMs, this.#finishCalls()); // 4, 5
     const unfinished = unfinishedOf(this.#work);
     const left = unfinished.waiting + unfinished.deletesOwed > 0;
-    if (left && !this.#store.durable) this.#options.log.emit('daemon.unfinished', unfinished);
+    if (left && !this.#part.store.durable) this.#options.log.emit('daemon.unfinished', unfinished);
     try {
       await this.#releasers.unwind(); // 6, 7, 8
     } catch (error) {
@@ -452,26 +393,10 @@ class ComposedDaemon implements Daemon {
   }
 
   #finishCalls(): Promise<void> {
-    this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#tasks.stop()])
+    this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#part.finish()])
       .then(() => this.#runtimes.close())
-      .then(() => this.#state.keepLevels(this.#runtimes))
+      .then(() => this.#part.keepLevels())
       .catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
     return this.#finishing;
-  }
-
-  /** Loading may take long; a stop does not wait for it, since what was loaded is unwound anyway. */
-  async #unlessStopped<T>(work: Promise<T>): Promise<T> {
-    const { signal } = this.#stopRequested;
-    const stopped = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(this.#endedEarly), { once: true });
-    });
-    stopped.catch(() => undefined);
-    work.catch(() => undefined);
-    this.#assertWanted();
-    return Promise.race([work, stopped]);
-  }
-
-  #assertWanted(): void {
-    if (this.#stopRequested.signal.aborted) throw this.#endedEarly;
   }
 }

@@ -63,12 +63,7 @@ export class Cluster {
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
 
-  /** Undefined where this daemon is the only one. */
-  static of(options: ClusterOptions): Cluster | undefined {
-    return options.config.cluster.enabled ? new Cluster(options) : undefined;
-  }
-
-  private constructor(options: ClusterOptions) {
+  constructor(options: ClusterOptions) {
     const { config, clock, random, version, begin, onSecret } = options;
     const place = config.state.postgres;
     this.#options = options;

@@ -4,11 +4,9 @@ import type { Clock } from '../lib/clock.js';
 import { loopShares } from '../lib/loop-share.js';
 import { buildRuntime } from '../runtime/build-runtime.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
-import type { TaskStore } from '../store/task-store.js';
-import type { TasksControl } from '../tasks/tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { refreshTuning } from './options.js';
-import type { KeptState } from './state.js';
+import type { Part } from './part.js';
 
 type OwnedRuntime = PluginRuntime & { stop(): Promise<void> };
 
@@ -16,9 +14,7 @@ export interface RuntimeParts {
   readonly config: Config;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly store: TaskStore;
   readonly telemetry: Telemetry;
-  readonly state: KeptState;
   /** Whether this replica may call remotes; it always may unless given. */
   readonly mayWork?: (() => boolean) | undefined;
 }
@@ -50,17 +46,17 @@ export class RuntimeRegistry implements Runtimes {
 
   /**
    * A plugin that failed to load gets one as well: a reload may bring it to life. One that skipped itself gets its own
-   * when a reload does; until then its handles belong to another daemon.
+   * when a reload does; until then its handles belong to another daemon. Each goes on with what the part has of its plugin.
    */
-  build(host: PluginHost, tasks: TasksControl): void {
+  build(host: PluginHost, part: Part): void {
     this.#built = true;
     for (const plugin of host.plugins()) {
-      if (plugin.state !== 'skipped') this.#add(plugin, tasks);
+      if (plugin.state !== 'skipped') this.#add(plugin, part);
       else {
         const unlisten = plugin.onStateChange(({ state }) => {
           if (state !== 'serving') return;
           unlisten();
-          this.#add(plugin, tasks);
+          this.#add(plugin, part);
         });
       }
     }
@@ -81,14 +77,14 @@ export class RuntimeRegistry implements Runtimes {
     await Promise.all([...this.#runtimes.values()].map((runtime) => runtime.stop()));
   }
 
-  #add(plugin: HostedPlugin, tasks: TasksControl): void {
-    const runtime = this.#make(plugin, tasks);
+  #add(plugin: HostedPlugin, part: Part): void {
+    const runtime = this.#make(plugin, part);
     this.#runtimes.set(plugin.id, runtime);
-    tasks.recover(runtime);
+    part.tasks.recover(runtime);
   }
 
-  #make(plugin: HostedPlugin, tasks: TasksControl): OwnedRuntime {
-    const { config, clock, random, store, telemetry, state, mayWork } = this.#parts;
+  #make(plugin: HostedPlugin, { store, state, tasks }: Part): OwnedRuntime {
+    const { config, clock, random, telemetry, mayWork } = this.#parts;
     return buildRuntime({
       plugin,
       clock,
