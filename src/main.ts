@@ -4,6 +4,7 @@ import { isatty } from 'node:tty';
 import { compiledDirectory, keepCompiledCode } from './cli/compile-cache.js';
 import type { ExitCode } from './cli/exit-codes.js';
 import { SIGNAL_EXIT, Signals, type StopSignal } from './cli/signals.js';
+import { loadAtOnce } from './lib/load-at-once.js';
 import { writeWithin } from './lib/write-within.js';
 
 // Before anything else: without a taker Node opens its debugger on loopback, which a sidecar shares with its engine.
@@ -45,7 +46,7 @@ process.on('unhandledRejection', (thrown) => {
 
 keepCompiledCode(compiledDirectory(process.env));
 
-const { runCli } = await import('./cli/program.js');
+const { runCli } = await loadAtOnce(import.meta.url, './cli/program.js', () => import('./cli/program.js'));
 const { packageVersion } = await import('./cli/version.js');
 
 const exitCode = await runCli(

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { HostError, messageOf } from '../errors/index.js';
+import { loadAtOnce } from '../lib/load-at-once.js';
 import { CliError, type ExitCode, exitCodeHelp } from './exit-codes.js';
 import { type CliIo, note, printable } from './io.js';
 
@@ -11,12 +12,16 @@ export interface CommandModule {
 interface CommandEntry {
   readonly name: string;
   readonly summary: string;
-  readonly load: () => Promise<CommandModule>;
+  readonly load: () => CommandModule | Promise<CommandModule>;
 }
 
 /** One file a command, loaded when it is called. */
 const COMMANDS: readonly CommandEntry[] = [
-  { name: 'serve', summary: 'Run the daemon.', load: () => import('./commands/serve.js') },
+  {
+    name: 'serve',
+    summary: 'Run the daemon.',
+    load: () => loadAtOnce(import.meta.url, './commands/serve.js', () => import('./commands/serve.js')),
+  },
   {
     name: 'run',
     summary: 'Submit a task to a daemon and follow it to its end.',

@@ -6,7 +6,8 @@ process.on('SIGUSR1', () => {});
 // which ends this one when the calls in flight are done; a process that does not see its channel end is killed.
 for (const signal of ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR2'] as const) process.on(signal, () => {});
 
-await import('./program.js');
+const { loadAtOnce } = await import('../lib/load-at-once.js');
+await loadAtOnce(import.meta.url, './program.js', () => import('./program.js'));
 
 // Makes this file a module.
 export {};
