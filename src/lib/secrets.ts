@@ -48,6 +48,8 @@ export interface SecretMasksOptions {
   readonly also?: SecretMasks | undefined;
   /** So many secrets of the process itself are masked no more, since it has too many. */
   readonly onForgotten?: ((secrets: number) => void) | undefined;
+  /** Finds the secrets in texts; one is asked for whenever all of them are to be learnt anew. */
+  readonly newMatcher?: (() => TextMatcher) | undefined;
 }
 
 /**
@@ -64,8 +66,8 @@ export class SecretMasks {
   /** What is there now, by where it was read. */
   readonly #held = new Map<string, ReadonlySet<string>>();
   readonly #options: SecretMasksOptions;
-  /** Undefined since something was forgotten: it is made anew by the next look at a text, however much goes until then. */
-  #made: TextMatcher | undefined = new TextMatcher();
+  /** Undefined at first, and since something was forgotten: the next look at a text makes it, however much comes and goes until then. */
+  #made: TextMatcher | undefined;
 
   constructor(options: SecretMasksOptions = {}) {
     this.#options = options;
@@ -169,7 +171,7 @@ export class SecretMasks {
 
   get #matcher(): TextMatcher {
     if (this.#made === undefined) {
-      this.#made = new TextMatcher();
+      this.#made = this.#options.newMatcher?.() ?? new TextMatcher();
       for (const one of this.#kinds) for (const each of one) this.#learn(each);
     }
     return this.#made;

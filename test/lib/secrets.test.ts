@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { isPlainVariable, isSecretName, SecretMasks } from '../../src/lib/secrets.js';
+import { TextMatcher } from '../../src/lib/text-matcher.js';
 
 const SECRET = 's3cr3t/value+with=signs';
 
@@ -198,6 +199,27 @@ test('what a place held before is masked for some exchanges more, and all that a
   masks.hold('one', []);
   assert.ok(masked(key(900)));
   assert.deepEqual(forgotten, [], 'nobody lacks what was exchanged');
+});
+
+test('the masks are built anew once by the next text, however many secrets were exchanged before it', () => {
+  let built = 0;
+  const newMatcher = () => {
+    built++;
+    return new TextMatcher();
+  };
+  const masks = new SecretMasks({ newMatcher });
+  const keys = (turn: number) => Array.from({ length: 500 }, (_, number) => `key-${number}-of-turn-${turn}-end`);
+  masks.hold('file', keys(0));
+  assert.equal(masks.mask(keys(0)[499]!), '[redacted]');
+  assert.equal(built, 1);
+  masks.hold('file', keys(1));
+  for (const key of keys(1)) assert.equal(masks.mask(key), '[redacted]');
+  assert.equal(built, 2, 'of 500 that were exchanged at once 436 are masked no more');
+  for (let turn = 2; turn <= 20; turn++) masks.hold('file', keys(turn));
+  assert.equal(built, 2, 'nobody has looked at a text meanwhile');
+  for (const key of keys(20)) assert.equal(masks.mask(key), '[redacted]');
+  assert.equal(masks.mask(keys(1)[0]!), keys(1)[0]);
+  assert.equal(built, 3);
 });
 
 test('secrets of another are masked as well, also those that it learns later', () => {
