@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
@@ -6,10 +5,11 @@ import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
 import type { Cluster, ClusterOptions } from './daemon/cluster.js';
 import { figuresOf } from './daemon/figures.js';
-import { guardedPaths } from './daemon/guarded.js';
+import { dataOptions } from './daemon/host-options.js';
+import { Hosting, random } from './daemon/hosting.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
-import { dataOptions, hostLimits, pluginEntries, sharedOptions } from './daemon/options.js';
+import { sharedOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
 import { Part } from './daemon/part.js';
 import { Reloads } from './daemon/reloads.js';
@@ -20,14 +20,13 @@ import { StopRequest } from './daemon/stop-request.js';
 import { type TakeUp, takeUpOf } from './daemon/take-up.js';
 import { runningOf, unfinishedOf, type WorkSources } from './daemon/unfinished.js';
 import type { HostError } from './errors/index.js';
-import { createPluginHost } from './host/plugin-host.js';
 import type { LoadReport, PluginHost } from './host/types.js';
 import { type Clock, systemClock } from './lib/clock.js';
 import { createDeferred } from './lib/deferred.js';
 import type { SecretMasks } from './lib/secrets.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
-import { type Log, logLoadReport, Telemetry } from './telemetry/index.js';
+import { type Log, logLoadReport, type Telemetry } from './telemetry/index.js';
 
 export interface DaemonOptions {
   readonly config: LoadedConfig;
@@ -41,6 +40,8 @@ export interface DaemonOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** CPU, memory and event-loop metrics of the process; off for a second daemon in one process. */
   readonly processMetrics?: boolean;
+  /** Of these options; made before the daemon, its plugin processes may be up by the start. Default: it makes its own. */
+  readonly hosting?: Hosting;
 }
 
 /** Addresses that were bound. */
@@ -99,6 +100,7 @@ class ComposedDaemon implements Daemon {
   readonly #lifecycle: Lifecycle;
   readonly #releasers: Releasers;
   readonly #stopRequest = new StopRequest();
+  readonly #hosting: Hosting;
   readonly #telemetry: Telemetry;
   readonly #host: PluginHost;
   readonly #secrets: SecretWatch;
@@ -122,24 +124,16 @@ class ComposedDaemon implements Daemon {
   constructor(options: DaemonOptions) {
     const { config } = options.config;
     const clock = options.clock ?? systemClock;
-    const random = () => randomInt(2 ** 32) / 2 ** 32;
     const data = dataOptions(config);
     this.#options = options;
     this.#config = config;
     this.#clock = clock;
     this.#lifecycle = new Lifecycle(options.log);
     this.#releasers = new Releasers(clock, options.log);
-    const entries = pluginEntries(config);
-    this.#telemetry = new Telemetry({
-      log: options.log,
-      version: options.version,
-      plugins: entries.map(({ id, source }) => id ?? String(source)),
-      processMetrics: options.processMetrics ?? true,
-    });
-    const { baseDir, env } = options;
-    const { defaultForTaskTypes, sandbox } = config;
-    const { hostEvents: events } = this.#telemetry;
     const masks = options.masks ?? configSecrets(options.config);
+    const { env, processMetrics = true } = options;
+    this.#hosting = options.hosting ?? new Hosting({ ...options, masks, clock, processMetrics });
+    this.#telemetry = this.#hosting.telemetry;
     this.#access = new DaemonAccess({ config, clock, masks, events: this.#telemetry.accessEvents });
     this.#secrets = new SecretWatch({ dir: config.secrets.dir, masks, clock, log: options.log });
     const reach = { config, env, clock, random, onSecret: (secret: string) => masks.addRead(secret) };
@@ -147,9 +141,8 @@ class ComposedDaemon implements Daemon {
     this.#cluster = this.#takeUp.cluster;
     const { lease, mayWork, engine, at } = this.#cluster ?? {};
     const common = { clock, random, lease, mayWork };
-    const held = { sandbox, limits: hostLimits(config), guarded: guardedPaths(options.config, env), masks };
-    const routing = { defaultForTaskTypes, servedBefore: () => this.#part.state.lastClaims(), baseDir, env };
-    this.#host = createPluginHost({ entries, events, data, ...common, ...routing, ...held });
+    this.#hosting.servedBefore = () => this.#part.state.lastClaims();
+    this.#host = this.#hosting.host(lease);
     this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
     this.#part = new Part({
@@ -234,7 +227,7 @@ class ComposedDaemon implements Daemon {
     try {
       // They come up beside what follows, which for a large state takes seconds; no code of a plugin runs before that is done.
       this.#releasers.push('prepared plugin processes', () => this.#host.stop(0));
-      this.#host.prepare();
+      this.#hosting.prepare();
       const admin = await this.#startAdmin();
       await this.#takeUp.open();
       this.#stopRequest.assertWanted();

@@ -26,7 +26,8 @@ import type { TaskStore } from '../store/task-store.js';
 import type { ServedBefore } from '../tasks/report.js';
 import type { KeptKey } from './handle-keys.js';
 import { within } from './lifecycle.js';
-import { engineOf, placeName, statePlace } from './state-place.js';
+import { engineOf, placeName } from './state-engine.js';
+import { statePlace } from './state-place.js';
 
 export interface KeptStateOptions {
   readonly config: Config;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostLimits } from '../../src/daemon/options.js';
+import { hostLimits } from '../../src/daemon/host-options.js';
 import { load } from '../config/support.js';
 
 test('what the gRPC port takes fits into a message to a plugin, and two of them into its queue', () => {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { configSecrets, configWarnings } from '../../config/index.js';
 import { fileSecrets } from '../../daemon/file-secrets.js';
 import { guardedPaths, openSecrets } from '../../daemon/guarded.js';
-import { dataOptions, pluginEntries } from '../../daemon/options.js';
+import { dataOptions, pluginEntries } from '../../daemon/host-options.js';
 import { SecretFiles } from '../../data/secret-files.js';
 import type { HostError } from '../../errors/index.js';
 import { createPluginHost } from '../../host/plugin-host.js';

@@ -1,8 +1,11 @@
 import type { Command } from 'commander';
 import { configSecrets, configWarnings, type LoadedConfig } from '../../config/index.js';
 import { openSecrets } from '../../daemon/guarded.js';
-import { createDaemon, type Daemon } from '../../daemon.js';
+import { Hosting } from '../../daemon/hosting.js';
+import type { Daemon } from '../../daemon.js';
 import { HostError, messageOf } from '../../errors/index.js';
+import { systemClock } from '../../lib/clock.js';
+import { loadAtOnce } from '../../lib/load-at-once.js';
 import { SecretMasks } from '../../lib/secrets.js';
 import { createLog, faultFields, type Log } from '../../telemetry/index.js';
 import type { ExitCode } from '../exit-codes.js';
@@ -44,9 +47,22 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   io.takeStrays((thrown) => log.emit('daemon.fault', { where: 'stray rejection', ...faultFields(thrown) }));
   log.emit('config.loaded', { files, set: effective.size });
   for (const warning of [...configWarnings(config), ...openSecrets(loaded)]) log.emit('config.warning', { warning });
-  const daemon = createDaemon({ config: loaded, version: packageVersion(), log, masks, baseDir: io.cwd, env: io.env });
+  const common = {
+    config: loaded,
+    version: packageVersion(),
+    log,
+    masks,
+    clock: systemClock,
+    baseDir: io.cwd,
+    env: io.env,
+  };
+  const hosting = new Hosting({ ...common, processMetrics: true });
   // However the daemon ends, a crash of its own included, what its plugins started ends with it.
-  io.atExit(() => daemon.killPlugins());
+  io.atExit(() => hosting.killAll());
+  // They come up while the rest of the daemon is loaded. A replica's are held to its lease, which that rest makes.
+  if (!config.cluster.enabled) hosting.prepare();
+  const load = loadAtOnce(import.meta.url, '../../daemon.js', () => import('../../daemon.js'));
+  const daemon = (await load).createDaemon({ ...common, hosting });
   try {
     return await runUntilStopped(daemon, loaded, log, io);
   } finally {

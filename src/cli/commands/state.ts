@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import { engineOf, placeName, type StatePlace, statePlace } from '../../daemon/state-place.js';
+import { engineOf, placeName } from '../../daemon/state-engine.js';
+import { type StatePlace, statePlace } from '../../daemon/state-place.js';
 import { HostError } from '../../errors/index.js';
 import { systemClock } from '../../lib/clock.js';
 import { SecretMasks } from '../../lib/secrets.js';
