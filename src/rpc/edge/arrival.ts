@@ -48,6 +48,9 @@ export class Arrival {
   trailersOnly = false;
   /** Bytes that the request holds before a handler has it. */
   held = 0;
+  /** Its places in `Deadlines` and in `Unfinished`, theirs to write. */
+  watchedAt = -1;
+  heldAt = -1;
   /** Until when its sender has kept up: see `Unfinished`. */
   keptUpMs: number;
   /** A message may be compressed. */

@@ -3,6 +3,8 @@ import type { Clock, Timer } from '../../lib/clock.js';
 /** What ends at a time; on the clock handed in, Infinity for never. */
 export interface Ending {
   endsAtMs: number;
+  /** Its place among the watched; theirs to write. From -1, for none. */
+  watchedAt: number;
 }
 
 /** Two looks lie at least so far apart, so that a thousand deadlines in a row cost a few looks and not a thousand. */
@@ -12,7 +14,7 @@ const MIN_LOOK_MS = 5;
 const ENDED_PER_LOOK = 64;
 
 /**
- * The deadlines of all open calls on one timer. A call costs an entry in a set: the timer is armed for the earliest one that
+ * The deadlines of all open calls on one timer. A call costs a place in a list: the timer is armed for the earliest one that
  * was known, and most calls are over long before it.
  *
  * States of an item: watched, from `add` until `remove` or its end, which is told once. The timer is armed for the next look, and never
@@ -21,7 +23,8 @@ const ENDED_PER_LOOK = 64;
 export class Deadlines<T extends Ending> {
   readonly #clock: Clock;
   readonly #passed: (item: T) => void;
-  readonly #items = new Set<T>();
+  /** In no order; a `Set` would keep what has left it (see `IdTable`). */
+  readonly #items: T[] = [];
   #timer: Timer | undefined;
   #lookAtMs = Number.POSITIVE_INFINITY;
 
@@ -32,21 +35,27 @@ export class Deadlines<T extends Ending> {
   }
 
   get size(): number {
-    return this.#items.size;
+    return this.#items.length;
   }
 
   /** Takes an item on, or heeds its new deadline. */
   add(item: T): void {
     if (item.endsAtMs === Number.POSITIVE_INFINITY) {
-      this.#items.delete(item);
+      this.remove(item);
       return;
     }
-    this.#items.add(item);
+    if (item.watchedAt < 0) item.watchedAt = this.#items.push(item) - 1;
     if (item.endsAtMs < this.#lookAtMs) this.#arm(item.endsAtMs, this.#clock.now());
   }
 
   remove(item: T): void {
-    this.#items.delete(item);
+    const at = item.watchedAt;
+    if (at < 0) return;
+    item.watchedAt = -1;
+    const last = this.#items.pop() as T;
+    if (last === item) return;
+    this.#items[at] = last;
+    last.watchedAt = at;
   }
 
   /** Never puts a look off: whoever adds one short deadline after the other would put off everybody's. */
@@ -72,7 +81,7 @@ export class Deadlines<T extends Ending> {
         break;
       }
     }
-    for (const item of due) this.#items.delete(item);
+    for (const item of due) this.remove(item);
     if (next !== Number.POSITIVE_INFINITY) this.#arm(next, nowMs);
     for (const item of due) this.#passed(item);
   }

@@ -12,6 +12,7 @@ import { status } from '@grpc/grpc-js';
 import type { CallGuard } from '../../access/guard.js';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
+import { leaveNoStreamsBehind } from '../../lib/http2-streams.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
@@ -216,6 +217,7 @@ export class Edge {
     const connection = this.#accepting;
     if (connection === undefined) return;
     connection.session = session;
+    leaveNoStreamsBehind(session);
     this.#bySession.set(session, connection);
     session.once('remoteSettings', () => this.#connections.greeted(connection));
     session.once('close', () => {

@@ -15,7 +15,8 @@ const CHOSEN_SHARE = 1 / 32;
 export class Unfinished {
   readonly #maxBytes: number;
   readonly #cut: (arrival: Arrival) => void;
-  readonly #open = new Set<Arrival>();
+  /** In no order; a `Set` would keep what has left it (see `IdTable`). */
+  readonly #open: Arrival[] = [];
   #bytes = 0;
   /** Who makes room next, the one that has kept up worst last; chosen for having kept up no better than `#chosenMs`. */
   #chosen: Arrival[] = [];
@@ -32,11 +33,11 @@ export class Unfinished {
   }
 
   get size(): number {
-    return this.#open.size;
+    return this.#open.length;
   }
 
   hold(arrival: Arrival, bytes: number): void {
-    if (arrival.held === 0) this.#open.add(arrival);
+    if (arrival.heldAt < 0) arrival.heldAt = this.#open.push(arrival) - 1;
     arrival.held += bytes;
     this.#bytes += bytes;
     if (this.#bytes > this.#maxBytes) this.#makeRoom();
@@ -56,16 +57,22 @@ export class Unfinished {
 
   /** A handler has the request, or it is gone. May be repeated. */
   release(arrival: Arrival): void {
-    if (arrival.held === 0) return;
+    const at = arrival.heldAt;
+    if (at < 0) return;
     this.#bytes -= arrival.held;
     arrival.held = 0;
-    this.#open.delete(arrival);
+    arrival.heldAt = -1;
+    const last = this.#open.pop() as Arrival;
+    if (last !== arrival) {
+      this.#open[at] = last;
+      last.heldAt = at;
+    }
     if (this.#bytes < this.#maxBytes / 2) this.#chosen = [];
   }
 
   /** Ends as few as make room: to end a thousand at once would hold up everybody else. */
   #makeRoom(): void {
-    while (this.#bytes > this.#maxBytes && this.#open.size > 0) {
+    while (this.#bytes > this.#maxBytes && this.#open.length > 0) {
       if (this.#chosen.length === 0) this.#choose();
       const arrival = this.#chosen.pop();
       // It is gone, or has caught up meanwhile; who was not chosen can only have kept up better.

@@ -18,9 +18,9 @@ function start() {
 describe('the deadlines of all calls', () => {
   it('pass in their time, once, and not when the call is over before', async () => {
     const { clock, passed, deadlines } = start();
-    const over = { name: 'over', endsAtMs: 50 };
-    deadlines.add({ name: 'late', endsAtMs: 200 });
-    deadlines.add({ name: 'early', endsAtMs: 100 });
+    const over = { name: 'over', endsAtMs: 50, watchedAt: -1 };
+    deadlines.add({ name: 'late', endsAtMs: 200, watchedAt: -1 });
+    deadlines.add({ name: 'early', endsAtMs: 100, watchedAt: -1 });
     deadlines.add(over);
     deadlines.remove(over);
     await clock.advance(99);
@@ -35,9 +35,9 @@ describe('the deadlines of all calls', () => {
 
   it('heed a deadline that is moved, to either side, and one that is lifted', async () => {
     const { clock, passed, deadlines } = start();
-    const sooner = { name: 'sooner', endsAtMs: 500 };
-    const later = { name: 'later', endsAtMs: 100 };
-    const never = { name: 'never', endsAtMs: 100 };
+    const sooner = { name: 'sooner', endsAtMs: 500, watchedAt: -1 };
+    const later = { name: 'later', endsAtMs: 100, watchedAt: -1 };
+    const never = { name: 'never', endsAtMs: 100, watchedAt: -1 };
     for (const item of [sooner, later, never]) deadlines.add(item);
     sooner.endsAtMs = 50;
     later.endsAtMs = 300;
@@ -53,7 +53,7 @@ describe('the deadlines of all calls', () => {
 
   it('that pass by the thousand at once end in portions, each once, so that others are heard in between', async () => {
     const { clock, passed, deadlines } = start();
-    const items = Array.from({ length: 3000 }, (_, i) => ({ name: String(i), endsAtMs: 100 }));
+    const items = Array.from({ length: 3000 }, (_, i) => ({ name: String(i), endsAtMs: 100, watchedAt: -1 }));
     for (const item of items) deadlines.add(item);
     await clock.advance(100);
     assert.ok(passed.length > 0 && passed.length <= 500, String(passed.length));
@@ -75,7 +75,7 @@ describe('the deadlines of all calls', () => {
       item.endsAtMs = clock.now() + 1000;
       deadlines.add(item);
     });
-    deadlines.add({ endsAtMs: 10 });
+    deadlines.add({ endsAtMs: 10, watchedAt: -1 });
     await clock.advance(5000);
     assert.deepEqual(times, [10, 1010, 2010]);
   });
@@ -88,7 +88,7 @@ describe('the deadlines of all calls', () => {
       timers += 1;
       return setTimer(ms, fn);
     };
-    for (let i = 0; i < 1000; i++) deadlines.add({ name: String(i), endsAtMs: 100 + i / 100 });
+    for (let i = 0; i < 1000; i++) deadlines.add({ name: String(i), endsAtMs: 100 + i / 100, watchedAt: -1 });
     assert.equal(clock.pending, 1);
     await clock.advance(200);
     assert.equal(passed.length, 1000);
@@ -97,9 +97,9 @@ describe('the deadlines of all calls', () => {
 
   it('are put off by nobody who adds one short deadline after the other', async () => {
     const { clock, passed, deadlines } = start();
-    deadlines.add({ name: 'old', endsAtMs: 20 });
+    deadlines.add({ name: 'old', endsAtMs: 20, watchedAt: -1 });
     for (let i = 0; i < 100; i++) {
-      deadlines.add({ name: 'short', endsAtMs: clock.now() + 1 });
+      deadlines.add({ name: 'short', endsAtMs: clock.now() + 1, watchedAt: -1 });
       await clock.advance(2);
     }
     const old = passed.find(({ 0: name }) => name === 'old');
@@ -111,7 +111,7 @@ describe('the deadlines of all calls', () => {
     await fc.assert(
       fc.asyncProperty(items, async (given) => {
         const { clock, passed, deadlines } = start();
-        const all = given.map(({ ends }, i) => ({ name: String(i), endsAtMs: ends }));
+        const all = given.map(({ ends }, i) => ({ name: String(i), endsAtMs: ends, watchedAt: -1 }));
         for (let now = 0; now <= 60; now += 1) {
           given.forEach(({ at, removed }, i) => {
             if (at === now) deadlines.add(all[i]!);

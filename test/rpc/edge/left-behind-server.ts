@@ -1,0 +1,28 @@
+import type { TestContext } from 'node:test';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { phaseState } from '../../../src/model/phase-state.js';
+import { createNativeService, NATIVE_BOUNDS } from '../../../src/rpc/native/service.js';
+import { DEFAULT_FIELD_LIMITS } from '../../support/defaults.js';
+import { FakeTasks } from '../fake-tasks.js';
+import { createRequest, idl, startServer } from '../support.js';
+
+/**
+ * A server in a process of its own, since a process that runs tests follows every asynchronous resource and keeps what it follows. Says its
+ * port and the handle of a task; answers `collect` once a full collection is over, and any other word with the bytes of its old space.
+ */
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+const tasks = new FakeTasks();
+tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
+const service = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
+const untilKilled = { after() {} } as unknown as TestContext;
+const { port, call } = await startServer(untilKilled, { services: [service] });
+await call('Create', createRequest());
+process.on('message', (word) => {
+  if (word === 'collect') collect();
+  const old = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'old_space');
+  process.send?.(old?.space_used_size);
+});
+process.send?.({ port, handle: [...tasks.records.keys()][0] });
