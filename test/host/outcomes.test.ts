@@ -56,6 +56,35 @@ test('a secret that a plugin reads is masked in its errors, reasons, log lines a
   assert.ok(logs.some((event) => event.source === 'stdout' && event.message === 'the secret is [redacted]'));
 });
 
+test(
+  'a secret that came with a task is masked in what its plugin prints, whether it is read alone or in a batch',
+  BOUND,
+  async (t) => {
+    const folder = tempFolder(t);
+    writeTree(folder, {
+      'printing.mjs': `import { writeSync } from 'node:fs';
+      import { phases } from 'webapi-plugin-host';
+      const read = ({ connection }) => { writeSync(1, 'with ' + connection.secrets.key + '\\n'); return phases.running(); };
+      export default { id: 'printing', apiVersion: 1, taskTypes: ['x'], load: () => ({
+        async create() {}, get: async (ctx) => read(ctx), async delete() {},
+        getMany: { maxBatch: 9, read: async (all) => all.map((ctx) => ({ status: 'fulfilled', value: read(ctx) })) },
+      }) }`,
+    });
+    const { plugin, logs, logged } = await startHost(t, [{ source: `${folder}/printing.mjs` }]);
+    const withKey = (key: string) => resourceArgs({}, { connection: { secrets: { key }, configs: {} } });
+    const prints = (n: number) => logs.filter(({ source }) => source === 'stdout').length >= n;
+    await plugin('printing').call(
+      'getMany',
+      { items: [withKey('open-sesame'), withKey('mellon-friend')] },
+      { deadlineMs: undefined },
+    );
+    await plugin('printing').call('get', withKey('swordfish'), { deadlineMs: undefined });
+    await logged(() => prints(3));
+    const told = logs.filter(({ source }) => source === 'stdout').map(({ message }) => message);
+    assert.deepEqual(told, Array(3).fill('with [redacted]'));
+  },
+);
+
 test('a secret variable of the operator is masked in what an import throws', BOUND, async (t) => {
   const folder = tempFolder(t);
   writeTree(folder, { 'leaky.mjs': "throw new Error('cannot use ' + process.env.REMOTE_TOKEN);" });

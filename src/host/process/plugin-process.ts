@@ -205,6 +205,15 @@ export class PluginProcess {
     return facts;
   }
 
+  /** What came with the tasks of a call, of which a batch has many, is theirs to print. */
+  #maskSecretsOf(args: PluginMethods[PluginMethod]['args']): void {
+    const carriers = ('items' in args ? args.items : [args]) as readonly { readonly connection?: ConnectionInfo }[];
+    for (const { connection } of carriers) {
+      if (connection === undefined) continue;
+      for (const secret of Object.values(connection.secrets)) this.#masks.add(secret);
+    }
+  }
+
   /** Never rejects. */
   async call<M extends PluginMethod>(
     p: number,
@@ -217,8 +226,7 @@ export class PluginProcess {
     }
     if (signal?.aborted === true)
       return failedCall('cancelled', 'CALL_CANCELLED', `${method}: cancelled before it was sent`);
-    const { connection } = args as { readonly connection?: ConnectionInfo };
-    for (const secret of Object.values(connection?.secrets ?? {})) this.#masks.add(secret);
+    this.#maskSecretsOf(args);
     const left = deadlineMs - this.#options.clock.now();
     if (left <= 0)
       return failedCall('deadline', 'PLUGIN_DEADLINE', `${method}: the deadline passed before it was sent`);
