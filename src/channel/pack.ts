@@ -1,10 +1,11 @@
+import { type MessageWriter, SelfWritten } from '../lib/self-written.js';
 import { ChannelError } from './channel-error.js';
 
 /**
  * Plain data with bytes in it as JSON text and attachments. A Uint8Array becomes `{"$b":[offset,length]}`, where the
- * offset counts from the first attachment of the message, and a long text `{"$s":[offset,length]}`, its UTF-8; an object
- * of the data that has one of our three marks as a key is wrapped as `{"$o":{…}}`, so that nothing a plugin writes can be
- * mistaken for them. Keys with value undefined are left out.
+ * offset counts from the first attachment of the message, and a long text `{"$s":[offset,length]}`, its UTF-8; few bytes that somebody
+ * has as a text of one byte a character stay one, `{"$l":text}`. An object of the data that has one of our four marks as a key is
+ * wrapped as `{"$o":{…}}`, so that nothing a plugin writes can be mistaken for them. Keys with value undefined are left out.
  */
 export interface Packed {
   readonly json: string;
@@ -14,15 +15,20 @@ export interface Packed {
 
 const BYTES = '$b';
 const TEXT = '$s';
+const LATIN1 = '$l';
 const ESCAPED = '$o';
 /** One of our marks may stand in the text, as it is or escaped. */
 const MAY_BE_MARKED = /"\$|\\u0024/;
+/** More bytes go beside the text, in which some take six times their size. */
+const MAX_LATIN1 = 256;
 /** Deeper data is refused in both directions, so that no recursion here can exhaust the stack. */
 export const MAX_DEPTH = 200;
 
 /** What JSON cannot hold as it stands, and halves of surrogate pairs, of which one may stand alone. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const NOT_PLAIN = /["\\\u0000-\u001f\ud800-\udfff]/;
+
+const ABOVE_LATIN1 = /[\u0100-\uffff]/;
 
 function quoted(text: string): string {
   return NOT_PLAIN.test(text) ? JSON.stringify(text) : `"${text}"`;
@@ -31,7 +37,7 @@ function quoted(text: string): string {
 /**
  * The text is written as the data is walked, without a copy of it in between: every call and every answer comes by here.
  */
-class Writer {
+class Writer implements MessageWriter {
   readonly attachments: Uint8Array[] = [];
   attachmentBytes = 0;
   readonly #longText: number;
@@ -45,7 +51,7 @@ class Writer {
     if (depth > MAX_DEPTH) throw unsendable(`data nested deeper than ${MAX_DEPTH} levels`);
     switch (typeof node) {
       case 'string':
-        return node.length > this.#longText ? this.#attach(TEXT, Buffer.from(node)) : quoted(node);
+        return this.text(node);
       case 'boolean':
         return node ? 'true' : 'false';
       case 'undefined':
@@ -62,6 +68,20 @@ class Writer {
     if (Array.isArray(node)) return this.#list(node, depth);
     if (node instanceof Uint8Array) return this.#attach(BYTES, node);
     return this.#object(node, depth);
+  }
+
+  text(text: string): string {
+    return text.length > this.#longText ? this.#attach(TEXT, Buffer.from(text)) : quoted(text);
+  }
+
+  bytes(latin1: string): string {
+    return latin1.length > MAX_LATIN1
+      ? this.#attach(BYTES, Buffer.from(latin1, 'latin1'))
+      : `{"${LATIN1}":${quoted(latin1)}}`;
+  }
+
+  value(value: unknown): string | undefined {
+    return this.write(value, 0);
   }
 
   #attach(mark: string, bytes: Uint8Array): string {
@@ -83,13 +103,14 @@ class Writer {
   #object(node: object, depth: number): string {
     const prototype: unknown = Object.getPrototypeOf(node);
     if (prototype !== Object.prototype && prototype !== null) {
+      if (node instanceof SelfWritten) return node.write(this);
       throw unsendable(`an object of class ${node.constructor?.name ?? 'unknown'}`);
     }
     let text = '';
     let marked = false;
     for (const key of Object.keys(node)) {
       const item = this.write((node as Record<string, unknown>)[key], depth + 1);
-      marked ||= key === BYTES || key === TEXT || key === ESCAPED;
+      marked ||= key === BYTES || key === TEXT || key === LATIN1 || key === ESCAPED;
       if (item === undefined) continue;
       text += text === '' ? `${quoted(key)}:${item}` : `,${quoted(key)}:${item}`;
     }
@@ -177,6 +198,7 @@ function restore(node: unknown, attachments: Attachments, depth: number): unknow
   const record = node as Record<string, unknown>;
   if (Object.hasOwn(record, BYTES)) return attachments.bytes(record[BYTES]);
   if (Object.hasOwn(record, TEXT)) return attachments.text(record[TEXT]);
+  if (Object.hasOwn(record, LATIN1)) return bytesOf(record[LATIN1]);
   if (Object.hasOwn(record, ESCAPED)) {
     const inner = record[ESCAPED];
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) {
@@ -185,6 +207,13 @@ function restore(node: unknown, attachments: Attachments, depth: number): unknow
     return restoreFields(inner as Record<string, unknown>, attachments, depth);
   }
   return restoreFields(record, attachments, depth);
+}
+
+function bytesOf(latin1: unknown): Buffer {
+  if (typeof latin1 !== 'string' || ABOVE_LATIN1.test(latin1)) {
+    throw new ChannelError('GARBAGE', 'a message holds bytes that are none');
+  }
+  return Buffer.from(latin1, 'latin1');
 }
 
 /** In place: an own key such as `__proto__`, which JSON.parse makes, stays an own key. */

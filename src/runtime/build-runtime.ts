@@ -19,6 +19,7 @@ import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadReport, ReadRequest } from '../refresh/types.js';
 import type { TaskStore } from '../store/task-store.js';
+import { BatchItem } from './batch-item.js';
 import { CreateLane } from './create-lane.js';
 import { hasBatchKeys, jobOf, regroupAll } from './polling.js';
 import { lacksCredentials, type PluginRuntime, resourceArgs } from './runtime.js';
@@ -156,11 +157,13 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     const now = clock.now();
     // What is tracked is in the store, which says so when it lets a task go.
     const tasks = request.tasks as readonly TaskRecord[];
-    const items = tasks.map((task) => resourceArgs(task, now));
     const { deadlineMs, signal } = request;
     const call = { admission: 'fail-fast', deadlineMs, signal, boundsUntilSent: true } as const;
-    const [only] = items;
-    if (items.length === 1 && only !== undefined) return [excused(tasks[0], now, await gate.call('get', only, call))];
+    const [only] = tasks;
+    if (tasks.length === 1 && only !== undefined) {
+      return [excused(only, now, await gate.call('get', resourceArgs(only, now), call))];
+    }
+    const items = tasks.map((task) => new BatchItem(task, now));
     const outcome = await gate.call('getMany', { items }, call);
     if (!outcome.ok) return items.map(() => outcome);
     return outcome.value.map((one, at) => (one.ok ? one : excused(tasks[at], now, one)));

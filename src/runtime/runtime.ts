@@ -95,10 +95,14 @@ export function resourceArgs(task: TaskRecord, nowMs: number): ResourceArgs {
     meta: task.meta ?? NO_BYTES,
     outputPrefix: task.outputPrefix,
     outputNames: task.scope.outputNames,
-    // Of a task that was created here the id says the same, and is a text already.
-    idempotencyKey: task.adopted ? keyOf(task.identity) : task.id,
+    idempotencyKey: idempotencyKeyOfTask(task),
     connection: freshConnection(task, nowMs),
   };
+}
+
+/** The same as `keyOf`: of a task that was created here the id says it, and is a text already. */
+export function idempotencyKeyOfTask(task: TaskRecord): string {
+  return task.adopted ? keyOf(task.identity) : task.id;
 }
 
 /** What the plugin knows the task by. */

@@ -16,7 +16,7 @@ const TEXTS: readonly string[] = [
     '漢'.repeat(1_000),
     'x'.repeat(5_000),
   ],
-  ...['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'then', 'prototype', '$b', '$s', '$o', '$ref'],
+  ...['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'then', 'prototype', '$b', '$s', '$l', '$o', '$ref'],
   ...[
     '../../etc/passwd',
     '/dev/full',

@@ -10,6 +10,7 @@ import { parseChildMessage } from '../../src/channel/messages.js';
 import { pack } from '../../src/channel/pack.js';
 import { PortStream } from '../../src/channel/port-stream.js';
 import { ManualClock } from '../../src/lib/clock.js';
+import { type MessageWriter, SelfWritten } from '../../src/lib/self-written.js';
 
 const MAX = 1024 * 1024;
 const BOUND = { timeout: 30_000 };
@@ -28,7 +29,7 @@ function decodeAll(chunks: Iterable<Buffer>, max = MAX): unknown[] {
 }
 
 /** Plain data with bytes anywhere, and with keys that look like our own marks. */
-const key = fc.oneof(fc.string(), fc.constantFrom('$b', '$o', '__proto__', 'constructor', 'toJSON'));
+const key = fc.oneof(fc.string(), fc.constantFrom('$b', '$l', '$o', '__proto__', 'constructor', 'toJSON'));
 const { tree } = fc.letrec((tie) => ({
   leaf: fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -105,10 +106,36 @@ test('frames with broken lengths, text, references or escapes are garbage', () =
     frame('{"$b":[-1,0]}'),
     frame('{"$b":"all"}'),
     frame('{"$o":3}'),
+    frame('{"$l":3}'),
+    frame('{"$l":"\u0100"}'),
     frame(`${'['.repeat(500)}${']'.repeat(500)}`),
   ];
   for (const [index, bytes] of broken.entries()) {
     assert.throws(() => decodeAll([bytes]), { name: 'ChannelError', code: 'GARBAGE' }, `case ${index}`);
+  }
+});
+
+test('an object that writes itself arrives as the plain data that it stands for, bytes as bytes wherever they lie', () => {
+  class Written extends SelfWritten {
+    constructor(readonly bytes: Buffer) {
+      super();
+    }
+
+    write(writer: MessageWriter): string {
+      const value = writer.value({ $l: [1, undefined], left: undefined });
+      return `{"text":${writer.text('a "quoted" one')},"bytes":${writer.bytes(this.bytes.toString('latin1'))},"value":${value}}`;
+    }
+  }
+  const all = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+  for (const [bytes, beside] of [
+    [Buffer.alloc(0), 0],
+    [all, 0],
+    [Buffer.concat([all, all]), 512],
+  ] as const) {
+    const message = { before: [bytes], it: new Written(bytes) };
+    assert.equal(pack({ it: message.it }).attachmentBytes, beside);
+    const plain = { text: 'a "quoted" one', bytes, value: { $l: [1, null] } };
+    assert.deepEqual(decodeAll([bytesOf(message)]), [{ before: [bytes], it: plain }]);
   }
 });
 

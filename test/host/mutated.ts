@@ -5,7 +5,20 @@ import fc from 'fast-check';
 type Container = Record<string | number, unknown>;
 
 const HALVES = ['\ud83d', '\udc00', 'a\ud800b', '\udc00\ud800', 'ends in \ud83d'];
-const NAMES = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'then', '', '$b', '$s', '$o', 'uri', 'phase'];
+const NAMES = [
+  '__proto__',
+  'constructor',
+  'toString',
+  'hasOwnProperty',
+  'then',
+  '',
+  '$b',
+  '$s',
+  '$l',
+  '$o',
+  'uri',
+  'phase',
+];
 
 function nested(levels: number, list: boolean): unknown {
   let value: unknown = 1;

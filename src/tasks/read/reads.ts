@@ -44,7 +44,7 @@ export class ReadSink {
       return;
     }
     if (report.outcome.ok) {
-      this.state(runtime, task, report.outcome.value);
+      this.#take(runtime, task, report.outcome.value);
       return;
     }
     const failure = report.lastFailure ?? report.outcome.failure;
@@ -71,9 +71,14 @@ export class ReadSink {
    * it is over, nor while its large outputs are written.
    */
   state(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): boolean {
+    return this.#take(runtime, task, told) && this.#deps.store.byId(task.id)?.stage !== 'over';
+  }
+
+  /** The same, by what was told alone: of a read, which is asked for the many that go on, nobody wants to know more. */
+  #take(runtime: PluginRuntime, task: TaskRecord, told: PhaseState): boolean {
     const state = withAbortError(told);
     if (awaitsItsEnd(task) && state.phase !== 'SUCCESS') return this.#unlikeItsEnd(task, state);
-    const { store, options, events } = this.#deps;
+    const { options, events } = this.#deps;
     const dropped = (names: readonly string[]) => events.outputsDropped?.(task, names);
     const checked = checkOutputs(targetOf(task), state, options.maxInlineOutputBytes, dropped);
     if (checked.kind === 'write') {
@@ -81,7 +86,7 @@ export class ReadSink {
       return false;
     }
     this.#settle(runtime, task, checked.state, checked.unusable);
-    return !isTerminal(checked.state.phase) && store.byId(task.id)?.stage !== 'over';
+    return !isTerminal(checked.state.phase);
   }
 
   /** Ends a task by the daemon's own decision. With `deleteReason`, its remote job goes on the delete list. */
