@@ -96,6 +96,8 @@ export interface TaskRecord {
   /** When the job came to be at the remote, as far as the daemon knows; drives the poll interval. */
   readonly liveSinceMs: number;
   readonly lastAskedAtMs: number;
+  /** Whether the schedule is told when an engine asks, which is so until it says otherwise; written by it alone. */
+  asksMatter: boolean;
   /** Whether an engine has shown, by any later call, that it holds the handle. */
   readonly confirmed: boolean;
   /** Create calls about it that were answered here, less those whose answer is known to be lost. */

@@ -254,6 +254,7 @@ export class Schedule {
     const item = this.#items.get(id);
     if (item === undefined) return;
     item.unasked = true;
+    item.task.asksMatter = true;
     this.take(item);
   }
 
@@ -520,6 +521,7 @@ export class Schedule {
         this.#wanted.set(quotaNamespace, this.#options.tokenWanted(quotaNamespace));
       }
     }
+    item.task.asksMatter = doublings !== 0;
     if (ageClass === item.ageClass && doublings === item.doublings) return;
     this.#counts.add(item, -1);
     item.ageClass = ageClass;

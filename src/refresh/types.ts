@@ -12,6 +12,11 @@ export interface PolledTask {
   readonly liveSinceMs: number;
   /** When an engine last asked. */
   readonly lastAskedAtMs: number;
+  /**
+   * Whether an engine's asking may change when it is read; written by the schedule, which needs not be told while it does not. So nearly
+   * every call that asks looks at the record alone. True where it is left out.
+   */
+  asksMatter?: boolean;
   /** The quota namespace whose token it holds; decayed tasks are read as often as others while somebody waits for one. */
   readonly identity: { readonly quotaNamespace: string };
   /** The plugin's wish from the last phase, counted from the last read. */

@@ -89,7 +89,8 @@ const DELETED = 1 << 5;
 const DELIVERED = 1 << 6;
 const ENDED_BEFORE = 1 << 7;
 const UNFINISHED = 1 << 8;
-const KEY_LENGTH_AT = 9;
+const ASKS_CHANGE_NOTHING = 1 << 9;
+const KEY_LENGTH_AT = 10;
 
 /**
  * A record as the store alone may change it. Half a million of them may be live, so what is kept of each is small:
@@ -253,6 +254,14 @@ export class Entry implements Fields {
 
   set unfinished(unfinished: boolean) {
     this.#flag(UNFINISHED, unfinished);
+  }
+
+  get asksMatter(): boolean {
+    return (this.#flags & ASKS_CHANGE_NOTHING) === 0;
+  }
+
+  set asksMatter(matter: boolean) {
+    this.#flag(ASKS_CHANGE_NOTHING, !matter);
   }
 
   get confirmed(): boolean {

@@ -47,7 +47,7 @@ export interface StoreListener {
    * the same resource and stands in its place.
    */
   left(id: TaskId, becomes?: TaskId): void;
-  /** An engine asked for a live task. */
+  /** An engine asked for a live task, to whose schedule that matters; told once a second at most. */
   asked(id: TaskId): void;
   /** Secrets came with a call about a task that had none, or none any more. */
   enriched?(id: TaskId): void;
@@ -437,7 +437,7 @@ export class TaskStore {
     const fresh = nowMs - entry.lastAskedAtMs < ASKED_ANEW_MS;
     entry.lastAskedAtMs = nowMs;
     if (entry.stage === 'over') this.#finished.get(entry.id);
-    else if (entry.stage === 'live' && !fresh) this.#listeners.get(entry.plugin)?.asked(entry.id);
+    else if (entry.stage === 'live' && !fresh && entry.asksMatter) this.#listeners.get(entry.plugin)?.asked(entry.id);
     if (!confirms || entry.confirmed) return;
     entry.confirmed = true;
     this.#changed(entry);

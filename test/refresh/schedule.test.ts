@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import type { Item } from '../../src/refresh/item.js';
 import { type Again, Schedule, type Standing } from '../../src/refresh/schedule.js';
 import type { RefreshConfig } from '../../src/refresh/types.js';
@@ -205,6 +206,60 @@ test('an engine that asks brings an idle task near again, and no other', () => {
   schedule.take(flying);
   assert.equal(schedule.asked('flying', now), false, 'nor is one queued that is in flight');
   assert.equal(schedule.countDue(now + 10 * minute), 1);
+});
+
+test('a record says whether it matters to the schedule that an engine asks, whatever becomes of the task', () => {
+  const step = fc.record({
+    what: fc.constantFrom(
+      'wait',
+      'ask',
+      'ask',
+      'read',
+      'await',
+      'hold',
+      'resume',
+      'untrack',
+      'track',
+      'trackAll',
+      'regroup',
+    ),
+    ms: fc.integer({ min: 0, max: 20 * minute }),
+    again: fc.constantFrom<Again>({ kind: 'interval' }, { kind: 'backoff' }, { kind: 'after', ms: 700 }),
+  });
+  let unheard = 0;
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const { schedule } = setUp();
+      const record = { ...recordOf({ id: 'a', createdAtMs: 0 }, now), id: 'a', liveSinceMs: 0, lastAskedAtMs: now };
+      let atMs = now;
+      schedule.track(record, {}, atMs, false);
+      for (const { what, ms, again } of steps) {
+        const item = schedule.get('a');
+        if (what === 'wait') atMs += ms;
+        else if (what === 'await') schedule.awaitAsked('a');
+        else if (what === 'hold') schedule.hold('a');
+        else if (what === 'resume') schedule.resume('a', atMs, ms);
+        else if (what === 'untrack') schedule.untrack('a');
+        else if (what === 'track')
+          schedule.track(record, ms % 2 === 0 ? {} : { lastReadAtMs: atMs }, atMs, ms % 3 === 0);
+        else if (what === 'trackAll')
+          schedule.trackAll([record], { batchKeyOf: undefined, inFlight: () => ms % 3 === 0 }, atMs);
+        else if (what === 'regroup') schedule.regroup('a', `key ${ms % 2}`);
+        else if (what === 'read' && item !== undefined) {
+          schedule.take(item);
+          if (ms % 2 === 0) item.readWell(atMs);
+          schedule.again(item, atMs, again);
+        } else if (what === 'ask') {
+          const matters = record.asksMatter !== false;
+          record.lastAskedAtMs = atMs;
+          assert.ok(!schedule.asked('a', atMs) || matters, 'it heard of what it said that it need not');
+          if (!matters) unheard += 1;
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(unheard > 100, 'most need not be told');
 });
 
 test('tasks are counted by batch key, by whether they fail, may tell of their remote, and were found', () => {

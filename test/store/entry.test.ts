@@ -90,6 +90,12 @@ test('the listener of a plugin is told of questions about its live tasks alone, 
   leave();
   store.asked(live);
   assert.deepEqual(asked.splice(0), [`new ${live.id}`]);
+  for (const matters of [false, true]) {
+    live.asksMatter = matters;
+    await clock.advance(1_000);
+    store.asked(live);
+    assert.deepEqual(asked.splice(0), matters ? [`new ${live.id}`] : [], 'nor where its schedule has no use for it');
+  }
 });
 
 test('an end that was told of a handle is remembered, be it the only one', () => {
