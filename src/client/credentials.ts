@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
-import { type ChannelCredentials, credentials, experimental, Metadata, type VerifyOptions } from '@grpc/grpc-js';
+import { type ChannelCredentials, credentials, experimental, Metadata } from '@grpc/grpc-js';
 import { ClosableCredentials } from './close.js';
 
 /** How the daemon is spoken to by TLS; PEM texts, or their bytes. */
@@ -12,6 +12,16 @@ export interface ClientTls {
   readonly key?: string | Buffer | undefined;
   /** The name that the daemon's certificate must be for; the host of the address unless given. */
   readonly serverName?: string | undefined;
+}
+
+/** Options of Node's TLS. */
+export interface ConnectionTls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  /** The name that is asked for, and that the certificate must be for; the host of the address unless given. */
+  readonly servername?: string;
+  readonly checkServerIdentity?: typeof checkServerIdentity;
 }
 
 type CertificateProvider = experimental.CertificateProvider;
@@ -52,7 +62,7 @@ function ipOf({ serverName }: ClientTls | ChangingTls, address: string): string 
   return isIP(host) === 0 ? undefined : host;
 }
 
-function verifyOptions(tls: ClientTls | ChangingTls, address: string): VerifyOptions {
+function verifyOptions(tls: ClientTls | ChangingTls, address: string): Pick<ConnectionTls, 'checkServerIdentity'> {
   const ip = ipOf(tls, address);
   return ip === undefined ? {} : { checkServerIdentity: (_name, certificate) => checkServerIdentity(ip, certificate) };
 }
@@ -65,8 +75,22 @@ export function channelName(tls: ClientTls | ChangingTls, address: string): Reco
   return { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName };
 }
 
+/** What a connection without grpc-js is opened with, by the same rules; what may change is as it is now. */
+export function connectionTls(tls: ChangingTls, address: string): ConnectionTls {
+  const { ca, cert, key } = tls.current();
+  const { serverName } = tls;
+  const verify = verifyOptions(tls, address);
+  if (verify.checkServerIdentity !== undefined) return { ca, cert, key, servername: NO_NAME, ...verify };
+  return { ca, cert, key, ...(serverName !== undefined && { servername: serverName }) };
+}
+
+/** What calls of such a connection name as their `:authority`. */
+export function authorityOf(tls: ChangingTls | undefined, address: string): string {
+  return (tls !== undefined && channelName(tls, address)['grpc.default_authority']) || address;
+}
+
 /** Credentials of a channel that lives longer than a certificate does, such as one to another replica. */
-function changingCredentials(tls: ChangingTls, verify: VerifyOptions): ChannelCredentials {
+function changingCredentials(tls: ChangingTls, verify: Pick<ConnectionTls, 'checkServerIdentity'>): ChannelCredentials {
   const provider = new ChangingProvider(tls);
   return experimental.createCertificateProviderChannelCredentials(provider, provider, verify);
 }

@@ -1,13 +1,22 @@
 import { once, setMaxListeners } from 'node:events';
+import type { OutgoingHttpHeaders } from 'node:http2';
 import { Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { type ClosableCredentials, closeSoon } from '../client/close.js';
-import { type ChangingTls, channelCredentials, channelName } from '../client/credentials.js';
-import { HostError } from '../errors/index.js';
+import {
+  authorityOf,
+  type ChangingTls,
+  channelCredentials,
+  channelName,
+  connectionTls,
+} from '../client/credentials.js';
+import { HostError, messageOf } from '../errors/index.js';
 import { decodeRpcStatus } from '../idl/rpc-status.js';
 import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
 import { settledBefore, sleep } from '../lib/wait.js';
 import { type Elsewhere, EndedElsewhere, type PassedCall } from '../model/forwarding.js';
+import { endOf, OwnerCall, type PassedEnd } from './owner-call.js';
+import { OwnerConnection } from './owner-connection.js';
 import type { Seat } from './seat.js';
 
 /** What is shown to another replica's port, and trusted there. */
@@ -42,6 +51,9 @@ const MAX_HELD_BYTES = 256 * 1024 * 1024;
 const KEEPALIVE_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
 
+/** Between two attempts at a connection. */
+const RECONNECT = { initialMs: AGAIN_MS, maxMs: 1_000 };
+
 const same = (bytes: Buffer): Buffer => bytes;
 
 /**
@@ -72,13 +84,16 @@ export class Forwarder implements Elsewhere {
     this.#assertFirstHop(call);
     this.#hold(request.length);
     const untilMs = this.#untilMs(call);
+    let atOnce = CONNECTIONS;
     try {
       for (;;) {
-        const peer = await this.#owner(call, untilMs);
+        const peer = this.#known() ?? (await this.#owner(call, untilMs));
         if (peer === undefined) return undefined;
-        const end = await peer.unary(call, request, this.#metadata(call), this.#leftMs(call));
+        const end = await peer.unary(call, request, this.#kept(call), this.#leftMs(call));
         if (Buffer.isBuffer(end)) return this.#answered(end);
         if (call.signal.aborted || !mayPass(end)) throw this.#ended(end);
+        // It was not looked at, as by an owner whose connection ends: another connection takes it.
+        if (end.refused && atOnce-- > 0) continue;
         await sleep(this.#options.clock, AGAIN_MS, call.signal);
         if (this.#options.clock.now() >= untilMs) throw this.#ended(end);
       }
@@ -106,8 +121,15 @@ export class Forwarder implements Elsewhere {
       yield* answers;
       this.#options.passed?.('OK');
     } catch (error) {
-      throw isServiceError(error) ? this.#ended(error) : error;
+      throw isServiceError(error) ? this.#ended(endOfService(error)) : error;
     }
+  }
+
+  /** The owner that was seen last, while it is that still. */
+  #known(): Peer | undefined {
+    const { seat } = this.#options;
+    const peer = this.#peer;
+    return !this.#closed && seat.role !== 'owner' && peer?.epoch === seat.owner?.epoch ? peer : undefined;
   }
 
   /** Who has the state; undefined once that is this replica. Throws OWNER_AWAY. */
@@ -171,13 +193,18 @@ export class Forwarder implements Elsewhere {
     this.#heldBytes += bytes;
   }
 
-  #metadata(call: PassedCall): Metadata {
-    const metadata = new Metadata();
-    metadata.set(HOP, this.#options.seat.epoch);
+  #kept(call: PassedCall): Record<string, string> {
+    const kept: Record<string, string> = { [HOP]: this.#options.seat.epoch };
     for (const name of KEPT) {
       const value = call.header(name);
-      if (value !== undefined) metadata.set(name, value);
+      if (value !== undefined) kept[name] = value;
     }
+    return kept;
+  }
+
+  #metadata(call: PassedCall): Metadata {
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(this.#kept(call))) metadata.set(name, value);
     return metadata;
   }
 
@@ -187,69 +214,74 @@ export class Forwarder implements Elsewhere {
   }
 
   /** A connection that broke tells the caller nothing of the daemon: it is told which part is away. */
-  #ended(error: ServiceError): Error {
-    this.#options.passed?.(status[error.code] ?? 'UNKNOWN');
-    const trailer = detailsOf(error);
-    if (trailer === undefined && error.code !== status.DEADLINE_EXCEEDED) {
-      return new HostError('OWNER_AWAY', `the replica that has the state could not be asked: ${error.details}`, {
+  #ended({ code, message, details }: PassedEnd): Error {
+    this.#options.passed?.(status[code] ?? 'UNKNOWN');
+    if (details === undefined && code !== status.DEADLINE_EXCEEDED) {
+      return new HostError('OWNER_AWAY', `the replica that has the state could not be asked: ${message}`, {
         retryAfterMs: 1_000,
-        cause: error,
       });
     }
-    return new EndedElsewhere(error.code, error.details, trailer);
+    return new EndedElsewhere(code, message, details);
   }
 }
 
-/** Connections to one owner, which are cut once another one is seen. */
+/** Connections to one owner, which are cut once another one is seen: for unary calls by HTTP/2 itself, for streams by grpc-js. */
 class Peer {
   readonly epoch: string;
-  readonly #clients: Client[];
-  readonly #credentials: ClosableCredentials;
+  readonly #address: string;
+  readonly #authority: string;
+  readonly #options: ForwarderOptions;
+  readonly #connections: OwnerConnection[];
+  readonly #calls = new Set<OwnerCall>();
+  readonly #clients: Client[] = [];
+  readonly #tls: ReplicaTls | undefined;
+  #credentials: ClosableCredentials | undefined;
   readonly #gone = new AbortController();
   #turn = 0;
 
-  constructor(
-    epoch: string,
-    address: string,
-    { maxReceiveBytes, maxSendBytes, tls: tlsOf }: Pick<ForwarderOptions, 'maxReceiveBytes' | 'maxSendBytes' | 'tls'>,
-  ) {
+  constructor(epoch: string, address: string, options: ForwarderOptions) {
     this.epoch = epoch;
-    // One listener a call under way.
+    this.#address = address;
+    this.#options = options;
+    // One listener a stream under way.
     setMaxListeners(0, this.#gone.signal);
-    const tls = tlsOf?.();
-    const credentials = channelCredentials(tls, address);
-    this.#credentials = credentials;
-    const options = {
-      ...(tls && channelName(tls, address)),
-      // What the owner may send, and what a caller may have sent here.
-      'grpc.max_receive_message_length': maxSendBytes,
-      'grpc.max_send_message_length': maxReceiveBytes,
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.initial_reconnect_backoff_ms': AGAIN_MS,
-      'grpc.max_reconnect_backoff_ms': 1_000,
-      'grpc.keepalive_time_ms': KEEPALIVE_MS,
-      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-      'grpc.enable_retries': 0,
-      'grpc.enable_channelz': 0,
+    const tls = options.tls?.();
+    this.#tls = tls;
+    this.#authority = authorityOf(tls, address);
+    const connection = {
+      address,
+      clock: options.clock,
+      random: Math.random,
+      tls: () => tls && connectionTls(tls, address),
+      backoff: RECONNECT,
+      keepaliveMs: KEEPALIVE_MS,
+      keepaliveTimeoutMs: KEEPALIVE_TIMEOUT_MS,
     };
-    this.#clients = Array.from({ length: CONNECTIONS }, () => new Client(address, credentials, options));
+    this.#connections = Array.from({ length: CONNECTIONS }, () => new OwnerConnection(connection));
   }
 
-  unary(call: PassedCall, request: Buffer, metadata: Metadata, leftMs: number): Promise<Buffer | ServiceError> {
+  unary(call: PassedCall, request: Buffer, metadata: OutgoingHttpHeaders, leftMs: number): Promise<Buffer | PassedEnd> {
+    const { signal, path } = call;
+    if (this.#gone.signal.aborted || signal.aborted) return Promise.resolve(cutBy(signal));
+    // What the owner may send.
+    const maxBytes = this.#options.maxSendBytes;
+    const parts = { path, authority: this.#authority, request, metadata, leftMs, maxBytes };
+    const connection = this.#connections[this.#next()] as OwnerConnection;
     return new Promise((resolve) => {
-      const passed = this.#client().makeUnaryRequest(
-        call.path,
-        same,
-        same,
-        request,
-        metadata,
-        { deadline: wallDeadline(leftMs) },
-        (error, answer) => {
-          release();
-          resolve(error ?? (answer as Buffer));
-        },
-      );
-      const release = this.#cutWith(call.signal, () => passed.cancel());
+      const cut = () => passed?.cut(cutBy(signal));
+      const told = (end: Buffer | PassedEnd) => {
+        signal.removeEventListener('abort', cut);
+        if (passed !== undefined) this.#calls.delete(passed);
+        resolve(end);
+      };
+      let passed: OwnerCall | undefined;
+      try {
+        passed = new OwnerCall(parts, (headers) => connection.request(headers), told);
+        this.#calls.add(passed);
+        signal.addEventListener('abort', cut);
+      } catch (error) {
+        resolve(endOf(status.UNAVAILABLE, messageOf(error)));
+      }
     });
   }
 
@@ -288,12 +320,42 @@ class Peer {
 
   close(): void {
     this.#gone.abort();
-    for (const client of this.#clients) closeSoon(client, this.#credentials);
+    for (const passed of this.#calls) passed.cut(endOf(status.CANCELLED, 'another replica has the state'));
+    for (const connection of this.#connections) connection.close();
+    const credentials = this.#credentials;
+    if (credentials !== undefined) for (const client of this.#clients) closeSoon(client, credentials);
   }
 
+  #next(): number {
+    this.#turn = (this.#turn + 1) % CONNECTIONS;
+    return this.#turn;
+  }
+
+  /** Of grpc-js, made when the first stream needs one. */
   #client(): Client {
-    this.#turn = (this.#turn + 1) % this.#clients.length;
-    return this.#clients[this.#turn] as Client;
+    const { maxReceiveBytes, maxSendBytes } = this.#options;
+    const tls = this.#tls;
+    const at = this.#next();
+    if (this.#clients.length > 0) return this.#clients[at] as Client;
+    const credentials = channelCredentials(tls, this.#address);
+    this.#credentials = credentials;
+    const options = {
+      ...(tls && channelName(tls, this.#address)),
+      // What the owner may send, and what a caller may have sent here.
+      'grpc.max_receive_message_length': maxSendBytes,
+      'grpc.max_send_message_length': maxReceiveBytes,
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.initial_reconnect_backoff_ms': RECONNECT.initialMs,
+      'grpc.max_reconnect_backoff_ms': RECONNECT.maxMs,
+      'grpc.keepalive_time_ms': KEEPALIVE_MS,
+      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+      'grpc.enable_retries': 0,
+      'grpc.enable_channelz': 0,
+    };
+    for (let index = 0; index < CONNECTIONS; index++) {
+      this.#clients.push(new Client(this.#address, credentials, options));
+    }
+    return this.#clients[at] as Client;
   }
 
   /** Cancels what is under way when its caller goes, or this owner does; answers how to end that. */
@@ -312,9 +374,15 @@ function wallDeadline(leftMs: number): Date {
   return new Date(Date.now() + leftMs);
 }
 
-function detailsOf(error: Partial<ServiceError>): Buffer | undefined {
-  const [bytes] = error.metadata?.get(DETAILS) ?? [];
-  return Buffer.isBuffer(bytes) ? bytes : undefined;
+function endOfService({ code, details, metadata }: ServiceError): PassedEnd {
+  const [bytes] = metadata?.get(DETAILS) ?? [];
+  return endOf(code, details, Buffer.isBuffer(bytes) ? bytes : undefined);
+}
+
+/** Why a call is cut whose caller went, or whose owner did. */
+function cutBy({ reason }: AbortSignal): PassedEnd {
+  const late = HostError.is(reason) && reason.kind === 'deadline';
+  return endOf(late ? status.DEADLINE_EXCEEDED : status.CANCELLED, 'the call was cut');
 }
 
 function isServiceError(error: unknown): error is ServiceError {
@@ -322,10 +390,9 @@ function isServiceError(error: unknown): error is ServiceError {
 }
 
 /** Whether another try, here or at another owner, may end otherwise: nobody answered, or one that is no owner. */
-function mayPass(error: ServiceError): boolean {
-  const details = detailsOf(error);
+function mayPass({ code, details }: PassedEnd): boolean {
   if (details === undefined) {
-    return [status.UNAVAILABLE, status.CANCELLED, status.INTERNAL, status.UNKNOWN].includes(error.code);
+    return [status.UNAVAILABLE, status.CANCELLED, status.INTERNAL, status.UNKNOWN].includes(code);
   }
   try {
     return decodeRpcStatus(details).errorInfo?.reason === 'OWNER_AWAY';

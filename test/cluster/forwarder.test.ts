@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
@@ -9,13 +12,13 @@ import { type ChangingTls, createClient } from '../../src/client/index.js';
 import { Forwarder } from '../../src/cluster/forwarder.js';
 import type { SeatRole } from '../../src/cluster/seat.js';
 import { needOf } from '../../src/daemon/needs.js';
-import { ManualClock, systemClock } from '../../src/lib/clock.js';
+import { type Clock, ManualClock, systemClock } from '../../src/lib/clock.js';
 import { passedOn } from '../../src/rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
 import type { MemberRow } from '../../src/state/index.js';
 import { MountedIdentity, noteAccess } from '../access/support.js';
 import { FakeTasks } from '../rpc/fake-tasks.js';
-import { createRequest, idl, rawCall, SERVICE, startServer } from '../rpc/support.js';
+import { createRequest, http2Call, idl, rawCall, SERVICE, startServer } from '../rpc/support.js';
 import { makeCertificate } from '../support/certificates.js';
 import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
 import { tempFolder } from '../support/temp.js';
@@ -46,12 +49,12 @@ class FakeSeat {
 }
 
 /** A server that passes calls on, with what it would answer them with itself. */
-async function startStandby(t: TestContext, tls?: () => ChangingTls) {
+async function startStandby(t: TestContext, tls?: () => ChangingTls, clock: Clock = systemClock) {
   const seat = new FakeSeat();
   const codes: string[] = [];
   const forwarder = new Forwarder({
     seat,
-    clock: systemClock,
+    clock,
     patienceMs: 10_000,
     tls,
     maxReceiveBytes: 64 * MIB,
@@ -80,6 +83,19 @@ test('a call goes on as the bytes it came in, with its deadline, and its answer 
   const status = idl.codec('pluginhost.v1.StatusRequest').encode({ handle });
   assert.equal((await call('Status', status)).error, undefined);
   assert.deepEqual(codes, ['OK', 'OK']);
+});
+
+test('a call that is passed on is none of grpc-js here, nor at its owner', async (t) => {
+  const owner = await startServer(t);
+  const { seat, port } = await startStandby(t);
+  seat.is(owner.address);
+  const ways: unknown[] = [];
+  owner.tasks.before = (_method, scope) => void ways.push((scope as { header?(name: string): unknown }).header?.('te'));
+  const { stream } = http2Call(t, port, 'Create', createRequest());
+  const [headers] = await once(stream, 'response');
+  assert.deepEqual([headers[':status'], headers['grpc-accept-encoding']], [200, undefined]);
+  // Among what grpc-js takes out of the metadata.
+  assert.deepEqual(ways, ['trailers']);
 });
 
 test('an error comes back with its code, its text and its details', async (t) => {
@@ -131,6 +147,35 @@ test('a call whose owner cannot be reached is tried again, also where it is this
   seat.changed();
   assert.equal((await passed).error, undefined);
   assert.equal(own.specs.length, 1, 'answered here');
+});
+
+test('a call that its owner has not looked at is made again at once', async (t) => {
+  const owner = http2.createServer();
+  t.after(() => owner.close());
+  const sessions = new Set<http2.ServerHttp2Session>();
+  owner.on('session', (session) => {
+    sessions.add(session);
+    t.after(() => session.destroy());
+  });
+  let calls = 0;
+  owner.on('stream', (stream) => {
+    calls += 1;
+    stream.on('error', () => {});
+    if (calls < 3) {
+      stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    stream.respond({ 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    stream.end(Buffer.from([0, 0, 0, 0, 1, 7]));
+  });
+  owner.listen(0, '127.0.0.1');
+  await once(owner, 'listening');
+  // Time stands still: whoever waits, waits for ever.
+  const { seat, call } = await startStandby(t, undefined, new ManualClock(Date.now()));
+  seat.is(`127.0.0.1:${(owner.address() as AddressInfo).port}`);
+  assert.deepEqual((await call('Create', createRequest())).bytes, Buffer.from([7]));
+  assert.equal(calls, 3);
 });
 
 test('a call that was passed on already is refused by who is no owner, and tried again by who passed it on', async (t) => {
