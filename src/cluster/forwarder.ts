@@ -13,6 +13,7 @@ import { HostError, messageOf } from '../errors/index.js';
 import { decodeRpcStatus } from '../idl/rpc-status.js';
 import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
+import { IdTable, MAX_ID } from '../lib/id-table.js';
 import { settledBefore, sleep } from '../lib/wait.js';
 import { type Elsewhere, EndedElsewhere, type PassedCall } from '../model/forwarding.js';
 import { endOf, OwnerCall, type PassedEnd } from './owner-call.js';
@@ -232,7 +233,9 @@ class Peer {
   readonly #authority: string;
   readonly #options: ForwarderOptions;
   readonly #connections: OwnerConnection[];
-  readonly #calls = new Set<OwnerCall>();
+  /** Under way. */
+  readonly #calls = new IdTable<OwnerCall>();
+  #lastCall = 0;
   readonly #clients: Client[] = [];
   readonly #tls: ReplicaTls | undefined;
   #credentials: ClosableCredentials | undefined;
@@ -267,17 +270,19 @@ class Peer {
     const maxBytes = this.#options.maxSendBytes;
     const parts = { path, authority: this.#authority, request, metadata, leftMs, maxBytes };
     const connection = this.#connections[this.#next()] as OwnerConnection;
+    this.#lastCall = (this.#lastCall % MAX_ID) + 1;
+    const id = this.#lastCall;
     return new Promise((resolve) => {
       const cut = () => passed?.cut(cutBy(signal));
       const told = (end: Buffer | PassedEnd) => {
         signal.removeEventListener('abort', cut);
-        if (passed !== undefined) this.#calls.delete(passed);
+        this.#calls.delete(id);
         resolve(end);
       };
       let passed: OwnerCall | undefined;
       try {
         passed = new OwnerCall(parts, (headers) => connection.request(headers), told);
-        this.#calls.add(passed);
+        this.#calls.set(id, passed);
         signal.addEventListener('abort', cut);
       } catch (error) {
         resolve(endOf(status.UNAVAILABLE, messageOf(error)));
@@ -320,7 +325,9 @@ class Peer {
 
   close(): void {
     this.#gone.abort();
-    for (const passed of this.#calls) passed.cut(endOf(status.CANCELLED, 'another replica has the state'));
+    this.#calls.forEach((passed) => {
+      passed.cut(endOf(status.CANCELLED, 'another replica has the state'));
+    });
     for (const connection of this.#connections) connection.close();
     const credentials = this.#credentials;
     if (credentials !== undefined) for (const client of this.#clients) closeSoon(client, credentials);

@@ -7,6 +7,7 @@ import http2, {
 import { messageOf } from '../errors/index.js';
 import { type BackoffOptions, backoffMs } from '../lib/backoff.js';
 import type { Clock, Timer } from '../lib/clock.js';
+import { leaveNoStreamsBehind } from '../lib/http2-streams.js';
 
 export interface OwnerConnectionOptions {
   /** `host:port`. */
@@ -110,6 +111,7 @@ class Session {
       // What waits to be taken counts, and the largest request has to pass.
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
     });
+    leaveNoStreamsBehind(this.#session);
     let why = `no connection to ${address}`;
     this.#session.once('remoteSettings', () => {
       this.#made = true;

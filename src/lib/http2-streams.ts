@@ -40,8 +40,9 @@ class FewMembers<T> {
     return this.#members.length;
   }
 
+  /** Each once: nobody looks whether it is one already. */
   add(member: T): this {
-    if (!this.#members.includes(member)) this.#members.push(member);
+    this.#members.push(member);
     return this;
   }
 

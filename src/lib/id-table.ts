@@ -1,3 +1,5 @@
+export const MAX_ID = 2 ** 31 - 1;
+
 /** A power of two, and few enough to cost nothing where there is one table a connection. */
 const FIRST_SIZE = 16;
 
@@ -27,7 +29,7 @@ export class IdTable<T> {
     return this.#ids[this.#place(id)] === id;
   }
 
-  /** `id` from 1 to 2^31 - 1. */
+  /** `id` from 1 to `MAX_ID`. */
   set(id: number, value: T): this {
     if (this.#size * 2 >= this.#ids.length) this.#grow();
     const place = this.#place(id);
