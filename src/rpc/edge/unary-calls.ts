@@ -77,17 +77,11 @@ export class UnaryCalls {
 
   read(reading: Reading, chunk: Buffer): void {
     if (chunk.length === 0) return;
-    const { arrival, chunks } = reading;
+    const { arrival, bytes, chunks } = reading;
     chunks.push(chunk);
     reading.bytes += chunk.length;
-    if (!this.#maybeOneMessage(reading)) {
-      chunks.pop();
-      reading.bytes -= chunk.length;
-      this.#passOn(reading);
-      arrival.stream.emit('data', chunk);
-      return;
-    }
-    this.#parts.held(arrival, chunk);
+    if (this.#maybeOneMessage(reading)) this.#parts.held(arrival, chunk);
+    else this.#passOn(reading, bytes);
   }
 
   ended(reading: Reading): void {
@@ -99,7 +93,7 @@ export class UnaryCalls {
       const whole = chunks.length === 1 ? first! : Buffer.concat(chunks, bytes);
       method.call(whole.subarray(HEAD_BYTES), new EdgeReply(arrival, headers));
     } else {
-      this.#passOn(reading);
+      this.#passOn(reading, bytes);
       stream.emit('end');
     }
   }
@@ -112,12 +106,13 @@ export class UnaryCalls {
     return bytes <= size && size <= HEAD_BYTES + this.#parts.maxReceiveBytes;
   }
 
-  #passOn(reading: Reading): void {
-    const { arrival, chunks, bytes } = reading;
+  /** `held` are the bytes that are held of it. */
+  #passOn(reading: Reading, held: number): void {
+    const { arrival, chunks } = reading;
     const { stream } = arrival;
     (stream as WithReading)[READING] = undefined;
     stream.off('data', onData).off('end', onEnd);
-    if (bytes > 0) this.#parts.released(arrival, bytes);
+    if (held > 0) this.#parts.released(arrival, held);
     this.#parts.passOn(reading);
     for (const chunk of chunks) stream.emit('data', chunk);
   }

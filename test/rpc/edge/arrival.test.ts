@@ -64,6 +64,15 @@ describe('the framing that the edge reads along', () => {
     );
   });
 
+  it('begins anew where what was read comes again', () => {
+    const arrival = makeArrival();
+    const bytes = framed(100).fill(1, 5);
+    assert.equal(arrival.reads(bytes.subarray(0, 40)), false);
+    arrival.again();
+    assert.equal(arrival.reads(bytes.subarray(0, 40)), false);
+    assert.equal(arrival.reads(bytes.subarray(40)), true);
+  });
+
   it('weighs a compressed message by what it may come to, up to the largest one, and a plain one by itself', () => {
     const max = 1_000_000;
     const plain = makeArrival(undefined, 0, true);

@@ -336,7 +336,7 @@ async function startEdge(t: TestContext, methods: ReadonlyMap<string, UnaryMetho
     stream.end();
     await closed;
   };
-  return { given, send, connections, edge };
+  return { given, send, connections, edge, session };
 }
 
 test('what engines send is not seen by grpc-js; anything else is, whole, and each call leaves nothing counted', async (t) => {
@@ -380,6 +380,7 @@ test('what engines send is not seen by grpc-js; anything else is, whole, and eac
   assert.deepEqual(await whole([known.subarray(0, 3)]), []);
   assert.deepEqual(await whole([known.subarray(0, 7), known.subarray(7, 9)]), []);
   assert.deepEqual(await whole([known.subarray(0, 2), known.subarray(2), Buffer.from([0])]), []);
+  assert.deepEqual(await whole([known.subarray(0, 1), Buffer.concat([known.subarray(1), known])]), []);
   assert.deepEqual(await whole([known, known]), []);
   assert.deepEqual(await whole([known, Buffer.from([0])]), []);
   assert.deepEqual(await whole([message('known', 1)]), []);
@@ -387,4 +388,21 @@ test('what engines send is not seen by grpc-js; anything else is, whole, and eac
   assert.deepEqual(await whole([]), []);
   while (edge.unfinishedBytes > 0) await turn();
   assert.equal(connections.size, 1);
+});
+
+test('what was read ahead and is handed on is held once', async (t) => {
+  const { edge, session, given } = await startEdge(t, new Map([['/a.B/Hot', { call: () => {} }]]));
+  const stream = session.request({ ':method': 'POST', ':path': '/a.B/Hot', 'content-type': 'application/grpc' });
+  stream.on('error', () => {});
+  stream.write(Buffer.from([0, 0, 0, 0, 2, 7]));
+  while (edge.unfinishedBytes === 0) await turn();
+  const opened = await until('the first piece', () => edge.unfinishedBytes);
+  // More than the one message that was begun.
+  stream.write(Buffer.alloc(100));
+  await until('it to be handed on', () => given[0]?.bytes === 106);
+  assert.ok(edge.unfinishedBytes < opened + 106, `${edge.unfinishedBytes} after ${opened}`);
+  assert.ok(edge.unfinishedBytes >= opened + 100);
+  const closed = new Promise((resolve) => stream.resume().once('close', resolve));
+  stream.end();
+  await closed;
 });
