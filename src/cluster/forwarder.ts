@@ -15,7 +15,7 @@ import type { Clock } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
 import { IdTable, MAX_ID } from '../lib/id-table.js';
 import { settledBefore, sleep } from '../lib/wait.js';
-import { type Elsewhere, EndedElsewhere, type PassedCall } from '../model/forwarding.js';
+import { type Elsewhere, EndedElsewhere, HOP, type PassedCall } from '../model/forwarding.js';
 import { endOf, OwnerCall, type PassedEnd } from './owner-call.js';
 import { OwnerConnection } from './owner-connection.js';
 import type { Seat } from './seat.js';
@@ -36,8 +36,6 @@ export interface ForwarderOptions {
   readonly passed?: (code: string) => void;
 }
 
-/** Names the replica that passed a call on: whoever has it passes it on to nobody else. */
-const HOP = 'plugin-host-hop';
 /** What goes along besides: who calls, and the trace. */
 const KEPT = ['authorization', 'traceparent', 'tracestate'] as const;
 const DETAILS = 'grpc-status-details-bin';

@@ -1,3 +1,6 @@
+/** The metadata key that names the replica which passed a call on: whoever has it passes it on to nobody else. */
+export const HOP = 'plugin-host-hop';
+
 /** A call on its way to another replica: what of it goes along with its bytes. */
 export interface PassedCall {
   /** Of the method. */

@@ -1,6 +1,7 @@
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { RpcAction } from '../model/events/rpc.js';
+import { HOP } from '../model/forwarding.js';
 import type { CallScope } from '../tasks/types.js';
 import type { Arrival } from './edge/arrival.js';
 
@@ -50,6 +51,11 @@ export class RpcCall implements CallScope {
   /** Milliseconds until the deadline, 0 past it. */
   get leftMs(): number {
     return Math.max(0, this.#arrival.deadlineMs - this.#clock.now());
+  }
+
+  /** Whether another replica passed it on: what becomes of its answer on the way to the caller is not seen here. */
+  get relayed(): boolean {
+    return this.header(HOP) !== undefined;
   }
 
   /** The text of a metadata key; undefined for one that did not come, and for bytes. */

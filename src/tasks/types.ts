@@ -33,6 +33,8 @@ export interface CallScope {
   /** On the daemon's clock, in milliseconds; the transport fills in its default where the caller set none. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
+  /** Another replica passes the answer on: whether it reaches the caller is not seen here. Absent: nobody does. */
+  readonly relayed?: boolean;
 }
 
 /** What calls about an existing task may bring along. */

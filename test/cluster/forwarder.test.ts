@@ -78,6 +78,11 @@ test('a call goes on as the bytes it came in, with its deadline, and its answer 
   assert.deepEqual(passed.bytes, direct.bytes);
   const leftMs = (owner.tasks.scopes[1]?.deadlineMs ?? 0) - systemClock.now();
   assert.ok(leftMs > 3_000 && leftMs <= 7_000, `${leftMs} ms of 7 s`);
+  assert.deepEqual(
+    owner.tasks.scopes.map(({ relayed }) => relayed),
+    [false, true],
+    'whether the answer arrives is not seen there',
+  );
   assert.equal(own.specs.length, 0, 'nothing is done here');
   const handle = idl.codec('pluginhost.v1.CreateResponse').decode(passed.bytes).handle as Buffer;
   const status = idl.codec('pluginhost.v1.StatusRequest').encode({ handle });

@@ -415,6 +415,31 @@ test('a create that never reached the engine is deleted after the grace, a confi
   await h.stop();
 });
 
+test('a later attempt starts once the one before is cancelled whose answer went by way of another replica, and no grace cancels it', async () => {
+  const h = await makeHarness({ options: { orphanGraceMs: 60_000 } });
+  const seen: string[] = [];
+  h.plugin.on.create = (args) => {
+    seen.push('create');
+    return created(JSON.stringify({ key: args.idempotencyKey }));
+  };
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = () => {
+    seen.push('delete');
+    return ok({});
+  };
+  const attempt = (number: number) =>
+    h.tasks.create(h.spec(`n/${number}`, { node: { nodeKey: 'n', attempt: number } }), { ...h.scope(), relayed: true });
+  await settle(h.clock, attempt(0));
+  await h.clock.advance(3_600_000);
+  assert.deepEqual(seen, ['create']);
+  const { handle } = await settle(h.clock, attempt(1));
+  assert.deepEqual(seen, ['create', 'delete', 'create']);
+  h.tasks.peek(handle);
+  await settle(h.clock, attempt(2));
+  assert.deepEqual(seen, ['create', 'delete', 'create', 'create'], 'one that was asked for is its engine’s to delete');
+  await h.stop();
+});
+
 test('a lost answer is no reason to delete what is over: a repeated create is told its end, and runs nothing again', async () => {
   for (const end of [phaseState('SUCCESS'), phaseState('RETRYABLE_FAILURE'), phaseState('PERMANENT_FAILURE')]) {
     for (const [told, before] of [

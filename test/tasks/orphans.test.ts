@@ -180,6 +180,65 @@ test('a later attempt of a node removes the lost ones before it, waits for them,
   assert.deepEqual(removed.slice(2), [same!.id, later!.id]);
 });
 
+test('what another replica passed on is deleted by a later attempt, and by no grace, unless another answer arrived or a call confirms it', async () => {
+  const { clock, store, orphans, expired, live } = orphansOf();
+  const relayed = live('relayed', 0);
+  orphans.answered(relayed, true);
+  const confirmed = live('confirmed', 0);
+  orphans.answered(confirmed, true);
+  store.asked(confirmed);
+  const both = live('both', 0);
+  orphans.answered(both, true);
+  orphans.answered(both);
+  // The answers of before were lost, and this one may be as well.
+  const anew = live('anew', 0);
+  orphans.answered(anew);
+  orphans.lost(anew);
+  orphans.answered(anew, true);
+  const broken = live('broken', 0);
+  orphans.answered(broken, true);
+  orphans.lost(broken, true);
+  assert.deepEqual([anew.undeliveredAtMs, clock.pending], [undefined, 1]);
+  await clock.advance(GRACE_MS);
+  assert.deepEqual(
+    expired.map(([id]) => id),
+    [broken.id],
+  );
+  const removed: string[] = [];
+  orphans.supersede(live('next', 1), (task) => Promise.resolve(void removed.push(task.id)));
+  assert.deepEqual(removed.sort(), [anew.id, relayed.id]);
+});
+
+test('answers that were passed on and confirmed, or whose tasks are over or gone, do not pile up', () => {
+  const { store, orphans, live, lost } = orphansOf();
+  const kept = [live('kept', 0), lost(live('lost', 0))];
+  orphans.answered(kept[0]!, true);
+  for (let i = 0; i < 300; i++) {
+    const task = live(`a${i}`, i);
+    orphans.answered(task, true);
+    if (i % 3 === 0) store.asked(task);
+    else if (i % 3 === 1) store.end(task, phaseState('SUCCESS'));
+    else store.forget(task);
+  }
+  assert.ok(orphans.size <= 6, `${orphans.size} candidates`);
+  const removed: string[] = [];
+  orphans.supersede(live('next', 1_000), (task) => Promise.resolve(void removed.push(task.id)));
+  assert.deepEqual(removed.sort(), kept.map(({ id }) => id).sort());
+});
+
+test('a candidate whose delivery is unknown is one under the record that it goes on as', () => {
+  const { store, orphans } = orphansOf();
+  const node = { node: { nodeKey: 'n', attempt: 0 } };
+  const task = insertTask(store, 'a', { answeredHandle: Buffer.from('h'), ...node });
+  orphans.restored(task);
+  const next = store.nextIncarnation(task);
+  orphans.moved(task, next);
+  const removed: string[] = [];
+  const later = insertTask(store, 'b', { node: { nodeKey: 'n', attempt: 1 } });
+  orphans.supersede(later, (orphan) => Promise.resolve(void removed.push(orphan.id)));
+  assert.deepEqual(removed, [next.id]);
+});
+
 test('a candidate that goes on as another record is one under that, with the answers that were given', async () => {
   const { clock, store, orphans, expired } = orphansOf();
   const task = insertTask(store, 'a', { answeredHandle: Buffer.from('h') });

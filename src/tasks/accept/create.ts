@@ -446,17 +446,17 @@ export class CreateTask {
       const partition = partitionOf(node?.nodeKey ?? identity.key);
       store.answered(task, this.#deps.handles.encode({ identity, meta, partition }));
     }
-    this.#orphans.answered(task);
+    this.#orphans.answered(task, scope.relayed);
     try {
       await assertSafe(this.#deps, store.safe(), scope, 'the task');
     } catch (error) {
-      this.#orphans.lost(task);
+      this.#orphans.lost(task, scope.relayed);
       throw error;
     }
     return {
       handle: task.answeredHandle ?? Buffer.alloc(0),
       task,
-      undelivered: () => this.#orphans.lost(task),
+      undelivered: () => this.#orphans.lost(task, scope.relayed),
     };
   }
 }

@@ -8,13 +8,15 @@ import { nextPart } from '../graces.js';
 const LOOK_MS = 30_000;
 /** What has no grace to wait for. */
 const NEVER: Timer = { cancel: () => {} };
+/** Candidates that are looked at for each one that comes. */
+const LOOKED_AT = 2;
 
 /**
  * Creates whose answer visibly never reached the engine (rule 9). An engine that goes on to the next attempt of the node
  * never deletes the one before, since it has no handle for it; so the daemon does.
  *
  * States of a task here: none → candidate, when the last of its answers that may have arrived is lost, or, for later attempts
- * alone and with no grace, when an earlier run leaves that unknown → none again, when a call about it confirms it, its create is
+ * alone and with no grace, when an earlier run leaves that unknown, or another replica has passed its answer on → none again, when a call about it confirms it, its create is
  * answered once more, it is over,
  * another record takes its place (which is a candidate then), a later attempt of its node deletes it, its grace is over
  * (`onExpired`), or the daemon stops.
@@ -41,23 +43,28 @@ export class Orphans {
     return this.#candidates.size;
   }
 
-  /** A create call about this task was answered. It may arrive, where those before were lost: no later run cancels the job then. */
-  answered(task: TaskRecord): void {
+  /**
+   * A create call about this task was answered. It may arrive, where those before were lost: no later run cancels the job then. `relayed`:
+   * by way of another replica, which may lose it, or die, without a word. Whether it arrived is as unknown then as after a crash.
+   */
+  answered(task: TaskRecord, relayed = false): void {
     const { store } = this.#deps;
-    store.answersArrived(task, 1);
-    if (task.undeliveredAtMs === undefined) return;
-    store.answeredAnew(task);
-    this.#drop(task);
+    if (!relayed) store.answersArrived(task, 1);
+    if (task.undeliveredAtMs !== undefined) {
+      store.answeredAnew(task);
+      this.#drop(task);
+    }
+    if (relayed) this.#doubt(task);
   }
 
   /**
    * One of these answers was lost. A repeated create is no sign that the engine holds the handle: its answer may be lost
    * as well, and then nobody ever deletes the job.
    */
-  lost(answered: TaskRecord): void {
+  lost(answered: TaskRecord, relayed = false): void {
     const task = this.#latest(answered);
     const { store } = this.#deps;
-    store.answersArrived(task, -1);
+    if (!relayed) store.answersArrived(task, -1);
     if (task.answersArrived > 0) return;
     store.undelivered(task);
     this.#add(task);
@@ -69,17 +76,16 @@ export class Orphans {
    */
   restored(task: TaskRecord): void {
     if (task.undeliveredAtMs !== undefined) this.#add(task);
-    else if (this.#isOrphan(task) && task.node !== undefined && !this.#candidates.has(task)) {
-      this.#candidates.set(task, NEVER);
-      getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
-    }
+    else this.#doubt(task);
   }
 
   /** A task went on as another record, under the handle that was answered. */
   moved(task: TaskRecord, next: TaskRecord): void {
     this.#next.set(task, next);
     this.#deps.store.answersArrived(next, task.answersArrived - next.answersArrived);
-    if (this.#drop(task)) this.#add(next);
+    if (!this.#drop(task)) return;
+    if (next.undeliveredAtMs !== undefined) this.#add(next);
+    else this.#doubt(next);
   }
 
   /** A later attempt of the same node was created: earlier candidates are deleted first. */
@@ -90,7 +96,7 @@ export class Orphans {
     for (const candidate of this.#byNode.get(node.nodeKey) ?? []) {
       if (candidate.node === undefined || candidate.node.attempt >= node.attempt) continue;
       this.#drop(candidate);
-      if (this.#isOrphan(candidate)) gone.push(remove(candidate));
+      if (this.#isHeld(candidate)) gone.push(remove(candidate));
     }
     this.awaits(task, gone);
   }
@@ -123,10 +129,36 @@ export class Orphans {
     return !task.confirmed && task.stage !== 'over' && task.answersArrived <= 0;
   }
 
+  /** The same, of a task that was neither deleted nor moved meanwhile. */
+  #isHeld(task: TaskRecord): boolean {
+    return this.#deps.store.byId(task.id) === task && this.#isOrphan(task);
+  }
+
   #latest(task: TaskRecord): TaskRecord {
     let latest = task;
     for (let next = this.#next.get(latest); next !== undefined; next = this.#next.get(latest)) latest = next;
     return latest;
+  }
+
+  /** Nobody knows whether its answer arrived: a later attempt of its node deletes it. */
+  #doubt(task: TaskRecord): void {
+    if (this.#stopped || task.node === undefined || !this.#isOrphan(task) || this.#candidates.has(task)) return;
+    this.#candidates.set(task, NEVER);
+    getOrMake(this.#byNode, task.node.nodeKey, () => new Set<TaskRecord>()).add(task);
+    this.#forgetSome();
+  }
+
+  /** Nothing tells when a doubt is over: for each one that comes some of the oldest are looked at, so that they do not pile up. */
+  #forgetSome(): void {
+    const oldest: [TaskRecord, Timer][] = [];
+    for (const entry of this.#candidates) if (oldest.push(entry) === LOOKED_AT) break;
+    for (const [task, timer] of oldest) {
+      if (timer === NEVER && !this.#isHeld(task)) this.#drop(task);
+      else {
+        this.#candidates.delete(task);
+        this.#candidates.set(task, timer);
+      }
+    }
   }
 
   #add(task: TaskRecord): void {
@@ -168,11 +200,10 @@ export class Orphans {
    * delete. Meanwhile it stays a candidate, which a call may confirm and a later attempt delete.
    */
   async #expire(task: TaskRecord): Promise<void> {
-    const { clock, runtimes, store } = this.#deps;
-    const held = () => store.byId(task.id) === task && this.#isOrphan(task);
-    if (held() && task.stage === 'live') {
+    const { clock, runtimes } = this.#deps;
+    if (this.#isHeld(task) && task.stage === 'live') {
       await runtimes.get(task.identity.plugin)?.refresher.readNow(task.id, clock.now() + LOOK_MS);
     }
-    if (this.#drop(task) && held()) this.onExpired(task);
+    if (this.#drop(task) && this.#isHeld(task)) this.onExpired(task);
   }
 }
