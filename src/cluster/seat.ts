@@ -26,6 +26,8 @@ export interface SeatEvents {
   owner?(owner: MemberRow | undefined): void;
   /** Those that are there, at each look. */
   seen?(members: readonly MemberRow[]): void;
+  /** Another replica that lives says that it is reached where this one is; told once of each. */
+  sharesAddress?(other: MemberRow): void;
   /** The lease of an owner is over; it sends nothing until it is renewed. */
   lapsed?(): void;
   renewed?(): void;
@@ -77,6 +79,8 @@ export class Seat {
   /** It has the state, and could not load it. */
   #unloaded = false;
   #toldOwner: string | undefined;
+  /** Replicas that were told of for having this one's address. */
+  readonly #namesakes = new Set<string>();
   /** A look with what follows from it. */
   #looking: Promise<void> = Promise.resolve();
 
@@ -223,6 +227,7 @@ export class Seat {
     this.#watch.saw({ askedAtMs, answeredAtMs: bootMs(), counters });
     this.#view = view;
     this.#tellOwner();
+    this.#tellNamesakes(view.members);
     this.#options.events.seen?.(view.members);
     await this.#judge(view);
   }
@@ -339,6 +344,17 @@ export class Seat {
     this.#toldOwner = owner?.epoch;
     this.#options.events.owner?.(owner);
     this.#changed();
+  }
+
+  /** One that was killed and started anew at its address leaves a row that gives no sign of life. */
+  #tellNamesakes(members: readonly MemberRow[]): void {
+    for (const member of members) {
+      const { epoch, address } = member;
+      if (epoch === this.epoch || address !== this.#address || this.#namesakes.has(epoch)) continue;
+      if (!this.#watch.isAlive(epoch)) continue;
+      this.#namesakes.add(epoch);
+      this.#options.events.sharesAddress?.(member);
+    }
   }
 
   #trouble(error: unknown): void {

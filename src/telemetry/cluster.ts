@@ -12,6 +12,8 @@ export function clusterAdapter({ set, log }: Pick<AdapterParts, 'set' | 'log'>) 
     },
     owner: (owner: { readonly name: string; readonly address?: string | undefined } | undefined) =>
       log.emit('cluster.owner_seen', { name: owner?.name ?? '', address: owner?.address ?? '' }),
+    sharesAddress: ({ name, address = '' }: { readonly name: string; readonly address?: string | undefined }) =>
+      log.emit('cluster.address_shared', { name, address }),
     lapsed: () => log.emit('cluster.lease_lapsed', {}),
     renewed: () => log.emit('cluster.lease_renewed', {}),
     lost: ({ code, message }: { readonly code: string; readonly message: string }) =>

@@ -87,6 +87,11 @@ export const LOG_EVENTS = {
     name: 'host and process; empty for none',
     address: 'where calls are passed on to',
   }),
+  'cluster.address_shared': event(
+    'error',
+    'another replica that lives gives the same address as this one: calls that are passed on to it go astray; each needs its own',
+    { name: 'host and process of the other one', address: 'what both give' },
+  ),
   'cluster.lease_lapsed': event('error', 'the lease could not be renewed: no call leaves until it is', {}),
   'cluster.lease_renewed': event('info', 'the lease is renewed again, and nobody has taken the work over', {}),
   'cluster.replaced': event('error', 'another replica has the work of this one, which ends', {

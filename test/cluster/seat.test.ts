@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ManualClock } from '../../src/lib/clock.js';
+import type { MemberRow } from '../../src/state/index.js';
 import { type Fate, VirtualReplica, VirtualTable } from './virtual-replicas.js';
 
 const LEASE_MS = 3_000;
@@ -44,6 +45,21 @@ async function msUntil(world: ManualClock, what: string, seen: () => boolean): P
   }
   return world.now() - startMs;
 }
+
+test('replicas that live and give one address tell of each other once, and of nobody whose row is all that is left', async () => {
+  const told: string[] = [];
+  const events = { sharesAddress: ({ name, address }: MemberRow) => told.push(`${name} ${address}`) };
+  const { world, table, all } = replicas(3, { events });
+  const row = { epoch: 'dead', name: 'dead', address: '10.0.0.1:8000', version: '1', counter: '7', joinedAtMs: 0 };
+  table.rows.set('dead', { ...row, ownsSinceMs: undefined });
+  for (const [i, { seat }] of all.entries()) {
+    void seat.join(i === 0 ? '10.0.0.0:8000' : '10.0.0.1:8000');
+    await world.advance(10);
+    void seat.settle();
+  }
+  await world.advance(3 * LEASE_MS);
+  assert.deepEqual(told.sort(), ['r1 10.0.0.1:8000', 'r2 10.0.0.1:8000']);
+});
 
 test('the first replica takes the state, and the others stand by, know where it is, and are ready', async () => {
   const { world, all } = replicas(3);
