@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TaskStatus } from '../../src/client/index.js';
 import { BOUND, configOf, FIXTURE_PLUGINS, startServe, statusWhere } from '../daemon/support.js';
+import { libfaketime } from '../support/faketime.js';
 import { tempFolder } from '../support/temp.js';
 
 /**
@@ -13,13 +14,6 @@ import { tempFolder } from '../support/temp.js';
  */
 
 const DEADLINE_MS = 20_000;
-
-function libfaketime(): string {
-  const folders = readdirSync('/usr/lib').map((name) => path.join('/usr/lib', name, 'faketime', 'libfaketime.so.1'));
-  const found = folders.find((file) => existsSync(file));
-  assert.ok(found, "Debian's package faketime is missing");
-  return found;
-}
 
 const seenOf = ({ phaseInfo }: TaskStatus) =>
   JSON.parse(phaseInfo.reason || '{}') as { reads?: number; wallMs?: number };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Client as GrpcClient, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { TaskStatus } from '../../src/client/index.js';
@@ -14,6 +14,7 @@ import {
   until,
 } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
+import { fromRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';
 import {
   clusterOf,
@@ -42,6 +43,18 @@ const isRunning = ({ phaseInfo }: TaskStatus) => phaseInfo.phase === 'RUNNING';
 
 function configFor(plugins: Record<string, unknown>, parts: Record<string, unknown> = {}) {
   return replicaConfig(shared.server.port, shared.newSchema(), plugins, parts);
+}
+
+/** Replicas of which the first one works, with a job that runs on. */
+async function withAJob(t: TestContext, count: number) {
+  const remote = await startDemoRemote(t);
+  const [first, second] = (await startReplicas(t, configFor(onRemote(remote)), count)) as [
+    DaemonProcess,
+    DaemonProcess,
+  ];
+  const { handle } = await first.client.create(task('kept', 'demo_hang'));
+  await statusWhere(first.client, handle, 'RUNNING', isRunning);
+  return { remote, first, second, handle };
 }
 
 test('any replica takes any call, one of them calls the remote, and each job is made once', BOUND, async (t) => {
@@ -142,6 +155,24 @@ test(
 );
 
 test(
+  'a Do that was passed on is run anew where the replica that works is killed in its midst, and ends the call that asked for it',
+  BOUND,
+  async (t) => {
+    const remote = await startDemoRemote(t);
+    const sync = { source: fromRoot('dist', 'plugins', 'demo', 'sync.js'), settings: { url: remote.url } };
+    const replicas = await startReplicas(t, configFor({ 'demo-sync': sync }));
+    const [owner, standby, other] = replicas as [DaemonProcess, DaemonProcess, DaemonProcess];
+    remote.control.delayMs = 1_000;
+    const asked = standby.client.do(task('ran', 'demo_sync'), { deadlineMs: 60_000 });
+    await until('its call', () => remote.callsOf('run').length === 1);
+    owner.running.child.kill('SIGKILL');
+    assert.equal((await asked).phase, 'SUCCESS');
+    assert.equal((await other.client.do(task('ran', 'demo_sync'), { deadlineMs: 60_000 })).phase, 'SUCCESS');
+    assert.equal(remote.callsOf('run').length, 2, 'its result is answered again');
+  },
+);
+
+test(
   'a rolling restart under load fails no call of an engine with the retry policy of docs/flyte.md, and makes each job once',
   BOUND,
   async (t) => {
@@ -182,13 +213,10 @@ test(
   'a replica that is frozen for two leases and woken sends and writes nothing, and ends with 9',
   BOUND,
   async (t) => {
-    const remote = await startDemoRemote(t);
-    const [first, second] = (await startReplicas(t, configFor(onRemote(remote)), 2)) as [DaemonProcess, DaemonProcess];
-    const kept = await first.client.create(task('kept', 'demo_hang'));
-    await statusWhere(first.client, kept.handle, 'RUNNING', isRunning);
+    const { remote, first, second, handle } = await withAJob(t, 2);
     first.running.child.kill('SIGSTOP');
     await until('the second to work', async () => (await clusterOf(second)).role === 'owner');
-    assert.equal((await second.client.status(kept.handle)).phaseInfo.phase, 'RUNNING');
+    assert.equal((await second.client.status(handle)).phaseInfo.phase, 'RUNNING');
     await sleep(LEASE_MS);
     // Sent to the frozen one, which wakes with it before it.
     const late = first.client.create(task('late', 'demo_hang'), { deadlineMs: 20_000 }).catch(() => undefined);
@@ -196,7 +224,7 @@ test(
     assert.equal((await first.running.finished).code, 9);
     await late;
     assert.ok(eventsOf(first).includes('cluster.replaced'));
-    assert.equal((await second.client.status(kept.handle)).phaseInfo.phase, 'RUNNING');
+    assert.equal((await second.client.status(handle)).phaseInfo.phase, 'RUNNING');
     assert.ok(remote.created <= 2, 'the late one at most once, by way of the second');
   },
 );
@@ -205,13 +233,10 @@ test(
   'a plugin’s process that was frozen with a call before it, and wakes when another replica has the work, does not send that',
   BOUND,
   async (t) => {
-    const remote = await startDemoRemote(t);
-    const [first, second] = (await startReplicas(t, configFor(onRemote(remote)), 2)) as [DaemonProcess, DaemonProcess];
-    const kept = await first.client.create(task('kept', 'demo_hang'));
-    await statusWhere(first.client, kept.handle, 'RUNNING', isRunning);
+    const { remote, first, second, handle } = await withAJob(t, 2);
     const processes = first.children();
     for (const pid of processes) process.kill(pid, 'SIGSTOP');
-    await first.client.delete(kept.handle);
+    await first.client.delete(handle);
     const sent = /pluginhost_limit_in_flight\{plugin="demo",lane="write"\} 1/;
     await until('the cancel to be sent', async () => sent.test((await first.http('/metrics')).body));
     first.running.child.kill('SIGSTOP');
@@ -229,19 +254,16 @@ test(
   'without its database the replica that works calls nothing past its lease, and goes on when it is back',
   BOUND,
   async (t) => {
-    const remote = await startDemoRemote(t);
-    const [owner] = (await startReplicas(t, configFor(onRemote(remote)), 1)) as [DaemonProcess];
-    const { handle } = await owner.client.create(task('mine', 'demo_hang'));
-    await statusWhere(owner.client, handle, 'RUNNING', isRunning);
+    const { remote, first: owner, handle } = await withAJob(t, 1);
     await shared.server.kill();
     await until('the end of the lease', () => eventsOf(owner).includes('cluster.lease_lapsed'));
-    const polls = remote.callsFor('mine');
+    const polls = remote.callsFor('kept');
     await sleep(1_000);
-    assert.ok(remote.callsFor('mine') <= polls + 1, 'one may have been under way');
+    assert.ok(remote.callsFor('kept') <= polls + 1, 'one may have been under way');
     assert.equal((await owner.client.status(handle)).phaseInfo.phase, 'RUNNING', 'memory answers');
     await shared.server.run();
     await until('the lease', () => eventsOf(owner).includes('cluster.lease_renewed'));
-    await until('polls', () => remote.callsFor('mine') > polls + 3);
+    await until('polls', () => remote.callsFor('kept') > polls + 3);
   },
 );
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isTerminal, type Phase } from '../../src/plugin-api/phase.js';
 import { type DaemonProcess, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { Decisions } from '../support/decisions.js';
+import { USUAL } from './engines.js';
 import { type Placed, Scene } from './scene.js';
 import { clusterOf, eventsOf, LEASE_MS, ownerAmong } from './support.js';
 
@@ -119,6 +121,96 @@ test(
     await scene.add();
     await engines.progress();
     t.diagnostic(await engines.finish({ limits: false }));
+  },
+);
+
+test(
+  'what was answered to Deletes holds when the replica that works is killed in their midst, and the rest are asked again',
+  BOUND,
+  async (t) => {
+    const scene = await open(t);
+    for (let i = 0; i < 3; i++) await scene.add();
+    const owner = await scene.owner();
+    const [standby] = scene.living.filter((one) => one !== owner) as [DaemonProcess];
+    const names = Array.from({ length: 24 }, (_, i) => `d${i}`);
+    const create = (generatedName: string) =>
+      standby.client.create({ generatedName, template: { type: 'demo_hang' } }, { deadlineMs: 60_000 });
+    // More than the quota of the scene lets run: some of them wait for their job.
+    const made = await Promise.all(names.map(create));
+    await until('jobs', () => scene.remote.created === USUAL.held.resourceQuotas.default);
+    const hasJob = (name: string) => scene.remote.callsOf('create').some(({ names: [of] }) => of === name);
+    const running = new Set(names.filter(hasJob));
+    // No cancel is done before the kill.
+    scene.remote.control.delayMs = 1_000;
+    let answers = 0;
+    const deleting = made.map(async ({ handle }, i) => {
+      await sleep(i * 10);
+      await owner.client.delete(handle, { deadlineMs: 5_000 });
+      answers += 1;
+    });
+    await until('answers', () => answers >= names.length / 3);
+    await scene.end(owner, 'SIGKILL');
+    const ends = await Promise.allSettled(deleting);
+    scene.remote.control.delayMs = 0;
+    const unanswered = made.filter((_, i) => ends[i]?.status === 'rejected');
+    t.diagnostic(`${answers} deletes were answered, ${unanswered.length} were not`);
+    for (const { handle } of unanswered) await standby.client.delete(handle, { deadlineMs: 60_000 });
+    await until('the end of every job', () => scene.remote.jobs().every(({ state }) => state === 'CANCELLED'));
+    await sleep(LEASE_MS);
+    assert.ok(scene.remote.jobs().every(({ state }) => state === 'CANCELLED'));
+    const late = names.filter((name, i) => ends[i]?.status === 'fulfilled' && !running.has(name) && hasJob(name));
+    assert.deepEqual(late, [], 'jobs of tasks that waited, and whose Delete was answered');
+  },
+);
+
+test(
+  'a Watch by way of a replica that stands by goes on over two changes of the owner, misses no end, and never tells a lower version',
+  BOUND,
+  async (t) => {
+    const scene = await open(t);
+    for (let i = 0; i < 3; i++) await scene.add();
+    const first = await scene.owner();
+    const [standby] = scene.living.filter((one) => one !== first) as [DaemonProcess];
+    const watching = new AbortController();
+    const last = new Map<string, { readonly version: number; readonly phase: string }>();
+    const faults: string[] = [];
+    const watch = (async () => {
+      for await (const update of standby.client.watch({ includeCurrent: true }, { signal: watching.signal })) {
+        if (update.kind !== 'change' || update.deleted) continue;
+        const key = update.handle.toString('hex');
+        const { version, phase } = update.status.phaseInfo;
+        const before = last.get(key);
+        if (
+          before !== undefined &&
+          (version < before.version || (isTerminal(before.phase as Phase) && phase !== before.phase))
+        ) {
+          faults.push(`${before.phase}.${before.version} and then ${phase}.${version}`);
+        }
+        last.set(key, { version, phase });
+      }
+    })();
+    watch.catch(() => undefined);
+    const create = (generatedName: string, type: string) =>
+      standby.client.create({ generatedName, template: { type, custom: { seconds: 1 } } }, { deadlineMs: 60_000 });
+    const handles: Buffer[] = [];
+    const kept = await create('kept', 'demo_hang');
+    for (let change = 0; change < 2; change++) {
+      // Their ends come before the change, in its midst and after it.
+      for (let i = 0; i < 6; i++) {
+        handles.push((await create(`w${change}-${i}`, 'demo_sleep')).handle);
+        await sleep(200);
+      }
+      // The watch’s own replica may be the next one that works, and is to stay.
+      const owner = await scene.owner();
+      if (owner !== standby) await scene.end(owner, change === 0 ? 'SIGKILL' : 'SIGTERM');
+      await scene.owner();
+      await scene.add();
+    }
+    await until('every end', () => handles.every((handle) => last.get(handle.toString('hex'))?.phase === 'SUCCESS'));
+    assert.equal(last.get(kept.handle.toString('hex'))?.phase, 'RUNNING');
+    watching.abort();
+    await watch.catch(() => undefined);
+    assert.deepEqual(faults, []);
   },
 );
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Garden, type Plant } from '../chaos/plants.js';
 import { spawnServe, until } from '../daemon/support.js';
@@ -36,19 +36,24 @@ const LATER_TASKS: Plant = {
   tests: [],
 };
 
+/** Two replicas of this release under load, and a build of the next one, which none runs yet. */
+async function besideALaterBuild(t: TestContext, plant: Plant) {
+  const garden = new Garden(repoRoot);
+  t.after(() => garden.remove());
+  garden.plant(plant);
+  const scene = await Scene.open(t, shared.server.port, shared.newSchema());
+  const first = await scene.add();
+  const second = await scene.add();
+  const engines = scene.engines();
+  await engines.progress();
+  return { garden, later: { build: garden.root }, scene, first, second, engines };
+}
+
 test(
   'a release with a later schema comes, works, and goes again beside replicas of this one, where it says that they may go on',
   BOUND,
   async (t) => {
-    const garden = new Garden(repoRoot);
-    t.after(() => garden.remove());
-    garden.plant(laterSchema(1));
-    const later = { build: garden.root };
-    const scene = await Scene.open(t, shared.server.port, shared.newSchema());
-    const first = await scene.add();
-    const second = await scene.add();
-    const engines = scene.engines();
-    await engines.progress();
+    const { later, scene, first, second, engines } = await besideALaterBuild(t, laterSchema(1));
 
     const next = await scene.add(later);
     await engines.progress();
@@ -69,15 +74,7 @@ test(
   'a replica that may not go on beside a later release, or cannot read its tasks, says so, ends with 5 and holds nobody up',
   BOUND,
   async (t) => {
-    const garden = new Garden(repoRoot);
-    t.after(() => garden.remove());
-    garden.plant(LATER_TASKS);
-    const later = { build: garden.root };
-    const scene = await Scene.open(t, shared.server.port, shared.newSchema());
-    const first = await scene.add();
-    const second = await scene.add();
-    const engines = scene.engines();
-    await engines.progress();
+    const { garden, later, scene, first, second, engines } = await besideALaterBuild(t, LATER_TASKS);
 
     // The tasks of a later release.
     const next = await scene.add(later);
