@@ -1,10 +1,5 @@
-import { BOOT_GRAIN_MS } from '../lib/boot-clock.js';
+import { BOOT_GRAIN_MS, HELD_SHARE } from '../lib/boot-clock.js';
 
-/**
- * What its holder uses of a lease. The rest is for clocks that do not run alike: two of them may differ by a twentieth, a thousand times
- * what those of machines do.
- */
-const HELD_SHARE = 0.95;
 /**
  * Who saw nothing for longer than this share of a lease begins to count anew: where the database was away from all, the one that works could
  * not renew its lease either, and is to go on with what it has.

@@ -4,6 +4,12 @@ import { machineMs } from './clock.js';
 /** The kernel tells it to a hundredth of a second. */
 export const BOOT_GRAIN_MS = 10;
 
+/**
+ * What its holder uses of a time that somebody else counts as well: a lease, a grant. The rest is for clocks that do not run alike: two of
+ * them may differ by a twentieth, a thousand times what those of machines do.
+ */
+export const HELD_SHARE = 0.95;
+
 /** Where the kernel tells it. */
 export const UPTIME = '/proc/uptime';
 /** Opened once: it is read before each call that leaves, and reading it anew costs a tenth of opening it. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
-import type { BucketSnapshot } from './types.js';
+import type { BucketSnapshot, RateLimiter } from './types.js';
 
 /** Additions of fractions of a token may end a hair below a whole one; the hair is owed, not given away. */
 const EPSILON = 1e-9;
@@ -22,7 +22,7 @@ export interface TokenBucketOptions {
  * During a pause nothing can be taken and nothing refills: a remote that asked for calm does not get what was saved up
  * meanwhile as a burst at its end. What was in the bucket before stays.
  */
-export class TokenBucket {
+export class TokenBucket implements RateLimiter {
   readonly #clock: Clock;
   #qps: number;
   #burst: number;

@@ -1,5 +1,22 @@
 import type { TaskId } from '../model/attempt-key.js';
+import type { RateLimiterConfig } from '../plugin-api/config.js';
 import type { ResourceConstraints } from '../plugin-api/plugin.js';
+
+/** What a lane asks before it sends: a bucket of its own, or grants of the bucket's owner. */
+export interface RateLimiter {
+  /** Takes the right to one call if there is one now and no pause is in force. */
+  tryTake(): boolean;
+  /** Calls that could be made now; 0 during a pause. */
+  available(): number;
+  /** Milliseconds until the last of so many calls could be made, as far as it can be told; 0 when all are possible now. */
+  msUntil(count: number): number;
+  /** Nothing is taken until `untilMs` of the clock. Extends a pause in force and never shortens it. */
+  pause(untilMs: number): void;
+  /** End of the pause in force, in milliseconds since the epoch; undefined when there is none. */
+  pausedUntilMs(): number | undefined;
+  reconfigure(config: RateLimiterConfig): void;
+  snapshot(): BucketSnapshot;
+}
 
 /**
  * The state of a token bucket as it is kept over a restart. It is only true until the next take: keep it when nothing

@@ -47,6 +47,10 @@ const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js'];
 const SENDS = ['sandbox/lease.test.js', 'plugin-api/http-lease.test.js', 'host/lease.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
+const GRANTS = ['limits/grants/grants.test.js', 'limits/grants/lane-grants.test.js'];
+const QUOTAS = ['limits/grants/quota-grants.test.js'];
+/** Grants that nobody draws yet. */
+const NOT_DRAWN = { unseen: 'in that run one daemon has the limits' } as const;
 
 export const PLANTS: readonly Plant[] = [
   {
@@ -554,6 +558,156 @@ export const PLANTS: readonly Plant[] = [
     put: 'if (by !== null)',
     tests: FORWARDS,
     chaos: ONE_DAEMON,
+  },
+  {
+    name: 'grant-used-past-its-end',
+    what: 'a replica goes on with what it was granted after its owner died',
+    file: 'limits/grants/grant-drawer.js',
+    find: 'calls > 0 && endsAtMs > now',
+    put: 'calls > 0',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'grant-from-answer',
+    what: 'a grant’s life is counted from its coming',
+    file: 'limits/grants/grant-drawer.js',
+    find: 'endsAtMs: askedAtMs + this.#heldMs',
+    put: 'endsAtMs: this.#options.bootMs() + this.#heldMs',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'grant-of-another-owner',
+    what: 'a grant is taken from whoever sends it',
+    file: 'limits/grants/grant-drawer.js',
+    find: 'epoch !== this.#epoch || number <= this.#seen',
+    put: 'number <= this.#seen',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'grant-counted-twice',
+    what: 'a grant that comes twice counts twice',
+    file: 'limits/grants/grant-drawer.js',
+    find: 'number <= this.#seen',
+    put: 'number < this.#seen',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'draw-for-another-owner',
+    what: 'an owner believes what was said to the one before',
+    file: 'limits/grants/grant-owner.js',
+    find: 'if (epoch !== this.#options.epoch)',
+    put: 'if (epoch === undefined)',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'grants-given-back',
+    what: 'what was granted and not reported in time is given back to the bucket',
+    file: 'limits/grants/grant-owner.js',
+    find: 'drawer.grants = drawer.grants.filter(({ calls, endsAtMs }) => calls > 0 && endsAtMs > now);',
+    put: `for (const { calls, endsAtMs } of drawer.grants) {
+    if (endsAtMs > now) continue;
+    const snapshot = { level: this.#bucket.level() + calls, atMs: now };
+    this.#bucket = new TokenBucket({ config: this.#bounds.rate, clock: this.#options.clock, snapshot });
+}
+drawer.grants = drawer.grants.filter(({ calls, endsAtMs }) => calls > 0 && endsAtMs > now);`,
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'new-owner-full',
+    what: 'a new owner begins with a full bucket',
+    file: 'limits/grants/grant-owner.js',
+    find: 'this.#bucket = new TokenBucket({ config: bounds.rate, clock });',
+    put: `const snapshot = { level: bounds.rate.burst, atMs: clock.now() };
+this.#bucket = new TokenBucket({ config: bounds.rate, clock, snapshot });`,
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'new-owner-at-once',
+    what: 'a new owner grants while grants of the one before may be used',
+    file: 'limits/grants/grant-owner.js',
+    find: 'this.#bucket.pause(clock.now() + this.#lifeMs);',
+    put: 'void clock;',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'burst-not-reduced',
+    what: 'what is granted and not used yet leaves the burst as it is',
+    file: 'limits/grants/grant-owner.js',
+    find: 'Math.max(0, burst - this.#sum(outstandingOf))',
+    put: 'burst',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'granted-past-lease',
+    what: 'an owner whose lease is over grants on',
+    file: 'limits/grants/grant-owner.js',
+    find: 'this.#options.mayGrant() ?',
+    put: 'this.#number >= 0 ?',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'calls-under-way-not-counted',
+    what: 'calls under way leave their places to others',
+    file: 'limits/grants/grant-owner.js',
+    find: ' - this.#sum(({ busy }) => busy)',
+    put: '',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'throttle-not-told',
+    what: 'a throttle rests the replica alone that met it',
+    file: 'limits/grants/grant-owner.js',
+    find: 'if (throttledMs !== undefined)',
+    put: 'if (throttledMs === null)',
+    tests: GRANTS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'quota-of-another-owner',
+    what: 'a token is taken as granted by whoever says so',
+    file: 'limits/grants/quota-drawer.js',
+    find: 'message.epoch !== this.#epoch || ',
+    put: '',
+    tests: QUOTAS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'quota-of-another-wish',
+    what: 'a token that was granted for a wish that was given up counts for the next one',
+    file: 'limits/grants/quota-drawer.js',
+    find: 'waiter === undefined || waiter.ask !== said.ask',
+    put: 'waiter === undefined',
+    tests: QUOTAS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'quotas-not-rebuilt',
+    what: 'a new owner knows nothing of the tokens that tasks hold',
+    file: 'limits/grants/quota-owner.js',
+    find: 'for (const { drawer, request } of held)',
+    put: 'for (const { drawer, request } of [])',
+    tests: QUOTAS,
+    chaos: NOT_DRAWN,
+  },
+  {
+    name: 'quota-items-out-of-order',
+    what: 'what comes after a gap is taken',
+    file: 'limits/grants/ordered-link.js',
+    find: 'from > this.#came + 1 ? [] :',
+    put: 'from > Number.MAX_VALUE ? [] :',
+    tests: QUOTAS,
+    chaos: NOT_DRAWN,
   },
 ];
 

@@ -78,6 +78,8 @@ export interface ReplicaOptions {
 /** A replica on a clock of its own, whose every statement has a fate, and which can be frozen as a whole. */
 export class VirtualReplica {
   readonly seat: Seat;
+  readonly clock: Clock;
+  readonly bootMs: () => number;
   readonly #plugin: ToldLease;
   readonly #options: ReplicaOptions;
   /** What came while it was frozen. */
@@ -88,10 +90,12 @@ export class VirtualReplica {
     this.#options = options;
     const { name, world, rate, leaseMs, events = {}, begin = () => Promise.resolve() } = options;
     const bootMs = () => Math.floor((world.now() * rate) / 10) * 10;
-    const clock: Clock = {
+    this.bootMs = bootMs;
+    this.clock = {
       now: () => world.now() * rate,
-      setTimer: (delayMs, fn): Timer => world.setTimer(delayMs / rate, () => this.#when(fn)),
+      setTimer: (delayMs, fn): Timer => world.setTimer(delayMs / rate, () => this.deliver(fn)),
     };
+    const { clock } = this;
     const self = { epoch: name, name, version: '1' };
     this.seat = new Seat({ table: this.#overNetwork(), self, leaseMs, clock, bootMs, events, begin });
     this.#plugin = new ToldLease(bootMs);
@@ -127,7 +131,8 @@ export class VirtualReplica {
     this.#killed = true;
   }
 
-  #when(fn: () => void): void {
+  /** Does what came to it: now, or once it wakes. */
+  deliver(fn: () => void): void {
     if (this.#killed) return;
     if (this.#kept === undefined) fn();
     else this.#kept.push(fn);
@@ -152,7 +157,7 @@ export class VirtualReplica {
     return new Promise((resolve, reject) => {
       const gaveUp = () => reject(new HostError('STATE_UNREACHABLE', 'no answer'));
       // What is given up here may be done there, and later.
-      const timer = world.setTimer(lost === 'refused' ? there : leaseMs / 3, () => this.#when(gaveUp));
+      const timer = world.setTimer(lost === 'refused' ? there : leaseMs / 3, () => this.deliver(gaveUp));
       if (lost === 'refused') return;
       if (lost === 'request') return;
       world.setTimer(there, () => {
@@ -160,7 +165,7 @@ export class VirtualReplica {
           if (lost === 'answer') return;
           world.setTimer(back, () => {
             timer.cancel();
-            this.#when(() => resolve(answer));
+            this.deliver(() => resolve(answer));
           });
         });
       });

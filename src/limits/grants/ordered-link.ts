@@ -1,0 +1,88 @@
+import type { Clock, Timer } from '../../lib/clock.js';
+
+/** Items of a stream, with what came of the stream that goes the other way. */
+export interface Ordered<T> {
+  /** The number of the first of `items`; counts from 1 on. */
+  readonly from: number;
+  readonly items: readonly T[];
+  /** All up to this number have come from the other side. */
+  readonly through: number;
+}
+
+export interface OrderedLinkOptions<Out> {
+  readonly clock: Clock;
+  /** What was not acknowledged for so long is sent again. Milliseconds. */
+  readonly resendMs: number;
+  /** May lose it; must not call back before it returns. */
+  readonly send: (message: Ordered<Out>) => void;
+}
+
+/** Items of one message. */
+const MOST_ITEMS = 500;
+
+/**
+ * One end of two streams over messages that may be lost, come twice, late, or in another order: what is pushed at one end comes out at the
+ * other once, and in order. Both ends must begin together: a new partner is a new link.
+ *
+ * What was pushed in one turn goes in one message; what comes is acknowledged with what goes back, or alone.
+ */
+export class OrderedLink<Out, In> {
+  readonly #options: OrderedLinkOptions<Out>;
+  /** Not acknowledged yet; `#first` is the number of the first. */
+  #out: Out[] = [];
+  #first = 1;
+  /** The number of the last that was sent. */
+  #sent = 0;
+  #came = 0;
+  #closed = false;
+  #soon: Timer | undefined;
+  #again: Timer | undefined;
+
+  constructor(options: OrderedLinkOptions<Out>) {
+    this.#options = options;
+  }
+
+  push(item: Out): void {
+    this.#out.push(item);
+    this.#sendSoon();
+  }
+
+  /** What has come by this message and not before, in order. */
+  receive({ from, items, through }: Ordered<In>): readonly In[] {
+    const acknowledged = Math.min(through - this.#first + 1, this.#out.length);
+    if (acknowledged > 0) {
+      this.#out = this.#out.slice(acknowledged);
+      this.#first += acknowledged;
+      if (this.#sent < this.#first + this.#out.length - 1) this.#sendSoon();
+    }
+    // Of what follows a gap nothing is kept: it is sent again with what is missing.
+    const fresh = from > this.#came + 1 ? [] : items.slice(this.#came + 1 - from);
+    this.#came += fresh.length;
+    if (items.length > 0) this.#sendSoon();
+    return fresh;
+  }
+
+  /** Sends nothing more. */
+  close(): void {
+    this.#closed = true;
+    this.#soon?.cancel();
+    this.#again?.cancel();
+    this.#out = [];
+  }
+
+  #sendSoon(): void {
+    if (this.#closed) return;
+    this.#soon ??= this.#options.clock.setTimer(0, () => this.#send());
+  }
+
+  #send(): void {
+    const { clock, resendMs, send } = this.#options;
+    this.#soon?.cancel();
+    this.#soon = undefined;
+    this.#again?.cancel();
+    const items = this.#out.slice(0, MOST_ITEMS);
+    this.#sent = Math.max(this.#sent, this.#first + items.length - 1);
+    this.#again = this.#out.length > 0 ? clock.setTimer(resendMs, () => this.#send()) : undefined;
+    send({ from: this.#first, items, through: this.#came });
+  }
+}

@@ -1,0 +1,238 @@
+import type { Clock } from '../../lib/clock.js';
+import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import type { TaskId } from '../../model/attempt-key.js';
+import type { QuotaAnswer, QuotaRequest, QuotaScope } from '../types.js';
+import { OrderedLink } from './ordered-link.js';
+import type { QuotaAsk, QuotaMessage, QuotaSaid } from './quota-messages.js';
+
+export interface QuotaDrawerOptions {
+  /** The epoch of this member. */
+  readonly drawer: string;
+  readonly clock: Clock;
+  readonly resendMs: number;
+  /** After so long a wish is repeated for which the owner's line was full. Milliseconds. */
+  readonly retryMs: number;
+  /** Most tasks of this replica that may wait. */
+  readonly maxWaiting: number;
+  /** Sends to whoever owns the limits now, this replica itself included. May lose it; must not call back before it returns. */
+  readonly send: (message: QuotaMessage<QuotaAsk>) => void;
+}
+
+interface Waiter {
+  readonly request: QuotaRequest;
+  readonly granted: Deferred<boolean>;
+  ask: number;
+  lacks: QuotaScope;
+}
+
+interface Token {
+  readonly request: QuotaRequest;
+  /** The tenancy that granted it; undefined where the fact of the task has it. */
+  epoch: string | undefined;
+  readonly adopted: boolean;
+}
+
+/**
+ * One replica's side of a plugin's quotas that another one owns (rule 10, design 7), asked as a `QuotaLedger` is. What it knows itself is what
+ * its own tasks hold and which of them wait; whether there is room the owner says, so `acquire` answers `waiting` where it would have
+ * answered `granted`, and `adopt` false until the owner has said that there is a token.
+ *
+ * A token is granted by a tenancy of an owner, and counts for good once the fact of its task says so: the commit that marks the use of it
+ * compares `epochOf` with the tenancy that counts, in the same statement. `kept` is to be called when that is safe, `lapse` when another
+ * tenancy counts by then. A new owner is told what is kept; what was granted and not kept is asked for anew by whoever wanted it.
+ *
+ * It has no load report: that is the owner's. States: without an owner, following one.
+ */
+export class QuotaDrawer {
+  readonly #options: QuotaDrawerOptions;
+  readonly #held = new Map<TaskId, Token>();
+  readonly #waiting = new Map<TaskId, Waiter>();
+  readonly #adopting = new Map<TaskId, QuotaRequest>();
+  #link: OrderedLink<QuotaAsk, QuotaSaid> | undefined;
+  #epoch: string | undefined;
+  #asks = 0;
+
+  constructor(options: QuotaDrawerOptions) {
+    this.#options = options;
+  }
+
+  /** Asks this tenancy of an owner from now on; undefined while nobody is known to own the limits. */
+  follow(epoch: string | undefined): void {
+    if (epoch === this.#epoch) return;
+    const { clock, resendMs, send, drawer } = this.#options;
+    this.#link?.close();
+    this.#epoch = epoch;
+    this.#adopting.clear();
+    this.#link =
+      epoch === undefined
+        ? undefined
+        : new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
+    for (const token of this.#held.values())
+      if (token.epoch === undefined) this.#say({ kind: 'hold', request: token.request });
+    this.#say({ kind: 'told' });
+    for (const waiter of this.#waiting.values()) this.#want(waiter);
+  }
+
+  /** A message of an owner. */
+  receive(message: QuotaMessage<QuotaSaid>): void {
+    if (message.epoch !== this.#epoch || this.#link === undefined) return;
+    for (const said of this.#link.receive(message)) this.#hear(said);
+  }
+
+  /** Puts the task in the owner's line, unless it holds a token. `full`: too many of this replica wait. */
+  acquire(request: QuotaRequest): QuotaAnswer {
+    const { taskId } = request;
+    if (this.#held.has(taskId)) return { status: 'granted' };
+    const known = this.#waiting.get(taskId);
+    if (known !== undefined) return { status: 'waiting', lacks: known.lacks, granted: known.granted.promise };
+    if (this.#waiting.size >= this.#options.maxWaiting) return { status: 'full' };
+    const waiter: Waiter = { request, granted: createDeferred<boolean>(), ask: 0, lacks: 'quota' };
+    this.#waiting.set(taskId, waiter);
+    this.#want(waiter);
+    return { status: 'waiting', lacks: waiter.lacks, granted: waiter.granted.promise };
+  }
+
+  /** Asks for a token for the job of a task that is known from a handle alone. Whether it holds one by now. */
+  adopt(request: QuotaRequest, job: string): boolean {
+    const { taskId } = request;
+    if (this.#held.has(taskId)) return true;
+    if (this.#link !== undefined && !this.#adopting.has(taskId)) {
+      this.#adopting.set(taskId, request);
+      this.#say({ kind: 'adopt', request, job });
+    }
+    return false;
+  }
+
+  /** Tells of the token that a task took before this replica had it, as its fact says. */
+  hold(request: QuotaRequest): void {
+    if (this.#held.has(request.taskId)) return;
+    this.#leave(request.taskId, true);
+    this.#held.set(request.taskId, { request, epoch: undefined, adopted: false });
+    this.#say({ kind: 'hold', request });
+  }
+
+  /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
+  handOver(from: TaskId, request: QuotaRequest): boolean {
+    const token = this.#held.get(from);
+    if (token?.adopted !== true || token.request.quotaNamespace !== request.quotaNamespace) return false;
+    this.#held.delete(from);
+    this.#held.set(request.taskId, { request, epoch: token.epoch, adopted: false });
+    this.#say({ kind: 'handOver', from, request });
+    return true;
+  }
+
+  /** Gives the task's token back; false when it holds none (any more). A waiting task leaves the line. */
+  release(taskId: TaskId): boolean {
+    if (!this.#held.delete(taskId)) {
+      this.#adopting.delete(taskId);
+      this.cancel(taskId);
+      return false;
+    }
+    this.#say({ kind: 'gone', taskId });
+    return true;
+  }
+
+  /** Takes a task out of the line; false when it was not in it. Its promise resolves to false. */
+  cancel(taskId: TaskId): boolean {
+    if (!this.#leave(taskId, false)) return false;
+    // It may have been granted meanwhile, which says the same.
+    this.#say({ kind: 'gone', taskId });
+    return true;
+  }
+
+  holds(taskId: TaskId): boolean {
+    return this.#held.has(taskId);
+  }
+
+  /** Of this replica's tasks alone. */
+  hasWaiters(quotaNamespace: string): boolean {
+    for (const { request } of this.#waiting.values()) if (request.quotaNamespace === quotaNamespace) return true;
+    return false;
+  }
+
+  /** The tenancy that must count when the use of the task's token is committed; undefined where its fact has it already, or it holds none. */
+  epochOf(taskId: TaskId): string | undefined {
+    return this.#held.get(taskId)?.epoch;
+  }
+
+  /** The fact that the task holds its token is safe. */
+  kept(taskId: TaskId): void {
+    const token = this.#held.get(taskId);
+    if (token === undefined) return;
+    // The owner that counts by now was told nothing of it if it is another one.
+    if (token.epoch !== this.#epoch) this.#say({ kind: 'hold', request: token.request });
+    token.epoch = undefined;
+  }
+
+  /** The task's token counts for nothing: another tenancy counts. It may be asked for again. */
+  lapse(taskId: TaskId): void {
+    const token = this.#held.get(taskId);
+    if (token === undefined) return;
+    this.#held.delete(taskId);
+    if (token.epoch === this.#epoch) this.#say({ kind: 'gone', taskId });
+  }
+
+  /** Another replica has the task now, and tells of its token: nothing is given back here. */
+  handAway(taskId: TaskId): void {
+    if (this.#held.get(taskId)?.epoch !== undefined) this.release(taskId);
+    else if (!this.#held.delete(taskId)) this.cancel(taskId);
+  }
+
+  close(): void {
+    this.#link?.close();
+    this.#link = undefined;
+    this.#epoch = undefined;
+  }
+
+  #want(waiter: Waiter): void {
+    waiter.ask = ++this.#asks;
+    this.#say({ kind: 'want', ask: waiter.ask, request: waiter.request });
+  }
+
+  #say(ask: QuotaAsk): void {
+    this.#link?.push(ask);
+  }
+
+  #leave(taskId: TaskId, granted: boolean): boolean {
+    const waiter = this.#waiting.get(taskId);
+    if (waiter === undefined) return false;
+    this.#waiting.delete(taskId);
+    waiter.granted.resolve(granted);
+    return true;
+  }
+
+  #hear(said: QuotaSaid): void {
+    if (said.kind === 'adopted') {
+      this.#adoptedOne(said.taskId, said.granted);
+      return;
+    }
+    const waiter = this.#waiting.get(said.taskId);
+    // Of a wish that was given up, of which the owner hears next.
+    if (waiter === undefined || waiter.ask !== said.ask) return;
+    if (said.kind === 'lacks') waiter.lacks = said.lacks;
+    else if (said.kind === 'full') this.#wantLater(waiter);
+    else {
+      this.#held.set(said.taskId, { request: waiter.request, epoch: this.#epoch, adopted: false });
+      this.#leave(said.taskId, true);
+    }
+  }
+
+  #wantLater(waiter: Waiter): void {
+    const { ask } = waiter;
+    this.#options.clock.setTimer(this.#options.retryMs, () => {
+      if (this.#waiting.get(waiter.request.taskId) === waiter && waiter.ask === ask) this.#want(waiter);
+    });
+  }
+
+  #adoptedOne(taskId: TaskId, granted: boolean): void {
+    const request = this.#adopting.get(taskId);
+    this.#adopting.delete(taskId);
+    if (!granted || this.#held.has(taskId)) return;
+    // It was given up meanwhile.
+    if (request === undefined) this.#say({ kind: 'gone', taskId });
+    else {
+      this.#leave(taskId, true);
+      this.#held.set(taskId, { request, epoch: this.#epoch, adopted: true });
+    }
+  }
+}

@@ -1,0 +1,28 @@
+import type { TaskId } from '../../model/attempt-key.js';
+import type { QuotaRequest, QuotaScope } from '../types.js';
+import type { Ordered } from './ordered-link.js';
+
+/** What a replica says to the owner of a plugin's quotas about its tasks. */
+export type QuotaAsk =
+  /** `ask` tells the wish from an earlier one for the same task. */
+  | { readonly kind: 'want'; readonly ask: number; readonly request: QuotaRequest }
+  | { readonly kind: 'hold'; readonly request: QuotaRequest }
+  | { readonly kind: 'adopt'; readonly request: QuotaRequest; readonly job: string }
+  | { readonly kind: 'handOver'; readonly from: TaskId; readonly request: QuotaRequest }
+  /** It needs no token any more, whether it holds one or waits. */
+  | { readonly kind: 'gone'; readonly taskId: TaskId }
+  /** All tokens that its tasks hold were told: the first thing that an owner hears of a replica ends with it. */
+  | { readonly kind: 'told' };
+
+/** What the owner says of them. */
+export type QuotaSaid =
+  | { readonly kind: 'granted' | 'full'; readonly taskId: TaskId; readonly ask: number }
+  | { readonly kind: 'lacks'; readonly taskId: TaskId; readonly ask: number; readonly lacks: QuotaScope }
+  | { readonly kind: 'adopted'; readonly taskId: TaskId; readonly granted: boolean };
+
+export interface QuotaMessage<T> extends Ordered<T> {
+  /** The tenancy of the owner. */
+  readonly epoch: string;
+  /** The epoch of the member whose tasks they are. */
+  readonly drawer: string;
+}
