@@ -16,6 +16,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   delete: () => import('./delete.js'),
   detect: () => import('./detect.js'),
   replicas: () => import('./replicas.js'),
+  scale: () => import('./scale.js'),
 };
 
 class UsageError extends Error {}

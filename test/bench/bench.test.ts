@@ -82,6 +82,23 @@ test('detect holds the schedule to the reads of the original, and a few tasks ar
   assert.equal(result.starved, 0);
 });
 
+test('scale spreads tasks over replicas in virtual time, and says which share of them was run', async () => {
+  const result = await runBench('scale', {
+    replicas: 4,
+    tasks: 4_000,
+    plugins: 4,
+    parts: 16,
+    qps: 20,
+    batch: 10,
+    seconds: 20,
+  });
+  assert.equal(result.simulated_share, 0.25);
+  assert.ok(result.calls_per_second_extrapolated > 0 && result.limit_used <= 1.1);
+  assert.ok(result.messages_per_call > 0 && result.grants_per_second_extrapolated > 0);
+  for (const name of ['join', 'stop', 'crash']) assert.ok(result[`${name}_s`] > 0 && result[`${name}_moved`] > 0, name);
+  assert.ok(result.crash_s > result.lease && result.membership_statements_per_second > 0);
+});
+
 test('a figure that misses its target by more than a fifth is named, and one that is not there as well', () => {
   const targets = { up: { atLeast: 10 }, down: { atMost: 10 } };
   assert.deepEqual(missed(targets, { up: 8, down: 12.5 }), []);

@@ -59,6 +59,9 @@ interface Drawer {
  * then everybody who makes calls has said how many. Of one that was not heard for a grant's life nothing is known any more: its calls under way
  * count no longer.
  *
+ * States: waiting, for a grant's life; open; closed, for good. While the lease is over, or the remote has asked for calm, an open one grants
+ * nothing either.
+ *
  * Shares: what there is is divided evenly among all that want something, none gets more than it wants, and what cannot be divided goes
  * round: a line of drawers of which the first are served, and go to its end.
  */

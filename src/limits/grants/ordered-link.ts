@@ -24,6 +24,8 @@ const MOST_ITEMS = 500;
  * One end of two streams over messages that may be lost, come twice, late, or in another order: what is pushed at one end comes out at the
  * other once, and in order. Both ends must begin together: a new partner is a new link.
  *
+ * States: quiet; sending, soon (something was pushed, or came) or again (nothing acknowledges it); closed, for good.
+ *
  * What was pushed in one turn goes in one message; what comes is acknowledged with what goes back, or alone.
  */
 export class OrderedLink<Out, In> {
@@ -55,7 +57,7 @@ export class OrderedLink<Out, In> {
       this.#first += acknowledged;
       if (this.#sent < this.#first + this.#out.length - 1) this.#sendSoon();
     }
-    // Of what follows a gap nothing is kept: it is sent again with what is missing.
+    // A partner sends from the first on that was not acknowledged, so that nothing is missing before it; one that began without us is no partner.
     const fresh = from > this.#came + 1 ? [] : items.slice(this.#came + 1 - from);
     this.#came += fresh.length;
     if (items.length > 0) this.#sendSoon();

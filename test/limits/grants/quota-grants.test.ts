@@ -167,6 +167,12 @@ test('what an owner of before says late is not believed', async () => {
     ['a1', 'a2', 'a3'].map((task) => a.holds(task)),
     [false, false, false],
   );
+  await world.clock.advance(500);
+  assert.deepEqual(
+    ['a1', 'a2', 'a3'].map((task) => a.holds(task)),
+    [true, true, true],
+    'and what the next one says is',
+  );
 });
 
 test('tokens of a replica that is gone are free once others have told of those whose tasks they took', async () => {
