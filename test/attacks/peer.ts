@@ -318,7 +318,9 @@ const ATTACKS: Readonly<Record<string, () => Promise<void>>> = {
   },
   /** New handshakes within connections, each of which would cost as much as the first. */
   async renegotiation() {
-    const sockets = Array.from({ length: 50 }, () => {
+    // One whose first handshake is under way would take its end for that of the second.
+    const made: tls.TLSSocket[] = [];
+    for (let index = 0; index < 50; index++) {
       const socket = tls.connect({ ...TARGET, ALPNProtocols: ['h2'], maxVersion: 'TLSv1.2' });
       socket.on('error', () => undefined);
       socket.on('close', lost);
@@ -326,12 +328,12 @@ const ATTACKS: Readonly<Record<string, () => Promise<void>>> = {
       socket.on('secureConnect', () => {
         seen.handshakes += 1;
         socket.write(PREFACE);
+        made.push(socket);
       });
-      return socket;
-    });
+    }
     await sleep(1_000);
     for (let round = 0; round < 20; round++) {
-      for (const socket of sockets) {
+      for (const socket of made) {
         if (socket.destroyed) continue;
         socket.renegotiate({}, (error) => {
           if (error === null) seen.renegotiated += 1;
