@@ -1,7 +1,7 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import type { TaskIdentity } from '../model/handle.js';
 import { phaseState } from '../model/phase-state.js';
-import type { TaskRecord } from '../model/task-record.js';
+import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
 import { adoptToken, startPollingAll } from '../runtime/polling.js';
 import { lacksCredentials, type PluginRuntime } from '../runtime/runtime.js';
 import type { CreateTask } from './accept/create.js';
@@ -39,8 +39,11 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   if (waiting.length + unclear.length === 0) runtime.creates.forgetBefore();
   // Their secrets are gone, and come with their engine's next call (rule 14).
   for (const { id } of locked) runtime.refresher.awaitAsked(id);
-  const left = byNode([...owed, ...unclear]);
-  for (const task of waiting) parts.creates.recover(runtime, task, attemptsBefore(task, left));
+  for (const { node, identity } of [...owed, ...unclear]) {
+    const gone = node && store.earlier.gone(identity.key, identity.incarnation + 1);
+    if (gone !== undefined) parts.orphans.leaves(node as NodeAttempt, gone);
+  }
+  for (const task of waiting) parts.creates.recover(runtime, task);
   for (const { id } of owed) {
     parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
   }
@@ -76,21 +79,6 @@ function lookThrough({ store, clock }: TasksDeps, { orphans }: RecoveryParts, ru
     }
   }
   return found;
-}
-
-/** Something that may stand at the remote of an attempt that is over. */
-type Leftover = Pick<TaskRecord, 'identity' | 'node'>;
-
-function byNode(all: readonly Leftover[]): Map<string, Leftover[]> {
-  const found = new Map<string, Leftover[]>();
-  for (const one of all) if (one.node !== undefined) getOrMake(found, one.node.nodeKey, () => []).push(one);
-  return found;
-}
-
-function attemptsBefore({ node }: TaskRecord, left: ReadonlyMap<string, readonly Leftover[]>): TaskIdentity[] {
-  if (node === undefined) return [];
-  const ofNode = left.get(node.nodeKey) ?? [];
-  return ofNode.filter((one) => (one.node?.attempt ?? 0) < node.attempt).map(({ identity }) => identity);
 }
 
 /** Says what waits for plugins that do not run here, in the log and in each task's reason: nobody else would. */

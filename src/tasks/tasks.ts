@@ -66,7 +66,8 @@ export function createTasks(deps: TasksDeps): TasksControl {
   orphans.onExpired = (task) => {
     deps.events.orphanDeleted?.(task);
     const why = 'its create was never answered and nobody has asked for it since';
-    cancelInBackground(deps, { deletes, creates, unclear }, task, why);
+    const { gone } = cancelInBackground(deps, { deletes, creates, unclear }, task, why);
+    if (task.node !== undefined) orphans.leaves(task.node, gone);
   };
 
   const get: Tasks['get'] = (bytes, hints, scope) => getTask(deps, { handles, reads }, bytes, hints, scope);

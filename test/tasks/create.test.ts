@@ -440,6 +440,31 @@ test('a later attempt starts once the one before is cancelled whose answer went 
   await h.stop();
 });
 
+test('of three attempts whose answers are lost the last one starts once the first one is cancelled, though the second never started', async () => {
+  const h = await makeHarness();
+  const seen: string[] = [];
+  const cancel = createDeferred<void>();
+  h.plugin.on.create = (args) => {
+    seen.push('create');
+    return created(JSON.stringify({ key: args.idempotencyKey }));
+  };
+  h.plugin.on.get = () => running();
+  h.plugin.on.delete = async () => {
+    await cancel.promise;
+    seen.push('delete');
+    return ok({});
+  };
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const spec = h.spec(`n/${attempt}`, { node: { nodeKey: 'n', attempt } });
+    (await settle(h.clock, h.tasks.create(spec, h.scope()))).undelivered();
+  }
+  assert.deepEqual(seen, ['create']);
+  cancel.resolve();
+  await h.clock.advance(1_000);
+  assert.deepEqual(seen, ['create', 'delete', 'create']);
+  await h.stop();
+});
+
 test('a lost answer is no reason to delete what is over: a repeated create is told its end, and runs nothing again', async () => {
   for (const end of [phaseState('SUCCESS'), phaseState('RETRYABLE_FAILURE'), phaseState('PERMANENT_FAILURE')]) {
     for (const [told, before] of [

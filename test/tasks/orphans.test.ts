@@ -283,12 +283,17 @@ test('one that is answered anew is none until that answer is lost as well', () =
   assert.equal(orphans.size, 1);
 });
 
-test('who waits for the jobs of several waits for all of them', async () => {
-  const { orphans, live } = orphansOf();
+test('who waits for the jobs of several waits for all of them that are before it, also those that another one had deleted', async () => {
+  const { orphans, live, lost } = orphansOf();
   const task = live('a', 3);
   const gone = [createDeferred<void>(), createDeferred<void>()];
-  orphans.awaits(task, [gone[0]!.promise]);
-  orphans.awaits(task, [gone[1]!.promise]);
+  lost(live('first', 0));
+  const between = lost(live('between', 1));
+  orphans.supersede(between, () => gone[0]!.promise);
+  orphans.leaves({ nodeKey: 'n', attempt: 2 }, gone[1]!.promise);
+  orphans.leaves({ nodeKey: 'n', attempt: 3 }, new Promise(() => undefined));
+  orphans.leaves({ nodeKey: 'other', attempt: 0 }, new Promise(() => undefined));
+  orphans.supersede(task, () => Promise.resolve());
   let over = false;
   void orphans.predecessorsGone(task)?.then(() => {
     over = true;

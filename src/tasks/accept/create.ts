@@ -4,7 +4,7 @@ import type { Timer } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
-import { partitionOf, type TaskIdentity } from '../../model/handle.js';
+import { partitionOf } from '../../model/handle.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
@@ -154,23 +154,15 @@ export class CreateTask {
 
   /**
    * Goes on with a task whose create did not finish in an earlier run of the daemon. What was neither answered nor sent is
-   * nobody's yet: the engine repeats its create, or it is dropped after the orphan grace. `earlier`: attempts of its node before it,
-   * of which the remote may have a job that is to be cancelled.
+   * nobody's yet: the engine repeats its create, or it is dropped after the orphan grace.
    */
-  recover(runtime: PluginRuntime, task: TaskRecord, earlier: readonly TaskIdentity[]): void {
+  recover(runtime: PluginRuntime, task: TaskRecord): void {
     if (this.#runs.has(task.id)) return;
     const early = this.#early.delete(task.id);
-    const { store } = this.#deps;
     const start = () => {
       // What was sent has waited for them. For the others the last run had them cancelled, and may not have seen it done, or it knew
       // of no orphan when it accepted the task (rule 9).
-      if (task.sentBoundMs === undefined) {
-        this.#supersede(task);
-        this.#orphans.awaits(
-          task,
-          earlier.flatMap(({ key, incarnation }) => store.earlier.gone(key, incarnation + 1) ?? []),
-        );
-      }
+      if (task.sentBoundMs === undefined) this.#supersede(task);
       this.#start(runtime, task, task.sentBoundMs);
     };
     if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {

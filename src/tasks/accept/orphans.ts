@@ -1,6 +1,6 @@
 import type { Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
-import type { TaskRecord } from '../../model/task-record.js';
+import type { NodeAttempt, TaskRecord } from '../../model/task-record.js';
 import type { TasksDeps } from '../deps.js';
 import { nextPart } from '../graces.js';
 
@@ -26,6 +26,8 @@ export class Orphans {
   readonly #candidates = new Map<TaskRecord, Timer>();
   /** The same by node key, so that a later attempt finds its own at once. */
   readonly #byNode = new Map<string, Set<TaskRecord>>();
+  /** Deletions under way of what attempts of a node have left at the remote, by node key, each with the number of its attempt. */
+  readonly #leaving = new Map<string, Map<Promise<void>, number>>();
   /** Deletions that a task waits for. */
   readonly #predecessors = new WeakMap<TaskRecord, Promise<void>[]>();
   /** The record that took the place of one. */
@@ -88,25 +90,35 @@ export class Orphans {
     else this.#doubt(next);
   }
 
-  /** A later attempt of the same node was created: earlier candidates are deleted first. */
+  /**
+   * A later attempt of the same node was created: earlier candidates are deleted first. It waits for those as well that an attempt between
+   * the two has had deleted, and was to wait for: that one may be deleted before it has a job, which takes no time.
+   */
   supersede(task: TaskRecord, remove: (orphan: TaskRecord) => Promise<void>): void {
     const { node } = task;
     if (node === undefined) return;
-    const gone: Promise<void>[] = [];
     for (const candidate of this.#byNode.get(node.nodeKey) ?? []) {
       if (candidate.node === undefined || candidate.node.attempt >= node.attempt) continue;
       this.#drop(candidate);
-      if (this.#isHeld(candidate)) gone.push(remove(candidate));
+      if (this.#isHeld(candidate)) this.leaves(candidate.node, remove(candidate));
     }
-    this.awaits(task, gone);
+    const gone = [...(this.#leaving.get(node.nodeKey) ?? [])].filter(([, attempt]) => attempt < node.attempt);
+    if (gone.length > 0)
+      this.#predecessors.set(
+        task,
+        gone.map(([deletion]) => deletion),
+      );
   }
 
-  /** The task is not to start before these deletions are through. */
-  awaits(task: TaskRecord, gone: readonly Promise<void>[]): void {
-    if (gone.length === 0) return;
-    const all = this.#predecessors.get(task);
-    if (all === undefined) this.#predecessors.set(task, [...gone]);
-    else all.push(...gone);
+  /** What an attempt may have at the remote is being deleted until then, whether that succeeds or not: later ones wait for it. */
+  leaves({ nodeKey, attempt }: NodeAttempt, gone: Promise<void>): void {
+    const ofNode = getOrMake(this.#leaving, nodeKey, () => new Map<Promise<void>, number>());
+    ofNode.set(gone, attempt);
+    const left = () => {
+      ofNode.delete(gone);
+      if (ofNode.size === 0 && this.#leaving.get(nodeKey) === ofNode) this.#leaving.delete(nodeKey);
+    };
+    gone.then(left, left);
   }
 
   /** Resolves when the orphaned attempts before this one are cancelled at the remote; undefined where there are none. */
