@@ -1,9 +1,9 @@
-import { type AssignedMember, type AssignedPart, type Move, nextMoves, partOf } from '../src/cluster/assignment.js';
+import { type AssignedMember, type AssignedPart, type Move, nextMoves } from '../src/cluster/assignment.js';
 import { LeaseWatch } from '../src/cluster/lease.js';
 import { refreshTuning } from '../src/daemon/options.js';
 import { GrantDrawer } from '../src/limits/grants/grant-drawer.js';
 import { GrantOwner } from '../src/limits/grants/grant-owner.js';
-import { PARTITIONS, partitionOf } from '../src/model/handle.js';
+import { PARTITIONS, partitionOf, partOf } from '../src/model/handle.js';
 import { defaultsOf } from '../src/model/options/defaults.js';
 import { DEFAULT_PLUGIN_CONFIG } from '../src/model/options/plugin.js';
 import { CONFIG_SCHEMA } from '../src/model/options/schema.js';

@@ -1,5 +1,3 @@
-import { PARTITIONS } from '../model/handle.js';
-
 /** One replica as it may be given parts: what all know of it from its row. */
 export interface AssignedMember {
   /** Of this start of it. */
@@ -47,14 +45,6 @@ export interface Move {
   readonly from: string | undefined;
   readonly to: string;
   readonly why: 'homeless' | 'leaving' | 'unfit' | 'unreachable' | 'balance';
-}
-
-/** Which of `parts` (a power of two, 256 at most, fixed for a state) a partition belongs to. Throws RangeError for another number. */
-export function partOf(partition: number, parts: number): number {
-  if (parts < 1 || parts > PARTITIONS || !Number.isInteger(Math.log2(parts))) {
-    throw new RangeError(`${parts} parts; expected a power of two, ${PARTITIONS} at most`);
-  }
-  return Math.floor((partition * parts) / PARTITIONS);
 }
 
 /**

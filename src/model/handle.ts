@@ -97,6 +97,33 @@ export function partitionOf(key: string): number {
   return hash('sha256', key, 'buffer')[0] as number;
 }
 
+/** Which of `parts` (a power of two, 256 at most, fixed for a state) a partition belongs to. Throws RangeError for another number. */
+export function partOf(partition: number, parts: number): number {
+  if (parts < 1 || parts > PARTITIONS || !Number.isInteger(Math.log2(parts))) {
+    throw new RangeError(`${parts} parts; expected a power of two, ${PARTITIONS} at most`);
+  }
+  return Math.floor((partition * parts) / PARTITIONS);
+}
+
+/**
+ * The partition of a task that these bytes stand for: what a handle of this daemon says, unread and unchecked but for that; of any
+ * other bytes a hash, so that the same ones always lie in the same.
+ */
+export function partitionOfHandle(bytes: Buffer): number {
+  if (bytes.length >= HEAD && looksLikeHandle(bytes) && bytes[3] === 0x32) return bytes.readUInt8(CHECKED + 4);
+  const key = keyOfV1(bytes);
+  return key === undefined ? (hash('sha256', bytes, 'buffer')[0] as number) : partitionOf(key);
+}
+
+function keyOfV1(bytes: Buffer): string | undefined {
+  if (bytes.length < HEAD_V1 || !looksLikeHandle(bytes) || bytes[3] !== 0x31) return undefined;
+  try {
+    return decodeV1(bytes).identity.key;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Layout: `wph2`, CRC-32 of all that follows (4 bytes, big endian as all numbers), id of the signing key (4 bytes; 0: unsigned),
  * partition (1 byte), header length (2 bytes), for a signed one the MAC of all that comes after the checksum (16 bytes), header

@@ -3,6 +3,12 @@ import type { RpcCall } from './call.js';
 import type { RpcDuplex, RpcStream } from './stream.js';
 
 /**
+ * The partition of the task that a request is about, found with as little as that takes; the one that the handler comes to. Undefined, or a
+ * throw, for a request that the handler refuses.
+ */
+export type PartitionOf = (request: Buffer) => number | undefined;
+
+/**
  * One RPC, over bytes. What it throws becomes the status of the call (`status.ts`).
  *
  * - `unary`: `ready` is asked first, where there is one, for an answer that memory has; undefined, or a throw, leaves the call
@@ -10,19 +16,23 @@ import type { RpcDuplex, RpcStream } from './stream.js';
  * - `serverStream`: the call ends when the promise does, and at its deadline at the latest; `bounded` ones have none of ours,
  *   and count against the bound of open streams instead.
  * - `bidi`: the call ends likewise, with requests to iterate over.
+ *
+ * `partition` has the request, of `bidi` the first; a method without it is about no single task.
  */
 export type RpcMethodHandler =
   | {
       readonly kind: 'unary';
+      readonly partition?: PartitionOf;
       ready?(request: Buffer): Buffer | undefined;
       handle(request: Buffer, call: RpcCall): Buffer | Promise<Buffer>;
     }
   | {
       readonly kind: 'serverStream';
       readonly bounded: boolean;
+      readonly partition?: PartitionOf;
       handle(request: Buffer, stream: RpcStream): Promise<void>;
     }
-  | { readonly kind: 'bidi'; handle(stream: RpcDuplex): Promise<void> };
+  | { readonly kind: 'bidi'; readonly partition?: PartitionOf; handle(stream: RpcDuplex): Promise<void> };
 
 /** A service to serve: its definition over Buffers (`Idl.rawService`) and a handler for each of its methods. */
 export interface RpcServiceModule {

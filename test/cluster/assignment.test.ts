@@ -7,8 +7,8 @@ import {
   type AssignmentView,
   type Move,
   nextMoves,
-  partOf,
 } from '../../src/cluster/assignment.js';
+import { partOf } from '../../src/model/handle.js';
 
 const NONE: ReadonlySet<string> = new Set();
 

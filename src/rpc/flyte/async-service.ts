@@ -4,13 +4,15 @@ import type { CallScope, HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
 import { deleted } from '../deleted.js';
 import { assertHandle, assertText, type FieldLimits } from '../fields.js';
-import type { RpcServiceModule } from '../methods.js';
+import type { PartitionOf, RpcServiceModule } from '../methods.js';
+import { partitionByHandle } from '../partition-by-handle.js';
+import { wiresOf } from '../peek-fields.js';
 import type { RpcStream } from '../stream.js';
 import type { Dialect } from './dialect.js';
 import { encodeMetrics, LOG_LINES_MAX, logMessages, metricsRequest } from './logs-metrics.js';
-import { peekResourceMeta } from './request-fields.js';
+import { ABOUT_TASK, peekResourceMeta, REQUEST_RESOURCE_META } from './request-fields.js';
 import type { ResourceEncoder } from './resource.js';
-import { CreateReader, connectionOf, RAW_CREATE_FIELDS } from './task-spec.js';
+import { type CreateFields, CreateReader, connectionOf, peekNaming, RAW_CREATE_FIELDS } from './task-spec.js';
 
 export interface AsyncServiceOptions {
   readonly tasks: Tasks;
@@ -22,7 +24,14 @@ export interface AsyncServiceOptions {
 }
 
 const RESOURCE_META = 1;
+/** CreateTaskRequest. */
+const TO_BEGIN = wiresOf('-LLLLL');
+const NAMING = { outputPrefix: 3, metadata: 4 };
 const EMPTY = Buffer.alloc(0);
+
+interface CreateTaskFields extends CreateFields {
+  readonly inputs: Buffer | null;
+}
 
 /** What an engine sends about an existing task. */
 interface AboutTask {
@@ -56,22 +65,48 @@ class AsyncService {
       name: asyncService,
       definition: idl.rawService(asyncService),
       handlers: {
-        CreateTask: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
+        CreateTask: {
+          kind: 'unary',
+          partition: (request) => this.#specs.partition(peekNaming(request, TO_BEGIN, NAMING) ?? this.#fields(request)),
+          handle: (request, call) => this.#create(request, call),
+        },
         GetTask: {
           kind: 'unary',
+          partition: this.#partition('GetTaskRequest'),
           ready: (request) => this.#known(request),
           handle: (request, call) => this.#get(request, call),
         },
-        DeleteTask: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
-        GetTaskMetrics: { kind: 'unary', handle: (request, call) => this.#metrics(request, call) },
-        GetTaskLogs: { kind: 'serverStream', bounded: false, handle: (request, stream) => this.#logs(request, stream) },
+        DeleteTask: {
+          kind: 'unary',
+          partition: this.#partition('DeleteTaskRequest'),
+          handle: (request, call) => this.#delete(request, call),
+        },
+        GetTaskMetrics: {
+          kind: 'unary',
+          partition: this.#partition('GetTaskMetricsRequest'),
+          handle: (request, call) => this.#metrics(request, call),
+        },
+        GetTaskLogs: {
+          kind: 'serverStream',
+          bounded: false,
+          partition: this.#partition('GetTaskLogsRequest'),
+          handle: (request, stream) => this.#logs(request, stream),
+        },
       },
     };
   }
 
+  #partition(type: keyof typeof ABOUT_TASK): PartitionOf {
+    return partitionByHandle(this.#dialect.codec(type), 'resourceMeta', REQUEST_RESOURCE_META, ABOUT_TASK[type]);
+  }
+
+  #fields(request: Buffer): CreateTaskFields {
+    return this.#dialect.codec('CreateTaskRequest').decode(request, { raw: [...RAW_CREATE_FIELDS, 'inputs'] }) as never;
+  }
+
   async #create(request: Buffer, call: RpcCall): Promise<Buffer> {
-    const fields = this.#dialect.codec('CreateTaskRequest').decode(request, { raw: [...RAW_CREATE_FIELDS, 'inputs'] });
-    const spec = this.#specs.read(fields as never, fields.inputs ?? undefined);
+    const fields = this.#fields(request);
+    const spec = this.#specs.read(fields, fields.inputs ?? undefined);
     const answer = await this.#tasks.create(spec, call);
     call.onUndelivered(() => answer.undelivered());
     return lenField(RESOURCE_META, answer.handle);

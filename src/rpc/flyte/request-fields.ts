@@ -1,7 +1,15 @@
 import { WIRE_LEN } from '../../idl/wire.js';
+import { wiresOf } from '../peek-fields.js';
 
 /** `resource_meta` has this number in every request of both protocols. */
-const RESOURCE_META = 2;
+export const REQUEST_RESOURCE_META = 2;
+/** The fields of requests about a task, in either protocol. */
+export const ABOUT_TASK = {
+  GetTaskRequest: wiresOf('-LLLLL'),
+  DeleteTaskRequest: wiresOf('-LLLLL'),
+  GetTaskMetricsRequest: wiresOf('-LLLLLLL'),
+  GetTaskLogsRequest: wiresOf('-LLVLL'),
+};
 /** `connection`, in Flyte 2 only. */
 const CONNECTION = 5;
 
@@ -28,7 +36,7 @@ export function peekResourceMeta(request: Buffer): Buffer | undefined {
       value += (byte & 0x7f) * factor;
     }
     if (at + value > request.length || (number === CONNECTION && value > 0)) return undefined;
-    if (number === RESOURCE_META) {
+    if (number === REQUEST_RESOURCE_META) {
       if (found !== undefined) return undefined;
       found = request.subarray(at, at + value);
     }

@@ -4,12 +4,15 @@ import { lenField } from '../../idl/wire.js';
 import type { Tasks } from '../../tasks/types.js';
 import { type FieldLimits, fieldInvalid } from '../fields.js';
 import type { RpcServiceModule } from '../methods.js';
+import { wiresOf } from '../peek-fields.js';
 import type { RpcDuplex } from '../stream.js';
 import type { Dialect } from './dialect.js';
 import type { ResourceEncoder } from './resource.js';
-import { CreateReader, RAW_CREATE_FIELDS } from './task-spec.js';
+import { CreateReader, peekNaming, RAW_CREATE_FIELDS } from './task-spec.js';
 
 const HEADER = 1;
+const HEADER_FIELDS = wiresOf('-LLLV');
+const NAMING = { outputPrefix: 2, metadata: 3 };
 const RESOURCE = 1;
 
 export interface SyncServiceOptions {
@@ -58,6 +61,14 @@ export function createSyncService(options: SyncServiceOptions): RpcServiceModule
     throw fieldInvalid(wanted, `${got} came in its place; send header, then inputs`);
   };
 
+  const partition = (first: Buffer): number | undefined => {
+    const fields = request.decode(first, { raw: ['header', 'inputs'] }).header as Buffer | null;
+    if (fields === null) return undefined;
+    return specs.partition(
+      peekNaming(fields, HEADER_FIELDS, NAMING) ?? (header.decode(fields, { raw: [...RAW_CREATE_FIELDS] }) as never),
+    );
+  };
+
   const execute = async (stream: RpcDuplex): Promise<void> => {
     const messages = stream.messages();
     const fields = header.decode(await part(messages, stream, 'header'), { raw: [...RAW_CREATE_FIELDS] });
@@ -69,6 +80,6 @@ export function createSyncService(options: SyncServiceOptions): RpcServiceModule
   return {
     name: FLYTE1_SERVICES.syncAgent,
     definition: dialect.idl.rawService(FLYTE1_SERVICES.syncAgent),
-    handlers: { ExecuteTaskSync: { kind: 'bidi', handle: execute } },
+    handlers: { ExecuteTaskSync: { kind: 'bidi', partition, handle: execute } },
   };
 }

@@ -1,5 +1,6 @@
 import type { Codec, Message } from '../../idl/codec.js';
 import { readLiteralNames } from '../../idl/literal-map.js';
+import { partitionOfAttempt } from '../../model/partition.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
 import {
@@ -12,6 +13,7 @@ import {
   nonNegative,
   readTemplate,
 } from '../fields.js';
+import { peekFields, textOf, type Wires } from '../peek-fields.js';
 import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
 import { type Dialect, mapOf } from './dialect.js';
 
@@ -22,6 +24,19 @@ export interface CreateFields {
   readonly outputPrefix: string;
   readonly maxDatasetSizeBytes?: string;
   readonly connection?: Message | null;
+}
+
+/** What of them says which attempt it is of. */
+type NamingFields = Pick<CreateFields, 'outputPrefix' | 'taskExecutionMetadata'>;
+
+/** What of them says which attempt it is of, without the rest. */
+export function peekNaming(
+  message: Buffer,
+  wires: Wires,
+  at: { readonly outputPrefix: number; readonly metadata: number },
+): NamingFields | undefined {
+  const found = peekFields(message, wires, [at.outputPrefix, at.metadata]);
+  return found && { outputPrefix: textOf(found[0]), taskExecutionMetadata: found[1] ?? null };
 }
 
 /** The embedded messages of a create request that are left encoded. */
@@ -44,6 +59,13 @@ export class CreateReader {
     this.#dialect = dialect;
     this.#limits = limits;
     this.#metadata = dialect.codec('TaskExecutionMetadata');
+  }
+
+  /** The partition that `read` leads to. Throws what `read` throws of these fields; undefined for a prefix that it refuses. */
+  partition({ outputPrefix, taskExecutionMetadata }: NamingFields): number | undefined {
+    if (outputPrefix === '') return undefined;
+    const id = taskExecutionIdOf(this.#readMetadata(taskExecutionMetadata)?.taskExecutionId);
+    return partitionOfAttempt(flyteAttempt(outputPrefix, id), flyteNode(outputPrefix, id));
   }
 
   /** Throws REQUEST_UNDECODABLE, REQUEST_FIELD_INVALID or REQUEST_TOO_LARGE. */

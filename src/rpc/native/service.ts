@@ -5,7 +5,9 @@ import type { HandleHints, Tasks } from '../../tasks/types.js';
 import type { RpcCall } from '../call.js';
 import { deleted } from '../deleted.js';
 import { assertHandle, assertText, type FieldLimits } from '../fields.js';
-import type { RpcServiceModule } from '../methods.js';
+import type { PartitionOf, RpcServiceModule } from '../methods.js';
+import { partitionByHandle } from '../partition-by-handle.js';
+import { peekFields, wiresOf } from '../peek-fields.js';
 import { encodeReports } from './plugin-reports.js';
 import { peekHandle, StatusEncoder } from './status-bytes.js';
 import { connectionOf, TaskSpecReader } from './task-spec.js';
@@ -24,9 +26,15 @@ export interface NativeServiceOptions {
 export const NATIVE_BOUNDS = { bookmarkIntervalMs: 30_000 };
 
 const HANDLE = 1;
+const TASK = 1;
 const STATUS = 2;
 const PHASE_INFO = 1;
 const EMPTY = Buffer.alloc(0);
+
+/** Of requests about a task: its handle and two more. */
+const ABOUT_TASK = wiresOf('-LLL');
+/** Of those to begin one. */
+const TO_BEGIN = wiresOf('-L');
 
 /** What Status and Get send besides each other's answers. */
 interface HandleRequest {
@@ -61,19 +69,34 @@ class NativeService {
       limits: this.#limits,
       bookmarkIntervalMs: this.#bookmarkIntervalMs,
     };
+    const about = (type: string) =>
+      partitionByHandle(this.#idl.codec(`pluginhost.v1.${type}`), 'handle', HANDLE, ABOUT_TASK);
     return {
       name: PLUGIN_HOST_SERVICE,
       definition: this.#idl.rawService(PLUGIN_HOST_SERVICE),
       handlers: {
-        Create: { kind: 'unary', handle: (request, call) => this.#create(request, call) },
+        Create: {
+          kind: 'unary',
+          partition: this.#partition('CreateRequest'),
+          handle: (request, call) => this.#create(request, call),
+        },
         Status: {
           kind: 'unary',
+          partition: about('StatusRequest'),
           ready: (request) => this.#known(request),
           handle: (request, call) => this.#status(request, call),
         },
-        Get: { kind: 'unary', handle: (request, call) => this.#get(request, call) },
-        Delete: { kind: 'unary', handle: (request, call) => this.#delete(request, call) },
-        Do: { kind: 'unary', handle: (request, call) => this.#do(request, call) },
+        Get: { kind: 'unary', partition: about('GetRequest'), handle: (request, call) => this.#get(request, call) },
+        Delete: {
+          kind: 'unary',
+          partition: about('DeleteRequest'),
+          handle: (request, call) => this.#delete(request, call),
+        },
+        Do: {
+          kind: 'unary',
+          partition: this.#partition('DoRequest'),
+          handle: (request, call) => this.#do(request, call),
+        },
         Watch: {
           kind: 'serverStream',
           bounded: true,
@@ -81,6 +104,15 @@ class NativeService {
         },
         ListPlugins: { kind: 'unary', handle: (request) => this.#listPlugins(request) },
       },
+    };
+  }
+
+  /** Of a request to begin a task. */
+  #partition(type: string): PartitionOf {
+    const codec = this.#idl.codec(`pluginhost.v1.${type}`);
+    return (request) => {
+      const [task] = peekFields(request, TO_BEGIN, [TASK]) ?? [codec.decode(request, { raw: ['task'] }).task as Buffer];
+      return task && this.#specs.partition(task);
     };
   }
 

@@ -2,6 +2,7 @@ import type { Codec, Message } from '../../idl/codec.js';
 import type { Idl } from '../../idl/idl.js';
 import { readLiteralNames } from '../../idl/literal-map.js';
 import type { AttemptIdentity } from '../../model/attempt-key.js';
+import { partitionOfAttempt } from '../../model/partition.js';
 import type { ConnectionInfo } from '../../plugin-api/contexts.js';
 import type { TaskSpec } from '../../tasks/types.js';
 import {
@@ -14,7 +15,24 @@ import {
   nonNegative,
   readTemplate,
 } from '../fields.js';
+import { peekFields, textOf, wiresOf } from '../peek-fields.js';
 import { executionMetadataOf, flyteAttempt, flyteNode, taskExecutionIdOf } from '../task-metadata.js';
+
+const SPEC = wiresOf('-LLLLLLVL');
+/** Of TaskSpec. */
+const GENERATED_NAME = 1;
+const OUTPUT_PREFIX = 5;
+const METADATA = 6;
+
+/** The embedded messages of a TaskSpec that are left encoded. */
+const RAW_SPEC_FIELDS = ['template', 'inputs', 'metadata'] as const;
+
+/** What of a TaskSpec says which attempt it is of. */
+interface Naming {
+  readonly generatedName: string;
+  readonly outputPrefix: string;
+  readonly metadata: Buffer | null;
+}
 
 /** A decoded pluginhost.v1.Connection. Throws REQUEST_TOO_LARGE. */
 export function connectionOf(
@@ -40,10 +58,26 @@ export class TaskSpecReader {
     this.#metadata = idl.codec('flyteidl.admin.TaskExecutionMetadata');
   }
 
+  /** The partition that `read` leads to, without its template, its inputs and the like. Throws what `read` throws of the rest. */
+  partition(bytes: Buffer): number {
+    const { generatedName, outputPrefix, metadata: encoded } = this.#naming(bytes);
+    assertSize('task.metadata', encoded?.length ?? 0, this.#limits.metadataBytes);
+    const metadata = encoded === null || generatedName !== '' ? null : this.#metadata.decode(encoded);
+    const spec = { generatedName, outputPrefix };
+    return partitionOfAttempt(attemptOf(spec, metadata), nodeOf(spec, metadata));
+  }
+
+  #naming(bytes: Buffer): Naming {
+    const found = peekFields(bytes, SPEC, [GENERATED_NAME, OUTPUT_PREFIX, METADATA]);
+    if (found === undefined) return this.#codec.decode(bytes, { raw: RAW_SPEC_FIELDS }) as Naming;
+    const [name, prefix, metadata] = found;
+    return { generatedName: textOf(name), outputPrefix: textOf(prefix), metadata: metadata ?? null };
+  }
+
   /** Throws REQUEST_UNDECODABLE, REQUEST_FIELD_INVALID or REQUEST_TOO_LARGE. */
   read(bytes: Buffer | null): TaskSpec {
     if (bytes === null) throw fieldInvalid('task', 'is not set; send the task to start');
-    const spec = this.#codec.decode(bytes, { raw: ['template', 'inputs', 'metadata'] });
+    const spec = this.#codec.decode(bytes, { raw: RAW_SPEC_FIELDS });
     const facts = readTemplate(this.#idl, spec.template, 'task.template', this.#limits);
     assertText('task.generated_name', spec.generatedName, this.#limits.nameBytes);
     assertText('task.output_prefix', spec.outputPrefix, this.#limits.uriBytes);

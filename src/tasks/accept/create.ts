@@ -4,7 +4,7 @@ import type { Timer } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
-import { partitionOf } from '../../model/handle.js';
+import { partitionOfTask } from '../../model/partition.js';
 import { phaseState } from '../../model/phase-state.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
@@ -435,7 +435,7 @@ export class CreateTask {
     const { store } = this.#deps;
     if (task.answeredHandle === undefined) {
       const { identity, meta, node } = task;
-      const partition = partitionOf(node?.nodeKey ?? identity.key);
+      const partition = partitionOfTask(identity.key, node);
       store.answered(task, this.#deps.handles.encode({ identity, meta, partition }));
     }
     this.#orphans.answered(task, scope.relayed);
