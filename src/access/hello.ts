@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { Gathered } from '../lib/gathered.js';
 
 const RECORD_HEAD_BYTES = 5;
 const HANDSHAKE = 22;
@@ -14,17 +15,17 @@ type Seen = 'more' | 'whole' | 'none';
  * from the socket; `none` where something else comes, or where the message does not fit one record, as no client sends it.
  */
 export function awaitHello(raw: Socket, told: { readonly whole: () => void; readonly none: () => void }): void {
-  let at: Buffer = Buffer.alloc(0);
+  const gathered = new Gathered();
   const onReadable = () => {
     const chunk = raw.read() as Buffer | null;
     if (chunk === null) return;
-    at = at.length === 0 ? chunk : Buffer.concat([at, chunk]);
-    const seen = look(at);
+    gathered.add(chunk);
+    const seen = look(gathered.all());
     if (seen === 'more') return;
     raw.off('readable', onReadable);
     if (seen === 'none') told.none();
     else {
-      raw.unshift(at);
+      raw.unshift(gathered.all());
       told.whole();
     }
   };

@@ -2,6 +2,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { isIP } from 'node:net';
 import type { ClientTls } from '../client/index.js';
+import { Gathered } from '../lib/gathered.js';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
@@ -25,10 +26,10 @@ export function httpRequest(options: HttpRequest): Promise<{ readonly status: nu
   return new Promise((resolve, reject) => {
     const common = { method, headers, agent: false as const, signal: AbortSignal.timeout(timeoutMs) };
     const request = send(url, { ...common, ...(url.protocol === 'https:' ? secure : {}) }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      const gathered = new Gathered();
+      response.on('data', (chunk: Buffer) => gathered.add(chunk));
       response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: gathered.all().toString() }));
     });
     request.on('error', (error) => reject(error.name === 'AbortError' ? error.cause : error));
     request.end();

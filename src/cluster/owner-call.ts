@@ -7,6 +7,7 @@ import {
 } from 'node:http2';
 import { status } from '@grpc/grpc-js';
 import { messageOf } from '../errors/index.js';
+import { Gathered } from '../lib/gathered.js';
 
 /** How a call that was passed on ended, if not with an answer. */
 export interface PassedEnd {
@@ -86,9 +87,8 @@ export class OwnerCall {
   /** It leaves the stream when that is closed. */
   readonly #session: Http2Session | undefined;
   readonly #maxBytes: number;
-  readonly #chunks: Buffer[] = [];
+  readonly #gathered = new Gathered();
   readonly #told: (end: Buffer | PassedEnd) => void;
-  #bytes = 0;
   #last: IncomingHttpHeaders | undefined;
   #read = false;
   #failure: unknown;
@@ -148,21 +148,17 @@ export class OwnerCall {
 
   #data(chunk: Buffer): void {
     if (this.#over) return;
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
+    this.#gathered.add(chunk, this.#size());
+    const { bytes } = this.#gathered;
     const size = this.#size();
-    if (size === undefined || (size <= HEAD_BYTES + this.#maxBytes && this.#bytes <= size)) return;
+    if (size === undefined || (size <= HEAD_BYTES + this.#maxBytes && bytes <= size)) return;
     const large = `Received message larger than max (${size - HEAD_BYTES} vs ${this.#maxBytes})`;
-    this.cut(
-      this.#bytes > size ? endOf(status.INTERNAL, 'more than one answer') : endOf(status.RESOURCE_EXHAUSTED, large),
-    );
+    this.cut(bytes > size ? endOf(status.INTERNAL, 'more than one answer') : endOf(status.RESOURCE_EXHAUSTED, large));
   }
 
   /** Of the answer with its head; undefined before that is there. */
   #size(): number | undefined {
-    if (this.#bytes < HEAD_BYTES) return undefined;
-    if (this.#chunks[0]!.length < HEAD_BYTES) this.#chunks.splice(0, this.#chunks.length, Buffer.concat(this.#chunks));
-    return HEAD_BYTES + this.#chunks[0]!.readUInt32BE(1);
+    return this.#gathered.bytes < HEAD_BYTES ? undefined : HEAD_BYTES + this.#gathered.uint32(1);
   }
 
   /** A status counts when all that stands before it was read. */
@@ -177,10 +173,10 @@ export class OwnerCall {
       const known = status[code] === undefined ? status.UNKNOWN : code;
       return endOf(known, unescaped(last['grpc-message']), bytesOf(last['grpc-status-details-bin']));
     }
-    if (this.#size() !== this.#bytes) return endOf(status.INTERNAL, 'OK without a whole answer');
-    const [first] = this.#chunks;
-    if (first![0] !== 0) return endOf(status.INTERNAL, 'an answer that is compressed, which was not asked for');
-    return (this.#chunks.length === 1 ? first! : Buffer.concat(this.#chunks, this.#bytes)).subarray(HEAD_BYTES);
+    if (this.#size() !== this.#gathered.bytes) return endOf(status.INTERNAL, 'OK without a whole answer');
+    if (this.#gathered.byte(0) !== 0)
+      return endOf(status.INTERNAL, 'an answer that is compressed, which was not asked for');
+    return this.#gathered.all().subarray(HEAD_BYTES);
   }
 
   /** Without a word of the owner. */

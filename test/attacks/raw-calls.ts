@@ -34,8 +34,8 @@ function text(value: string): Buffer {
   return Buffer.concat([Buffer.from(bytes), Buffer.from(value)]);
 }
 
-/** The headers of a Status with so much metadata. */
-export function statusHeaders(fillerBytes = 0): Buffer {
+/** The headers of a Status with so much metadata, and more of them. */
+export function statusHeaders(fillerBytes = 0, more: Readonly<Record<string, string>> = {}): Buffer {
   const headers = {
     ':method': 'POST',
     ':scheme': 'http',
@@ -44,6 +44,7 @@ export function statusHeaders(fillerBytes = 0): Buffer {
     'content-type': 'application/grpc',
     te: 'trailers',
     ...(fillerBytes > 0 && { 'x-filler': 'f'.repeat(fillerBytes) }),
+    ...more,
   };
   return Buffer.concat(
     Object.entries(headers).map(([name, value]) => Buffer.concat([Buffer.from([0]), text(name), text(value)])),

@@ -1,4 +1,5 @@
 import { HostError } from '../../errors/index.js';
+import { Gathered } from '../../lib/gathered.js';
 import { shown } from './location.js';
 
 /** Most URIs that one listing answers. */
@@ -20,9 +21,9 @@ export function assertListable(uri: string, count: number): void {
 
 /** Joins pieces, refusing once they exceed the bound; the source is closed then. */
 export async function collect(uri: string, pieces: AsyncIterable<Uint8Array>, limit: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const piece of bounded(uri, pieces, limit)) chunks.push(piece);
-  return Buffer.concat(chunks);
+  const gathered = new Gathered();
+  for await (const piece of bounded(uri, pieces, limit)) gathered.add(piece, limit);
+  return gathered.all();
 }
 
 /** The same pieces, until they exceed the bound. Guards against sources that say nothing, or not the truth, of their size. */

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { Gathered } from '../../lib/gathered.js';
 import type { CallLease } from '../call-lease.js';
 import { withNetworks } from './no-proxy.js';
 import type { HttpClientOptions, HttpMethod, HttpTls } from './types.js';
@@ -180,13 +181,13 @@ function plain(headers: Record<string, string | string[] | undefined>): Readonly
 }
 
 async function readBody(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
+  const gathered = new Gathered();
   for await (const chunk of body as AsyncIterable<Buffer>) {
-    size += chunk.length;
     // Leaving the loop destroys the body and with it the socket.
-    if (size > maxBytes) throw new AnswerTooLarge(`the answer is larger than ${maxBytes} bytes`);
-    chunks.push(chunk);
+    if (gathered.bytes + chunk.length > maxBytes) {
+      throw new AnswerTooLarge(`the answer is larger than ${maxBytes} bytes`);
+    }
+    gathered.add(chunk, maxBytes);
   }
-  return Buffer.concat(chunks, size);
+  return gathered.all();
 }

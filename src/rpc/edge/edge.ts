@@ -13,6 +13,7 @@ import type { CallGuard } from '../../access/guard.js';
 import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { leaveNoStreamsBehind } from '../../lib/http2-streams.js';
+import { ownBytes } from '../../lib/own-bytes.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
@@ -52,6 +53,8 @@ const FRAMES_BYTES = 256;
 const WINDOW_BYTES = 64 * 1024;
 /** To open a call, or to give it up with its connection, takes as long as to read so much text. */
 const CALL_TEXT_BYTES = 2 * 1024;
+/** Each piece of a message costs this beside its bytes where it stays one: grpc-js puts them together at the end. */
+const PIECE_BYTES = 512;
 /** A connection that brings so many calls in a row which the budget ends, and none that becomes a request, is closed. */
 const OVERDRAWN_CALLS = 64;
 /** A stream that is still there so long after its deadline is reset. */
@@ -131,7 +134,7 @@ export class Edge {
     this.#unaryCalls = new UnaryCalls({
       methods,
       maxReceiveBytes: bounds.maxReceiveBytes,
-      held: (arrival, chunk) => this.#arrived(arrival, chunk),
+      held: (arrival, chunk) => this.#arrived(arrival, chunk, 0),
       released: (arrival, bytes) => {
         this.#unfinished.giveBack(arrival, bytes);
         arrival.again();
@@ -290,6 +293,7 @@ export class Edge {
   #passOn({ arrival: { stream }, headers, flags, rawHeaders }: Opening): void {
     delete headers['grpc-timeout'];
     stream.respond = this.#onRespond;
+    stream.push = onPushApart;
     // Before those of grpc-js, which pauses the stream: bytes are counted as grpc-js takes them.
     stream.on('data', this.#onData);
     for (const listener of this.#inner) listener(stream, headers, flags, rawHeaders);
@@ -298,18 +302,19 @@ export class Edge {
   readonly #onData = (() => {
     const edge = this;
     return function onData(this: ServerHttp2Stream, chunk: Buffer): void {
-      edge.#arrived(Arrival.of(this)!, chunk);
+      edge.#arrived(Arrival.of(this)!, chunk, PIECE_BYTES);
     };
   })();
 
-  #arrived(arrival: Arrival, chunk: Buffer): void {
+  /** `beside` is what the piece costs beside its bytes. */
+  #arrived(arrival: Arrival, chunk: Buffer, beside: number): void {
     const ended = arrival.reads(chunk);
     if (arrival.taken && ended) {
       this.#unfinished.release(arrival);
       return;
     }
     if (!ended) this.#unfinished.progressed(arrival, chunk.length, this.#clock.now());
-    this.#unfinished.hold(arrival, arrival.weigh(chunk.length, this.#bounds.maxReceiveBytes));
+    this.#unfinished.hold(arrival, arrival.weigh(chunk.length, this.#bounds.maxReceiveBytes) + beside);
   }
 
   readonly #onClose = (() => {
@@ -408,6 +413,11 @@ function ignore(): void {}
 function onPush(this: ServerHttp2Stream, chunk: Buffer | null): boolean {
   if (chunk !== null) Arrival.of(this)!.connection.accounted += chunk.length;
   return Duplex.prototype.push.call(this, chunk);
+}
+
+/** What grpc-js keeps of a piece must not keep with it all that came in the same read, of this call and others. */
+function onPushApart(this: ServerHttp2Stream, chunk: Buffer | null): boolean {
+  return onPush.call(this, chunk && ownBytes(chunk));
 }
 
 /** All of the answer is handed over: where the peer has not ended its side, and may never do, the stream is closed. */

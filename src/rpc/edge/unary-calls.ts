@@ -1,4 +1,5 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { Gathered } from '../../lib/gathered.js';
 import type { Reply } from '../reply.js';
 import type { Arrival } from './arrival.js';
 import { EdgeReply } from './edge-reply.js';
@@ -24,8 +25,7 @@ interface Reading extends Opening {
   readonly method: UnaryMethod;
   readonly calls: UnaryCalls;
   /** The request so far: part of one uncompressed message, or all of it. */
-  readonly chunks: Buffer[];
-  bytes: number;
+  readonly gathered: Gathered;
 }
 
 export interface UnaryCallsParts {
@@ -68,7 +68,7 @@ export class UnaryCalls {
     if (method === undefined || !isPlain(headers, flags)) return false;
     const { stream } = arrival;
     const { rawHeaders } = opening;
-    const reading: Reading = { arrival, headers, flags, rawHeaders, method, calls: this, chunks: [], bytes: 0 };
+    const reading: Reading = { arrival, headers, flags, rawHeaders, method, calls: this, gathered: new Gathered() };
     (stream as WithReading)[READING] = reading;
     stream.on('data', onData);
     stream.on('end', onEnd);
@@ -77,21 +77,20 @@ export class UnaryCalls {
 
   read(reading: Reading, chunk: Buffer): void {
     if (chunk.length === 0) return;
-    const { arrival, bytes, chunks } = reading;
-    chunks.push(chunk);
-    reading.bytes += chunk.length;
+    const { arrival, gathered } = reading;
+    const { bytes } = gathered;
+    gathered.add(chunk, bytes < HEAD_BYTES ? undefined : sizeOf(gathered));
     if (this.#maybeOneMessage(reading)) this.#parts.held(arrival, chunk);
     else this.#passOn(reading, bytes);
   }
 
   ended(reading: Reading): void {
-    const { arrival, method, headers, chunks, bytes } = reading;
+    const { arrival, method, headers, gathered } = reading;
+    const { bytes } = gathered;
     const { stream } = arrival;
     if (stream.destroyed || stream.closed || stream.headersSent) return;
-    if (bytes >= HEAD_BYTES && bytes === sizeOf(chunks)) {
-      const [first] = chunks;
-      const whole = chunks.length === 1 ? first! : Buffer.concat(chunks, bytes);
-      method.call(whole.subarray(HEAD_BYTES), new EdgeReply(arrival, headers));
+    if (bytes >= HEAD_BYTES && bytes === sizeOf(gathered)) {
+      method.call(gathered.all().subarray(HEAD_BYTES), new EdgeReply(arrival, headers));
     } else {
       this.#passOn(reading, bytes);
       stream.emit('end');
@@ -99,22 +98,23 @@ export class UnaryCalls {
   }
 
   /** Whether what came may be one uncompressed message that is not too large, or the beginning of one. */
-  #maybeOneMessage({ chunks, bytes }: Reading): boolean {
-    if (chunks[0]![0] !== 0) return false;
+  #maybeOneMessage({ gathered }: Reading): boolean {
+    const { bytes } = gathered;
+    if (gathered.byte(0) !== 0) return false;
     if (bytes < HEAD_BYTES) return true;
-    const size = sizeOf(chunks);
+    const size = sizeOf(gathered);
     return bytes <= size && size <= HEAD_BYTES + this.#parts.maxReceiveBytes;
   }
 
   /** `held` are the bytes that are held of it. */
   #passOn(reading: Reading, held: number): void {
-    const { arrival, chunks } = reading;
+    const { arrival, gathered } = reading;
     const { stream } = arrival;
     (stream as WithReading)[READING] = undefined;
     stream.off('data', onData).off('end', onEnd);
     if (held > 0) this.#parts.released(arrival, held);
     this.#parts.passOn(reading);
-    for (const chunk of chunks) stream.emit('data', chunk);
+    if (gathered.bytes > 0) stream.emit('data', gathered.all());
   }
 }
 
@@ -138,11 +138,6 @@ function isPlain(headers: IncomingHttpHeaders, flags: number): boolean {
 }
 
 /** Of the message whose head has come, with its head. */
-function sizeOf(chunks: Buffer[]): number {
-  let [head] = chunks;
-  if (head!.length < HEAD_BYTES) {
-    head = Buffer.concat(chunks);
-    chunks.splice(0, chunks.length, head);
-  }
-  return HEAD_BYTES + head!.readUInt32BE(1);
+function sizeOf(gathered: Gathered): number {
+  return HEAD_BYTES + gathered.uint32(1);
 }

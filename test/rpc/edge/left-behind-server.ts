@@ -9,7 +9,8 @@ import { createRequest, idl, startServer } from '../support.js';
 
 /**
  * A server in a process of its own, since a process that runs tests follows every asynchronous resource and keeps what it follows. Says its
- * port and the handle of a task; answers `collect` once a full collection is over, and any other word with the bytes of its old space.
+ * port and the handle of a task; answers `collect` once a full collection is over, and any other word with the bytes of its old space. It answers
+ * `held` with the bytes that it has in memory after a full collection, and with those that its unfinished requests are counted with.
  */
 
 setFlagsFromString('--expose-gc');
@@ -18,10 +19,15 @@ const tasks = new FakeTasks();
 tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
 const service = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
 const untilKilled = { after() {} } as unknown as TestContext;
-const { port, call } = await startServer(untilKilled, { services: [service] });
+const { port, call, server } = await startServer(untilKilled, { services: [service] });
 await call('Create', createRequest());
 process.on('message', (word) => {
-  if (word === 'collect') collect();
+  if (word !== 'look') collect();
+  if (word === 'held') {
+    const { heapUsed, external } = process.memoryUsage();
+    process.send?.([heapUsed + external, server.unfinishedBytes]);
+    return;
+  }
   const old = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'old_space');
   process.send?.(old?.space_used_size);
 });
