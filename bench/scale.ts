@@ -135,7 +135,7 @@ class Replica implements TaskReader {
 
   read({ ids }: ReadRequest): ReturnType<TaskReader['read']> {
     const { clock, counted } = this.#lane;
-    if (!this.drawer.tryTake()) throw new Error('a read was made that was not granted');
+    if (this.drawer.take() === undefined) throw new Error('a read was made that was not granted');
     counted.calls += 1;
     counted.reads += ids.length;
     const outcomes = ids.map((id) => {
@@ -186,7 +186,7 @@ class Lane {
     this.#random = seeded(seed);
     this.owner = new GrantOwner({
       epoch: 'e',
-      bounds: { rate: { qps, burst: 10 * qps }, concurrency: Math.max(10, qps) },
+      bounds: { rate: { qps, burst: 10 * qps }, concurrency: Math.max(10, qps), callMs: READ_MS },
       grantMs: grant * 1_000,
       clock,
       mayGrant: () => true,

@@ -1,5 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { TokenBucket } from '../limits/token-bucket.js';
+import type { RateLimiter, Taken } from '../limits/types.js';
 import type { GateEvents } from '../model/events/gate.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import { type FailedCall, failedCall } from '../model/plugin-failure.js';
@@ -20,6 +22,11 @@ export interface GateOptions {
   readonly mayWork?: (() => boolean) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty. */
   readonly snapshot?: GateSnapshot | undefined;
+  /**
+   * The limits of a lane that is shared with other replicas, which calls back when more calls than before may be possible. Without it each
+   * lane has a bucket of its own.
+   */
+  readonly limiter?: ((lane: Lane, changed: () => void) => RateLimiter) | undefined;
 }
 
 /** Between two looks at a channel that said it was writable and is not. Milliseconds. */
@@ -67,7 +74,9 @@ class PluginGate implements Gate {
     const lane = (name: Lane) =>
       new CallLane({
         limits: laneLimits(name, options.config),
-        snapshot: options.snapshot?.[name],
+        limiter: (config, changed) =>
+          options.limiter?.(name, changed) ??
+          new TokenBucket({ config, clock: options.clock, snapshot: options.snapshot?.[name] }),
         clock: options.clock,
         random: options.random,
         blocked: () => this.#blocked(),
@@ -98,7 +107,7 @@ class PluginGate implements Gate {
       deadlineMs: options.deadlineMs ?? askedAtMs + this.#config.maxWaitMs,
       signal: options.signal,
       prepare: beforeSend && (() => beforeSend(timeoutMs(method, this.#config))),
-      send: () => this.#send(method, args, options),
+      send: (taken) => this.#send(method, args, options, taken),
       held: (why) => options.onHeld?.(why),
       refused: (failure) => answer.resolve(this.#refuse(method, { ok: false, failure })),
       ended: (outcome, sentAtMs) => {
@@ -117,6 +126,10 @@ class PluginGate implements Gate {
 
   onReadCapacity(listener: () => void): void {
     this.#readListeners.push(listener);
+  }
+
+  readsDue(calls: number): void {
+    this.#lanes.read.due(calls);
   }
 
   pause(): void {
@@ -158,12 +171,18 @@ class PluginGate implements Gate {
     return this.#closed.promise;
   }
 
-  #send<M extends PluginMethod>(method: M, args: PluginMethods[M]['args'], options: GateCallOptions) {
+  #send<M extends PluginMethod>(
+    method: M,
+    args: PluginMethods[M]['args'],
+    options: GateCallOptions,
+    taken: Taken | undefined,
+  ) {
     const { deadlineMs, signal } = options.boundsUntilSent === true ? UNBOUNDED : options;
     const now = this.#clock.now();
     const boundMs = Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, now + timeoutMs(method, this.#config));
     options.onSent?.(boundMs - now);
-    const outcome = this.#plugin.call(method, args, { deadlineMs: boundMs, signal }).then(withBoundedWaits);
+    const beginByMs = taken?.epoch === undefined ? undefined : taken.endsAtMs;
+    const outcome = this.#plugin.call(method, args, { deadlineMs: boundMs, signal, beginByMs }).then(withBoundedWaits);
     return { outcome, boundMs };
   }
 
@@ -172,7 +191,7 @@ class PluginGate implements Gate {
     const sentAtMs = this.#clock.now();
     this.#passing += 1;
     try {
-      const outcome = await this.#send(method, args, options).outcome.catch(channelThrew);
+      const outcome = await this.#send(method, args, options, undefined).outcome.catch(channelThrew);
       this.#ended(method, args, outcome, { askedAtMs: sentAtMs, sentAtMs });
       return outcome;
     } catch (thrown) {

@@ -1,8 +1,7 @@
 import type { ErrorCode } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
-import { TokenBucket } from '../limits/token-bucket.js';
-import type { BucketSnapshot } from '../limits/types.js';
+import type { BucketSnapshot, RateLimiter, Taken } from '../limits/types.js';
 import { type PluginFailure, type PluginOutcome, UNTIL_SENT } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
@@ -27,7 +26,7 @@ export interface LaneCall {
    */
   readonly prepare?: (() => Promise<void>) | undefined;
   /** Sends the call; called at most once, synchronously with the taking of slot and token. `boundMs` is its deadline. */
-  send(): { readonly outcome: Promise<PluginOutcome<unknown>>; readonly boundMs: number };
+  send(taken: Taken): { readonly outcome: Promise<PluginOutcome<unknown>>; readonly boundMs: number };
   /** The operator holds the plugin back while the call waits, and why; undefined: it goes on. */
   held?(why: string | undefined): void;
   /** Told once that the call failed before it was sent. */
@@ -44,7 +43,8 @@ export interface LaneLimits {
 
 export interface LaneOptions {
   readonly limits: LaneLimits;
-  readonly snapshot: BucketSnapshot | undefined;
+  /** Makes what is asked before each send. One that is told what is wanted calls `changed` when more calls than before may be possible. */
+  readonly limiter: (rate: RateLimiterConfig, changed: () => void) => RateLimiter;
   readonly clock: Clock;
   readonly random: () => number;
   /** Why nothing may be sent now, apart from slot and token; the owner calls `pump` when that has passed. */
@@ -82,23 +82,31 @@ interface Waiting {
  * States of a call: in line (from `submit`, unless it is refused there); being prepared, in which slot, token and place are kept
  * for it; then sent, until its outcome or the guard after its deadline frees the slot; or refused, by its deadline, its signal or
  * the close. The lane has one timer, for the first moment at which what is in line could be sent.
+ *
+ * Where the tokens are another replica's to grant, the lane tells how many calls it would send now, and goes on when more are granted; a
+ * call that is being prepared while its grant ends keeps its place for the next one.
  */
 export class CallLane {
   readonly #clock: Clock;
   readonly #options: LaneOptions;
-  readonly #bucket: TokenBucket;
+  readonly #limiter: RateLimiter;
   readonly #throttle: ThrottleBackoff;
   readonly #urgent = new LinkedQueue<Waiting>();
   readonly #normal = new LinkedQueue<Waiting>();
   #limits: LaneLimits;
   #inFlight = 0;
   #timer: Timer | undefined;
+  /** Calls that would be submitted now if they would be sent. */
+  #due = 0;
 
   constructor(options: LaneOptions) {
     this.#options = options;
     this.#clock = options.clock;
     this.#limits = options.limits;
-    this.#bucket = new TokenBucket({ config: options.limits.rate, clock: options.clock, snapshot: options.snapshot });
+    this.#limiter = options.limiter(options.limits.rate, () => {
+      this.pump();
+      options.changed();
+    });
     this.#throttle = new ThrottleBackoff(options.random);
   }
 
@@ -125,12 +133,12 @@ export class CallLane {
   capacity(): LaneCapacity {
     const queued = this.queued;
     const slotsFree = Math.max(0, this.#limits.concurrency - this.#inFlight);
-    const tokensNow = Math.max(0, this.#bucket.available() - queued);
+    const tokensNow = Math.max(0, this.#limiter.available() - queued);
     return {
       slotsFree,
       tokensNow,
-      msUntilToken: this.#bucket.msUntil(queued + 1),
-      pausedUntilMs: this.#bucket.pausedUntilMs(),
+      msUntilToken: this.#limiter.msUntil(queued + 1),
+      pausedUntilMs: this.#limiter.pausedUntilMs(),
       queued,
       inFlight: this.#inFlight,
       open: slotsFree > 0 && tokensNow > 0 && queued === 0 && this.#options.blocked() === undefined,
@@ -138,14 +146,20 @@ export class CallLane {
   }
 
   snapshot(): BucketSnapshot {
-    return this.#bucket.snapshot();
+    return this.#limiter.snapshot();
   }
 
   reconfigure(limits: LaneLimits): void {
     this.#limits = limits;
-    this.#bucket.reconfigure(limits.rate);
+    this.#limiter.reconfigure(limits.rate);
     this.pump();
     this.#options.changed();
+  }
+
+  /** Calls that are not submitted yet, since they would have to wait, and would be made now. */
+  due(calls: number): void {
+    this.#due = calls;
+    this.#tellWanted();
   }
 
   /** Sends what may be sent now and arms a timer for the next token. Called after every change that may allow a send. */
@@ -153,14 +167,25 @@ export class CallLane {
     this.#timer?.cancel();
     this.#timer = undefined;
     const line = this.#sendLine();
-    if (line.empty) return;
+    this.#tellWanted();
+    // Whoever is told what is wanted says when there is some of it.
+    if (line.empty || this.#limiter.want !== undefined) return;
     // A freed slot, a writable channel and a call that is prepared bring their own call of pump; only a token comes with
     // time alone. It may have come since the look above, which then is to be repeated: nobody else would.
-    const waitMs = this.#bucket.msUntil(1 + line.preparing);
+    const waitMs = this.#limiter.msUntil(1 + line.preparing);
     const sendable = this.#inFlight < this.#limits.concurrency && this.#options.blocked() === undefined;
     if (waitMs > 0 || (sendable && line.preparing === 0)) {
       this.#timer = this.#clock.setTimer(Math.max(1, waitMs), () => this.pump());
     }
+  }
+
+  /** As many as would be sent at once: what a slot or the channel keeps here is not about to be. */
+  #tellWanted(): void {
+    const limiter = this.#limiter;
+    if (limiter.want === undefined) return;
+    const slots = Math.max(0, this.#limits.concurrency - this.#inFlight);
+    const calls = Math.min(this.queued + this.#due, slots);
+    limiter.want(calls > 0 && this.#options.blocked() !== undefined ? 0 : calls);
   }
 
   /** Sends or prepares from the head of the line on what may be sent now. */
@@ -187,7 +212,7 @@ export class CallLane {
   /** Whether slot, channel and token are there for one more, besides those that calls ahead are being prepared for. */
   #mayTake(call: LaneCall, preparing: number): boolean {
     if (call.deadlineMs <= this.#clock.now() || this.#options.blocked() !== undefined) return false;
-    return this.#inFlight + preparing < this.#limits.concurrency && this.#bucket.available() > preparing;
+    return this.#inFlight + preparing < this.#limits.concurrency && this.#limiter.available() > preparing;
   }
 
   #prepare(waiting: Waiting): void {
@@ -225,17 +250,24 @@ export class CallLane {
     if (call.failFast) {
       const blocked = this.#options.blocked();
       if (blocked?.failFast === true) return notAdmitted(blocked.code, blocked.message);
-      const waitMs = this.#bucket.msUntil(ahead + 1);
+      const waitMs = this.#leastMs(ahead + 1);
       if (now + waitMs >= call.deadlineMs) return this.#tooLate(waitMs, call.deadlineMs);
     }
     if (this.queued < this.#limits.maxQueue || call.deadlineMs === UNTIL_SENT) return undefined;
     const message = `${this.queued} calls wait already, which is the bound; retry later`;
-    return notAdmitted('ADMISSION_DEADLINE', message, this.#bucket.msUntil(this.queued + 1));
+    return notAdmitted('ADMISSION_DEADLINE', message, this.#limiter.msUntil(this.queued + 1));
+  }
+
+  /** The least time until a call could have its token. */
+  #leastMs(count: number): number {
+    const limiter = this.#limiter;
+    if (limiter.want === undefined) return limiter.msUntil(count);
+    return Math.max(0, (limiter.pausedUntilMs() ?? 0) - this.#clock.now());
   }
 
   #tooLate(waitMs: number, deadlineMs: number): PluginFailure {
     const wait = `the next free place is ${Math.ceil(waitMs)} ms away`;
-    if ((this.#bucket.pausedUntilMs() ?? 0) >= deadlineMs) {
+    if ((this.#limiter.pausedUntilMs() ?? 0) >= deadlineMs) {
       return notAdmitted('RATE_LIMIT_THROTTLED', `the remote asked for a pause: ${wait}, after the deadline`, waitMs);
     }
     return notAdmitted('ADMISSION_DEADLINE', `the rate limit is spent: ${wait}, after the deadline`, waitMs);
@@ -260,6 +292,7 @@ export class CallLane {
     };
     call.signal?.addEventListener('abort', waiting.onAbort);
     if (this.#timer === undefined) this.pump();
+    else this.#tellWanted();
   }
 
   #expired(waiting: Waiting): void {
@@ -268,8 +301,8 @@ export class CallLane {
       return;
     }
     const blocked = this.#options.blocked();
-    const paused = this.#bucket.pausedUntilMs() !== undefined;
-    const retryAfterMs = Math.max(1, this.#bucket.msUntil(1));
+    const paused = this.#limiter.pausedUntilMs() !== undefined;
+    const retryAfterMs = Math.max(1, this.#limiter.msUntil(1));
     this.#leave(waiting);
     waiting.call.refused(
       blocked !== undefined
@@ -296,7 +329,8 @@ export class CallLane {
     const sentAtMs = this.#clock.now();
     if (call.deadlineMs <= sentAtMs) return false;
     if (this.#inFlight >= this.#limits.concurrency || this.#options.blocked() !== undefined) return false;
-    if (!this.#bucket.tryTake()) return false;
+    const taken = this.#limiter.take();
+    if (taken === undefined) return false;
     this.#inFlight += 1;
     const mark = this.#throttle.mark;
     let done = false;
@@ -305,12 +339,13 @@ export class CallLane {
       done = true;
       guard?.cancel();
       this.#inFlight -= 1;
+      this.#limiter.ended?.();
       this.#learn(outcome, mark);
       call.ended(outcome, sentAtMs);
       this.pump();
       this.#options.changed();
     };
-    const { outcome, boundMs } = sendSafely(call, sentAtMs);
+    const { outcome, boundMs } = sendSafely(call, taken, sentAtMs);
     const guard = this.#clock.setTimer(boundMs - sentAtMs + GUARD_MS, () =>
       finish(failedCall('deadline', 'PLUGIN_DEADLINE', 'the plugin did not answer within the deadline of its call')),
     );
@@ -326,18 +361,18 @@ export class CallLane {
       return;
     }
     const restMs = this.#throttle.restMs(mark, throttle.retryAfterMs);
-    this.#bucket.pause(this.#clock.now() + restMs);
+    this.#limiter.pause(this.#clock.now() + restMs);
     this.#options.throttled(restMs);
-    const until = this.#bucket.pausedUntilMs() ?? 0;
+    const until = this.#limiter.pausedUntilMs() ?? 0;
     this.expel((call) =>
       call.failFast && call.deadlineMs <= until ? this.#tooLate(until - this.#clock.now(), call.deadlineMs) : undefined,
     );
   }
 }
 
-function sendSafely(call: LaneCall, nowMs: number): ReturnType<LaneCall['send']> {
+function sendSafely(call: LaneCall, taken: Taken, nowMs: number): ReturnType<LaneCall['send']> {
   try {
-    return call.send();
+    return call.send(taken);
   } catch (thrown) {
     return { outcome: Promise.reject(thrown), boundMs: nowMs };
   }

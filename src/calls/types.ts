@@ -81,6 +81,8 @@ export interface Gate {
   capacity(lane?: Lane): LaneCapacity;
   /** Registers a listener for "the read lane may have become open": slot freed, channel writable, resumed, reconfigured. */
   onReadCapacity(listener: () => void): void;
+  /** Tells of reads that wait for the read lane to open, and would be called now; what is granted for them comes by `onReadCapacity`. */
+  readsDue(calls: number): void;
   /** Operator pause: nothing is sent, deletes included; what waits keeps its place. Both may be called twice. */
   pause(): void;
   resume(): void;

@@ -64,6 +64,8 @@ export type HostMessage =
       readonly at: number;
       /** When the daemon's lease ends, on the boot clock: nothing may be sent from then on. Only of what is sent, and among replicas. */
       readonly until?: number;
+      /** When what the call was granted by ends, on the boot clock: it is not begun from then on. */
+      readonly by?: number;
     }
   /** The daemon's lease was renewed while calls run. */
   | { readonly t: 'lease'; readonly until: number }

@@ -74,6 +74,11 @@ export const ERROR_CATALOGUE = {
     true,
     'This replica could not renew its lease, and calls no remote until it has; look at its database.',
   ),
+  GRANT_LAPSED: entry(
+    'unavailable',
+    true,
+    'A call was not begun while its share of the limits was good, which replicas grant each other; it is made again.',
+  ),
   CLUSTER_ADDRESS_UNUSABLE: entry(
     'precondition',
     false,

@@ -165,7 +165,7 @@ export class Plugin implements HostedPlugin {
     const deadlineMs = options.deadlineMs ?? this.#options.clock.now() + this.entry.callTimeoutMs;
     this.#inFlight++;
     try {
-      return await process.call(this.p, method, args, { deadlineMs, signal: options.signal });
+      return await process.call(this.p, method, args, { ...options, deadlineMs });
     } finally {
       this.#inFlight--;
     }

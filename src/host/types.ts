@@ -17,6 +17,8 @@ export interface CallOptions {
   readonly deadlineMs: number | undefined;
   /** Gives the call up: it settles at once as `cancelled`, and the plugin's signal is aborted. */
   readonly signal?: AbortSignal | undefined;
+  /** The plugin's process begins the call before that or not at all, by the boot clock: what it was granted by ends then. */
+  readonly beginByMs?: number | undefined;
 }
 
 export interface HostedPlugin {

@@ -1,12 +1,15 @@
 import type { Clock } from '../lib/clock.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
-import type { BucketSnapshot, RateLimiter } from './types.js';
+import type { BucketSnapshot, RateLimiter, Taken } from './types.js';
 
 /** Additions of fractions of a token may end a hair below a whole one; the hair is owed, not given away. */
 const EPSILON = 1e-9;
 
 /** No pause lasts longer than this, in milliseconds, whatever a remote asks for or a damaged snapshot says. */
 export const MAX_PAUSE_MS = 3_600_000;
+
+/** What is taken from a bucket is for good. */
+const TAKEN: Taken = { epoch: undefined, endsAtMs: Number.POSITIVE_INFINITY };
 
 export interface TokenBucketOptions {
   readonly config: RateLimiterConfig;
@@ -45,6 +48,10 @@ export class TokenBucket implements RateLimiter {
     if (this.available() === 0) return false;
     this.#level -= 1;
     return true;
+  }
+
+  take(): Taken | undefined {
+    return this.tryTake() ? TAKEN : undefined;
   }
 
   /** Whole tokens that could be taken now; 0 during a pause. */

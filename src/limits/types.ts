@@ -4,11 +4,11 @@ import type { ResourceConstraints } from '../plugin-api/plugin.js';
 
 /** What a lane asks before it sends: a bucket of its own, or grants of the bucket's owner. */
 export interface RateLimiter {
-  /** Takes the right to one call if there is one now and no pause is in force. */
-  tryTake(): boolean;
+  /** Takes the right to one call; undefined where there is none now, or a pause is in force. */
+  take(): Taken | undefined;
   /** Calls that could be made now; 0 during a pause. */
   available(): number;
-  /** Milliseconds until the last of so many calls could be made, as far as it can be told; 0 when all are possible now. */
+  /** Milliseconds until the last of so many calls could be made; 0 when all are possible now. A guess where it is told what is wanted. */
   msUntil(count: number): number;
   /** Nothing is taken until `untilMs` of the clock. Extends a pause in force and never shortens it. */
   pause(untilMs: number): void;
@@ -16,6 +16,21 @@ export interface RateLimiter {
   pausedUntilMs(): number | undefined;
   reconfigure(config: RateLimiterConfig): void;
   snapshot(): BucketSnapshot;
+  /**
+   * Only where rights are granted by somebody else, who then says when there are more: calls that would be made now if they could, those
+   * included that could be. What is not about to be made is not to be wanted.
+   */
+  want?(count: number): void;
+  /** Where `want` is: to be called once for each call that was taken, when it has ended. */
+  ended?(): void;
+}
+
+/** What a call was taken from. */
+export interface Taken {
+  /** The tenancy of the limits; undefined where they are this daemon's alone. */
+  readonly epoch: string | undefined;
+  /** The call is begun before that or not at all, by the boot clock. */
+  readonly endsAtMs: number;
 }
 
 /**

@@ -231,6 +231,7 @@ class PollRefresher implements Refresher {
       this.#stopped = createDeferred<void>();
       this.#timer?.cancel();
       this.#timer = undefined;
+      this.#reader.due?.(0);
       if (this.#flights.calls === 0) this.#stopped.resolve();
     }
     return this.#stopped.promise;
@@ -243,17 +244,22 @@ class PollRefresher implements Refresher {
     const now = this.#clock.now();
     this.#pace(now);
     const dueMs = this.#schedule.nextReadMs(now);
-    if (dueMs === undefined) return;
+    if (dueMs === undefined) {
+      this.#reader.due?.(0);
+      return;
+    }
     if (this.#remote.frozen(now)) {
       this.#probe(now);
       return;
     }
     if (dueMs > now) {
+      this.#reader.due?.(0);
       this.#arm(dueMs - now);
       return;
     }
     const { open, slotsFree, tokensNow, msUntilToken } = this.#reader.capacity();
     if (!open) {
+      this.#tellDue(now);
       this.#arm(msUntilToken > 0 ? msUntilToken : TICK_MS);
       return;
     }
@@ -265,8 +271,14 @@ class PollRefresher implements Refresher {
       this.#tasksPerCall += NEWEST * (batch.length - this.#tasksPerCall);
       this.#start(batch, 'poll', undefined, undefined);
     }
+    this.#tellDue(now);
     const nextMs = this.#schedule.nextReadMs(now);
     if (nextMs !== undefined) this.#arm(Math.max(1, nextMs - now));
+  }
+
+  /** Where somebody has to be asked for them: the calls that all due reads would take now. */
+  #tellDue(now: number): void {
+    this.#reader.due?.(Math.ceil(this.#schedule.countDue(now) / this.#config.maxBatch));
   }
 
   #pace(now: number): void {
@@ -279,12 +291,17 @@ class PollRefresher implements Refresher {
 
   /** The remote is down: one read at a time, at growing distances, tasks of every standing in turn. */
   #probe(now: number): void {
-    if (this.#probing()) return; // its end pumps
+    if (this.#probing()) {
+      this.#reader.due?.(0);
+      return; // its end pumps
+    }
     if (!this.#reader.capacity().open) {
+      this.#reader.due?.(1);
       this.#arm(TICK_MS);
       return;
     }
     const { item, inMs } = this.#rota.next(now);
+    this.#reader.due?.(0);
     if (item === undefined) this.#arm(Math.ceil(inMs));
     else this.#start([item], 'probe', undefined, undefined);
   }

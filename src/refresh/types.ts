@@ -99,6 +99,8 @@ export interface TaskReader {
    * it is to be untracked; every other is read again, unless it is held.
    */
   onOutcome(report: ReadReport): void;
+  /** Where reads have to be asked for before `capacity` shows any: told how many calls would be started now if it were open. */
+  due?: ((calls: number) => void) | undefined;
   /** Whether a create waits for a token of this quota namespace. */
   tokenWanted(quotaNamespace: string): boolean;
 }

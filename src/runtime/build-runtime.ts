@@ -1,5 +1,5 @@
 import { type GateTuning, gateConfig } from '../calls/config.js';
-import { createGate } from '../calls/gate.js';
+import { createGate, type GateOptions } from '../calls/gate.js';
 import type { GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
@@ -37,6 +37,8 @@ export interface RuntimeOptions {
   readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
   /** Whether calls may leave at all; see the gate. */
   readonly mayWork?: (() => boolean) | undefined;
+  /** The limits of its lanes where replicas share them; see the gate. */
+  readonly limiter?: GateOptions['limiter'];
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Told until when a lane rests that its remote throttled, milliseconds since the epoch. */
@@ -93,6 +95,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     },
     snapshot: options.snapshot,
     mayWork: options.mayWork,
+    limiter: options.limiter,
   });
   const quotas = new QuotaLedger({
     clock,
@@ -138,6 +141,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     reader: {
       read: (request) => read(request),
       capacity: () => gate.capacity('read'),
+      due: options.limiter && ((calls) => gate.readsDue(calls)),
       onOutcome: (report) => options.report(runtime, report),
       tokenWanted: (quotaNamespace) => quotas.hasWaiters(quotaNamespace),
     },

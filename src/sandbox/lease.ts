@@ -20,7 +20,11 @@ export class ToldLease {
   }
 
   get over(): boolean {
-    return this.#bootMs() >= this.#untilMs;
+    return this.isPast(this.#untilMs);
+  }
+
+  isPast(ms: number): boolean {
+    return this.#bootMs() >= ms;
   }
 }
 
@@ -88,6 +92,12 @@ export class LeasedCall implements CallLease {
 /** The call was not begun. */
 export function notBegun(): PluginFailure {
   return pluginFailure('not_admitted', 'LEASE_LAPSED', OVER);
+}
+
+/** Nor was this one: it came so late that the limits which it was granted by may be another one's by now. */
+export function grantOver(): PluginFailure {
+  const late = 'the grant of the call was over before the process of the plugin began it; it is made again';
+  return pluginFailure('not_admitted', 'GRANT_LAPSED', late);
 }
 
 /** Where nothing was let through before, nothing was made either, and the call may be repeated as if it had not been. */

@@ -14,7 +14,7 @@ import type { PluginFailure, PluginMethods } from '../model/plugin-call.js';
 import { pluginFailure } from '../model/plugin-failure.js';
 import type { DataKit } from './data-kit.js';
 import { placeOfFault } from './fault-place.js';
-import { LeasedCall, notBegun, ToldLease } from './lease.js';
+import { grantOver, LeasedCall, notBegun, ToldLease } from './lease.js';
 import { bounded } from './plain-fields.js';
 import { Redactor } from './redactor.js';
 import { PluginRuntime } from './runtime.js';
@@ -182,13 +182,17 @@ export class Sandbox {
     this.#send({ t: 'failed', p, failure });
   }
 
-  async #call({ p, id, m, a, left, at, until }: CallMessage): Promise<void> {
+  async #call({ p, id, m, a, left, at, until, by }: CallMessage): Promise<void> {
     const runtime = this.#runtimes.get(p);
     if (runtime === undefined) return;
     if (until !== undefined) {
       this.#lease.told(until);
       if (this.#lease.over) {
         this.#send({ t: 'error', id, f: notBegun() });
+        return;
+      }
+      if (by !== undefined && this.#lease.isPast(by)) {
+        this.#send({ t: 'error', id, f: grantOver() });
         return;
       }
     }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { CallLane, type LaneCall } from '../../src/calls/lane.js';
 import type { Clock } from '../../src/lib/clock.js';
+import { TokenBucket } from '../../src/limits/token-bucket.js';
 
 interface Limits {
   readonly qps?: number;
@@ -12,7 +13,7 @@ interface Limits {
 export function laneOf(clock: Clock, { qps = 1000, burst, concurrency }: Limits): CallLane {
   return new CallLane({
     limits: { rate: { qps, burst }, concurrency, maxQueue: 100 },
-    snapshot: undefined,
+    limiter: (config) => new TokenBucket({ config, clock }),
     clock,
     random: () => 0.5,
     blocked: () => undefined,

@@ -139,6 +139,24 @@ test(
   },
 );
 
+test('nor is one that it finds after the grant of the call, though the lease goes on', BOUND, async (t) => {
+  const { asked, renew, plugin, until, freeze, wake, outcomeOf } = await makeScene(t);
+  renew(bootMs() + 600_000);
+  await freeze();
+  const beginByMs = bootMs() + 50;
+  const create = plugin.call('create', createArgs(), { deadlineMs: undefined, beginByMs });
+  const remove = plugin.call(
+    'delete',
+    { ...resourceArgs('job'), reason: 'test' },
+    { deadlineMs: undefined, beginByMs: beginByMs + 600_000 },
+  );
+  await until(() => bootMs() > beginByMs);
+  wake();
+  assert.equal(await outcomeOf(create), 'not_admitted GRANT_LAPSED');
+  assert.equal(await outcomeOf(remove), 'ok');
+  assert.deepEqual(asked, []);
+});
+
 for (const plain of [false, true]) {
   test(
     `a create that is frozen before it sends, and wakes after the lease, sends nothing more ${plain ? 'by fetch with the call’s signal' : 'by the HTTP client'}`,

@@ -99,6 +99,7 @@ export function createTestRefresher(
     reader: {
       read: (request) => reader.read(request),
       capacity: () => reader.capacity(),
+      due: (calls) => reader.due?.(calls),
       tokenWanted: (quotaNamespace) => reader.tokenWanted?.(quotaNamespace) ?? false,
       onOutcome(report) {
         const { terminal, nextPollAfterMs } = reader.onOutcome(report);
@@ -154,6 +155,8 @@ export class FakeReader implements DecidingReader {
   respond: (id: string, request: ReadRequest) => Outcome | undefined = () => running;
   decide: (report: ReadReport) => ReadDecision = (report) => ({ terminal: report.verdict !== undefined });
   wanted = new Set<string>();
+  /** Calls that were told to be due last. */
+  calls = 0;
   readonly #now: () => number;
 
   constructor(now: () => number) {
@@ -180,6 +183,10 @@ export class FakeReader implements DecidingReader {
 
   capacity(): ReadCapacity {
     return this.gate;
+  }
+
+  due(calls: number): void {
+    this.calls = calls;
   }
 
   onOutcome(report: ReadReport): ReadDecision {

@@ -53,6 +53,27 @@ test('at most one read of a resource is in flight: a Get shares the poll that is
   assert.equal(reader.reports.length, 1, 'one read is reported once');
 });
 
+test('reads that are due and may not be started are told as so many calls, and no more once they are', async () => {
+  const { clock, reader, refresher, track } = pollsOf({ maxBatch: 4 });
+  reader.gate = { ...open, open: false, tokensNow: 0, msUntilToken: 50 };
+  for (let i = 0; i < 10; i++) track(`t${i}`, { createdAtMs: clock.now() - hour });
+  await clock.advance(0);
+  assert.equal(reader.calls, 3);
+  reader.gate = { ...open, tokensNow: 1 };
+  refresher.wake();
+  await clock.advance(0);
+  assert.deepEqual([reader.reads.length > 0, reader.calls < 3], [true, true]);
+  reader.gate = open;
+  refresher.wake();
+  await clock.advance(0);
+  assert.equal(reader.calls, 0);
+  reader.gate = { ...open, open: false };
+  await clock.advance(minute);
+  assert.ok(reader.calls > 0);
+  await refresher.stop();
+  assert.equal(reader.calls, 0);
+});
+
 test('a poll does not start while a Get reads, and Gets of one resource share one call', async () => {
   const { clock, reader, refresher, track } = pollsOf();
   reader.respond = () => undefined;

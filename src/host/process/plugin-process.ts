@@ -219,7 +219,7 @@ export class PluginProcess {
     p: number,
     method: M,
     args: PluginMethods[M]['args'],
-    { deadlineMs, signal }: CallOptions & { readonly deadlineMs: number },
+    { deadlineMs, signal, beginByMs }: CallOptions & { readonly deadlineMs: number },
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
     if (this.#over || this.#channel.closed) {
       return failedCall('process_died', 'PLUGIN_NOT_SERVING', `${method}: the plugin's process is gone`);
@@ -243,7 +243,8 @@ export class PluginProcess {
         const call = { t: 'call', p, id, m: method, a: args, left, at: machineMs() } as const;
         const { lease } = this.#options;
         const sends = lease !== undefined && methodTraits(method).lane !== undefined;
-        const message: HostMessage = sends ? { ...call, until: lease.endsAtMs() } : call;
+        const by = beginByMs === undefined ? undefined : { by: beginByMs };
+        const message: HostMessage = sends ? { ...call, until: lease.endsAtMs(), ...by } : call;
         this.#channel.send(message);
         this.#ledger.sent(message);
       });

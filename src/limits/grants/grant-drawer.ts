@@ -1,7 +1,7 @@
 import { HELD_SHARE } from '../../lib/boot-clock.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import type { RateLimiterConfig } from '../../plugin-api/config.js';
-import type { BucketSnapshot, RateLimiter } from '../types.js';
+import type { BucketSnapshot, RateLimiter, Taken } from '../types.js';
 import { DRAWS_A_LIFE, type Draw, GAPS_A_LIFE, type Grant } from './messages.js';
 
 export interface GrantDrawerOptions {
@@ -16,13 +16,6 @@ export interface GrantDrawerOptions {
   readonly send: (draw: Draw) => void;
   /** More calls than before may be possible: a grant came, or a pause is over. */
   readonly changed: () => void;
-}
-
-/** What a call was taken from: the send of it, and the mark of its sending, must find this still true. */
-export interface Taken {
-  readonly epoch: string;
-  /** By the boot clock. */
-  readonly endsAtMs: number;
 }
 
 interface Held extends Taken {
@@ -109,10 +102,6 @@ export class GrantDrawer implements RateLimiter {
     if (calls === 0) return;
     if (askedAtMs !== undefined) this.#grants.push({ epoch, calls, endsAtMs: askedAtMs + this.#heldMs });
     this.#options.changed();
-  }
-
-  tryTake(): boolean {
-    return this.take() !== undefined;
   }
 
   /** Takes the right to one call; undefined where there is none now. */

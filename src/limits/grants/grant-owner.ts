@@ -9,6 +9,8 @@ export interface LaneBounds {
   readonly rate: RateLimiterConfig;
   /** Calls under way at a time, over all replicas. */
   readonly concurrency: number;
+  /** None of them is under way for longer. Milliseconds. */
+  readonly callMs: number;
 }
 
 export interface GrantOwnerOptions {
@@ -17,6 +19,8 @@ export interface GrantOwnerOptions {
   readonly bounds: LaneBounds;
   /** The life of a grant, the same for all replicas. Milliseconds. */
   readonly grantMs: number;
+  /** Nobody has granted anything before: there is nothing to wait for. */
+  readonly first?: boolean | undefined;
   readonly clock: Clock;
   /** Whether this replica's lease holds, asked before anything is granted. */
   readonly mayGrant: () => boolean;
@@ -56,8 +60,8 @@ interface Drawer {
  * the bucket: nobody here knows what was used of it.
  *
  * An owner that is new begins with nothing, and grants nothing for a grant's life: until then grants of the one before may be used, and by
- * then everybody who makes calls has said how many. Of one that was not heard for a grant's life nothing is known any more: its calls under way
- * count no longer.
+ * then everybody who makes calls has said how many. One that was not heard for a grant's life wants nothing; its calls under way count for as
+ * long as a call may take.
  *
  * States: waiting, for a grant's life; open; closed, for good. While the lease is over, or the remote has asked for calm, an open one grants
  * nothing either.
@@ -86,7 +90,7 @@ export class GrantOwner {
     this.#gapMs = grantMs / GAPS_A_LIFE;
     this.#bucket = new TokenBucket({ config: bounds.rate, clock });
     // In a pause nothing refills: so it begins empty when the wait is over.
-    this.#bucket.pause(clock.now() + this.#lifeMs);
+    if (options.first !== true) this.#bucket.pause(clock.now() + this.#lifeMs);
   }
 
   /** A message of a drawer. It is answered by one grant at least, unless it is of another epoch, or older than one that came before. */
@@ -240,13 +244,21 @@ export class GrantOwner {
   #expire(): void {
     const now = this.#options.clock.now();
     for (const [name, drawer] of this.#drawers) {
+      // What of a grant was not told of when it ended may have been used in its last moment. Its drawer says when that is over.
+      for (const { calls, endsAtMs } of drawer.grants) if (endsAtMs <= now) drawer.busy += calls;
       drawer.grants = drawer.grants.filter(({ calls, endsAtMs }) => calls > 0 && endsAtMs > now);
-      if (now - drawer.heardAtMs < this.#lifeMs) continue;
-      drawer.busy = 0;
+      const silentMs = now - drawer.heardAtMs;
+      if (silentMs < this.#lifeMs) continue;
       drawer.wanted = 0;
-      if (drawer.grants.length === 0) this.#drawers.delete(name);
+      if (silentMs >= this.#overMs) drawer.busy = 0;
+      if (drawer.grants.length + drawer.busy === 0) this.#drawers.delete(name);
     }
     this.#fitBurst();
+  }
+
+  /** One that was not heard for so long has no call under way, nor one of a grant. */
+  get #overMs(): number {
+    return this.#lifeMs + this.#bounds.callMs;
   }
 
   /** While somebody wants something: when there is a token, or something outstanding ends. */
@@ -256,9 +268,10 @@ export class GrantOwner {
     if (!mayGrant() || this.#sum((drawer) => this.#grantable(drawer)) === 0) return;
     const now = clock.now();
     let atMs = now + this.#lifeMs;
-    for (const { grants } of this.#drawers.values()) {
+    for (const { grants, busy, heardAtMs } of this.#drawers.values()) {
       const [first] = grants;
       if (first !== undefined) atMs = Math.min(atMs, first.endsAtMs);
+      if (busy > 0) atMs = Math.min(atMs, heardAtMs + this.#overMs);
     }
     const open = this.#room() > 0 && this.#bounds.rate.burst - this.#sum(outstandingOf) >= 1;
     if (open) atMs = Math.min(atMs, now + this.#bucket.msUntil(1));

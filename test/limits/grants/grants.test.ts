@@ -6,6 +6,7 @@ import { GrantOwner, type GrantOwnerOptions } from '../../../src/limits/grants/g
 import type { Draw, Grant } from '../../../src/limits/grants/messages.js';
 
 const GRANT_MS = 2_000;
+const CALL_MS = 5_000;
 /** A little more than the owner waits. */
 const OVER_MS = GRANT_MS + 20;
 
@@ -14,7 +15,7 @@ function ownerOf(changes: Partial<GrantOwnerOptions> = {}) {
   const sent: Grant[] = [];
   const owner = new GrantOwner({
     epoch: 'e1',
-    bounds: { rate: { qps: 10, burst: 10 }, concurrency: 100 },
+    bounds: { rate: { qps: 10, burst: 10 }, concurrency: 100, callMs: CALL_MS },
     grantMs: GRANT_MS,
     clock,
     mayGrant: () => true,
@@ -100,7 +101,9 @@ test('what a drawer says that it used is outstanding no longer, and the bucket f
 });
 
 test('what nobody used in time is not given back: who died may have used it', async () => {
-  const { clock, draw, granted } = ownerOf({ bounds: { rate: { qps: 0.1, burst: 10 }, concurrency: 100 } });
+  const { clock, draw, granted } = ownerOf({
+    bounds: { rate: { qps: 0.1, burst: 10 }, concurrency: 100, callMs: CALL_MS },
+  });
   await clock.advance(OVER_MS + 100_000);
   draw('a', { wanted: 10 });
   assert.equal(granted('a'), 10);
@@ -112,7 +115,9 @@ test('what nobody used in time is not given back: who died may have used it', as
 });
 
 test('no more calls are allowed than may be under way, those included that are', async () => {
-  const { clock, sent, draw, granted } = ownerOf({ bounds: { rate: { qps: 100, burst: 100 }, concurrency: 4 } });
+  const { clock, sent, draw, granted } = ownerOf({
+    bounds: { rate: { qps: 100, burst: 100 }, concurrency: 4, callMs: CALL_MS },
+  });
   draw('b', { busy: 1 });
   await clock.advance(OVER_MS - 100);
   draw('b', { busy: 1 });
@@ -128,16 +133,29 @@ test('no more calls are allowed than may be under way, those included that are',
   assert.equal(granted('a'), 4);
 });
 
-test('of a drawer that was not heard for a grant’s life no calls count any more', async () => {
-  const { clock, draw, granted } = ownerOf({ bounds: { rate: { qps: 100, burst: 100 }, concurrency: 4 } });
+test('calls of a drawer that is not heard any more count until they are over for certain, and so do those it may have begun unseen', async () => {
+  const { clock, owner, draw } = ownerOf({
+    bounds: { rate: { qps: 100, burst: 100 }, concurrency: 4, callMs: CALL_MS },
+  });
   await clock.advance(OVER_MS + 1_000);
-  draw('gone', { busy: 4 });
-  draw('a', { wanted: 10 });
-  await clock.advance(GRANT_MS / 3);
+  draw('gone', { busy: 1, wanted: 2 });
+  const allowed = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 250) {
+      await clock.advance(250);
+      draw('a', { wanted: 10 });
+    }
+    return owner.drawers().find(({ drawer }) => drawer === 'a')?.outstanding;
+  };
+  for (let ms = 0; ms < GRANT_MS + CALL_MS; ms += 500) assert.equal(await allowed(500), 1, `after ${ms} ms`);
+  assert.equal(await allowed(250), 4);
+});
+
+test('the very first owner has nothing to wait for, and begins empty all the same', async () => {
+  const { clock, draw, granted } = ownerOf({ first: true });
+  draw('a', { wanted: 50 });
   assert.equal(granted('a'), 0);
-  await clock.advance(GRANT_MS);
-  draw('a', { wanted: 10 });
-  assert.equal(granted('a'), 4);
+  await clock.advance(500);
+  assert.ok(granted('a') >= 4 && granted('a') <= 5, `${granted('a')}`);
 });
 
 test('a draw that comes twice, after a later one, or is meant for another owner says nothing', async () => {
@@ -177,7 +195,9 @@ test('an owner whose lease is over grants nothing until it is renewed', async ()
 });
 
 test('one token at a time goes round among all who want one', async () => {
-  const { clock, draw, granted } = ownerOf({ bounds: { rate: { qps: 1, burst: 1 }, concurrency: 100 } });
+  const { clock, draw, granted } = ownerOf({
+    bounds: { rate: { qps: 1, burst: 1 }, concurrency: 100, callMs: CALL_MS },
+  });
   await clock.advance(OVER_MS);
   const names = ['a', 'b', 'c', 'd'];
   const used = new Map<string, number>();
@@ -205,7 +225,7 @@ test('a drawer makes so many calls as it was granted, in a grant’s life from w
   await clock.advance(860);
   assert.equal(drawer.available(), 4);
   await clock.advance(20);
-  assert.deepEqual([drawer.available(), drawer.tryTake()], [0, false]);
+  assert.deepEqual([drawer.available(), drawer.take()], [0, undefined]);
 });
 
 test('a grant that comes twice, after a later one, or from another owner is none', async () => {
@@ -227,7 +247,7 @@ test('a drawer says what it has left, what is under way, and what it still wants
     { epoch: 'e1', drawer: 'd1', draw: 1, seen: 0, left: 0, busy: 0, wanted: 5, throttledMs: undefined },
   ]);
   grant(7, 3);
-  assert.ok(drawer.tryTake());
+  assert.ok(drawer.take());
   drawer.want(4);
   await clock.advance(20);
   assert.deepEqual(sent.at(-1), {
@@ -245,7 +265,7 @@ test('who has nothing and wants nothing says so once', async () => {
   drawer.want(1);
   await clock.advance(20);
   grant(1, 1);
-  assert.ok(drawer.tryTake());
+  assert.ok(drawer.take());
   drawer.want(0);
   await clock.advance(20);
   drawer.ended();
@@ -261,7 +281,7 @@ test('a pause that anybody met holds for what was granted before, and a drawer t
   await clock.advance(20);
   grant(1, 2);
   grant(2, 0, { pausedMs: 950 });
-  assert.deepEqual([drawer.available(), drawer.tryTake()], [0, false]);
+  assert.deepEqual([drawer.available(), drawer.take()], [0, undefined]);
   assert.equal(drawer.msUntil(1), 1_000, 'a clock that runs fast rests as long');
   await clock.advance(600);
   assert.equal(sent.at(-1)?.throttledMs, undefined);
@@ -280,7 +300,7 @@ test('without an owner what was granted is used up, nothing is asked for, and no
   grant(1, 1);
   drawer.follow(undefined);
   assert.equal(drawer.msUntil(2), GRANT_MS);
-  assert.ok(drawer.tryTake());
+  assert.ok(drawer.take());
   await clock.advance(10_000);
   assert.equal(sent.length, 1);
   assert.equal(drawer.snapshot().level, 0);

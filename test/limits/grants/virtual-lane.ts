@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { CallLane } from '../../../src/calls/lane.js';
 import type { ManualClock } from '../../../src/lib/clock.js';
+import { createDeferred } from '../../../src/lib/deferred.js';
 import { GrantDrawer } from '../../../src/limits/grants/grant-drawer.js';
 import { GrantOwner, type LaneBounds } from '../../../src/limits/grants/grant-owner.js';
 import type { Draw, Grant } from '../../../src/limits/grants/messages.js';
+import type { Taken } from '../../../src/limits/types.js';
+import type { PluginOutcome } from '../../../src/model/plugin-call.js';
+import { failedCall } from '../../../src/model/plugin-failure.js';
 import { type Fate, VirtualReplica, VirtualTable } from '../../cluster/virtual-replicas.js';
 
 /** What the network does with one message between replicas: when it comes, maybe twice, maybe never. Milliseconds. */
@@ -18,28 +23,47 @@ export interface LaneWorldOptions {
   readonly fate: (replica: number) => Fate;
   readonly arrivals: () => Arrivals;
   readonly callMs: () => number;
+  /** How long a plugin takes calls, and how long it then takes none; undefined where it always does. */
+  readonly moods?: () => { readonly openMs: number; readonly shutMs: number };
 }
 
 interface Call {
   readonly replica: LaneReplica;
   readonly sentAtMs: number;
+  readonly epoch: string | undefined;
   over: boolean;
 }
+
+/** Calls that a replica has in line at most; the rest of its backlog is due. */
+const IN_LINE = 20;
+/** Each so many calls are deletes. */
+const EVERY_DELETE = 4;
 
 /** One replica of a `LaneWorld`: who works has the limits, and all of them, this one as well, call the remote as they are granted. */
 export class LaneReplica {
   readonly virtual: VirtualReplica;
-  readonly drawer: GrantDrawer;
+  readonly lane: CallLane;
   readonly #world: LaneWorld;
+  drawer!: GrantDrawer;
   owner: GrantOwner | undefined;
-  /** Calls that wait, and those that were made. */
+  /** Calls that wait outside of the line, those that were made, and those that went well. */
   backlog = 0;
   made = 0;
+  done = 0;
   /** It was away for a time, so that nobody knew of its calls. */
   troubled = false;
   cut = false;
-  frozen = false;
   dead = false;
+  /** The channel to its plugin takes nothing. */
+  shut = false;
+  /** Calls that it was to make. */
+  given = 0;
+  /** What the remote says to its next call. */
+  throttled: number | undefined;
+  #submitted = 0;
+  /** The number of the last that was sent, of deletes and of others. */
+  readonly #lastSent = { first: 0, other: 0 };
+  readonly #waiting = { first: 0, other: 0 };
 
   constructor(world: LaneWorld, index: number, rate: number) {
     this.#world = world;
@@ -56,21 +80,49 @@ export class LaneReplica {
         const mayGrant = () => this.virtual.seat.mayWork();
         const send = (grant: Grant) => world.carry(this, grant.drawer, (to) => to.drawer.onGrant(grant));
         this.owner = new GrantOwner({ epoch: name, bounds, grantMs, clock: this.virtual.clock, mayGrant, send });
+        world.epoch = name;
       },
     });
+    const { clock, bootMs } = this.virtual;
     const send = (draw: Draw) => world.carry(this, draw.epoch, (to) => to.owner?.onDraw(draw));
-    this.drawer = new GrantDrawer({
-      drawer: name,
-      grantMs,
-      clock: this.virtual.clock,
-      bootMs: this.virtual.bootMs,
-      send,
+    this.lane = new CallLane({
+      limits: { ...bounds, maxQueue: 1_000 },
+      limiter: (_, changed) => {
+        this.drawer = new GrantDrawer({ drawer: name, grantMs, clock, bootMs, send, changed });
+        return this.drawer;
+      },
+      clock,
+      random: () => 0.5,
+      blocked: () => (this.dead || this.shut ? { code: 'PLUGIN_PAUSED', message: 'shut', failFast: false } : undefined),
+      throttled: () => {},
       changed: () => this.work(),
     });
   }
 
   get name(): string {
     return this.virtual.seat.epoch;
+  }
+
+  /** Calls that are not made yet. */
+  get left(): number {
+    return this.backlog + this.lane.queued + this.lane.inFlight;
+  }
+
+  give(calls: number): void {
+    this.given += calls;
+    this.backlog += calls;
+  }
+
+  /** It asks for so many calls, whose channel takes none of them by the time that they are granted. */
+  hoard(calls: number): void {
+    this.shut = true;
+    if (!this.dead) this.virtual.deliver(() => this.drawer.want(calls));
+  }
+
+  /** The channel to its plugin takes calls again. */
+  open(): void {
+    this.shut = false;
+    this.virtual.deliver(() => this.lane.pump());
   }
 
   start(): void {
@@ -87,22 +139,16 @@ export class LaneReplica {
       clock.setTimer(50, tick);
     };
     tick();
+    this.#changeMood();
   }
 
-  /** Calls the remote for as long as it may. */
+  /** Hands calls to the lane as far as they stand in line, and says what else is due. */
   work(): void {
-    if (this.dead) return;
-    this.drawer.want(this.backlog);
-    while (this.backlog > 0 && this.drawer.tryTake()) {
+    while (!this.dead && this.backlog > 0 && this.lane.queued < IN_LINE) {
       this.backlog -= 1;
-      this.made += 1;
-      const call = this.#world.sent(this);
-      this.virtual.clock.setTimer(this.#world.options.callMs(), () => {
-        call.over = true;
-        this.drawer.ended();
-      });
+      this.#submit();
     }
-    this.drawer.want(this.backlog);
+    this.lane.due(this.backlog);
   }
 
   /** Its process ends, in one way or the other. */
@@ -113,6 +159,70 @@ export class LaneReplica {
     this.owner?.close();
     this.owner = undefined;
   }
+
+  #submit(): void {
+    const number = ++this.#submitted;
+    const kind = number % EVERY_DELETE === 0 ? 'first' : 'other';
+    let ended = 0;
+    this.#waiting[kind] += 1;
+    this.lane.submit({
+      first: kind === 'first',
+      failFast: false,
+      deadlineMs: Number.POSITIVE_INFINITY,
+      signal: undefined,
+      // Some are marked first, as creates are.
+      prepare: number % EVERY_DELETE === 1 ? () => this.#marked() : undefined,
+      send: (taken) => {
+        this.#waiting[kind] -= 1;
+        assert.ok(number > this.#lastSent[kind], `call ${number} was sent after call ${this.#lastSent[kind]}`);
+        assert.ok(kind === 'first' || this.#waiting.first === 0, 'a delete waits, and another call was sent');
+        this.#lastSent[kind] = number;
+        return { outcome: this.#hand(taken), boundMs: this.virtual.clock.now() + this.#world.options.bounds.callMs };
+      },
+      refused: ({ message }) => assert.fail(message),
+      ended: (outcome) => {
+        assert.equal(++ended, 1, 'and once');
+        if (outcome.ok) this.done += 1;
+        else this.backlog += 1;
+      },
+    });
+  }
+
+  #marked(): Promise<void> {
+    const marked = createDeferred<void>();
+    this.virtual.clock.setTimer(this.#world.options.callMs() / 4, () => marked.resolve());
+    return marked.promise;
+  }
+
+  /** The remote has it from here on, whatever becomes of this replica. */
+  #hand({ epoch, endsAtMs }: Taken): Promise<PluginOutcome<unknown>> {
+    const { world, callMs } = this.#world.options;
+    assert.ok(this.virtual.bootMs() < endsAtMs, 'a call is sent after the end of its grant');
+    this.made += 1;
+    const answer = createDeferred<PluginOutcome<unknown>>();
+    const call = this.#world.sent(this, epoch);
+    world.setTimer(callMs(), () => {
+      call.over = true;
+      const { throttled } = this;
+      this.throttled = undefined;
+      const calm = failedCall('throttled', 'RATE_LIMIT_THROTTLED', 'calm', throttled);
+      this.virtual.deliver(() => answer.resolve(throttled === undefined ? { ok: true, value: undefined } : calm));
+    });
+    return answer.promise;
+  }
+
+  #changeMood(): void {
+    const { moods, world } = this.#world.options;
+    if (moods === undefined) return;
+    const { openMs, shutMs } = moods();
+    world.setTimer(openMs, () => {
+      this.shut = !this.#world.calm;
+      world.setTimer(shutMs, () => {
+        this.open();
+        if (!this.dead) this.#changeMood();
+      });
+    });
+  }
 }
 
 /** Replicas that share one lane's limits, on clocks of their own, over a network that does what it likes. */
@@ -121,7 +231,12 @@ export class LaneWorld {
   readonly table = new VirtualTable();
   readonly replicas: LaneReplica[] = [];
   readonly calls: Call[] = [];
-  /** Most calls under way at a time of replicas that were heard all the while. */
+  #underWay: Call[] = [];
+  /** Plugins take calls, and messages come soon. */
+  calm = false;
+  /** The tenancy that began last. */
+  epoch = '';
+  /** Most calls under way at a time, of which the owner of their time could know. */
   mostUnderWay = 0;
 
   constructor(options: LaneWorldOptions) {
@@ -151,14 +266,17 @@ export class LaneWorld {
     const arrive = () => {
       if (!to.dead && !(to !== from && (to.cut || from.cut))) to.virtual.deliver(() => come(to));
     };
-    for (const delayMs of to === from ? [0] : this.options.arrivals()) this.options.world.setTimer(delayMs, arrive);
+    const arrivals = this.calm ? [10] : this.options.arrivals();
+    for (const delayMs of to === from ? [0] : arrivals) this.options.world.setTimer(delayMs, arrive);
   }
 
-  sent(replica: LaneReplica): Call {
-    const call = { replica, sentAtMs: this.options.world.now(), over: false };
+  sent(replica: LaneReplica, epoch: string | undefined): Call {
+    const call = { replica, epoch, sentAtMs: this.options.world.now(), over: false };
     this.calls.push(call);
-    const underWay = this.calls.filter((each) => !each.over && !each.replica.troubled).length;
-    this.mostUnderWay = Math.max(this.mostUnderWay, underWay);
+    this.#underWay = [...this.#underWay.filter(({ over }) => !over), call];
+    // Of calls that an owner before allowed, the next one knows what it is told by those that are there.
+    const known = this.#underWay.filter((each) => each.epoch === this.epoch || !each.replica.troubled);
+    this.mostUnderWay = Math.max(this.mostUnderWay, known.length);
     return call;
   }
 
