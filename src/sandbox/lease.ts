@@ -20,7 +20,7 @@ export class ToldLease {
   }
 
   get over(): boolean {
-    return this.isPast(this.#untilMs);
+    return this.#bootMs() >= this.#untilMs;
   }
 
   isPast(ms: number): boolean {

@@ -8,7 +8,7 @@ import { type LaneReplica, LaneWorld, type LaneWorldOptions } from './virtual-la
 const LEASE_MS = 3_000;
 const GRANT_MS = 2_000;
 /** No call takes as long, by any clock. */
-const CALL_MS = 1_000;
+const CALL_MS = 5_000;
 const AT_ONCE: Fate = { there: 1, back: 1, lost: 'no' };
 
 function calm(changes: Partial<LaneWorldOptions> = {}): LaneWorld {
@@ -195,6 +195,8 @@ function troubledWorld(rates: readonly number[], bounds: LaneWorldOptions['bound
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
     return (state >>> 0) / 2 ** 32;
   };
+  const moody = random() < 0.5;
+  const longMs = random() < 0.5 ? 400 : 0.9 * CALL_MS;
   const slowMs = [20, 300, 1_200][Math.floor(random() * 3)] as number;
   return new LaneWorld({
     world: new ManualClock(1_000_000),
@@ -208,9 +210,11 @@ function troubledWorld(rates: readonly number[], bounds: LaneWorldOptions['bound
       if (luck < 0.05) return [];
       return luck < 0.2 ? [random() * slowMs, random() * 5 * slowMs] : [random() * slowMs];
     },
-    callMs: () => 20 + random() * 400,
+    callMs: () => 20 + random() * longMs,
     // Long enough to lose what was granted, or to use it in its last moment.
-    moods: () => ({ openMs: random() * 800, shutMs: random() < 0.5 ? random() * 200 : random() * 1.2 * GRANT_MS }),
+    moods: moody
+      ? () => ({ openMs: random() * 800, shutMs: random() < 0.5 ? random() * 200 : random() * 1.2 * GRANT_MS })
+      : undefined,
   });
 }
 
@@ -237,14 +241,14 @@ test('over delays, losses, repeats, freezes, deaths and clocks a twentieth apart
           await world.pass(each.afterMs);
           await suffer(world, each);
         }
-        await world.pass(3 * LEASE_MS);
+        await world.pass(3 * LEASE_MS + CALL_MS);
         world.assertWithinRate();
         world.assertWithinConcurrency();
         // Nobody starves: once there is calm again everybody who works makes calls.
         world.calm = true;
         await world.pass(LEASE_MS + 4_000 + 3 * GRANT_MS);
         const before = world.alive.map(({ made }) => made);
-        await world.pass(20_000);
+        await world.pass(25_000);
         world.alive.forEach((replica, index) => {
           const { name, made, left, given, done } = replica;
           assert.ok(made > (before[index] as number) || left === 0, `${name} starves`);
