@@ -5,6 +5,7 @@ import {
   Comparison,
   type Difference,
   Forwarder,
+  ownersOf,
   type ReplicaTls,
   SEAT_ROLES,
   Seat,
@@ -99,7 +100,8 @@ export class Cluster {
     this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, assertHeld, lostIt } });
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
     this.#forwarder = new Forwarder({
-      seat,
+      owners: ownersOf(seat),
+      epoch,
       clock,
       patienceMs: PATIENCE_LEASES * place.leaseMs,
       maxReceiveBytes: maxReceiveMessageBytes,

@@ -1,3 +1,5 @@
+import { HostError } from '../errors/index.js';
+
 /** The metadata key that names the replica which passed a call on: whoever has it passes it on to nobody else. */
 export const HOP = 'plugin-host-hop';
 
@@ -13,17 +15,21 @@ export interface PassedCall {
   header(name: string): string | undefined;
 }
 
-/** The replica that has the state, for calls that come to another one. */
+/** The replicas that have the parts of a state, for calls that come to another one. */
 export interface Elsewhere {
-  /** Whether calls are another replica's business now. Asked at each call. */
-  away(): boolean;
+  /** Into how many parts tasks are divided: a power of two, for good. With one, all calls are about that one. */
+  readonly parts: number;
+  /** Whether calls about a part are another replica's business now. Asked at each call. */
+  away(part: number): boolean;
   /**
-   * Answers the bytes that the owner answers; undefined where this replica became the owner meanwhile. Waits for an owner within the
-   * deadline. Throws EndedElsewhere with what the owner says, and OWNER_AWAY where none was found in time, or the call was passed on before.
+   * Answers the bytes that the owner of the part answers, and what `here` does where this replica became that meanwhile. Waits for an owner
+   * within the deadline; where the state has several parts, it asks again after an OWNER_AWAY of `here` as well: the part was given up under it.
+   * Throws EndedElsewhere with what the owner says, OWNER_AWAY where none was found in time, or the call was passed on before, and what
+   * `here` throws.
    */
-  unary(call: PassedCall, request: Buffer): Promise<Buffer | undefined>;
-  /** The same for a stream, which is not begun again once it was passed on; undefined as above, before anything is read. */
-  stream(call: PassedCall, requests: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffer> | undefined>;
+  unary(part: number, call: PassedCall, request: Buffer, here: () => Buffer | Promise<Buffer>): Promise<Buffer>;
+  /** The same for a stream, which is not begun again once it was passed on; undefined, before anything is read, where it is this replica's. */
+  stream(part: number, call: PassedCall, requests: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffer> | undefined>;
 }
 
 /** How a call ended that another replica has answered, as its caller is to see it. */
@@ -39,4 +45,9 @@ export class EndedElsewhere extends Error {
     this.status = status;
     this.trailer = trailer;
   }
+}
+
+/** Whether it says that what was asked for is another replica's, or nobody's for now. */
+export function isOwnerAway(error: unknown): boolean {
+  return HostError.is(error) && error.code === 'OWNER_AWAY';
 }

@@ -1,14 +1,18 @@
 import { HostError } from '../errors/index.js';
-import type { Elsewhere, PassedCall } from '../model/forwarding.js';
+import { type Elsewhere, HOP, isOwnerAway, type PassedCall } from '../model/forwarding.js';
+import { partOf } from '../model/handle.js';
 import type { RpcCall } from './call.js';
-import type { RpcMethodHandler, RpcServiceModule } from './methods.js';
+import type { PartitionOf, RpcMethodHandler, RpcServiceModule } from './methods.js';
 import type { RpcDuplex, RpcStream } from './stream.js';
 
 type Of<K extends RpcMethodHandler['kind']> = Extract<RpcMethodHandler, { kind: K }>;
 
+/** The part that a request is about; undefined for one that is refused here as well as anywhere. */
+type PartOf = (request: Buffer) => number | undefined;
+
 /**
- * The same service where another replica may have the tasks: calls go on to it as the bytes they came in. What is in memory here answers
- * nothing meanwhile.
+ * The same service where other replicas may have the tasks: calls go on to who has them as the bytes they came in. What is in memory here
+ * answers nothing of theirs meanwhile. What is about no single task is any replica's where the tasks are divided.
  */
 export function passedOn(service: RpcServiceModule, elsewhere: Elsewhere): RpcServiceModule {
   const handlers = Object.entries(service.handlers).map(([name, handler]) => {
@@ -19,12 +23,16 @@ export function passedOn(service: RpcServiceModule, elsewhere: Elsewhere): RpcSe
 }
 
 function passing(handler: RpcMethodHandler, path: string, elsewhere: Elsewhere): RpcMethodHandler {
-  if (handler.kind === 'unary') return unary(handler, path, elsewhere);
+  const part = partsOf(handler.partition, elsewhere.parts);
+  if (part === undefined) return handler;
+  if (handler.kind === 'unary') {
+    return elsewhere.parts === 1 ? unary(handler, path, elsewhere) : partedUnary(handler, path, elsewhere, part);
+  }
   if (handler.kind === 'serverStream') {
     return {
       ...handler,
       handle: async (request: Buffer, stream: RpcStream) => {
-        if (await passStream(path, stream, elsewhere, one(request))) return;
+        if (await passStream(path, stream, elsewhere, part(request), one(request))) return;
         await handler.handle(request, stream);
       },
     };
@@ -32,8 +40,24 @@ function passing(handler: RpcMethodHandler, path: string, elsewhere: Elsewhere):
   return {
     ...handler,
     handle: async (stream: RpcDuplex) => {
-      if (!(await passStream(path, stream, elsewhere, stream.messages()))) await handler.handle(stream);
+      const at = elsewhere.parts === 1 ? 0 : await partOfStream(stream, part);
+      if (!(await passStream(path, stream, elsewhere, at, stream.messages()))) await handler.handle(stream);
     },
+  };
+}
+
+/** Undefined where any replica answers. With one part nothing is asked of a request. */
+function partsOf(partition: PartitionOf | undefined, parts: number): PartOf | undefined {
+  if (parts === 1) return () => 0;
+  if (partition === undefined) return undefined;
+  return (request) => {
+    try {
+      const of = partition(request);
+      return of === undefined ? undefined : partOf(of, parts);
+    } catch {
+      // Its handler says what is wrong with it.
+      return undefined;
+    }
   };
 }
 
@@ -41,12 +65,41 @@ function unary(handler: Of<'unary'>, path: string, elsewhere: Elsewhere): Of<'un
   const { ready } = handler;
   return {
     kind: 'unary',
-    ...(ready && { ready: (request) => (elsewhere.away() ? undefined : ready(request)) }),
+    ...(ready && { ready: (request) => (elsewhere.away(0) ? undefined : ready(request)) }),
     handle: (request, call) => {
-      if (!elsewhere.away()) return handler.handle(request, call);
-      return elsewhere.unary(callOf(path, call), request).then((answer) => answer ?? handler.handle(request, call));
+      const here = () => handler.handle(request, call);
+      return elsewhere.away(0) ? elsewhere.unary(0, callOf(path, call), request, here) : here();
     },
   };
+}
+
+function partedUnary(handler: Of<'unary'>, path: string, elsewhere: Elsewhere, part: PartOf): Of<'unary'> {
+  const { ready } = handler;
+  const isHere = (at: number | undefined): boolean => at !== undefined && !elsewhere.away(at);
+  return {
+    kind: 'unary',
+    ...(ready && { ready: (request) => (isHere(part(request)) ? ready(request) : undefined) }),
+    handle: async (request, call) => {
+      const here = () => handler.handle(request, call);
+      const at = part(request);
+      if (at === undefined) return here();
+      if (isHere(at)) {
+        try {
+          return await here();
+        } catch (error) {
+          // Who passed it on looks again by itself.
+          if (!isOwnerAway(error) || call.header(HOP) !== undefined) throw error;
+        }
+      }
+      return elsewhere.unary(at, callOf(path, call), request, here);
+    },
+  };
+}
+
+/** Of a stream with requests to iterate over: the first says it. */
+async function partOfStream(stream: RpcDuplex, part: PartOf): Promise<number | undefined> {
+  const first = await stream.first();
+  return first && part(first);
 }
 
 /** False where the stream is this replica's own. */
@@ -54,13 +107,14 @@ async function passStream(
   path: string,
   stream: RpcStream,
   elsewhere: Elsewhere,
+  part: number | undefined,
   requests: AsyncIterable<Buffer>,
 ): Promise<boolean> {
-  if (!elsewhere.away()) return false;
+  if (part === undefined || !elsewhere.away(part)) return false;
   const { call, draining } = stream;
   const signal = AbortSignal.any([call.signal, draining]);
   try {
-    const answers = await elsewhere.stream({ ...callOf(path, call), signal }, requests);
+    const answers = await elsewhere.stream(part, { ...callOf(path, call), signal }, requests);
     if (answers === undefined) return false;
     for await (const answer of answers) if (!(await stream.write(answer))) return true;
     return true;

@@ -63,14 +63,31 @@ export function drained(surface: Writable): Promise<boolean> {
 /** A call with messages both ways. */
 export class RpcDuplex extends RpcStream {
   readonly #duplex: ServerDuplexStream<Buffer, Buffer>;
+  #reading: AsyncGenerator<Buffer, void, undefined> | undefined;
+  /** It was looked at, and is not taken yet. */
+  #first: IteratorResult<Buffer, void> | undefined;
 
   constructor(surface: ServerDuplexStream<Buffer, Buffer>, parts: StreamParts) {
     super(surface, parts);
     this.#duplex = surface;
   }
 
+  /** The first message, which `messages` has as well; undefined where the caller ends without one. Asked once, before that. Throws as it. */
+  async first(): Promise<Buffer | undefined> {
+    this.#reading = this.#read();
+    this.#first = await this.#reading.next();
+    return this.#first.done === true ? undefined : this.#first.value;
+  }
+
   /** The caller's messages, read only as fast as they are asked for. Throws CALL_CANCELLED when the caller goes. */
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
+    const first = this.#first;
+    if (first?.done === true) return;
+    if (first !== undefined) yield first.value;
+    yield* this.#reading ?? this.#read();
+  }
+
+  async *#read(): AsyncGenerator<Buffer, void, undefined> {
     try {
       // The default iterator destroys the stream at the caller's end, and with it the side that is yet to answer.
       for await (const message of this.#duplex.iterator({ destroyOnReturn: false })) yield message as Buffer;

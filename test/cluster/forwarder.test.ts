@@ -10,6 +10,7 @@ import { CallGuard } from '../../src/access/guard.js';
 import { TlsEntrance } from '../../src/access/tls-entrance.js';
 import { type ChangingTls, createClient } from '../../src/client/index.js';
 import { Forwarder } from '../../src/cluster/forwarder.js';
+import { ownersOf } from '../../src/cluster/owners.js';
 import type { SeatRole } from '../../src/cluster/seat.js';
 import { needOf } from '../../src/daemon/needs.js';
 import { type Clock, ManualClock, systemClock } from '../../src/lib/clock.js';
@@ -53,7 +54,8 @@ async function startStandby(t: TestContext, tls?: () => ChangingTls, clock: Cloc
   const seat = new FakeSeat();
   const codes: string[] = [];
   const forwarder = new Forwarder({
-    seat,
+    owners: ownersOf(seat),
+    epoch: seat.epoch,
     clock,
     patienceMs: 10_000,
     tls,
@@ -272,7 +274,13 @@ test('a stream is read no faster than its owner takes it', async (t) => {
   t.after(() => owner.forceShutdown());
   const seat = new FakeSeat();
   const bounds = { maxReceiveBytes: MIB, maxSendBytes: MIB };
-  const forwarder = new Forwarder({ seat, clock: systemClock, patienceMs: 10_000, ...bounds });
+  const forwarder = new Forwarder({
+    owners: ownersOf(seat),
+    epoch: seat.epoch,
+    clock: systemClock,
+    patienceMs: 10_000,
+    ...bounds,
+  });
   t.after(() => forwarder.close());
   seat.is(`127.0.0.1:${port}`);
   let read = 0;
@@ -281,7 +289,7 @@ test('a stream is read no faster than its owner takes it', async (t) => {
   })();
   const caller = new AbortController();
   const call = { path: '/a.B/Stream', deadlineMs: Number.POSITIVE_INFINITY, signal: caller.signal };
-  const answers = await forwarder.stream({ ...call, header: () => undefined }, requests);
+  const answers = await forwarder.stream(0, { ...call, header: () => undefined }, requests);
   assert.ok(answers !== undefined);
   const over = assert.rejects(answers[Symbol.asyncIterator]().next());
   for (let before = -1; before !== read || read === 0; await sleep(200)) before = read;
