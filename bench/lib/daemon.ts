@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { NODE_FLAGS } from './processes.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const PLUGIN = fileURLToPath(new URL('../plugin.js', import.meta.url));
@@ -32,7 +33,7 @@ export interface DaemonOptions {
   readonly others?: Readonly<Record<string, { readonly source: string; readonly settings: object }>>;
   /** A free one unless given. */
   readonly port?: number;
-  /** Of node, before the daemon's own file. */
+  /** Of node, beside what operators start it with. */
   readonly execArgv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -113,10 +114,14 @@ export class Daemon {
     writeFileSync(config, JSON.stringify(configOf(options, folder)));
     const logFile = path.join(folder, 'log');
     const log = openSync(logFile, 'w');
-    const child = spawn(process.execPath, [...(options.execArgv ?? []), MAIN, 'serve', '--config', config], {
-      stdio: ['ignore', log, log],
-      env: { ...process.env, ...options.env },
-    });
+    const child = spawn(
+      process.execPath,
+      [...NODE_FLAGS, ...(options.execArgv ?? []), MAIN, 'serve', '--config', config],
+      {
+        stdio: ['ignore', log, log],
+        env: { ...process.env, ...options.env },
+      },
+    );
     closeSync(log);
     try {
       return new Daemon(child, await readyPorts(child, logFile), folder);

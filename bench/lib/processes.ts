@@ -1,8 +1,18 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { fromRoot } from '../../test/support/paths.js';
 
 /** What a child of a bench answers: one message a request, in order. */
 export type Reply = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: string };
+
+/** What operators start Node with, by the package's start command; a floor has the same. */
+export const NODE_FLAGS: readonly string[] = nodeFlags();
+
+function nodeFlags(): string[] {
+  const { scripts } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { scripts: { start: string } };
+  return scripts.start.split(' ').filter((word) => word.startsWith('--'));
+}
 
 /** A process of a bench that answers one request at a time over its channel. */
 export class Worker {
@@ -10,7 +20,11 @@ export class Worker {
 
   /** `module` is a compiled file that calls `serve`. */
   constructor(module: URL) {
-    this.#child = fork(module, [], { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#child = fork(module, [], {
+      execArgv: [...NODE_FLAGS],
+      serialization: 'advanced',
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
   }
 
   /** Throws when the child reports an error, or ends instead of answering. */

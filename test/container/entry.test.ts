@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fromRoot } from '../support/paths.js';
 import { tempFolder, writeTree } from '../support/temp.js';
 
 const FLAG = '--disable-sigusr1';
+/** What the daemon is started with, wherever it is. */
+const ALWAYS = ['--max-semi-space-size=64'];
 const TELL =
   'console.log(JSON.stringify({ flags: process.execArgv, words: process.argv.slice(2), pid: process.pid }));';
 
@@ -41,19 +43,27 @@ test('the entry of the image gives its words to the command line, and becomes No
 });
 
 test('the entry passes the flag against SIGUSR1 to a Node that knows it', (t) => {
-  assert.deepEqual(enter(t, NEWER, 'serve').flags, ['--title=knows']);
+  assert.deepEqual(enter(t, NEWER, 'serve').flags, ['--title=knows', ...ALWAYS]);
 });
 
-test('the entry passes no flag to a Node that would refuse it', (t) => {
-  assert.deepEqual(enter(t, OLDER, 'serve').flags, []);
+test('the entry does not pass that flag to a Node that would refuse it', (t) => {
+  assert.deepEqual(enter(t, OLDER, 'serve').flags, ALWAYS);
 });
 
 test('the entry decides for the Node of this test as that says itself', (t) => {
   const known = process.allowedNodeEnvironmentFlags.has(FLAG);
-  assert.deepEqual(enter(t, '', 'serve').flags, known ? [FLAG] : []);
+  assert.deepEqual(enter(t, '', 'serve').flags, known ? [FLAG, ...ALWAYS] : ALWAYS);
 });
 
 test('signals that mean nothing before the program runs do not end the entry', (t) => {
   const signals = 'case "$*" in *--version) kill -HUP $PPID; kill -USR1 $PPID; kill -USR2 $PPID;; esac';
   assert.deepEqual(enter(t, `${signals}\n${OLDER}`, 'serve').words, ['serve']);
+});
+
+test("the image and the package's start command give Node the same room for what is young", () => {
+  const { scripts } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { scripts: { start: string } };
+  assert.deepEqual(
+    scripts.start.split(' ').filter((word) => word.startsWith('--')),
+    ALWAYS,
+  );
 });

@@ -1,3 +1,4 @@
+import { getOrMake } from '../../lib/get-or-make.js';
 import type { Arrival } from './arrival.js';
 import type { Connection } from './connections.js';
 
@@ -17,7 +18,10 @@ export interface Waiting {
  */
 export class Turns {
   readonly #perTurn: number;
-  readonly #lines = new Map<Connection, Waiting[]>();
+  /** Of each connection that has ever waited; a map in which lines came and went would keep what has left it (see `IdTable`). */
+  readonly #lines = new WeakMap<Connection, Waiting[]>();
+  /** Those in which somebody waits, the one whose turn it is first. */
+  readonly #turnOf: Waiting[][] = [];
   #started = 0;
   #scheduled = false;
 
@@ -35,10 +39,8 @@ export class Turns {
   }
 
   wait(waiting: Waiting): void {
-    const { connection } = waiting.arrival;
-    const line = this.#lines.get(connection);
-    if (line === undefined) this.#lines.set(connection, [waiting]);
-    else line.push(waiting);
+    const line = getOrMake(this.#lines, waiting.arrival.connection, (): Waiting[] => []);
+    if (line.push(waiting) === 1) this.#turnOf.push(line);
     this.#schedule();
   }
 
@@ -51,17 +53,15 @@ export class Turns {
   #turn(): void {
     this.#scheduled = false;
     this.#started = 0;
-    while (this.#lines.size > 0 && this.#started < this.#perTurn) {
-      const [next] = this.#lines;
-      const [connection, line] = next!;
-      this.#lines.delete(connection);
+    while (this.#turnOf.length > 0 && this.#started < this.#perTurn) {
+      const line = this.#turnOf.shift() as Waiting[];
       const first = firstOpen(line);
       if (first === undefined) continue;
-      if (line.length > 0) this.#lines.set(connection, line);
+      if (line.length > 0) this.#turnOf.push(line);
       this.#started += 1;
       first.start();
     }
-    if (this.#started > 0 || this.#lines.size > 0) this.#schedule();
+    if (this.#started > 0 || this.#turnOf.length > 0) this.#schedule();
   }
 }
 
