@@ -11,7 +11,7 @@ import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecyc
 import { LivenessProbe } from './daemon/liveness.js';
 import { sharedOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
-import { Part } from './daemon/part.js';
+import { Parts } from './daemon/parts.js';
 import { Reloads } from './daemon/reloads.js';
 import { buildRpcServer } from './daemon/rpc-server.js';
 import { RuntimeRegistry } from './daemon/runtimes.js';
@@ -109,7 +109,7 @@ class ComposedDaemon implements Daemon {
   readonly #cluster: Cluster | undefined;
   readonly #replaced = createDeferred<HostError>();
   readonly #runtimes: RuntimeRegistry;
-  readonly #part: Part;
+  readonly #parts: Parts;
   readonly #outputs: OutputsStore;
   readonly #work: WorkSources;
   readonly #reloads: Reloads;
@@ -141,11 +141,11 @@ class ComposedDaemon implements Daemon {
     this.#cluster = this.#takeUp.cluster;
     const { lease, mayWork, engine, at } = this.#cluster ?? {};
     const common = { clock, random, lease, mayWork };
-    this.#hosting.servedBefore = () => this.#part.state.lastClaims();
+    this.#hosting.servedBefore = () => this.#parts.state.lastClaims();
     this.#host = this.#hosting.host(lease);
     this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
-    this.#part = new Part({
+    this.#parts = new Parts(1, {
       ...reach,
       engine,
       at,
@@ -165,7 +165,7 @@ class ComposedDaemon implements Daemon {
       isReady: () => this.state === 'ready',
       onDone: () => this.#pluginsChanged(),
     });
-    const { store, tasks, state: kept } = this.#part;
+    const { store, tasks, kept } = this.#parts;
     this.#work = { host: this.#host, store, tasks };
     const sources = { ...this.#work, kept, runtimes: this.#runtimes, cluster: this.#cluster };
     this.#telemetry.measure(() => figuresOf({ state: () => this.state, access: this.#access, ...sources }));
@@ -175,7 +175,7 @@ class ComposedDaemon implements Daemon {
     const parts = {
       stop: this.#stopRequest,
       releasers: this.#releasers,
-      part: () => this.#part,
+      parts: () => this.#parts,
       reroute: () => this.#host.reroute(),
       serve: () => this.#serve(),
     };
@@ -240,7 +240,7 @@ class ComposedDaemon implements Daemon {
       const plugins = this.#host.plugins().filter(({ state }) => state === 'serving').length;
       const tookMs = Math.round(this.#clock.now() - startMs);
       const isReplica = this.#cluster !== undefined;
-      const notes = this.#config.flyte.enabled ? flyteNotes(this.#part.tasks.listPlugins(), isReplica) : [];
+      const notes = this.#config.flyte.enabled ? flyteNotes(this.#parts.tasks.listPlugins(), isReplica) : [];
       for (const { level, message } of notes) {
         this.#options.log.emit(level === 'warn' ? 'flyte.warning' : 'flyte.note', { note: message });
       }
@@ -273,10 +273,10 @@ class ComposedDaemon implements Daemon {
       state: () => this.state,
       host: this.#host,
       runtimes: this.#runtimes,
-      tasks: this.#part.tasks,
+      tasks: this.#parts.tasks,
       telemetry: this.#telemetry,
       liveness,
-      trouble: () => this.#part.state.trouble,
+      trouble: () => this.#parts.trouble,
       cluster: this.#cluster,
       onPluginsChanged: () => this.#lifecycle.changed(),
     });
@@ -305,7 +305,7 @@ class ComposedDaemon implements Daemon {
     await this.#stopRequest.unlessStopped(this.#secrets.start());
     const report = await this.#stopRequest.unlessStopped(this.#host.start());
     this.loadReport = report;
-    this.#part.tasks.loaded(report);
+    this.#parts.loaded(report);
     logLoadReport(this.#options.log, report.results);
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
@@ -321,21 +321,21 @@ class ComposedDaemon implements Daemon {
 
   /** Goes on with what the state has. */
   #serve(): void {
-    this.#runtimes.build(this.#host, this.#part);
-    this.#part.serve();
+    this.#runtimes.build(this.#host, this.#parts);
+    this.#parts.serve();
   }
 
   #pluginsChanged(): void {
     this.#lifecycle.changed();
     // What a stop takes away is served again by the next start.
-    if (this.state === 'ready') this.#part.keepRoutes();
+    if (this.state === 'ready') this.#parts.keepRoutes();
   }
 
   async #startRpc(): Promise<string> {
     const rpc = buildRpcServer({
       config: this.#config,
       clock: this.#clock,
-      tasks: this.#part.tasks,
+      tasks: this.#parts.tasks,
       host: this.#host,
       telemetry: this.#telemetry,
       lifecycle: this.#lifecycle,
@@ -364,13 +364,13 @@ class ComposedDaemon implements Daemon {
     this.#rpc?.beginUnready();
     await this.#takeUp.retire();
     await sleep(drainDelayMs); // 2
-    this.#part.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
+    this.#parts.drain(); // 3: Watch streams end with a resume token, new tasks go elsewhere
     this.#rpc?.beginDrain();
     this.#graceEndsMs = this.#clock.now() + graceMs;
     await within(graceMs, this.#finishCalls()); // 4, 5
     const unfinished = unfinishedOf(this.#work);
     const left = unfinished.waiting + unfinished.deletesOwed > 0;
-    if (left && !this.#part.store.durable) this.#options.log.emit('daemon.unfinished', unfinished);
+    if (left && !this.#parts.store.durable) this.#options.log.emit('daemon.unfinished', unfinished);
     try {
       await this.#releasers.unwind(); // 6, 7, 8
     } catch (error) {
@@ -386,9 +386,9 @@ class ComposedDaemon implements Daemon {
   }
 
   #finishCalls(): Promise<void> {
-    this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#part.finish()])
+    this.#finishing ??= Promise.all([this.#runtimes.stopPolling(), this.#parts.finish()])
       .then(() => this.#runtimes.close())
-      .then(() => this.#part.keepLevels())
+      .then(() => this.#parts.keepLevels())
       .catch((error: unknown) => this.#telemetry.taskEvents.fault?.('stop', error));
     return this.#finishing;
   }

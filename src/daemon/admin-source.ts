@@ -4,8 +4,8 @@ import { HostError } from '../errors/index.js';
 import type { PluginHost } from '../host/types.js';
 import type { JsonObject } from '../lib/json.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
+import type { ShownTasks } from '../tasks/joined-tasks.js';
 import { shownOrTold } from '../tasks/list/page.js';
-import type { TasksControl } from '../tasks/tasks.js';
 import { type Telemetry, takeProfile } from '../telemetry/index.js';
 import type { DaemonState } from './lifecycle.js';
 import type { LivenessProbe } from './liveness.js';
@@ -15,7 +15,7 @@ export interface AdminParts {
   readonly state: () => DaemonState;
   readonly host: PluginHost;
   readonly runtimes: Runtimes;
-  readonly tasks: TasksControl;
+  readonly tasks: ShownTasks;
   readonly telemetry: Telemetry;
   readonly liveness: LivenessProbe;
   readonly onPluginsChanged: () => void;

@@ -4,8 +4,8 @@ import { getOrMake } from '../lib/get-or-make.js';
 import type { Lane } from '../model/plugin-methods.js';
 import type { RateLimiterConfig } from '../plugin-api/config.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
-import type { TaskStore } from '../store/task-store.js';
-import type { TasksControl } from '../tasks/tasks.js';
+import type { TaskStores } from '../store/joined-stores.js';
+import type { ShownTasks } from '../tasks/joined-tasks.js';
 import type { ClusterFigures, DaemonFigures, LaneFigures, PluginFigures } from '../telemetry/index.js';
 import type { DaemonAccess } from './access.js';
 import { DAEMON_STATES, type DaemonState } from './lifecycle.js';
@@ -15,8 +15,8 @@ export interface FigureSources {
   readonly access: Pick<DaemonAccess, 'certificates'>;
   readonly host: PluginHost;
   readonly runtimes: Runtimes;
-  readonly store: TaskStore;
-  readonly tasks: TasksControl;
+  readonly store: TaskStores;
+  readonly tasks: ShownTasks;
   readonly kept: DaemonStateFigures;
   readonly cluster: { figures(): ClusterFigures } | undefined;
 }
@@ -61,7 +61,7 @@ export function figuresOf({
 }
 
 /** All but those of the plugins that run. */
-function unservedTasks(runtimes: Runtimes, store: TaskStore): number {
+function unservedTasks(runtimes: Runtimes, store: TaskStores): number {
   let left = store.unfinished;
   for (const { plugin } of runtimes.all()) {
     const { accepted, creating, live } = store.counts(plugin.id);
@@ -70,7 +70,7 @@ function unservedTasks(runtimes: Runtimes, store: TaskStore): number {
   return left;
 }
 
-function unclearByPlugin(tasks: TasksControl): Map<string, { looking: number; left: number }> {
+function unclearByPlugin(tasks: ShownTasks): Map<string, { looking: number; left: number }> {
   const counts = new Map<string, { looking: number; left: number }>();
   for (const { identity, leftBecause } of tasks.unclearCreates.listed()) {
     const count = getOrMake(counts, identity.plugin, () => ({ looking: 0, left: 0 }));
@@ -79,7 +79,7 @@ function unclearByPlugin(tasks: TasksControl): Map<string, { looking: number; le
   return counts;
 }
 
-function pluginFigures(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStore): PluginFigures {
+function pluginFigures(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStores): PluginFigures {
   const { id, state, restarts, rssBytes } = plugin;
   const base = { id, state, restarts, rssBytes, paused: runtime?.gate.paused ?? false };
   if (runtime === undefined) return base;

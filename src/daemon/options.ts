@@ -13,10 +13,19 @@ export function sharedOptions({ effective }: LoadedConfig): JsonObject {
   return { plugins, defaultForTaskTypes, tasks, store, refresh };
 }
 
-/** Times and bounds of the use cases. */
-export function tasksOptions(config: Config): TasksOptions {
+/** What one of so many parts may take of a bound of all of them. */
+export function shareOf(bound: number, parts: number): number {
+  return Math.ceil(bound / parts);
+}
+
+/** Times and bounds of the use cases of one of so many parts. */
+export function tasksOptions(config: Config, parts = 1): TasksOptions {
+  const { maxAdoptedBytes, maxUnclear, maxUnclearBytes } = TASKS_BOUNDS;
   return {
     ...TASKS_BOUNDS,
+    maxAdoptedBytes: shareOf(maxAdoptedBytes, parts),
+    maxUnclear: shareOf(maxUnclear, parts),
+    maxUnclearBytes: shareOf(maxUnclearBytes, parts),
     acceptShare: config.tasks.acceptShare,
     createBudgetMs: config.tasks.createBudgetMs,
     outputsBudgetMs: config.tasks.outputsBudgetMs,
@@ -29,26 +38,30 @@ export function tasksOptions(config: Config): TasksOptions {
     unclearLooks: config.tasks.unclearCreateLooks,
     connectionTtlMs: config.tasks.connectionTtlMs,
     adoptForeign: config.handles.adoptForeign,
-    maxAdopted: config.store.maxTasks,
-    maxWaiting: config.store.waitingLine.max,
-    maxWaitingBytes: config.store.waitingLine.maxBytes,
+    maxAdopted: shareOf(config.store.maxTasks, parts),
+    maxWaiting: shareOf(config.store.waitingLine.max, parts),
+    maxWaitingBytes: shareOf(config.store.waitingLine.maxBytes, parts),
   };
 }
 
 /** Ends are remembered for so many attempts; see `EndMarks`. */
 const MAX_END_MARKS = 1_000_000;
 
-/** Bounds of what is held of tasks. */
-export function storeBounds({
-  store,
-  tasks,
-}: Config): Pick<TaskStoreOptions, 'maxTasks' | 'finished' | 'endMarks' | 'watchRing'> {
+/** Bounds of what is held of the tasks of one of so many parts. */
+export function storeBounds(
+  { store, tasks }: Config,
+  parts = 1,
+): Pick<TaskStoreOptions, 'maxTasks' | 'finished' | 'endMarks' | 'watchRing'> {
   const { finished, maxTasks, watchRing } = store;
   return {
-    finished,
-    maxTasks,
-    endMarks: { max: MAX_END_MARKS, ttlMs: tasks.replayWindowMs },
-    watchRing: watchRing.size,
+    finished: {
+      ...finished,
+      maxCount: shareOf(finished.maxCount, parts),
+      maxBytes: shareOf(finished.maxBytes, parts),
+    },
+    maxTasks: shareOf(maxTasks, parts),
+    endMarks: { max: shareOf(MAX_END_MARKS, parts), ttlMs: tasks.replayWindowMs },
+    watchRing: shareOf(watchRing.size, parts),
   };
 }
 

@@ -5,15 +5,15 @@ import type { SecretMasks } from '../lib/secrets.js';
 import type { Runtimes } from '../runtime/runtime.js';
 import type { StateEngine } from '../state/index.js';
 import { ReplayCache } from '../store/replay-cache.js';
-import { TaskStore } from '../store/task-store.js';
+import { type ListPlaces, TaskStore } from '../store/task-store.js';
 import type { TasksDeps } from '../tasks/deps.js';
 import { HandleTrust } from '../tasks/read/handle-trust.js';
 import { createTasks, type TasksControl } from '../tasks/tasks.js';
 import type { Log, Telemetry } from '../telemetry/index.js';
 import { HandleKeyWatch } from './handle-keys.js';
 import type { Releasers } from './lifecycle.js';
-import { storeBounds, tasksOptions } from './options.js';
-import { KeptState } from './state.js';
+import { shareOf, storeBounds, tasksOptions } from './options.js';
+import { KeptState, type OpenedState } from './state.js';
 
 export interface PartOptions {
   readonly config: Config;
@@ -33,6 +33,9 @@ export interface PartOptions {
   /** Instead of what the config says keeps the state, and where that keeps it, in words. */
   readonly engine: StateEngine | undefined;
   readonly at: string | undefined;
+  /** How many there are: bounds are divided among them. */
+  readonly count: number;
+  readonly places: ListPlaces;
 }
 
 /** Answers of a Do that are kept for repeats. */
@@ -40,27 +43,27 @@ const REPLAY_BOUNDS = { max: 10_000, maxBytes: 64 * 1024 * 1024 } as const;
 
 /**
  * Everything that has one state: tasks in memory, what is kept of them, by which keys their handles are trusted, and the use cases over
- * them. What it has in common with others (plugins, their runtimes, ports) is handed in. The daemon makes one.
+ * them. What it has in common with others (plugins, their runtimes, ports) is handed in. `Parts` has all of a state.
  *
- * States: made, and empty → `load` → `trust` → `serve`, once the runtimes are made → `drain` → `finish` → `keepLevels`, once no call is
- * in flight → what `pushClose` pushed, which may also follow each of the first three.
+ * States: made, and empty → `load` → `trust` → serving, once the runtimes go on with what it has → draining and finished, by its use cases
+ * → what `pushClose` pushed, which may also follow each of the first three.
  */
 export class Part {
   readonly store: TaskStore;
   readonly state: KeptState;
   readonly tasks: TasksControl;
-  readonly #options: PartOptions;
   readonly #replays: ReplayCache;
   readonly #handleKeys: HandleKeyWatch;
 
   constructor(options: PartOptions) {
-    const { config, clock, masks, log, telemetry } = options;
+    const { config, clock, masks, log, telemetry, count, places } = options;
     const { stateEvents, taskEvents: events } = telemetry;
-    this.#options = options;
     this.state = new KeptState({ ...options, events: stateEvents });
     const { feed } = this.state;
-    this.store = new TaskStore({ clock, feed, ...storeBounds(config), events });
-    this.#replays = new ReplayCache({ clock, feed, ttlMs: config.tasks.doReplayTtlMs, ...REPLAY_BOUNDS });
+    this.store = new TaskStore({ clock, feed, ...storeBounds(config, count), places, events });
+    const { max, maxBytes } = REPLAY_BOUNDS;
+    const replays = { max: shareOf(max, count), maxBytes: shareOf(maxBytes, count) };
+    this.#replays = new ReplayCache({ clock, feed, ttlMs: config.tasks.doReplayTtlMs, ...replays });
     const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events });
     this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, trust, masks, clock, log });
     const { random, host, runtimes, mayWork, writeOutputs } = options;
@@ -72,29 +75,16 @@ export class Part {
       mayWork,
       store: this.store,
       replays: this.#replays,
-      options: tasksOptions(config),
+      options: tasksOptions(config, count),
       events,
       handles: trust,
       writeOutputs,
     });
   }
 
-  /**
-   * Takes in what the last run left, and accepts by what that served. Throws one of the STATE_ codes, and what `stop` says; nothing is held
-   * then.
-   */
-  async load(stop?: AbortSignal): Promise<void> {
-    const { clock, log } = this.#options;
-    this.tasks.starting({
-      route: (taskType, version) => this.state.lastRoute(taskType, version),
-      served: () => this.state.lastServed(),
-    });
-    const startMs = clock.now();
-    const { tasks, at, because } = await this.state.open(this.store, this.#replays, stop);
-    if (because !== undefined) log.emit('state.not_kept', { because });
-    if (at === undefined) return;
-    const tookMs = Math.round(clock.now() - startMs);
-    log.emit('state.loaded', { at, tasks, deletesOwed: this.store.owed.size, tookMs });
+  /** Takes in what the last run left. Throws one of the STATE_ codes, and what `stop` says; nothing is held then. */
+  load(stop?: AbortSignal): Promise<OpenedState> {
+    return this.state.open(this.store, this.#replays, stop);
   }
 
   /** Before anybody can call: without keys any handle is taken. Throws HANDLE_KEYS_UNREADABLE. */
@@ -106,30 +96,5 @@ export class Part {
   pushClose(releasers: Releasers): void {
     releasers.push('state', () => this.state.close());
     releasers.push('watch of handle keys', () => this.#handleKeys.stop());
-  }
-
-  /** The runtimes go on with what it has: from here on new tasks go by what is loaded, which the next start is to know. */
-  serve(): void {
-    this.tasks.recovered();
-    this.keepRoutes();
-  }
-
-  keepRoutes(): void {
-    this.state.keepRoutes(this.#options.host);
-  }
-
-  /** Streams end with a resume token, and nothing new is accepted unless the state is durable. */
-  drain(): void {
-    this.tasks.drain();
-  }
-
-  /** Starts nothing new; resolves when nothing of the use cases is in flight. */
-  finish(): Promise<void> {
-    return this.tasks.stop();
-  }
-
-  /** Nothing takes from the plugins' buckets any more. */
-  keepLevels(): void {
-    this.state.keepLevels(this.#options.runtimes);
   }
 }

@@ -7,7 +7,7 @@ import { createFlyteServices } from '../rpc/flyte/services.js';
 import { passedOn } from '../rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../rpc/native/service.js';
 import { createRpcServer, type RpcServer } from '../rpc/server.js';
-import type { TasksControl } from '../tasks/tasks.js';
+import type { ShownTasks } from '../tasks/joined-tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
 import type { PortAccess } from './access.js';
 import { readinessOf } from './admin-source.js';
@@ -17,7 +17,7 @@ import { fieldLimits, rpcLimits } from './options.js';
 export interface RpcParts {
   readonly config: Config;
   readonly clock: Clock;
-  readonly tasks: TasksControl;
+  readonly tasks: ShownTasks;
   readonly host: PluginHost;
   readonly telemetry: Telemetry;
   readonly lifecycle: Lifecycle;

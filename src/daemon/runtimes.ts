@@ -2,13 +2,23 @@ import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import { loopShares } from '../lib/loop-share.js';
-import { buildRuntime } from '../runtime/build-runtime.js';
+import { buildRuntime, type RuntimeOptions } from '../runtime/build-runtime.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { refreshTuning } from './options.js';
-import type { Part } from './part.js';
+import type { KeptState } from './state.js';
 
 type OwnedRuntime = PluginRuntime & { stop(): Promise<void> };
+
+/** Whose tasks the runtimes work for. */
+export interface RuntimeTasks {
+  readonly store: RuntimeOptions['store'];
+  /** Where a plugin's limits go on from. */
+  readonly state: Pick<KeptState, 'levels' | 'keepPause' | 'outage'>;
+  readonly report: RuntimeOptions['report'];
+  /** Goes on with what is there of its plugin. */
+  recover(runtime: PluginRuntime): void;
+}
 
 export interface RuntimeParts {
   readonly config: Config;
@@ -46,17 +56,17 @@ export class RuntimeRegistry implements Runtimes {
 
   /**
    * A plugin that failed to load gets one as well: a reload may bring it to life. One that skipped itself gets its own
-   * when a reload does; until then its handles belong to another daemon. Each goes on with what the part has of its plugin.
+   * when a reload does; until then its handles belong to another daemon. Each goes on with what the parts of the state have of its plugin.
    */
-  build(host: PluginHost, part: Part): void {
+  build(host: PluginHost, tasks: RuntimeTasks): void {
     this.#built = true;
     for (const plugin of host.plugins()) {
-      if (plugin.state !== 'skipped') this.#add(plugin, part);
+      if (plugin.state !== 'skipped') this.#add(plugin, tasks);
       else {
         const unlisten = plugin.onStateChange(({ state }) => {
           if (state !== 'serving') return;
           unlisten();
-          this.#add(plugin, part);
+          this.#add(plugin, tasks);
         });
       }
     }
@@ -77,13 +87,13 @@ export class RuntimeRegistry implements Runtimes {
     await Promise.all([...this.#runtimes.values()].map((runtime) => runtime.stop()));
   }
 
-  #add(plugin: HostedPlugin, part: Part): void {
-    const runtime = this.#make(plugin, part);
+  #add(plugin: HostedPlugin, tasks: RuntimeTasks): void {
+    const runtime = this.#make(plugin, tasks);
     this.#runtimes.set(plugin.id, runtime);
-    part.tasks.recover(runtime);
+    tasks.recover(runtime);
   }
 
-  #make(plugin: HostedPlugin, { store, state, tasks }: Part): OwnedRuntime {
+  #make(plugin: HostedPlugin, { store, state, report }: RuntimeTasks): OwnedRuntime {
     const { config, clock, random, telemetry, mayWork } = this.#parts;
     return buildRuntime({
       plugin,
@@ -100,7 +110,7 @@ export class RuntimeRegistry implements Runtimes {
       maxWaiting: config.store.waitingLine.max,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
       loopShare: loopShares(),
-      report: (runtime, report) => tasks.reads.report(runtime, report),
+      report,
     });
   }
 }

@@ -1,13 +1,13 @@
 import { Cluster, type ClusterOptions } from './cluster.js';
 import type { Releasers } from './lifecycle.js';
-import type { Part } from './part.js';
+import type { Parts } from './parts.js';
 import type { StopRequest } from './stop-request.js';
 
 export interface TakeUpParts {
   readonly stop: StopRequest;
   readonly releasers: Releasers;
   /** What is taken up; not asked for before `open`. */
-  readonly part: () => Part;
+  readonly parts: () => Parts;
   /** The plugins' task types are to be found anew: what the last run served is known. */
   readonly reroute: () => void;
   /** Goes on with what was loaded, by the plugins that are. */
@@ -46,13 +46,13 @@ class Alone implements TakeUp {
 
   async open(): Promise<void> {
     const { stop, releasers } = this.#parts;
-    const part = this.#parts.part();
-    await part.load(stop.signal).catch((error: unknown) => {
+    const taken = this.#parts.parts();
+    await taken.load(stop.signal).catch((error: unknown) => {
       stop.assertWanted();
       throw error;
     });
-    part.pushClose(releasers);
-    await stop.unlessStopped(part.trust());
+    taken.pushClose(releasers);
+    await stop.unlessStopped(taken.trust());
   }
 
   async bound(): Promise<void> {}
@@ -77,11 +77,11 @@ class Seated implements TakeUp {
   }
 
   async open(): Promise<void> {
-    const { stop, releasers, part } = this.#parts;
+    const { stop, releasers, parts } = this.#parts;
     releasers.push('seat among the replicas', () => this.cluster.leave());
     await stop.unlessStopped(this.cluster.open(stop.signal));
     // Loaded once it is this replica's; whatever comes after closes before it.
-    part().pushClose(releasers);
+    parts().pushClose(releasers);
   }
 
   bound(port: number): Promise<void> {
@@ -104,9 +104,9 @@ class Seated implements TakeUp {
 
   /** What it has begun to take up it takes up: a stop gives it back. */
   async #begin(): Promise<void> {
-    const part = this.#parts.part();
-    await part.load();
-    await part.trust();
+    const taken = this.#parts.parts();
+    await taken.load();
+    await taken.trust();
     this.#parts.reroute();
     this.#parts.serve();
   }

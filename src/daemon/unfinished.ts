@@ -1,12 +1,12 @@
 import type { PluginHost } from '../host/types.js';
 import type { RpcServer } from '../rpc/server.js';
-import type { TaskStore } from '../store/task-store.js';
-import type { TasksControl } from '../tasks/tasks.js';
+import type { TaskStores } from '../store/joined-stores.js';
+import type { ShownTasks } from '../tasks/joined-tasks.js';
 
 export interface WorkSources {
   readonly host: PluginHost;
-  readonly store: TaskStore;
-  readonly tasks: TasksControl;
+  readonly store: TaskStores;
+  readonly tasks: ShownTasks;
 }
 
 /** What ends with the process where no state is kept; jobs whose delete is owed go on at the remote. */

@@ -1,11 +1,21 @@
 /** What stands in a roll. */
 export interface Listed {
-  /** Its place, which no other thing of this roll ever had or has; 0 until it is added. Written by the roll alone. */
+  /** Its place, which no other thing of this roll, or of one that shares its places, ever had or has; 0 until it is added. Written by the roll alone. */
   listedAt: number;
 }
 
 /** Places of one block; what is skipped to find a place within it. */
 const BLOCK = 256;
+
+/** Gives out places. Rolls that share one list what they have in one order. */
+export class Places {
+  #last = 0;
+
+  next(): number {
+    this.#last += 1;
+    return this.#last;
+  }
+}
 
 interface Block<T> {
   readonly number: number;
@@ -19,12 +29,16 @@ interface Block<T> {
 export class Roll<T extends Listed> {
   /** By number; none is empty. */
   readonly #blocks: Block<T>[] = [];
-  #last = 0;
+  readonly #places: Places;
+
+  constructor(places = new Places()) {
+    this.#places = places;
+  }
 
   add(item: T): void {
-    this.#last += 1;
-    item.listedAt = this.#last;
-    const number = Math.floor(this.#last / BLOCK);
+    const place = this.#places.next();
+    item.listedAt = place;
+    const number = Math.floor(place / BLOCK);
     let block = this.#blocks.at(-1);
     if (block?.number !== number) {
       block = { number, items: new Set() };

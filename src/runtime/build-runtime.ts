@@ -18,18 +18,22 @@ import type { PluginConfig, RateLimiterConfig } from '../plugin-api/config.js';
 import { type RefreshTuning, refreshConfig } from '../refresh/config.js';
 import { createRefresher } from '../refresh/refresher.js';
 import type { ReadReport, ReadRequest } from '../refresh/types.js';
-import type { TaskStore } from '../store/task-store.js';
+import type { TaskStores } from '../store/joined-stores.js';
 import { BatchItem } from './batch-item.js';
 import { CreateLane } from './create-lane.js';
 import { hasBatchKeys, jobOf, regroupAll } from './polling.js';
 import { lacksCredentials, type PluginRuntime, resourceArgs } from './runtime.js';
 import { SecretsWait } from './secrets-wait.js';
 
+/** What a runtime asks of the tasks that it works for. */
+export type RuntimeStore = Pick<TaskStores, 'byId' | 'entry' | 'owed' | 'unfinishedOf' | 'listen'>;
+
 export interface RuntimeOptions {
   readonly plugin: HostedPlugin;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly store: TaskStore;
+  /** Of all tasks that it works for. */
+  readonly store: RuntimeStore;
   readonly gate: GateTuning;
   readonly refresh: RefreshTuning;
   /** Creates that may wait for a token of this plugin. */

@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto';
 import type { TaskRecord } from '../model/task-record.js';
 import type { PollHistory } from '../refresh/types.js';
-import type { TaskStore } from '../store/task-store.js';
+import type { TaskStores } from '../store/joined-stores.js';
 import type { PluginRuntime } from './runtime.js';
 
 /** What is known of a plugin's tasks; a part of its runtime. */
 type Polled = Pick<PluginRuntime, 'plugin' | 'gate' | 'refresher'>;
+
+type LiveTasks = Pick<TaskStores, 'byId' | 'unfinishedOf'>;
 
 /** Tasks whose batch keys are asked for at a time. */
 const ASKED_TOGETHER = 100;
@@ -15,7 +17,7 @@ const ASKED_TOGETHER = 100;
  * task is read by itself, so that a batch never mixes keys. `last` is for a task that was read a moment ago.
  */
 export function startPolling(
-  { store }: { readonly store: TaskStore },
+  { store }: { readonly store: LiveTasks },
   runtime: PluginRuntime,
   task: TaskRecord,
   last: Pick<PollHistory, 'lastReadAtMs'> = {},
@@ -27,7 +29,7 @@ export function startPolling(
 
 /** The same of many tasks, of which nothing was read here yet. */
 export function startPollingAll(
-  { store }: { readonly store: TaskStore },
+  { store }: { readonly store: LiveTasks },
   runtime: PluginRuntime,
   tasks: readonly TaskRecord[],
 ): void {
@@ -44,7 +46,7 @@ export function hasBatchKeys(plugin: PluginRuntime['plugin']): boolean {
  * Asks for all batch keys of a plugin's live tasks anew: a reload may have brought other ones, and while its process was
  * away none could be told. Where it had none before (`first`) tasks are read by themselves until then. Never rejects.
  */
-export async function regroupAll(runtime: Polled, store: TaskStore, first: boolean): Promise<void> {
+export async function regroupAll(runtime: Polled, store: LiveTasks, first: boolean): Promise<void> {
   const live = store.unfinishedOf(runtime.plugin.id).filter(({ stage }) => stage === 'live');
   if (first) for (const task of live) runtime.refresher.regroup(task.id, alone(task));
   for (let at = 0; at < live.length; at += ASKED_TOGETHER) {
@@ -57,7 +59,7 @@ function alone(task: Pick<TaskRecord, 'id'>): string {
 }
 
 /** Without an answer the task stays where it is. Never rejects. */
-async function regroup({ plugin, gate, refresher }: Polled, store: TaskStore, task: TaskRecord): Promise<void> {
+async function regroup({ plugin, gate, refresher }: Polled, store: LiveTasks, task: TaskRecord): Promise<void> {
   if (!hasBatchKeys(plugin)) {
     refresher.regroup(task.id, '');
     return;

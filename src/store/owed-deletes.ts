@@ -1,6 +1,6 @@
 import { getOrMake } from '../lib/get-or-make.js';
 import { ownBytes } from '../lib/own-bytes.js';
-import { type Listed, Roll } from '../lib/roll.js';
+import { type Listed, type Places, Roll } from '../lib/roll.js';
 import type { AttemptKey, TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { NodeAttempt, ReadFailure, TaskRecord } from '../model/task-record.js';
@@ -83,14 +83,15 @@ type Mutable = { -readonly [K in keyof OwedDelete]: OwedDelete[K] } & Listed & {
  */
 export class OwedDeletes {
   readonly #orders = new Map<TaskId, Mutable>();
-  readonly #roll = new Roll<Mutable>();
+  readonly #roll: Roll<Mutable>;
   /** Those for handles alone, whose ids do not follow from the key. */
   readonly #fromHandles = new Map<AttemptKey, Set<Mutable>>();
   readonly #changed: (id: TaskId) => void;
   #unheld = 0;
 
-  constructor(changed: (id: TaskId) => void) {
+  constructor(changed: (id: TaskId) => void, places?: Places) {
     this.#changed = changed;
+    this.#roll = new Roll(places);
   }
 
   get size(): number {

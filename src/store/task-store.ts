@@ -1,6 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
-import { type Listed, Roll } from '../lib/roll.js';
+import { type Listed, Places, Roll } from '../lib/roll.js';
 import { type AttemptKey, type TaskId, taskIdOf } from '../model/attempt-key.js';
 import type { TaskEvents } from '../model/events/tasks.js';
 import type { TaskIdentity } from '../model/handle.js';
@@ -35,9 +35,22 @@ export interface TaskStoreOptions {
   readonly finished: { readonly maxCount: number; readonly maxBytes: number; readonly ttlMs: number };
   /** Bounds of what is remembered of ended attempts; see `EndMarks`. */
   readonly endMarks: { readonly max: number; readonly ttlMs: number };
+  /** What is listed together with that of other stores, in one order. */
+  readonly places?: ListPlaces;
   /** Changes held for Watch. */
   readonly watchRing: number;
   readonly events?: Pick<TaskEvents, 'stateCut'>;
+}
+
+/** The places of each of the lists. */
+export interface ListPlaces {
+  readonly tasks: Places;
+  readonly owed: Places;
+  readonly unclear: Places;
+}
+
+export function listPlaces(): ListPlaces {
+  return { tasks: new Places(), owed: new Places(), unclear: new Places() };
 }
 
 /** What the store tells the rest of one plugin's tasks, synchronously, within the transition. None may throw. */
@@ -98,7 +111,7 @@ export class TaskStore {
   readonly #listeners = new Map<string, StoreListener>();
   readonly #unfinished = new Map<TaskId, Entry>();
   readonly #finished: FinishedTasks<Entry>;
-  readonly #roll = new Roll<Entry>();
+  readonly #roll: Roll<Entry>;
   /** Current records but for those of first incarnations, which nearly all are: they are found by their id. */
   readonly #later = new Map<AttemptKey, Entry>();
   readonly #handles = new HandleIndex();
@@ -121,19 +134,21 @@ export class TaskStore {
 
   constructor(options: TaskStoreOptions) {
     const feed = options.feed ?? noState;
+    const places = options.places ?? listPlaces();
     this.#options = options;
     this.#feed = feed;
+    this.#roll = new Roll(places.tasks);
     this.marks = new EndMarks(
       { clock: options.clock, ...options.endMarks },
       (key) => feed.changed('mark', key),
       () => feed.endForgotten?.(),
     );
     this.told = new ToldEnds({ clock: options.clock, ttlMs: options.endMarks.ttlMs });
-    this.owed = new OwedDeletes((id) => feed.changed('owed', id));
+    this.owed = new OwedDeletes((id) => feed.changed('owed', id), places.owed);
     this.unclear = new UnclearCreates((id) => {
       feed.changed('unclear', id);
       feed.changed('payload', id);
-    });
+    }, places.unclear);
     this.earlier = this.#earlier = new EarlierLives({
       cancelling: this.#cancelling,
       owed: this.owed,

@@ -1,5 +1,5 @@
 import { heldBytes } from '../lib/held-bytes.js';
-import { type Listed, Roll } from '../lib/roll.js';
+import { type Listed, type Places, Roll } from '../lib/roll.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { TaskIdentity } from '../model/handle.js';
 import type { CreateArgs } from '../model/plugin-call.js';
@@ -45,12 +45,13 @@ type Mutable = { -readonly [K in keyof UnclearCreate]: UnclearCreate[K] } & List
  */
 export class UnclearCreates {
   readonly #entries = new Map<TaskId, Mutable>();
-  readonly #roll = new Roll<Mutable>();
+  readonly #roll: Roll<Mutable>;
   readonly #changed: (id: TaskId) => void;
   #bytes = 0;
 
-  constructor(changed: (id: TaskId) => void) {
+  constructor(changed: (id: TaskId) => void, places?: Places) {
     this.#changed = changed;
+    this.#roll = new Roll(places);
   }
 
   get size(): number {

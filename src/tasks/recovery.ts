@@ -19,9 +19,10 @@ export interface RecoveryParts {
 
 /**
  * Goes on with what an earlier run of the daemon, or this one before its plugins were loaded, left of one plugin. Tokens
- * are taken first, by who held them; then everything in the order it was accepted.
+ * are taken first, by who held them; what it answers then goes on with everything in the order it was accepted, and says whether
+ * creates are among it. So the holders of several parts have theirs before the first that waits in any of them.
  */
-export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): void {
+export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): () => boolean {
   const { store } = deps;
   const { id: plugin } = runtime.plugin;
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
@@ -35,19 +36,21 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
     ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
   );
   for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
-  startPollingAll(deps, runtime, live);
-  if (waiting.length + unclear.length === 0) runtime.creates.forgetBefore();
-  // Their secrets are gone, and come with their engine's next call (rule 14).
-  for (const { id } of locked) runtime.refresher.awaitAsked(id);
-  for (const { node, identity } of [...owed, ...unclear]) {
-    const gone = node && store.earlier.gone(identity.key, identity.incarnation + 1);
-    if (gone !== undefined) parts.orphans.leaves(node as NodeAttempt, gone);
-  }
-  for (const task of waiting) parts.creates.recover(runtime, task);
-  for (const { id } of owed) {
-    parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
-  }
-  for (const { id } of unclear) parts.unclear.resume(id, plugin);
+  return () => {
+    startPollingAll(deps, runtime, live);
+    // Their secrets are gone, and come with their engine's next call (rule 14).
+    for (const { id } of locked) runtime.refresher.awaitAsked(id);
+    for (const { node, identity } of [...owed, ...unclear]) {
+      const gone = node && store.earlier.gone(identity.key, identity.incarnation + 1);
+      if (gone !== undefined) parts.orphans.leaves(node as NodeAttempt, gone);
+    }
+    for (const task of waiting) parts.creates.recover(runtime, task);
+    for (const { id } of owed) {
+      parts.deletes.carryOut(id).catch((error: unknown) => deps.events.fault?.('delete', error));
+    }
+    for (const { id } of unclear) parts.unclear.resume(id, plugin);
+    return waiting.length + unclear.length > 0;
+  };
 }
 
 /** A plugin's tasks by what a start has to do about them; each list in the order they were accepted. */

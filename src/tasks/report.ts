@@ -2,7 +2,7 @@ import type { HostedPlugin, LoadReport } from '../host/types.js';
 import type { QuotaNamespaceSnapshot } from '../limits/types.js';
 import type { PluginReport, PluginReportState } from '../model/plugin-report.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
-import type { TaskStore } from '../store/task-store.js';
+import type { TaskStores } from '../store/joined-stores.js';
 import type { TasksDeps } from './deps.js';
 
 /** What the last run served: told until the plugins are loaded. */
@@ -19,14 +19,18 @@ export interface LastRun {
   served(): readonly ServedBefore[];
 }
 
+type CountedTasks = Pick<TaskStores, 'counts'>;
+
+export type ReportParts = Pick<TasksDeps, 'host' | 'runtimes'> & { readonly store: CountedTasks };
+
 /** The load report of a daemon, whatever it knows of its plugins yet. */
 export class LoadReports {
-  readonly #deps: Pick<TasksDeps, 'host' | 'runtimes' | 'store'>;
+  readonly #deps: ReportParts;
   /** Set until the plugins are loaded. */
   lastRun: LastRun | undefined;
   loaded: LoadReport | undefined;
 
-  constructor(deps: Pick<TasksDeps, 'host' | 'runtimes' | 'store'>) {
+  constructor(deps: ReportParts) {
     this.#deps = deps;
   }
 
@@ -46,7 +50,7 @@ function reportStarting(
   plugins: readonly HostedPlugin[],
   before: readonly ServedBefore[],
   runtimes: Runtimes,
-  store: TaskStore,
+  store: CountedTasks,
 ): PluginReport[] {
   const known = reportPlugins(plugins, undefined, runtimes, store);
   const told = new Set(known.filter(({ kind }) => kind !== undefined).map(({ id }) => id));
@@ -78,7 +82,7 @@ function reportPlugins(
   plugins: readonly HostedPlugin[],
   loaded: LoadReport | undefined,
   runtimes: Runtimes,
-  store: TaskStore,
+  store: CountedTasks,
 ): PluginReport[] {
   const known = new Set(plugins.map((plugin) => plugin.id));
   const nameless = (loaded?.results ?? []).filter(({ pluginId }) => pluginId === undefined || !known.has(pluginId));
@@ -115,7 +119,7 @@ const EMPTY = {
   environment: [],
 } as const;
 
-function reportOne(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: TaskStore): PluginReport {
+function reportOne(plugin: HostedPlugin, runtime: PluginRuntime | undefined, store: CountedTasks): PluginReport {
   const counts = store.counts(plugin.id);
   const { state, reason } = stateOf(plugin, runtime);
   // One that was never loaded, such as one that the machine has nothing left for, has neither a kind nor limits yet.

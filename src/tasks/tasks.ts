@@ -38,8 +38,8 @@ export interface TasksControl extends Tasks {
   starting(lastRun: LastRun): void;
   /** What became of the configured plugins, for the load report. */
   loaded(report: LoadReport): void;
-  /** Goes on with what the last run left of a plugin; once for each runtime. */
-  recover(runtime: PluginRuntime): void;
+  /** Takes the tokens of what the last run left of a plugin, and answers what goes on with that; both once for each runtime. */
+  recover(runtime: PluginRuntime): () => boolean;
   /** From here on new tasks go by what is loaded. */
   recovered(): void;
   /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */

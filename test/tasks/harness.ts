@@ -250,7 +250,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   const load = () => {
     loaded = true;
     runtimes.set(plugin.id, runtime);
-    tasks.recover(runtime);
+    if (!tasks.recover(runtime)()) runtime.creates.forgetBefore();
     tasks.recovered();
   };
   if (given.starts !== true) load();

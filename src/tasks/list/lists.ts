@@ -3,15 +3,15 @@ import type { Listed } from '../../lib/roll.js';
 import type { Page, PageQuery, TaskQuery } from '../../model/page.js';
 import type { TaskRecord } from '../../model/task-record.js';
 import type { Runtimes } from '../../runtime/runtime.js';
+import type { TaskStores } from '../../store/joined-stores.js';
 import type { OwedDelete } from '../../store/owed-deletes.js';
-import type { TaskStore } from '../../store/task-store.js';
 import type { UnclearCreate } from '../../store/unclear-creates.js';
 import { Pages } from './page.js';
 import { deleteRow, taskRow, unclearRow } from './rows.js';
 
 /** What lists are made of. */
 export interface ListParts {
-  readonly store: Pick<TaskStore, 'listed' | 'owed' | 'unclear'>;
+  readonly store: Pick<TaskStores, 'listed' | 'owed' | 'unclear'>;
   readonly runtimes: Runtimes;
 }
 
