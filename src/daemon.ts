@@ -145,7 +145,7 @@ class ComposedDaemon implements Daemon {
     this.#host = this.#hosting.host(lease);
     this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);
-    this.#parts = new Parts(1, {
+    this.#parts = new Parts(config.state.parts, {
       ...reach,
       engine,
       at,

@@ -65,7 +65,10 @@ function lifecycleConflicts({ shutdown, refresh, tasks }: Config, conflict: Conf
   }
 }
 
-function stateConflicts({ state: { postgres } }: Config, conflict: Conflict): void {
+function stateConflicts({ state: { postgres, parts } }: Config, conflict: Conflict): void {
+  if ((parts & (parts - 1)) !== 0) {
+    conflict([['state', 'parts']], 'it is no power of two, so that parts could not be halved');
+  }
   if ((postgres.certFile === undefined) !== (postgres.keyFile === undefined)) {
     conflict(
       [

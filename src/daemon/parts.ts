@@ -1,5 +1,6 @@
 import type { LoadReport } from '../host/types.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
+import { PartedEngine } from '../state/index.js';
 import { joinStores, type TaskStores } from '../store/joined-stores.js';
 import { listPlaces } from '../store/task-store.js';
 import { joinTasks, type ShownTasks } from '../tasks/joined-tasks.js';
@@ -8,6 +9,8 @@ import type { Releasers } from './lifecycle.js';
 import { Part, type PartOptions } from './part.js';
 import type { RuntimeTasks } from './runtimes.js';
 import type { KeptState } from './state.js';
+import { engineOf, placeName } from './state-engine.js';
+import { statePlace } from './state-place.js';
 
 export type PartsOptions = Omit<PartOptions, 'places' | 'count'>;
 
@@ -30,7 +33,10 @@ export class Parts implements RuntimeTasks {
     const { host, runtimes } = options;
     const places = listPlaces();
     this.#options = options;
-    this.#all = Array.from({ length: count }, () => new Part({ ...options, places, count }));
+    const whole = partedOf(count, options);
+    this.#all = Array.from({ length: count }, (_, index) => {
+      return new Part({ ...options, ...whole, ...(whole && { engine: whole.parted.part(index) }), places, count });
+    });
     this.store = joinStores(this.#all.map(({ store }) => store));
     const all = this.#all.map(({ tasks }) => tasks);
     this.tasks = joinTasks(all, { host, runtimes, store: this.store });
@@ -129,6 +135,20 @@ export class Parts implements RuntimeTasks {
     const [only] = this.#all;
     if (this.#all.length === 1) return only as Part;
     return this.#all.find(({ store }) => store.entry(id) !== undefined) ?? (only as Part);
+  }
+}
+
+/** What keeps the state of several parts, and where; undefined where it is for each of them to say. */
+function partedOf(count: number, { config, env, clock, random, onSecret, engine, at }: PartsOptions) {
+  if (count === 1) return undefined;
+  if (engine !== undefined) return { parted: new PartedEngine(engine, count), at };
+  try {
+    const place = statePlace(config, env);
+    const whole = engineOf(place, { clock, random, maxBytes: config.state.maxBytes, onSecret });
+    return whole && { parted: new PartedEngine(whole, count), at: placeName(place) };
+  } catch {
+    // Their start says so.
+    return undefined;
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type FactKey,
   type FactsByKind,
   factKey,
+  isKeyOfPart,
   type StateEngine,
   type StateEvents,
   type StateTrouble,
@@ -137,6 +138,8 @@ export class KeptState {
       const source = new StoreFacts(store, replays, this.#others);
       this.#facts = source;
       this.#writer = new StateWriter({ engine, source, clock, random, maxBytes: config.state.maxBytes, events });
+      const writer = this.#writer;
+      engine.onLost?.(() => writer.changedAll());
       this.#begin(loaded);
       restoreStore(store, replays, loaded.facts);
       // What could not be taken up, or is over its time, goes.
@@ -351,10 +354,16 @@ async function loadAll(engine: StateEngine, nowMs: number): Promise<Loaded> {
   const keys: FactKey[] = [];
   for await (const batch of engine.load()) {
     for (const [key, value] of batch) {
+      if (isKeyOfPart(key)) throw divided(key);
       if (facts.add(decodePair(key, value))) keys.push(key);
     }
   }
   return { facts, keys };
+}
+
+function divided(key: FactKey): HostError {
+  const [parts] = key.split('.');
+  return new HostError('STATE_FOREIGN', `the state is divided into ${parts} parts; set state.parts to ${parts}`);
 }
 
 type KeptClaims = FactsByKind['routes']['plugins'][number];

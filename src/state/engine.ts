@@ -1,4 +1,5 @@
 import type { FactKey } from './facts/facts.js';
+import type { KeyRange } from './facts/part-keys.js';
 
 /** Encoded facts by key. */
 export type Puts = ReadonlyMap<FactKey, Buffer>;
@@ -17,14 +18,16 @@ export interface StateEngine {
    * nothing then. What waits for somebody ends when `stop` says so, with any error.
    */
   open(stop?: AbortSignal): Promise<void>;
-  /** All facts, in batches, in no order. Throws STATE_DAMAGED where some cannot be read. */
-  load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]>;
+  /** All facts, or those of the range, in batches, in no order. Throws STATE_DAMAGED where some cannot be read. */
+  load(range?: KeyRange): AsyncIterable<readonly (readonly [FactKey, Buffer])[]>;
   /**
    * All of it or nothing, and safe once it resolves: a crash or a loss of power does not take it back. May be repeated
    * after it rejected, whatever became of the first try. Rejects with STATE_LOST, once, when what was committed before is
    * gone and a new state was begun; everything has to be committed anew then.
    */
   commit(puts: Puts, drops: readonly FactKey[]): Promise<void>;
+  /** Of one that shares a state with others: told where these had to be told STATE_LOST, and all of this one's is to be committed anew. */
+  onLost?(tell: () => void): void;
   /** About what the state takes where it is kept, in bytes; as it was measured last. */
   readonly sizeBytes: number;
   /** Lets go of the state. Callable more than once. */

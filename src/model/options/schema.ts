@@ -254,6 +254,11 @@ const state = section(
       size('Room that the state may take; past it nothing new is accepted.', { min: '128MiB', max: '1024GiB' }),
       '8GiB',
     ),
+    parts: count(
+      'Parts that a state is divided into, by the nodes of its tasks: a power of two. Not to be changed for a state that has been begun.',
+      1,
+      32,
+    ),
     postgres,
   },
 );

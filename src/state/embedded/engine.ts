@@ -3,6 +3,7 @@ import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import type { Puts, StateEngine } from '../engine.js';
 import type { FactKey } from '../facts/facts.js';
+import type { KeyRange } from '../facts/part-keys.js';
 import { chainKey, chainValue, isChainKey, readChain } from './commit-chain.js';
 import { Acknowledged, StateFolder } from './folder.js';
 import { claimFolder, openFailure } from './lock.js';
@@ -75,8 +76,9 @@ export class EmbeddedEngine implements StateEngine {
     this.#upkeep.start();
   }
 
-  async *load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
-    const iterator = this.#opened().iterator({ fillCache: false, highWaterMarkBytes: BATCH_BYTES });
+  async *load({ after, before }: KeyRange = {}): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
+    const range = { ...(after === undefined ? {} : { gt: after }), ...(before === undefined ? {} : { lt: before }) };
+    const iterator = this.#opened().iterator({ ...range, fillCache: false, highWaterMarkBytes: BATCH_BYTES });
     let next = iterator.nextv(BATCH);
     try {
       for (;;) {

@@ -19,6 +19,7 @@ import {
   type UnclearFact,
   unclearFact,
 } from './other-facts.js';
+import { isKeyOfPart, withoutPart } from './part-keys.js';
 import { type InlineOutputs, inlineOutputs } from './phase-fields.js';
 import { type TaskFact, taskFact, taskPayload } from './task-facts.js';
 import { taskRow } from './task-row.js';
@@ -67,8 +68,9 @@ export function factKey(kind: FactKind, name = ''): FactKey {
   return name === '' ? kind : `${kind}/${name}`;
 }
 
-/** The kind and name of a key; undefined for one that no release so far has written. */
-export function partsOfKey(key: FactKey): { readonly kind: FactKind; readonly name: string } | undefined {
+/** The kind and name of a key, whichever part it is of; undefined for one that no release so far has written. */
+export function partsOfKey(whole: FactKey): { readonly kind: FactKind; readonly name: string } | undefined {
+  const key = isKeyOfPart(whole) ? withoutPart(whole) : whole;
   const slash = key.indexOf('/');
   const kind = slash === -1 ? key : key.slice(0, slash);
   if (!Object.hasOwn(FORMATS, kind)) return undefined;

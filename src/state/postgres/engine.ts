@@ -2,6 +2,7 @@ import { HostError } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
 import type { Puts, StateEngine } from '../engine.js';
 import { type FactKey, isWrittenOnce } from '../facts/facts.js';
+import type { KeyRange } from '../facts/part-keys.js';
 import { Connections } from './connections.js';
 import { Ownership } from './ownership.js';
 import { type PostgresPlace, placeText } from './place.js';
@@ -84,8 +85,8 @@ export class PostgresEngine implements StateEngine {
     this.#keepMeasuring();
   }
 
-  load(): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
-    return pages(this.#open(), this.#tables);
+  load(range?: KeyRange): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
+    return pages(this.#open(), this.#tables, range);
   }
 
   async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {

@@ -1,18 +1,28 @@
 import type { FactKey } from '../facts/facts.js';
+import type { KeyRange } from '../facts/part-keys.js';
 import type { Connections } from './connections.js';
 import type { Tables } from './schema.js';
 import { PAGE_BYTES, PAGE_ROWS, pageStatement } from './statements.js';
 
 type Page = readonly (readonly [FactKey, Buffer])[];
 
-/** All facts; the next page is read by the server while the last one is taken in. */
-export async function* pages(connections: Connections, { facts, payloads }: Tables): AsyncIterable<Page> {
+/** All facts of a range; the next page is read by the server while the last one is taken in. */
+export async function* pages(
+  connections: Connections,
+  { facts, payloads }: Tables,
+  { after = '', before }: KeyRange = {},
+): AsyncIterable<Page> {
   for (const table of [facts, payloads]) {
-    let next = pageOf(connections, table, '');
+    let next = pageOf(connections, table, after);
     for (;;) {
       const page = await next;
       const last = page.at(-1);
       if (last === undefined) break;
+      if (before !== undefined && last[0] >= before) {
+        const rest = page.filter(([key]) => key < before);
+        if (rest.length > 0) yield rest;
+        break;
+      }
       next = pageOf(connections, table, last[0]);
       next.catch(() => undefined);
       yield page;
