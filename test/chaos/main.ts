@@ -8,7 +8,7 @@ import { bentOf, Garden, plantOf } from './plants.js';
 import { type RunResult, runChaos } from './run.js';
 
 const USAGE =
-  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres [--replicas 3]] [--keep] [--json]';
+  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres [--replicas 3]] [--parts 1] [--keep] [--json]';
 /** Violations of each kind of which the whole story is printed. */
 const TOLD = 4;
 
@@ -29,6 +29,7 @@ async function main(): Promise<void> {
       only: { type: 'string' },
       state: { type: 'string', default: 'embedded' },
       replicas: { type: 'string', default: '1' },
+      parts: { type: 'string', default: '1' },
       keep: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   const kills = numberFlag('kills', values.kills, { least: 1, whole: true, usage: USAGE });
   const seed = numberFlag('seed', values.seed, { least: 0, whole: true, usage: USAGE });
   const replicas = numberFlag('replicas', values.replicas, { least: 1, whole: true, usage: USAGE });
+  const parts = numberFlag('parts', values.parts, { least: 1, whole: true, usage: USAGE });
   if (replicas > 1 && values.state !== 'postgres') throw new Error(`--replicas needs --state postgres\n${USAGE}`);
   if (values.plants) {
     const result = await allPlants({ kills, seed, only: values.only?.split(','), say: (line) => console.error(line) });
@@ -63,6 +65,7 @@ async function main(): Promise<void> {
       signal: ending.signal,
       build: garden?.root ?? own,
       replicas,
+      parts,
       ...(values.state === 'postgres'
         ? { state: await inPostgres((done) => undo.unshift(done), replicas > 1 ? '3s' : '1s') }
         : {}),

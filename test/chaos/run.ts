@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly state?: object;
   /** Daemons with one state, of which the one that works is killed; 1 unless given. */
   readonly replicas?: number;
+  /** Into which the state is divided; 1 unless given. */
+  readonly parts?: number;
   readonly bent?: Bent;
   /** Ends with the first violation that shows before the end. */
   readonly untilSeen?: boolean;
@@ -71,7 +73,7 @@ const SETTLE_STEPS = 5;
 type Victim = ChaosDaemon | ChaosReplicas;
 
 export async function runChaos(options: RunOptions): Promise<RunResult> {
-  const { kills, seed, build, state, replicas = 1, bent = {}, untilSeen = false, signal, say } = options;
+  const { kills, seed, build, state, replicas = 1, parts = 1, bent = {}, untilSeen = false, signal, say } = options;
   const fleet = fleetOf(bent);
   const decisions = new Decisions(seed);
   const remotes = new Remotes(decisions);
@@ -83,7 +85,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     plugins,
     folder,
     remote: await remotes.start(),
-    state: state ?? { dir: path.join(folder, 'state') },
+    state: { ...(state ?? { dir: path.join(folder, 'state') }), parts },
     fleet,
   };
   const daemon = replicas > 1 ? await ChaosReplicas.prepare(place, replicas) : await ChaosDaemon.prepare(place);
