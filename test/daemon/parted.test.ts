@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { partitionOfHandle, partOf } from '../../src/model/handle.js';
+import { attemptKeyOf } from '../../src/model/attempt-key.js';
+import { partitionOf, partitionOfHandle, partOf } from '../../src/model/handle.js';
 import { tempFolder } from '../support/temp.js';
 import { configOf, demoEntry, logOf, spawnServe, startDemoRemote, startServe, statusWhere, until } from './support.js';
 
@@ -61,3 +62,37 @@ test(
     );
   },
 );
+
+test('after a kill who waits in one part for a token gets none that a job of another part holds', BOUND, async (t) => {
+  const remote = await startDemoRemote(t);
+  const state = { dir: path.join(tempFolder(t), 'state'), parts: PARTS };
+  const demo = demoEntry(remote.url);
+  const quota = { ...(demo.config as object), resourceQuotas: { small: 2 } };
+  const config = configOf({ demo: { ...demo, config: quota } }, { state });
+  const hang = (name: string) => ({
+    generatedName: name,
+    template: { type: 'demo_hang', custom: { quota: 'small' } },
+  });
+  const names = Array.from({ length: 200 }, (_, at) => `task ${at}`);
+  const inPart = (part: number) =>
+    names.filter((name) => partOf(partitionOf(attemptKeyOf({ name, executionId: '' })), PARTS) === part);
+  const first = await startServe(t, config);
+  const holders = inPart(PARTS - 1).slice(0, 2);
+  const waiters = inPart(0).slice(0, 3);
+  for (const name of holders) {
+    const { handle } = await first.client.create(hang(name));
+    await statusWhere(first.client, handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
+  }
+  for (const name of waiters) {
+    const { status } = await first.client.create(hang(name), { deadlineMs: 3_000 });
+    assert.equal(status.phaseInfo.phase, 'WAITING_FOR_RESOURCES');
+  }
+  first.running.child.kill('SIGKILL');
+  await first.running.finished;
+
+  const second = await startServe(t, config);
+  const small = (await second.plugin('demo')).quotas.find(({ namespace }) => namespace === 'small');
+  assert.deepEqual([small?.used, small?.waiting, remote.created], [2, 3, 2]);
+  await second.client.delete((await second.client.create(hang(holders[0] as string))).handle);
+  await until('the first in line', () => remote.created === 3);
+});
