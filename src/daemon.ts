@@ -141,7 +141,7 @@ class ComposedDaemon implements Daemon {
     this.#cluster = this.#takeUp.cluster;
     const { lease, mayWork, engine, at } = this.#cluster ?? {};
     const common = { clock, random, lease, mayWork };
-    this.#hosting.servedBefore = () => this.#parts.state.lastClaims();
+    this.#hosting.servedBefore = () => this.#parts.lastClaims();
     this.#host = this.#hosting.host(lease);
     this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
     this.#outputs = new OutputsStore(data.dataStore);

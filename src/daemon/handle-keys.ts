@@ -21,60 +21,79 @@ export interface KeptKey {
   readonly bornMsAgo: number;
 }
 
+/** Who signs and checks handles, and the key that is kept with what it signs for. */
+export interface KeyTaker {
+  readonly trust: HandleTrust;
+  readonly kept: KeptKey | undefined;
+}
+
 export interface HandleKeyWatchOptions {
   /** undefined: handles are signed with the key of the state, or not at all where there is none. */
   readonly file: string | undefined;
-  readonly trust: HandleTrust;
   readonly masks: SecretMasks;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /**
- * Gives the keys of the operator's file to whom handles are trusted by, and keeps up with the file. The key of the state signs
+ * Gives the keys of the operator's file to all by whom handles are trusted, and keeps up with the file. The key that a state keeps signs
  * where there is no file, and verifies below those of a file, so that an operator can go over from the one to the other. What has
  * changed is taken when a second look finds the same. A file that cannot be used any more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
  *
- * States: created → `start` → looking, every ten seconds → `stop` → stopped.
+ * States: created → the first `take` → looking, every ten seconds, while others are taken and let go of → `stop` → stopped.
  */
 export class HandleKeyWatch {
   readonly #options: HandleKeyWatchOptions;
   readonly #settling = new Settling();
+  readonly #takers = new Map<HandleTrust, KeptKey | undefined>();
+  /** Why the file could not be used at the start. */
+  #begun: Promise<string | undefined> | undefined;
   #timer: Timer | undefined;
   /** What was found waits for its second look. */
   #unsettled = false;
   #stopped = false;
   #text: string | undefined;
+  /** The keys of the file. */
+  #texts: readonly string[] = [];
   #problem: string | undefined;
-  #kept: KeptKey | undefined;
 
   constructor(options: HandleKeyWatchOptions) {
     this.#options = options;
   }
 
-  /** Throws HANDLE_KEYS_UNREADABLE. */
-  async start(kept?: KeptKey): Promise<void> {
-    const { file, trust, masks, log } = this.#options;
-    this.#kept = kept;
-    if (kept !== undefined) masks.addRead(kept.text);
-    if (file === undefined) {
-      if (kept === undefined) return;
-      const keys = new HandleKeys([kept.text]);
-      trust.use(keys, kept.bornMsAgo);
-      log.emit('handle.key_kept_in_state', { keys: keys.ids });
-      return;
+  /** Those sign and check from here on, until `letGo`. Throws HANDLE_KEYS_UNREADABLE where the file was never read; none is taken then. */
+  async take(takers: readonly KeyTaker[]): Promise<void> {
+    const { file, masks, log } = this.#options;
+    for (const { kept } of takers) if (kept !== undefined) masks.addRead(kept.text);
+    if (file !== undefined) await this.#begin(file);
+    for (const { trust, kept } of takers) {
+      this.#takers.set(trust, kept);
+      this.#use(trust, kept?.bornMsAgo ?? 0);
     }
-    const problem = await this.#look(file);
-    if (problem !== undefined) {
-      const mend = 'write the keys there, one a line, or take handles.keysFile out, so that handles are not signed';
-      throw new HostError('HANDLE_KEYS_UNREADABLE', `${file} of handles.keysFile: ${problem}; ${mend}`);
-    }
-    this.#later(file);
+    const keys = this.#idsOf(takers);
+    if (file !== undefined) log.emit('handle.keys', { file, keys });
+    else if (keys.length > 0) log.emit('handle.key_kept_in_state', { keys });
+  }
+
+  /** It is given no keys any more. */
+  letGo(trust: HandleTrust): void {
+    this.#takers.delete(trust);
   }
 
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+  }
+
+  async #begin(file: string): Promise<void> {
+    this.#begun ??= this.#look(file);
+    const problem = await this.#begun;
+    if (problem !== undefined) {
+      this.#begun = undefined;
+      const mend = 'write the keys there, one a line, or take handles.keysFile out, so that handles are not signed';
+      throw new HostError('HANDLE_KEYS_UNREADABLE', `${file} of handles.keysFile: ${problem}; ${mend}`);
+    }
+    if (this.#timer === undefined) this.#later(file);
   }
 
   #later(file: string): void {
@@ -90,14 +109,24 @@ export class HandleKeyWatch {
     });
   }
 
-  #ofState(texts: readonly string[]): readonly string[] {
-    const text = this.#kept?.text;
-    return text === undefined || texts.includes(text) ? [] : [text];
+  /** `bornMsAgo`: where it is the first time. */
+  #use(trust: HandleTrust, bornMsAgo?: number): void {
+    const texts = this.#textsFor(this.#takers.get(trust));
+    if (texts.length > 0) trust.use(new HandleKeys(texts), bornMsAgo);
+  }
+
+  #textsFor(kept: KeptKey | undefined): readonly string[] {
+    return kept === undefined || this.#texts.includes(kept.text) ? this.#texts : [...this.#texts, kept.text];
+  }
+
+  #idsOf(takers: readonly { readonly kept: KeptKey | undefined }[]): readonly string[] {
+    const texts = new Set(takers.flatMap(({ kept }) => this.#textsFor(kept)));
+    return texts.size === 0 ? [] : new HandleKeys([...texts]).ids;
   }
 
   /** Answers why the file cannot be used. */
   async #look(file: string): Promise<string | undefined> {
-    const { trust, masks, log } = this.#options;
+    const { masks, log } = this.#options;
     let text: string;
     this.#unsettled = false;
     try {
@@ -114,10 +143,12 @@ export class HandleKeyWatch {
       return undefined;
     }
     masks.hold('handles.keysFile', texts);
-    const keys = new HandleKeys([...texts, ...this.#ofState(texts)]);
-    trust.use(keys, this.#text === undefined ? (this.#kept?.bornMsAgo ?? 0) : undefined);
+    const isChange = this.#text !== undefined;
     this.#text = text;
-    log.emit('handle.keys', { file, keys: keys.ids });
+    this.#texts = texts;
+    for (const trust of this.#takers.keys()) this.#use(trust);
+    if (isChange)
+      log.emit('handle.keys', { file, keys: this.#idsOf([...this.#takers.values()].map((kept) => ({ kept }))) });
     return undefined;
   }
 }

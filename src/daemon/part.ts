@@ -1,17 +1,15 @@
 import type { Config } from '../config/index.js';
 import type { PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
-import type { SecretMasks } from '../lib/secrets.js';
 import type { Runtimes } from '../runtime/runtime.js';
-import type { StateEngine } from '../state/index.js';
+import type { StateEngine, StateEvents } from '../state/index.js';
 import { ReplayCache } from '../store/replay-cache.js';
 import { type ListPlaces, TaskStore } from '../store/task-store.js';
 import type { TasksDeps } from '../tasks/deps.js';
 import { HandleTrust } from '../tasks/read/handle-trust.js';
 import { createTasks, type TasksControl } from '../tasks/tasks.js';
-import type { Log, Telemetry } from '../telemetry/index.js';
-import { HandleKeyWatch } from './handle-keys.js';
-import type { Releasers } from './lifecycle.js';
+import type { Telemetry } from '../telemetry/index.js';
+import type { KeyTaker } from './handle-keys.js';
 import { shareOf, storeBounds, tasksOptions } from './options.js';
 import { KeptState, type OpenedState } from './state.js';
 
@@ -20,9 +18,8 @@ export interface PartOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly masks: SecretMasks;
-  readonly log: Log;
   readonly telemetry: Telemetry;
+  readonly events: StateEvents;
   readonly host: PluginHost;
   readonly runtimes: Runtimes;
   readonly writeOutputs: TasksDeps['writeOutputs'];
@@ -45,27 +42,26 @@ const REPLAY_BOUNDS = { max: 10_000, maxBytes: 64 * 1024 * 1024 } as const;
  * Everything that has one state: tasks in memory, what is kept of them, by which keys their handles are trusted, and the use cases over
  * them. What it has in common with others (plugins, their runtimes, ports) is handed in. `Parts` has all of a state.
  *
- * States: made, and empty → `load` → `trust` → serving, once the runtimes go on with what it has → draining and finished, by its use cases
- * → what `pushClose` pushed, which may also follow each of the first three.
+ * States: made, and empty → `load` → loaded, and to be given the keys of its handles → serving, once the runtimes go on with what it has
+ * → draining and finished, by its use cases → `state.close`, which may also follow each of the first three.
  */
 export class Part {
   readonly store: TaskStore;
   readonly state: KeptState;
   readonly tasks: TasksControl;
   readonly #replays: ReplayCache;
-  readonly #handleKeys: HandleKeyWatch;
+  readonly #trust: HandleTrust;
 
   constructor(options: PartOptions) {
-    const { config, clock, masks, log, telemetry, count, places } = options;
-    const { stateEvents, taskEvents: events } = telemetry;
-    this.state = new KeptState({ ...options, events: stateEvents });
+    const { config, clock, telemetry, count, places } = options;
+    const { taskEvents: events } = telemetry;
+    this.state = new KeptState(options);
     const { feed } = this.state;
     this.store = new TaskStore({ clock, feed, ...storeBounds(config, count), places, events });
     const { max, maxBytes } = REPLAY_BOUNDS;
     const replays = { max: shareOf(max, count), maxBytes: shareOf(maxBytes, count) };
     this.#replays = new ReplayCache({ clock, feed, ttlMs: config.tasks.doReplayTtlMs, ...replays });
-    const trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events });
-    this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, trust, masks, clock, log });
+    this.#trust = new HandleTrust({ clock, graceMs: config.handles.graceMs, events });
     const { random, host, runtimes, mayWork, writeOutputs } = options;
     this.tasks = createTasks({
       clock,
@@ -77,7 +73,7 @@ export class Part {
       replays: this.#replays,
       options: tasksOptions(config, count),
       events,
-      handles: trust,
+      handles: this.#trust,
       writeOutputs,
     });
   }
@@ -87,14 +83,8 @@ export class Part {
     return this.state.open(this.store, this.#replays, stop);
   }
 
-  /** Before anybody can call: without keys any handle is taken. Throws HANDLE_KEYS_UNREADABLE. */
-  trust(): Promise<void> {
-    return this.#handleKeys.start(this.state.handleKey);
-  }
-
-  /** How `load` and `trust` are undone. */
-  pushClose(releasers: Releasers): void {
-    releasers.push('state', () => this.state.close());
-    releasers.push('watch of handle keys', () => this.#handleKeys.stop());
+  /** By whom its handles are trusted, and by the key of its state, once that is loaded. */
+  get signer(): KeyTaker {
+    return { trust: this.#trust, kept: this.state.handleKey };
   }
 }

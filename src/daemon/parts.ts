@@ -1,10 +1,14 @@
 import type { LoadReport } from '../host/types.js';
+import type { SecretMasks } from '../lib/secrets.js';
+import { partitionOf, partOf } from '../model/handle.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
-import { PartedEngine } from '../state/index.js';
+import { PartedEngine, type StateEvents } from '../state/index.js';
 import { joinStores, type TaskStores } from '../store/joined-stores.js';
 import { listPlaces } from '../store/task-store.js';
 import { joinTasks, type ShownTasks } from '../tasks/joined-tasks.js';
+import type { Log } from '../telemetry/index.js';
 import type { DaemonStateFigures } from './figures.js';
+import { HandleKeyWatch } from './handle-keys.js';
 import type { Releasers } from './lifecycle.js';
 import { Part, type PartOptions } from './part.js';
 import type { RuntimeTasks } from './runtimes.js';
@@ -12,7 +16,10 @@ import type { KeptState } from './state.js';
 import { engineOf, placeName } from './state-engine.js';
 import { statePlace } from './state-place.js';
 
-export type PartsOptions = Omit<PartOptions, 'places' | 'count'>;
+export interface PartsOptions extends Omit<PartOptions, 'places' | 'count' | 'events'> {
+  readonly masks: SecretMasks;
+  readonly log: Log;
+}
 
 /**
  * All parts of a state as one: what each has by itself is routed, merged or summed, and its life is theirs (`Part` has the states).
@@ -23,25 +30,33 @@ export class Parts implements RuntimeTasks {
   readonly #all: readonly Part[];
   readonly store: TaskStores;
   readonly tasks: ShownTasks;
-  /** What is kept of plugins and their limits, which are no single part's. */
-  readonly state: KeptState;
+  /** What is kept of a plugin's limits lies in the part that its id hashes into. */
+  readonly state: RuntimeTasks['state'];
+  readonly #handleKeys: HandleKeyWatch;
   /** What is measured of what is kept. */
   readonly kept: DaemonStateFigures;
 
   /** `count`: how many; a power of two. */
   constructor(count: number, options: PartsOptions) {
-    const { host, runtimes } = options;
+    const { config, host, runtimes, masks, clock, log } = options;
     const places = listPlaces();
     this.#options = options;
     const whole = partedOf(count, options);
+    const events = this.#eventsOf(options.telemetry.stateEvents);
     this.#all = Array.from({ length: count }, (_, index) => {
-      return new Part({ ...options, ...whole, ...(whole && { engine: whole.parted.part(index) }), places, count });
+      const engine = whole?.parted.part(index) ?? options.engine;
+      return new Part({ ...options, ...whole, engine, events, places, count });
     });
     this.store = joinStores(this.#all.map(({ store }) => store));
     const all = this.#all.map(({ tasks }) => tasks);
     this.tasks = joinTasks(all, { host, runtimes, store: this.store });
-    this.state = (this.#all[0] as Part).state;
-    this.kept = this.#all.length === 1 ? this.state : keptOf(this.#all.map(({ state }) => state));
+    this.state = {
+      levels: (plugin) => this.#stateOf(plugin).levels(plugin),
+      keepPause: (plugin, ...rest) => this.#stateOf(plugin).keepPause(plugin, ...rest),
+      outage: (plugin, lane) => this.#stateOf(plugin).outage(plugin, lane),
+    };
+    this.#handleKeys = new HandleKeyWatch({ file: config.handles.keysFile, masks, clock, log });
+    this.kept = keptOf(this.#all.map(({ state }) => state));
   }
 
   /**
@@ -51,8 +66,8 @@ export class Parts implements RuntimeTasks {
   async load(stop?: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     const lastRun = {
-      route: (taskType: string, version: number) => this.state.lastRoute(taskType, version),
-      served: () => this.state.lastServed(),
+      route: (taskType: string, version: number) => this.#first.lastRoute(taskType, version),
+      served: () => this.#first.lastServed(),
     };
     for (const { tasks } of [...this.#all, this]) tasks.starting(lastRun);
     const startMs = clock.now();
@@ -76,14 +91,20 @@ export class Parts implements RuntimeTasks {
     log.emit('state.loaded', { at: where, tasks, deletesOwed: this.store.owed.size, tookMs });
   }
 
+  /** What the last run served, and what was a failed plugin's then. */
+  lastClaims(): ReturnType<KeptState['lastClaims']> {
+    return this.#first.lastClaims();
+  }
+
   /** Before anybody can call: without keys any handle is taken. Throws HANDLE_KEYS_UNREADABLE. */
-  async trust(): Promise<void> {
-    await Promise.all(this.#all.map((part) => part.trust()));
+  trust(): Promise<void> {
+    return this.#handleKeys.take(this.#all.map(({ signer }) => signer));
   }
 
   /** How `load` and `trust` are undone. */
   pushClose(releasers: Releasers): void {
-    for (const part of this.#all) part.pushClose(releasers);
+    releasers.push('state', () => closeAll(this.#all));
+    releasers.push('watch of handle keys', () => this.#handleKeys.stop());
   }
 
   /** The plugins are loaded, or failed to. */
@@ -106,8 +127,9 @@ export class Parts implements RuntimeTasks {
     this.keepRoutes();
   }
 
+  /** Each part has them: any may be the one that a next start has first. */
   keepRoutes(): void {
-    this.state.keepRoutes(this.#options.host);
+    for (const { state } of this.#all) state.keepRoutes(this.#options.host);
   }
 
   /** Streams end with a resume token, and nothing new is accepted unless the state is durable. */
@@ -122,12 +144,36 @@ export class Parts implements RuntimeTasks {
 
   /** Nothing takes from the plugins' buckets any more. */
   keepLevels(): void {
-    this.state.keepLevels(this.#options.runtimes);
+    for (const { plugin, gate } of this.#options.runtimes.all()) {
+      this.#stateOf(plugin.id).keepLevels(plugin.id, gate.snapshot());
+    }
   }
 
   /** Why the state cannot be written for now; undefined while it can. */
   get trouble(): KeptState['trouble'] {
     return troubleOf(this.#all.map(({ state }) => state));
+  }
+
+  get #first(): KeptState {
+    return (this.#all[0] as Part).state;
+  }
+
+  #stateOf(plugin: string): KeptState {
+    return (this.#all[partOf(partitionOf(plugin), this.#all.length)] as Part).state;
+  }
+
+  /** They lie in one place, whose trouble is told once. */
+  #eventsOf(events: StateEvents): StateEvents {
+    return {
+      ...events,
+      degraded: (trouble) => {
+        const same = this.#all.filter(({ state }) => state.trouble?.code === trouble.code);
+        if (same.length === 1) events.degraded?.(trouble);
+      },
+      mended: (downMs) => {
+        if (this.trouble === undefined) events.mended?.(downMs);
+      },
+    };
   }
 
   /** The part that holds a task. */
@@ -136,6 +182,12 @@ export class Parts implements RuntimeTasks {
     if (this.#all.length === 1) return only as Part;
     return this.#all.find(({ store }) => store.entry(id) !== undefined) ?? (only as Part);
   }
+}
+
+/** Each closes, whatever becomes of the others. Throws what the first that failed throws. */
+async function closeAll(parts: readonly Part[]): Promise<void> {
+  const closed = await Promise.allSettled(parts.map(({ state }) => state.close()));
+  for (const one of closed) if (one.status === 'rejected') throw one.reason;
 }
 
 /** What keeps the state of several parts, and where; undefined where it is for each of them to say. */

@@ -7,7 +7,6 @@ import { buildRoutes } from '../host/load/routing.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import type { KeptOutage } from '../model/kept-outage.js';
-import type { Runtimes } from '../runtime/runtime.js';
 import {
   decodePair,
   type FactKey,
@@ -295,14 +294,11 @@ export class KeptState {
     this.#writer?.changed(factKey('bucket', name));
   }
 
-  /** Nothing takes from the buckets any more: their levels are kept for the next start. */
-  keepLevels(runtimes: Runtimes): void {
-    for (const { plugin, gate } of runtimes.all()) {
-      const snapshot = gate.snapshot();
-      for (const lane of LANES) {
-        const { level, pausedUntilMs } = snapshot[lane];
-        this.#keepBucket(`${plugin.id}/${lane}`, { level, pausedUntilMs });
-      }
+  /** Nothing takes from a plugin's buckets any more: their levels are kept for the next start. */
+  keepLevels(plugin: string, snapshot: GateSnapshot): void {
+    for (const lane of LANES) {
+      const { level, pausedUntilMs } = snapshot[lane];
+      this.#keepBucket(`${plugin}/${lane}`, { level, pausedUntilMs });
     }
   }
 

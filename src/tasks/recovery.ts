@@ -20,7 +20,8 @@ export interface RecoveryParts {
 /**
  * Goes on with what an earlier run of the daemon, or this one before its plugins were loaded, left of one plugin. Tokens
  * are taken first, by who held them; what it answers then goes on with everything in the order it was accepted, and says whether
- * creates are among it. So the holders of several parts have theirs before the first that waits in any of them.
+ * creates are among it. So the holders of several parts have theirs before the first that waits in any of them, and before handles alone
+ * take one for a job that another part's task holds one for.
  */
 export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRuntime): () => boolean {
   const { store } = deps;
@@ -28,15 +29,16 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
   const { live, waiting, adopted, locked } = lookThrough(deps, parts, runtime);
   for (const order of owed) if (order.holdsToken && !order.fromHandle) hold(runtime, order);
-  if (adopted.length > 0 || owed.some(({ fromHandle }) => fromHandle)) runtime.quotas.seeAllJobs();
-  // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
-  for (const task of adopted) adoptToken(runtime, task);
-  for (const order of owed) if (order.holdsToken && order.fromHandle) adoptToken(runtime, { ...order, adopted: true });
   const unclear = [...store.unclear.listed()].filter(
     ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
   );
   for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
   return () => {
+    if (adopted.length > 0 || owed.some(({ fromHandle }) => fromHandle)) runtime.quotas.seeAllJobs();
+    // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
+    for (const task of adopted) adoptToken(runtime, task);
+    for (const order of owed)
+      if (order.holdsToken && order.fromHandle) adoptToken(runtime, { ...order, adopted: true });
     startPollingAll(deps, runtime, live);
     // Their secrets are gone, and come with their engine's next call (rule 14).
     for (const { id } of locked) runtime.refresher.awaitAsked(id);

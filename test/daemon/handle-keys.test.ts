@@ -3,7 +3,7 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HandleKeyWatch } from '../../src/daemon/handle-keys.js';
+import { HandleKeyWatch, type KeptKey, type KeyTaker } from '../../src/daemon/handle-keys.js';
 import { HostError } from '../../src/errors/index.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { SecretMasks } from '../../src/lib/secrets.js';
@@ -12,7 +12,7 @@ import { HandleKeys } from '../../src/model/handle-keys.js';
 import { HandleTrust } from '../../src/tasks/read/handle-trust.js';
 import type { Log } from '../../src/telemetry/index.js';
 import { compiled } from '../support/paths.js';
-import { start } from '../support/spawn.js';
+import { start as spawn } from '../support/spawn.js';
 import { tempFolder } from '../support/temp.js';
 import { BOUND, configOf, type DaemonProcess, demoEntry, spawnServe, startServe, until } from './support.js';
 
@@ -40,16 +40,17 @@ function watch(file: string | undefined) {
   const log = { emit: (event: string, fields = {}) => lines.push({ event, fields }) } as unknown as Log;
   const trust = new HandleTrust({ clock, graceMs: 0, events: {} });
   const masks = new SecretMasks();
-  const keys = new HandleKeyWatch({ file, trust, masks, clock, log });
+  const keys = new HandleKeyWatch({ file, masks, clock, log });
+  const start = (kept?: KeptKey) => keys.take([{ trust, kept }]);
   const signsWith = () => decodeHandle(trust.encode({ identity: IDENTITY, meta: undefined })).signedWith;
-  return { clock, lines, keys, masks, trust, signsWith };
+  return { clock, lines, keys, start, masks, trust, signsWith };
 }
 
 test('the keys of the file sign from the start, and others as soon as the file holds them', async (t) => {
   const file = path.join(tempFolder(t), 'keys');
   writeFileSync(file, `${FIRST}\n`);
-  const { clock, lines, keys, masks, signsWith } = watch(file);
-  await keys.start();
+  const { clock, lines, keys, start, masks, signsWith } = watch(file);
+  await start();
   assert.equal(signsWith(), idOf(FIRST));
   writeFileSync(`${file}.new`, `${SECOND}\n${FIRST}\n`);
   renameSync(`${file}.new`, file);
@@ -73,8 +74,8 @@ test('the keys of the file sign from the start, and others as soon as the file h
 test('a key that is being written signs nothing until a second look finds the same', async (t) => {
   const file = path.join(tempFolder(t), 'keys');
   writeFileSync(file, FIRST);
-  const { clock, keys, lines, signsWith } = watch(file);
-  await keys.start();
+  const { clock, keys, lines, start, signsWith } = watch(file);
+  await start();
   t.after(() => keys.stop());
   const after = async (ms: number, text: string) => {
     writeFileSync(file, text);
@@ -92,8 +93,8 @@ test('a key that is being written signs nothing until a second look finds the sa
 test('a file that is gone or spoilt while the daemon runs changes nothing, is told once for each reason, and is taken when it is whole again', async (t) => {
   const file = path.join(tempFolder(t), 'keys');
   writeFileSync(file, FIRST);
-  const { clock, lines, keys, signsWith } = watch(file);
-  await keys.start();
+  const { clock, lines, keys, start, signsWith } = watch(file);
+  await start();
   const told = () =>
     lines.filter(({ event }) => event === 'handle.keys_kept').map(({ fields }) => String(fields.error));
   const looks = async (what: string, seen: () => boolean) =>
@@ -121,11 +122,11 @@ test('a file that is gone or spoilt while the daemon runs changes nothing, is to
 
 test('a daemon without a file of keys signs nothing, and one whose file cannot be used does not start', async (t) => {
   const without = watch(undefined);
-  await without.keys.start();
+  await without.start();
   assert.equal(without.signsWith(), undefined);
   const folder = tempFolder(t);
   const file = path.join(folder, 'keys');
-  const starts = (at: string) => assert.rejects(watch(at).keys.start(), (error) => unreadable(error, at));
+  const starts = (at: string) => assert.rejects(watch(at).start(), (error) => unreadable(error, at));
   await starts(file);
   writeFileSync(file, 'too short');
   await starts(file);
@@ -138,7 +139,7 @@ test('a daemon without a file of keys signs nothing, and one whose file cannot b
 test('the key of the state signs where there is no file, and verifies below the keys of one', async (t) => {
   const kept = { text: 'key-of-the-state-0123456789abcdef0123456789', bornMsAgo: 5_000 };
   const alone = watch(undefined);
-  await alone.keys.start(kept);
+  await alone.start(kept);
   assert.equal(alone.signsWith(), idOf(kept.text));
   assert.deepEqual(
     alone.lines.map(({ event }) => event),
@@ -148,11 +149,59 @@ test('the key of the state signs where there is no file, and verifies below the 
   const file = path.join(tempFolder(t), 'keys');
   writeFileSync(file, FIRST);
   const both = watch(file);
-  await both.keys.start(kept);
+  await both.start(kept);
   assert.equal(both.signsWith(), idOf(FIRST));
   const ofState = encodeHandle({ identity: IDENTITY, meta: undefined }, new HandleKeys([kept.text]).signer);
   assert.doesNotThrow(() => both.trust.check(ofState, decodeHandle(ofState)));
   both.keys.stop();
+});
+
+test('one watch of the file gives its keys to each part with the key of that part, also to one that comes later, and to none that went', async (t) => {
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, FIRST);
+  const { clock, keys, lines } = watch(file);
+  t.after(() => keys.stop());
+  const keptBy = (part: string) => ({ text: `key-of-part-${part}-0123456789abcdef0123456789`, bornMsAgo: 5_000 });
+  const parts = ['a', 'b', 'c'].map((name) => {
+    const trust = new HandleTrust({ clock, graceMs: 0, events: {} });
+    return { trust, kept: keptBy(name) };
+  }) as [KeyTaker, KeyTaker, KeyTaker];
+  const [a, b, c] = parts;
+  const signsWith = ({ trust }: KeyTaker) =>
+    decodeHandle(trust.encode({ identity: IDENTITY, meta: undefined })).signedWith;
+  const takes = ({ trust }: KeyTaker, key: string) => {
+    const bytes = encodeHandle({ identity: IDENTITY, meta: undefined }, new HandleKeys([key]).signer);
+    try {
+      trust.check(bytes, decodeHandle(bytes));
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  await keys.take([a, b]);
+  assert.equal(clock.pending, 1, 'one look for both');
+  await keys.take([c]);
+  assert.equal(clock.pending, 1);
+  assert.deepEqual(parts.map(signsWith), [idOf(FIRST), idOf(FIRST), idOf(FIRST)]);
+  for (const one of parts) {
+    assert.deepEqual(
+      parts.map(({ kept }) => takes(one, kept?.text as string)),
+      parts.map((other) => other === one),
+    );
+  }
+  keys.letGo(b.trust);
+  writeFileSync(file, SECOND);
+  await until('the new key', async () => {
+    await clock.advance(10_000);
+    await sleep(5);
+    return signsWith(c) === idOf(SECOND);
+  });
+  assert.deepEqual(parts.map(signsWith), [idOf(SECOND), idOf(FIRST), idOf(SECOND)]);
+  assert.ok(takes(a, a.kept?.text as string), 'the key of the part counts on');
+  assert.deepEqual(
+    lines.map(({ fields }) => (fields.keys as string[]).length),
+    [3, 2, 3],
+  );
 });
 
 function unreadable(error: unknown, file: string): boolean {
@@ -218,7 +267,7 @@ test(
     assert.equal(signers[0], signers[1]);
     assert.notEqual(signers[0], signers[2]);
     const args = [compiled('src/main.ts'), 'state', 'export', path.join(folder, 'one')];
-    const { stdout, code } = await start(t, process.execPath, args).finished;
+    const { stdout, code } = await spawn(t, process.execPath, args).finished;
     assert.equal(code, 0);
     assert.match(stdout, /"kind":"handleKey"/);
     assert.match(stdout, /"signingKey":"\[redacted\]"/);

@@ -311,7 +311,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
       const stopping = Promise.all([tasks.stop(), runtime.stop()]);
       await manual.advance(1);
       await stopping;
-      kept?.keepLevels(deps.runtimes);
+      for (const { plugin, gate } of deps.runtimes.all()) kept?.keepLevels(plugin.id, gate.snapshot());
       if (kept !== undefined) await settle(manual, kept.close());
     },
   };

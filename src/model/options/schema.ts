@@ -255,7 +255,7 @@ const state = section(
       '8GiB',
     ),
     parts: count(
-      'Parts that a state is divided into, by the nodes of its tasks: a power of two. Not to be changed for a state that has been begun.',
+      'Parts that a state is divided into, by the nodes of its tasks: a power of two. Not to be changed for a state that has been begun; nothing is gained by it yet (docs/operations.md).',
       1,
       32,
     ),
