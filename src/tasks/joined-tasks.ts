@@ -1,6 +1,6 @@
 import type { PluginHost } from '../host/types.js';
-import { attemptKeyOf } from '../model/attempt-key.js';
-import { PARTITIONS, partitionOf, partitionOfHandle, partOf } from '../model/handle.js';
+import { PARTITIONS, partitionOfHandle, partOf } from '../model/handle.js';
+import { partitionOfAttempt } from '../model/partition.js';
 import type { WatchReader } from '../model/watch.js';
 import type { Runtimes } from '../runtime/runtime.js';
 import type { TaskStores } from '../store/joined-stores.js';
@@ -37,7 +37,7 @@ function joined(all: readonly TasksControl[], { host, runtimes, store }: JoinedT
   );
   const at = (partition: number) => lying[partition] as TasksControl;
   const of = (handle: Buffer) => at(partitionOfHandle(handle));
-  const forSpec = ({ node, attempt }: TaskSpec) => at(partitionOf(node?.nodeKey ?? attemptKeyOf(attempt)));
+  const forSpec = ({ node, attempt }: TaskSpec) => at(partitionOfAttempt(attempt, node));
   return {
     create: (spec, scope) => forSpec(spec).create(spec, scope),
     do: (spec, scope) => forSpec(spec).do(spec, scope),
