@@ -5,15 +5,8 @@ import type { TaskId } from '../model/attempt-key.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
 import { HeldJobs } from './held-jobs.js';
 import { byArrival, QuotaLine } from './quota-line.js';
-import { QuotaUsageCounts } from './quota-usage.js';
-import type { QuotaAnswer, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope } from './types.js';
-
-export interface QuotaLimits {
-  /** Tokens of each quota namespace; one that is not listed is unlimited. */
-  readonly quotas: Readonly<Record<string, number>>;
-  /** Tokens over all namespaces together: the live tasks a plugin may hold (`caching.size`, rule 11). */
-  readonly capacity: number;
-}
+import { QuotaUsageCounts, quotaRows } from './quota-usage.js';
+import type { QuotaAnswer, QuotaLimits, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope, Quotas } from './types.js';
 
 export interface QuotaLedgerOptions extends QuotaLimits {
   readonly clock: Clock;
@@ -84,7 +77,7 @@ interface Grant {
  * credited at release; a grant checks and records in one step; every waiter lacks room in some scope or stands behind
  * an earlier one that competes for it. Nothing here is asynchronous except the promise a waiter is told by.
  */
-export class QuotaLedger {
+export class QuotaLedger implements Quotas {
   readonly #clock: Clock;
   readonly #maxWaiting: number;
   readonly #events: QuotaEvents;
@@ -231,23 +224,32 @@ export class QuotaLedger {
     return this.#line.hasNamespace(quotaNamespace) || (this.#line.size > 0 && this.#usage.all >= this.#capacity);
   }
 
+  /** The namespaces for which anybody waits, and whether that is what all of them share. */
+  waited(): { readonly namespaces: readonly string[]; readonly all: boolean } {
+    return {
+      namespaces: [...this.#line.namespaces()],
+      all: this.#line.size > 0 && this.#usage.all >= this.#capacity,
+    };
+  }
+
+  /** Nobody else grants what is recorded here. */
+  epochOf(_taskId: TaskId): undefined {
+    return undefined;
+  }
+
+  kept(_taskId: TaskId): void {
+    // It has been since it was recorded.
+  }
+
+  lapse(taskId: TaskId): void {
+    this.release(taskId);
+  }
+
   /** Every namespace that is configured, in use or waited for, by name. */
   snapshot(): readonly QuotaNamespaceSnapshot[] {
     const waiting = new QuotaUsageCounts();
     for (const row of this.#line.counts()) waiting.add(row, row.waiting);
-    const names = new Set([...this.#quotas.keys(), ...this.#usage.names(), ...waiting.names()]);
-    return [...names].sort().map((name) => {
-      const used = this.#usage.of(name);
-      const queued = waiting.of(name);
-      return {
-        quotaNamespace: name,
-        total: this.#quotas.get(name),
-        used: used?.used ?? 0,
-        waiting: queued?.used ?? 0,
-        byProject: rows(used?.byProject, queued?.byProject),
-        byNamespace: rows(used?.byNamespace, queued?.byNamespace),
-      };
-    });
+    return quotaRows(Object.fromEntries(this.#quotas), this.#usage, waiting);
   }
 
   /** The scope without room for one more token, the widest first. */
@@ -318,9 +320,4 @@ export class QuotaLedger {
     this.#lastGrant = { quotaNamespace, project, namespace, adopted };
     return this.#lastGrant;
   }
-}
-
-function rows(used: Map<string, number> | undefined, waiting: Map<string, number> | undefined) {
-  const names = new Set([...(used?.keys() ?? []), ...(waiting?.keys() ?? [])]);
-  return [...names].sort().map((name) => ({ name, used: used?.get(name) ?? 0, waiting: waiting?.get(name) ?? 0 }));
 }

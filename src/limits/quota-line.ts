@@ -79,6 +79,10 @@ export class QuotaLine {
     return this.#tree.has(quotaNamespace);
   }
 
+  namespaces(): Iterable<string> {
+    return this.#tree.keys();
+  }
+
   /** The first of each group, in order of arrival. */
   heads(): Waiter[] {
     const heads: Waiter[] = [];

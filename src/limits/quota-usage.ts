@@ -1,5 +1,5 @@
 import { getOrMake } from '../lib/get-or-make.js';
-import type { QuotaRequest } from './types.js';
+import type { QuotaNamespaceSnapshot, QuotaRequest, QuotaUsage } from './types.js';
 
 /** Tokens held in one quota namespace, counted in each scope under its whole name. */
 export interface NamespaceUsage {
@@ -66,4 +66,30 @@ function shift(counts: Map<string, number>, name: string, by: number): void {
   const next = (counts.get(name) ?? 0) + by;
   if (next === 0) counts.delete(name);
   else counts.set(name, next);
+}
+
+/** A row for every namespace that is configured, in use or waited for, by name. */
+export function quotaRows(
+  totals: Readonly<Record<string, number>>,
+  used: QuotaUsageCounts,
+  waiting: QuotaUsageCounts,
+): readonly QuotaNamespaceSnapshot[] {
+  const names = new Set([...Object.keys(totals), ...used.names(), ...waiting.names()]);
+  return [...names].sort().map((name) => {
+    const held = used.of(name);
+    const queued = waiting.of(name);
+    return {
+      quotaNamespace: name,
+      total: Object.hasOwn(totals, name) ? totals[name] : undefined,
+      used: held?.used ?? 0,
+      waiting: queued?.used ?? 0,
+      byProject: scopeRows(held?.byProject, queued?.byProject),
+      byNamespace: scopeRows(held?.byNamespace, queued?.byNamespace),
+    };
+  });
+}
+
+function scopeRows(used: Map<string, number> | undefined, waiting: Map<string, number> | undefined): QuotaUsage[] {
+  const names = new Set([...(used?.keys() ?? []), ...(waiting?.keys() ?? [])]);
+  return [...names].sort().map((name) => ({ name, used: used?.get(name) ?? 0, waiting: waiting?.get(name) ?? 0 }));
 }

@@ -47,6 +47,50 @@ export interface BucketSnapshot {
   readonly pausedUntilMs?: number | undefined;
 }
 
+/** What a runtime asks about the tokens of its plugin: a ledger of its own, or the one of another replica. */
+export interface Quotas {
+  /** Grants a token now, or puts the task in the line. A task that holds or awaits one already gets that answer. */
+  acquire(request: QuotaRequest): QuotaAnswer;
+  /** Takes a token for the job of a task that is known from a handle alone. Whether it holds one by now. */
+  adopt(request: QuotaRequest, job: string): boolean;
+  /** Records the token that a task took before, as its fact says. */
+  hold(request: QuotaRequest): void;
+  /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
+  handOver(from: TaskId, request: QuotaRequest): boolean;
+  /** Frees the task's token; false when it holds none (any more). A waiting task leaves the line. */
+  release(taskId: TaskId): boolean;
+  /** Takes a task out of the line; false when it was not in it. Its promise resolves to false. */
+  cancel(taskId: TaskId): boolean;
+  /** Nothing that has a total is granted before then, on the clock: who held some is not known yet. */
+  closeUntil(untilMs: number): void;
+  /** To be called once the job of a task has come to be known. */
+  identify(taskId: TaskId): void;
+  /** Looks at all tokens for their jobs, before many are adopted. */
+  seeAllJobs(): void;
+  reconfigure(limits: QuotaLimits): void;
+  holds(taskId: TaskId): boolean;
+  /** Whether anybody waits, here or elsewhere, for what a token of this quota namespace takes. */
+  hasWaiters(quotaNamespace: string): boolean;
+  /** By name; of this replica's tasks where the ledger is another one's. */
+  snapshot(): readonly QuotaNamespaceSnapshot[];
+  /**
+   * The tenancy that has to count still when the fact is committed by which the task has its token; undefined where its fact has it
+   * already, or nobody else could grant it.
+   */
+  epochOf(taskId: TaskId): string | undefined;
+  /** That fact is safe. */
+  kept(taskId: TaskId): void;
+  /** Another tenancy counts by then: the token is none. It may be asked for again. */
+  lapse(taskId: TaskId): void;
+}
+
+export interface QuotaLimits {
+  /** Tokens of each quota namespace; one that is not listed is unlimited. */
+  readonly quotas: Readonly<Record<string, number>>;
+  /** Tokens over all namespaces together: the live tasks a plugin may hold (`caching.size`, rule 11). */
+  readonly capacity: number;
+}
+
 /** What one task asks of the quota ledger. Names are compared whole and never joined into one text. */
 export interface QuotaRequest {
   readonly taskId: TaskId;

@@ -3,7 +3,8 @@ import { createGate, type GateOptions } from '../calls/gate.js';
 import type { GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
-import { QuotaLedger } from '../limits/quota-ledger.js';
+import { QuotaLedger, type QuotaLedgerOptions } from '../limits/quota-ledger.js';
+import type { Quotas } from '../limits/types.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { GateEvents } from '../model/events/gate.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
@@ -43,6 +44,8 @@ export interface RuntimeOptions {
   readonly mayWork?: (() => boolean) | undefined;
   /** The limits of its lanes where replicas share them; see the gate. */
   readonly limiter?: GateOptions['limiter'];
+  /** Makes what is asked for tokens where replicas share them. Without it the plugin has a ledger of its own. */
+  readonly quotas?: ((options: QuotaLedgerOptions) => Quotas) | undefined;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Told until when a lane rests that its remote throttled, milliseconds since the epoch. */
@@ -101,7 +104,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     mayWork: options.mayWork,
     limiter: options.limiter,
   });
-  const quotas = new QuotaLedger({
+  const ledgerOptions: QuotaLedgerOptions = {
     clock,
     quotas: plugin.config.resourceQuotas,
     capacity: plugin.config.caching.size,
@@ -112,7 +115,8 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
       return meta === undefined ? undefined : jobOf(meta);
     },
     events,
-  });
+  };
+  const quotas = options.quotas?.(ledgerOptions) ?? new QuotaLedger(ledgerOptions);
   const creates = new CreateLane({
     clock,
     random,

@@ -1,7 +1,7 @@
 import type { Gate } from '../calls/types.js';
 import { HostError } from '../errors/index.js';
 import type { HostedPlugin } from '../host/types.js';
-import type { QuotaLedger } from '../limits/quota-ledger.js';
+import type { Quotas } from '../limits/types.js';
 import { idempotencyKeyOf } from '../model/attempt-key.js';
 import type { CreateArgs, ResourceArgs } from '../model/plugin-call.js';
 import type { TaskRecord } from '../model/task-record.js';
@@ -15,7 +15,7 @@ export interface PluginRuntime {
   readonly plugin: HostedPlugin;
   readonly gate: Gate;
   readonly refresher: Refresher;
-  readonly quotas: QuotaLedger;
+  readonly quotas: Quotas;
   /** The way of its creates to the gate. */
   readonly creates: CreateLane;
   /** Where creates wait for secrets. */

@@ -27,6 +27,12 @@ export interface StateFeed {
   changed(kind: FactKind, name: string): void;
   /** Resolves once all that was told so far is safe, however long that takes: who waits has a deadline of its own. */
   safe(): Promise<void>;
+  /**
+   * The same for what is only written while this tenancy of limits counts, which the commit compares: called in the turn of the change,
+   * before anything of it is written. False where another one counts; what was told in that turn is not written then, and to be changed
+   * again. Absent where nobody else grants anything.
+   */
+  safeUnder?(tenancy: string): Promise<boolean>;
 }
 
 const DONE = Promise.resolve();

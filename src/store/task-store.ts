@@ -215,6 +215,13 @@ export class TaskStore {
     return this.#feed.safe();
   }
 
+  /** The same of what is only true while this tenancy of limits counts; false where it does not. See the feed. */
+  async safeUnder(tenancy: string): Promise<boolean> {
+    if (this.#feed.safeUnder !== undefined) return this.#feed.safeUnder(tenancy);
+    await this.#feed.safe();
+    return true;
+  }
+
   /** Why nothing can be made safe for now; undefined while it can. */
   get trouble(): StateFeed['trouble'] {
     return this.#feed.trouble;
@@ -537,6 +544,16 @@ export class TaskStore {
     if (!entry.unfinished) return;
     this.#dropOldConnection(entry);
     this.#moveTo(entry, stage);
+    this.#write(entry, state);
+  }
+
+  /** The token with which it went on to be created is none, before anything was sent: it waits for another one. */
+  lapsed(task: TaskRecord, state: PhaseState): void {
+    const entry = task as Entry;
+    if (!entry.unfinished || entry.stage !== 'creating' || entry.sentBoundMs !== undefined) return;
+    this.#counts.add(entry.plugin, 'creating', -1);
+    entry.stage = 'accepted';
+    this.#counts.add(entry.plugin, 'accepted', 1);
     this.#write(entry, state);
   }
 

@@ -148,6 +148,35 @@ test('a waiting task that is deleted leaves the line: the plugin never hears of 
   await h.stop();
 });
 
+test('a token of another replica counts once the record has it, and is asked for anew where that one grants no more by then', async () => {
+  const h = await makeHarness();
+  h.plugin.on.create = () => created();
+  h.plugin.on.get = () => running();
+  const { quotas } = h.runtime;
+  const said: string[] = [];
+  const lapse = quotas.lapse.bind(quotas);
+  let epoch: string | undefined = 'e1';
+  quotas.epochOf = () => epoch;
+  quotas.lapse = (taskId) => {
+    lapse(taskId);
+    said.push(`lapsed ${epoch} ${h.plugin.count('create')}`);
+    epoch = 'e2';
+  };
+  quotas.kept = () => {
+    said.push(`kept ${epoch} ${h.plugin.count('create')}`);
+    epoch = undefined;
+  };
+  h.store.safeUnder = async (tenancy) => {
+    said.push(`commit under ${tenancy}: ${h.store.unfinishedOf(h.runtime.plugin.id)[0]?.stage}`);
+    return tenancy === 'e2';
+  };
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  await h.clock.advance(1_000);
+  assert.deepEqual(said, ['commit under e1: creating', 'lapsed e1 0', 'commit under e2: creating', 'kept e2 0']);
+  assert.deepEqual([task.stage, h.plugin.count('create'), quotas.holds(task.id)], ['live', 1, true]);
+  await h.stop();
+});
+
 test('a permanent refusal is a handle in PERMANENT_FAILURE with code and kind kept, and frees the token', async () => {
   const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
   h.plugin.on.create = () =>

@@ -1,7 +1,8 @@
 import type { Clock } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import type { TaskId } from '../../model/attempt-key.js';
-import type { QuotaAnswer, QuotaRequest, QuotaScope } from '../types.js';
+import { QuotaUsageCounts, quotaRows } from '../quota-usage.js';
+import type { QuotaAnswer, QuotaLimits, QuotaNamespaceSnapshot, QuotaRequest, QuotaScope, Quotas } from '../types.js';
 import { OrderedLink } from './ordered-link.js';
 import type { QuotaAsk, QuotaMessage, QuotaSaid } from './quota-messages.js';
 
@@ -14,6 +15,12 @@ export interface QuotaDrawerOptions {
   readonly retryMs: number;
   /** Most tasks of this replica that may wait. */
   readonly maxWaiting: number;
+  /** Goes up whenever the task comes to be another replica's: the tenure of its part. */
+  readonly turnOf: (taskId: TaskId) => number;
+  /** Names the job that the token of a task stands for, where that is known. */
+  readonly jobOf: (taskId: TaskId) => string | undefined;
+  /** The totals, to be shown; undefined: unlimited. */
+  readonly limits: QuotaLimits;
   /** Sends to whoever owns the limits now, this replica itself included. May lose it; must not call back before it returns. */
   readonly send: (message: QuotaMessage<QuotaAsk>) => void;
 }
@@ -32,6 +39,8 @@ interface Token {
   readonly adopted: boolean;
 }
 
+const NOBODY = { namespaces: new Set<string>(), all: false };
+
 /**
  * One replica's side of a plugin's quotas that another one owns (rule 10, design 7), asked as a `QuotaLedger` is. What it knows itself is what
  * its own tasks hold and which of them wait; whether there is room the owner says, so `acquire` answers `waiting` where it would have
@@ -41,9 +50,9 @@ interface Token {
  * compares `epochOf` with the tenancy that counts, in the same statement. `kept` is to be called when that is safe, `lapse` when another
  * tenancy counts by then. A new owner is told what is kept; what was granted and not kept is asked for anew by whoever wanted it.
  *
- * It has no load report: that is the owner's. States: without an owner, following one.
+ * Its load report is of its own tasks. States: without an owner, following one.
  */
-export class QuotaDrawer {
+export class QuotaDrawer implements Quotas {
   readonly #options: QuotaDrawerOptions;
   readonly #held = new Map<TaskId, Token>();
   readonly #waiting = new Map<TaskId, Waiter>();
@@ -51,9 +60,14 @@ export class QuotaDrawer {
   #link: OrderedLink<QuotaAsk, QuotaSaid> | undefined;
   #epoch: string | undefined;
   #asks = 0;
+  #limits: QuotaLimits;
+  /** Who waits anywhere, as the owner said last. */
+  #waited: { readonly namespaces: ReadonlySet<string>; readonly all: boolean } = NOBODY;
+  #closedUntilMs = 0;
 
   constructor(options: QuotaDrawerOptions) {
     this.#options = options;
+    this.#limits = options.limits;
   }
 
   /** Asks this tenancy of an owner from now on; undefined while nobody is known to own the limits. */
@@ -63,12 +77,13 @@ export class QuotaDrawer {
     this.#link?.close();
     this.#epoch = epoch;
     this.#adopting.clear();
+    this.#waited = NOBODY;
     this.#link =
       epoch === undefined
         ? undefined
         : new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
-    for (const token of this.#held.values())
-      if (token.epoch === undefined) this.#say({ kind: 'hold', request: token.request });
+    for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token.request);
+    this.#sayClosed();
     this.#say({ kind: 'told' });
     for (const waiter of this.#waiting.values()) this.#want(waiter);
   }
@@ -98,7 +113,7 @@ export class QuotaDrawer {
     if (this.#held.has(taskId)) return true;
     if (this.#link !== undefined && !this.#adopting.has(taskId)) {
       this.#adopting.set(taskId, request);
-      this.#say({ kind: 'adopt', request, job });
+      this.#say({ kind: 'adopt', turn: this.#options.turnOf(taskId), request, job });
     }
     return false;
   }
@@ -108,7 +123,28 @@ export class QuotaDrawer {
     if (this.#held.has(request.taskId)) return;
     this.#leave(request.taskId, true);
     this.#held.set(request.taskId, { request, epoch: undefined, adopted: false });
-    this.#say({ kind: 'hold', request });
+    this.#sayHeld(request);
+  }
+
+  closeUntil(untilMs: number): void {
+    if (untilMs <= this.#closedUntilMs) return;
+    this.#closedUntilMs = untilMs;
+    this.#sayClosed();
+  }
+
+  identify(taskId: TaskId): void {
+    const job = this.#held.has(taskId) ? this.#options.jobOf(taskId) : undefined;
+    if (job !== undefined) this.#say({ kind: 'job', taskId, job });
+  }
+
+  /** The owner is told of each, and looks. */
+  seeAllJobs(): void {
+    // Nothing is to be done here.
+  }
+
+  /** The owner goes by its own; these are shown. */
+  reconfigure(limits: QuotaLimits): void {
+    this.#limits = limits;
   }
 
   /** Hands the token of an adopted task on to the one that a create made for the same attempt. False where it holds none. */
@@ -117,7 +153,7 @@ export class QuotaDrawer {
     if (token?.adopted !== true || token.request.quotaNamespace !== request.quotaNamespace) return false;
     this.#held.delete(from);
     this.#held.set(request.taskId, { request, epoch: token.epoch, adopted: false });
-    this.#say({ kind: 'handOver', from, request });
+    this.#say({ kind: 'handOver', turn: this.#options.turnOf(request.taskId), from, request });
     return true;
   }
 
@@ -144,10 +180,19 @@ export class QuotaDrawer {
     return this.#held.has(taskId);
   }
 
-  /** Of this replica's tasks alone. */
   hasWaiters(quotaNamespace: string): boolean {
+    const { namespaces, all } = this.#waited;
+    if (all || namespaces.has(quotaNamespace)) return true;
     for (const { request } of this.#waiting.values()) if (request.quotaNamespace === quotaNamespace) return true;
     return false;
+  }
+
+  snapshot(): readonly QuotaNamespaceSnapshot[] {
+    const used = new QuotaUsageCounts();
+    for (const { request } of this.#held.values()) used.add(request);
+    const waiting = new QuotaUsageCounts();
+    for (const { request } of this.#waiting.values()) waiting.add(request);
+    return quotaRows(this.#limits.quotas, used, waiting);
   }
 
   /** The tenancy that must count when the use of the task's token is committed; undefined where its fact has it already, or it holds none. */
@@ -160,7 +205,7 @@ export class QuotaDrawer {
     const token = this.#held.get(taskId);
     if (token === undefined) return;
     // The owner that counts by now was told nothing of it if it is another one.
-    if (token.epoch !== this.#epoch) this.#say({ kind: 'hold', request: token.request });
+    if (token.epoch !== this.#epoch) this.#sayHeld(token.request);
     token.epoch = undefined;
   }
 
@@ -186,7 +231,18 @@ export class QuotaDrawer {
 
   #want(waiter: Waiter): void {
     waiter.ask = ++this.#asks;
-    this.#say({ kind: 'want', ask: waiter.ask, request: waiter.request });
+    const { ask, request } = waiter;
+    this.#say({ kind: 'want', ask, turn: this.#options.turnOf(request.taskId), request });
+  }
+
+  #sayHeld(request: QuotaRequest): void {
+    const { turnOf, jobOf } = this.#options;
+    this.#say({ kind: 'hold', turn: turnOf(request.taskId), request, job: jobOf(request.taskId) });
+  }
+
+  #sayClosed(): void {
+    const forMs = this.#closedUntilMs - this.#options.clock.now();
+    if (forMs > 0) this.#say({ kind: 'close', forMs });
   }
 
   #say(ask: QuotaAsk): void {
@@ -202,6 +258,10 @@ export class QuotaDrawer {
   }
 
   #hear(said: QuotaSaid): void {
+    if (said.kind === 'waited') {
+      this.#waited = { namespaces: new Set(said.namespaces), all: said.all };
+      return;
+    }
     if (said.kind === 'adopted') {
       this.#adoptedOne(said.taskId, said.granted);
       return;

@@ -1,4 +1,4 @@
-import type { Clock } from '../../lib/clock.js';
+import type { Clock, Timer } from '../../lib/clock.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import type { TaskId } from '../../model/attempt-key.js';
 import type { QuotaLedger } from '../quota-ledger.js';
@@ -22,11 +22,32 @@ interface Drawer {
   readonly asks: Map<TaskId, number>;
   /** Tasks of which it said that they hold a token, until it has told all; undefined from then on. */
   told: Set<TaskId> | undefined;
+  /** What it was told last of who waits. */
+  waited: string;
 }
+
+/** Whose task it is, as far as it is known. */
+interface Speaker {
+  readonly drawer: string;
+  readonly turn: number;
+}
+
+/** What the facts of the tasks say of a token. */
+export interface HeldToken {
+  /** The member that has the task. */
+  readonly drawer: string;
+  readonly turn: number;
+  readonly request: QuotaRequest;
+  readonly job?: string | undefined;
+}
+
+/** Namespaces that are told by name; of more it is said that all are waited for. */
+const MOST_NAMESPACES = 1_000;
+const NOBODY = JSON.stringify([]);
 
 /**
  * The owner's side of a plugin's quotas: the ledger of a single daemon, asked by the replicas whose tasks they are. Each token and each place
- * in the line is of one replica, which alone may give it back: the last one that spoke for the task.
+ * in the line is of one replica, which alone may give it back: the one that has the task since the latest turn, whoever is heard last.
  *
  * States: silent until `rebuild` has said what is held (whoever asks meanwhile repeats it); open; closed.
  *
@@ -37,18 +58,26 @@ interface Drawer {
 export class QuotaOwner {
   readonly #options: QuotaOwnerOptions;
   readonly #drawers = new Map<string, Drawer>();
-  readonly #speakers = new Map<TaskId, string>();
+  readonly #speakers = new Map<TaskId, Speaker>();
   /** Those whose tasks others have, of whom nothing may come any more. As many as members ended in this tenancy. */
   readonly #forgotten = new Set<string>();
+  /** The jobs that tokens stand for, as far as they were told. */
+  readonly #jobs = new Map<TaskId, string>();
   #open = false;
+  #telling: Timer | undefined;
 
   constructor(options: QuotaOwnerOptions) {
     this.#options = options;
   }
 
+  /** For the ledger, of whose tokens it has no tasks here. */
+  jobOf(taskId: TaskId): string | undefined {
+    return this.#jobs.get(taskId);
+  }
+
   /** Tokens that the facts of tasks say are held, and which member has those tasks. To be called once. */
-  rebuild(held: Iterable<{ readonly drawer: string; readonly request: QuotaRequest }>): void {
-    for (const { drawer, request } of held) this.#hold(drawer, request);
+  rebuild(held: Iterable<HeldToken>): void {
+    for (const { drawer, turn, request, job } of held) this.#hold({ drawer, turn }, request, job);
     this.#open = true;
   }
 
@@ -57,6 +86,7 @@ export class QuotaOwner {
     if (!this.#open || epoch !== this.#options.epoch || this.#forgotten.has(drawer)) return;
     const known = getOrMake(this.#drawers, drawer, () => this.#newDrawer(drawer));
     for (const ask of known.link.receive(message)) this.#take(drawer, known, ask);
+    this.#tellWaitedSoon();
   }
 
   /** A member is gone, and whoever has its tasks now has told their tokens: what is still in its name is free. */
@@ -65,10 +95,12 @@ export class QuotaOwner {
     this.#drawers.get(drawer)?.link.close();
     this.#drawers.delete(drawer);
     this.#freeAllBut(drawer, new Set());
+    this.#tellWaitedSoon();
   }
 
   close(): void {
     this.#open = false;
+    this.#telling?.cancel();
     for (const { link } of this.#drawers.values()) link.close();
   }
 
@@ -79,32 +111,64 @@ export class QuotaOwner {
       resendMs,
       send: (message) => send({ ...message, epoch, drawer }),
     });
-    return { link, asks: new Map(), told: new Set() };
+    return { link, asks: new Map(), told: new Set(), waited: NOBODY };
+  }
+
+  /** Who waits anywhere, to each who does not know: so that the tasks that hold what is waited for are read for their ends. */
+  #tellWaitedSoon(): void {
+    const { clock, resendMs, ledger } = this.#options;
+    this.#telling ??= clock.setTimer(resendMs, () => {
+      this.#telling = undefined;
+      const { namespaces, all } = ledger.waited();
+      const many = all || namespaces.length > MOST_NAMESPACES;
+      const said = { kind: 'waited', namespaces: many ? [] : [...namespaces].sort(), all: many } as const;
+      const text = many ? '' : JSON.stringify(said.namespaces);
+      for (const drawer of this.#drawers.values()) {
+        if (drawer.waited === text) continue;
+        drawer.waited = text;
+        drawer.link.push(said);
+      }
+    });
   }
 
   #take(drawer: string, known: Drawer, ask: QuotaAsk): void {
     if (ask.kind === 'want') this.#want(drawer, known, ask);
     else if (ask.kind === 'adopt') this.#adopt(drawer, known, ask);
     else if (ask.kind === 'gone') this.#gone(drawer, ask.taskId);
+    else if (ask.kind === 'job') this.#identify(drawer, ask);
+    else if (ask.kind === 'close') this.#options.ledger.closeUntil(this.#options.clock.now() + ask.forMs);
     else if (ask.kind === 'told') {
       this.#freeAllBut(drawer, known.told ?? new Set());
       known.told = undefined;
     } else {
       known.told?.add(ask.request.taskId);
-      this.#hold(drawer, ask.request);
-      // In this order nobody gets the token in between.
-      if (ask.kind === 'handOver') this.#gone(drawer, ask.from);
+      if (ask.kind === 'hold') this.#hold({ drawer, turn: ask.turn }, ask.request, ask.job);
+      else this.#handOver(drawer, ask);
     }
   }
 
-  #want(drawer: string, { link, asks }: Drawer, { ask, request }: QuotaAsk & { kind: 'want' }): void {
+  #handOver(drawer: string, { from, request, turn }: QuotaAsk & { kind: 'handOver' }): void {
+    this.#hold({ drawer, turn }, request, this.#jobs.get(from));
+    // In this order nobody gets the token in between.
+    this.#gone(drawer, from);
+    this.#options.ledger.identify(request.taskId);
+  }
+
+  #identify(drawer: string, { taskId, job }: QuotaAsk & { kind: 'job' }): void {
+    if (!this.#isOf(taskId, drawer)) return;
+    this.#jobs.set(taskId, job);
+    this.#options.ledger.identify(taskId);
+  }
+
+  #want(drawer: string, { link, asks }: Drawer, { ask, turn, request }: QuotaAsk & { kind: 'want' }): void {
     const { taskId } = request;
+    if (this.#isOver(taskId, turn)) return;
     const answer = this.#options.ledger.acquire(request);
     if (answer.status === 'full') {
       link.push({ kind: 'full', taskId, ask });
       return;
     }
-    this.#speakers.set(taskId, drawer);
+    this.#speakers.set(taskId, { drawer, turn });
     if (answer.status === 'granted') {
       link.push({ kind: 'granted', taskId, ask });
       return;
@@ -112,35 +176,54 @@ export class QuotaOwner {
     asks.set(taskId, ask);
     link.push({ kind: 'lacks', taskId, ask, lacks: answer.lacks });
     void answer.granted.then((granted) => {
-      if (!granted || asks.get(taskId) !== ask || this.#speakers.get(taskId) !== drawer) return;
+      if (!granted || asks.get(taskId) !== ask || !this.#isOf(taskId, drawer)) return;
       asks.delete(taskId);
       link.push({ kind: 'granted', taskId, ask });
     });
   }
 
-  #hold(drawer: string, request: QuotaRequest): void {
-    this.#speakers.set(request.taskId, drawer);
-    this.#options.ledger.hold(request);
+  #hold(speaker: Speaker, request: QuotaRequest, job: string | undefined): void {
+    const { ledger } = this.#options;
+    if (this.#isOver(request.taskId, speaker.turn)) return;
+    this.#speakers.set(request.taskId, speaker);
+    if (job !== undefined) this.#jobs.set(request.taskId, job);
+    ledger.hold(request);
+    if (job !== undefined) ledger.identify(request.taskId);
   }
 
-  #adopt(drawer: string, { link }: Drawer, { request, job }: QuotaAsk & { kind: 'adopt' }): void {
+  #adopt(drawer: string, { link }: Drawer, { turn, request, job }: QuotaAsk & { kind: 'adopt' }): void {
     const { taskId } = request;
-    const granted = this.#options.ledger.adopt(request, job);
-    if (granted) this.#speakers.set(taskId, drawer);
+    const { ledger } = this.#options;
+    ledger.seeAllJobs();
+    const granted = !this.#isOver(taskId, turn) && ledger.adopt(request, job);
+    if (granted) {
+      this.#speakers.set(taskId, { drawer, turn });
+      this.#jobs.set(taskId, job);
+    }
     link.push({ kind: 'adopted', taskId, granted });
   }
 
   #gone(drawer: string, taskId: TaskId): void {
     // Another one has the task by now, and speaks for it.
-    if (this.#speakers.get(taskId) !== drawer) return;
+    if (!this.#isOf(taskId, drawer)) return;
     this.#speakers.delete(taskId);
+    this.#jobs.delete(taskId);
     this.#drawers.get(drawer)?.asks.delete(taskId);
     this.#options.ledger.release(taskId);
   }
 
+  #isOf(taskId: TaskId, drawer: string): boolean {
+    return this.#speakers.get(taskId)?.drawer === drawer;
+  }
+
+  /** Another replica has had the task since this turn. */
+  #isOver(taskId: TaskId, turn: number): boolean {
+    return (this.#speakers.get(taskId)?.turn ?? turn) > turn;
+  }
+
   #freeAllBut(drawer: string, kept: ReadonlySet<TaskId>): void {
     for (const [taskId, speaker] of this.#speakers) {
-      if (speaker === drawer && !kept.has(taskId)) this.#gone(drawer, taskId);
+      if (speaker.drawer === drawer && !kept.has(taskId)) this.#gone(drawer, taskId);
     }
   }
 }

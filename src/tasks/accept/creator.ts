@@ -227,6 +227,34 @@ export class CreateRun {
 
   /** Takes the task's allocation token, in line if need be. False when the run was refused, or left the line. */
   async #takeToken(): Promise<boolean> {
+    while (await this.#askForToken()) {
+      if (await this.#keepToken()) return true;
+    }
+    return false;
+  }
+
+  /**
+   * A token that another replica granted counts once the task's record has it, which is committed only while that one may grant. False
+   * where it may not any more.
+   */
+  async #keepToken(): Promise<boolean> {
+    const { quotas } = this.#runtime;
+    const { id } = this.#task;
+    const epoch = quotas.epochOf(id);
+    if (epoch === undefined) return true;
+    // The record of a task that is created has its token.
+    this.#waits('creating', ITS_TURN);
+    if (await this.#deps.store.safeUnder(epoch)) {
+      quotas.kept(id);
+      return true;
+    }
+    quotas.lapse(id);
+    const reason = 'the token was granted by a replica that grants no more; it is asked for anew';
+    this.#deps.store.lapsed(this.#task, phaseState('WAITING_FOR_RESOURCES', { reason }));
+    return false;
+  }
+
+  async #askForToken(): Promise<boolean> {
     const { store } = this.#deps;
     const { quotas } = this.#runtime;
     const { id, identity, requirements } = this.#task;
