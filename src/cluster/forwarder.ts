@@ -3,7 +3,7 @@ import { HostError } from '../errors/index.js';
 import { decodeRpcStatus } from '../idl/rpc-status.js';
 import { createDeferred } from '../lib/deferred.js';
 import { settledBefore, sleep } from '../lib/wait.js';
-import { type Elsewhere, EndedElsewhere, HOP, isOwnerAway, type PassedCall } from '../model/forwarding.js';
+import { type Elsewhere, EndedElsewhere, HERE, HOP, isOwnerAway, type PassedCall } from '../model/forwarding.js';
 import { AGAIN_MS } from './again.js';
 import { endOf, type PassedEnd } from './owner-call.js';
 import type { Owners } from './owners.js';
@@ -64,6 +64,15 @@ export class Forwarder implements Elsewhere {
 
   away(part: number): boolean {
     return this.#options.owners.ownerOf(part) !== 'here';
+  }
+
+  ownerOf(part: number): string | undefined {
+    const owner = this.#options.owners.ownerOf(part);
+    return owner === 'here' ? HERE : owner?.epoch;
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#options.owners.onChange(listener);
   }
 
   async unary(part: number, call: PassedCall, request: Buffer, here: () => Buffer | Promise<Buffer>): Promise<Buffer> {

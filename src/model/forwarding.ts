@@ -15,12 +15,19 @@ export interface PassedCall {
   header(name: string): string | undefined;
 }
 
+/** `ownerOf` a part that this replica has; no epoch. */
+export const HERE = 'here';
+
 /** The replicas that have the parts of a state, for calls that come to another one. */
 export interface Elsewhere {
   /** Into how many parts tasks are divided: a power of two, for good. With one, all calls are about that one. */
   readonly parts: number;
   /** Whether calls about a part are another replica's business now. Asked at each call. */
   away(part: number): boolean;
+  /** The epoch of who has a part; `here` for this replica, undefined where nobody is seen. */
+  ownerOf(part: number): string | undefined;
+  /** Calls back whenever an owner may have changed; answers how to end that. */
+  onChange(listener: () => void): () => void;
   /**
    * Answers the bytes that the owner of the part answers, and what `here` does where this replica became that meanwhile. Waits for an owner
    * within the deadline; where the state has several parts, it asks again after an OWNER_AWAY of `here` as well: the part was given up under it.

@@ -26,6 +26,8 @@ export interface FieldLimits {
   readonly reasonBytes: number;
   /** Handles, and plugins, that one Watch may name. */
   readonly watchEntries: number;
+  /** The resume token of a Watch. */
+  readonly tokenBytes: number;
 }
 
 /** The bounds among them that the operator does not set. */
@@ -39,6 +41,7 @@ export const FIELD_BOUNDS: Omit<FieldLimits, 'customBytes'> = Object.freeze({
   connectionBytes: 256 * 1024,
   reasonBytes: 4096,
   watchEntries: 10_000,
+  tokenBytes: 8 * 1024,
 });
 
 /** `problem` says what was seen and what was expected. */

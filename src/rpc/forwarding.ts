@@ -23,6 +23,13 @@ export function passedOn(service: RpcServiceModule, elsewhere: Elsewhere): RpcSe
 }
 
 function passing(handler: RpcMethodHandler, path: string, elsewhere: Elsewhere): RpcMethodHandler {
+  const parted = handler.kind === 'serverStream' && elsewhere.parts > 1 ? handler.parted : undefined;
+  if (handler.kind === 'serverStream' && parted !== undefined) {
+    return {
+      ...handler,
+      handle: (request: Buffer, stream: RpcStream) => parted(request, stream, elsewhere, path),
+    };
+  }
   const part = partsOf(handler.partition, elsewhere.parts);
   if (part === undefined) return handler;
   if (handler.kind === 'unary') {
@@ -127,7 +134,7 @@ async function passStream(
   }
 }
 
-function callOf(path: string, call: RpcCall): PassedCall {
+export function callOf(path: string, call: RpcCall): PassedCall {
   return { path, deadlineMs: call.deadlineMs, signal: call.signal, header: (name) => call.header(name) };
 }
 

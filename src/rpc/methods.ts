@@ -1,4 +1,5 @@
 import type { RpcService } from '../idl/idl.js';
+import type { Elsewhere } from '../model/forwarding.js';
 import type { RpcCall } from './call.js';
 import type { RpcDuplex, RpcStream } from './stream.js';
 
@@ -31,6 +32,8 @@ export type RpcMethodHandler =
       readonly bounded: boolean;
       readonly partition?: PartitionOf;
       handle(request: Buffer, stream: RpcStream): Promise<void>;
+      /** Takes its place where the tasks are divided among replicas, and it is about tasks of several parts. */
+      parted?(request: Buffer, stream: RpcStream, elsewhere: Elsewhere, path: string): Promise<void>;
     }
   | { readonly kind: 'bidi'; readonly partition?: PartitionOf; handle(stream: RpcDuplex): Promise<void> };
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { HostError } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { WatchChange, WatchEvent, WatchFilter, WatchReader } from '../model/watch.js';
+import { placeToken, readPlace } from '../model/watch-token.js';
 
 export interface ChangeRingOptions {
   /** Changes held for readers that come back or fall behind. */
@@ -112,22 +112,15 @@ export class ChangeRing {
   #position(token: string): Position {
     const newest = this.#next - 1;
     if (token === '') return { after: newest, foreign: false, toldCurrent: false };
-    const match = /^([0-9a-f]{12})\.([0-9]{1,15})(c?)$/.exec(token);
-    if (match === null) {
-      throw new HostError(
-        'RESUME_TOKEN_INVALID',
-        `resume_token ${JSON.stringify(token.slice(0, 40))} is not one that Watch sent; leave it empty to start anew`,
-      );
-    }
-    const sequence = Number(match[2]);
+    const { run, sequence, tellsCurrent } = readPlace(token);
     // A token of an earlier run.
-    if (match[1] !== this.#run || sequence > newest) return { after: newest, foreign: true, toldCurrent: false };
-    return { after: sequence, foreign: false, toldCurrent: match[3] === '' };
+    if (run !== this.#run || sequence > newest) return { after: newest, foreign: true, toldCurrent: false };
+    return { after: sequence, foreign: false, toldCurrent: !tellsCurrent };
   }
 
   /** Says where a reader stands; with `c` where it was still being told the current state, which then starts anew. */
   token(sequence: number, tellsCurrent: boolean): string {
-    return `${this.#run}.${sequence}${tellsCurrent ? 'c' : ''}`;
+    return placeToken({ run: this.#run, sequence, tellsCurrent });
   }
 
   get newest(): number {

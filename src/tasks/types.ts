@@ -89,6 +89,11 @@ export interface Tasks {
   delete(handle: Buffer, reason: string, hints: HandleHints, scope?: CallScope): Promise<void>;
   do(spec: TaskSpec, scope: CallScope): Promise<PhaseState>;
   watch(filter: WatchFilter): WatchReader;
+  /**
+   * The same of one part, where tasks are divided among replicas: the reader ends, without a draining bookmark or with one, when this replica
+   * gives the part up. Throws OWNER_AWAY where it does not have it, and RESUME_TOKEN_INVALID.
+   */
+  watchPart?(part: number, filter: WatchFilter): WatchReader;
   listPlugins(): readonly PluginReport[];
   getLogs(
     handle: Buffer,

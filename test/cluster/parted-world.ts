@@ -9,11 +9,14 @@ import { HOP } from '../../src/model/forwarding.js';
 import { partitionOfHandle, partOf } from '../../src/model/handle.js';
 import { partitionOfAttempt } from '../../src/model/partition.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
+import type { WatchFilter, WatchReader } from '../../src/model/watch.js';
 import { createFlyteServices } from '../../src/rpc/flyte/services.js';
 import { passedOn } from '../../src/rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
 import type { MemberRow } from '../../src/state/index.js';
+import { ChangeRing } from '../../src/store/change-ring.js';
 import type { CallScope, CreateAnswerView, HandleHints, TaskSpec } from '../../src/tasks/types.js';
+import type { Mutable } from '../rpc/fake-tasks.js';
 import { FLYTE1, FLYTE2, FlyteTasks } from '../rpc/flyte/support.js';
 import { type Fixture, idl, startServer } from '../rpc/support.js';
 import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
@@ -66,6 +69,15 @@ export interface Work {
 
 /** Use cases that work on what their replica has, and refuse the rest. */
 class OwnedTasks extends FlyteTasks {
+  /** Of the parts that it has. */
+  readonly rings = new Map<number, ChangeRing>();
+
+  watchPart(part: number, filter: WatchFilter): WatchReader {
+    const ring = this.rings.get(part);
+    if (ring === undefined) throw new HostError('OWNER_AWAY', `part ${part} is not here`);
+    return ring.read(filter);
+  }
+
   constructor(
     private readonly world: PartedWorld,
     private readonly index: number,
@@ -136,11 +148,17 @@ export interface Replica extends Fixture {
   client1(): Client;
 }
 
+export function handleOf(record: TaskRecord): Buffer {
+  return record.answeredHandle as Buffer;
+}
+
 /** Several replicas with servers and sockets of their own, that share parts of no state. */
 export class PartedWorld {
   readonly truth: Truth;
   readonly replicas: Replica[] = [];
   readonly worked: Work[] = [];
+  /** All tasks, as they are stored. */
+  readonly records: (TaskRecord & Mutable)[] = [];
   /** What holds a call up while its owner works on it. */
   during: (part: number, by: number, scope?: CallScope) => Promise<void> = async () => {};
 
@@ -163,6 +181,33 @@ export class PartedWorld {
     this.replicas[index]?.owners.sees(part, seen);
   }
 
+  /** The same with what is watched of it; all see it at once. */
+  takes(part: number, by: number): void {
+    const current = () =>
+      this.records.filter((record) => partOf(partitionOfHandle(handleOf(record)), this.parts) === part);
+    this.replicas[by]?.tasks.rings.set(part, new ChangeRing({ capacity: 1_000, current }));
+    this.gives(part, by);
+  }
+
+  /** Nobody has it then; who watches it is told so. Of one that is frozen nobody is told anything. */
+  givesUp(part: number, frozen = false): void {
+    const by = this.truth.owners[part];
+    const { rings } = (this.replicas[by as number] as Replica).tasks;
+    if (!frozen) {
+      rings.get(part)?.drain();
+      rings.delete(part);
+    }
+    this.gives(part, undefined);
+  }
+
+  /** A task changes, where somebody has its part. */
+  changes(record: TaskRecord & Mutable): void {
+    const part = partOf(partitionOfHandle(handleOf(record)), this.parts);
+    record.phaseVersion += 1;
+    const by = this.truth.owners[part];
+    if (by !== undefined) this.replicas[by]?.tasks.rings.get(part)?.append(record, false);
+  }
+
   /** Gives a part up in good order: what works on it ends first. */
   async takesAway(part: number): Promise<void> {
     this.truth.owners[part] = undefined;
@@ -180,7 +225,7 @@ export class PartedWorld {
     t.after(() => forwarder.close());
     const limits = DEFAULT_FIELD_LIMITS;
     const services = [
-      createNativeService({ tasks, idl, limits, ...NATIVE_BOUNDS }),
+      createNativeService({ tasks, idl, limits, ...NATIVE_BOUNDS, bookmarkIntervalMs: 200 }),
       ...createFlyteServices({ tasks, limits, flyteidl: FLYTE1.idl, flyteidl2: FLYTE2.idl, maxStalenessMs: 0 }),
     ];
     const fixture = await startServer(t, { services: services.map((service) => passedOn(service, forwarder)) });

@@ -8,6 +8,7 @@ import { assertHandle, assertText, type FieldLimits } from '../fields.js';
 import type { PartitionOf, RpcServiceModule } from '../methods.js';
 import { partitionByHandle } from '../partition-by-handle.js';
 import { peekFields, wiresOf } from '../peek-fields.js';
+import { servePartedWatch } from './parted-watch.js';
 import { encodeReports } from './plugin-reports.js';
 import { peekHandle, StatusEncoder } from './status-bytes.js';
 import { connectionOf, TaskSpecReader } from './task-spec.js';
@@ -101,6 +102,7 @@ class NativeService {
           kind: 'serverStream',
           bounded: true,
           handle: (request, stream) => serveWatch(watch, request, stream),
+          parted: (request, stream, elsewhere, path) => servePartedWatch(watch, request, stream, elsewhere, path),
         },
         ListPlugins: { kind: 'unary', handle: (request) => this.#listPlugins(request) },
       },

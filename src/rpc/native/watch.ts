@@ -1,12 +1,12 @@
 import type { Codec } from '../../idl/codec.js';
-import type { WatchEvent, WatchFilter, WatchReader } from '../../model/watch.js';
+import type { WatchEvent, WatchFilter } from '../../model/watch.js';
 import type { Tasks } from '../../tasks/types.js';
 import { assertHandle, assertText, type FieldLimits, fieldInvalid } from '../fields.js';
 import type { RpcStream } from '../stream.js';
 import type { StatusEncoder } from './status-bytes.js';
 
 export interface WatchOptions {
-  readonly tasks: Pick<Tasks, 'watch' | 'remoteDown'>;
+  readonly tasks: Pick<Tasks, 'watch' | 'watchPart' | 'remoteDown'>;
   readonly request: Codec;
   readonly response: Codec;
   readonly encoder: StatusEncoder;
@@ -15,7 +15,7 @@ export interface WatchOptions {
   readonly bookmarkIntervalMs: number;
 }
 
-function filterOf(options: WatchOptions, bytes: Buffer): WatchFilter {
+export function filterOf(options: WatchOptions, bytes: Buffer): WatchFilter {
   const { limits } = options;
   const request = options.request.decode(bytes);
   for (const name of ['plugins', 'handles'] as const) {
@@ -27,7 +27,7 @@ function filterOf(options: WatchOptions, bytes: Buffer): WatchFilter {
   return {
     plugins: (request.plugins as string[]).map((id, i) => assertText(`plugins[${i}]`, id, limits.nameBytes)),
     handles: (request.handles as Buffer[]).map((handle, i) => assertHandle(`handles[${i}]`, handle, limits)),
-    resumeToken: assertText('resume_token', request.resumeToken, limits.nameBytes),
+    resumeToken: assertText('resume_token', request.resumeToken, limits.tokenBytes),
     includeCurrent: request.includeCurrent,
   };
 }
@@ -54,7 +54,7 @@ function encodeEvent(options: WatchOptions, event: WatchEvent): Buffer {
  * A change that cannot be encoded is one task's trouble: its reader is told to read Status instead, and goes on. Else the
  * change would end the stream of everybody, again and again, since each comes back to it.
  */
-function encodeOrSkip(options: WatchOptions, event: WatchEvent, stream: RpcStream): Buffer {
+export function encodeOrSkip(options: WatchOptions, event: WatchEvent, stream: Pick<RpcStream, 'fault'>): Buffer {
   try {
     return encodeEvent(options, event);
   } catch (thrown) {
@@ -64,54 +64,75 @@ function encodeOrSkip(options: WatchOptions, event: WatchEvent, stream: RpcStrea
   }
 }
 
+/** What a stream is made of: its messages, one after the other. */
+export interface WatchMessages {
+  /** `last`: the stream ends with it. Undefined at the end. */
+  next(): Promise<{ readonly message: Buffer; readonly last: boolean } | undefined>;
+  /** A sign of life, or the last one of a daemon that stops, with a token in any case. */
+  bookmark(draining: boolean): Buffer;
+  close(): void;
+}
+
 /**
  * One Watch stream. Events are pulled: the next one is asked for when the stream took the one before, so a slow reader
  * costs a position in the ring and nothing else. When the server drains, the last message is a bookmark that says so.
  */
-export async function serveWatch(options: WatchOptions, request: Buffer, stream: RpcStream): Promise<void> {
+export function serveWatch(options: WatchOptions, request: Buffer, stream: RpcStream): Promise<void> {
   const reader = options.tasks.watch(filterOf(options, request));
+  return pumpWatch(options, stream, {
+    async next() {
+      const event = await reader.next();
+      const last = event?.kind === 'bookmark' && event.draining;
+      return event && { message: encodeOrSkip(options, event, stream), last };
+    },
+    bookmark: (draining) => encodeEvent(options, { ...reader.bookmark(), kind: 'bookmark', draining }),
+    close: () => reader.close(),
+  });
+}
+
+/** Sends them for as long as there is somebody who takes them, and closes them. */
+export async function pumpWatch(options: WatchOptions, stream: RpcStream, messages: WatchMessages): Promise<void> {
   const { signal } = stream.call;
-  const close = () => reader.close();
+  const close = () => messages.close();
   signal.addEventListener('abort', close);
   try {
     // The first message carries a token, so that a stream on which nothing happened can be resumed as well.
-    if (!(await stream.write(encodeEvent(options, reader.bookmark())))) return;
-    await pump(options, reader, stream);
+    if (!(await stream.write(messages.bookmark(false)))) return;
+    await pump(options, messages, stream);
   } finally {
     signal.removeEventListener('abort', close);
-    reader.close();
+    messages.close();
   }
 }
 
-async function pump(options: WatchOptions, reader: WatchReader, stream: RpcStream): Promise<void> {
+async function pump(options: WatchOptions, messages: WatchMessages, stream: RpcStream): Promise<void> {
   const { signal } = stream.call;
-  let pending = reader.next();
+  let pending = messages.next();
   // It is waited for below unless the stream ends first; then its end is of no interest.
   pending.catch(() => {});
   while (!signal.aborted) {
-    const event = await nextOr(pending, options.bookmarkIntervalMs, stream.draining);
-    if (event === 'quiet') {
-      if (!(await stream.write(encodeEvent(options, reader.bookmark())))) return;
+    const next = await nextOr(pending, options.bookmarkIntervalMs, stream.draining);
+    if (next === 'quiet') {
+      if (!(await stream.write(messages.bookmark(false)))) return;
       continue;
     }
-    if (event === 'draining') {
-      await stream.write(encodeEvent(options, { ...reader.bookmark(), kind: 'bookmark', draining: true }));
+    if (next === 'draining') {
+      await stream.write(messages.bookmark(true));
       return;
     }
-    if (event === undefined) return;
-    if (!(await stream.write(encodeOrSkip(options, event, stream)))) return;
-    if (event.kind === 'bookmark' && event.draining) return;
-    pending = reader.next();
+    if (next === undefined) return;
+    if (!(await stream.write(next.message)) || next.last) return;
+    pending = messages.next();
     pending.catch(() => {});
   }
 }
 
-/** The event, or what came first instead of it: the drain, or `quietMs` without one. */
-async function nextOr(
-  pending: Promise<WatchEvent | undefined>,
+/** The message, or what came first instead of it: the drain, or `quietMs` without one. */
+async function nextOr<T>(
+  pending: Promise<T | undefined>,
   quietMs: number,
   draining: AbortSignal,
-): Promise<WatchEvent | undefined | 'quiet' | 'draining'> {
+): Promise<T | undefined | 'quiet' | 'draining'> {
   if (draining.aborted) return 'draining';
   let timer: NodeJS.Timeout | undefined;
   let onDrain: (() => void) | undefined;
