@@ -61,7 +61,7 @@ export const ROUTES: readonly Route[] = [
   },
   listing('plugins', (source, query) => {
     parseQuery(query, []);
-    return { plugins: source.plugins() };
+    return { plugins: source.plugins(), ...coversOf(source) };
   }),
   listing('tasks', (source, query) => {
     const filters = parseQuery(query, ['limit', 'after', 'plugin', 'phase', 'stage', 'project', 'id']);
@@ -73,19 +73,19 @@ export const ROUTES: readonly Route[] = [
       project: filters.project,
       id: filters.id,
     });
-    return { tasks: page.rows, next: page.next ?? null };
+    return { tasks: page.rows, next: page.next ?? null, ...coversOf(source) };
   }),
   listing('deletes', (source, query) => {
     const page = source.deletes(pageOf(parseQuery(query, ['limit', 'after'])));
-    return { deletes: page.rows, next: page.next ?? null };
+    return { deletes: page.rows, next: page.next ?? null, ...coversOf(source) };
   }),
   listing('unclear-creates', (source, query) => {
     const page = source.unclearCreates(pageOf(parseQuery(query, ['limit', 'after'])));
-    return { unclearCreates: page.rows, next: page.next ?? null };
+    return { unclearCreates: page.rows, next: page.next ?? null, ...coversOf(source) };
   }),
   listing('orphans', (source, query) => {
     const page = source.orphans(pageOf(parseQuery(query, ['limit', 'after'])));
-    return { orphans: page.rows, next: page.next ?? null };
+    return { orphans: page.rows, next: page.next ?? null, ...coversOf(source) };
   }),
   listing('cluster', (source, query) => {
     parseQuery(query, []);
@@ -106,6 +106,12 @@ export const ROUTES: readonly Route[] = [
     handle: async (source, _params, query) => json(200, await source.profile(secondsOf(query))),
   },
 ];
+
+/** What a listing is about, where that is not all there is. */
+function coversOf(source: AdminSource): { readonly covers?: string } {
+  const covers = source.covers();
+  return covers === undefined ? {} : { covers };
+}
 
 function listing(name: string, rows: (source: AdminSource, query: URLSearchParams) => object): Route {
   return {

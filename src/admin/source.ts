@@ -20,6 +20,8 @@ export interface AdminSource {
   /** Whether the daemon itself makes progress; never depends on a remote or a plugin. */
   liveness(): Liveness;
   readiness(): Readiness;
+  /** Which parts of the tasks the listings are about, such as `parts 0-3 of 8`; undefined where they are about all. */
+  covers(): string | undefined;
   /** The load report, one object a plugin. */
   plugins(): readonly JsonObject[];
   tasks(query: TaskQuery): Page;

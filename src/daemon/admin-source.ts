@@ -20,7 +20,9 @@ export interface AdminParts {
   readonly liveness: LivenessProbe;
   readonly onPluginsChanged: () => void;
   readonly trouble: () => Omit<Trouble, 'what'> | undefined;
-  readonly cluster: { show(): JsonObject; readonly trouble: Omit<Trouble, 'what'> | undefined } | undefined;
+  readonly cluster:
+    | { show(): JsonObject; readonly trouble: Omit<Trouble, 'what'> | undefined; readonly covers: string | undefined }
+    | undefined;
 }
 
 /** What the admin port shows and does. */
@@ -45,6 +47,7 @@ export function adminSource(parts: AdminParts): AdminSource {
       const troubles = [...of('state', parts.trouble()), ...of('replicas', parts.cluster?.trouble)];
       return readinessOf(parts.state(), host, (id) => runtimes.get(id)?.gate.paused === true, troubles);
     },
+    covers: () => parts.cluster?.covers,
     plugins: () => tasks.listPlugins().map((report) => shownOrTold(report, plain)),
     tasks: (query) => tasks.lists.tasks(query),
     deletes: (page) => tasks.lists.deletes(page),

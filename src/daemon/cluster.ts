@@ -3,6 +3,7 @@ import os from 'node:os';
 import {
   advertisedAddress,
   Comparison,
+  coversOf,
   type Difference,
   Forwarder,
   ownersOf,
@@ -61,6 +62,7 @@ export class Cluster {
   readonly #options: ClusterOptions;
   readonly #members: PostgresMembers;
   readonly #seat: Seat;
+  readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
 
@@ -99,8 +101,9 @@ export class Cluster {
     };
     this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, assertHeld, lostIt } });
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
+    this.#owners = ownersOf(seat);
     this.#forwarder = new Forwarder({
-      owners: ownersOf(seat),
+      owners: this.#owners,
       epoch,
       clock,
       patienceMs: PATIENCE_LEASES * place.leaseMs,
@@ -162,6 +165,11 @@ export class Cluster {
     return { code: 'LEASE_LAPSED', message: 'the lease could not be renewed; no remote is called until it is' };
   }
 
+  /** Which parts of the tasks its lists and figures are about; undefined where a state is one. */
+  get covers(): string | undefined {
+    return coversOf(this.#owners);
+  }
+
   /** What is measured of it. */
   figures(): ClusterFigures {
     const { role, leaseLeftMs, members } = this.#seat;
@@ -173,8 +181,10 @@ export class Cluster {
     const seat = this.#seat;
     const isOwner = seat.role === 'owner' || seat.role === 'taking';
     const owner = isOwner ? seat.epoch : seat.owner?.epoch;
+    const { covers } = this;
     return {
       enabled: true,
+      ...(covers !== undefined && { covers }),
       role: seat.role,
       epoch: seat.epoch,
       address: seat.address,

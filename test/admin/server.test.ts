@@ -429,3 +429,14 @@ test('what was asked for with a token that was taken out meanwhile is not handed
   assert.deepEqual([answer.status, code], [401, 'TOKEN_REVOKED']);
   assert.equal(lines.find(({ event }) => event === 'audit.action')?.by, 'ops');
 });
+
+test('the listings of a replica that has some parts of the tasks say which, and others say nothing of it', async (t) => {
+  const covers = 'parts 0-3 of 8';
+  const some = await serveAdmin(t, { source: makeSource({ covers: () => covers }) });
+  const all = await serveAdmin(t);
+  for (const path of ['plugins', 'tasks', 'deletes', 'unclear-creates', 'orphans']) {
+    const said = async ({ operator }: typeof all) =>
+      ((await (await operator(`/v1/${path}`)).json()) as { covers?: string }).covers;
+    assert.deepEqual([await said(some), await said(all)], [covers, undefined], path);
+  }
+});

@@ -22,6 +22,7 @@ export function makeSource(overrides: Partial<AdminSource> = {}): AdminSource & 
     metrics: () => telemetry.scrape(),
     liveness: () => ({ ok: true, detail: { tickAgeMs: 12 } }),
     readiness: () => ({ ready: true, state: 'ready', unready: [] }),
+    covers: () => undefined,
     plugins: () => [{ id: 'slurm' }],
     tasks: (query) => ({ rows: [JSON.parse(JSON.stringify(query))], next: 'k-2' }),
     deletes: () => ({ rows: [], next: undefined }),

@@ -21,7 +21,14 @@ interface Member {
 
 type Shown =
   | { readonly enabled: false }
-  | { readonly enabled: true; readonly epoch: string; readonly role: string; readonly members: readonly Member[] };
+  | {
+      readonly enabled: true;
+      readonly epoch: string;
+      readonly role: string;
+      /** Of the replica that was asked, where tasks are divided. */
+      readonly covers?: string;
+      readonly members: readonly Member[];
+    };
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
   addDaemonOptions(command)
@@ -37,7 +44,7 @@ async function show(options: Options, io: CliIo): Promise<ExitCode> {
   return 0;
 }
 
-function tableOf({ members, epoch, role }: Extract<Shown, { enabled: true }>): string {
+function tableOf({ members, epoch, role, covers }: Extract<Shown, { enabled: true }>): string {
   const rows = members.map((member) => [
     `${printable(member.name)}${member.epoch === epoch ? ' (asked)' : ''}`,
     member.epoch === epoch ? role : member.owner ? 'owner' : 'standby',
@@ -46,5 +53,6 @@ function tableOf({ members, epoch, role }: Extract<Shown, { enabled: true }>): s
     member.owner ? (member.ownerSince ?? '-') : '-',
     member.silentMs === null ? '-' : `${(member.silentMs / 1000).toFixed(1)} s`,
   ]);
-  return plainTable(['REPLICA', 'ROLE', 'ADDRESS', 'VERSION', 'OWNER SINCE', 'SILENT FOR'], rows);
+  const table = plainTable(['REPLICA', 'ROLE', 'ADDRESS', 'VERSION', 'OWNER SINCE', 'SILENT FOR'], rows);
+  return covers === undefined ? table : `${table}\nThe one that was asked has ${printable(covers)}.`;
 }
