@@ -36,7 +36,6 @@ COPY --from=system /image/ /
 WORKDIR /app
 COPY --from=build /build/package.json /build/LICENSE /build/config.default.json ./
 COPY --from=build /build/node_modules ./node_modules
-COPY --from=build /build/proto ./proto
 COPY --from=build /build/dist ./dist
 COPY scripts/healthcheck.mjs ./healthcheck.mjs
 COPY scripts/image-entry.sh ./plugin-host

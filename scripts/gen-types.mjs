@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeGenerated } from './lib/generated.mjs';
-import { rootOfFiles, rootOfSet, typesOf } from './lib/proto-types.mjs';
+import { rootOfFiles, rootOfSet, SERVED_FILES, typesOf } from './lib/proto-types.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
@@ -14,14 +14,7 @@ const CORE = ['Literal', 'LiteralMap', 'LiteralType', 'TaskTemplate', 'TypedInte
   (name) => `flyteidl.core.${name}`,
 );
 
-const files = rootOfFiles([
-  'pluginhost/v1/plugin_host.proto',
-  'flyteidl/service/agent.proto',
-  'flyteidl/core/errors.proto',
-  'health/v1/health.proto',
-  'grpc/reflection/v1/reflection.proto',
-  'grpc/reflection/v1alpha/reflection.proto',
-]);
+const files = rootOfFiles(SERVED_FILES);
 
 function flyteidl2() {
   const text = readFileSync(path.join(root, 'src', 'generated', 'flyteidl2.ts'), 'utf8');

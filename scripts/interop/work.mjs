@@ -1,4 +1,5 @@
 // Many tasks by the engine's own code over three replicas, and as many over a single daemon beside them: what each cost the remote.
+import { mostAtOnce } from '../../dist/test/support/at-once.js';
 import { HELD } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
 import { printed } from './tools.mjs';
@@ -15,27 +16,9 @@ const spanOf = ({ createdAt, cancelledAt = Number.POSITIVE_INFINITY, steer }) =>
   to: Math.min(createdAt + steer.runMs, cancelledAt),
 });
 
-/** The most jobs that ran at a time. */
-function mostAtOnce(jobs) {
-  const steps = jobs
-    .map(spanOf)
-    .flatMap(({ from, to }) => [
-      { at: from, by: 1 },
-      { at: to, by: -1 },
-    ])
-    .sort((a, b) => a.at - b.at || a.by - b.by);
-  let running = 0;
-  let most = 0;
-  for (const { by } of steps) {
-    running += by;
-    most = Math.max(most, running);
-  }
-  return most;
-}
-
 function bookResults({ jobs, remote }, tasks) {
   const attempts = new Set(jobs.map(({ seen }) => seen.outputPrefix)).size;
-  const most = mostAtOnce(jobs);
+  const most = mostAtOnce(jobs.map(spanOf));
   return [
     printed({
       case: 'work-one-job-each',

@@ -20,6 +20,16 @@ const INCLUDE_DIRS = [
   path.join(folderOf('@grpc/reflection'), 'build', 'proto'),
 ];
 
+/** What is served, or read and written, relative to an include dir. */
+export const SERVED_FILES = [
+  'pluginhost/v1/plugin_host.proto',
+  'flyteidl/service/agent.proto',
+  'flyteidl/core/errors.proto',
+  'health/v1/health.proto',
+  'grpc/reflection/v1/reflection.proto',
+  'grpc/reflection/v1alpha/reflection.proto',
+];
+
 /** The files, relative to an include dir, with all they import, as a protobufjs root. */
 export function rootOfFiles(files) {
   const root = new pb.Root();

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
-import { createServer } from 'node:net';
-import { test } from 'node:test';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type TestContext, test } from 'node:test';
 import { type Bench, missed } from '../../bench/lib/bench.js';
 import { mainThreadMicros, onCpuMicros } from '../../bench/lib/cpu.js';
 import { H2Connection, prepareCall } from '../../bench/lib/h2-client.js';
@@ -166,6 +166,16 @@ test('calls that come by the clock are all made, and each waits from the time th
   assert.equal((await connection.run(() => again.pop())).calls, 1);
 });
 
+/** A connection to a server that listens from now on, until the test ends. */
+async function connectTo(t: TestContext, server: Server): Promise<H2Connection> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const connection = await H2Connection.open((server.address() as AddressInfo).port, 1);
+  t.after(() => connection.close());
+  return connection;
+}
+
 test('calls that come by the clock never take more streams than the server allows', async (t) => {
   const server = createHttp2Server({ settings: { maxConcurrentStreams: 3 } });
   server.on('stream', (stream) => {
@@ -173,11 +183,7 @@ test('calls that come by the clock never take more streams than the server allow
     stream.respond({ ':status': 200 }, { waitForTrailers: true });
     setImmediate(() => stream.end(Buffer.alloc(6)));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => server.close());
-  const connection = await H2Connection.open((server.address() as { port: number }).port, 1);
-  t.after(() => connection.close());
+  const connection = await connectTo(t, server);
   const call = prepareCall('/x', 'x', Buffer.alloc(1));
   const first = [call];
   // Its answer comes behind the server's settings.
@@ -192,10 +198,7 @@ test('a connection that breaks fails the round, and does not hang it', async (t)
     socket.on('error', () => {});
     socket.once('data', () => socket.destroy());
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => server.close());
-  const connection = await H2Connection.open((server.address() as { port: number }).port, 1);
+  const connection = await connectTo(t, server);
   const call = prepareCall('/x', 'x', Buffer.alloc(0));
   await assert.rejects(connection.run(() => call));
 });

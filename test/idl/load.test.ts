@@ -94,24 +94,15 @@ function told(object: pb.ReflectionObject, into: Map<string, unknown>): Map<stri
 
 /** The reader of .proto files that the generator has. */
 interface ProtoTypes {
+  readonly SERVED_FILES: readonly string[];
   rootOfFiles(files: readonly string[]): pb.Root;
   rootOfSet(bytes: Uint8Array): pb.Root;
 }
 
 test('the generated types are read and written as the .proto files and the descriptor set of flyteidl2 say', async () => {
   const reader = new URL('../../../scripts/lib/proto-types.mjs', import.meta.url).href;
-  const { rootOfFiles, rootOfSet } = (await import(reader)) as ProtoTypes;
-  const ofFiles = told(
-    rootOfFiles([
-      'pluginhost/v1/plugin_host.proto',
-      'flyteidl/service/agent.proto',
-      'flyteidl/core/errors.proto',
-      'health/v1/health.proto',
-      'grpc/reflection/v1/reflection.proto',
-      'grpc/reflection/v1alpha/reflection.proto',
-    ]),
-    new Map(),
-  );
+  const { rootOfFiles, rootOfSet, SERVED_FILES } = (await import(reader)) as ProtoTypes;
+  const ofFiles = told(rootOfFiles(SERVED_FILES), new Map());
   const ofSet = told(rootOfSet(Buffer.from(FLYTEIDL2_DESCRIPTOR_SET, 'base64')), new Map());
   for (const [types, source, some] of [
     [CORE_TYPES, ofFiles, 'flyteidl.core.TaskTemplate'],

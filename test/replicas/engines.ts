@@ -4,6 +4,7 @@ import type { DemoRemote } from '../../plugins/demo/remote.js';
 import type { Client, PhaseInfo } from '../../src/client/index.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import { until } from '../daemon/support.js';
+import { mostAtOnce } from '../support/at-once.js';
 import { mostBeyond, RoundRobin } from './support.js';
 
 interface Limit {
@@ -160,20 +161,13 @@ export class Engines {
       const [name = ''] = names;
       if (kind === 'cancel' && !cancels.has(name)) cancels.set(name, atMs);
     }
-    const steps = this.#remote.calls
+    const spans = this.#remote.calls
       .filter(({ kind, status }) => kind === 'create' && status === 201)
-      .flatMap(({ names: [name = ''], atMs }) => [
-        { atMs, by: 1 },
-        { atMs: Math.min(atMs + this.#of.jobS * 1000, cancels.get(name) ?? Number.POSITIVE_INFINITY), by: -1 },
-      ])
-      .sort((a, b) => a.atMs - b.atMs || a.by - b.by);
-    let running = 0;
-    let most = 0;
-    for (const { by } of steps) {
-      running += by;
-      most = Math.max(most, running);
-    }
-    return most;
+      .map(({ names: [name = ''], atMs }) => ({
+        from: atMs,
+        to: Math.min(atMs + this.#of.jobS * 1000, cancels.get(name) ?? Number.POSITIVE_INFINITY),
+      }));
+    return mostAtOnce(spans);
   }
 }
 

@@ -20,12 +20,18 @@ const shared = sharedServer('trouble');
 
 const open = (t: TestContext) => Scene.open(t, shared.server.port, shared.newSchema());
 
+/** With three replicas. */
+async function three(t: TestContext): Promise<Scene> {
+  const scene = await open(t);
+  for (let i = 0; i < 3; i++) await scene.add();
+  return scene;
+}
+
 test(`replicas are killed at random ${KILLS} times under load, and every task ends once, within limits and quota`, {
   timeout: 60_000 + KILLS * 20_000,
 }, async (t) => {
   const dice = new Decisions(SEED).of('kills');
-  const scene = await open(t);
-  for (let i = 0; i < 3; i++) await scene.add();
+  const scene = await three(t);
   const engines = scene.engines();
   let owners = 0;
   for (let kill = 1; kill <= KILLS; kill++) {
@@ -129,8 +135,7 @@ test(
   'what was answered to Deletes holds when the replica that works is killed in their midst, and the rest are asked again',
   BOUND,
   async (t) => {
-    const scene = await open(t);
-    for (let i = 0; i < 3; i++) await scene.add();
+    const scene = await three(t);
     const owner = await scene.owner();
     const [standby] = scene.living.filter((one) => one !== owner) as [DaemonProcess];
     const names = Array.from({ length: 24 }, (_, i) => `d${i}`);
@@ -170,8 +175,7 @@ test(
   'a Watch by way of a replica that stands by goes on over two changes of the owner, misses no end, and never tells a lower version',
   BOUND,
   async (t) => {
-    const scene = await open(t);
-    for (let i = 0; i < 3; i++) await scene.add();
+    const scene = await three(t);
     const first = await scene.owner();
     const [standby] = scene.living.filter((one) => one !== first) as [DaemonProcess];
     const watching = new AbortController();
@@ -228,8 +232,7 @@ test(
   'replicas are frozen for two leases under load and woken, the one that works and one that stands by',
   BOUND,
   async (t) => {
-    const scene = await open(t);
-    for (let i = 0; i < 3; i++) await scene.add();
+    const scene = await three(t);
     const engines = scene.engines();
     await engines.progress();
     const owner = await scene.owner();

@@ -14,7 +14,7 @@ export interface Reach {
 /** This package, also where it is installed as a dependency of another one. */
 const HOME = fileURLToPath(new URL('../../../../', import.meta.url));
 /** What a plugin process loads of it: never the folder as a whole, in which a clone may keep anything. */
-const OWN = ['dist', 'proto', 'package.json'].map((name) => path.join(HOME, name));
+const OWN = ['dist', 'package.json'].map((name) => path.join(HOME, name));
 /** By which a process asks the kernel to end it before the daemon. */
 const OOM_SCORE = '/proc/self/oom_score_adj';
 
