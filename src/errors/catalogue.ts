@@ -74,6 +74,11 @@ export const ERROR_CATALOGUE = {
     true,
     'This replica could not renew its lease, and calls no remote until it has; look at its database.',
   ),
+  NOT_A_REPLICA: entry(
+    'denied',
+    true,
+    'The stream by which replicas talk to each other was opened by somebody who is none, or is not known to be one yet.',
+  ),
   GRANT_LAPSED: entry(
     'unavailable',
     true,

@@ -173,8 +173,10 @@ class MethodDispatch {
 
   bidi(handler: Streaming & { kind: 'bidi' }): handleBidiStreamingCall<Buffer, Buffer> {
     return (surface) => {
-      const stream = new RpcDuplex(surface, this.#streamParts(arrivalOf(surface)));
-      this.#detach(this.#stream(surface, stream, undefined, () => handler.handle(stream)));
+      const arrival = arrivalOf(surface);
+      const stream = new RpcDuplex(surface, this.#streamParts(arrival));
+      const bounded = handler.bounded === true ? arrival : undefined;
+      this.#detach(this.#stream(surface, stream, bounded, () => handler.handle(stream)));
     };
   }
 

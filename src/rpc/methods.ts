@@ -16,7 +16,7 @@ export type PartitionOf = (request: Buffer) => number | undefined;
  *   to `handle`. That is the hot path, and gets the bytes alone.
  * - `serverStream`: the call ends when the promise does, and at its deadline at the latest; `bounded` ones have none of ours,
  *   and count against the bound of open streams instead.
- * - `bidi`: the call ends likewise, with requests to iterate over.
+ * - `bidi`: the call ends likewise, with requests to iterate over; `bounded` ones as above.
  *
  * `partition` has the request, of `bidi` the first; a method without it is about no single task.
  */
@@ -35,7 +35,12 @@ export type RpcMethodHandler =
       /** Takes its place where the tasks are divided among replicas, and it is about tasks of several parts. */
       parted?(request: Buffer, stream: RpcStream, elsewhere: Elsewhere, path: string): Promise<void>;
     }
-  | { readonly kind: 'bidi'; readonly partition?: PartitionOf; handle(stream: RpcDuplex): Promise<void> };
+  | {
+      readonly kind: 'bidi';
+      readonly bounded?: boolean;
+      readonly partition?: PartitionOf;
+      handle(stream: RpcDuplex): Promise<void>;
+    };
 
 /** A service to serve: its definition over Buffers (`Idl.rawService`) and a handler for each of its methods. */
 export interface RpcServiceModule {
@@ -43,4 +48,6 @@ export interface RpcServiceModule {
   readonly name: string;
   readonly definition: RpcService;
   readonly handlers: Readonly<Record<string, RpcMethodHandler>>;
+  /** It is for other replicas alone: reflection and health do not name it. */
+  readonly internal?: boolean;
 }

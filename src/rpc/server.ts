@@ -78,7 +78,7 @@ export class RpcServer {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: RpcServerOptions) {
-    const names = options.services.map((service) => service.name);
+    const names = options.services.filter(({ internal }) => internal !== true).map(({ name }) => name);
     const clock = options.clock ?? systemClock;
     this.#connections = new Connections(options, clock, options.connectionCut);
     const observers = new Map<string, RpcMethodObserver>();

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Metadata, type ServiceError } from '@grpc/grpc-js';
+import { LimitsLinks } from '../../src/cluster/limits-link.js';
+import { needOf } from '../../src/daemon/needs.js';
+import { systemClock } from '../../src/lib/clock.js';
+import { HOP } from '../../src/model/forwarding.js';
+import { REPLICA_LINK_PATH } from '../../src/model/replica-link.js';
+import { createReplicaLinkService } from '../../src/rpc/replica-link.js';
+import type { MemberRow } from '../../src/state/index.js';
+import { startServer } from '../rpc/support.js';
+
+const BOUND = { timeout: 60_000 };
+const BAD = 'no sense';
+
+function row(epoch: string, address: string | undefined): MemberRow {
+  return { epoch, name: epoch, address, version: '1', counter: '1', joinedAtMs: 0, ownsSinceMs: undefined };
+}
+
+async function until(what: () => boolean): Promise<void> {
+  while (!what()) await sleep(5);
+}
+
+/** A member with a gRPC port of its own, and what came to it. */
+async function startMember(t: TestContext, epoch: string) {
+  const came: string[] = [];
+  const told: string[] = [];
+  const links = new LimitsLinks({
+    epoch,
+    clock: systemClock,
+    random: () => 0.5,
+    receive: (from, message) => {
+      if (message.toString() === BAD) throw new Error('odd');
+      came.push(`${from}: ${message}`);
+    },
+    events: {
+      opened: (member) => told.push(`opened ${member}`),
+      broke: (member, { code }) => told.push(`broke ${member} ${code}`),
+    },
+  });
+  const server = await startServer(t, { services: [createReplicaLinkService(links)] });
+  t.after(() => links.close());
+  return { links, came, told, ...server, member: row(epoch, server.address) };
+}
+
+/** Sends until it comes, since what is sent before there is a stream is lost. */
+async function sendsTo(from: { links: LimitsLinks }, to: { came: string[]; member: MemberRow }, text: string) {
+  const before = to.came.length;
+  const timer = setInterval(() => from.links.send(to.member.epoch, Buffer.from(text)), 20);
+  await until(() => to.came.length > before);
+  clearInterval(timer);
+  // What was sent twice meanwhile.
+  await sleep(50);
+}
+
+test('two members have one stream, on which either says what it likes, in order', BOUND, async (t) => {
+  const [a, b] = [await startMember(t, 'a'), await startMember(t, 'b')];
+  const members = [a.member, b.member];
+  assert.equal(a.links.send('b', Buffer.from('early')), false);
+  for (const { links } of [a, b]) links.members(members);
+  await sendsTo(a, b, 'hello');
+  await sendsTo(b, a, 'hello');
+  assert.deepEqual([a.server.openStreams, b.server.openStreams], [0, 1]);
+  b.came.length = 0;
+  for (let i = 0; i < 1_000; i++) assert.ok(a.links.send('b', Buffer.from(`${i}`)));
+  await until(() => b.came.length === 1_000);
+  assert.deepEqual(
+    b.came,
+    Array.from({ length: 1_000 }, (_, i) => `a: ${i}`),
+  );
+  assert.equal(a.links.send('b', Buffer.alloc(5 * 1024 * 1024)), false, 'what is too large is lost, and told so');
+  assert.equal(a.links.send('c', Buffer.from('nobody')), false);
+  await until(() => a.told.length === 1);
+  assert.deepEqual([a.told, b.told], [['opened b'], ['opened a']]);
+});
+
+test(
+  'a stream that breaks, is full of nonsense, or whose member went is opened anew while that member is there',
+  BOUND,
+  async (t) => {
+    const [a, b] = [await startMember(t, 'a'), await startMember(t, 'b')];
+    for (const { links } of [a, b]) links.members([a.member, b.member]);
+    await sendsTo(a, b, 'one');
+    await sendsTo(b, a, 'one');
+    a.links.send('b', Buffer.from(BAD));
+    await until(() => a.told.includes('broke b OWNER_AWAY'));
+    await sendsTo(a, b, 'two');
+    await sendsTo(b, a, 'two');
+    b.links.send('a', Buffer.from(BAD));
+    await until(() => a.told.includes('broke b REQUEST_UNDECODABLE'));
+    await sendsTo(b, a, 'three');
+    // To b it is gone, and then there again.
+    b.links.members([b.member]);
+    await until(() => b.server.openStreams === 0);
+    b.links.members([a.member, b.member]);
+    await sendsTo(a, b, 'four');
+    a.links.members([a.member]);
+    await until(() => b.server.openStreams === 0);
+    assert.equal(a.links.send('b', Buffer.from('gone')), false);
+  },
+);
+
+test(
+  'whoever is no replica, or opens what is not its to open, is refused, and nothing names the method',
+  BOUND,
+  async (t) => {
+    const [a, b] = [await startMember(t, 'a'), await startMember(t, 'b')];
+    b.links.members([a.member, b.member]);
+    const refusal = (hop: string | undefined, server: typeof a) =>
+      new Promise<string>((resolve) => {
+        const metadata = new Metadata();
+        if (hop !== undefined) metadata.set(HOP, hop);
+        const same = (bytes: Buffer) => bytes;
+        const stream = server.raw().makeBidiStreamRequest(REPLICA_LINK_PATH, same, same, metadata, {});
+        stream.on('data', () => {});
+        stream.on('error', ({ details }: ServiceError) => resolve(details));
+      });
+    assert.match(await refusal(undefined, b), /does not come from a replica/);
+    assert.match(await refusal('z', b), /does not come from a replica/);
+    a.links.members([a.member, b.member]);
+    assert.match(await refusal('b', a), /whose epoch is lower opens/);
+    assert.deepEqual([needOf(REPLICA_LINK_PATH, true), a.came, b.came], ['peer', [], []]);
+  },
+);
