@@ -64,7 +64,7 @@ function maybeText(of: Fields, name: string): string | undefined {
 }
 
 /** A whole number from 0 on. */
-function count(of: Fields, name: string, most = MAX_COUNT): number {
+function whole(of: Fields, name: string, most: number): number {
   const value = of[name];
   if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > most) {
     throw new MalformedEnvelope(`${name} is no count up to ${most}`);
@@ -72,9 +72,13 @@ function count(of: Fields, name: string, most = MAX_COUNT): number {
   return value as number;
 }
 
+function count(of: Fields, name: string): number {
+  return whole(of, name, MAX_COUNT);
+}
+
 /** Of messages, which go on counting. */
 function ordinal(of: Fields, name: string): number {
-  return count(of, name, Number.MAX_SAFE_INTEGER);
+  return whole(of, name, Number.MAX_SAFE_INTEGER);
 }
 
 function ms(of: Fields, name: string): number {
