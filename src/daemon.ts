@@ -144,7 +144,7 @@ class ComposedDaemon implements Daemon {
     this.#hosting.servedBefore = () => this.#parts.lastClaims();
     this.#host = this.#hosting.host(lease);
     this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
-    this.#outputs = new OutputsStore(data.dataStore);
+    this.#outputs = new OutputsStore(data.dataStore, mayWork);
     this.#parts = new Parts(config.state.parts, {
       ...reach,
       engine,

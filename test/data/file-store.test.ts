@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { bindDataStore, makeDataStore } from '../../src/data/stores/data-store.js';
 import { type ErrorCode, HostError } from '../../src/errors/index.js';
+import { bindLease } from '../../src/plugin-api/call-lease.js';
 
 let base: string;
 let root: string;
@@ -149,6 +150,32 @@ test('sizes are bounded, reading and writing, by the store and by the call', asy
   await fails(store().get(file, { maxBytes: 10 }), 'DATA_TOO_LARGE', /at most 10 bytes/);
   await fails(store().put(file, Buffer.alloc(MAX + 1)), 'DATA_TOO_LARGE');
   assert.equal((await readFile(file)).length, MAX);
+});
+
+test('what a plugin writes after the lease of its call is not there, also where it gives a signal of its own', async () => {
+  const file = path.join(root, 'outputs.pb');
+  for (const own of [undefined, new AbortController().signal]) {
+    let over = false;
+    const call = new AbortController();
+    const lease = {
+      maySend: () => {
+        if (over) call.abort(new Error('the lease is over'));
+        return !over;
+      },
+      with: (other: AbortSignal) => other,
+    };
+    const native = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')!.get!;
+    const { signal } = call;
+    bindLease(signal, lease, () => native.call(signal) || !lease.maySend());
+    const bound = bindDataStore(store(), signal);
+    const put = (text: string) => bound.put(file, Buffer.from(text), own && { signal: own });
+    await put('before');
+    const late = put('late');
+    over = true;
+    await fails(late, 'CALL_CANCELLED');
+    await fails(put('later'), 'CALL_CANCELLED');
+    assert.equal(String(await readFile(file)), 'before');
+  }
 });
 
 test('an aborted signal ends a call before it does anything; a time-out is told apart', async () => {

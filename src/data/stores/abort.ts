@@ -1,4 +1,5 @@
 import { HostError } from '../../errors/index.js';
+import { bindLease, leaseOf } from '../../plugin-api/call-lease.js';
 
 /** DEADLINE_EXCEEDED where a time-out aborted the signal, else CALL_CANCELLED. */
 export function abortedError(signal: AbortSignal, what: string): HostError {
@@ -14,8 +15,11 @@ export function throwIfAborted(signal: AbortSignal | undefined, what: string): v
   if (signal?.aborted) throw abortedError(signal, what);
 }
 
-/** One signal of two, of which either may be missing. */
-export function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
-  if (one === undefined || one === other) return other;
-  return other === undefined ? one : AbortSignal.any([one, other]);
+/** The signal of a call, with one that its maker gave beside it. It asks the lease of the call as that one does. */
+export function joinSignals(own: AbortSignal | undefined, call: AbortSignal): AbortSignal {
+  if (own === undefined || own === call) return call;
+  const joined = AbortSignal.any([own, call]);
+  const lease = leaseOf(call);
+  if (lease !== undefined) bindLease(joined, lease, () => own.aborted || call.aborted);
+  return joined;
 }
