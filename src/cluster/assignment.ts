@@ -15,6 +15,8 @@ export interface AssignedMember {
    * of the plugin any more sees no failures either, and would be given the part back.
    */
   readonly unreachable: ReadonlySet<string>;
+  /** Parts that it could not load, for now. */
+  readonly refuses?: ReadonlySet<number>;
 }
 
 /** A group of partitions that moves as one, as its row and its tasks say. */
@@ -166,7 +168,8 @@ class Assignment {
   }
 }
 
-function canWork({ version, plugins }: AssignedMember, { needs, leastVersion }: AssignedPart): boolean {
+function canWork({ version, plugins, refuses }: AssignedMember, { part, needs, leastVersion }: AssignedPart): boolean {
+  if (refuses?.has(part) === true) return false;
   return compareVersions(version, leastVersion) >= 0 && [...needs].every((plugin) => plugins.has(plugin));
 }
 

@@ -1,7 +1,7 @@
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
-import type { Joining, MemberRow, MembersView, MemberTable } from '../state/index.js';
+import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../state/index.js';
 import { HeldLease, LeaseWatch } from './lease.js';
 
 /**
@@ -69,7 +69,8 @@ export class Seat {
   readonly #renewals = new Set<(endsAtMs: number) => void>();
   #role: SeatRole = 'joining';
   #address = '';
-  #view: MembersView = { owner: undefined, members: [] };
+  #tenure = '';
+  #view: MembersView = { parts: [], members: [] };
   #lookTimer: Timer | undefined;
   #renewTimer: Timer | undefined;
   #lapseTimer: Timer | undefined;
@@ -96,6 +97,11 @@ export class Seat {
 
   get epoch(): string {
     return this.#options.self.epoch;
+  }
+
+  /** Under which it has the state. */
+  get tenure(): string {
+    return this.#tenure;
   }
 
   get address(): string {
@@ -133,7 +139,8 @@ export class Seat {
 
   /** Who has the state and lives, as far as it was seen; undefined while nobody does, and for this replica itself. */
   get owner(): MemberRow | undefined {
-    const { owner, members } = this.#view;
+    const { members } = this.#view;
+    const owner = this.#view.parts[0]?.owner;
     if (owner === undefined || owner === this.epoch || this.#watch.isDead(owner)) return undefined;
     return members.find(({ epoch }) => epoch === owner);
   }
@@ -223,7 +230,7 @@ export class Seat {
     if (this.#isGone()) return;
     this.#troubled = false;
     const counters = new Map(view.members.map(({ epoch, counter }) => [epoch, counter as string | undefined]));
-    if (view.owner !== undefined && !counters.has(view.owner)) counters.set(view.owner, undefined);
+    for (const { owner } of view.parts) if (owner !== undefined && !counters.has(owner)) counters.set(owner, undefined);
     this.#watch.saw({ askedAtMs, answeredAtMs: bootMs(), counters });
     this.#view = view;
     this.#tellOwner();
@@ -233,7 +240,10 @@ export class Seat {
   }
 
   /** What follows from what was seen. */
-  async #judge({ owner, members }: MembersView): Promise<void> {
+  async #judge({ parts, members }: MembersView): Promise<void> {
+    const [part] = parts;
+    if (part === undefined) return;
+    const { owner, tenure } = part;
     const mine = owner === this.epoch;
     if (this.#role === 'owner') {
       if (!mine) this.lose(this.replaced());
@@ -246,25 +256,27 @@ export class Seat {
     if (other?.address !== undefined && this.#watch.isAlive(other.epoch)) this.#settled.resolve();
     if (this.#retired) return;
     // A take whose answer was lost is seen here.
-    if (mine) await this.#begin(undefined);
-    else if (owner === undefined) await this.#take(undefined);
+    if (mine) await this.#begin(tenure, undefined);
+    else if (owner === undefined) await this.#take({ owner, tenure, counter: undefined });
     else if (this.#watch.isDead(owner)) {
       const last = members.find(({ epoch }) => epoch === owner);
-      await this.#take({ epoch: owner, counter: last?.counter }, last?.name ?? owner);
+      await this.#take({ owner, tenure, counter: last?.counter }, last?.name ?? owner);
     }
   }
 
-  async #take(from: Parameters<MemberTable['take']>[1], name?: string): Promise<void> {
+  async #take(from: LastOwner, name?: string): Promise<void> {
+    let tenure: string | undefined;
     try {
-      if (!(await this.#options.table.take(this.epoch, from))) return;
+      tenure = await this.#options.table.take(this.epoch, 0, from);
     } catch (error) {
       this.#trouble(error);
       return;
     }
-    if (!this.#isGone()) await this.#begin(name);
+    if (tenure !== undefined && !this.#isGone()) await this.#begin(tenure, name);
   }
 
-  async #begin(from: string | undefined): Promise<void> {
+  async #begin(tenure: string, from: string | undefined): Promise<void> {
+    this.#tenure = tenure;
     const { clock, begin, events } = this.#options;
     const startedMs = clock.now();
     this.#to('taking');
@@ -277,7 +289,6 @@ export class Seat {
     }
     if (this.#role !== 'taking') return;
     this.#to('owner');
-    this.#view = { ...this.#view, owner: this.epoch };
     this.#lapsesLater();
     events.taken?.(from, clock.now() - startedMs);
     this.#settled.resolve();

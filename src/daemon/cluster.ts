@@ -70,10 +70,11 @@ export class Cluster {
     const { config, clock, random, version, begin, onSecret } = options;
     const place = config.state.postgres;
     this.#options = options;
-    this.#members = new PostgresMembers({ place, clock, random, onSecret });
+    this.#members = new PostgresMembers({ place, clock, random, onSecret }, 1);
     const epoch = randomBytes(8).toString('hex');
     const name = `${os.hostname()}, process ${process.pid}`;
-    const self = { epoch, name, version, config: JSON.stringify(options.options) };
+    const says = { plugins: [], leaving: false, unreachable: [], refused: [] };
+    const self = { epoch, name, version, config: JSON.stringify(options.options), says };
     this.#comparison = new Comparison({
       own: options.options,
       epoch,
@@ -91,15 +92,16 @@ export class Cluster {
     });
     this.#seat = seat;
     this.at = `PostgreSQL at ${placeText(place)}`;
-    const assertHeld = () => {
+    const tenureOf = () => {
       if (seat.role === 'lost') throw seat.replaced();
+      return seat.tenure;
     };
     const lostIt = () => {
       const why = seat.replaced();
       seat.lose(why);
       return why;
     };
-    this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, assertHeld, lostIt } });
+    this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, tenureOf, lostIt } });
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
     this.#owners = ownersOf(seat);
     this.#forwarder = new Forwarder({

@@ -1,8 +1,29 @@
+import type { HostError } from '../errors/index.js';
 import type { FactKey } from './facts/facts.js';
 import type { KeyRange } from './facts/part-keys.js';
 
 /** Encoded facts by key. */
 export type Puts = ReadonlyMap<FactKey, Buffer>;
+
+/** What is committed of one part of a state, under the tenure that its facts were loaded under. */
+export interface PartCommit {
+  readonly part: number;
+  readonly tenure: string;
+  /** By the keys that the engine knows. */
+  readonly puts: Puts;
+  readonly drops: readonly FactKey[];
+}
+
+/** Of an engine whose parts may each be taken by another daemon. */
+export interface PartFences {
+  /** Under which a part is held from now on. Throws STATE_LOCKED where it is not held. */
+  tenureOf(part: number): string;
+  /**
+   * As `StateEngine.commit`, of each part that is still held under its tenure: no part stands twice. Answers why nothing was written of each
+   * other one: STATE_LOCKED, for good.
+   */
+  commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, HostError>>;
+}
 
 /**
  * Where facts are kept. One commit is under way at a time; the writer sees to that. What an engine rejects with is always
@@ -26,6 +47,8 @@ export interface StateEngine {
    * gone and a new state was begun; everything has to be committed anew then.
    */
   commit(puts: Puts, drops: readonly FactKey[]): Promise<void>;
+  /** Undefined where the state is this daemon's as a whole. */
+  readonly fences?: PartFences | undefined;
   /** Of one that shares a state with others: told where these had to be told STATE_LOST, and all of this one's is to be committed anew. */
   onLost?(tell: () => void): void;
   /** About what the state takes where it is kept, in bytes; as it was measured last. */

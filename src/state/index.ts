@@ -1,13 +1,23 @@
 export { copyState } from './copy.js';
 export { EmbeddedEngine } from './embedded/engine.js';
 export { openFolderForInspection } from './embedded/inspection.js';
-export { noState, type Puts, type StateEngine } from './engine.js';
+export { noState, type PartCommit, type PartFences, type Puts, type StateEngine } from './engine.js';
 export * from './facts/facts.js';
 export { isKeyOfPart } from './facts/part-keys.js';
 export { smallOf, wholeState } from './facts/phase-fields.js';
 export { inspectState, type StateReport } from './inspect.js';
 export type { Inspection } from './inspection.js';
-export type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from './members.js';
+export type {
+  Joining,
+  LastOwner,
+  MemberRow,
+  MemberSays,
+  MembersView,
+  MemberTable,
+  PartNeeds,
+  PartRow,
+  Tenure,
+} from './members.js';
 export { PartedEngine } from './parted-engine.js';
 export { PostgresEngine } from './postgres/engine.js';
 export { openDatabaseForInspection } from './postgres/inspection.js';

@@ -1,11 +1,13 @@
 import { HostError } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
-import type { Puts, StateEngine } from './engine.js';
+import type { PartCommit, Puts, StateEngine } from './engine.js';
 import type { FactKey } from './facts/facts.js';
 import { type KeyRange, partPrefix, rangeOfPart, rangesOutside } from './facts/part-keys.js';
 
 interface Asked {
   readonly part: Part;
+  /** When it was asked. */
+  readonly tenure: string;
   readonly puts: Puts;
   readonly drops: readonly FactKey[];
   readonly done: Deferred<void>;
@@ -66,7 +68,7 @@ export class PartedEngine {
 
   commit(part: Part, puts: Puts, drops: readonly FactKey[]): Promise<void> {
     const done = createDeferred<void>();
-    this.#asked.push({ part, puts, drops, done });
+    this.#asked.push({ part, tenure: part.tenure, puts, drops, done });
     if (!this.#writing) void this.#write();
     return done.promise;
   }
@@ -74,11 +76,15 @@ export class PartedEngine {
   async #write(): Promise<void> {
     this.#writing = true;
     while (this.#asked.length > 0) {
-      const group = this.#asked;
-      this.#asked = [];
+      const group = firstOfEach(this.#asked);
+      this.#asked = group.length === this.#asked.length ? [] : this.#asked.filter((one) => !group.includes(one));
       try {
-        await this.#commitAll(group);
-        for (const { done } of group) done.resolve();
+        const lost = await this.#commitAll(group);
+        for (const { part, done } of group) {
+          const why = lost.get(part.index);
+          if (why === undefined) done.resolve();
+          else done.reject(why);
+        }
       } catch (error) {
         for (const { done } of group) done.reject(error);
         // The others have to commit everything anew as well, and would not hear of it.
@@ -90,14 +96,18 @@ export class PartedEngine {
     this.#writing = false;
   }
 
-  async #commitAll(group: readonly Asked[]): Promise<void> {
+  /** Answers the parts of which nothing is written any more, and why. */
+  async #commitAll(group: readonly Asked[]): Promise<ReadonlyMap<number, HostError>> {
+    const { fences } = this.#engine;
+    if (fences !== undefined) return fences.commit(group.map(committed));
     const puts = new Map<FactKey, Buffer>();
     const drops: FactKey[] = [];
-    for (const { part, puts: own, drops: gone } of group) {
-      for (const [key, value] of own) puts.set(part.prefix + key, value);
-      for (const key of gone) drops.push(part.prefix + key);
+    for (const one of group.map(committed)) {
+      for (const [key, value] of one.puts) puts.set(key, value);
+      drops.push(...one.drops);
     }
     await this.#engine.commit(puts, drops);
+    return NOBODY_LOST;
   }
 
   /** Of one part that was open. */
@@ -107,6 +117,25 @@ export class PartedEngine {
     this.#opening = undefined;
     await this.#engine.close();
   }
+}
+
+const NOBODY_LOST: ReadonlyMap<number, HostError> = new Map();
+
+/** A part that was given up and taken again may have asked under both tenures. */
+function firstOfEach(asked: readonly Asked[]): readonly Asked[] {
+  const byPart = new Map<Part, Asked>();
+  for (const one of asked) if (!byPart.has(one.part)) byPart.set(one.part, one);
+  return byPart.size === asked.length ? asked : [...byPart.values()];
+}
+
+function committed({ part, tenure, puts, drops }: Asked): PartCommit {
+  const keyOf = (key: FactKey): FactKey => part.prefix + key;
+  return {
+    part: part.index,
+    tenure,
+    puts: new Map([...puts].map(([key, value]) => [keyOf(key), value])),
+    drops: drops.map(keyOf),
+  };
 }
 
 /**
@@ -119,12 +148,16 @@ class Part implements StateEngine {
   readonly #engine: StateEngine;
   readonly #range: KeyRange;
   readonly prefix: string;
+  readonly index: number;
+  /** What was asked under an earlier one is not written. */
+  tenure = '';
   #isOpen = false;
   #lost: () => void = () => {};
 
   constructor(whole: PartedEngine, engine: StateEngine, index: number, parts: number) {
     this.#whole = whole;
     this.#engine = engine;
+    this.index = index;
     this.#range = rangeOfPart(index, parts);
     this.prefix = partPrefix(index, parts);
   }
@@ -143,6 +176,12 @@ class Part implements StateEngine {
 
   async open(stop?: AbortSignal): Promise<void> {
     await this.#whole.open(stop);
+    try {
+      this.tenure = this.#engine.fences?.tenureOf(this.index) ?? '';
+    } catch (error) {
+      await this.#whole.close();
+      throw error;
+    }
     this.#isOpen = true;
   }
 

@@ -2,19 +2,48 @@ import { Seat, type SeatEvents } from '../../src/cluster/seat.js';
 import { HostError } from '../../src/errors/index.js';
 import type { Clock, ManualClock, Timer } from '../../src/lib/clock.js';
 import { ToldLease } from '../../src/sandbox/lease.js';
-import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../../src/state/index.js';
+import type {
+  Joining,
+  LastOwner,
+  MemberRow,
+  MemberSays,
+  MembersView,
+  MemberTable,
+  PartNeeds,
+  Tenure,
+} from '../../src/state/index.js';
+
+export const SAYS: MemberSays = { plugins: [], leaving: false, unreachable: [], refused: [] };
+
+interface VirtualPart {
+  owner: string | undefined;
+  tenure: number;
+  needs: PartNeeds;
+}
 
 /** The rows as a database keeps them: each statement at one instant. */
 export class VirtualTable implements MemberTable {
-  owner: string | undefined;
+  readonly parts: readonly VirtualPart[];
   readonly rows = new Map<string, MemberRow>();
-  /** Every change of the owner, in order. */
+  /** Every change of an owner of part 0, in order. */
   readonly owners: (string | undefined)[] = [];
+  /** So often was a part taken. */
+  takes = 0;
 
-  async join({ epoch, name, address, version }: Joining): Promise<void> {
+  constructor(parts = 1) {
+    const needs = { plugins: [], leastVersion: undefined, hasLimits: false };
+    this.parts = Array.from({ length: parts }, () => ({ owner: undefined, tenure: 0, needs }));
+  }
+
+  /** Of part 0. */
+  get owner(): string | undefined {
+    return this.parts[0]?.owner;
+  }
+
+  async join({ epoch, name, address, version, says }: Joining): Promise<void> {
     if (await this.renew(epoch)) return;
-    const row = { epoch, name, address, version, counter: '0', joinedAtMs: 0, ownsSinceMs: undefined };
-    this.rows.set(epoch, row);
+    const joinedAtMs = this.rows.size;
+    this.rows.set(epoch, { epoch, name, address, version, counter: '0', joinedAtMs, ownsSinceMs: undefined, says });
   }
 
   async renew(epoch: string): Promise<boolean> {
@@ -25,16 +54,38 @@ export class VirtualTable implements MemberTable {
   }
 
   async look(): Promise<MembersView> {
-    return { owner: this.owner, members: [...this.rows.values()] };
+    const parts = this.parts.map(({ owner, tenure, needs }, part) => ({ part, owner, tenure: String(tenure), needs }));
+    return { parts, members: [...this.rows.values()] };
   }
 
-  async take(epoch: string, from: LastOwner | undefined): Promise<boolean> {
-    const last = from === undefined ? undefined : this.rows.get(from.epoch);
-    if (last !== undefined && last.counter !== from?.counter) return false;
-    if (from !== undefined) this.rows.delete(from.epoch);
-    if (this.owner !== from?.epoch || !this.rows.has(epoch)) return false;
-    this.#own(epoch);
+  async take(epoch: string, part: number, { owner, tenure, counter }: LastOwner): Promise<string | undefined> {
+    const last = owner === undefined ? undefined : this.rows.get(owner);
+    if (last !== undefined && last.counter !== counter) return undefined;
+    if (owner !== undefined) this.rows.delete(owner);
+    const row = this.parts[part] as VirtualPart;
+    if (row.owner !== owner || String(row.tenure) !== tenure || !this.rows.has(epoch)) return undefined;
+    this.takes += 1;
+    row.tenure += 1;
+    this.#own(part, epoch);
+    return String(row.tenure);
+  }
+
+  async give(held: Tenure): Promise<boolean> {
+    if (!this.#holds(held)) return false;
+    this.#own(held.part, undefined);
     return true;
+  }
+
+  async describe(held: Tenure, needs: PartNeeds): Promise<boolean> {
+    const holds = this.#holds(held);
+    if (holds) (this.parts[held.part] as VirtualPart).needs = needs;
+    return holds;
+  }
+
+  async say(epoch: string, says: MemberSays): Promise<boolean> {
+    const row = this.rows.get(epoch);
+    if (row !== undefined) this.rows.set(epoch, { ...row, says });
+    return row !== undefined;
   }
 
   async configOf(_epoch: string): Promise<string | undefined> {
@@ -42,17 +93,23 @@ export class VirtualTable implements MemberTable {
   }
 
   async forget(epoch: string, counter: string): Promise<void> {
-    if (this.owner !== epoch && this.rows.get(epoch)?.counter === counter) this.rows.delete(epoch);
+    const owns = this.parts.some(({ owner }) => owner === epoch);
+    if (!owns && this.rows.get(epoch)?.counter === counter) this.rows.delete(epoch);
   }
 
   async leave(epoch: string): Promise<void> {
-    if (this.owner === epoch) this.#own(undefined);
+    for (const [part, { owner }] of this.parts.entries()) if (owner === epoch) this.#own(part, undefined);
     this.rows.delete(epoch);
   }
 
-  #own(epoch: string | undefined): void {
-    this.owner = epoch;
-    this.owners.push(epoch);
+  #holds({ epoch, part, tenure }: Tenure): boolean {
+    const row = this.parts[part];
+    return row?.owner === epoch && String(row.tenure) === tenure;
+  }
+
+  #own(part: number, epoch: string | undefined): void {
+    (this.parts[part] as VirtualPart).owner = epoch;
+    if (part === 0) this.owners.push(epoch);
   }
 }
 
@@ -96,7 +153,7 @@ export class VirtualReplica {
       setTimer: (delayMs, fn): Timer => world.setTimer(delayMs / rate, () => this.deliver(fn)),
     };
     const { clock } = this;
-    const self = { epoch: name, name, version: '1' };
+    const self = { epoch: name, name, version: '1', says: SAYS };
     this.seat = new Seat({ table: this.#overNetwork(), self, leaseMs, clock, bootMs, events, begin });
     this.#plugin = new ToldLease(bootMs);
     this.seat.onRenewed((endsAtMs) => this.#plugin.told(endsAtMs));
@@ -144,7 +201,10 @@ export class VirtualReplica {
       join: (self) => this.#statement(() => table.join(self)),
       renew: (epoch) => this.#statement(() => table.renew(epoch)),
       look: () => this.#statement(() => table.look()),
-      take: (epoch, from) => this.#statement(() => table.take(epoch, from)),
+      take: (epoch, part, from) => this.#statement(() => table.take(epoch, part, from)),
+      give: (held) => this.#statement(() => table.give(held)),
+      describe: (held, needs) => this.#statement(() => table.describe(held, needs)),
+      say: (epoch, says) => this.#statement(() => table.say(epoch, says)),
       configOf: (epoch) => this.#statement(() => table.configOf(epoch)),
       forget: (epoch, counter) => this.#statement(() => table.forget(epoch, counter)),
       leave: (epoch) => this.#statement(() => table.leave(epoch)),

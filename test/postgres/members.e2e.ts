@@ -3,32 +3,52 @@ import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HostError } from '../../src/errors/index.js';
 import { systemClock } from '../../src/lib/clock.js';
-import { PostgresEngine, PostgresMembers, type PostgresPlace } from '../../src/state/index.js';
+import {
+  type LastOwner,
+  type MemberSays,
+  PartedEngine,
+  type PartNeeds,
+  PostgresEngine,
+  PostgresMembers,
+  type PostgresPlace,
+} from '../../src/state/index.js';
 import { start } from '../support/spawn.js';
 import { sharedServer } from './server.js';
 
 const shared = sharedServer('members');
 const LEASE_MS = 6_000;
 const patience = (place: PostgresPlace) => ({ place, clock: systemClock, random: Math.random });
+const NEEDS: PartNeeds = { plugins: ['x'], leastVersion: '1.2', hasLimits: true };
+const SAYS: MemberSays = { plugins: ['x'], leaving: false, unreachable: [], refused: [] };
+/** As it was seen since the first take of part 0, by `a`. */
+const from = (counter: string): LastOwner => ({ owner: 'a', tenure: '1', counter });
+const NOBODY: LastOwner = { owner: undefined, tenure: '0', counter: undefined };
 const fact = (name: string): Map<string, Buffer> => new Map([[`do/${name}`, Buffer.from(name)]]);
 
 /** Rows that no other test has, with `count` replicas in them. */
-async function membersOf(t: TestContext, epochs: readonly string[]) {
+async function membersOf(t: TestContext, epochs: readonly string[], parts = 1) {
   const place = shared.server.place({ schema: shared.newSchema(), leaseMs: LEASE_MS });
-  const members = new PostgresMembers(patience(place));
+  const members = new PostgresMembers(patience(place), parts);
   await members.open();
   t.after(() => members.close());
   for (const epoch of epochs) {
-    await members.join({ epoch, name: `host ${epoch}`, address: '10.0.0.1:8000', version: '1', config: '{}' });
+    await members.join({
+      epoch,
+      name: `host ${epoch}`,
+      address: '10.0.0.1:8000',
+      version: '1',
+      config: '{}',
+      says: SAYS,
+    });
   }
   return { place, members };
 }
 
-/** The state as the replica of this epoch writes it. */
-async function engineOf(t: TestContext, place: PostgresPlace, epoch: string): Promise<PostgresEngine> {
+/** The state as the replica of this epoch writes it, by the tenures that it last took parts under. */
+async function engineOf(t: TestContext, place: PostgresPlace, epoch: string, tenures = ['1']): Promise<PostgresEngine> {
   const lostIt = () => new HostError('STATE_LOCKED', 'another one has it');
-  const holder = { epoch, assertHeld: () => {}, lostIt };
-  const engine = new PostgresEngine({ ...patience(place), holder });
+  const holder = { epoch, tenureOf: (part: number) => tenures[part] ?? '0', lostIt };
+  const engine = new PostgresEngine({ ...patience(place), holder, parts: tenures.length });
   await engine.open();
   t.after(() => engine.close());
   return engine;
@@ -40,12 +60,31 @@ async function keysIn(engine: PostgresEngine): Promise<string[]> {
   return keys.sort();
 }
 
+/** Holds rows for somebody, so that a commit stands in the middle of its statement; answers how to let them go. */
+async function locked(t: TestContext, rows: string): Promise<() => void> {
+  const { psql, psqlOptions, psqlEnv } = shared.server;
+  const lock = start(t, psql, psqlOptions, { env: psqlEnv });
+  lock.child.stdin?.write(`BEGIN; SELECT 'locked' FROM ${rows} FOR UPDATE;\n`);
+  await lock.waitFor(/locked/);
+  return () => lock.child.stdin?.end('COMMIT;\n');
+}
+
+/** A commit waits for a lock. */
+async function heldUp(): Promise<void> {
+  const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%put_facts%'`;
+  while (shared.server.sql(waiting) === '0') await sleep(50);
+}
+
 it('shows who is there, where, since when, and who has the state', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
-  assert.equal(await members.take('b', undefined), true);
+  assert.equal(await members.take('b', 0, NOBODY), '1');
   await members.renew('a');
-  const { owner, members: rows } = await members.look();
-  assert.equal(owner, 'b');
+  const { parts, members: rows } = await members.look();
+  assert.deepEqual(
+    parts.map(({ owner, tenure }) => [owner, tenure]),
+    [['b', '1']],
+  );
+  assert.deepEqual(rows[0]?.says, SAYS);
   assert.deepEqual(
     rows.map(({ epoch, name, address, version, counter }) => [epoch, name, address, version, counter]),
     [
@@ -62,29 +101,28 @@ it('shows who is there, where, since when, and who has the state', async (t) => 
 
 it('is taken from the dead by one of those who want it, and by nobody where its owner gave a sign of life meanwhile', async (t) => {
   const { members } = await membersOf(t, ['a', 'b', 'c']);
-  await members.take('a', undefined);
-  assert.equal(await members.take('b', undefined), false, 'it is not free');
+  await members.take('a', 0, NOBODY);
+  assert.equal(await members.take('b', 0, NOBODY), undefined, 'it is not free');
   assert.equal(await members.renew('a'), true);
-  assert.equal(await members.take('b', { epoch: 'a', counter: '0' }), false, 'it lives');
+  assert.equal(await members.take('b', 0, from('0')), undefined, 'it lives');
   assert.equal(await members.renew('a'), true, 'and has lost nothing');
-  const took = await Promise.all(['b', 'c'].map((epoch) => members.take(epoch, { epoch: 'a', counter: '2' })));
-  assert.deepEqual([...took].sort(), [false, true]);
+  const took = await Promise.all(['b', 'c'].map((epoch) => members.take(epoch, 0, from('2'))));
+  assert.deepEqual([...took].sort(), ['2', undefined]);
   assert.equal(await members.renew('a'), false, 'it learns that it was taken for dead');
-  const { owner } = await members.look();
-  assert.equal(owner, took[0] ? 'b' : 'c');
+  assert.equal((await members.look()).parts[0]?.owner, took[0] ? 'b' : 'c');
 });
 
 it('who comes again, since it was not told that it had come, gives a sign of life: its lease is counted from there', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
-  await members.take('a', undefined);
-  await members.join({ epoch: 'a', name: 'host a', address: '10.0.0.1:8000', version: '1', config: '{}' });
-  assert.equal(await members.take('b', { epoch: 'a', counter: '0' }), false, 'it lives');
+  await members.take('a', 0, NOBODY);
+  await members.join({ epoch: 'a', name: 'host a', address: '10.0.0.1:8000', version: '1', config: '{}', says: SAYS });
+  assert.equal(await members.take('b', 0, from('0')), undefined, 'it lives');
   assert.equal((await members.look()).members.find(({ epoch }) => epoch === 'a')?.counter, '1');
 });
 
 it('an owner without a row is followed by who wants it, and one that is taken for dead wants nothing', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
-  await members.take('a', undefined);
+  await members.take('a', 0, NOBODY);
   await members.forget('a', '0');
   assert.deepEqual(
     (await members.look()).members.map(({ epoch }) => epoch),
@@ -97,19 +135,20 @@ it('an owner without a row is followed by who wants it, and one that is taken fo
     (await members.look()).members.map(({ epoch }) => epoch),
     ['a'],
   );
-  assert.equal(await members.take('b', { epoch: 'a', counter: '0' }), false, 'it has no row itself');
+  assert.equal(await members.take('b', 0, from('0')), undefined, 'it has no row itself');
   await members.leave('a');
-  assert.deepEqual(await members.look(), { owner: undefined, members: [] });
+  const { parts, members: rows } = await members.look();
+  assert.deepEqual([parts[0]?.owner, rows], [undefined, []]);
 });
 
 it('who was replaced writes nothing, and what it wrote before is there', async (t) => {
   const { place, members } = await membersOf(t, ['a', 'b']);
-  await members.take('a', undefined);
+  await members.take('a', 0, NOBODY);
   const first = await engineOf(t, place, 'a');
   await first.commit(fact('before'), []);
-  assert.equal(await members.take('b', { epoch: 'a', counter: '0' }), true);
+  assert.equal(await members.take('b', 0, from('0')), '2');
   await assert.rejects(first.commit(fact('late'), ['do/before']), { code: 'STATE_LOCKED' });
-  const second = await engineOf(t, place, 'b');
+  const second = await engineOf(t, place, 'b', ['2']);
   assert.deepEqual(await keysIn(second), ['do/before']);
   await second.commit(fact('after'), []);
   assert.deepEqual(await keysIn(second), ['do/after', 'do/before']);
@@ -117,28 +156,164 @@ it('who was replaced writes nothing, and what it wrote before is there', async (
 
 it('a commit under way holds a takeover up, so that what is acknowledged is in what is loaded', async (t) => {
   const { place, members } = await membersOf(t, ['a', 'b']);
-  await members.take('a', undefined);
+  await members.take('a', 0, NOBODY);
   const first = await engineOf(t, place, 'a');
   await first.commit(fact('slow'), []);
-  // Somebody holds the row of the fact, so that the commit stands in the middle of its statement.
-  const { psql, psqlOptions, psqlEnv } = shared.server;
-  const lock = start(t, psql, psqlOptions, { env: psqlEnv });
-  lock.child.stdin?.write(`BEGIN; SELECT 'locked' FROM ${place.schema}.facts WHERE key = 'do/slow' FOR UPDATE;\n`);
-  await lock.waitFor(/locked/);
+  const unlock = await locked(t, `${place.schema}.facts WHERE key = 'do/slow'`);
   const order: string[] = [];
   const committing = first.commit(new Map([['do/slow', Buffer.from('new')]]), []).then(() => order.push('committed'));
-  const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%put_facts%'`;
-  while (shared.server.sql(waiting) === '0') await sleep(50);
-  const taking = members.take('b', { epoch: 'a', counter: '0' }).then(
+  await heldUp();
+  const taking = members.take('b', 0, from('0')).then(
     (took) => order.push(`taken ${took}`),
     () => order.push('not taken'),
   );
   await sleep(300);
   assert.equal(order.length, 0, order.join());
-  lock.child.stdin?.end('COMMIT;\n');
+  unlock();
   await committing;
   await taking;
   assert.ok(order.includes('committed'), order.join());
-  const second = await engineOf(t, place, 'b');
+  const second = await engineOf(t, place, 'b', ['2']);
   for await (const batch of second.load()) assert.equal(batch[0]?.[1].toString(), 'new');
+});
+
+const of = (part: number, name: string) => new Map([[`4.${part}/do/${name}`, Buffer.from(name)]]);
+
+it('a commit of several parts writes those that are its own, under the tenure that they were taken under, and names the others', async (t) => {
+  const { place, members } = await membersOf(t, ['a', 'b'], 4);
+  for (const part of [0, 1, 2]) assert.equal(await members.take('a', part, NOBODY), '1');
+  await members.take('b', 3, NOBODY);
+  const { fences } = await engineOf(t, place, 'a', ['1', '1', '1', '1']);
+  const all = (name: string, tenure = '1') =>
+    [0, 1, 2, 3].map((part) => ({ part, tenure, puts: of(part, name), drops: [] as string[] }));
+  const lostOf = async (commits: ReturnType<typeof all>) => [...((await fences?.commit(commits)) ?? new Map()).keys()];
+  const engine = await engineOf(t, place, 'b', ['1', '1', '1', '1']);
+  assert.deepEqual(await lostOf(all('first')), [3]);
+  assert.deepEqual(await keysIn(engine), ['4.0/do/first', '4.1/do/first', '4.2/do/first']);
+  assert.equal(await members.give({ epoch: 'a', part: 1, tenure: '1' }), true);
+  assert.equal(await members.give({ epoch: 'a', part: 1, tenure: '1' }), false, 'it was given');
+  assert.deepEqual(await lostOf(all('second')), [1, 3]);
+  assert.equal(await members.take('a', 1, { ...NOBODY, tenure: '0' }), undefined, 'it was taken since it was seen');
+  assert.equal(await members.take('a', 1, { ...NOBODY, tenure: '1' }), '2');
+  assert.equal(await members.give({ epoch: 'a', part: 1, tenure: '1' }), false, 'that one is over');
+  const late = all('late').slice(0, 2);
+  assert.deepEqual(await lostOf(late.map((one) => ({ ...one, drops: [`4.${one.part}/do/first`] }))), [1]);
+  assert.deepEqual(await keysIn(engine), [
+    ...['4.0/do/late', '4.0/do/second', '4.1/do/first'],
+    ...['4.2/do/first', '4.2/do/second'],
+  ]);
+  assert.deepEqual(await lostOf(late.map((one, part) => ({ ...one, tenure: String(part + 1) }))), []);
+  const apart = { part: 2, tenure: '1', puts: new Map([['4.2/payload/x', Buffer.from('x')]]), drops: [] };
+  await fences?.commit([apart, { part: 0, tenure: '1', puts: of(0, 'x'), drops: [] }]);
+  assert.deepEqual(
+    await lostOf([
+      { ...apart, puts: new Map(), drops: ['4.2/payload/x'] },
+      { part: 3, tenure: '1', puts: new Map(), drops: ['4.0/do/x'] },
+    ]),
+    [3],
+  );
+  const keys = await keysIn(engine);
+  assert.deepEqual([keys.includes('4.2/payload/x'), keys.includes('4.0/do/x')], [false, true]);
+});
+
+it('a commit of several parts holds up the take of each of them, and no other one', async (t) => {
+  const { place, members } = await membersOf(t, ['a', 'b'], 4);
+  for (const part of [0, 1, 2]) await members.take('a', part, NOBODY);
+  const { fences } = await engineOf(t, place, 'a', ['1', '1', '1', '1']);
+  const commits = [1, 2].map((part) => ({ part, tenure: '1', puts: of(part, 'slow'), drops: [] }));
+  await fences?.commit(commits);
+  const unlock = await locked(t, `${place.schema}.facts WHERE key = '4.1/do/slow'`);
+  const order: string[] = [];
+  const committing = fences?.commit(commits).then(() => order.push('committed'));
+  await heldUp();
+  assert.equal(await members.give({ epoch: 'a', part: 0, tenure: '1' }), true);
+  const giving = members.give({ epoch: 'a', part: 2, tenure: '1' }).then(() => order.push('given'));
+  await sleep(300);
+  assert.deepEqual(order, []);
+  unlock();
+  await Promise.all([committing, giving]);
+  assert.deepEqual(order.length, 2);
+});
+
+it('parts of one that is dead go to several, of whom one finds its row gone; who gives up all leaves nothing', async (t) => {
+  const { members } = await membersOf(t, ['a', 'b', 'c'], 4);
+  for (const part of [0, 1, 2]) await members.take('a', part, NOBODY);
+  assert.equal(await members.describe({ epoch: 'a', part: 2, tenure: '0' }, NEEDS), false);
+  assert.equal(await members.describe({ epoch: 'a', part: 2, tenure: '1' }, NEEDS), true);
+  assert.equal(await members.say('c', { ...SAYS, leaving: true }), true);
+  assert.equal(await members.say('nobody', SAYS), false);
+  for (const [part, epoch] of ['b', 'c', 'b'].entries()) assert.equal(await members.take(epoch, part, from('0')), '2');
+  const { parts, members: rows } = await members.look();
+  assert.deepEqual(
+    parts.map(({ owner, needs }) => [owner, needs.plugins.length]),
+    [
+      ['b', 0],
+      ['c', 0],
+      ['b', 1],
+      [undefined, 0],
+    ],
+  );
+  assert.deepEqual(parts[2]?.needs, NEEDS);
+  assert.deepEqual(
+    rows.map(({ epoch, says, ownsSinceMs }) => [epoch, says?.leaving, ownsSinceMs !== undefined]),
+    [
+      ['b', false, true],
+      ['c', true, true],
+    ],
+  );
+  await members.leave('b');
+  await members.give({ epoch: 'c', part: 1, tenure: '2' });
+  const last = await members.look();
+  assert.ok(last.parts.every(({ owner }) => owner === undefined));
+  assert.deepEqual(
+    last.members.map(({ epoch, ownsSinceMs }) => [epoch, ownsSinceMs]),
+    [['c', undefined]],
+  );
+});
+
+it('a state is divided once, by who comes first, and opened by nobody that divides it otherwise, or as a whole', async (t) => {
+  const { place } = await membersOf(t, ['a'], 4);
+  assert.equal(shared.server.sql(`SELECT version, readable_by FROM ${place.schema}.format`), '3|3');
+  for (const parts of [1, 2, 8]) {
+    const other = new PostgresMembers(patience(place), parts);
+    await assert.rejects(other.open(), { code: 'STATE_FOREIGN', message: /set state\.parts to 4/ });
+    await other.close();
+  }
+  const { place: whole } = await membersOf(t, ['a']);
+  const members = new PostgresMembers(patience(whole), 1);
+  await members.open();
+  t.after(() => members.close());
+  await members.take('a', 0, NOBODY);
+  await (await engineOf(t, whole, 'a')).commit(fact('a'), []);
+  await assert.rejects(new PostgresMembers(patience(whole), 4).open(), { code: 'STATE_FOREIGN' });
+});
+
+it('one daemon has all parts of a state, takes them over from several that died, and loses those that others took', async (t) => {
+  const { place, members } = await membersOf(t, ['a', 'b'], 4);
+  await members.take('a', 0, NOBODY);
+  await members.take('b', 3, NOBODY);
+  const soon = { ...place, leaseMs: 500 };
+  const engine = new PostgresEngine({ ...patience(soon), parts: 4 });
+  const renewing = setInterval(() => void members.renew('b'), 100);
+  await assert.rejects(engine.open(), { code: 'STATE_LOCKED', message: /host b/ });
+  clearInterval(renewing);
+  const whole = new PartedEngine(new PostgresEngine({ ...patience(soon), parts: 4 }), 4);
+  const parts = [0, 1, 2, 3].map((part) => whole.part(part));
+  for (const part of parts) await part.open();
+  t.after(() => Promise.all(parts.map((part) => part.close())));
+  await Promise.all(parts.map((part) => part.commit(fact('a'), [])));
+  assert.deepEqual(
+    (await members.look()).members.map(({ epoch }) => ['a', 'b'].includes(epoch)),
+    [false],
+  );
+  shared.server.sql(`UPDATE ${place.schema}.owner SET tenure = tenure + 1 WHERE part = 2`);
+  const ends = await Promise.all(
+    parts.map((part) =>
+      part.commit(fact('b'), []).then(
+        () => 'done',
+        ({ code }) => code,
+      ),
+    ),
+  );
+  assert.deepEqual(ends, ['done', 'done', 'STATE_LOCKED', 'done']);
 });

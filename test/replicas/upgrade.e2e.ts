@@ -95,7 +95,7 @@ test(
     await engines.progress();
 
     // A schema of a still later one.
-    garden.plant(laterSchema(3));
+    garden.plant(laterSchema(4));
     await scene.add(later);
     await engines.progress();
     const refused = await spawnServe(t, scene.config()).finished;

@@ -1,6 +1,6 @@
 import { HostError } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
-import type { Puts, StateEngine } from '../engine.js';
+import type { PartCommit, PartFences, Puts, StateEngine } from '../engine.js';
 import { type FactKey, isWrittenOnce } from '../facts/facts.js';
 import type { KeyRange } from '../facts/part-keys.js';
 import { Connections } from './connections.js';
@@ -19,22 +19,25 @@ export interface PostgresOptions {
   readonly onSecret?: ((secret: string) => void) | undefined;
   /** Who has the state where it was taken before it is opened (`MemberTable`); it is given back elsewhere, too. */
   readonly holder?: StateHolder;
+  /** How many parts have an owner of their own; as it is found where that is left out. */
+  readonly parts?: number;
 }
 
 /** The one that may write, as its commits ask it. */
 export interface StateHolder {
   readonly epoch: string;
-  /** Throws the reason once another one has the state. */
-  assertHeld(): void;
-  /** A commit found another epoch in its place: what it is to reject with. */
-  lostIt(): HostError;
+  /** Of a part that it has. Throws the reason once another one has it. */
+  tenureOf(part: number): string;
+  /** A commit found another one in its place: what it is to reject with. */
+  lostIt(part: number, tenure: string): HostError;
 }
 
 const MEASURE_MS = 30_000;
+const NOTHING: Puts = new Map();
 
 /**
- * Facts as rows of a PostgreSQL database. A commit is one statement: it locks the owner's row, compares the epoch, and writes
- * everything or nothing. No transaction stays open, nothing is prepared, and no setting belongs to a session.
+ * Facts as rows of a PostgreSQL database. A commit is one statement: it locks the owner's row of each part that it writes, compares epoch
+ * and tenure, and writes all of a part or nothing. No transaction stays open, nothing is prepared, and no setting belongs to a session.
  *
  * States: closed → open (`open`: reached, migrated, claimed), open → lost (another daemon took the state; for good), any →
  * closed (`close`).
@@ -48,19 +51,25 @@ export class PostgresEngine implements StateEngine {
   readonly #random: () => number;
   readonly #onSecret: PostgresOptions['onSecret'];
   readonly #holder: StateHolder | undefined;
+  #parts: number | undefined;
   #connections: Connections | undefined;
   #ownership: Ownership | undefined;
   #measuring: Timer | undefined;
   #closed = false;
+  readonly #fences: PartFences = {
+    tenureOf: (part) => this.#held().tenureOf(part),
+    commit: (commits) => this.#commit(commits),
+  };
   sizeBytes = 0;
 
-  constructor({ place, clock, random, onSecret, holder }: PostgresOptions) {
+  constructor({ place, clock, random, onSecret, holder, parts }: PostgresOptions) {
     this.#place = place;
     this.#tables = tablesOf(place.schema);
     this.#clock = clock;
     this.#random = random;
     this.#onSecret = onSecret;
     this.#holder = holder;
+    this.#parts = parts;
   }
 
   /** Waits for a server that cannot be reached yet, and up to a lease for the state of one that was killed. */
@@ -69,7 +78,7 @@ export class PostgresEngine implements StateEngine {
     this.#connections = connections;
     try {
       await reached(connections, { place: this.#place, clock: this.#clock, random: this.#random }, stop);
-      await migrate(connections, this.#place);
+      this.#parts = await migrate(connections, this.#place, this.#parts);
       if (this.#holder === undefined) {
         const ownership = new Ownership(connections, this.#place, this.#tables, this.#clock);
         await ownership.claim(stop);
@@ -91,15 +100,25 @@ export class PostgresEngine implements StateEngine {
 
   async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
     const holder = this.#held();
-    holder.assertHeld();
-    const { text, values } = commitStatement(this.#tables, {
-      epoch: holder.epoch,
-      puts,
-      drops,
-      isWrittenOnce,
-    });
-    const [row] = await this.#open().run<{ mine: boolean }>(text, values);
-    if (row?.mine !== true) throw holder.lostIt();
+    const commits: PartCommit[] = [{ part: 0, tenure: holder.tenureOf(0), puts, drops }];
+    // All of it is this one's, or nothing is written.
+    for (let part = 1; part < (this.#parts ?? 1); part++) {
+      commits.push({ part, tenure: holder.tenureOf(part), puts: NOTHING, drops: [] });
+    }
+    for (const why of (await this.#commit(commits)).values()) throw why;
+  }
+
+  get fences(): PartFences | undefined {
+    return (this.#parts ?? 1) > 1 ? this.#fences : undefined;
+  }
+
+  async #commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, HostError>> {
+    const holder = this.#held();
+    const { epoch } = holder;
+    const { text, values } = commitStatement(this.#tables, { epoch, commits, isWrittenOnce });
+    const [row] = await this.#open().run<{ held: readonly number[] }>(text, values);
+    const lost = commits.filter(({ part }) => row?.held.includes(part) !== true);
+    return new Map(lost.map(({ part, tenure }) => [part, holder.lostIt(part, tenure)]));
   }
 
   async close(): Promise<void> {

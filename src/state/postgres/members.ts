@@ -1,20 +1,33 @@
 import { HostError } from '../../errors/index.js';
-import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../members.js';
+import type {
+  Joining,
+  LastOwner,
+  MemberRow,
+  MemberSays,
+  MembersView,
+  MemberTable,
+  PartNeeds,
+  PartRow,
+  Tenure,
+} from '../members.js';
 import { Connections } from './connections.js';
 import type { PostgresPlace } from './place.js';
 import { type Patience, reached } from './reach.js';
 import { migrate, type Tables, tablesOf } from './schema.js';
+import { leaveStatement } from './statements.js';
 
-type Row = {
-  readonly owner: string | null;
-  readonly epoch: string | null;
-  readonly name: string;
-  readonly address: string | null;
-  readonly version: string | null;
-  readonly counter: string;
-  readonly joined_ms: number | null;
-  readonly owns_ms: number | null;
-};
+/** As the server builds them, by position: names would be most of what a look carries. */
+type Part = [string | null, string, readonly string[], string | null, boolean];
+type Member = [
+  epoch: string,
+  name: string,
+  address: string | null,
+  version: string | null,
+  counter: string,
+  joinedMs: number | null,
+  ownsMs: number | null,
+  says: MemberSays | null,
+];
 
 /** One that renews and one that looks: what the facts need does not hold them up. */
 const CONNECTIONS = 2;
@@ -31,9 +44,11 @@ export class PostgresMembers implements MemberTable {
   readonly #place: PostgresPlace;
   readonly #tables: Tables;
   readonly #patience: Patience;
+  readonly #parts: number;
   #connections: Connections | undefined;
 
-  constructor(patience: Patience) {
+  /** `parts`: how many the state is divided into. */
+  constructor(patience: Patience, parts: number) {
     const { place } = patience;
     const most = Math.floor(place.leaseMs / TRIES_A_LEASE);
     const within = {
@@ -43,6 +58,7 @@ export class PostgresMembers implements MemberTable {
     };
     this.#place = { ...place, ...within, connections: CONNECTIONS };
     this.#patience = patience;
+    this.#parts = parts;
     this.#tables = tablesOf(place.schema);
   }
 
@@ -52,7 +68,7 @@ export class PostgresMembers implements MemberTable {
     const first = await Connections.open(place, onSecret);
     try {
       await reached(first, this.#patience, stop);
-      await migrate(first, place);
+      await migrate(first, place, this.#parts);
     } finally {
       await first.close().catch(() => undefined);
     }
@@ -65,52 +81,85 @@ export class PostgresMembers implements MemberTable {
     await connections?.close();
   }
 
-  async join({ epoch, name, address, version, config }: Joining): Promise<void> {
+  async join({ epoch, name, address, version, config, says }: Joining): Promise<void> {
     await this.#run(
-      `INSERT INTO ${this.#tables.members} AS m (epoch, name, counter, address, version, config, joined_at)
-      VALUES ($1, $2, 0, $3, $4, $5, now())
-      ON CONFLICT (epoch) DO UPDATE SET counter = m.counter + 1`,
-      [epoch, name, address ?? null, version ?? null, config ?? null],
+      `INSERT INTO ${this.#tables.members} AS m (epoch, name, counter, address, version, config, says, joined_at)
+      VALUES ($1, $2, 0, $3, $4, $5, $6, now())
+      ON CONFLICT (epoch) DO UPDATE SET counter = m.counter + 1, says = excluded.says`,
+      [epoch, name, address ?? null, version ?? null, config ?? null, says],
     );
   }
 
-  async renew(epoch: string): Promise<boolean> {
-    const rows = await this.#run(
-      `UPDATE ${this.#tables.members} SET counter = counter + 1 WHERE epoch = $1 RETURNING 1 AS mine`,
-      [epoch],
-    );
-    return rows.length > 0;
+  renew(epoch: string): Promise<boolean> {
+    return this.#did(`UPDATE ${this.#tables.members} SET counter = counter + 1 WHERE epoch = $1 RETURNING 1 AS done`, [
+      epoch,
+    ]);
   }
 
   async look(): Promise<MembersView> {
+    const { owner, members } = this.#tables;
     const ms = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
-    const rows = await this.#run<Row>(
-      `SELECT o.epoch AS owner, m.epoch, m.name, m.address, m.version, m.counter::text AS counter,
-        ${ms('m.joined_at')} AS joined_ms, ${ms('m.owns_since')} AS owns_ms
-      FROM ${this.#tables.owner} o LEFT JOIN ${this.#tables.members} m ON true ORDER BY m.joined_at, m.epoch`,
+    const [row] = await this.#run<{ parts: readonly Part[]; members: readonly Member[] }>(
+      `SELECT (
+          SELECT coalesce(json_agg(json_build_array(epoch, tenure::text, needs, least_version, has_limits) ORDER BY part), '[]') FROM ${owner}
+        ) AS parts, (
+          SELECT coalesce(json_agg(json_build_array(epoch, name, address, version, counter::text, ${ms('joined_at')}, ${ms('owns_since')}, says)
+            ORDER BY joined_at, epoch), '[]') FROM ${members}
+        ) AS members`,
     );
-    return { owner: rows[0]?.owner ?? undefined, members: rows.flatMap(memberOf) };
+    return { parts: row?.parts.map(partOf) ?? [], members: row?.members.map(memberOf) ?? [] };
   }
 
   /**
-   * The last owner's row goes first, by its counter: its renewal and this statement meet at that row's lock, and whichever comes second
-   * finds that the other one was there. Commits hold the owner's row, so that those under way are in what is loaded.
+   * The last owner's row of a member goes first, by its counter: its renewal and this statement meet at that row's lock, and whichever comes
+   * second finds that the other one was there. Commits hold the owner's row, so that those under way are in what is loaded.
    */
-  async take(epoch: string, from: LastOwner | undefined): Promise<boolean> {
+  async take(epoch: string, part: number, from: LastOwner): Promise<string | undefined> {
     const { owner, members } = this.#tables;
-    const [taken] = await this.#run<{ mine: number }>(
+    const [taken] = await this.#run<{ tenure: string }>(
       `WITH gone AS (DELETE FROM ${members} WHERE epoch = $2 AND counter = $3::bigint RETURNING 1),
         mine AS (
-          UPDATE ${owner} SET epoch = $1, name = (SELECT name FROM ${members} WHERE epoch = $1)
-          WHERE epoch IS NOT DISTINCT FROM $2 AND EXISTS (SELECT FROM ${members} WHERE epoch = $1)
+          UPDATE ${owner} SET epoch = $1, name = (SELECT name FROM ${members} WHERE epoch = $1), tenure = tenure + 1
+          WHERE part = $4 AND tenure = $5::bigint AND epoch IS NOT DISTINCT FROM $2 AND EXISTS (SELECT FROM ${members} WHERE epoch = $1)
             AND (EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM ${members} WHERE epoch = $2))
-          RETURNING 1
+          RETURNING tenure
         ),
-        here AS (UPDATE ${members} SET owns_since = now() WHERE epoch = $1 AND EXISTS (SELECT FROM mine))
-      SELECT count(*)::int AS mine FROM mine`,
-      [epoch, from?.epoch ?? null, from?.counter ?? null],
+        here AS (
+          UPDATE ${members} SET owns_since = coalesce(owns_since, now()) WHERE epoch = $1 AND EXISTS (SELECT FROM mine)
+        )
+      SELECT tenure::text AS tenure FROM mine`,
+      [epoch, from.owner ?? null, from.counter ?? null, part, from.tenure],
     );
-    return taken?.mine === 1;
+    return taken?.tenure;
+  }
+
+  give({ epoch, part, tenure }: Tenure): Promise<boolean> {
+    return this.#did(
+      `WITH free AS (
+          UPDATE ${this.#tables.owner} SET epoch = NULL, name = NULL WHERE part = $2 AND epoch = $1 AND tenure = $3::bigint RETURNING 1 AS done
+        ),
+        idle AS (
+          UPDATE ${this.#tables.members} SET owns_since = NULL WHERE epoch = $1
+            AND NOT EXISTS (SELECT FROM ${this.#tables.owner} WHERE epoch = $1 AND part <> $2)
+        )
+      SELECT done FROM free`,
+      [epoch, part, tenure],
+    );
+  }
+
+  describe({ epoch, part, tenure }: Tenure, { plugins, leastVersion, hasLimits }: PartNeeds): Promise<boolean> {
+    return this.#did(
+      `UPDATE ${this.#tables.owner} SET needs = $4, least_version = $5, has_limits = $6
+      WHERE part = $2 AND epoch = $1 AND tenure = $3::bigint RETURNING 1 AS done`,
+      [epoch, part, tenure, plugins, leastVersion ?? null, hasLimits],
+    );
+  }
+
+  say(epoch: string, says: MemberSays): Promise<boolean> {
+    return this.#did(`UPDATE ${this.#tables.members} SET says = $2 WHERE epoch = $1 RETURNING 1 AS done`, [
+      epoch,
+      says,
+    ]);
   }
 
   async configOf(epoch: string): Promise<string | undefined> {
@@ -130,12 +179,11 @@ export class PostgresMembers implements MemberTable {
   }
 
   async leave(epoch: string): Promise<void> {
-    const { owner, members } = this.#tables;
-    await this.#run(
-      `WITH mine AS (UPDATE ${owner} SET epoch = NULL, name = NULL WHERE epoch = $1)
-      DELETE FROM ${members} WHERE epoch = $1`,
-      [epoch],
-    );
+    await this.#run(leaveStatement(this.#tables), [epoch]);
+  }
+
+  async #did(text: string, values: readonly unknown[]): Promise<boolean> {
+    return (await this.#run(text, values)).length > 0;
   }
 
   #run<R extends Record<string, unknown>>(text: string, values: readonly unknown[] = []): Promise<readonly R[]> {
@@ -146,17 +194,20 @@ export class PostgresMembers implements MemberTable {
   }
 }
 
-function memberOf(row: Row): MemberRow[] {
-  if (row.epoch === null) return [];
-  return [
-    {
-      epoch: row.epoch,
-      name: row.name,
-      address: row.address ?? undefined,
-      version: row.version ?? undefined,
-      counter: row.counter,
-      joinedAtMs: row.joined_ms ?? undefined,
-      ownsSinceMs: row.owns_ms ?? undefined,
-    },
-  ];
+function partOf([owner, tenure, plugins, leastVersion, hasLimits]: Part, part: number): PartRow {
+  const needs = { plugins, leastVersion: leastVersion ?? undefined, hasLimits };
+  return { part, owner: owner ?? undefined, tenure, needs };
+}
+
+function memberOf([epoch, name, address, version, counter, joinedMs, ownsMs, says]: Member): MemberRow {
+  return {
+    epoch,
+    name,
+    address: address ?? undefined,
+    version: version ?? undefined,
+    counter,
+    joinedAtMs: joinedMs ?? undefined,
+    ownsSinceMs: ownsMs ?? undefined,
+    says: says ?? undefined,
+  };
 }

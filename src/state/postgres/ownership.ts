@@ -5,15 +5,19 @@ import type { Clock, Timer } from '../../lib/clock.js';
 import type { Connections } from './connections.js';
 import { type PostgresPlace, placeText } from './place.js';
 import type { Tables } from './schema.js';
+import { leaveStatement } from './statements.js';
 
+/** Of one part. */
 interface Owner {
+  readonly part: number;
   readonly epoch: string | null;
+  readonly tenure: string;
   readonly name: string | null;
   readonly counter: string | null;
 }
 
 /**
- * Whose the state is. The owner's row names a random epoch, which every commit compares under a lock: who was taken for dead
+ * Whose the state is, with all its parts. The owner's row of each names a random epoch, which every commit compares under a lock: who was taken for dead
  * and wakes late writes nothing. Whether an owner lives is seen by a counter that it raises three times a lease; who wants the
  * state takes it once the counter stood still for a lease on its own clock. Nobody's wall clock is asked.
  *
@@ -26,6 +30,7 @@ export class Ownership {
   readonly #clock: Clock;
   readonly epoch = randomBytes(8).toString('hex');
   readonly name = `${os.hostname()}, process ${process.pid}`;
+  readonly #tenures = new Map<number, string>();
   #renewal: Timer | undefined;
   #lost = false;
   #released = false;
@@ -40,31 +45,50 @@ export class Ownership {
   /** Waits up to a lease where another one had the state last. Throws STATE_LOCKED where that one lives. */
   async claim(stop?: AbortSignal): Promise<void> {
     const before = await this.assertNobodys(stop);
-    const [taken] = await this.#connections.run<{ mine: number }>(
-      `WITH mine AS (UPDATE ${this.#tables.owner} SET epoch = $1, name = $2 WHERE epoch IS NOT DISTINCT FROM $3 RETURNING 1),
-        gone AS (DELETE FROM ${this.#tables.members} WHERE epoch = $3),
-        here AS (INSERT INTO ${this.#tables.members} SELECT $1, $2, 0 FROM mine)
-      SELECT count(*)::int AS mine FROM mine`,
-      [this.epoch, this.name, before],
+    const { owner, members } = this.#tables;
+    // All of it or nothing: the rows are locked in order before any is changed.
+    const taken = await this.#connections.run<{ part: number; tenure: string }>(
+      `WITH seen AS (
+          SELECT o.part FROM ${owner} o, unnest($3::int[], $4::text[], $5::bigint[]) AS w (part, epoch, tenure)
+          WHERE o.part = w.part AND o.epoch IS NOT DISTINCT FROM w.epoch AND o.tenure = w.tenure ORDER BY o.part FOR UPDATE OF o
+        ),
+        mine AS (
+          UPDATE ${owner} SET epoch = $1, name = $2, tenure = tenure + 1
+          WHERE part IN (SELECT part FROM seen) AND (SELECT count(*) FROM seen) = (SELECT count(*) FROM ${owner}) RETURNING part, tenure
+        ),
+        gone AS (DELETE FROM ${members} WHERE epoch = ANY($4) AND EXISTS (SELECT FROM mine)),
+        here AS (INSERT INTO ${members} (epoch, name, counter) SELECT $1, $2, 0 WHERE EXISTS (SELECT FROM mine))
+      SELECT part, tenure::text AS tenure FROM mine`,
+      [
+        this.epoch,
+        this.name,
+        before.map(({ part }) => part),
+        before.map(({ epoch }) => epoch),
+        before.map(({ tenure }) => tenure),
+      ],
     );
-    if (taken?.mine !== 1) throw this.#lockedBy(await this.#owner());
+    if (taken.length === 0) throw this.#lockedBy(someone(await this.#owners()));
+    for (const { part, tenure } of taken) this.#tenures.set(part, tenure);
     this.#renewLater();
   }
 
-  /** Answers the epoch of an owner that gave no sign of life for a lease, null where there is none. Throws STATE_LOCKED for one that lives. */
-  async assertNobodys(stop?: AbortSignal): Promise<string | null> {
-    const before = await this.#owner();
-    if (before.epoch === null) return null;
+  /** Waits up to a lease; answers whose the parts were. Throws STATE_LOCKED where one of those lives. */
+  async assertNobodys(stop?: AbortSignal): Promise<readonly Owner[]> {
+    const before = await this.#owners();
+    if (someone(before) === undefined) return before;
     await pause(this.#clock, this.#place.leaseMs, stop);
     stop?.throwIfAborted();
-    const now = await this.#owner();
-    if (now.epoch !== before.epoch || now.counter !== before.counter) throw this.#lockedBy(now);
-    return before.epoch;
+    const now = await this.#owners();
+    const moved = now.filter(({ epoch, counter }, i) => epoch !== before[i]?.epoch || counter !== before[i]?.counter);
+    if (moved.length > 0) throw this.#lockedBy(someone(moved));
+    return now;
   }
 
   /** Throws STATE_LOCKED once another one has the state. */
-  assertHeld(): void {
-    if (this.#lost) throw this.lostIt();
+  tenureOf(part: number): string {
+    const tenure = this.#tenures.get(part);
+    if (this.#lost || tenure === undefined) throw this.lostIt();
+    return tenure;
   }
 
   /** A commit found another epoch in its place. */
@@ -82,18 +106,15 @@ export class Ownership {
     this.#released = true;
     this.#renewal?.cancel();
     if (this.#lost) return;
-    await this.#connections.run(
-      `WITH mine AS (UPDATE ${this.#tables.owner} SET epoch = NULL, name = NULL WHERE epoch = $1)
-      DELETE FROM ${this.#tables.members} WHERE epoch = $1`,
-      [this.epoch],
-    );
+    await this.#connections.run(leaveStatement(this.#tables), [this.epoch]);
   }
 
-  async #owner(): Promise<Owner> {
-    const [owner] = await this.#connections.run<Owner>(
-      `SELECT o.epoch, o.name, m.counter::text AS counter FROM ${this.#tables.owner} o LEFT JOIN ${this.#tables.members} m USING (epoch)`,
+  #owners(): Promise<readonly Owner[]> {
+    const { owner, members } = this.#tables;
+    return this.#connections.run<Owner & Record<string, unknown>>(
+      `SELECT o.part, o.epoch, o.tenure::text AS tenure, o.name, m.counter::text AS counter
+      FROM ${owner} o LEFT JOIN ${members} m USING (epoch) ORDER BY o.part`,
     );
-    return owner ?? { epoch: null, name: null, counter: null };
   }
 
   #renewLater(): void {
@@ -113,12 +134,17 @@ export class Ownership {
     if (!this.#lost && !this.#released) this.#renewLater();
   }
 
-  #lockedBy({ name }: Owner): HostError {
+  #lockedBy(owner: Owner | undefined): HostError {
     return new HostError(
       'STATE_LOCKED',
-      `the state in PostgreSQL at ${placeText(this.#place)} belongs to a daemon that lives (${name ?? 'it just started'}); stop it, or give this one a state.postgres.schema of its own`,
+      `the state in PostgreSQL at ${placeText(this.#place)} belongs to a daemon that lives (${owner?.name ?? 'it just started'}); stop it, or give this one a state.postgres.schema of its own`,
     );
   }
+}
+
+/** One that has a part; undefined where nobody has any. */
+function someone(owners: readonly Owner[]): Owner | undefined {
+  return owners.find(({ epoch }) => epoch !== null);
 }
 
 /** Resolves after a while, or once `stop` says so. */

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import { HostError } from '../../errors/index.js';
+import { rangesOutside } from '../facts/part-keys.js';
 import type { Connections } from './connections.js';
 import { type PostgresPlace, placeText } from './place.js';
 
@@ -59,28 +60,85 @@ const MIGRATIONS: readonly Migration[] = [
         ADD COLUMN owns_since timestamptz, ADD COLUMN config text`,
     ],
   },
+  {
+    // One row of owners is part 0 of one, which a release before knows as the only row; it leaves tenures as they are.
+    readableBy: 1,
+    statements: ({ owner, members }) => [
+      `ALTER TABLE ${owner} DROP CONSTRAINT owner_pkey, ADD COLUMN part int NOT NULL DEFAULT 0 PRIMARY KEY,
+        ADD COLUMN tenure bigint NOT NULL DEFAULT 0, ADD COLUMN needs text[] NOT NULL DEFAULT '{}', ADD COLUMN least_version text,
+        ADD COLUMN has_limits boolean NOT NULL DEFAULT false`,
+      `ALTER TABLE ${members} ADD COLUMN says jsonb`,
+    ],
+  },
 ];
+
+/** The step that gave each part a row of owners: a release before it must not open a state of several. */
+const PARTED_STEP = 3;
 
 /** Held while a schema is looked at and changed; of this program alone. */
 const LOCK = 'webapi-plugin-host migration';
 
 /**
- * Brings the schema up to this release, once, however many daemons start at a time. A schema of a later release is left as it
- * is where that release says so. Throws STATE_FORMAT_NEWER where it does not, STATE_FOREIGN where the tables are another's.
+ * Brings the schema up to this release, once, however many daemons start at a time, with a row of owners for each of `parts`, or as many as
+ * there are; answers how many. A schema of a later
+ * release is left as it is where that release says so. Throws STATE_FORMAT_NEWER where it does not, STATE_FOREIGN where the tables are
+ * another's, or the state is divided into another number of parts.
  */
-export async function migrate(connections: Connections, place: PostgresPlace): Promise<void> {
-  const tables = tablesOf(place.schema);
-  await connections.transaction(async (client) => {
+export function migrate(connections: Connections, place: PostgresPlace, parts: number | undefined): Promise<number> {
+  const { owner } = tablesOf(place.schema);
+  return connections.transaction(async (client) => {
     await client.query('SELECT pg_advisory_xact_lock(hashtext($1), hashtext($2))', [LOCK, place.schema]);
     const version = await versionOf(client, place);
-    if (version >= MIGRATIONS.length) return;
-    if (version === 0) await begin(client, place, tables);
-    for (const migration of MIGRATIONS.slice(version)) {
-      for (const statement of migration.statements(tables)) await client.query(statement);
-    }
-    const readableBy = MIGRATIONS.at(-1)?.readableBy ?? 1;
-    await client.query(`UPDATE ${tables.format} SET version = $1, readable_by = $2`, [MIGRATIONS.length, readableBy]);
+    if (version < MIGRATIONS.length) await bringUp(client, place, version);
+    const { rows } = await client.query<{ count: number }>(`SELECT count(*)::int AS count FROM ${owner}`);
+    const count = rows[0]?.count ?? 0;
+    if (parts !== undefined && count !== parts) await divide(client, place, count, parts);
+    return parts ?? count;
   });
+}
+
+async function bringUp(client: PoolClient, place: PostgresPlace, version: number): Promise<void> {
+  const tables = tablesOf(place.schema);
+  if (version === 0) await begin(client, place, tables);
+  for (const migration of MIGRATIONS.slice(version)) {
+    for (const statement of migration.statements(tables)) await client.query(statement);
+  }
+  const readableBy = MIGRATIONS.at(-1)?.readableBy ?? 1;
+  // What a state that is divided says of itself stays.
+  await client.query(`UPDATE ${tables.format} SET version = $1, readable_by = greatest(readable_by, $2)`, [
+    MIGRATIONS.length,
+    readableBy,
+  ]);
+}
+
+/** Once for a state: who has the whole has each of its parts then. `had`: rows of owners. */
+async function divide(client: PoolClient, place: PostgresPlace, had: number, parts: number): Promise<void> {
+  const { owner, facts, format } = tablesOf(place.schema);
+  if (had !== 1 || (await holdsOthers(client, facts, parts))) {
+    throw new HostError(
+      'STATE_FOREIGN',
+      `the state in PostgreSQL at ${placeText(place)} is not divided into ${parts} parts; set state.parts to ${had === 1 ? 'the number that it was begun with' : had}`,
+    );
+  }
+  // Held, so that who takes it meanwhile takes one of several.
+  await client.query(`SELECT FROM ${owner} FOR UPDATE`);
+  await client.query(
+    `INSERT INTO ${owner} (part, epoch, name) SELECT n, epoch, name FROM ${owner}, generate_series(1, $1::int - 1) AS n`,
+    [parts],
+  );
+  await client.query(`UPDATE ${format} SET readable_by = greatest(readable_by, $1)`, [PARTED_STEP]);
+}
+
+/** Whether there are facts that belong to none of so many parts. */
+async function holdsOthers(client: PoolClient, facts: string, parts: number): Promise<boolean> {
+  for (const { after = '', before = null } of rangesOutside(parts)) {
+    const { rows } = await client.query(
+      `SELECT FROM ${facts} WHERE key > $1 AND ($2::text IS NULL OR key < $2) LIMIT 1`,
+      [after, before],
+    );
+    if (rows.length > 0) return true;
+  }
+  return false;
 }
 
 /** The step that the schema is at; 0 where there is none yet. Changes nothing. */

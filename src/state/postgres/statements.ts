@@ -1,4 +1,4 @@
-import type { Puts } from '../engine.js';
+import type { PartCommit } from '../engine.js';
 import type { FactKey } from '../facts/facts.js';
 import type { Tables } from './schema.js';
 
@@ -16,57 +16,103 @@ export function pageStatement(table: string): string {
 
 export interface Commit {
   readonly epoch: string;
-  readonly puts: Puts;
-  readonly drops: readonly FactKey[];
+  /** At least one; each part once. */
+  readonly commits: readonly PartCommit[];
   readonly isWrittenOnce: (key: FactKey) => boolean;
 }
 
 /**
- * One statement that answers `mine`: false where the state belongs to another epoch, and then nothing was written. The lock on
- * the owner's row is what makes the comparison hold until the commit: without it, a takeover between the two would load a state
- * without what is then acknowledged. The values travel as one run of bytes, cut up by the server: as an array they would be
- * text in hexadecimal, twice as long.
+ * One statement that answers `held`: which of the parts are the epoch's, under the tenure it names; of the others nothing was written. The
+ * lock on the owner's row is what makes the comparison hold until the commit: without it, a takeover between the two would load a state
+ * without what is then acknowledged. The rows are locked in order, so that no two commits wait for each other. The values travel as one run
+ * of bytes, cut up by the server: as an array they would be text in hexadecimal, twice as long.
  */
 export function commitStatement(tables: Tables, commit: Commit): { readonly text: string; readonly values: unknown[] } {
-  const { puts, drops, isWrittenOnce } = commit;
-  const keys = [...puts.keys()].sort();
-  const values = keys.map((key) => puts.get(key) as Buffer);
+  const { epoch, commits, isWrittenOnce } = commit;
+  const puts = commits.flatMap(({ part, puts }) => [...puts].map(([key, value]) => ({ part, key, value })));
+  puts.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const drops = commits.flatMap(({ part, drops }) => drops.map((key) => ({ part, key })));
+  const [once, often] = [true, false].map((which) => drops.filter(({ key }) => isWrittenOnce(key) === which));
   const starts: number[] = [];
   let end = 0;
-  for (const value of values) {
+  for (const { value } of puts) {
     starts.push(end + 1);
     end += value.length;
   }
-  return {
-    text: textOf(tables),
-    values: [
-      commit.epoch,
-      keys,
-      starts,
-      values.map((value) => value.length),
-      keys.map(isWrittenOnce),
-      Buffer.concat(values, end),
-      drops.filter((key) => !isWrittenOnce(key)),
-      drops.filter(isWrittenOnce),
-    ],
-  };
+  const values: unknown[] = [
+    epoch,
+    puts.map(({ key }) => key),
+    starts,
+    puts.map(({ value }) => value.length),
+    puts.map(({ key }) => isWrittenOnce(key)),
+    Buffer.concat(
+      puts.map(({ value }) => value),
+      end,
+    ),
+    often?.map(({ key }) => key),
+    once?.map(({ key }) => key),
+  ];
+  const [only] = commits;
+  // The server plans it anew each time, for a quarter less where there is nothing to join.
+  if (only !== undefined && commits.length === 1) {
+    return { text: textOf(tables, ofOne), values: [...values, only.part, only.tenure] };
+  }
+  values.push(
+    commits.map(({ part }) => part),
+    commits.map(({ tenure }) => tenure),
+  );
+  for (const rows of [puts, often, once]) values.push(rows?.map(({ part }) => part));
+  return { text: textOf(tables, ofSeveral), values };
 }
 
-function textOf({ owner, facts, payloads }: Tables): string {
+/** How a statement says whose rows it writes: each of one part, or each with its part beside it. */
+interface Scope {
+  /** What is held, of a table of owners `o`. */
+  readonly fence: (owner: string) => string;
+  readonly given: string;
+  readonly columns: string;
+  readonly mine: string;
+  /** Of rows whose keys, and then parts, these values hold. */
+  dropped(keys: string, parts: string): string;
+}
+
+const ofOne: Scope = {
+  fence: (owner) => `SELECT part FROM ${owner} AS o WHERE part = $9 AND tenure = $10 AND epoch = $1`,
+  given: '$2::text[], $3::int[], $4::int[], $5::boolean[]',
+  columns: 'key, start, length, apart',
+  mine: 'cardinality(parts) = 1',
+  dropped: (keys) => `USING held WHERE cardinality(parts) = 1 AND key = ANY(${keys}::text[])`,
+};
+
+const ofSeveral: Scope = {
+  fence: (owner) => `SELECT o.part FROM ${owner} AS o, unnest($9::int[], $10::bigint[]) AS w (part, tenure)
+    WHERE o.part = w.part AND o.tenure = w.tenure AND o.epoch = $1 ORDER BY o.part`,
+  given: `${ofOne.given}, $11::int[]`,
+  columns: `${ofOne.columns}, part`,
+  mine: 'part = ANY(parts)',
+  dropped: (keys, parts) => `AS d USING held, unnest(${keys}::text[], ${parts}::int[]) AS g (key, part)
+      WHERE d.key = g.key AND g.part = ANY(parts)`,
+};
+
+function textOf({ owner, facts, payloads }: Tables, { fence, given, columns, mine, dropped }: Scope): string {
   const put = (table: string, which: string) => `INSERT INTO ${table} (key, value)
-    SELECT key, value FROM given, held WHERE mine AND ${which} ORDER BY key
+    SELECT key, value FROM given, held WHERE ${mine} AND ${which} ORDER BY key
     ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
-  const drop = (table: string, keys: string) =>
-    `DELETE FROM ${table} USING held WHERE mine AND key = ANY(${keys}::text[])`;
-  return `WITH fence AS (SELECT 1 FROM ${owner} WHERE epoch = $1 FOR SHARE),
-  held AS MATERIALIZED (SELECT count(*) = 1 AS mine FROM fence),
+  return `WITH fence AS (${fence(owner)} FOR SHARE OF o),
+  held AS MATERIALIZED (SELECT coalesce(array_agg(part), '{}') AS parts FROM fence),
   given AS MATERIALIZED (
-    SELECT key, apart, substr($6::bytea, start, length) AS value
-    FROM unnest($2::text[], $3::int[], $4::int[], $5::boolean[]) AS g (key, start, length, apart)
+    SELECT g.*, substr($6::bytea, start, length) AS value FROM unnest(${given}) AS g (${columns})
   ),
   put_facts AS (${put(facts, 'NOT apart')}),
   put_payloads AS (${put(payloads, 'apart')}),
-  drop_facts AS (${drop(facts, '$7')}),
-  drop_payloads AS (${drop(payloads, '$8')})
-  SELECT mine FROM held`;
+  drop_facts AS (DELETE FROM ${facts} ${dropped('$7', '$12')}),
+  drop_payloads AS (DELETE FROM ${payloads} ${dropped('$8', '$13')})
+  SELECT parts AS held FROM held`;
+}
+
+/** Gives back all that the epoch `$1` has. The rows are locked in the order of commits, which one in doubt may still be. */
+export function leaveStatement({ owner, members }: Tables): string {
+  return `WITH mine AS (SELECT part FROM ${owner} WHERE epoch = $1 ORDER BY part FOR UPDATE),
+    free AS (UPDATE ${owner} SET epoch = NULL, name = NULL WHERE part IN (SELECT part FROM mine) AND epoch = $1)
+  DELETE FROM ${members} WHERE epoch = $1`;
 }
