@@ -84,9 +84,10 @@ export class LeaseWatch {
     const blind = askedAtMs - this.#answeredAtMs > this.#blindMs;
     for (const [epoch, counter] of counters) {
       const before = this.#watched.get(epoch);
-      if (before === undefined || before.counter !== counter) {
+      // A row that is gone is no sign of life: others took its member for dead.
+      if (before === undefined || (counter !== undefined && before.counter !== counter)) {
         watched.set(epoch, { counter, ...fresh, moved: before !== undefined });
-      } else watched.set(epoch, blind ? { ...before, lookedAtMs: answeredAtMs } : before);
+      } else watched.set(epoch, { ...before, counter, ...(blind && { lookedAtMs: answeredAtMs }) });
     }
     this.#watched = watched;
     this.#askedAtMs = askedAtMs;

@@ -1,18 +1,30 @@
 import { HostError, messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred } from '../lib/deferred.js';
-import type { Joining, LastOwner, MemberRow, MembersView, MemberTable } from '../state/index.js';
+import type {
+  Joining,
+  LastOwner,
+  MemberRow,
+  MemberSays,
+  MembersView,
+  MemberTable,
+  PartNeeds,
+  PartRow,
+} from '../state/index.js';
+import { HeldParts, type HeldState, type PartHooks } from './held-parts.js';
 import { HeldLease, LeaseWatch } from './lease.js';
+import { wantedMoves } from './wanted.js';
 
 /**
  * - `joining`: not known to the others yet.
- * - `standby`: another replica has the state, or none.
- * - `taking`: the state is this one's, and is loaded.
- * - `owner`: works.
- * - `lost`: it was taken for dead while it had the state; for good.
+ * - `standby`: other replicas have all parts of the state, or none has.
+ * - `taking`: a part of the state is this one's, and is loaded.
+ * - `owner`: works on one at least.
+ * - `lost`: it was taken for dead while it had some; for good.
  * - `left`: it gave back what it had.
  *
- * joining → standby → taking → owner; from the last two to lost; from each but lost to left.
+ * joining → standby → taking → owner, and back to standby as it gives up its parts; from taking and owner to lost; from each but lost to
+ * left.
  */
 export const SEAT_ROLES = ['joining', 'standby', 'taking', 'owner', 'lost', 'left'] as const;
 export type SeatRole = (typeof SEAT_ROLES)[number];
@@ -20,10 +32,12 @@ export type SeatRole = (typeof SEAT_ROLES)[number];
 /** All optional; none may throw. */
 export interface SeatEvents {
   joined?(address: string): void;
-  /** The state is this replica's. `from`: who had it, where that one did not give it back. */
-  taken?(from: string | undefined, tookMs: number): void;
-  /** Another owner is seen, or none. */
-  owner?(owner: MemberRow | undefined): void;
+  /** A part is this replica's. `from`: who had it, where that one did not give it back. */
+  taken?(from: string | undefined, tookMs: number, part: number): void;
+  /** Another owner of a part is seen, or none. */
+  owner?(owner: MemberRow | undefined, part: number): void;
+  /** A part of several could not be loaded here, and is given back; another one is to try. */
+  refused?(part: number, error: string): void;
   /** Those that are there, at each look. */
   seen?(members: readonly MemberRow[]): void;
   /** Another replica that lives says that it is reached where this one is; told once of each. */
@@ -32,33 +46,38 @@ export interface SeatEvents {
   lapsed?(): void;
   renewed?(): void;
   lost?(why: HostError): void;
-  /** A look or a renewal failed; told once until one succeeds. */
+  /** A look or a renewal failed; told once until one succeeds. Or a part was not given up as it should. */
   trouble?(error: string): void;
 }
 
-export interface SeatOptions {
+export interface SeatOptions extends PartHooks {
   readonly table: MemberTable;
-  readonly self: Omit<Joining, 'address'>;
+  /** Into how many parts the state is divided. Where it is one, it stays with whoever has it, and is taken by whoever sees first that nobody does. */
+  readonly parts: number;
+  readonly self: Omit<Joining, 'address' | 'says'>;
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly bootMs: () => number;
   readonly events: SeatEvents;
-  /** Loads the state and goes on with what is in it; where it throws, the seat is lost. */
-  readonly begin: () => Promise<void>;
 }
 
 /** Between two looks, at most; a stop is seen within it. Milliseconds. */
 const LOOK_MS = 500;
+/** Parts that are loaded, or given up one after the other, at a time. */
+const MAX_TAKING = 4;
+const MAX_GIVING = 4;
 /** Looks and renewals within a lease. */
 const LOOKS_A_LEASE = 6;
 const RENEWALS_A_LEASE = 3;
 
 /**
- * One replica's place among those that share a state: one of them has it and works, the others stand by, and pass calls on to it. It
- * gives a sign of life three times a lease, looks at the others', and takes the state when nobody has it, or who has it is dead.
+ * One replica's place among those that share a state: each part of it has one that works on it, and the others pass calls on to that one. It
+ * gives a sign of life three times a lease, looks at the others', takes parts that nobody has, or whose owner is dead, and gives up those
+ * that should lie elsewhere (`nextMoves`).
  *
- * Its states are those of `SeatRole`. What is sent to a remote is sent while `mayWork`; that what is written is the owner's, the state's own
- * fence sees to.
+ * Its states are those of `SeatRole`, those of each of its parts `HeldState`. What is sent to a remote is sent while `mayWork`; that what
+ * is written is the owner's, the state's own fence sees to. All statements about parts are made one after the other with the looks, so that
+ * what a look shows is not older than what was done.
  */
 export class Seat {
   readonly #options: SeatOptions;
@@ -67,9 +86,11 @@ export class Seat {
   readonly #settled = createDeferred<void>();
   readonly #listeners = new Set<() => void>();
   readonly #renewals = new Set<(endsAtMs: number) => void>();
-  #role: SeatRole = 'joining';
+  readonly #parts: HeldParts;
+  /** Parts that could not be loaded: until when others are to try. */
+  readonly #refused = new Map<number, number>();
+  #life: 'joining' | 'in' | 'lost' | 'left' = 'joining';
   #address = '';
-  #tenure = '';
   #view: MembersView = { parts: [], members: [] };
   #lookTimer: Timer | undefined;
   #renewTimer: Timer | undefined;
@@ -77,45 +98,67 @@ export class Seat {
   #lapsed = false;
   #troubled = false;
   #retired = false;
+  #leaving = false;
   /** It has the state, and could not load it. */
   #unloaded = false;
-  #toldOwner: string | undefined;
+  #plugins: readonly string[] = [];
+  #unreachable: readonly string[] = [];
+  /** What the others know. */
+  #said = '';
+  readonly #toldOwners = new Map<number, string | undefined>();
   /** Replicas that were told of for having this one's address. */
   readonly #namesakes = new Set<string>();
-  /** A look with what follows from it. */
-  #looking: Promise<void> = Promise.resolve();
+  /** A look with what comes before it, and follows from it. */
+  #turn: Promise<void> = Promise.resolve();
+  #turning = false;
+  /** Something came up meanwhile that the next one is not to wait for. */
+  #hurried = false;
 
   constructor(options: SeatOptions) {
     this.#options = options;
     this.#lease = new HeldLease(options.leaseMs, options.bootMs);
     this.#watch = new LeaseWatch(options.leaseMs);
+    this.#parts = new HeldParts({
+      epoch: options.self.epoch,
+      clock: options.clock,
+      take: options.take,
+      give: options.give,
+      changed: () => this.#changed(),
+      ended: () => this.#hurry(),
+      taken: (...args) => this.#taken(...args),
+      refused: (...args) => this.#notLoaded(...args),
+      troubled: (part, error) =>
+        options.events.trouble?.(`part ${part} was given up, not in good order: ${messageOf(error)}`),
+    });
   }
 
   get role(): SeatRole {
-    return this.#role;
+    if (this.#life !== 'in') return this.#life;
+    if (this.#parts.count('owned', 'giving') > 0) return 'owner';
+    return this.#parts.count('taking') > 0 ? 'taking' : 'standby';
+  }
+
+  /** Into how many the state is divided. */
+  get parts(): number {
+    return this.#options.parts;
   }
 
   get epoch(): string {
     return this.#options.self.epoch;
   }
 
-  /** Under which it has the state. */
-  get tenure(): string {
-    return this.#tenure;
-  }
-
   get address(): string {
     return this.#address;
   }
 
-  /** Whether calls to remotes may leave: it has the state, and nobody may have taken it for dead. */
-  mayWork(): boolean {
-    return this.#hasState() && this.#lease.leftMs > 0;
+  /** Whether calls to remotes may leave, of this part or of any: it is this one's, and nobody may have taken it for dead. */
+  mayWork(part?: number): boolean {
+    return this.#has(part) && this.#lease.leftMs > 0;
   }
 
   /** Until when it may send what it sends now, by the boot clock; 0 where it may not. */
-  endsAtMs(): number {
-    return this.#hasState() ? this.#lease.endsAtMs : 0;
+  endsAtMs(part?: number): number {
+    return this.#has(part) ? this.#lease.endsAtMs : 0;
   }
 
   /** Calls back with `endsAtMs` at each renewal while it works; answers how to end that. */
@@ -137,15 +180,38 @@ export class Seat {
     return this.#watch.silentMs(epoch);
   }
 
-  /** Who has the state and lives, as far as it was seen; undefined while nobody does, and for this replica itself. */
+  /** What becomes of a part here; undefined where it is none of this one's. */
+  stateOf(part: number): HeldState | undefined {
+    return this.#parts.stateOf(part);
+  }
+
+  /** Under which it may write a part. Throws STATE_LOCKED where it may not. */
+  tenureOf(part: number): string {
+    const tenure = this.#isGone() ? undefined : this.#parts.tenureOf(part);
+    if (tenure === undefined) throw this.replaced();
+    return tenure;
+  }
+
+  /** Who works on a part and lives, as far as it was seen; undefined while nobody does, or it is on its way. */
+  ownerOf(part: number): MemberRow | 'here' | undefined {
+    const state = this.#life === 'in' ? this.#parts.stateOf(part) : undefined;
+    if (state === 'owned') return 'here';
+    return state === undefined ? this.#otherOf(part) : undefined;
+  }
+
+  /** Of a state of one part, who has it and lives, as far as it was seen; undefined while nobody does, and for this replica itself. */
   get owner(): MemberRow | undefined {
-    const { members } = this.#view;
-    const owner = this.#view.parts[0]?.owner;
+    return this.#otherOf(0);
+  }
+
+  #otherOf(part: number): MemberRow | undefined {
+    const { parts, members } = this.#view;
+    const owner = parts[part]?.owner;
     if (owner === undefined || owner === this.epoch || this.#watch.isDead(owner)) return undefined;
     return members.find(({ epoch }) => epoch === owner);
   }
 
-  /** Calls back whenever `owner` or `role` may have changed; answers how to end that. */
+  /** Calls back whenever `ownerOf` or `role` may have changed; answers how to end that. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -155,9 +221,9 @@ export class Seat {
   async join(address: string): Promise<void> {
     this.#address = address;
     const askedAtMs = this.#options.bootMs();
-    await this.#options.table.join({ ...this.#options.self, address });
+    await this.#options.table.join(this.#joining());
     this.#lease.renewed(askedAtMs);
-    this.#to('standby');
+    this.#to('in');
     this.#options.events.joined?.(address);
     this.#renewLater(this.#renewMs());
   }
@@ -168,27 +234,47 @@ export class Seat {
     return this.#settled.promise;
   }
 
+  /** Lets the others know which plugins serve here, and whose remotes cannot be reached from here; parts move by it. */
+  say({ plugins, unreachable }: Pick<MemberSays, 'plugins' | 'unreachable'>): void {
+    this.#plugins = plugins;
+    this.#unreachable = unreachable;
+    if (this.#life === 'in' && JSON.stringify(this.#says()) !== this.#said) this.#hurry();
+  }
+
+  /** Lets the others know what a part of this one's takes to be worked on. Throws what the state says. */
+  async describe(part: number, needs: PartNeeds): Promise<void> {
+    const tenure = this.tenureOf(part);
+    if (!(await this.#options.table.describe({ epoch: this.epoch, part, tenure }, needs)))
+      throw this.lostPart(part, tenure);
+  }
+
   /** Takes nothing from here on. Resolves once what it was taking is loaded, or is not. */
   async retire(): Promise<void> {
     this.#retired = true;
+    this.#leaving = this.#options.parts > 1;
     this.#settled.resolve();
-    await this.#looking;
+    this.#hurry();
+    await this.#turn;
+    await this.#parts.idle();
   }
 
-  /** Gives back what it has, once all is written. Callable in any state. */
+  /** Gives back what it has: of several parts each in good order; of one once all is written. Callable in any state. */
   async leave(): Promise<void> {
     await this.retire();
-    const was = this.#role;
+    this.#parts.giveAll();
+    await this.#parts.idle();
+    const was = this.#life;
     this.#cancel();
     this.#lease.end();
     if (was === 'left' || (was === 'lost' && !this.#unloaded)) return;
     this.#to('left');
+    await this.#turn;
     if (was !== 'joining') await this.#options.table.leave(this.epoch);
   }
 
   /** Somebody else has what this one had: the state says so, or its row is gone. */
   lose(why: HostError): void {
-    if (this.#role === 'lost' || this.#role === 'left') return;
+    if (this.#isGone()) return;
     this.#cancel();
     this.#lease.end();
     this.#to('lost');
@@ -196,17 +282,37 @@ export class Seat {
     this.#options.events.lost?.(why);
   }
 
+  /** A commit found that a part is not this one's under that tenure: what it is to reject with. */
+  lostPart(part: number, tenure: string): HostError {
+    const why = this.replaced();
+    // What is late of a tenure that was given up ends nothing else.
+    if (this.#parts.tenureOf(part) === tenure) this.lose(why);
+    return why;
+  }
+
   #lookAgain(delayMs: number): void {
     if (this.#isGone()) return;
     this.#lookTimer?.cancel();
     this.#lookTimer = this.#options.clock.setTimer(delayMs, () => {
-      this.#looking = this.#look().finally(() => this.#lookAgain(this.#lookMs()));
+      this.#hurried = false;
+      this.#turning = true;
+      this.#turn = this.#takeTurn().finally(() => {
+        this.#turning = false;
+        this.#lookAgain(this.#hurried ? 0 : this.#lookMs());
+      });
     });
   }
 
+  /** Of several parts, what is to follow is not put off to the next look. */
+  #hurry(): void {
+    if (this.#options.parts === 1) return;
+    this.#hurried = true;
+    if (!this.#turning && this.#lookTimer !== undefined) this.#lookAgain(0);
+  }
+
   #lookMs(): number {
-    // An owner learns from its renewals that it is none any more.
-    return this.#role === 'owner' ? this.#renewMs() : this.#againMs();
+    // Who has all there is learns from its renewals that it has it no more.
+    return this.#options.parts === 1 && this.role === 'owner' ? this.#renewMs() : this.#againMs();
   }
 
   #renewMs(): number {
@@ -217,81 +323,137 @@ export class Seat {
     return Math.min(LOOK_MS, this.#options.leaseMs / LOOKS_A_LEASE);
   }
 
-  async #look(): Promise<void> {
-    const { table, bootMs } = this.#options;
-    const askedAtMs = bootMs();
-    let view: MembersView;
+  async #takeTurn(): Promise<void> {
     try {
-      view = await table.look();
+      await this.#saySo();
+      await this.#giveBack();
+      await this.#look();
     } catch (error) {
       this.#trouble(error);
-      return;
     }
+  }
+
+  async #saySo(): Promise<void> {
+    const { table, clock } = this.#options;
+    for (const [part, untilMs] of this.#refused) if (untilMs <= clock.now()) this.#refused.delete(part);
+    const says = this.#says();
+    const text = JSON.stringify(says);
+    // Where the row is gone, the next renewal says it.
+    if (text !== this.#said && (await table.say(this.epoch, says))) this.#said = text;
+  }
+
+  #says(): MemberSays {
+    return {
+      plugins: this.#plugins,
+      leaving: this.#leaving,
+      unreachable: this.#unreachable,
+      refused: [...this.#refused.keys()],
+    };
+  }
+
+  #joining(): Joining {
+    const says = this.#says();
+    this.#said = JSON.stringify(says);
+    return { ...this.#options.self, address: this.#address, says };
+  }
+
+  async #giveBack(): Promise<void> {
+    for (const held of this.#parts.given()) {
+      if (this.#isGone()) return;
+      await this.#options.table.give(held);
+      this.#parts.forget(held);
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { table, bootMs } = this.#options;
+    if (this.#isGone()) return;
+    const askedAtMs = bootMs();
+    const view = await table.look();
     if (this.#isGone()) return;
     this.#troubled = false;
     const counters = new Map(view.members.map(({ epoch, counter }) => [epoch, counter as string | undefined]));
     for (const { owner } of view.parts) if (owner !== undefined && !counters.has(owner)) counters.set(owner, undefined);
     this.#watch.saw({ askedAtMs, answeredAtMs: bootMs(), counters });
     this.#view = view;
-    this.#tellOwner();
+    this.#tellOwners(view);
     this.#tellNamesakes(view.members);
     this.#options.events.seen?.(view.members);
     await this.#judge(view);
   }
 
   /** What follows from what was seen. */
-  async #judge({ parts, members }: MembersView): Promise<void> {
-    const [part] = parts;
-    if (part === undefined) return;
-    const { owner, tenure } = part;
-    const mine = owner === this.epoch;
-    if (this.#role === 'owner') {
-      if (!mine) this.lose(this.replaced());
-      else await this.#forgetDead(members);
-      return;
+  async #judge(view: MembersView): Promise<void> {
+    for (const { part, owner, tenure } of view.parts) {
+      const mine = owner === this.epoch;
+      const held = this.#parts.tenureOf(part);
+      if (held !== undefined && !(mine && held === tenure)) return this.lose(this.replaced());
+      // A take whose answer was lost is seen here.
+      if (mine && this.#parts.stateOf(part) === undefined && !this.#retired) this.#parts.begin(part, tenure, undefined);
     }
-    if (this.#role !== 'standby') return;
-    const { owner: other } = this;
-    // One that is no replica, whose end is waited for, takes no calls.
-    if (other?.address !== undefined && this.#watch.isAlive(other.epoch)) this.#settled.resolve();
-    if (this.#retired) return;
-    // A take whose answer was lost is seen here.
-    if (mine) await this.#begin(tenure, undefined);
-    else if (owner === undefined) await this.#take({ owner, tenure, counter: undefined });
-    else if (this.#watch.isDead(owner)) {
-      const last = members.find(({ epoch }) => epoch === owner);
-      await this.#take({ owner, tenure, counter: last?.counter }, last?.name ?? owner);
+    if (this.role === 'owner') await this.#forgetDead(view.members);
+    this.#settleBy(view);
+    if (this.#options.parts === 1) await this.#takeOnly(view);
+    else await this.#move(view);
+  }
+
+  #settleBy({ parts }: MembersView): void {
+    const isSeen = ({ part }: PartRow): boolean => {
+      const owner = this.ownerOf(part);
+      // One that is no replica, whose end is waited for, takes no calls.
+      if (owner === 'here' || this.#refused.has(part)) return true;
+      return owner?.address !== undefined && this.#watch.isAlive(owner.epoch);
+    };
+    if (parts.length > 0 && parts.every(isSeen)) this.#settled.resolve();
+  }
+
+  /** Who finds the state without an owner takes it: there is nothing to divide. */
+  async #takeOnly({ parts, members }: MembersView): Promise<void> {
+    const [only] = parts;
+    if (only !== undefined) await this.#takeFree(only, members);
+  }
+
+  /** Makes those of the next moves that are this one's to make. */
+  async #move(view: MembersView): Promise<void> {
+    const { leaseMs } = this.#options;
+    const moves = wantedMoves(view, { epoch: this.epoch, says: this.#says(), leaseMs, watch: this.#watch });
+    for (const { part, from } of moves) {
+      if (from === this.epoch && this.#parts.count('giving') < MAX_GIVING) this.#parts.give(part);
+    }
+    for (const { part, from, to } of moves) {
+      if (from !== undefined || to !== this.epoch || this.#parts.count('taking') >= MAX_TAKING) continue;
+      await this.#takeFree(view.parts[part] as PartRow, view.members);
     }
   }
 
-  async #take(from: LastOwner, name?: string): Promise<void> {
-    let tenure: string | undefined;
-    try {
-      tenure = await this.#options.table.take(this.epoch, 0, from);
-    } catch (error) {
-      this.#trouble(error);
-      return;
-    }
-    if (tenure !== undefined && !this.#isGone()) await this.#begin(tenure, name);
+  /** Takes a part that nobody has, or whose owner is dead. */
+  async #takeFree({ part, owner, tenure }: PartRow, members: readonly MemberRow[]): Promise<void> {
+    if (this.#retired || this.#isGone() || this.#parts.stateOf(part) !== undefined) return;
+    if (owner !== undefined && !this.#watch.isDead(owner)) return;
+    const last = members.find(({ epoch }) => epoch === owner);
+    const from: LastOwner = { owner, tenure, counter: last?.counter };
+    const taken = await this.#options.table.take(this.epoch, part, from);
+    if (taken !== undefined && !this.#isGone()) this.#parts.begin(part, taken, owner && (last?.name ?? owner));
   }
 
-  async #begin(tenure: string, from: string | undefined): Promise<void> {
-    this.#tenure = tenure;
-    const { clock, begin, events } = this.#options;
-    const startedMs = clock.now();
-    this.#to('taking');
-    try {
-      await begin();
-    } catch (error) {
-      this.#unloaded = this.#role === 'taking';
+  #taken(part: number, from: string | undefined, tookMs: number): void {
+    if (this.#isGone()) return;
+    this.#lapsesLater();
+    this.#options.events.taken?.(from, tookMs, part);
+    if (this.#options.parts === 1) this.#settled.resolve();
+  }
+
+  /** Of several parts the others go on: another replica is to try this one. */
+  #notLoaded(part: number, error: unknown): void {
+    if (this.#isGone()) return;
+    const { parts, clock, leaseMs, events } = this.#options;
+    if (parts === 1) {
+      this.#unloaded = true;
       this.lose(HostError.is(error) ? error : new HostError('INTERNAL', messageOf(error), { cause: error }));
       return;
     }
-    if (this.#role !== 'taking') return;
-    this.#to('owner');
-    this.#lapsesLater();
-    events.taken?.(from, clock.now() - startedMs);
-    this.#settled.resolve();
+    this.#refused.set(part, clock.now() + leaseMs);
+    events.refused?.(part, messageOf(error));
   }
 
   /** Rows of replicas that were killed while they stood by; one that lives after all comes back. */
@@ -312,13 +474,13 @@ export class Seat {
 
   /** Answers whether the database did. */
   async #renew(): Promise<boolean> {
-    const { table, bootMs, self, events } = this.#options;
+    const { table, bootMs, events } = this.#options;
     const askedAtMs = bootMs();
     try {
       if (!(await table.renew(this.epoch))) {
-        if (this.#hasState()) this.lose(this.replaced());
+        if (this.#has()) this.lose(this.replaced());
         // Who stood by has lost nothing.
-        else if (this.#role === 'standby') await table.join({ ...self, address: this.#address });
+        else if (this.#life === 'in') await table.join(this.#joining());
         return true;
       }
     } catch (error) {
@@ -327,7 +489,7 @@ export class Seat {
     }
     if (this.#isGone()) return true;
     this.#lease.renewed(askedAtMs);
-    if (this.#hasState()) for (const listener of this.#renewals) listener(this.#lease.endsAtMs);
+    if (this.#has()) for (const listener of this.#renewals) listener(this.#lease.endsAtMs);
     this.#lapsesLater();
     if (!this.#lapsed || this.#lease.leftMs === 0) return true;
     this.#lapsed = false;
@@ -338,9 +500,9 @@ export class Seat {
   /** Only for the one who looks at the log: what is sent asks the lease itself. */
   #lapsesLater(): void {
     this.#lapseTimer?.cancel();
-    if (this.#role !== 'owner') return;
+    if (this.role !== 'owner') return;
     this.#lapseTimer = this.#options.clock.setTimer(this.#lease.leftMs, () => {
-      if (this.#role !== 'owner' || this.#lapsed) return;
+      if (this.role !== 'owner' || this.#lapsed) return;
       if (this.#lease.leftMs > 0) this.#lapsesLater();
       else {
         this.#lapsed = true;
@@ -349,12 +511,16 @@ export class Seat {
     });
   }
 
-  #tellOwner(): void {
-    const { owner } = this;
-    if (owner?.epoch === this.#toldOwner) return;
-    this.#toldOwner = owner?.epoch;
-    this.#options.events.owner?.(owner);
-    this.#changed();
+  #tellOwners({ parts }: MembersView): void {
+    let changed = false;
+    for (const { part } of parts) {
+      const owner = this.#otherOf(part);
+      if (owner?.epoch === this.#toldOwners.get(part)) continue;
+      this.#toldOwners.set(part, owner?.epoch);
+      this.#options.events.owner?.(owner, part);
+      changed = true;
+    }
+    if (changed) this.#changed();
   }
 
   /** One that was killed and started anew at its address leaves a row that gives no sign of life. */
@@ -382,8 +548,8 @@ export class Seat {
     );
   }
 
-  #to(role: SeatRole): void {
-    this.#role = role;
+  #to(life: 'in' | 'lost' | 'left'): void {
+    this.#life = life;
     this.#changed();
   }
 
@@ -391,12 +557,15 @@ export class Seat {
     for (const listener of this.#listeners) listener();
   }
 
-  #hasState(): boolean {
-    return this.#role === 'owner' || this.#role === 'taking';
+  /** Whether a part, or any, is this one's to work on. */
+  #has(part?: number): boolean {
+    if (this.#life !== 'in') return false;
+    if (part !== undefined) return this.#parts.tenureOf(part) !== undefined;
+    return this.#parts.count('taking', 'owned', 'giving') > 0;
   }
 
   #isGone(): boolean {
-    return this.#role === 'lost' || this.#role === 'left';
+    return this.#life === 'lost' || this.#life === 'left';
   }
 
   #cancel(): void {

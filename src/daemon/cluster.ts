@@ -46,6 +46,8 @@ export interface ClusterOptions {
   readonly lost: (why: HostError) => void;
 }
 
+/** The state has one owner, whatever it is divided into. */
+const PARTS = 1;
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
 
@@ -70,11 +72,10 @@ export class Cluster {
     const { config, clock, random, version, begin, onSecret } = options;
     const place = config.state.postgres;
     this.#options = options;
-    this.#members = new PostgresMembers({ place, clock, random, onSecret }, 1);
+    this.#members = new PostgresMembers({ place, clock, random, onSecret }, PARTS);
     const epoch = randomBytes(8).toString('hex');
     const name = `${os.hostname()}, process ${process.pid}`;
-    const says = { plugins: [], leaving: false, unreachable: [], refused: [] };
-    const self = { epoch, name, version, config: JSON.stringify(options.options), says };
+    const self = { epoch, name, version, config: JSON.stringify(options.options) };
     this.#comparison = new Comparison({
       own: options.options,
       epoch,
@@ -88,19 +89,13 @@ export class Cluster {
       clock,
       bootMs,
       events: this.#seatEvents(),
-      begin,
+      parts: PARTS,
+      take: begin,
     });
     this.#seat = seat;
     this.at = `PostgreSQL at ${placeText(place)}`;
-    const tenureOf = () => {
-      if (seat.role === 'lost') throw seat.replaced();
-      return seat.tenure;
-    };
-    const lostIt = () => {
-      const why = seat.replaced();
-      seat.lose(why);
-      return why;
-    };
+    const tenureOf = (part: number) => seat.tenureOf(part);
+    const lostIt = (part: number, tenure: string) => seat.lostPart(part, tenure);
     this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, tenureOf, lostIt } });
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
     this.#owners = ownersOf(seat);

@@ -43,7 +43,7 @@ const SECRETS = ['daemon/secrets.test.js'];
 
 /** Several replicas. */
 const ONE_DAEMON = { unseen: 'in that run there is one daemon' } as const;
-const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js'];
+const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js', 'cluster/seat-parts.test.js'];
 const SENDS = ['sandbox/lease.test.js', 'plugin-api/http-lease.test.js', 'host/lease.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
@@ -511,6 +511,24 @@ export const PLANTS: readonly Plant[] = [
     file: 'cluster/lease.js',
     find: 'this.#leaseMs = leaseMs + BOOT_GRAIN_MS;',
     put: 'this.#leaseMs = leaseMs / 2;',
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'given-while-worked-on',
+    what: 'a part is another’s before the work on it has ended',
+    file: 'cluster/held-parts.js',
+    find: "held.state = 'giving';",
+    put: "held.state = 'given';",
+    tests: LEASES,
+    chaos: ONE_DAEMON,
+  },
+  {
+    name: 'row-gone-lives',
+    what: 'a replica whose row was taken away is waited for once more',
+    file: 'cluster/lease.js',
+    find: 'counter !== undefined && before.counter !== counter',
+    put: 'before.counter !== counter',
     tests: LEASES,
     chaos: ONE_DAEMON,
   },

@@ -1,3 +1,4 @@
+import type { PartHooks } from '../../src/cluster/held-parts.js';
 import { Seat, type SeatEvents } from '../../src/cluster/seat.js';
 import { HostError } from '../../src/errors/index.js';
 import type { Clock, ManualClock, Timer } from '../../src/lib/clock.js';
@@ -127,9 +128,12 @@ export interface ReplicaOptions {
   readonly leaseMs: number;
   /** How fast its clock runs; 1 is right. */
   readonly rate: number;
-  readonly fate: () => Fate;
+  readonly fate: (statement: keyof MemberTable) => Fate;
   readonly events?: SeatEvents;
-  readonly begin?: () => Promise<void>;
+  /** Comes before a part is loaded; where it rejects it is not. */
+  readonly begin?: PartHooks['take'];
+  /** How long a part of several takes to be loaded, or given up. */
+  readonly hookMs?: () => number;
 }
 
 /** A replica on a clock of its own, whose every statement has a fate, and which can be frozen as a whole. */
@@ -138,6 +142,7 @@ export class VirtualReplica {
   readonly clock: Clock;
   readonly bootMs: () => number;
   readonly #plugin: ToldLease;
+  readonly #working = new Set<number>();
   readonly #options: ReplicaOptions;
   /** What came while it was frozen. */
   #kept: (() => void)[] | undefined;
@@ -145,7 +150,7 @@ export class VirtualReplica {
 
   constructor(options: ReplicaOptions) {
     this.#options = options;
-    const { name, world, rate, leaseMs, events = {}, begin = () => Promise.resolve() } = options;
+    const { name, world, table, rate, leaseMs, events = {}, begin } = options;
     const bootMs = () => Math.floor((world.now() * rate) / 10) * 10;
     this.bootMs = bootMs;
     this.clock = {
@@ -153,10 +158,46 @@ export class VirtualReplica {
       setTimer: (delayMs, fn): Timer => world.setTimer(delayMs / rate, () => this.deliver(fn)),
     };
     const { clock } = this;
-    const self = { epoch: name, name, version: '1', says: SAYS };
-    this.seat = new Seat({ table: this.#overNetwork(), self, leaseMs, clock, bootMs, events, begin });
+    const self = { epoch: name, name, version: '1' };
+    this.seat = new Seat({
+      table: this.#overNetwork(),
+      self,
+      leaseMs,
+      clock,
+      bootMs,
+      events,
+      parts: table.parts.length,
+      ...this.#hooks(begin),
+    });
     this.#plugin = new ToldLease(bootMs);
     this.seat.onRenewed((endsAtMs) => this.#plugin.told(endsAtMs));
+  }
+
+  /** Whether it may work on a part, or still does what it has to end. */
+  worksOn(part: number): boolean {
+    if (this.#kept !== undefined || this.#killed) return false;
+    return this.seat.mayWork(part) || (this.#working.has(part) && this.seat.leaseLeftMs > 0);
+  }
+
+  #hooks(begin: PartHooks['take'] = () => Promise.resolve()): PartHooks {
+    const { table, hookMs = () => 0 } = this.#options;
+    if (table.parts.length === 1) return { take: begin };
+    const passed = () => new Promise<void>((resolve) => this.clock.setTimer(hookMs(), resolve));
+    return {
+      take: async (part, from) => {
+        await begin(part, from);
+        this.#working.add(part);
+        await passed();
+      },
+      give: async (part) => {
+        await passed();
+        this.#working.delete(part);
+      },
+    };
+  }
+
+  get killed(): boolean {
+    return this.#killed;
   }
 
   /** Whether it would send now. What is frozen sends nothing; it looks at its lease before it does. */
@@ -198,22 +239,22 @@ export class VirtualReplica {
   #overNetwork(): MemberTable {
     const { table } = this.#options;
     return {
-      join: (self) => this.#statement(() => table.join(self)),
-      renew: (epoch) => this.#statement(() => table.renew(epoch)),
-      look: () => this.#statement(() => table.look()),
-      take: (epoch, part, from) => this.#statement(() => table.take(epoch, part, from)),
-      give: (held) => this.#statement(() => table.give(held)),
-      describe: (held, needs) => this.#statement(() => table.describe(held, needs)),
-      say: (epoch, says) => this.#statement(() => table.say(epoch, says)),
-      configOf: (epoch) => this.#statement(() => table.configOf(epoch)),
-      forget: (epoch, counter) => this.#statement(() => table.forget(epoch, counter)),
-      leave: (epoch) => this.#statement(() => table.leave(epoch)),
+      join: (self) => this.#statement('join', () => table.join(self)),
+      renew: (epoch) => this.#statement('renew', () => table.renew(epoch)),
+      look: () => this.#statement('look', () => table.look()),
+      take: (epoch, part, from) => this.#statement('take', () => table.take(epoch, part, from)),
+      give: (held) => this.#statement('give', () => table.give(held)),
+      describe: (held, needs) => this.#statement('describe', () => table.describe(held, needs)),
+      say: (epoch, says) => this.#statement('say', () => table.say(epoch, says)),
+      configOf: (epoch) => this.#statement('configOf', () => table.configOf(epoch)),
+      forget: (epoch, counter) => this.#statement('forget', () => table.forget(epoch, counter)),
+      leave: (epoch) => this.#statement('leave', () => table.leave(epoch)),
     };
   }
 
-  #statement<T>(done: () => Promise<T>): Promise<T> {
+  #statement<T>(name: keyof MemberTable, done: () => Promise<T>): Promise<T> {
     const { world, fate, leaseMs } = this.#options;
-    const { there, back, lost } = fate();
+    const { there, back, lost } = fate(name);
     return new Promise((resolve, reject) => {
       const gaveUp = () => reject(new HostError('STATE_UNREACHABLE', 'no answer'));
       // What is given up here may be done there, and later.

@@ -6,6 +6,7 @@ import { systemClock } from '../../src/lib/clock.js';
 import {
   type LastOwner,
   type MemberSays,
+  openDatabaseForInspection,
   PartedEngine,
   type PartNeeds,
   PostgresEngine,
@@ -197,6 +198,7 @@ it('a commit of several parts writes those that are its own, under the tenure th
   assert.equal(await members.take('a', 1, { ...NOBODY, tenure: '1' }), '2');
   assert.equal(await members.give({ epoch: 'a', part: 1, tenure: '1' }), false, 'that one is over');
   const late = all('late').slice(0, 2);
+  assert.deepEqual(await lostOf(late.slice(1)), [1]);
   assert.deepEqual(await lostOf(late.map((one) => ({ ...one, drops: [`4.${one.part}/do/first`] }))), [1]);
   assert.deepEqual(await keysIn(engine), [
     ...['4.0/do/late', '4.0/do/second', '4.1/do/first'],
@@ -316,4 +318,31 @@ it('one daemon has all parts of a state, takes them over from several that died,
     ),
   );
   assert.deepEqual(ends, ['done', 'done', 'STATE_LOCKED', 'done']);
+});
+
+it('a schema of the release before is inspected as it is, shared with that release, and brought up once', async (t) => {
+  const { place } = await membersOf(t, []);
+  const { schema } = place;
+  const first = new PostgresEngine(patience(place));
+  await first.open();
+  await first.commit(fact('a'), []);
+  await first.close();
+  const columns = ['part', 'tenure', 'needs', 'least_version', 'has_limits'].map((name) => `DROP COLUMN ${name}`);
+  shared.server.sql(`ALTER TABLE ${schema}.owner ${columns.join()}, ADD CONSTRAINT owner_pkey PRIMARY KEY (one);
+    ALTER TABLE ${schema}.members DROP COLUMN says; UPDATE ${schema}.format SET version = 2`);
+  const inspection = await openDatabaseForInspection(place, systemClock);
+  for await (const [key] of inspection.pairs()) assert.equal(key, 'do/a');
+  await inspection.close();
+  const members = new PostgresMembers(patience(place), 1);
+  await members.open();
+  t.after(() => members.close());
+  assert.equal(shared.server.sql(`SELECT version, readable_by FROM ${schema}.format`), '3|1');
+  // As the release before comes, and takes what is nobody's.
+  shared.server.sql(`INSERT INTO ${schema}.members (epoch, name, counter, joined_at) VALUES ('old', 'old', 0, now());
+    UPDATE ${schema}.owner SET epoch = 'old', name = 'old' WHERE epoch IS NULL`);
+  const { parts, members: rows } = await members.look();
+  assert.deepEqual([parts[0]?.owner, parts[0]?.tenure, rows[0]?.says], ['old', '0', undefined]);
+  await members.join({ epoch: 'a', name: 'a', address: '10.0.0.1:8000', version: '1', says: SAYS });
+  assert.equal(await members.take('a', 0, { owner: 'old', tenure: '0', counter: '0' }), '1');
+  await (await engineOf(t, place, 'a')).commit(fact('b'), []);
 });

@@ -109,11 +109,13 @@ export class Ownership {
     await this.#connections.run(leaveStatement(this.#tables), [this.epoch]);
   }
 
+  /** Of a schema that was not brought up as well, as an inspection finds it. */
   #owners(): Promise<readonly Owner[]> {
     const { owner, members } = this.#tables;
     return this.#connections.run<Owner & Record<string, unknown>>(
-      `SELECT o.part, o.epoch, o.tenure::text AS tenure, o.name, m.counter::text AS counter
-      FROM ${owner} o LEFT JOIN ${members} m USING (epoch) ORDER BY o.part`,
+      `SELECT coalesce((to_jsonb(o) ->> 'part')::int, 0) AS part, o.epoch, coalesce(to_jsonb(o) ->> 'tenure', '0') AS tenure,
+        o.name, m.counter::text AS counter
+      FROM ${owner} o LEFT JOIN ${members} m ON m.epoch = o.epoch ORDER BY 1`,
     );
   }
 

@@ -1,0 +1,51 @@
+import type { MemberRow, MemberSays, MembersView, PartRow } from '../state/index.js';
+import { type AssignedMember, type AssignedPart, type Move, nextMoves } from './assignment.js';
+import type { LeaseWatch } from './lease.js';
+
+/** Parts that may be on their way at a time for the sake of balance alone. */
+const MAX_MOVING = 2;
+/** Who was silent for longer than this share of a lease is given nothing; what it has it keeps until it is dead. */
+const QUIET_SHARE = 0.6;
+
+/** A member as it knows itself and the others. */
+export interface Looker {
+  readonly epoch: string;
+  /** What it says now, which its row may not say yet. */
+  readonly says: MemberSays;
+  readonly leaseMs: number;
+  readonly watch: LeaseWatch;
+}
+
+/** The next moves by what one member saw. Those of others are theirs to make. */
+export function wantedMoves({ parts, members }: MembersView, looker: Looker): readonly Move[] {
+  const { epoch, watch, leaseMs } = looker;
+  const isHeard = (member: MemberRow) =>
+    member.epoch === epoch || (watch.silentMs(member.epoch) ?? 0) < leaseMs * QUIET_SHARE;
+  const heard = members.filter(isHeard);
+  const known = new Set(heard.map((member) => member.epoch));
+  // What is of one that may be dead is nobody's to take, and not to be counted on.
+  const settled = parts.filter(({ owner }) => owner === undefined || known.has(owner) || watch.isDead(owner));
+  return nextMoves({
+    members: heard.map((member) => assignedMember(member, looker)),
+    parts: settled.map(assignedPart),
+    maxMoving: MAX_MOVING,
+  });
+}
+
+function assignedMember(member: MemberRow, { epoch, says: own }: Looker): AssignedMember {
+  const says = member.epoch === epoch ? own : member.says;
+  return {
+    epoch: member.epoch,
+    version: member.version ?? '',
+    joinedAtMs: member.joinedAtMs ?? 0,
+    plugins: new Set(says?.plugins),
+    leaving: says?.leaving ?? false,
+    unreachable: new Set(says?.unreachable),
+    refuses: new Set(says?.refused),
+  };
+}
+
+function assignedPart({ part, owner, needs }: PartRow): AssignedPart {
+  const { plugins, leastVersion, hasLimits } = needs;
+  return { part, owner, needs: new Set(plugins), leastVersion: leastVersion ?? '', hasLimits };
+}

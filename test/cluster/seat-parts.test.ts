@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ManualClock } from '../../src/lib/clock.js';
+import type { MemberRow } from '../../src/state/index.js';
+import { type Fate, VirtualReplica, VirtualTable } from './virtual-replicas.js';
+
+const LEASE_MS = 3_000;
+const AT_ONCE: Fate = { there: 1, back: 1, lost: 'no' };
+const WITHIN_MS = 2_000;
+
+type Changes = Partial<ConstructorParameters<typeof VirtualReplica>[0]>;
+
+class World {
+  readonly clock = new ManualClock(1_000_000);
+  readonly table: VirtualTable;
+  readonly all: VirtualReplica[] = [];
+
+  constructor(parts: number) {
+    this.table = new VirtualTable(parts);
+  }
+
+  async add(changes: Changes = {}): Promise<VirtualReplica> {
+    const common = { world: this.clock, table: this.table, leaseMs: LEASE_MS, rate: 1, fate: () => AT_ONCE };
+    const replica = new VirtualReplica({ name: `r${this.all.length}`, ...common, ...changes });
+    this.all.push(replica);
+    const join = (): unknown =>
+      replica.seat.join(`10.0.0.${this.all.length}:8000`).catch(() => this.clock.setTimer(100, join));
+    join();
+    await this.clock.advance(10);
+    void replica.seat.settle();
+    return replica;
+  }
+
+  /** As many parts as each works on. */
+  counts(): number[] {
+    return this.all.map(({ seat, killed }) => (killed ? 0 : this.#owned((part) => seat.ownerOf(part) === 'here')));
+  }
+
+  isWhole(): boolean {
+    return this.counts().reduce((sum, count) => sum + count, 0) === this.table.parts.length;
+  }
+
+  /** What two replicas work on at a time. */
+  shared(): number[] {
+    return [...this.table.parts.keys()].filter((part) => this.all.filter((one) => one.worksOn(part)).length > 1);
+  }
+
+  #owned(isOwned: (part: number) => boolean): number {
+    return [...this.table.parts.keys()].filter(isOwned).length;
+  }
+
+  /** Goes on, and sees to it that no part is worked on twice. */
+  async run(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= 50) {
+      await this.clock.advance(Math.min(50, left));
+      assert.deepEqual(this.shared(), [], 'worked on by two');
+    }
+  }
+
+  async msUntil(what: string, seen: () => boolean, withinMs = 60_000): Promise<void> {
+    const startMs = this.clock.now();
+    while (!seen()) {
+      assert.ok(this.clock.now() < startMs + withinMs, `no ${what} after ${withinMs} ms: ${this.counts()}`);
+      await this.run(50);
+    }
+  }
+}
+
+async function evenly(parts: number, replicas: number, changes: Changes = {}): Promise<World> {
+  const world = new World(parts);
+  for (let i = 0; i < replicas; i++) await world.add(changes);
+  await world.run(4 * LEASE_MS);
+  assert.ok(world.isWhole());
+  return world;
+}
+
+const spread = (counts: readonly number[]) => [...counts].sort((a, b) => b - a);
+
+test('parts are divided evenly among the replicas that are there, each knows where each is, and then nothing moves', async () => {
+  const world = await evenly(8, 3, { hookMs: () => 200 });
+  assert.deepEqual(spread(world.counts()), [3, 3, 2]);
+  const { takes } = world.table;
+  await world.run(10 * LEASE_MS);
+  assert.equal(world.table.takes, takes);
+  for (const [part, { owner }] of world.table.parts.entries()) {
+    const seen = world.all.map(({ seat }) => seat.ownerOf(part));
+    const others = seen.filter((one): one is MemberRow => one !== 'here' && one !== undefined);
+    assert.deepEqual([seen.length, others.map(({ epoch }) => epoch)], [3, [owner, owner]]);
+  }
+  for (const { seat } of world.all) await seat.settle();
+});
+
+test('a replica that comes is given its share, part after part, and nothing else moves', async () => {
+  const world = await evenly(16, 3, { hookMs: () => 100 });
+  const { takes } = world.table;
+  await world.add({ hookMs: () => 100 });
+  await world.run(4 * LEASE_MS);
+  assert.deepEqual(world.counts(), [4, 4, 4, 4]);
+  assert.equal(world.table.takes, takes + 4);
+});
+
+test('who leaves gives all its parts, and each has another owner within two seconds', async () => {
+  const world = await evenly(8, 3, { hookMs: () => 100 });
+  const [first] = world.all as [VirtualReplica];
+  const { takes } = world.table;
+  const had = world.counts()[0] as number;
+  void first.seat.leave();
+  await world.msUntil('owner of each', () => world.isWhole() && first.seat.role === 'left', WITHIN_MS);
+  assert.deepEqual(spread(world.counts()), [4, 4, 0]);
+  assert.equal(world.table.takes, takes + had);
+});
+
+test('the parts of one that died are divided among the others within a lease and two seconds, and not before the lease is over', async () => {
+  const world = await evenly(16, 4, { hookMs: () => 100 });
+  const [first] = world.all as [VirtualReplica];
+  first.kill();
+  await world.msUntil('owner of each', () => world.isWhole(), LEASE_MS + WITHIN_MS);
+  assert.equal(first.seat.leaseLeftMs, 0);
+  assert.deepEqual(spread(world.counts()), [6, 5, 5, 0]);
+  await world.run(2 * LEASE_MS);
+  assert.equal(world.table.rows.size, 3);
+});
+
+test('one that was frozen for longer than a lease loses all its parts, and the others keep theirs', async () => {
+  const lost: string[] = [];
+  const world = await evenly(8, 3, { events: { lost: ({ code }) => lost.push(code) } });
+  world.all[0]?.freeze();
+  await world.run(2 * LEASE_MS);
+  world.all[0]?.wake();
+  await world.run(LEASE_MS);
+  assert.equal(world.all[0]?.seat.role, 'lost');
+  assert.deepEqual(lost, ['STATE_LOCKED']);
+  assert.deepEqual(world.counts().slice(1), [4, 4]);
+});
+
+test('parts move from who alone cannot reach a remote that their tasks need, and stay where nobody can', async () => {
+  const world = await evenly(4, 2);
+  const [first, second] = world.all as [VirtualReplica, VirtualReplica];
+  for (const row of world.table.parts.slice(0, 2)) {
+    row.needs = { plugins: ['x'], leastVersion: undefined, hasLimits: false };
+  }
+  for (const { seat } of world.all) seat.say({ plugins: ['x'], unreachable: [] });
+  await world.run(LEASE_MS);
+  const needed = () => [0, 1].map((part) => world.table.parts[part]?.owner);
+  first.seat.say({ plugins: ['x'], unreachable: ['x'] });
+  await world.msUntil('move', () => world.isWhole() && needed().every((owner) => owner === 'r1'), WITHIN_MS);
+  assert.deepEqual(world.counts(), [2, 2]);
+  second.seat.say({ plugins: ['x'], unreachable: ['x'] });
+  const { takes } = world.table;
+  await world.run(4 * LEASE_MS);
+  assert.equal(world.table.takes, takes);
+});
+
+test('a part that cannot be loaded here is loaded elsewhere, and what works goes on', async () => {
+  const refused: string[] = [];
+  const world = new World(4);
+  const broken = new Set([1, 2]);
+  await world.add({
+    begin: async (part) => {
+      if (broken.has(part)) throw new Error(`part ${part} is damaged`);
+    },
+    events: { refused: (part, why) => refused.push(`${part}: ${why}`) },
+  });
+  await world.run(LEASE_MS / 2);
+  assert.deepEqual([...new Set(refused)].sort(), ['1: part 1 is damaged', '2: part 2 is damaged']);
+  assert.deepEqual(world.counts(), [2]);
+  assert.equal(world.all[0]?.seat.role, 'owner');
+  assert.deepEqual(
+    [1, 2].map((part) => world.table.parts[part]?.owner),
+    [undefined, undefined],
+  );
+  await world.add();
+  await world.msUntil('owner of each', () => world.isWhole(), LEASE_MS);
+  assert.equal(world.table.parts[1]?.owner, 'r1');
+});
+
+test('what is late of a tenure that was given up ends nothing, and a part that is not held has none', async () => {
+  const world = await evenly(2, 2);
+  const [first] = world.all as [VirtualReplica];
+  const part = world.table.parts.findIndex(({ owner }) => owner === 'r0');
+  const tenure = first.seat.tenureOf(part);
+  assert.throws(() => first.seat.tenureOf(1 - part), { code: 'STATE_LOCKED' });
+  assert.equal(first.seat.lostPart(part, String(Number(tenure) - 1)).code, 'STATE_LOCKED');
+  assert.equal(first.seat.role, 'owner');
+  await Promise.all([
+    first.seat.describe(part, { plugins: ['x'], leastVersion: '1', hasLimits: true }),
+    world.run(100),
+  ]);
+  assert.equal(world.table.parts[part]?.needs.hasLimits, true);
+  assert.equal(first.seat.lostPart(part, tenure).code, 'STATE_LOCKED');
+  assert.equal(first.seat.role, 'lost');
+});
+
+test('a part that was taken again is not given up by what was asked before that, and comes late', async () => {
+  const world = new World(2);
+  let late = 1;
+  const first = await world.add({
+    // Given up here after a third of a lease, and made anew.
+    fate: (statement) => (statement === 'give' && late-- > 0 ? { ...AT_ONCE, there: 2 * LEASE_MS } : AT_ONCE),
+  });
+  await world.msUntil('owner of each', () => world.isWhole());
+  const second = await world.add();
+  await world.msUntil('move', () => world.counts()[1] === 1);
+  void second.seat.leave();
+  await world.msUntil('owner of each', () => world.counts()[0] === 2, WITHIN_MS);
+  await world.run(3 * LEASE_MS);
+  assert.deepEqual([late < 0, first.seat.role, world.counts()], [true, 'owner', [2, 0]]);
+  assert.ok(world.table.parts.every(({ owner }) => owner === 'r0'));
+});
+
+/** What happens in a run, in order: to whom, and for how long. */
+const trouble = fc.record({
+  afterMs: fc.integer({ min: 0, max: 4_000 }),
+  replica: fc.nat({ max: 2 }),
+  what: fc.constantFrom('freeze', 'cut', 'cutAnswers', 'leave', 'kill', 'slow', 'away', 'unreachable'),
+  forMs: fc.integer({ min: 100, max: 3 * LEASE_MS }),
+});
+
+const PARTS = 8;
+
+test('over delays, losses, freezes, outages and clocks that run differently, no two replicas ever work on one part at a time, and at last each part has an owner', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.double({ min: 0.98, max: 1.02, noNaN: true }), { minLength: 3, maxLength: 3 }),
+      fc.array(trouble, { maxLength: 6 }),
+      fc.infiniteStream(
+        fc.record({ there: fc.nat({ max: 400 }), back: fc.nat({ max: 400 }), luck: fc.nat({ max: 19 }) }),
+      ),
+      async (rates, troubles, fates) => {
+        const world = new World(PARTS);
+        const bad = new Map<number, string>();
+        let well = false;
+        const fateOf = (i: number) => (): Fate => {
+          if (well) return AT_ONCE;
+          const { there = 0, back = 0, luck = 0 } = fates.next().value ?? {};
+          const now = bad.get(i) ?? bad.get(-1);
+          const lost = now === 'cut' || luck === 0 ? 'request' : now === 'cutAnswers' || luck === 1 ? 'answer' : 'no';
+          return { there: now === 'slow' ? there * 5 : there, back: now === 'slow' ? back * 5 : back, lost };
+        };
+        const hookMs = () => (fates.next().value?.there ?? 0) * 2;
+        for (const [i, rate] of rates.entries()) await world.add({ rate, fate: fateOf(i), hookMs });
+        await world.run(2_000);
+        for (const { afterMs, replica, what, forMs } of troubles) {
+          await world.run(afterMs);
+          const one = world.all[replica] as VirtualReplica;
+          if (what === 'freeze') one.freeze();
+          else if (what === 'leave') void one.seat.leave().catch(() => undefined);
+          else if (what === 'kill') one.kill();
+          else if (what === 'unreachable') one.seat.say({ plugins: ['x'], unreachable: ['x'] });
+          else bad.set(what === 'away' ? -1 : replica, what === 'away' ? 'cut' : what);
+          await world.run(forMs);
+          one.wake();
+          bad.clear();
+        }
+        well = true;
+        const isLeft = () => world.all.some(({ seat, killed }) => !killed && !['lost', 'left'].includes(seat.role));
+        const isAtRest = () => !isLeft() || world.isWhole();
+        await world.msUntil('owner of each', isAtRest, 3 * LEASE_MS + WITHIN_MS);
+        await world.run(2 * LEASE_MS);
+        const { takes } = world.table;
+        await world.run(4 * LEASE_MS);
+        assert.equal(world.table.takes, takes, 'what lies well stays');
+        assert.ok(isAtRest());
+      },
+    ),
+    { numRuns: 40, endOnFailure: true },
+  );
+});
