@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { HostError } from '../../src/errors/index.js';
 import { lenField } from '../../src/idl/wire.js';
 import { ManualClock } from '../../src/lib/clock.js';
@@ -328,4 +329,29 @@ test('of a thousand calls while parts move at random each is answered once, and 
   assert.equal(worked.size, 1_000, 'none is lost');
   const hops = world.worked.filter(({ hop }) => hop !== undefined).length;
   assert.ok(hops > 200, `${hops} were passed on`);
+});
+
+test('a stream whose first message does not come ends at its deadline, and leaves nothing behind', async (t) => {
+  const world = new PartedWorld(PARTS);
+  await world.start(t, 2);
+  for (let part = 0; part < PARTS; part++) world.gives(part, 1);
+  const [asked] = world.replicas;
+  const stream = asked!.client1().makeBidiStreamRequest(
+    '/flyteidl.service.SyncAgentService/ExecuteTaskSync',
+    (bytes: Buffer) => bytes,
+    (bytes: Buffer) => bytes,
+    new Metadata(),
+    {
+      deadline: Date.now() + 300,
+    },
+  );
+  const ended = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
+  stream.resume();
+  assert.equal((await ended).code, status.DEADLINE_EXCEEDED);
+  while (asked!.server.inFlight > 0) await sleep(5);
+  assert.deepEqual(asked!.faults, []);
+  // One that ends without any is told what is missing.
+  const { code, details } = await duplex(asked!.client1(), '/flyteidl.service.SyncAgentService/ExecuteTaskSync', []);
+  assert.equal(code, status.INVALID_ARGUMENT);
+  assert.match(details, /^header: the stream ended before it/);
 });
