@@ -11,7 +11,7 @@ const WALL_CLOCK = /\bDate\.now\b|\bnew Date\(\s*\)|\bDate\(\s*\)/;
 const SHOWN: Readonly<Record<string, string>> = {
   'src/access/certificate-watch.ts': 'certificates are valid between times of the wall clock',
   'src/client/client.ts': 'grpc-js takes a deadline as a time of the wall clock, made at the call itself',
-  'src/cluster/forwarder.ts': 'grpc-js takes a deadline as a time of the wall clock, made at the call itself',
+  'src/cluster/route.ts': 'grpc-js takes a deadline as a time of the wall clock, made at the call itself',
   'src/plugin-api/http/retry-after.ts': 'a date of the remote is compared with ours where it sends no Date of its own',
   'src/sandbox/sandbox.ts': 'the deadline that a plugin is shown; the call ends by a timer',
   'src/testing/plugin-bench.ts': 'the deadline that a plugin is shown',
