@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
+import type { Abortable } from '../lib/stop.js';
 import type { BucketSnapshot, RateLimiter, Taken } from '../limits/types.js';
 import { type PluginFailure, type PluginOutcome, UNTIL_SENT } from '../model/plugin-call.js';
 import { failedCall } from '../model/plugin-failure.js';
@@ -12,6 +13,9 @@ import type { LaneCapacity } from './types.js';
 /** The channel settles a call at its deadline; where it fails to, the slot is freed this much later. Milliseconds. */
 const GUARD_MS = 1_000;
 
+/** What is left of a line in which nobody stands. */
+const NOBODY = { empty: true, preparing: 0 };
+
 /** One call on its way through a lane. */
 export interface LaneCall {
   /** Goes before calls that are not. */
@@ -19,7 +23,7 @@ export interface LaneCall {
   readonly failFast: boolean;
   /** Latest time of the send, in milliseconds since the epoch, or UNTIL_SENT. */
   readonly deadlineMs: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Abortable | undefined;
   /**
    * What has to be done before the send, once it could be sent: it keeps its place meanwhile, and slot and token are kept
    * free for it. Called at most once. Absent: nothing.
@@ -166,7 +170,7 @@ export class CallLane {
   pump(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    const line = this.#sendLine();
+    const line = this.queued === 0 ? NOBODY : this.#sendLine();
     this.#tellWanted();
     // Whoever is told what is wanted says when there is some of it.
     if (line.empty || this.#limiter.want !== undefined) return;

@@ -1,3 +1,4 @@
+import type { Abortable } from '../lib/stop.js';
 import type { BucketSnapshot } from '../limits/types.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../model/plugin-call.js';
 import type { Lane } from '../model/plugin-methods.js';
@@ -26,7 +27,7 @@ export interface GateCallOptions {
    * bound.
    */
   readonly deadlineMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Abortable | undefined;
   /**
    * `deadlineMs` and `signal` end the wait for admission alone; once sent, the call runs to the bound of its method. For
    * reads: what a caller with little time has paid for tells the next one, and its haste is no fault of the remote.

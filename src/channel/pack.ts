@@ -34,6 +34,19 @@ function quoted(text: string): string {
   return NOT_PLAIN.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
 
+/** Of keys that came by, the beginning of what stands in the text: nearly all messages have the same. */
+const beginnings = new Map<string, string>();
+const MAX_BEGINNINGS = 1_000;
+const MAX_KEY = 40;
+
+function beginningOf(key: string): string {
+  const known = beginnings.get(key);
+  if (known !== undefined) return known;
+  const beginning = `${quoted(key)}:`;
+  if (beginnings.size < MAX_BEGINNINGS && key.length <= MAX_KEY) beginnings.set(key, beginning);
+  return beginning;
+}
+
 /**
  * The text is written as the data is walked, without a copy of it in between: every call and every answer comes by here.
  */
@@ -112,7 +125,7 @@ class Writer implements MessageWriter {
       const item = this.write((node as Record<string, unknown>)[key], depth + 1);
       marked ||= key === BYTES || key === TEXT || key === LATIN1 || key === ESCAPED;
       if (item === undefined) continue;
-      text += text === '' ? `${quoted(key)}:${item}` : `,${quoted(key)}:${item}`;
+      text += text === '' ? beginningOf(key) + item : `,${beginningOf(key)}${item}`;
     }
     return marked ? `{"${ESCAPED}":{${text}}}` : `{${text}}`;
   }

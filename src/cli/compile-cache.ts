@@ -1,5 +1,6 @@
 import module from 'node:module';
 import path from 'node:path';
+import { underFirstFlags } from '../lib/young-objects.js';
 
 /** Of Node 22 and later; on Node 20 there is none. */
 interface CompileCache {
@@ -28,5 +29,5 @@ export function keepCompiledCode(directory: string | undefined): void {
   if (directory === undefined || cache.enableCompileCache === undefined) return;
   cache.enableCompileCache(directory);
   // Node writes at the end of the process, which a kill leaves out.
-  setTimeout(() => cache.flushCompileCache?.(), LOADED_MS).unref();
+  setTimeout(() => underFirstFlags(() => cache.flushCompileCache?.()), LOADED_MS).unref();
 }

@@ -2,6 +2,7 @@ import type { DataOptions } from '../data/options.js';
 import type { ErrorCode, HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { SecretMasks } from '../lib/secrets.js';
+import type { Abortable } from '../lib/stop.js';
 import type { HostEvents, LoadResult, PluginState, StateChange } from '../model/events/host.js';
 import type { PluginEntry, PluginIsolation } from '../model/options/plugin.js';
 import type { SandboxOptions } from '../model/options/sandbox.js';
@@ -16,7 +17,7 @@ export interface CallOptions {
   /** When the call is given up, on the host's clock; the entry's `callTimeoutMs` from now where undefined. */
   readonly deadlineMs: number | undefined;
   /** Gives the call up: it settles at once as `cancelled`, and the plugin's signal is aborted. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Abortable | undefined;
   /** The plugin's process begins the call before that or not at all, by the boot clock: what it was granted by ends then. */
   readonly beginByMs?: number | undefined;
 }

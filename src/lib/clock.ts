@@ -17,12 +17,15 @@ export interface Clock {
 /** setTimeout turns a delay above this into 1 ms; a longer wait is cut here and its owner looks again. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
+/** It does not change, and is looked up each time. */
+const { timeOrigin } = performance;
+
 /**
  * The machine's clock: the epoch time of the process start plus a monotonic reading, so that a step of the wall clock
  * neither refills a rate limiter nor freezes the poll schedule. Timers do not keep the process alive.
  */
 export const systemClock: Clock = {
-  now: () => performance.timeOrigin + performance.now(),
+  now: () => timeOrigin + performance.now(),
   setTimer(delayMs, fn) {
     const handle = setTimeout(fn, Math.min(Math.max(0, delayMs), MAX_TIMEOUT_MS));
     handle.unref();

@@ -1,30 +1,33 @@
 import type { Clock } from './clock.js';
-import { createDeferred } from './deferred.js';
+import type { Abortable } from './stop.js';
 
 /** Resolves to true when `promise` settles first, to false at `atMs` or when the signal is aborted. Never rejects. */
-export async function settledBefore(
+export function settledBefore(
   clock: Clock,
   promise: Promise<unknown>,
   atMs: number,
-  signal?: AbortSignal,
+  signal?: Abortable,
 ): Promise<boolean> {
-  const outcome = createDeferred<boolean>();
-  const settled = () => outcome.resolve(true);
-  const giveUp = () => outcome.resolve(false);
-  const timer = clock.setTimer(atMs - clock.now(), giveUp);
-  signal?.addEventListener('abort', giveUp, { once: true });
-  if (signal?.aborted === true) giveUp();
-  promise.then(settled, settled);
-  try {
-    return await outcome.promise;
-  } finally {
-    timer.cancel();
-    signal?.removeEventListener('abort', giveUp);
-  }
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) {
+      resolve(false);
+      return;
+    }
+    const end = (settled: boolean) => {
+      timer.cancel();
+      signal?.removeEventListener('abort', giveUp);
+      resolve(settled);
+    };
+    const settled = () => end(true);
+    const giveUp = () => end(false);
+    const timer = clock.setTimer(atMs - clock.now(), giveUp);
+    signal?.addEventListener('abort', giveUp, { once: true });
+    promise.then(settled, settled);
+  });
 }
 
 /** Resolves after `delayMs`, or at once when the signal is aborted. */
-export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  const never = createDeferred<void>();
-  await settledBefore(clock, never.promise, clock.now() + delayMs, signal);
+export async function sleep(clock: Clock, delayMs: number, signal: Abortable): Promise<void> {
+  // One of its own: a promise that never settles keeps all that waits on it.
+  await settledBefore(clock, new Promise<never>(() => {}), clock.now() + delayMs, signal);
 }

@@ -204,6 +204,18 @@ export function decodeHandle(input: Uint8Array): ReadHandle {
   );
 }
 
+/**
+ * The attempt that a handle names which was taken before, by its bytes or by `decodeHandle`: nothing of it is checked. Throws
+ * SyntaxError or RangeError for other bytes.
+ */
+export function attemptIn(handle: Buffer): Pick<TaskIdentity, 'key' | 'incarnation'> {
+  const first = handle[3] === 0x31;
+  const head = first ? HEAD_V1 : handle.readUInt32BE(CHECKED) === UNSIGNED ? HEAD : SIGNED_HEAD;
+  const length = handle.readUInt16BE(first ? CHECKED : CHECKED + 5);
+  const header: unknown[] = JSON.parse(handle.toString('utf8', head, head + length));
+  return { key: header[4] as string, incarnation: header[5] as number };
+}
+
 function decode(bytes: Buffer): ReadHandle {
   if (bytes.length < HEAD) throw cutAt(bytes.length);
   const keyId = bytes.readUInt32BE(CHECKED);

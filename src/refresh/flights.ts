@@ -1,5 +1,6 @@
 import { messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import type { Abortable } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { failedCall } from '../model/plugin-failure.js';
 import type { Flight, Item, ReadOutcome } from './item.js';
@@ -96,7 +97,7 @@ export function isFlight(value: Flight | ReadOutcome): value is Flight {
 export function awaitFlight(
   flight: Flight,
   id: TaskId,
-  bounds: { readonly clock: Clock; readonly deadlineMs: number; readonly signal: AbortSignal | undefined },
+  bounds: { readonly clock: Clock; readonly deadlineMs: number; readonly signal: Abortable | undefined },
 ): Promise<ReadOutcome | undefined> {
   const { clock, deadlineMs, signal } = bounds;
   return new Promise((resolve) => {
@@ -129,7 +130,7 @@ export async function readOnce(
   deadlineMs: number | undefined,
 ): Promise<readonly ReadOutcome[]> {
   try {
-    const outcomes = await reader.read({ ids, tasks: items.map(taskOf), purpose, deadlineMs, signal: stop?.signal });
+    const outcomes = await reader.read({ ids, tasks: items.map(taskOf), purpose, deadlineMs, signal: stop });
     if (outcomes.length === ids.length) return outcomes;
     const seen = `the plugin answered ${outcomes.length} outcomes for a batch of ${ids.length}`;
     return [failedCall('invalid', 'PLUGIN_ANSWER_INVALID', `${seen}; expected one for each, in order`)];

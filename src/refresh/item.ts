@@ -1,4 +1,5 @@
 import { epochMsOf, smallTimeOf } from '../lib/small-time.js';
+import type { Stop } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
@@ -19,7 +20,7 @@ export interface Flight {
   readonly purpose: ReadPurpose;
   readonly startedAtMs: number;
   /** Ends a read that an engine asked for, once nobody waits; polls and probes go to their end. */
-  readonly stop: AbortController | undefined;
+  readonly stop: Stop | undefined;
   /** Resolves after every outcome was reported, with one for each id or that of the call as a whole; never rejects. */
   readonly done: Promise<readonly ReadOutcome[]>;
   /** Engine calls that wait for it. */

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { type Abortable, Stop } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose, RefreshEvents } from '../model/events/refresh.js';
 import type { KeptOutage } from '../model/kept-outage.js';
@@ -171,7 +172,7 @@ class PollRefresher implements Refresher {
     if (this.#schedule.asked(id, this.#clock.now())) this.#armNext();
   }
 
-  async readNow(id: TaskId, deadlineMs: number, signal?: AbortSignal): Promise<ReadOutcome> {
+  async readNow(id: TaskId, deadlineMs: number, signal?: Abortable): Promise<ReadOutcome> {
     for (;;) {
       if (signal?.aborted === true) return failedCall('cancelled', 'CALL_CANCELLED', 'the caller cancelled the read');
       if (this.#clock.now() >= deadlineMs) return tooLate();
@@ -328,15 +329,10 @@ class PollRefresher implements Refresher {
       );
     }
     this.#schedule.take(item);
-    return this.#start([item], 'get', deadlineMs, new AbortController());
+    return this.#start([item], 'get', deadlineMs, new Stop());
   }
 
-  #start(
-    items: readonly Item[],
-    purpose: ReadPurpose,
-    deadlineMs: number | undefined,
-    stop: AbortController | undefined,
-  ): Flight {
+  #start(items: readonly Item[], purpose: ReadPurpose, deadlineMs: number | undefined, stop: Stop | undefined): Flight {
     const ids = items.map((item) => item.id);
     const startedAtMs = this.#clock.now();
     this.#events.readStarted?.({ purpose, ...this.#lag(items, startedAtMs), batchSize: ids.length });

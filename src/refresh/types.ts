@@ -1,3 +1,4 @@
+import type { Abortable } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { ReadPurpose } from '../model/events/refresh.js';
 import type { PhaseState } from '../model/phase-state.js';
@@ -44,7 +45,7 @@ export interface ReadRequest {
   readonly purpose: ReadPurpose;
   /** For `get` the engine's deadline; undefined leaves it to the gate. */
   readonly deadlineMs: number | undefined;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Abortable | undefined;
 }
 
 /** How the daemon ends a task after a read. The task's remote may still run. */
@@ -175,7 +176,7 @@ export interface Refresher {
    * The engine's Get: shares a read of this resource that is in flight, else starts one. Resolves with the outcome
    * after it was reported; `deadline`, `cancelled` or `not_admitted` where the caller's own bounds end the wait.
    */
-  readNow(id: TaskId, deadlineMs: number, signal?: AbortSignal): Promise<PluginOutcome<PhaseState>>;
+  readNow(id: TaskId, deadlineMs: number, signal?: Abortable): Promise<PluginOutcome<PhaseState>>;
   /** Something may have changed that allows a read: the gate's `onReadCapacity` calls this. */
   wake(): void;
   reconfigure(config: RefreshConfig): void;

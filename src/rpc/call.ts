@@ -1,5 +1,6 @@
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import { Stop } from '../lib/stop.js';
 import type { RpcAction } from '../model/events/rpc.js';
 import { HOP } from '../model/forwarding.js';
 import type { CallScope } from '../tasks/types.js';
@@ -26,7 +27,7 @@ export class RpcCall implements CallScope {
   readonly #surface: CallSurface;
   readonly #arrival: Arrival;
   readonly #clock: Clock;
-  #controller: AbortController | undefined;
+  #stop: Stop | undefined;
   #undelivered: (() => void)[] | undefined;
   #closed = false;
   #early: HostError | undefined;
@@ -64,13 +65,22 @@ export class RpcCall implements CallScope {
   }
 
   /** Aborted when the caller is gone or the deadline has passed; its reason is a HostError. */
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
+  get signal(): Stop {
+    if (this.#stop === undefined) {
+      this.#stop = new Stop();
       if (this.#surface.cancelled) this.#abortAsCancelled();
       else this.#surface.onCancelled(() => this.#abortAsCancelled());
     }
-    return this.#controller.signal;
+    return this.#stop;
+  }
+
+  /** The same as a signal of the platform; each is a new one. */
+  abortSignal(): AbortSignal {
+    const { signal } = this;
+    const controller = new AbortController();
+    if (signal.aborted) controller.abort(signal.reason);
+    else signal.addEventListener('abort', () => controller.abort(signal.reason));
+    return controller.signal;
   }
 
   /** Registers what is to happen when the answer visibly does not reach the caller (rule 9). */
@@ -106,8 +116,7 @@ export class RpcCall implements CallScope {
       this.#early = early;
       const error = early ?? this.#deadlinePassed();
       onPassed(error);
-      void this.signal;
-      this.#controller?.abort(error);
+      this.signal.abort(error);
     };
   }
 
@@ -119,7 +128,7 @@ export class RpcCall implements CallScope {
 
   #abortAsCancelled(): void {
     if (this.#closed) return;
-    this.#controller?.abort(
+    this.#stop?.abort(
       this.passed ? (this.#early ?? this.#deadlinePassed()) : new HostError('CALL_CANCELLED', 'the caller cancelled'),
     );
   }

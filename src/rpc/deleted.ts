@@ -1,6 +1,6 @@
 import { taskIdOf } from '../model/attempt-key.js';
 import type { RpcAction } from '../model/events/rpc.js';
-import { decodeHandle } from '../model/handle.js';
+import { attemptIn } from '../model/handle.js';
 
 /**
  * That the task of a handle was deleted; undefined for a handle that names none. `known` is the id of one that is no handle of ours: the
@@ -9,8 +9,8 @@ import { decodeHandle } from '../model/handle.js';
 export function deleted(handle: Buffer, known?: string): RpcAction | undefined {
   if (known !== undefined) return { action: 'delete', task: known };
   try {
-    const { identity } = decodeHandle(handle);
-    return { action: 'delete', task: taskIdOf(identity.key, identity.incarnation) };
+    const { key, incarnation } = attemptIn(handle);
+    return { action: 'delete', task: taskIdOf(key, incarnation) };
   } catch {
     return undefined;
   }

@@ -117,7 +117,7 @@ class MethodDispatch {
 
   /** Also where the answer reaches nobody: it is done. */
   #acted(action: RpcAction, { by, connection }: Arrival): void {
-    this.#context.log.acted?.({ ...action, by, remote: connection.address });
+    this.#context.log.acted?.({ action: action.action, task: action.task, by, remote: connection.address });
   }
 
   #answer(reply: Reply, call: RpcCall, bytes: Buffer, startedAt: number): void {

@@ -119,9 +119,10 @@ async function passStream(
 ): Promise<boolean> {
   if (part === undefined || !elsewhere.away(part)) return false;
   const { call, draining } = stream;
-  const signal = AbortSignal.any([call.signal, draining]);
+  const passed = callOf(path, call);
+  const signal = AbortSignal.any([passed.signal, draining]);
   try {
-    const answers = await elsewhere.stream(part, { ...callOf(path, call), signal }, requests);
+    const answers = await elsewhere.stream(part, { ...passed, signal }, requests);
     if (answers === undefined) return false;
     for await (const answer of answers) if (!(await stream.write(answer))) return true;
     return true;
@@ -135,7 +136,7 @@ async function passStream(
 }
 
 export function callOf(path: string, call: RpcCall): PassedCall {
-  return { path, deadlineMs: call.deadlineMs, signal: call.signal, header: (name) => call.header(name) };
+  return { path, deadlineMs: call.deadlineMs, signal: call.abortSignal(), header: (name) => call.header(name) };
 }
 
 async function* one(request: Buffer): AsyncIterable<Buffer> {

@@ -25,7 +25,7 @@ export function createReplicaLinkService(acceptor: LinkAcceptor): RpcServiceModu
       from: stream.call.header(HOP),
       messages: stream.messages(),
       write: (message) => stream.write(message),
-      signal: AbortSignal.any([stream.call.signal, stream.draining]),
+      signal: AbortSignal.any([stream.call.abortSignal(), stream.draining]),
     });
   return {
     name: REPLICA_LINK.service,

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
+import { type Abortable, Stop } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { KeptOutage } from '../model/kept-outage.js';
@@ -81,7 +82,7 @@ export class CreateLane {
    * Resolves to true when the create may be sent; then `send` must follow. False once the signal is aborted. `tried`: a
    * create call was made for it before.
    */
-  async pass(id: TaskId, tried: boolean, signal: AbortSignal): Promise<boolean> {
+  async pass(id: TaskId, tried: boolean, signal: Abortable): Promise<boolean> {
     if (signal.aborted) return false;
     this.#outage.enter(id, tried);
     if (!this.holds) return true;
@@ -104,11 +105,11 @@ export class CreateLane {
    */
   async send<A extends CreateAnswer | PhaseState>(
     id: TaskId,
-    signal: AbortSignal,
-    call: (signal: AbortSignal, sent: () => void) => Promise<PluginOutcome<A>>,
+    signal: Abortable,
+    call: (signal: Abortable, sent: () => void) => Promise<PluginOutcome<A>>,
   ): Promise<PluginOutcome<A> | undefined> {
     if (this.holds && this.#probe !== id) return undefined;
-    const atGate = new AbortController();
+    const atGate = new Stop();
     const giveUp = () => atGate.abort();
     let takenBack = false;
     let sent = false;
@@ -119,7 +120,7 @@ export class CreateLane {
     signal.addEventListener('abort', giveUp, { once: true });
     if (signal.aborted) giveUp();
     try {
-      const outcome = await call(atGate.signal, () => {
+      const outcome = await call(atGate, () => {
         sent = true;
         this.#unsent.delete(id);
       });

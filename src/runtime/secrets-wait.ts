@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import type { Abortable } from '../lib/stop.js';
 import { settledBefore } from '../lib/wait.js';
 import type { TaskId } from '../model/attempt-key.js';
 
@@ -16,7 +17,7 @@ export class SecretsWait {
   }
 
   /** Resolves when secrets of the task came, after so long, or when the signal is aborted. Not to be called twice for one task. */
-  async wait(id: TaskId, maxMs: number, signal: AbortSignal): Promise<void> {
+  async wait(id: TaskId, maxMs: number, signal: Abortable): Promise<void> {
     const came = createDeferred<void>();
     this.#waiting.set(id, came);
     await settledBefore(this.#clock, came.promise, this.#clock.now() + maxMs, signal);

@@ -1,3 +1,4 @@
+import type { Abortable } from '../lib/stop.js';
 import type { AttemptIdentity } from '../model/attempt-key.js';
 import type { PhaseState } from '../model/phase-state.js';
 import type { PluginReport } from '../model/plugin-report.js';
@@ -32,7 +33,7 @@ export interface CallScope {
   readonly arrivedMs: number;
   /** On the daemon's clock, in milliseconds; the transport fills in its default where the caller set none. */
   readonly deadlineMs: number;
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
   /** Another replica passes the answer on: whether it reaches the caller is not seen here. Absent: nobody does. */
   readonly relayed?: boolean;
 }

@@ -14,7 +14,7 @@ import type { TaskRecord } from '../model/task-record.js';
 import type { CustomMetrics } from './custom-metrics.js';
 import type { Log } from './logger.js';
 import type { MetricSet } from './metric-set.js';
-import { counterTallies, histogramTallies } from './tallies.js';
+import { counterTallies, histogramTallies, type Tally } from './tallies.js';
 
 /**
  * What other rooms tell when something happens (model/events), turned into metrics and log lines. `Required`, so that no
@@ -218,10 +218,20 @@ function largeAnswers(log: Log, label: AdapterParts['label'], now: () => number)
   } satisfies TaskEvents;
 }
 
+/** The series of a counter that has the plugin alone as its label, by that label. */
+function pluginTallies(set: MetricSet, name: PluginCounter): (plugin: string) => Tally {
+  const series = counterTallies(set, name);
+  const known = new Map<string, Tally>();
+  return (plugin) => getOrMake(known, plugin, () => series({ plugin }));
+}
+
+type PluginCounter =
+  | 'pluginhost_tasks_accepted_total'
+  | 'pluginhost_tasks_created_total'
+  | 'pluginhost_deletes_done_total';
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
-    accepted: set.counter('pluginhost_tasks_accepted_total'),
-    created: set.counter('pluginhost_tasks_created_total'),
     adopted: set.counter('pluginhost_tasks_adopted_total'),
     ended: set.counter('pluginhost_tasks_ended_total'),
     retried: set.counter('pluginhost_create_retries_total'),
@@ -229,17 +239,20 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
     cleared: set.counter('pluginhost_creates_cleared_total'),
     orphans: set.counter('pluginhost_orphans_deleted_total'),
     dropped: set.counter('pluginhost_outputs_dropped_total'),
-    deletesDone: set.counter('pluginhost_deletes_done_total'),
     deletesFailed: set.counter('pluginhost_delete_failures_total'),
   };
+  // Each task is counted by these.
+  const accepted = pluginTallies(set, 'pluginhost_tasks_accepted_total');
+  const created = pluginTallies(set, 'pluginhost_tasks_created_total');
+  const deletesDone = pluginTallies(set, 'pluginhost_deletes_done_total');
   const of = (task: TaskRecord) => ({ plugin: label(task.identity.plugin) });
   return {
     accepted(task) {
-      counters.accepted.inc(of(task));
+      accepted(label(task.identity.plugin)).add();
       if (log.enabled('task.accepted')) log.emit('task.accepted', fields(task));
     },
     created(task) {
-      counters.created.inc(of(task));
+      created(label(task.identity.plugin)).add();
       if (log.enabled('task.created')) log.emit('task.created', fields(task));
     },
     adopted(task) {
@@ -285,7 +298,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
     deleteFreed: (task, plugin, failingForMs) =>
       log.emit('delete.freed', { task, plugin, minutes: Math.round(failingForMs / 60_000) }),
     deleteDone(task, plugin, attempts) {
-      counters.deletesDone.inc({ plugin: label(plugin) });
+      deletesDone(label(plugin)).add();
       log.emit('delete.done', { task, plugin, attempts });
     },
     fault: (where, thrown) => log.emit('daemon.fault', { where, ...faultFields(thrown) }),

@@ -40,7 +40,7 @@ export function createLog(options: LogOptions = {}): Log {
       level,
       base: { pid: process.pid },
       messageKey: 'message',
-      timestamp: pino.stdTimeFunctions.isoTime,
+      timestamp: isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
     format === 'json' ? sink : textSink(sink),
@@ -48,6 +48,21 @@ export function createLog(options: LogOptions = {}): Log {
   const redact = createRedactor({ names: options.redactNames ?? [], masks: options.masks ?? new SecretMasks() });
   const log = wrap(logger, redact, own);
   return log;
+}
+
+/** Of the last line, to its second; a burst writes thousands in one. */
+let second = Number.NaN;
+let upToSecond = '';
+
+/** As pino's own of this name writes it. */
+function isoTime(): string {
+  const nowMs = Date.now();
+  const now = Math.floor(nowMs / 1000);
+  if (now !== second) {
+    second = now;
+    upToSecond = `,"time":"${new Date(now * 1000).toISOString().slice(0, -4)}`;
+  }
+  return `${upToSecond}${String(nowMs - now * 1000).padStart(3, '0')}Z"`;
 }
 
 /** Bytes that may wait for a slow reader of standard output. */
@@ -67,7 +82,9 @@ function wrap(logger: Logger, redact: (value: unknown) => unknown, sink: LogSink
       const { level, message } = LOG_EVENTS[event];
       if (!logger.isLevelEnabled(level)) return;
       const safe = redact(fields);
-      logger[level]({ event, ...(typeof safe === 'object' ? safe : { fields: safe }) }, message);
+      const line: Record<string, unknown> = { event };
+      Object.assign(line, typeof safe === 'object' ? safe : { fields: safe });
+      logger[level](line, message);
     },
     enabled: (event) => logger.isLevelEnabled(LOG_EVENTS[event].level),
     child: (fields) => wrap(logger.child(redact(fields) as Record<string, unknown>), redact, sink),

@@ -3,6 +3,10 @@ import { isSecretName, type SecretMasks } from '../lib/secrets.js';
 const REDACTED = '[redacted]';
 
 const MAX_DEPTH = 6;
+/** Keys of which it is remembered whether they name secrets, and their length. */
+const MAX_JUDGED = 500;
+const MAX_KEY = 40;
+const OWN = { enumerable: true, configurable: true, writable: true };
 const MAX_ITEMS = 100;
 const MAX_TEXT = 8 * 1024;
 /** Of a longer text so much is looked at: room for what a mask makes shorter. */
@@ -21,6 +25,15 @@ export interface RedactorOptions {
  */
 export function createRedactor({ names: further, masks }: RedactorOptions): (value: unknown) => unknown {
   const names = new Set(further.map((name) => name.toLowerCase()));
+  // Of the fields of our own events, which come again and again; what plugins and callers name comes once in a while.
+  const judged = new Map<string, boolean>();
+  const isSecret = (key: string): boolean => {
+    const known = judged.get(key);
+    if (known !== undefined) return known;
+    const secret = isSecretName(key) || names.has(key.toLowerCase());
+    if (judged.size < MAX_JUDGED && key.length <= MAX_KEY) judged.set(key, secret);
+    return secret;
+  };
 
   const text = (raw: string): string => {
     // Cut after replacing, so that no secret is cut in two and missed.
@@ -29,7 +42,8 @@ export function createRedactor({ names: further, masks }: RedactorOptions): (val
       out = out.replace(/(\w{1,20}:\/\/)[^/\s@]{1,512}@/g, `$1${REDACTED}@`);
       if (raw.length > MAX_READ) out = out.replace(/(\w{1,20}:\/\/)[^/\s@]{1,512}…$/, `$1${REDACTED}`);
     }
-    out = out.replace(/\b(bearer|basic) [\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`);
+    // Ids, names and most keys are one word.
+    if (out.includes(' ')) out = out.replace(/\b(bearer|basic) [\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`);
     return raw.length > MAX_TEXT ? `${out.slice(0, MAX_TEXT)}… (${raw.length} characters)` : out;
   };
 
@@ -52,11 +66,13 @@ export function createRedactor({ names: further, masks }: RedactorOptions): (val
     const out: Record<string, unknown> = {};
     const keys = Object.keys(value);
     for (const key of keys.slice(0, MAX_ITEMS)) {
-      const secret = isSecretName(key) || names.has(key.toLowerCase());
+      const secret = isSecret(key);
       const inner = value[key];
       const safe = secret && inner !== undefined && inner !== null ? REDACTED : walk(inner, depth + 1);
-      // Defined, not assigned: a key may be __proto__.
-      Object.defineProperty(out, text(key), { value: safe, enumerable: true, configurable: true, writable: true });
+      const name = text(key);
+      // An assignment would set the prototype.
+      if (name === '__proto__') Object.defineProperty(out, name, { ...OWN, value: safe });
+      else out[name] = safe;
     }
     if (keys.length > MAX_ITEMS) out['…'] = `${keys.length} keys`;
     return out;

@@ -2,6 +2,7 @@ import type { GatePlugin } from '../../src/calls/serving.js';
 import type { GateConfig } from '../../src/calls/types.js';
 import type { CallOptions } from '../../src/host/types.js';
 import { createDeferred, type Deferred } from '../../src/lib/deferred.js';
+import type { Abortable } from '../../src/lib/stop.js';
 import type { PluginState, StateChange } from '../../src/model/events/host.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type {
@@ -17,7 +18,7 @@ export interface SentCall {
   readonly args: unknown;
   readonly atMs: number;
   readonly deadlineMs: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Abortable | undefined;
   readonly settle: Deferred<PluginOutcome<never>>;
   settled: boolean;
 }

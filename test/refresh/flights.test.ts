@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
+import { Stop } from '../../src/lib/stop.js';
 import { failedCall } from '../../src/model/plugin-failure.js';
 import { awaitFlight, Flights, readOnce, spoilsBatch } from '../../src/refresh/flights.js';
 import { type Flight, Item, type ReadOutcome } from '../../src/refresh/item.js';
@@ -16,7 +17,7 @@ function flightOf(ids: readonly string[], parts: Partial<Flight> = {}): Flight {
     items: ids.map(itemOf),
     purpose: 'poll',
     startedAtMs: 5,
-    stop: new AbortController(),
+    stop: new Stop(),
     done: Promise.resolve([]),
     waiting: 0,
     renamed: new Map(),
@@ -127,22 +128,23 @@ test('who waits is answered for its task, by the name it has now, by the outcome
 test('who waits for a flight leaves no timer and no listener, whatever ends the wait', async () => {
   for (const how of ['answer', 'deadline', 'abort', 'fault'] as const) {
     const clock = new ManualClock();
-    const stop = new AbortController();
+    const controller = new AbortController();
+    const { signal } = controller;
     const done: Promise<readonly ReadOutcome[]> =
       how === 'answer'
         ? Promise.resolve([running])
         : how === 'fault'
           ? Promise.reject(new Error('broken'))
           : new Promise(() => {});
-    const bounds = { clock, deadlineMs: clock.now() + 100, signal: stop.signal };
+    const bounds = { clock, deadlineMs: clock.now() + 100, signal };
     const outcome = awaitFlight(flightOf(['a'], { done }), 'a', bounds);
-    assert.equal(getEventListeners(stop.signal, 'abort').length, 1);
-    if (how === 'abort') stop.abort();
+    assert.equal(getEventListeners(signal, 'abort').length, 1);
+    if (how === 'abort') controller.abort();
     await clock.advance(how === 'deadline' ? 99 : 0);
     assert.equal(clock.pending, how === 'deadline' ? 1 : 0);
     await clock.advance(1);
     assert.equal(await outcome, how === 'answer' ? running : undefined);
-    assert.deepEqual([clock.pending, getEventListeners(stop.signal, 'abort').length], [0, 0]);
+    assert.deepEqual([clock.pending, getEventListeners(signal, 'abort').length], [0, 0]);
   }
 });
 

@@ -4,6 +4,7 @@ import type { GatePlugin } from '../../src/calls/serving.js';
 import type { Gate, GateConfig } from '../../src/calls/types.js';
 import type { CallOptions } from '../../src/host/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
+import type { Abortable } from '../../src/lib/stop.js';
 import type { PluginMethod, PluginMethods, PluginOutcome } from '../../src/model/plugin-call.js';
 import type { ReadReport, RefreshConfig } from '../../src/refresh/types.js';
 import { configOf, createTestRefresher, fails, type Outcome, running, type TestRefresher } from './fake-reader.js';
@@ -87,12 +88,7 @@ export class System {
     this.gate.onReadCapacity(() => this.refresher.wake());
   }
 
-  async #read(
-    ids: readonly string[],
-    purpose: string,
-    deadlineMs: number | undefined,
-    signal: AbortSignal | undefined,
-  ) {
+  async #read(ids: readonly string[], purpose: string, deadlineMs: number | undefined, signal: Abortable | undefined) {
     const items = ids.map((id) => ({
       meta: Buffer.from(id),
       outputPrefix: '',

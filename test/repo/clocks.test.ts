@@ -14,6 +14,7 @@ const SHOWN: Readonly<Record<string, string>> = {
   'src/cluster/route.ts': 'grpc-js takes a deadline as a time of the wall clock, made at the call itself',
   'src/plugin-api/http/retry-after.ts': 'a date of the remote is compared with ours where it sends no Date of its own',
   'src/sandbox/sandbox.ts': 'the deadline that a plugin is shown; the call ends by a timer',
+  'src/telemetry/logger.ts': 'the time that a line of the log says',
   'src/testing/plugin-bench.ts': 'the deadline that a plugin is shown',
   'plugins/slurm/clock.ts': 'compared with times that the cluster states',
 };

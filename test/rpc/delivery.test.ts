@@ -5,6 +5,7 @@ import { Metadata, status } from '@grpc/grpc-js';
 import { systemClock } from '../../src/lib/clock.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseState } from '../../src/model/phase-state.js';
+import { abortCode, aborted } from '../support/aborted.js';
 import { createRequest, type Fixture, http2Call, SERVICE, startServer } from './support.js';
 
 /** Holds up Create until released; `entered` resolves when the use case was reached. */
@@ -39,11 +40,11 @@ test('a Create whose caller cancels is undelivered, once, and its signal is abor
   );
   await held.entered;
   const { signal } = fixture.tasks.scopes[0]!;
-  const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+  const gone = aborted(signal);
   call.cancel();
   assert.equal(await ended.promise, status.CANCELLED);
-  await aborted;
-  assert.equal(signal.reason.code, 'CALL_CANCELLED');
+  await gone;
+  assert.equal(abortCode(signal), 'CALL_CANCELLED');
   held.release();
   await held.undelivered;
   assert.equal(fixture.tasks.undeliveredCount, 1);
@@ -58,9 +59,9 @@ test("a Create past its caller's deadline is undelivered, and its signal says wh
   await held.entered;
   const { signal, deadlineMs } = fixture.tasks.scopes[0]!;
   assert.ok(deadlineMs <= systemClock.now() + 500);
-  const aborted = signal.aborted ? undefined : new Promise((resolve) => signal.addEventListener('abort', resolve));
+  const gone = aborted(signal);
   assert.equal((await reply).error!.code, status.DEADLINE_EXCEEDED);
-  await aborted;
+  await gone;
   held.release();
   await held.undelivered;
   assert.equal(fixture.tasks.undeliveredCount, 1);
@@ -72,7 +73,7 @@ test('a Create whose connection breaks before the answer is undelivered', async 
   const { session } = http2Call(t, fixture.port, 'Create', createRequest());
   await held.entered;
   session.destroy();
-  await new Promise((resolve) => fixture.tasks.scopes[0]!.signal.addEventListener('abort', resolve));
+  await aborted(fixture.tasks.scopes[0]!.signal);
   held.release();
   await held.undelivered;
   assert.equal(fixture.tasks.undeliveredCount, 1);

@@ -50,6 +50,7 @@ class Taker {
   constructor(takes: number, relayed = false) {
     const call = {
       signal: this.left.signal,
+      abortSignal: () => this.left.signal,
       relayed,
       deadlineMs: Number.POSITIVE_INFINITY,
       header: () => undefined,

@@ -8,6 +8,7 @@ import { rpcLimits } from '../../src/daemon/options.js';
 import { createDeferred } from '../../src/lib/deferred.js';
 import type { RpcServiceModule } from '../../src/rpc/methods.js';
 import { createRpcServer } from '../../src/rpc/server.js';
+import { aborted } from '../support/aborted.js';
 import { DEFAULTS } from '../support/defaults.js';
 import { createRequest, FakeHealth, http2Call, idl, rawCall, SERVICE, startServer } from './support.js';
 
@@ -56,7 +57,7 @@ test('at the bound of connections the longest idle one gives way to a newcomer, 
   let held = 0;
   tasks.before = async (_method, scope) => {
     held += 1;
-    await once(scope.signal, 'abort');
+    await aborted(scope.signal);
   };
   const busy = http2Call(t, port, 'Create', createRequest());
   while (held < 1) await new Promise((resolve) => setImmediate(resolve));
@@ -96,7 +97,7 @@ test('a connection that does not say its preface and SETTINGS in time is closed,
 
 test('a connection without calls is closed after the idle time, and one with a call is not', async (t) => {
   const { port, tasks } = await startServer(t, { maxConnectionIdleMs: 50 });
-  tasks.before = (_method, scope) => once(scope.signal, 'abort').then(() => {});
+  tasks.before = (_method, scope) => aborted(scope.signal);
   const busy = http2Call(t, port, 'Create', createRequest());
   const idle = http2.connect(`http://127.0.0.1:${port}`);
   t.after(() => idle.destroy());
@@ -238,7 +239,7 @@ test('every call is observed with its method, status and messages', async (t) =>
   await call('Status', Buffer.alloc(0));
   assert.deepEqual(seen.splice(0).at(-1), 'handled Status INVALID_ARGUMENT true');
   tasks.before = async (_method, { signal }) => {
-    if (!signal.aborted) await once(signal, 'abort');
+    await aborted(signal);
   };
   await call('Create', createRequest(), { deadlineMs: Number.POSITIVE_INFINITY });
   while (!seen.some((line) => line.startsWith('handled'))) await new Promise((resolve) => setImmediate(resolve));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/lib/clock.js';
+import type { Abortable } from '../../src/lib/stop.js';
 import { RepeatedWork } from '../../src/tasks/end/repeated-work.js';
 import { held } from './harness.js';
 
@@ -123,7 +124,7 @@ test('a stop leaves what waits, ends when no try is under way, and takes nothing
 
 test('a wait that a stop may end hears of it, unless it said that it is past its waiting, or the stop came first', async () => {
   const { work } = workOf();
-  const signals: AbortSignal[] = [];
+  const signals: Abortable[] = [];
   const [waits, past, done] = [held<string>(), held<string>(), held<string>()];
   const answers = [
     work.untilStop((signal) => {

@@ -41,7 +41,7 @@ test('as many may wait as the bound says, with payloads that fill theirs to the 
 test('inputs and secrets count with the rest', () => {
   const room = new WaitingRoom({ maxWaiting: 9, maxWaitingBytes: 1_000 });
   const connection = { secrets: { key: 'hush' }, configs: {} };
-  room.enter(payloadOf(300, { inputs: Buffer.alloc(200), connection }));
+  room.enter(payloadOf(300, { inputs: Buffer.alloc(200) }), connection);
   const left = 500 - heldBytes(connection);
   assert.deepEqual([hasRoom(room, payloadOf(left)), hasRoom(room, payloadOf(left + 1))], [true, false]);
 });

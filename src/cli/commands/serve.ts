@@ -7,6 +7,7 @@ import { HostError, messageOf } from '../../errors/index.js';
 import { systemClock } from '../../lib/clock.js';
 import { loadAtOnce } from '../../lib/load-at-once.js';
 import { SecretMasks } from '../../lib/secrets.js';
+import { keepObjectsYoung } from '../../lib/young-objects.js';
 import { createLog, faultFields, type Log } from '../../telemetry/index.js';
 import type { ExitCode } from '../exit-codes.js';
 import { CliError } from '../exit-codes.js';
@@ -62,7 +63,9 @@ export async function serve(options: ConfigOptions, io: CliIo): Promise<ExitCode
   // They come up while the rest of the daemon is loaded. A replica's are held to its lease, which that rest makes.
   if (!config.cluster.enabled) hosting.prepare();
   const load = loadAtOnce(import.meta.url, '../../daemon.js', () => import('../../daemon.js'));
-  const daemon = (await load).createDaemon({ ...common, hosting });
+  const { createDaemon } = await load;
+  keepObjectsYoung();
+  const daemon = createDaemon({ ...common, hosting });
   try {
     return await runUntilStopped(daemon, loaded, log, io);
   } finally {

@@ -1,5 +1,6 @@
 import { messageOf } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
+import type { Abortable } from '../../lib/stop.js';
 import { type Mask, maskedFailure } from '../../model/masked.js';
 import type { PluginFailure, PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
 import { failedCall, failureOf } from '../../model/plugin-failure.js';
@@ -12,7 +13,7 @@ interface Waiting {
   readonly args: unknown;
   readonly settle: (outcome: AnyOutcome) => void;
   readonly timer: Timer;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Abortable | undefined;
   readonly onAbort: () => void;
 }
 
@@ -48,7 +49,7 @@ export class CallTable {
     method: M,
     args: PluginMethods[M]['args'],
     leftMs: number,
-    signal: AbortSignal | undefined,
+    signal: Abortable | undefined,
     send: (id: number) => void,
   ): Promise<PluginOutcome<PluginMethods[M]['answer']>> {
     const id = this.#nextId++;

@@ -71,7 +71,13 @@ export class CreateReader {
   /** Throws REQUEST_UNDECODABLE, REQUEST_FIELD_INVALID or REQUEST_TOO_LARGE. */
   read(fields: CreateFields, inputs: Buffer | undefined): TaskSpec {
     const { template, outputPrefix } = fields;
-    const facts = readTemplate(this.#dialect.idl, template, 'template', this.#limits, this.#dialect.templateType);
+    const { taskType, taskTypeVersion, outputNames } = readTemplate(
+      this.#dialect.idl,
+      template,
+      'template',
+      this.#limits,
+      this.#dialect.templateType,
+    );
     assertText('output_prefix', outputPrefix, this.#limits.uriBytes);
     if (outputPrefix === '') {
       throw fieldInvalid('output_prefix', 'is empty; it identifies the attempt, together with the task execution id');
@@ -84,7 +90,9 @@ export class CreateReader {
     const execution = executionMetadataOf(metadata, '', attempt);
     assertExecution('task_execution_metadata', execution, this.#limits);
     return {
-      ...facts,
+      taskType,
+      taskTypeVersion,
+      outputNames,
       attempt,
       node: flyteNode(outputPrefix, id),
       template: template!,

@@ -78,7 +78,12 @@ export class TaskSpecReader {
   read(bytes: Buffer | null): TaskSpec {
     if (bytes === null) throw fieldInvalid('task', 'is not set; send the task to start');
     const spec = this.#codec.decode(bytes, { raw: RAW_SPEC_FIELDS });
-    const facts = readTemplate(this.#idl, spec.template, 'task.template', this.#limits);
+    const { taskType, taskTypeVersion, outputNames } = readTemplate(
+      this.#idl,
+      spec.template,
+      'task.template',
+      this.#limits,
+    );
     assertText('task.generated_name', spec.generatedName, this.#limits.nameBytes);
     assertText('task.output_prefix', spec.outputPrefix, this.#limits.uriBytes);
     assertText('task.input_prefix', spec.inputPrefix, this.#limits.uriBytes);
@@ -90,8 +95,11 @@ export class TaskSpecReader {
     const attempt = attemptOf(spec, metadata);
     const execution = executionMetadataOf(metadata, spec.generatedName, attempt);
     assertExecution('task.metadata', execution, this.#limits);
+    // Field by field: a spread with many more fields behind it takes ten times as long.
     return {
-      ...facts,
+      taskType,
+      taskTypeVersion,
+      outputNames,
       attempt,
       node: nodeOf(spec, metadata),
       template: spec.template,

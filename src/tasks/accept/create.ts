@@ -115,7 +115,7 @@ export class CreateTask {
     const key = attemptKeyOf(spec.attempt);
     let task = store.current(key) ?? this.#recalled(key);
     // A repeat is answered whatever became of the plugin meanwhile.
-    if (task === undefined) task = await this.#accept(spec, scope);
+    if (task === undefined) task = await this.#accept(spec, key, scope);
     else {
       store.asked(task, false);
       store.enrich(task, spec.outputPrefix, spec.connection, clock.now() + options.connectionTtlMs);
@@ -127,7 +127,7 @@ export class CreateTask {
     try {
       for (let run = this.#runs.get(task.id); run !== undefined; run = this.#runs.get(task.id)) {
         // While the operator holds the plugin back there is nothing to wait for.
-        const settled = await settledBefore(clock, Promise.race([run.ended, run.held]), answerBy, scope.signal);
+        const settled = await settledBefore(clock, run.rests, answerBy, scope.signal);
         task = store.current(key) ?? task;
         if (!settled || run.isHeld) break;
       }
@@ -216,16 +216,15 @@ export class CreateTask {
     const { store } = this.#deps;
     store.assertRoom();
     store.assertStorable();
-    if (!this.#waiting.hasRoom(spec)) {
-      // Those that were deleted or dropped meanwhile take none.
-      for (const task of this.#parked.keys()) if (store.byId(task.id) !== task) this.#unpark(task);
-    }
+    if (this.#waiting.hasRoom(spec)) return;
+    // Those that were deleted or dropped meanwhile take none.
+    for (const task of this.#parked.keys()) if (store.byId(task.id) !== task) this.#unpark(task);
     this.#waiting.assertRoom(spec);
   }
 
   /** What waits for the state to be written again is counted meanwhile. */
   async #untilStorable(spec: TaskSpec, scope: CallScope): Promise<void> {
-    const leave = this.#waiting.enter(spec);
+    const leave = this.#waiting.enter(spec, spec.connection);
     try {
       await assertSafe(this.#deps, this.#deps.store.safe(), scope, 'accepting the task');
     } finally {
@@ -233,7 +232,7 @@ export class CreateTask {
     }
   }
 
-  async #accept(spec: TaskSpec, scope: CallScope): Promise<TaskRecord> {
+  async #accept(spec: TaskSpec, key: AttemptKey, scope: CallScope): Promise<TaskRecord> {
     const { store, clock, events, host, runtimes } = this.#deps;
     if (this.#refusing && !store.durable) {
       throw new HostError(
@@ -247,7 +246,6 @@ export class CreateTask {
     // While nothing can be written, nothing is taken on that could not be promised.
     const waited = store.trouble !== undefined;
     if (waited) await this.#untilStorable(spec, scope);
-    const key = attemptKeyOf(spec.attempt);
     // The same create may have come meanwhile.
     const known = store.current(key);
     if (known !== undefined) {
@@ -359,7 +357,7 @@ export class CreateTask {
   }
 
   #enter(task: TaskRecord): () => void {
-    return this.#waiting.enter(task.payload && { ...task.payload, connection: task.connection });
+    return this.#waiting.enter(task.payload, task.connection);
   }
 
   #supersede(task: TaskRecord): void {

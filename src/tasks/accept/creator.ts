@@ -1,5 +1,6 @@
 import { backoffMs } from '../../lib/backoff.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import { type Abortable, Stop } from '../../lib/stop.js';
 import { settledBefore, sleep } from '../../lib/wait.js';
 import { isOfEarlierLife } from '../../model/found-job.js';
 import { META_WARN_BYTES } from '../../model/handle.js';
@@ -81,16 +82,16 @@ export class CreateRun {
   readonly #runtime: PluginRuntime;
   readonly #task: TaskRecord;
   /** Aborted when the run should stop to wait. */
-  readonly #waiting = new AbortController();
+  readonly #waiting = new Stop();
   /** Aborted when the daemon stops. */
-  readonly #halt = new AbortController();
+  readonly #halt = new Stop();
   /** Takes the call that is not sent yet out of the gate's queue. A call that was sent is never given up. */
-  #queued: AbortController | undefined;
+  #queued: Stop | undefined;
   /** Ends a run of `do` that was sent; a Delete does that, the stop of the daemon lets it finish. */
-  #running: AbortController | undefined;
+  #running: Stop | undefined;
   readonly #end: Deferred<CreateEnd> = createDeferred<CreateEnd>();
-  /** Resolved while the operator holds the plugin back and the call waits for that. */
-  #held: Deferred<void> = createDeferred<void>();
+  /** Resolved while the operator holds the plugin back and the call waits for that, and at the end. */
+  #rests: Deferred<void> = createDeferred<void>();
   #isHeld = false;
   #cancelled = false;
   #stopping = false;
@@ -118,9 +119,9 @@ export class CreateRun {
     return this.#end.promise;
   }
 
-  /** Resolves once nothing but the operator, who paused the plugin, can let the run go on. */
-  get held(): Promise<void> {
-    return this.#held.promise;
+  /** Resolves when the run has ended, or once nothing but the operator, who paused the plugin, can let it go on. Never rejects. */
+  get rests(): Promise<void> {
+    return this.#rests.promise;
   }
 
   get isHeld(): boolean {
@@ -130,7 +131,7 @@ export class CreateRun {
   start(): void {
     const run = this.#run().finally(() => this.#runtime.creates.leave(this.#task.id));
     run.then(
-      (end) => this.#end.resolve(end),
+      (end) => this.#ends(end),
       (error: unknown) => {
         this.#deps.events.fault?.('create', error);
         this.#refuse(
@@ -139,9 +140,14 @@ export class CreateRun {
           'SYSTEM',
           'PERMANENT_FAILURE',
         );
-        this.#end.resolve({ kind: 'refused' });
+        this.#ends({ kind: 'refused' });
       },
     );
+  }
+
+  #ends(end: CreateEnd): void {
+    this.#end.resolve(end);
+    this.#rests.resolve();
   }
 
   /** The engine deleted the task. What has not reached the plugin never will. */
@@ -170,7 +176,7 @@ export class CreateRun {
     if (this.#runtime.plugin.kind === 'sync') this.#mayExist = false;
     if (this.#over()) return this.#stopped();
     if (this.#unclearForGood) return this.#leaveUnclear();
-    await this.#earlierCallOver();
+    if (this.#untilMs > 0) await this.#earlierCallOver();
     await this.#predecessors();
     if (this.#over()) return this.#stopped();
     if (!(await this.#settleRequirements()) || !(await this.#takeToken())) return this.#given();
@@ -211,7 +217,7 @@ export class CreateRun {
       for (let attempt = 1; ; attempt++) {
         const outcome = await gate.call('resourceRequirements', args, {
           admission: 'wait',
-          signal: this.#waiting.signal,
+          signal: this.#waiting,
         });
         if (this.#over()) return false;
         if (outcome.ok) {
@@ -297,8 +303,8 @@ export class CreateRun {
    * What ends a wait. A cancelled run that looks for its job waits like any other, until the daemon stops: on the signal
    * that its cancellation aborted it would spin.
    */
-  get #patience(): AbortSignal {
-    return this.#cancelled ? this.#halt.signal : this.#waiting.signal;
+  get #patience(): Abortable {
+    return this.#cancelled ? this.#halt : this.#waiting;
   }
 
   #stopped(): CreateEnd {
@@ -325,14 +331,14 @@ export class CreateRun {
       return;
     }
     this.#isHeld = true;
-    this.#held.resolve();
+    this.#rests.resolve();
   }
 
   /** No operator holds the run back, as far as it knows. */
   #goesOn(): void {
     if (!this.#isHeld) return;
     this.#isHeld = false;
-    this.#held = createDeferred<void>();
+    this.#rests = createDeferred<void>();
   }
 
   /**
@@ -358,13 +364,13 @@ export class CreateRun {
     const leftMs = this.#untilMs - clock.now();
     if (leftMs <= 0) return;
     this.#waits(this.#reached, 'an earlier create call may be under way');
-    await sleep(clock, leftMs, this.#halt.signal);
+    await sleep(clock, leftMs, this.#halt);
   }
 
   async #predecessors(): Promise<void> {
     const { clock } = this.#deps;
     for (const { gone, why } of this.#hooks.predecessors(this.#task)) {
-      const quick = await settledBefore(clock, gone, clock.now(), this.#waiting.signal);
+      const quick = await settledBefore(clock, gone, clock.now(), this.#waiting);
       if (this.#over()) return;
       if (quick) continue;
       this.#waits(this.#reached, why);
@@ -379,9 +385,9 @@ export class CreateRun {
       const partMs = nextPart(options.createBudgetMs, this.#task.waitedForMs);
       if (partMs === 0) return;
       const sinceMs = clock.now();
-      const settled = await settledBefore(clock, gone, sinceMs + partMs, this.#waiting.signal);
+      const settled = await settledBefore(clock, gone, sinceMs + partMs, this.#waiting);
       store.waitedFor(this.#task, clock.now() - sinceMs);
-      if (settled || this.#over() || this.#waiting.signal.aborted) return;
+      if (settled || this.#over() || this.#waiting.aborted) return;
     }
   }
 
@@ -432,7 +438,7 @@ export class CreateRun {
   }
 
   /** From here on a crash leaves it open whether the create was sent (rule 8). */
-  async #beforeSend(boundMs: number, queued: AbortController): Promise<void> {
+  async #beforeSend(boundMs: number, queued: Stop): Promise<void> {
     const { store } = this.#deps;
     // What a plugin says of itself may have come to be known while the call waited for its process.
     if (this.#unclearForGood) return queued.abort();
@@ -446,11 +452,11 @@ export class CreateRun {
     const { store, clock } = this.#deps;
     const args = createArgs(this.#task, clock.now());
     let sent = false;
-    const queued = new AbortController();
+    const queued = new Stop();
     this.#queued = queued;
     this.#goesOn();
     const sync = plugin.kind === 'sync';
-    const call = (signal: AbortSignal, onSent = () => {}): Promise<CreateOutcome> =>
+    const call = (signal: Abortable, onSent = () => {}): Promise<CreateOutcome> =>
       gate.call(sync ? 'do' : 'create', args, {
         admission: 'wait',
         deadlineMs: UNTIL_SENT,
@@ -467,7 +473,7 @@ export class CreateRun {
           if (sync) this.#running = queued;
         },
       });
-    const outcome = await (sync ? call(queued.signal) : creates.send(this.#task.id, queued.signal, call));
+    const outcome = await (sync ? call(queued) : creates.send(this.#task.id, queued, call));
     if (sent && !sync && outcome?.ok === false) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {
@@ -510,7 +516,7 @@ export class CreateRun {
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
     // A request that was given up may still be on its way: a Delete, which looks for its job, does not look before it can have come.
     const unhurriedMs = this.#mayExist ? Math.min(delay, options.retryInitialMs) : 0;
-    await sleep(clock, unhurriedMs, this.#halt.signal);
+    await sleep(clock, unhurriedMs, this.#halt);
     await sleep(clock, delay - unhurriedMs, this.#patience);
   }
 

@@ -36,7 +36,7 @@ export class DoTask {
     if (running === undefined) {
       // What runs holds its inputs as what waits does.
       this.#waiting.assertRoom(spec);
-      const leave = this.#waiting.enter(spec);
+      const leave = this.#waiting.enter(spec, spec.connection);
       running = this.#run(key, spec, scope.deadlineMs).finally(() => {
         leave();
         this.#running.delete(key);

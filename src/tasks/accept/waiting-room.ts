@@ -25,7 +25,7 @@ export class WaitingRoom {
 
   hasRoom(payload: Payload): boolean {
     const { maxWaiting, maxWaitingBytes } = this.#options;
-    return this.#waiting < maxWaiting && this.#bytes + payloadBytes(payload) <= maxWaitingBytes;
+    return this.#waiting < maxWaiting && this.#bytes + payloadBytes(payload, payload.connection) <= maxWaitingBytes;
   }
 
   /** Throws STORE_FULL unless one more task with this payload may wait. */
@@ -34,7 +34,7 @@ export class WaitingRoom {
     if (this.#waiting >= maxWaiting) {
       throw full(`${this.#waiting} accepted tasks wait already, the bound is ${maxWaiting}`);
     }
-    const bytes = payloadBytes(payload);
+    const bytes = payloadBytes(payload, payload.connection);
     if (this.#bytes + bytes > maxWaitingBytes) {
       throw full(
         `what waiting tasks came with takes ${this.#bytes} bytes, ${bytes} more would pass the bound of ${maxWaitingBytes}`,
@@ -43,8 +43,8 @@ export class WaitingRoom {
   }
 
   /** Lets a task in; the answer, called once, lets it out. */
-  enter(payload: Payload | undefined): () => void {
-    const bytes = payload === undefined ? 0 : payloadBytes(payload);
+  enter(payload: Omit<Payload, 'connection'> | undefined, connection?: Payload['connection']): () => void {
+    const bytes = payload === undefined ? 0 : payloadBytes(payload, connection);
     this.#waiting += 1;
     this.#bytes += bytes;
     return () => {
@@ -54,7 +54,10 @@ export class WaitingRoom {
   }
 }
 
-function payloadBytes({ template, inputs, metadata, connection }: Payload): number {
+function payloadBytes(
+  { template, inputs, metadata }: Omit<Payload, 'connection'>,
+  connection: Payload['connection'],
+): number {
   return template.length + (inputs?.length ?? 0) + heldBytes(metadata) + heldBytes(connection);
 }
 

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import { LinkedQueue } from '../../lib/linked-queue.js';
+import { type Abortable, Stop } from '../../lib/stop.js';
 import { type PluginMethod, type PluginMethods, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { PluginRuntime } from '../../runtime/runtime.js';
 
@@ -33,7 +34,7 @@ export class RepeatedWork<T> {
   readonly #lines = new Map<string, Line<T>>();
   readonly #timers = new Map<T, Timer>();
   /** Takes calls that are not sent yet out of the gate's queue. */
-  readonly #queued = new Set<AbortController>();
+  readonly #queued = new Set<Stop>();
   #inFlight = 0;
   #stopping = false;
   #idle: Deferred<void> | undefined;
@@ -61,17 +62,18 @@ export class RepeatedWork<T> {
 
   /** A call that waits its turn, unless the stop comes first; once sent it is not given up. */
   call<M extends PluginMethod>(runtime: PluginRuntime, method: M, args: PluginMethods[M]['args']) {
-    const waits = { admission: 'wait', deadlineMs: UNTIL_SENT } as const;
-    return this.untilStop((signal, onSent) => runtime.gate.call(method, args, { ...waits, signal, onSent }));
+    return this.untilStop((signal, onSent) =>
+      runtime.gate.call(method, args, { admission: 'wait', deadlineMs: UNTIL_SENT, signal, onSent }),
+    );
   }
 
   /** Something that waits on the signal of the stop, until it says that it is past its waiting. */
-  async untilStop<R>(wait: (signal: AbortSignal, past: () => void) => Promise<R>): Promise<R> {
-    const queued = new AbortController();
+  async untilStop<R>(wait: (signal: Abortable, past: () => void) => Promise<R>): Promise<R> {
+    const queued = new Stop();
     if (this.#stopping) queued.abort();
     this.#queued.add(queued);
     try {
-      return await wait(queued.signal, () => this.#queued.delete(queued));
+      return await wait(queued, () => this.#queued.delete(queued));
     } finally {
       this.#queued.delete(queued);
     }

@@ -8,6 +8,7 @@ import { createDeferred } from '../../../src/lib/deferred.js';
 import { EndedElsewhere } from '../../../src/model/forwarding.js';
 import type { RpcServerOptions } from '../../../src/rpc/server.js';
 import { until } from '../../daemon/support.js';
+import { abortCode, aborted } from '../../support/aborted.js';
 import { createRequest, type Fixture, http2Call, idl, SERVICE, startServer } from '../support.js';
 
 /** What a call names that grpc-js is to have, and one that the edge answers by itself. */
@@ -193,7 +194,7 @@ const PROPERTIES: Readonly<Record<string, Property>> = {
       const held = hold(way);
       const end = await way.make().ended;
       const { signal } = way.tasks.scopes[0]!;
-      assert.deepEqual([signal.aborted, signal.reason.code], [true, 'DEADLINE_EXCEEDED']);
+      assert.deepEqual([signal.aborted, abortCode(signal)], [true, 'DEADLINE_EXCEEDED']);
       assert.equal(way.server.inFlight, 1);
       held.release();
       await undelivered(way, 1);
@@ -218,10 +219,10 @@ const PROPERTIES: Readonly<Record<string, Property>> = {
       const { stream, ended } = way.make();
       await held.entered;
       const { signal } = way.tasks.scopes[0]!;
-      const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+      const gone = aborted(signal);
       stream.close(http2.constants.NGHTTP2_CANCEL);
-      await Promise.all([aborted, ended]);
-      assert.equal(signal.reason.code, 'CALL_CANCELLED');
+      await Promise.all([gone, ended]);
+      assert.equal(abortCode(signal), 'CALL_CANCELLED');
       held.release();
       await undelivered(way, 1);
       assert.deepEqual(way.counts, ['Create started', 'Create received', 'Create CANCELLED']);
@@ -238,7 +239,7 @@ const PROPERTIES: Readonly<Record<string, Property>> = {
       await until('the daemon to see it', () => way.tasks.scopes[0]!.signal.aborted);
       held.release();
       await undelivered(way, 1);
-      return [way.tasks.scopes[0]!.signal.reason.code, way.counts];
+      return [abortCode(way.tasks.scopes[0]!.signal), way.counts];
     },
   },
   'a connection that breaks aborts the signal; what comes later is undelivered': {
@@ -247,12 +248,12 @@ const PROPERTIES: Readonly<Record<string, Property>> = {
       const { session } = way.make();
       await held.entered;
       const { signal } = way.tasks.scopes[0]!;
-      const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+      const gone = aborted(signal);
       session.destroy();
-      await aborted;
+      await gone;
       held.release();
       await undelivered(way, 1);
-      return [signal.reason.code, way.counts];
+      return [abortCode(signal), way.counts];
     },
   },
   'an answer that was handed over and could not leave is undelivered once its connection breaks': {

@@ -1,6 +1,7 @@
 import type { TestContext } from 'node:test';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { keepObjectsYoung } from '../../../src/lib/young-objects.js';
 import { phaseState } from '../../../src/model/phase-state.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../../src/rpc/native/service.js';
 import { DEFAULT_FIELD_LIMITS } from '../../support/defaults.js';
@@ -18,6 +19,7 @@ const collect = runInNewContext('gc') as () => void;
 const tasks = new FakeTasks();
 tasks.createState = phaseState('RUNNING', { reason: 'it runs' });
 const service = createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
+keepObjectsYoung();
 const untilKilled = { after() {} } as unknown as TestContext;
 const { port, call, server } = await startServer(untilKilled, { services: [service] });
 await call('Create', createRequest());

@@ -7,6 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { Server, status } from '@grpc/grpc-js';
 import { decodeRpcStatus } from '../../../src/idl/rpc-status.js';
 import { boundHeaders, http2ServerOf } from '../../../src/rpc/grpc-internals.js';
+import { aborted } from '../../support/aborted.js';
 import { createRequest, http2Call, SERVICE, startServer } from '../support.js';
 
 const HEALTH = '/grpc.health.v1.Health';
@@ -362,7 +363,7 @@ test('a wall clock that is set back or forward ends no call and prolongs none', 
     const { stream } = http2Call(t, port, 'Create', createRequest(), {}, { 'grpc-timeout': '5S' });
     const [trailers] = await once(stream.resume(), 'trailers');
     assert.equal(trailers['grpc-status'], '0');
-    tasks.before = (_method, scope) => once(scope.signal, 'abort').then(() => {});
+    tasks.before = (_method, scope) => aborted(scope.signal);
     const late = http2Call(t, port, 'Create', createRequest(), {}, { 'grpc-timeout': '50m' });
     const [headers] = await once(late.stream, 'response');
     assert.equal(headers['grpc-status'], String(status.DEADLINE_EXCEEDED));

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { test } from 'node:test';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { HostError } from '../../../src/errors/index.js';
 import { createDeferred } from '../../../src/lib/deferred.js';
+import { aborted } from '../../support/aborted.js';
 import { createRequest, executionMetadata, FLYTE2, mapField, PROTOCOLS, startFlyte, template } from './support.js';
 
 for (const protocol of PROTOCOLS) {
@@ -115,7 +115,7 @@ for (const protocol of PROTOCOLS) {
     );
     // The caller goes once its call is being worked on, and the work goes on once the server knows.
     flyte.tasks.before = async (_method, { signal }) => {
-      const gone = once(signal, 'abort');
+      const gone = aborted(signal);
       call.cancel();
       await gone;
     };
