@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Seat } from '../../src/cluster/seat.js';
 import { HostError } from '../../src/errors/index.js';
+import { bootMs } from '../../src/lib/boot-clock.js';
 import { systemClock } from '../../src/lib/clock.js';
 import {
   type LastOwner,
@@ -19,6 +21,7 @@ import { sharedServer } from './server.js';
 const shared = sharedServer('members');
 const LEASE_MS = 6_000;
 const patience = (place: PostgresPlace) => ({ place, clock: systemClock, random: Math.random });
+const range = (count: number) => Array.from({ length: count }, (_, at) => at);
 const NEEDS: PartNeeds = { plugins: ['x'], leastVersion: '1.2', hasLimits: true };
 const SAYS: MemberSays = { plugins: ['x'], leaving: false, unreachable: [], refused: [] };
 /** As it was seen since the first take of part 0, by `a`. */
@@ -345,4 +348,47 @@ it('a schema of the release before is inspected as it is, shared with that relea
   await members.join({ epoch: 'a', name: 'a', address: '10.0.0.1:8000', version: '1', says: SAYS });
   assert.equal(await members.take('a', 0, { owner: 'old', tenure: '0', counter: '0' }), '1');
   await (await engineOf(t, place, 'a')).commit(fact('b'), []);
+});
+
+it('seats divide the parts of a state among them, and those of one that leaves or dies among the others', async (t) => {
+  const { place } = await membersOf(t, [], 8);
+  const leaseMs = 2_000;
+  const seats: Seat[] = [];
+  const tables: PostgresMembers[] = [];
+  const add = async () => {
+    const members = new PostgresMembers(patience({ ...place, leaseMs }), 8);
+    await members.open();
+    const seat = new Seat({
+      ...{ table: members, parts: 8, leaseMs, clock: systemClock, bootMs, events: {} },
+      self: { epoch: `s${seats.length}`, name: 'seat', version: '1' },
+      take: () => sleep(50),
+      give: () => sleep(50),
+    });
+    await seat.join(`10.0.0.${seats.length}:8000`);
+    void seat.settle();
+    seats.push(seat);
+    tables.push(members);
+    t.after(async () => {
+      await seat.leave().catch(() => undefined);
+      await members.close();
+    });
+  };
+  const counts = () => seats.map((seat) => range(8).filter((part) => seat.ownerOf(part) === 'here').length);
+  const reached = async (...expected: readonly number[]) => {
+    for (let i = 0; i < 300 && counts().join() !== expected.join(); i++) await sleep(50);
+    assert.deepEqual(counts(), expected);
+  };
+  await add();
+  await reached(8);
+  await add();
+  await reached(4, 4);
+  await seats[0]?.leave();
+  await reached(0, 8);
+  await add();
+  await reached(0, 4, 4);
+  // Its statements reach nothing any more; what it holds is shown here until it is asked whether it may work.
+  await tables[1]?.close();
+  for (let i = 0; i < 300 && counts()[2] !== 8; i++) await sleep(50);
+  assert.deepEqual([counts()[2], seats[1]?.mayWork()], [8, false]);
+  for (const part of range(8)) assert.match(seats[2]?.tenureOf(part) ?? '', /^[2-9]$/);
 });
