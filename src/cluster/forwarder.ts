@@ -79,13 +79,18 @@ export class Forwarder implements Elsewhere {
     this.#assertFirstHop(call);
     this.#hold(request.length);
     const { clock } = this.#options;
-    const untilMs = this.#untilMs(call);
+    let untilMs = this.#untilMs(call);
+    let tried: string | undefined;
     let atOnce = CONNECTIONS;
     try {
       for (;;) {
         const route = this.#known(part) ?? (await this.#owner(part, call, untilMs));
         const end = await (route === undefined ? this.#here(here) : this.#passed(route, call, request));
         if (Buffer.isBuffer(end)) return end;
+        const by = route?.peer.epoch ?? HERE;
+        // However long it was under way there, the wait for who comes next begins with the end of that.
+        if (by !== tried) untilMs = this.#untilMs(call);
+        tried = by;
         // It was not looked at, as by an owner whose connection ends: another connection takes it.
         if (end.refused && atOnce-- > 0) continue;
         await sleep(clock, AGAIN_MS, call.signal);

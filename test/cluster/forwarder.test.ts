@@ -143,6 +143,43 @@ test('a call whose owner goes away is made anew at the next one', async (t) => {
   assert.equal(second.tasks.specs.length, 1);
 });
 
+test('a call that was under way for longer than one waits for an owner is made anew at the next one, too', async (t) => {
+  const [first, second] = await Promise.all([startServer(t), startServer(t)]);
+  const clock = new ManualClock(Date.now());
+  const { seat, call } = await startStandby(t, undefined, clock);
+  seat.is(first.address);
+  first.tasks.before = () => new Promise(() => {});
+  const passed = call('Do', createRequest(), { deadlineMs: 60_000 });
+  while (first.tasks.specs.length === 0) await sleep(10);
+  await clock.advance(12_000);
+  seat.is(undefined);
+  await sleep(50);
+  await clock.advance(3_000);
+  seat.is(second.address);
+  await clock.advance(1_000);
+  assert.equal((await passed).error, undefined);
+  assert.equal(second.tasks.specs.length, 1);
+});
+
+test('a call waits for an owner once for each that goes, and not longer for asking one again and again', async (t) => {
+  const gone = await startServer(t);
+  await gone.server.forceStop();
+  const clock = new ManualClock(Date.now());
+  const { seat, call } = await startStandby(t, undefined, clock);
+  seat.is(gone.address);
+  let over = false;
+  const refused = call('Create', createRequest(), { deadlineMs: 60_000 }).finally(() => {
+    over = true;
+  });
+  let passedMs = 0;
+  for (; !over; passedMs += 100) {
+    await clock.advance(100);
+    await sleep(5);
+  }
+  assert.equal((await refused).details?.errorInfo?.reason, 'OWNER_AWAY');
+  assert.ok(passedMs >= 9_000 && passedMs < 20_000, `${passedMs} ms`);
+});
+
 test('a call whose owner cannot be reached is tried again, also where it is this replica in the end', async (t) => {
   const gone = await startServer(t);
   await gone.server.forceStop();
