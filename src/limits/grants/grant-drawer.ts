@@ -16,6 +16,8 @@ export interface GrantDrawerOptions {
   readonly send: (draw: Draw) => void;
   /** More calls than before may be possible: a grant came, or a pause is over. */
   readonly changed: () => void;
+  /** The limits are others; the owner goes by its own. */
+  readonly reconfigured?: () => void;
 }
 
 interface Held extends Taken {
@@ -140,7 +142,7 @@ export class GrantDrawer implements RateLimiter {
 
   /** The owner goes by its own configuration. */
   reconfigure(_config: RateLimiterConfig): void {
-    // Nothing here depends on it.
+    this.#options.reconfigured?.();
   }
 
   /** Grants end, so that nothing of them is worth keeping over a restart. */
