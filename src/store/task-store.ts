@@ -865,7 +865,8 @@ export class TaskStore {
   #finish(entry: Entry, owe: OwedWithEnd | undefined): void {
     // The end drops what the order needs.
     const order = owe && deleteOrder(entry, owe.reason, owe);
-    // What a handle alone says of a key must not become the end of the attempt that a create made.
+    // What a handle alone says of a key must not become the end of the attempt that a create made. How its task ended is told on from its
+    // record and then its trace; a create of its key that finds the job over takes it for its own, and nothing cancels what is over.
     if (!entry.adopted) this.marks.set(entry.key, entry.incarnation, endOf(entry.known));
     this.#adopted.delete(entry);
     this.#moveTo(entry, 'over');

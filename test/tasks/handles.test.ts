@@ -240,6 +240,35 @@ test('what is known from handles alone is bounded in number, bytes and rate: wha
   await h.stop();
 });
 
+test('a success that was told of an adopted task which gave way is told again, and nothing is cancelled or made for it', async () => {
+  const h = await makeHarness({ finished: { maxCount: 1 } });
+  h.plugin.on.get = () => success({ kind: 'none' });
+  h.plugin.on.delete = () => ok({});
+  const told = await status(h, handleOf('a'));
+  assert.equal(told.state.phase, 'SUCCESS');
+  await status(h, handleOf('b'));
+  h.plugin.on.get = () => running();
+  assert.equal((await status(h, handleOf('a'))).state.phase, 'SUCCESS');
+  await remove(h, handleOf('a'));
+  await h.clock.advance(60_000);
+  assert.deepEqual([h.plugin.count('delete'), h.store.owed.size], [0, 0]);
+  assert.equal((await status(h, handleOf('a'))).state.phase, 'SUCCESS');
+  await h.stop();
+});
+
+test('a create that finds the job of an adopted task which was told as a success, and gave way, tells the same and makes no other', async () => {
+  const h = await makeHarness({ finished: { maxCount: 1 } });
+  h.plugin.on.get = () => success({ kind: 'none' });
+  await status(h, handleOf('a'));
+  await status(h, handleOf('b'));
+  h.plugin.on.create = () => created('{"job":1}', phaseState('SUCCESS', { reason: 'done' }));
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  assert.deepEqual([task.state.phase, task.identity.incarnation, h.plugin.count('create')], ['SUCCESS', 1, 1]);
+  await h.clock.advance(60_000);
+  assert.deepEqual([h.plugin.count('delete'), h.store.owed.size], [0, 0]);
+  await h.stop();
+});
+
 test('a repeated create of what ended and gave way stands as it was, a version further, or is read again for its outputs', async () => {
   const h = await makeHarness({ finished: { maxCount: 1 } });
   h.plugin.on.get = () => success(literals('o'));
