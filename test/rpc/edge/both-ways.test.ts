@@ -100,6 +100,14 @@ interface Sent {
   readonly timeout: string | undefined;
   readonly endsWith: 'data' | 'nothing';
   readonly authorization?: string | undefined;
+  /** What the request says of the bytes that it has, beside the truth. */
+  readonly contentLength?: number | undefined;
+  /** It lacks what every gRPC client says of trailers. */
+  readonly noTe?: boolean;
+  /** Headers that say nothing to the daemon, or nothing that can be read. */
+  readonly odd?: http2.OutgoingHttpHeaders;
+  /** The request ends with headers, as none of gRPC does. */
+  readonly trailers?: boolean;
 }
 
 const DATA_FIELDS = [
@@ -121,11 +129,33 @@ const anySent: fc.Arbitrary<Sent> = fc.record({
     .map(Buffer.from),
   messages: fc.constantFrom(1, 1, 1, 1, 0, 2),
   coding: fc.constantFrom('none', 'none', 'none', 'identity', 'gzip', 'gzip without a flag', 'flag without gzip'),
-  contentType: fc.constantFrom('application/grpc', 'application/grpc', 'application/grpc+proto', 'text/plain'),
+  contentType: fc.constantFrom(
+    'application/grpc',
+    'application/grpc',
+    'application/grpc',
+    'application/grpc+proto',
+    'application/grpc;charset=utf-8',
+    'application/grpc-web',
+    'Application/GRPC',
+    'text/plain',
+  ),
   cuts: fc.oneof(fc.constant([]), fc.array(fc.nat({ max: 400 }), { maxLength: 3 }), fc.constant([1, 2, 3, 4, 5, 6])),
   short: fc.constantFrom(0, 0, 0, 1, 6),
-  timeout: fc.constantFrom(undefined, '20S', '20000m', 'soon'),
+  timeout: fc.constantFrom(undefined, '20S', '20000m', 'soon', '99999999H', ''),
   endsWith: fc.constantFrom('data', 'nothing'),
+  contentLength: fc.constantFrom(undefined, undefined, undefined, 0, -1, 1),
+  noTe: fc.constantFrom(false, false, true),
+  odd: fc.constantFrom<http2.OutgoingHttpHeaders>(
+    {},
+    {},
+    { 'x-odd-bin': '!!! no base64 ???' },
+    { 'x-twice': ['a', 'b'], 'grpc-accept-encoding': 'brotli' },
+    { 'x-text': 'ä', 'grpc-message': '%zz%' },
+    { 'grpc-status': '0', 'grpc-previous-rpc-attempts': 'many' },
+    { 'x-long': 'l'.repeat(6_000) },
+    { 'content-encoding': 'gzip', 'user-agent': '' },
+  ),
+  trailers: fc.constantFrom(false, false, false, true),
 });
 
 function bytesOf({ path, known, more, messages, coding, short }: Sent, handle: Buffer): Buffer {
@@ -158,15 +188,21 @@ async function exchange(way: Way, sent: Sent): Promise<unknown> {
   const named =
     coding === 'none' || coding === 'flag without gzip' ? undefined : coding.startsWith('gzip') ? 'gzip' : coding;
   const encoding = named ?? (way.byEdge ? undefined : 'identity');
-  const stream = session.request({
+  const bytes = bytesOf(sent, handle);
+  const { noTe = false, contentLength: beside, odd, trailers: withTrailers = false } = sent;
+  const head: http2.OutgoingHttpHeaders = {
     ':method': 'POST',
     ':path': sent.path,
     'content-type': sent.contentType,
-    te: 'trailers',
+    ...odd,
+    ...(noTe ? {} : { te: 'trailers' }),
+    ...(beside === undefined ? {} : { 'content-length': Math.max(0, bytes.length + beside) }),
     ...(encoding === undefined ? {} : { 'grpc-encoding': encoding }),
     ...(timeout === undefined ? {} : { 'grpc-timeout': timeout }),
     ...(sent.authorization === undefined ? {} : { authorization: sent.authorization }),
-  });
+  };
+  const stream = session.request(head, { waitForTrailers: withTrailers });
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'x-trailer': 'of a request', 'grpc-status': '0' }));
   let headers: object | undefined;
   let trailers: object | undefined;
   const body: Buffer[] = [];
@@ -179,7 +215,6 @@ async function exchange(way: Way, sent: Sent): Promise<unknown> {
   stream.on('data', (chunk: Buffer) => body.push(chunk));
   stream.on('error', () => {});
   const closed = new Promise((resolve) => stream.once('close', resolve));
-  const bytes = bytesOf(sent, handle);
   let at = 0;
   for (const cut of [...sent.cuts].sort((a, b) => a - b)) {
     if (cut > at) stream.write(bytes.subarray(at, cut));
