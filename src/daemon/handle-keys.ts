@@ -80,6 +80,11 @@ export class HandleKeyWatch {
     this.#takers.delete(trust);
   }
 
+  /** How many are given keys. */
+  get size(): number {
+    return this.#takers.size;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();

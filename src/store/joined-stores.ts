@@ -1,3 +1,4 @@
+import { getOrMake } from '../lib/get-or-make.js';
 import type { Listed } from '../lib/roll.js';
 import type { OwedDeletes } from './owed-deletes.js';
 import type { StoreListener, TaskStore } from './task-store.js';
@@ -25,18 +26,18 @@ export type TaskStores = Pick<
 
 type Counted = 'unfinished' | 'finished' | 'evictions' | 'watchers' | 'watchersLagged';
 
-/** Several stores as one: that one itself where there is but one. Of their lists the places are to be shared. */
-export function joinStores(stores: readonly TaskStore[]): TaskStores {
-  const [only] = stores;
-  return only !== undefined && stores.length === 1 ? only : new JoinedStores(stores);
-}
-
-class JoinedStores implements TaskStores {
-  readonly #stores: readonly TaskStore[];
+/** Several stores as one. Of their lists the places are to be shared. They may come and go; what is counted from the start of the daemon on counts on after one went. */
+export class JoinedStores implements TaskStores {
+  readonly #stores: TaskStore[];
+  readonly #listeners = new Map<string, StoreListener>();
+  /** Ends the listening of each store. */
+  readonly #deaf = new Map<TaskStore, (() => void)[]>();
+  readonly #before = { evictions: 0, watchersLagged: 0 };
   readonly owed: TaskStores['owed'];
   readonly unclear: TaskStores['unclear'];
 
-  constructor(stores: readonly TaskStore[]) {
+  constructor(those: readonly TaskStore[]) {
+    const stores = [...those];
     this.#stores = stores;
     this.owed = {
       get size() {
@@ -62,16 +63,16 @@ class JoinedStores implements TaskStores {
   }
 
   get evictions(): number {
-    return this.#sum('evictions');
+    return this.#before.evictions + this.#sum('evictions');
   }
 
   /** A stream over all of them reads each. */
   get watchers(): number {
-    return Math.max(...this.#stores.map(({ watchers }) => watchers));
+    return Math.max(0, ...this.#stores.map(({ watchers }) => watchers));
   }
 
   get watchersLagged(): number {
-    return this.#sum('watchersLagged');
+    return this.#before.watchersLagged + this.#sum('watchersLagged');
   }
 
   get durable(): boolean {
@@ -105,10 +106,35 @@ class JoinedStores implements TaskStores {
   }
 
   listen(plugin: string, listener: StoreListener): () => void {
-    const deaf = this.#stores.map((store) => store.listen(plugin, listener));
+    this.#listeners.set(plugin, listener);
+    const deaf = this.#stores.map((store) => this.#tells(store, plugin, listener));
     return () => {
+      if (this.#listeners.get(plugin) === listener) this.#listeners.delete(plugin);
       for (const end of deaf) end();
     };
+  }
+
+  /** Who listens hears of its tasks as well. */
+  add(store: TaskStore): void {
+    this.#stores.push(store);
+    for (const [plugin, listener] of this.#listeners) this.#tells(store, plugin, listener);
+  }
+
+  /** Nobody hears of it any more. */
+  remove(store: TaskStore): void {
+    const at = this.#stores.indexOf(store);
+    if (at === -1) return;
+    this.#stores.splice(at, 1);
+    for (const end of this.#deaf.get(store) ?? []) end();
+    this.#deaf.delete(store);
+    this.#before.evictions += store.evictions;
+    this.#before.watchersLagged += store.watchersLagged;
+  }
+
+  #tells(store: TaskStore, plugin: string, listener: StoreListener): () => void {
+    const end = store.listen(plugin, listener);
+    getOrMake(this.#deaf, store, () => [] as (() => void)[]).push(end);
+    return end;
   }
 
   #sum(what: Counted): number {

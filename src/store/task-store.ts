@@ -232,6 +232,15 @@ export class TaskStore {
     this.#feed.assertRoom?.();
   }
 
+  /**
+   * Another has the state from here on: what ends late is of no task that stands here. To be called once nobody listens and nothing is
+   * written any more.
+   */
+  abandon(): void {
+    for (const entry of this.#unfinished.values()) entry.unfinished = false;
+    this.#unfinished.clear();
+  }
+
   /** Resolves once what is known of a task may be told, and is. */
   async shown(task: TaskRecord): Promise<void> {
     const entry = task as Entry;

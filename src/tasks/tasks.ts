@@ -44,8 +44,11 @@ export interface TasksControl extends Tasks {
   recovered(): void;
   /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */
   drain(): void;
-  /** Starts nothing new and resolves when no create, look, delete or write of outputs is in flight. */
-  stop(): Promise<void>;
+  /**
+   * Starts nothing new and resolves when no create, look, delete or write of outputs is in flight. `othersGoOn`: the plugins work on for
+   * other parts.
+   */
+  stop(othersGoOn?: boolean): Promise<void>;
 }
 
 /** Puts the use cases together. */
@@ -142,10 +145,10 @@ export function createTasks(deps: TasksDeps): TasksControl {
       creates.refuse();
     },
 
-    async stop() {
+    async stop(othersGoOn = false) {
       sweep.stop();
       orphans.stop();
-      await Promise.all([creates.stop(), unclear.stop(), deletes.stop(), reads.idle()]);
+      await Promise.all([creates.stop(othersGoOn), unclear.stop(), deletes.stop(), reads.idle()]);
       deps.store.noteDelivered();
       unclear.tellLeft();
       tellLeftBehind(deps);

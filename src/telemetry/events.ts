@@ -228,6 +228,17 @@ export const LOG_EVENTS = {
   'task.accepted': event('debug', 'a task was accepted', taskFields()),
   'task.created': event('debug', 'a task was created at its remote', taskFields()),
   'task.adopted': event('debug', 'a task was taken up from its handle', taskFields()),
+  'part.taken': event('info', 'a part of the tasks is worked on here from now on', {
+    part: 'which one',
+    tasks: 'those of it that are not over',
+    tookMs: 'milliseconds to take it',
+  }),
+  'part.given': event('info', 'a part of the tasks is free for another replica', {
+    part: 'which one',
+    tasks: 'those of it that are not over',
+    finished: 'whether all calls under way were over in time',
+    tookMs: 'milliseconds to give it',
+  }),
   'handle.unverified': event(
     'warn',
     'a handle came that no key of this daemon has signed; told once a minute for each reason and outcome',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { joinStores } from '../../src/store/joined-stores.js';
+import { JoinedStores } from '../../src/store/joined-stores.js';
 import { listPlaces, type StoreListener, type TaskStore } from '../../src/store/task-store.js';
 import { insertTask, liveTask, storeOf, unclearCreate } from './make-store.js';
 
@@ -9,14 +9,9 @@ function stores(count: number): [TaskStore, TaskStore, ...TaskStore[]] {
   return Array.from({ length: count }, () => storeOf({ places }).store) as [TaskStore, TaskStore];
 }
 
-test('one store stands for itself', () => {
-  const { store } = storeOf();
-  assert.equal(joinStores([store]), store);
-});
-
 test('tasks, deletes and unclear creates of several stores are listed in the order they came, from any place on', () => {
   const all = stores(3);
-  const joined = joinStores(all);
+  const joined = new JoinedStores(all);
   const keys = Array.from({ length: 30 }, (_, at) => `k${at}`);
   for (const [at, key] of keys.entries()) liveTask(all[(at * 7) % 3] as TaskStore, key);
   const listed = [...joined.listed()];
@@ -48,7 +43,7 @@ test('tasks, deletes and unclear creates of several stores are listed in the ord
 
 test('counts are those of all, a task is found in whichever has it, and a listener hears of all until it is taken away', () => {
   const all = stores(2);
-  const joined = joinStores(all);
+  const joined = new JoinedStores(all);
   const heard: string[] = [];
   const listener: StoreListener = { left: (id) => heard.push(id), asked: () => {}, freed: () => {} };
   const deaf = joined.listen('demo', listener);
@@ -68,8 +63,30 @@ test('counts are those of all, a task is found in whichever has it, and a listen
 test('a list that is left early leaves those it is made of', () => {
   const all = stores(2);
   for (const [at, key] of ['a', 'b', 'c', 'd'].entries()) liveTask(all[at % 2] as TaskStore, key);
-  for (const task of joinStores(all).listed()) {
+  for (const task of new JoinedStores(all).listed()) {
     assert.equal(task.identity.key, 'a');
     break;
   }
+});
+
+test('who listens hears of a store that comes, and of none that went, whose counts stay', () => {
+  const [first, second] = stores(2);
+  const joined = new JoinedStores([first]);
+  const left: string[] = [];
+  const listener: StoreListener = { left: (id) => left.push(id), asked: () => {}, freed: () => {} };
+  const deaf = joined.listen('demo', listener);
+  joined.add(second);
+  assert.equal(joined.unfinished, 0);
+  const [a, b, late] = [liveTask(first, 'a'), liveTask(second, 'b'), liveTask(second, 'late')];
+  assert.equal(joined.unfinished, 3);
+  for (const [store, task] of [
+    [first, a],
+    [second, b],
+  ] as const)
+    store.remove(task);
+  joined.remove(second);
+  second.remove(late);
+  assert.deepEqual(left, [a.id, b.id]);
+  assert.equal(joined.unfinished, 0);
+  deaf();
 });

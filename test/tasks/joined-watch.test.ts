@@ -2,16 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { WatchEvent, WatchFilter, WatchReader } from '../../src/model/watch.js';
+import { LOST_POSITION, positionsOf } from '../../src/model/watch-token.js';
 import type { TaskStore } from '../../src/store/task-store.js';
-import { JoinedWatch, positionsOf } from '../../src/tasks/joined-watch.js';
+import { JoinedWatch } from '../../src/tasks/joined-watch.js';
 import { liveTask, storeOf } from '../store/make-store.js';
 
 const ALL: WatchFilter = { plugins: [], handles: [], resumeToken: '', includeCurrent: false };
 
 function watch(stores: readonly TaskStore[], filter: Partial<WatchFilter> = {}): JoinedWatch {
-  const positions = positionsOf(filter.resumeToken ?? '', stores.length);
+  const { resumeToken = '' } = filter;
+  const positions = resumeToken === '' ? undefined : positionsOf(resumeToken, stores.length);
+  const positionIn = (part: number) => (positions === undefined ? '' : (positions.get(part) ?? LOST_POSITION));
   return new JoinedWatch(
-    stores.map((store, at) => store.watch({ ...ALL, ...filter, resumeToken: positions[at] as string })),
+    new Map(stores.map((store, part) => [part, store.watch({ ...ALL, ...filter, resumeToken: positionIn(part) })])),
   );
 }
 

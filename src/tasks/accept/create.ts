@@ -89,6 +89,8 @@ export class CreateTask {
     this.#hooks = {
       predecessors: (task) => this.#predecessors(task),
       created: (runtime, task, state) => {
+        // Its part is with another replica by now, who looks for the job.
+        if (!deps.store.holds(task)) return;
         deps.events.created?.(task);
         if (!takeOverTwin(deps, runtime, task)) {
           deps.store.observed(task, phaseState('QUEUED', { reason: 'the remote has the job' }));
@@ -201,12 +203,15 @@ export class CreateTask {
     this.#refusing = true;
   }
 
-  /** Sends nothing new; resolves when no create is in flight. Accepted tasks stay accepted. */
-  async stop(): Promise<void> {
+  /**
+   * Sends nothing new; resolves when no create is in flight. Accepted tasks stay accepted. `othersGoOn`: those of other parts still
+   * say whether the remote takes creates.
+   */
+  async stop(othersGoOn: boolean): Promise<void> {
     this.#refusing = true;
     this.#stopping = true;
     for (const { timer } of this.#unclaimed.values()) timer.cancel();
-    for (const { creates } of this.#deps.runtimes.all()) creates.stops();
+    if (!othersGoOn) for (const { creates } of this.#deps.runtimes.all()) creates.stops();
     for (const run of this.#runs.values()) run.stop();
     await Promise.all([...this.#runs.values()].map((run) => run.ended));
   }
