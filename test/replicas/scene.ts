@@ -16,6 +16,8 @@ export interface Placed {
 export interface Differently {
   readonly databasePort?: number;
   readonly url?: string;
+  /** What it says to the others of where it is. */
+  readonly advertise?: string;
   /** The root of another build. */
   readonly build?: string;
 }
@@ -46,9 +48,10 @@ export class Scene {
   }
 
   /** What a replica is started with. */
-  config({ databasePort = this.#database, url = this.remote.url }: Differently = {}) {
+  config({ databasePort = this.#database, url = this.remote.url, advertise = '127.0.0.1' }: Differently = {}) {
     const plugins = onRemote({ url } as DemoRemote, PLUGIN);
-    return replicaConfig(databasePort, this.#schema, plugins, { shutdown: SHUTDOWN });
+    const cluster = { enabled: true, advertise, loopback: 'for-tests-on-one-machine' };
+    return replicaConfig(databasePort, this.#schema, plugins, { shutdown: SHUTDOWN, cluster });
   }
 
   async add(differently: Differently = {}): Promise<DaemonProcess> {

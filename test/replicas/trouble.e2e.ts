@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PhaseInfo } from '../../src/client/index.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
-import { type DaemonProcess, statusWhere, until } from '../daemon/support.js';
+import { type DaemonProcess, freePorts, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { Decisions } from '../support/decisions.js';
 import { USUAL } from './engines.js';
@@ -298,6 +298,39 @@ test(
     assert.equal((await second.replica.client.status(handle)).phaseInfo.phase, 'RUNNING');
     assert.equal(await scene.end(first.replica, 'SIGTERM'), 0);
     await statusWhere(second.replica.client, handle, 'SUCCESS', ({ phaseInfo }) => phaseInfo.phase === 'SUCCESS');
+    await engines.progress();
+    t.diagnostic(await engines.finish({ limits: false }));
+  },
+);
+
+test(
+  'a replica that the others alone cannot reach passes calls on while it stands by; where it works, they say so, and engines that ask it go on',
+  BOUND,
+  async (t) => {
+    const scene = await open(t);
+    // Packets to its place are answered by nobody's port.
+    const [nowhere] = (await freePorts(1)) as [number];
+    const first = await scene.add();
+    const apart = await scene.add({ advertise: `127.0.0.1:${nowhere}` });
+    const engines = scene.engines();
+    await engines.progress();
+    assert.equal((await clusterOf(first)).role, 'owner');
+    const kept = { generatedName: 'kept', template: { type: 'demo_hang' } };
+    const { handle } = await apart.client.create(kept, { deadlineMs: 30_000 });
+
+    assert.equal(await scene.end(first, 'SIGTERM'), 0);
+    await scene.owner();
+    const third = await scene.add();
+    await engines.progress();
+    assert.equal((await clusterOf(apart)).role, 'owner');
+    await assert.rejects(third.client.status(handle, { deadlineMs: 10_000 }), { code: 'OWNER_AWAY' });
+    assert.equal((await apart.client.status(handle)).phaseInfo.phase, 'RUNNING');
+
+    // Who can be reached takes over as from any other.
+    assert.equal(await scene.end(apart, 'SIGTERM'), 0);
+    await until('the third', async () => (await clusterOf(third)).role === 'owner');
+    await statusWhere(third.client, handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
+    await third.client.delete(handle, { deadlineMs: 30_000 });
     await engines.progress();
     t.diagnostic(await engines.finish({ limits: false }));
   },
