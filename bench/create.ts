@@ -39,7 +39,7 @@ export const bench: Bench = {
   async run(options, progress) {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));
     const common: DaemonOptions = {
-      maxTasks: Math.max(options.pairs!, options.warmup!),
+      maxTasks: options.pairs! + options.warmup!,
       readQps: 0.1,
       resyncInterval: '1h',
     };

@@ -19,7 +19,7 @@ export const bench: Bench = {
   async run(options, progress) {
     const { pairs, live, warmup } = options as Record<'pairs' | 'live' | 'warmup', number>;
     const load = new Load({ connections: options.connections!, streams: options.streams! });
-    const daemon = await Daemon.start({ maxTasks: live + Math.max(pairs, warmup), readQps: 0.1, resyncInterval: '1h' });
+    const daemon = await Daemon.start({ maxTasks: live + pairs + warmup, readQps: 0.1, resyncInterval: '1h' });
     try {
       await load.create(daemon.port, live);
       await load.delete(daemon.port, (await load.create(daemon.port, warmup)).handles);
