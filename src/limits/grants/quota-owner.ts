@@ -162,7 +162,7 @@ export class QuotaOwner {
 
   #want(drawer: string, { link, asks }: Drawer, { ask, turn, request }: QuotaAsk & { kind: 'want' }): void {
     const { taskId } = request;
-    if (this.#isOver(taskId, turn)) return;
+    if (this.#hasMovedOn(taskId, turn)) return;
     const answer = this.#options.ledger.acquire(request);
     if (answer.status === 'full') {
       link.push({ kind: 'full', taskId, ask });
@@ -184,7 +184,7 @@ export class QuotaOwner {
 
   #hold(speaker: Speaker, request: QuotaRequest, job: string | undefined): void {
     const { ledger } = this.#options;
-    if (this.#isOver(request.taskId, speaker.turn)) return;
+    if (this.#hasMovedOn(request.taskId, speaker.turn)) return;
     this.#speakers.set(request.taskId, speaker);
     if (job !== undefined) this.#jobs.set(request.taskId, job);
     ledger.hold(request);
@@ -195,7 +195,7 @@ export class QuotaOwner {
     const { taskId } = request;
     const { ledger } = this.#options;
     ledger.seeAllJobs();
-    const granted = !this.#isOver(taskId, turn) && ledger.adopt(request, job);
+    const granted = !this.#hasMovedOn(taskId, turn) && ledger.adopt(request, job);
     if (granted) {
       this.#speakers.set(taskId, { drawer, turn });
       this.#jobs.set(taskId, job);
@@ -217,7 +217,7 @@ export class QuotaOwner {
   }
 
   /** Another replica has had the task since this turn. */
-  #isOver(taskId: TaskId, turn: number): boolean {
+  #hasMovedOn(taskId: TaskId, turn: number): boolean {
     return (this.#speakers.get(taskId)?.turn ?? turn) > turn;
   }
 
