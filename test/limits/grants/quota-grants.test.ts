@@ -366,6 +366,16 @@ test('a token whose fact became safe just before the owner changed counts with t
   assert.deepEqual([world.used, a.holds('a1'), a.epochOf('a1')], [1, true, undefined]);
 });
 
+test('who had a task before it moved is heard later than who has it, and gives nothing back', () => {
+  const { world } = one();
+  const wish = { kind: 'want', ask: 1, request: request('t') } as const;
+  const of = { epoch: 'e1', from: 1, through: 0 };
+  world.owner?.receive({ ...of, drawer: 'b', items: [{ kind: 'told' }, { ...wish, turn: 1 }] });
+  const late = [{ kind: 'told' }, { ...wish, turn: 0 }, { kind: 'gone', taskId: 't' }] as const;
+  world.owner?.receive({ ...of, drawer: 'a', items: late });
+  assert.equal(world.used, 1);
+});
+
 test('tokens go in the order in which tasks came to wait, whichever replicas they are of', async () => {
   const world = new QuotaWorld(['a', 'b', 'c'], () => [2, 9]);
   world.takeOver('e1');
