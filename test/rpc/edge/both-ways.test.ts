@@ -30,6 +30,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 /** One server, whose calls are answered by the edge, or by grpc-js where they name a coding, be it none. */
 interface Way {
   readonly byEdge: boolean;
+  /** A connection that goes on: later Nodes end one whose requests say a wrong `content-length`. */
   readonly session: http2.ClientHttp2Session;
   readonly tasks: FakeTasks;
   readonly handle: Buffer;
@@ -62,12 +63,16 @@ async function startWay(t: TestContext, byEdge: boolean, options: Partial<RpcSer
   });
   await call('Create', createRequest());
   const [handle] = tasks.records.keys();
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  session.on('error', () => {});
-  t.after(() => session.destroy());
+  let session: http2.ClientHttp2Session | undefined;
+  t.after(() => session?.destroy());
   return {
     byEdge,
-    session,
+    get session() {
+      if (session === undefined || session.closed || session.destroyed) {
+        session = http2.connect(`http://127.0.0.1:${port}`).on('error', () => {});
+      }
+      return session;
+    },
     tasks,
     handle: Buffer.from(handle!, 'latin1'),
     counts,
@@ -228,6 +233,7 @@ async function exchange(way: Way, sent: Sent): Promise<unknown> {
     stream.end();
   }
   await closed;
+  if (session.closed || session.destroyed) return 'the connection was ended';
   return { headers, body: Buffer.concat(body).toString('hex'), trailers, reset: stream.rstCode };
 }
 
