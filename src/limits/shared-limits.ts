@@ -205,14 +205,14 @@ export class SharedLimits {
   }
 
   #own(shared: Shared, epoch: string, first: boolean): void {
-    const { clock, resendMs } = this.#options;
+    const { clock, resendMs, held } = this.#options;
     const { plugin, of } = shared;
     const { bounds, maxWaiting, events = {} } = of;
     const jobOf: QuotaLedgerOptions['jobOf'] = (taskId) => quotas.jobOf(taskId);
     const ledger = new QuotaLedger({ clock, ...bounds().quotas, maxWaiting, jobOf, events });
     const send: ConstructorParameters<typeof QuotaOwner>[0]['send'] = (message) =>
       this.#send(message.drawer, { plugin, kind: 'said', message });
-    const quotas = new QuotaOwner({ epoch, ledger, clock, resendMs, send });
+    const quotas = new QuotaOwner({ epoch, ledger, clock, resendMs, held: () => held(plugin), send });
     const lanes = {
       read: this.#grantOwner(shared, epoch, 'read', first),
       write: this.#grantOwner(shared, epoch, 'write', first),

@@ -12,6 +12,8 @@ export interface QuotaOwnerOptions {
   readonly ledger: QuotaLedger;
   readonly clock: Clock;
   readonly resendMs: number;
+  /** What the facts of the tasks say by now. Where it rejects it is asked again. */
+  readonly held: () => Promise<Iterable<HeldToken>>;
   /** May lose it; must not call back before it returns. */
   readonly send: (message: QuotaMessage<QuotaSaid>) => void;
 }
@@ -41,9 +43,13 @@ export interface HeldToken {
   readonly job?: string | undefined;
 }
 
+/** Between two readings of the facts for tokens that nobody speaks for, in times of `resendMs`. */
+const RESENDS_A_READING = 5;
 /** Namespaces that are told by name; of more it is said that all are waited for. */
 const MOST_NAMESPACES = 1_000;
 const NOBODY = JSON.stringify([]);
+/** Has the tasks of a part that nobody has. */
+const NO_MEMBER = '';
 
 /**
  * The owner's side of a plugin's quotas: the ledger of a single daemon, asked by the replicas whose tasks they are. Each token and each place
@@ -53,7 +59,8 @@ const NOBODY = JSON.stringify([]);
  *
  * A new owner takes no token for free that may be held: `rebuild` is given what the facts of the tasks say, read after this tenancy began, and
  * the mark that a task uses its token is only committed while the tenancy it was granted by is the one that counts
- * (`QuotaDrawer.epochOf`). What a replica then does not tell of, among what the facts say is its own, was over meanwhile.
+ * (`QuotaDrawer.epochOf`). What a replica then does not tell of, among what the facts said was its own, was over meanwhile, or is another
+ * one's by now, which has not spoken yet: it is free once the facts say so.
  */
 export class QuotaOwner {
   readonly #options: QuotaOwnerOptions;
@@ -63,8 +70,11 @@ export class QuotaOwner {
   readonly #forgotten = new Set<string>();
   /** The jobs that tokens stand for, as far as they were told. */
   readonly #jobs = new Map<TaskId, string>();
+  /** Tokens that nobody speaks for, with who had them as far as it was known. */
+  readonly #doubtful = new Map<TaskId, Speaker>();
   #open = false;
   #telling: Timer | undefined;
+  #reading: Timer | undefined;
 
   constructor(options: QuotaOwnerOptions) {
     this.#options = options;
@@ -78,6 +88,7 @@ export class QuotaOwner {
   /** Tokens that the facts of tasks say are held, and which member has those tasks. To be called once. */
   rebuild(held: Iterable<HeldToken>): void {
     for (const { drawer, turn, request, job } of held) this.#hold({ drawer, turn }, request, job);
+    this.#doubtAllBut(NO_MEMBER, new Set());
     this.#open = true;
   }
 
@@ -101,6 +112,8 @@ export class QuotaOwner {
   close(): void {
     this.#open = false;
     this.#telling?.cancel();
+    this.#reading?.cancel();
+    this.#doubtful.clear();
     for (const { link } of this.#drawers.values()) link.close();
   }
 
@@ -138,7 +151,7 @@ export class QuotaOwner {
     else if (ask.kind === 'job') this.#identify(drawer, ask);
     else if (ask.kind === 'close') this.#options.ledger.closeUntil(this.#options.clock.now() + ask.forMs);
     else if (ask.kind === 'told') {
-      this.#freeAllBut(drawer, known.told ?? new Set());
+      this.#doubtAllBut(drawer, known.told ?? new Set());
       known.told = undefined;
     } else {
       known.told?.add(ask.request.taskId);
@@ -219,6 +232,39 @@ export class QuotaOwner {
   /** Another replica has had the task since this turn. */
   #hasMovedOn(taskId: TaskId, turn: number): boolean {
     return (this.#speakers.get(taskId)?.turn ?? turn) > turn;
+  }
+
+  #doubtAllBut(drawer: string, told: ReadonlySet<TaskId>): void {
+    for (const [taskId, speaker] of this.#speakers) {
+      if (speaker.drawer === drawer && !told.has(taskId)) this.#doubtful.set(taskId, speaker);
+    }
+    this.#readLater(1);
+  }
+
+  #readLater(resends: number): void {
+    const { clock, resendMs } = this.#options;
+    if (this.#doubtful.size === 0) return;
+    this.#reading ??= clock.setTimer(resends * resendMs, () => {
+      const again = () => {
+        this.#reading = undefined;
+        this.#readLater(RESENDS_A_READING);
+      };
+      this.#options.held().then((held) => {
+        this.#freeAllDoubtfulBut(new Set(Array.from(held, ({ request }) => request.taskId)));
+        again();
+      }, again);
+    });
+  }
+
+  /** Who has spoken since has said what becomes of a token. */
+  #freeAllDoubtfulBut(held: ReadonlySet<TaskId>): void {
+    for (const [taskId, speaker] of this.#doubtful) {
+      const isAlone = this.#speakers.get(taskId) === speaker;
+      if (isAlone && held.has(taskId)) continue;
+      this.#doubtful.delete(taskId);
+      if (isAlone) this.#gone(speaker.drawer, taskId);
+    }
+    this.#tellWaitedSoon();
   }
 
   #freeAllBut(drawer: string, kept: ReadonlySet<TaskId>): void {

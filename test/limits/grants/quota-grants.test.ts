@@ -32,6 +32,8 @@ class QuotaWorld {
   ledger: QuotaLedger | undefined;
   epoch = '';
   mostHeld = 0;
+  /** The facts cannot be read. */
+  unread = false;
 
   constructor(names: readonly string[], arrivals: Arrivals = () => [2]) {
     this.#arrivals = arrivals;
@@ -55,7 +57,7 @@ class QuotaWorld {
   }
 
   /** Another tenancy begins; who it is told to, and when, is for the caller. */
-  takeOver(epoch: string, maxWaiting = 1_000): void {
+  takeOver(epoch: string, maxWaiting = 1_000, seen: Iterable<HeldToken> = this.facts.values()): void {
     this.owner?.close();
     this.epoch = epoch;
     const limits = { quotas: { q: TOTAL }, capacity: 1_000 };
@@ -67,8 +69,10 @@ class QuotaWorld {
     });
     const send = (message: Parameters<QuotaDrawer['receive']>[0]) =>
       this.#carry(() => this.drawers.get(message.drawer)?.receive(message));
-    this.owner = new QuotaOwner({ epoch, ledger: this.ledger, clock: this.clock, resendMs: RESEND_MS, send });
-    this.owner.rebuild(this.facts.values());
+    const held = () =>
+      this.unread ? Promise.reject(new Error('no database')) : Promise.resolve([...this.facts.values()]);
+    this.owner = new QuotaOwner({ epoch, ledger: this.ledger, clock: this.clock, resendMs: RESEND_MS, held, send });
+    this.owner.rebuild(seen);
   }
 
   /** The commit that marks the use of a token, which compares the tenancy. */
@@ -159,7 +163,7 @@ test('a new owner goes by the facts, and by what replicas tell of what the facts
   world.facts.delete('a1');
   a.release('a1');
   a.follow('e2');
-  await world.clock.advance(50);
+  await world.clock.advance(RESEND_MS + 50);
   assert.deepEqual([world.used, b.holds('b2')], [TOTAL, true]);
 });
 
@@ -225,6 +229,56 @@ test('a task that another replica has now speaks through that one alone', async 
   b.hold(request('a1'));
   await world.clock.advance(50);
   assert.deepEqual([world.used, b.holds('a1'), a.holds('a1')], [1, true, false]);
+});
+
+test('a token of a task that moved as its fact was read is no free one, though who had the task tells nothing of it', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1');
+  await granted(b, world, 'b1', 'b2');
+  assert.ok(world.commit(a, 'a', 'a1') && world.commit(b, 'b', 'b1') && world.commit(b, 'b', 'b2'));
+  const seen = [...world.facts.values()];
+  a.handAway('a1');
+  world.turns.set('a1', 1);
+  world.facts.set('a1', { drawer: 'b', turn: 1, request: request('a1') });
+  b.hold(request('a1'));
+  world.takeOver('e2', 1_000, seen);
+  a.follow('e2');
+  a.acquire(request('a2'));
+  await world.clock.advance(10_000);
+  assert.deepEqual([a.holds('a2'), world.used], [false, TOTAL], 'b was not told of the next owner yet');
+  b.follow('e2');
+  await world.clock.advance(50);
+  assert.deepEqual([a.holds('a2'), world.used], [false, TOTAL]);
+  world.facts.delete('a1');
+  b.release('a1');
+  await world.clock.advance(50);
+  assert.equal(a.holds('a2'), true);
+});
+
+test('a token that is over before its next replica speaks is free once the facts say so, also one of a part that nobody had', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1', 'a2');
+  assert.ok(world.commit(a, 'a', 'a1') && world.commit(a, 'a', 'a2'));
+  const seen = [...world.facts.values()].map((token, i) => (i === 0 ? token : { ...token, drawer: '' }));
+  for (const task of ['a1', 'a2']) {
+    a.handAway(task);
+    world.turns.set(task, 1);
+  }
+  world.takeOver('e2', 1_000, seen);
+  a.follow('e2');
+  world.unread = true;
+  b.hold(request('a1'));
+  b.hold(request('a2'));
+  for (const task of ['a1', 'a2']) {
+    world.facts.delete(task);
+    b.release(task);
+  }
+  b.follow('e2');
+  await world.clock.advance(10_000);
+  assert.equal(world.used, 2, 'it is not known');
+  world.unread = false;
+  await world.clock.advance(10_000);
+  assert.equal(world.used, 0);
 });
 
 test('where the line is full a wish is repeated, and too many of one replica are told so at once', async () => {
@@ -412,6 +466,8 @@ const step = fc.record({
 class MovingWorld {
   readonly world: QuotaWorld;
   readonly #tasks = new Map<string, string>();
+  /** Who had each before it moved last, and in which turn. */
+  readonly #before = new Map<string, { readonly drawer: string; readonly turn: number }>();
   /** Those that are dead, whose tasks nobody has yet. */
   readonly #dead: string[] = [];
   #born = 0;
@@ -440,7 +496,9 @@ class MovingWorld {
     const { facts, turns } = this.world;
     const fact = facts.get(taskId);
     from?.handAway(taskId);
-    const turn = (turns.get(taskId) ?? 0) + 1;
+    const before = turns.get(taskId) ?? 0;
+    const turn = before + 1;
+    this.#before.set(taskId, { drawer: from === undefined ? '' : (this.#tasks.get(taskId) as string), turn: before });
     turns.set(taskId, turn);
     this.#tasks.set(taskId, name);
     if (fact === undefined) to.acquire(request(taskId));
@@ -448,6 +506,11 @@ class MovingWorld {
       facts.set(taskId, { ...fact, turn, drawer: name });
       to.hold(fact.request);
     }
+  }
+
+  /** The facts, with those that had the tasks before they moved last. */
+  seen(): HeldToken[] {
+    return [...this.world.facts].map(([taskId, fact]) => ({ ...fact, ...this.#before.get(taskId) }));
   }
 
   die(name: string, drawer: QuotaDrawer): void {
@@ -503,7 +566,8 @@ test('over losses, repeats, delays, deaths, tasks that move and owners that chan
         }
         const [name, drawer] = moving.alive[index] as readonly [string, QuotaDrawer];
         const taskId = `t${task}`;
-        if (what === 'takeOver') world.takeOver(`e${++epochs}`);
+        // Which replica has which part is seen later than it moves.
+        if (what === 'takeOver') world.takeOver(`e${++epochs}`, 1_000, random() < 0.5 ? moving.seen() : undefined);
         else if (what === 'die') moving.die(name, drawer);
         else if (what === 'inherit') moving.inherit(other);
         else if (!moving.has(name, taskId)) continue;
