@@ -139,7 +139,7 @@ export class SharedLimits {
     for (const shared of this.#plugins.values()) this.#reconfigure(shared);
   }
 
-  /** A member is gone, and whoever has its tasks now has told of their tokens. */
+  /** A member is gone, and others have its tasks. */
   forget(member: string): void {
     for (const { owned } of this.#plugins.values()) owned?.quotas.forget(member);
   }

@@ -58,7 +58,10 @@ export class QuotaDrawer implements Quotas {
   readonly #waiting = new Map<TaskId, Waiter>();
   readonly #adopting = new Map<TaskId, QuotaRequest>();
   #link: OrderedLink<QuotaAsk, QuotaSaid> | undefined;
+  /** The tenancy that is followed; undefined while nobody is known to own the limits. */
   #epoch: string | undefined;
+  /** The tenancy at the other end of the link: the one followed, or followed last. */
+  #linked: string | undefined;
   #asks = 0;
   #limits: QuotaLimits;
   /** Who waits anywhere, as the owner said last. */
@@ -72,16 +75,15 @@ export class QuotaDrawer implements Quotas {
 
   /** Asks this tenancy of an owner from now on; undefined while nobody is known to own the limits. */
   follow(epoch: string | undefined): void {
-    if (epoch === this.#epoch) return;
+    this.#epoch = epoch;
+    // An owner that was not seen for a while and is again goes on where it was, and so does the link.
+    if (epoch === undefined || epoch === this.#linked) return;
     const { clock, resendMs, send, drawer } = this.#options;
     this.#link?.close();
-    this.#epoch = epoch;
+    this.#linked = epoch;
     this.#adopting.clear();
     this.#waited = NOBODY;
-    this.#link =
-      epoch === undefined
-        ? undefined
-        : new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
+    this.#link = new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
     for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token.request);
     this.#sayClosed();
     this.#say({ kind: 'told' });
@@ -181,7 +183,8 @@ export class QuotaDrawer implements Quotas {
   }
 
   hasWaiters(quotaNamespace: string): boolean {
-    const { namespaces, all } = this.#waited;
+    // Of an owner that is none by now nothing is known.
+    const { namespaces, all } = this.#epoch === undefined ? NOBODY : this.#waited;
     if (all || namespaces.has(quotaNamespace)) return true;
     for (const { request } of this.#waiting.values()) if (request.quotaNamespace === quotaNamespace) return true;
     return false;
@@ -205,7 +208,7 @@ export class QuotaDrawer implements Quotas {
     const token = this.#held.get(taskId);
     if (token === undefined) return;
     // The owner that counts by now was told nothing of it if it is another one.
-    if (token.epoch !== this.#epoch) this.#sayHeld(token.request);
+    if (token.epoch !== this.#linked) this.#sayHeld(token.request);
     token.epoch = undefined;
   }
 
@@ -214,7 +217,7 @@ export class QuotaDrawer implements Quotas {
     const token = this.#held.get(taskId);
     if (token === undefined) return;
     this.#held.delete(taskId);
-    if (token.epoch === this.#epoch) this.#say({ kind: 'gone', taskId });
+    if (token.epoch === this.#linked) this.#say({ kind: 'gone', taskId });
   }
 
   /** Another replica has the task now, and tells of its token: nothing is given back here. */
@@ -227,6 +230,7 @@ export class QuotaDrawer implements Quotas {
     this.#link?.close();
     this.#link = undefined;
     this.#epoch = undefined;
+    this.#linked = undefined;
   }
 
   #want(waiter: Waiter): void {

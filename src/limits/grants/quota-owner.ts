@@ -100,13 +100,12 @@ export class QuotaOwner {
     this.#tellWaitedSoon();
   }
 
-  /** A member is gone, and whoever has its tasks now has told their tokens: what is still in its name is free. */
+  /** A member is gone, and others have its tasks: what they have not told of by now is free once the facts say so. */
   forget(drawer: string): void {
     this.#forgotten.add(drawer);
     this.#drawers.get(drawer)?.link.close();
     this.#drawers.delete(drawer);
-    this.#freeAllBut(drawer, new Set());
-    this.#tellWaitedSoon();
+    this.#doubtAllBut(drawer, new Set());
   }
 
   close(): void {
@@ -245,31 +244,28 @@ export class QuotaOwner {
     const { clock, resendMs } = this.#options;
     if (this.#doubtful.size === 0) return;
     this.#reading ??= clock.setTimer(resends * resendMs, () => {
+      // What is doubted later may be a fact that this reading was too early for.
+      const doubted = new Map(this.#doubtful);
       const again = () => {
         this.#reading = undefined;
         this.#readLater(RESENDS_A_READING);
       };
       this.#options.held().then((held) => {
-        this.#freeAllDoubtfulBut(new Set(Array.from(held, ({ request }) => request.taskId)));
+        this.#freeAllBut(new Set(Array.from(held, ({ request }) => request.taskId)), doubted);
         again();
       }, again);
     });
   }
 
-  /** Who has spoken since has said what becomes of a token. */
-  #freeAllDoubtfulBut(held: ReadonlySet<TaskId>): void {
-    for (const [taskId, speaker] of this.#doubtful) {
+  #freeAllBut(held: ReadonlySet<TaskId>, doubted: ReadonlyMap<TaskId, Speaker>): void {
+    if (!this.#open) return;
+    for (const [taskId, speaker] of doubted) {
+      // Who has spoken since has said what becomes of a token.
       const isAlone = this.#speakers.get(taskId) === speaker;
       if (isAlone && held.has(taskId)) continue;
-      this.#doubtful.delete(taskId);
+      if (this.#doubtful.get(taskId) === speaker) this.#doubtful.delete(taskId);
       if (isAlone) this.#gone(speaker.drawer, taskId);
     }
     this.#tellWaitedSoon();
-  }
-
-  #freeAllBut(drawer: string, kept: ReadonlySet<TaskId>): void {
-    for (const [taskId, speaker] of this.#speakers) {
-      if (speaker.drawer === drawer && !kept.has(taskId)) this.#gone(drawer, taskId);
-    }
   }
 }
