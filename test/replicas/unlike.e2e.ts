@@ -38,6 +38,11 @@ test(
     const made = await Promise.all(
       ['one', 'two'].map((name) => second.client.create(hang(name), { deadlineMs: 6_000 })),
     );
+    const waits = async () => {
+      const all = await Promise.all(made.map(({ handle }) => second.client.status(handle)));
+      return all.filter(({ phaseInfo }) => phaseInfo.phase === 'WAITING_FOR_RESOURCES').length === 1;
+    };
+    await until('a job, and a task that waits', async () => remote.created > 0 && (await waits()));
     assert.equal(remote.created, 1, 'the quota of the one that works');
     const asShown = await quotaOf(first);
     assert.equal(await quotaOf(second), asShown, 'its effective options, whoever is asked');
