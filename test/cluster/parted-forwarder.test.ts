@@ -8,7 +8,7 @@ import { ManualClock } from '../../src/lib/clock.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { encodeHandle, partitionOf, partOf } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
-import { makeRecord, NOW } from '../rpc/fake-tasks.js';
+import { makeRecord } from '../rpc/fake-tasks.js';
 import {
   duplex,
   encode,
@@ -20,6 +20,7 @@ import {
   serverStream,
 } from '../rpc/flyte/support.js';
 import { createRequest, idl, rawCall, SERVICE } from '../rpc/support.js';
+import { identityOf } from '../support/identity.js';
 import { PartedWorld } from './parted-world.js';
 
 const PARTS = 8;
@@ -33,19 +34,7 @@ function nameIn(part: number, tag = 'n'): string {
 }
 
 function handleIn(part: number) {
-  const identity = {
-    plugin: 'demo',
-    taskType: 'demo',
-    taskTypeVersion: 1,
-    key: attemptKeyOf({ name: 'x', executionId: '' }),
-    incarnation: 1,
-    project: 'p',
-    domain: 'd',
-    namespace: 'n',
-    quotaNamespace: '',
-    createdAtMs: NOW,
-    outputNames: undefined,
-  };
+  const identity = identityOf(attemptKeyOf({ name: 'x', executionId: '' }));
   const handle = { identity, meta: Buffer.from('m'), partition: part * (256 / PARTS) + 1 };
   return { bytes: encodeHandle(handle), record: makeRecord(handle, phaseState('RUNNING')) };
 }

@@ -7,8 +7,9 @@ import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { encodeHandle } from '../../src/model/handle.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
-import { type Mutable, makeRecord, NOW } from '../rpc/fake-tasks.js';
+import { type Mutable, makeRecord } from '../rpc/fake-tasks.js';
 import { idl, SERVICE } from '../rpc/support.js';
+import { identityOf } from '../support/identity.js';
 import { handleOf, PartedWorld } from './parted-world.js';
 
 const PARTS = 8;
@@ -18,19 +19,7 @@ const response = idl.codec('pluginhost.v1.WatchResponse');
 type Task = TaskRecord & Mutable;
 
 function taskIn(world: PartedWorld, part: number, name = 'x'): Task {
-  const identity = {
-    plugin: 'demo',
-    taskType: 'demo',
-    taskTypeVersion: 1,
-    key: attemptKeyOf({ name, executionId: '' }),
-    incarnation: 1,
-    project: 'p',
-    domain: 'd',
-    namespace: 'n',
-    quotaNamespace: '',
-    createdAtMs: NOW,
-    outputNames: undefined,
-  };
+  const identity = identityOf(attemptKeyOf({ name, executionId: '' }));
   const handle = { identity, meta: Buffer.from('m'), partition: part * (256 / PARTS) + 1 };
   const record = makeRecord(handle, phaseState('RUNNING'));
   Object.assign(record, { answeredHandle: encodeHandle(handle) });

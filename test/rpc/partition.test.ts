@@ -10,7 +10,7 @@ import type { RpcMethodHandler } from '../../src/rpc/methods.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
 import type { TaskSpec, Tasks } from '../../src/tasks/types.js';
 import { DEFAULT_FIELD_LIMITS } from '../support/defaults.js';
-import { NOW } from './fake-tasks.js';
+import { identityOf } from '../support/identity.js';
 import { FLYTE1, FLYTE2, mapField, type Protocol } from './flyte/support.js';
 import { idl } from './support.js';
 
@@ -99,19 +99,7 @@ const handles = fc.oneof(
   bytes(60).map((rest) => Buffer.concat([Buffer.from('wph1'), rest])),
   fc.record({ name: text, partition: fc.nat(255) }).map(({ name, partition }) =>
     encodeHandle({
-      identity: {
-        plugin: 'demo',
-        taskType: 'demo',
-        taskTypeVersion: 1,
-        key: attemptKeyOf({ name, executionId: '' }),
-        incarnation: 1,
-        project: 'p',
-        domain: 'd',
-        namespace: 'n',
-        quotaNamespace: '',
-        createdAtMs: NOW,
-        outputNames: undefined,
-      },
+      identity: identityOf(attemptKeyOf({ name, executionId: '' })),
       meta: Buffer.from('m'),
       partition,
     }),
