@@ -5,5 +5,8 @@
 trap '' HUP USR1 USR2
 flag=--disable-sigusr1
 node "$flag" --version >/dev/null 2>&1 || flag=
-# Calls that wait while much comes at once are to end in the young generation (docs/operations.md).
-exec node $flag --max-semi-space-size=64 "${0%/*}/dist/src/main.js" "$@"
+# Calls that wait while much comes at once are to end in the young generation (docs/operations.md). A flag here would go
+# before what the operator says of it.
+young=--max-semi-space-size=64
+case "$NODE_OPTIONS" in *--max[-_]semi[-_]space[-_]size*) young= ;; esac
+exec node $flag $young "${0%/*}/dist/src/main.js" "$@"

@@ -19,6 +19,10 @@ const NEWER = `case "$1" in ${FLAG}) shift; set -- --title=knows "$@";; esac`;
 
 /** Runs the entry as it lies in the image, with a `node` on the path that begins with these lines. */
 function enter(t: TestContext, node: string, ...words: string[]) {
+  return enterWith(t, node, {}, ...words);
+}
+
+function enterWith(t: TestContext, node: string, env: Record<string, string>, ...words: string[]) {
   const root = tempFolder(t);
   const bin = path.join(root, 'bin');
   writeTree(root, {
@@ -30,7 +34,7 @@ function enter(t: TestContext, node: string, ...words: string[]) {
   copyFileSync(fromRoot('scripts', 'image-entry.sh'), entry);
   const { pid, status, stdout, stderr } = spawnSync(entry, words, {
     encoding: 'utf8',
-    env: { PATH: `${bin}:/usr/bin:/bin` },
+    env: { PATH: `${bin}:/usr/bin:/bin`, ...env },
   });
   assert.deepEqual([status, stderr], [0, '']);
   return { started: pid, ...(JSON.parse(stdout) as { flags: string[]; words: string[]; pid: number }) };
@@ -66,4 +70,9 @@ test("the image and the package's start command give Node the same room for what
     scripts.start.split(' ').filter((word) => word.startsWith('--')),
     ALWAYS,
   );
+});
+
+test('what the operator says of that room goes before what the entry says', (t) => {
+  const env = { NODE_OPTIONS: '--max-semi-space-size=16' };
+  assert.deepEqual(enterWith(t, OLDER, env, 'serve').flags, []);
 });
