@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 import type { TaskId } from '../model/attempt-key.js';
+import { type LimitsTenancy, tenancyText } from '../model/limits-tenancy.js';
 import type { Lane } from '../model/plugin-methods.js';
 import { decodeEnvelope, type Envelope, encodeEnvelope, MalformedEnvelope } from './grants/envelope.js';
 import { GrantDrawer } from './grants/grant-drawer.js';
@@ -8,16 +9,6 @@ import { QuotaDrawer } from './grants/quota-drawer.js';
 import { type HeldToken, QuotaOwner } from './grants/quota-owner.js';
 import { QuotaLedger, type QuotaLedgerOptions } from './quota-ledger.js';
 import type { QuotaLimits, Quotas, RateLimiter } from './types.js';
-
-/** Who owns the limits of a plugin. */
-export interface LimitsTenancy {
-  /** The epoch of the member. */
-  readonly owner: string;
-  /** Goes up each time that anybody comes to own them. */
-  readonly tenure: number;
-  /** Nobody has owned them before, so that nothing is granted by anybody. */
-  readonly first: boolean;
-}
 
 export interface LimitsOwners {
   /** Undefined while nobody that is seen owns them. */
@@ -161,7 +152,7 @@ export class SharedLimits {
     if (this.#closed) return;
     const { self, owners } = this.#options;
     const tenancy = owners.ownerOf(shared.plugin);
-    const epoch = tenancy && `${tenancy.owner}/${tenancy.tenure}`;
+    const epoch = tenancy && tenancyText(tenancy);
     if (epoch === shared.epoch) return;
     closeOwned(shared);
     shared.epoch = epoch;

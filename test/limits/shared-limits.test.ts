@@ -6,8 +6,9 @@ import { LimitsLinks } from '../../src/cluster/limits-link.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { encodeEnvelope, MalformedEnvelope } from '../../src/limits/grants/envelope.js';
 import type { HeldToken } from '../../src/limits/grants/quota-owner.js';
-import { type LimitsTenancy, SharedLimits } from '../../src/limits/shared-limits.js';
+import { SharedLimits } from '../../src/limits/shared-limits.js';
 import type { QuotaRequest, Quotas } from '../../src/limits/types.js';
+import { type LimitsTenancy, tenancyText } from '../../src/model/limits-tenancy.js';
 import type { PluginOutcome } from '../../src/model/plugin-call.js';
 import { failedCall } from '../../src/model/plugin-failure.js';
 import { createReplicaLinkService } from '../../src/rpc/replica-link.js';
@@ -46,14 +47,13 @@ class Table {
 
   takes(owner: string): void {
     const tenure = (this.tenancy?.tenure ?? 0) + 1;
-    this.tenancy = { owner, tenure, first: tenure === 1 };
+    this.tenancy = { owner, part: 0, tenure, first: tenure === 1 };
     for (const listener of this.#listeners) listener();
   }
 
   /** The commit that makes a token count, which compares the tenancy. */
   commit(drawer: string, request: QuotaRequest, epoch: string | undefined): boolean {
-    const { owner, tenure } = this.tenancy as LimitsTenancy;
-    if (epoch !== undefined && epoch !== `${owner}/${tenure}`) return false;
+    if (epoch !== undefined && epoch !== tenancyText(this.tenancy as LimitsTenancy)) return false;
     this.facts.set(request.taskId, { drawer, turn: this.turns.get(request.taskId) ?? 0, request });
     this.mostHeld = Math.max(this.mostHeld, this.facts.size);
     return true;
@@ -205,15 +205,15 @@ test(
   async (t) => {
     const { table, b } = await startThree(t);
     table.takes('b');
-    const draw = { epoch: 'b/1', drawer: 'a', draw: 1, seen: 0, left: 0, busy: 0, wanted: 3, throttledMs: 60_000 };
+    const draw = { epoch: 'b/0/1', drawer: 'a', draw: 1, seen: 0, left: 0, busy: 0, wanted: 3, throttledMs: 60_000 };
     const of = (changes: object, plugin = PLUGIN) =>
       encodeEnvelope({ plugin, kind: 'draw', lane: 'write', message: { ...draw, ...changes } });
     assert.throws(() => b.limits.receive('a', of({ drawer: 'c' })), MalformedEnvelope);
     assert.throws(() => b.limits.receive('a', of({ wanted: -1 })), MalformedEnvelope);
     assert.throws(() => b.limits.receive('a', Buffer.from([0xff, 1, 2])), MalformedEnvelope);
-    b.limits.receive('a', of({ epoch: 'b/0' }));
+    b.limits.receive('a', of({ epoch: 'b/0/2' }));
     b.limits.receive('a', of({}, 'unknown'));
-    const grant = { epoch: 'b/1', drawer: 'b', draw: 1, number: 9, calls: 5, waitMs: 0, reportAfter: 1 };
+    const grant = { epoch: 'b/0/1', drawer: 'b', draw: 1, number: 9, calls: 5, waitMs: 0, reportAfter: 1 };
     const message = { ...grant, pausedMs: 60_000 };
     b.limits.receive('a', encodeEnvelope({ plugin: PLUGIN, kind: 'grant', lane: 'write', message }));
     await sleep(50);
