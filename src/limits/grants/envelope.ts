@@ -152,10 +152,10 @@ function quotaMessage<T>(of: Fields, item: (value: unknown) => T): QuotaMessage<
 
 function ask(value: unknown): QuotaAsk {
   const of = fields(value, 'ask');
-  const kind = oneOf(of, 'kind', ['want', 'hold', 'adopt', 'handOver', 'job', 'close', 'gone', 'told']);
+  const kind = oneOf(of, 'kind', ['want', 'hold', 'adopt', 'handOver', 'job', 'close', 'gone', 'away', 'told']);
   if (kind === 'told') return { kind };
   if (kind === 'close') return { kind, forMs: ms(of, 'forMs') };
-  if (kind === 'gone') return { kind, taskId: text(of, 'taskId') };
+  if (kind === 'gone' || kind === 'away') return { kind, taskId: text(of, 'taskId') };
   if (kind === 'job') return { kind, taskId: text(of, 'taskId'), job: text(of, 'job') };
   const about = { turn: ordinal(of, 'turn'), request: request(fields(of.request, 'request')) };
   if (kind === 'want') return { kind, ask: ordinal(of, 'ask'), ...about };

@@ -220,10 +220,14 @@ export class QuotaDrawer implements Quotas {
     if (token.epoch === this.#linked) this.#say({ kind: 'gone', taskId });
   }
 
-  /** Another replica has the task now, and tells of its token: nothing is given back here. */
+  /**
+   * Another replica has the task now, and tells of its token: nothing is given back here. To be called once nothing of the task can be
+   * written here any more, since the token is free where the facts do not have it by then.
+   */
   handAway(taskId: TaskId): void {
-    if (this.#held.get(taskId)?.epoch !== undefined) this.release(taskId);
-    else if (!this.#held.delete(taskId)) this.cancel(taskId);
+    this.#adopting.delete(taskId);
+    if (this.#held.delete(taskId)) this.#say({ kind: 'away', taskId });
+    else this.cancel(taskId);
   }
 
   close(): void {

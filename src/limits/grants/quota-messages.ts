@@ -18,6 +18,8 @@ export type QuotaAsk =
   | { readonly kind: 'close'; readonly forMs: number }
   /** It needs no token any more, whether it holds one or waits. */
   | { readonly kind: 'gone'; readonly taskId: TaskId }
+  /** It has the task no more, and cannot say what becomes of its token. */
+  | { readonly kind: 'away'; readonly taskId: TaskId }
   /** All tokens that its tasks hold were told: the first thing that an owner hears of a replica ends with it. */
   | { readonly kind: 'told' };
 

@@ -43,13 +43,11 @@ export interface HeldToken {
   readonly job?: string | undefined;
 }
 
-/** Between two readings of the facts for tokens that nobody speaks for, in times of `resendMs`. */
-const RESENDS_A_READING = 5;
+/** Between two readings of the facts for tokens that nobody speaks for, in times of `resendMs`: the first, and the longest. */
+const RESENDS_A_READING = { first: 5, most: 100 };
 /** Namespaces that are told by name; of more it is said that all are waited for. */
 const MOST_NAMESPACES = 1_000;
 const NOBODY = JSON.stringify([]);
-/** Has the tasks of a part that nobody has. */
-const NO_MEMBER = '';
 
 /**
  * The owner's side of a plugin's quotas: the ledger of a single daemon, asked by the replicas whose tasks they are. Each token and each place
@@ -59,8 +57,9 @@ const NO_MEMBER = '';
  *
  * A new owner takes no token for free that may be held: `rebuild` is given what the facts of the tasks say, read after this tenancy began, and
  * the mark that a task uses its token is only committed while the tenancy it was granted by is the one that counts
- * (`QuotaDrawer.epochOf`). What a replica then does not tell of, among what the facts said was its own, was over meanwhile, or is another
- * one's by now, which has not spoken yet: it is free once the facts say so.
+ * (`QuotaDrawer.epochOf`). Each of these tokens is in doubt until a replica has told of it: whose it was by the facts may be gone, or have
+ * given the task away, and who has it now may find it over before it comes to speak. In doubt is a token again when who spoke for it says
+ * that it has the task no more, or is gone. It is free once a reading of the facts that began after the doubt has no such token.
  */
 export class QuotaOwner {
   readonly #options: QuotaOwnerOptions;
@@ -72,6 +71,8 @@ export class QuotaOwner {
   readonly #jobs = new Map<TaskId, string>();
   /** Tokens that nobody speaks for, with who had them as far as it was known. */
   readonly #doubtful = new Map<TaskId, Speaker>();
+  /** Until the next reading, in times of `resendMs`, where the last one came to nothing. */
+  #pause = RESENDS_A_READING.first;
   #open = false;
   #telling: Timer | undefined;
   #reading: Timer | undefined;
@@ -88,7 +89,7 @@ export class QuotaOwner {
   /** Tokens that the facts of tasks say are held, and which member has those tasks. To be called once. */
   rebuild(held: Iterable<HeldToken>): void {
     for (const { drawer, turn, request, job } of held) this.#hold({ drawer, turn }, request, job);
-    this.#doubtAllBut(NO_MEMBER, new Set());
+    this.#doubt(this.#speakers);
     this.#open = true;
   }
 
@@ -100,7 +101,10 @@ export class QuotaOwner {
     this.#tellWaitedSoon();
   }
 
-  /** A member is gone, and others have its tasks: what they have not told of by now is free once the facts say so. */
+  /**
+   * A member is gone, and the parts of its tasks are others', so that nothing of it is written any more: what those have not told of by now
+   * is free once the facts say so.
+   */
   forget(drawer: string): void {
     this.#forgotten.add(drawer);
     this.#drawers.get(drawer)?.link.close();
@@ -147,6 +151,7 @@ export class QuotaOwner {
     if (ask.kind === 'want') this.#want(drawer, known, ask);
     else if (ask.kind === 'adopt') this.#adopt(drawer, known, ask);
     else if (ask.kind === 'gone') this.#gone(drawer, ask.taskId);
+    else if (ask.kind === 'away') this.#away(drawer, ask.taskId);
     else if (ask.kind === 'job') this.#identify(drawer, ask);
     else if (ask.kind === 'close') this.#options.ledger.closeUntil(this.#options.clock.now() + ask.forMs);
     else if (ask.kind === 'told') {
@@ -180,7 +185,7 @@ export class QuotaOwner {
       link.push({ kind: 'full', taskId, ask });
       return;
     }
-    this.#speakers.set(taskId, { drawer, turn });
+    this.#speaks(taskId, { drawer, turn });
     if (answer.status === 'granted') {
       link.push({ kind: 'granted', taskId, ask });
       return;
@@ -197,7 +202,7 @@ export class QuotaOwner {
   #hold(speaker: Speaker, request: QuotaRequest, job: string | undefined): void {
     const { ledger } = this.#options;
     if (this.#hasMovedOn(request.taskId, speaker.turn)) return;
-    this.#speakers.set(request.taskId, speaker);
+    this.#speaks(request.taskId, speaker);
     if (job !== undefined) this.#jobs.set(request.taskId, job);
     ledger.hold(request);
     if (job !== undefined) ledger.identify(request.taskId);
@@ -209,7 +214,7 @@ export class QuotaOwner {
     ledger.seeAllJobs();
     const granted = !this.#hasMovedOn(taskId, turn) && ledger.adopt(request, job);
     if (granted) {
-      this.#speakers.set(taskId, { drawer, turn });
+      this.#speaks(taskId, { drawer, turn });
       this.#jobs.set(taskId, job);
     }
     link.push({ kind: 'adopted', taskId, granted });
@@ -219,9 +224,21 @@ export class QuotaOwner {
     // Another one has the task by now, and speaks for it.
     if (!this.#isOf(taskId, drawer)) return;
     this.#speakers.delete(taskId);
+    this.#doubtful.delete(taskId);
     this.#jobs.delete(taskId);
     this.#drawers.get(drawer)?.asks.delete(taskId);
     this.#options.ledger.release(taskId);
+  }
+
+  #away(drawer: string, taskId: TaskId): void {
+    const speaker = this.#speakers.get(taskId);
+    if (speaker?.drawer === drawer) this.#doubt([[taskId, speaker]]);
+  }
+
+  /** Whoever had the task before says no more of it. */
+  #speaks(taskId: TaskId, speaker: Speaker): void {
+    this.#doubtful.delete(taskId);
+    this.#speakers.set(taskId, speaker);
   }
 
   #isOf(taskId: TaskId, drawer: string): boolean {
@@ -234,37 +251,46 @@ export class QuotaOwner {
   }
 
   #doubtAllBut(drawer: string, told: ReadonlySet<TaskId>): void {
-    for (const [taskId, speaker] of this.#speakers) {
-      if (speaker.drawer === drawer && !told.has(taskId)) this.#doubtful.set(taskId, speaker);
-    }
+    this.#doubt([...this.#speakers].filter(([taskId, speaker]) => speaker.drawer === drawer && !told.has(taskId)));
+  }
+
+  #doubt(speakers: Iterable<readonly [TaskId, Speaker]>): void {
+    for (const [taskId, speaker] of speakers) this.#doubtful.set(taskId, speaker);
+    this.#pause = RESENDS_A_READING.first;
     this.#readLater(1);
   }
 
   #readLater(resends: number): void {
     const { clock, resendMs } = this.#options;
-    if (this.#doubtful.size === 0) return;
-    this.#reading ??= clock.setTimer(resends * resendMs, () => {
-      // What is doubted later may be a fact that this reading was too early for.
-      const doubted = new Map(this.#doubtful);
-      const again = () => {
-        this.#reading = undefined;
-        this.#readLater(RESENDS_A_READING);
-      };
-      this.#options.held().then((held) => {
-        this.#freeAllBut(new Set(Array.from(held, ({ request }) => request.taskId)), doubted);
-        again();
-      }, again);
-    });
+    if (this.#doubtful.size > 0) this.#reading ??= clock.setTimer(resends * resendMs, () => this.#read());
+  }
+
+  #read(): void {
+    // What is doubted later may be a fact that this reading was too early for.
+    const doubted = new Map(this.#doubtful);
+    const again = () => {
+      this.#reading = undefined;
+      this.#readLater(this.#pause);
+      this.#pause = Math.min(2 * this.#pause, RESENDS_A_READING.most);
+    };
+    // Mostly all of them were told of meanwhile.
+    if (doubted.size === 0) {
+      this.#reading = undefined;
+      return;
+    }
+    this.#options.held().then((held) => {
+      this.#freeAllBut(new Set(Array.from(held, ({ request }) => request.taskId)), doubted);
+      again();
+    }, again);
   }
 
   #freeAllBut(held: ReadonlySet<TaskId>, doubted: ReadonlyMap<TaskId, Speaker>): void {
     if (!this.#open) return;
     for (const [taskId, speaker] of doubted) {
       // Who has spoken since has said what becomes of a token.
-      const isAlone = this.#speakers.get(taskId) === speaker;
-      if (isAlone && held.has(taskId)) continue;
-      if (this.#doubtful.get(taskId) === speaker) this.#doubtful.delete(taskId);
-      if (isAlone) this.#gone(speaker.drawer, taskId);
+      if (this.#doubtful.get(taskId) !== speaker || held.has(taskId)) continue;
+      this.#doubtful.delete(taskId);
+      this.#gone(speaker.drawer, taskId);
     }
     this.#tellWaitedSoon();
   }

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { ManualClock } from '../../../src/lib/clock.js';
 import { createDeferred } from '../../../src/lib/deferred.js';
+import { getOrMake } from '../../../src/lib/get-or-make.js';
 import { OrderedLink } from '../../../src/limits/grants/ordered-link.js';
 import { QuotaDrawer } from '../../../src/limits/grants/quota-drawer.js';
 import { type HeldToken, QuotaOwner } from '../../../src/limits/grants/quota-owner.js';
@@ -26,6 +27,8 @@ class QuotaWorld {
   readonly drawers = new Map<string, QuotaDrawer>();
   /** How often tasks moved. */
   readonly turns = new Map<string, number>();
+  /** The turns that a replica goes by, of tasks that it does not know to have moved. */
+  readonly before = new Map<string, Map<string, number>>();
   /** What the tasks' jobs are named. */
   readonly jobs = new Map<string, string>();
   readonly #arrivals: Arrivals;
@@ -51,7 +54,7 @@ class QuotaWorld {
       retryMs: 1_000,
       maxWaiting: 1_000,
       jobOf: (taskId) => this.jobs.get(taskId),
-      turnOf: (taskId) => this.turns.get(taskId) ?? 0,
+      turnOf: (taskId) => this.before.get(name)?.get(taskId) ?? this.turns.get(taskId) ?? 0,
       limits: { quotas: { q: TOTAL }, capacity: 1_000 },
       send: (message) => this.#carry(() => this.owner?.receive(message)),
     });
@@ -234,7 +237,67 @@ test('a task that another replica has now speaks through that one alone', async 
   world.turns.set('a1', 1);
   b.hold(request('a1'));
   await world.clock.advance(50);
-  assert.deepEqual([world.used, b.holds('a1'), a.holds('a1')], [1, true, false]);
+  assert.deepEqual([world.used, b.holds('a1'), a.holds('a1')], [2, true, false], 'a2 may be told of');
+  await world.clock.advance(RESEND_MS);
+  assert.equal(world.used, 1);
+});
+
+test('a token whose facts name a replica that is gone is free once they have it no more, though nobody tells of it', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1');
+  assert.ok(world.commit(a, 'a', 'a1'));
+  a.close();
+  // The next owner of the limits never saw that replica, and who has the task finds it over before it follows.
+  world.takeOver('e2');
+  world.facts.delete('a1');
+  b.follow('e2');
+  await world.clock.advance(50);
+  assert.equal(world.used, 1);
+  await world.clock.advance(RESEND_MS);
+  assert.equal(world.used, 0);
+});
+
+test('a token that was told of late, of a task that is over elsewhere, is free once who told of it knows that it moved', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1');
+  assert.ok(world.commit(a, 'a', 'a1'));
+  world.before.set('a', new Map([['a1', 0]]));
+  world.turns.set('a1', 1);
+  b.hold(request('a1'));
+  world.facts.delete('a1');
+  b.release('a1');
+  await world.clock.advance(50);
+  assert.equal(world.used, 0);
+  world.takeOver('e2');
+  a.follow('e2');
+  await world.clock.advance(RESEND_MS + 50);
+  assert.equal(world.used, 1, 'more than there is, and not less');
+  a.handAway('a1');
+  await world.clock.advance(RESEND_MS + 50);
+  assert.equal(world.used, 0);
+});
+
+test('facts are not read for tokens that were all told of', async () => {
+  const { world, a } = one();
+  await granted(a, world, 'a1', 'a2');
+  assert.ok(world.commit(a, 'a', 'a1') && world.commit(a, 'a', 'a2'));
+  world.takeOver('e2');
+  a.follow('e2');
+  let readings = 0;
+  Object.defineProperty(world, 'reading', {
+    get() {
+      readings += 1;
+      return undefined;
+    },
+  });
+  await world.clock.advance(10_000);
+  assert.equal(readings, 0);
+  a.handAway('a1');
+  await world.clock.advance(600_000);
+  assert.ok(
+    readings > 0 && readings < 40,
+    `and ever more rarely for one that nobody comes to tell of, not ${readings} times`,
+  );
 });
 
 test('a token of a task that moved as its fact was read is no free one, though who had the task tells nothing of it', async () => {
@@ -552,7 +615,7 @@ const step = fc.record({
   other: fc.nat({ max: 1 }),
   task: fc.nat({ max: 11 }),
   what: fc.constantFrom(
-    ...(['acquire', 'acquire', 'acquire', 'acquire', 'release', 'cancel', 'move', 'move'] as const),
+    ...(['acquire', 'acquire', 'acquire', 'acquire', 'release', 'cancel', 'move', 'move', 'cutOff'] as const),
     ...(['takeOver', 'die', 'inherit'] as const),
   ),
 });
@@ -590,6 +653,8 @@ class MovingWorld {
   move(taskId: string, from: QuotaDrawer | undefined, [name, to]: readonly [string, QuotaDrawer]): void {
     const { facts, turns } = this.world;
     const fact = facts.get(taskId);
+    // Who gets a task back that it was cut off from has learnt of both.
+    this.world.before.get(name)?.delete(taskId);
     from?.handAway(taskId);
     const before = turns.get(taskId) ?? 0;
     const turn = before + 1;
@@ -601,6 +666,25 @@ class MovingWorld {
       facts.set(taskId, { ...fact, turn, drawer: name });
       to.hold(fact.request);
     }
+  }
+
+  /** The same of one that has lost sight of whose the task is, and goes on to speak for it for so long. Milliseconds. */
+  cutOff(
+    taskId: string,
+    [name, from]: readonly [string, QuotaDrawer],
+    to: readonly [string, QuotaDrawer],
+    forMs: number,
+  ): void {
+    const { before, clock, turns } = this.world;
+    const of = getOrMake(before, name, () => new Map<string, number>());
+    const turn = of.get(taskId) ?? turns.get(taskId) ?? 0;
+    this.move(taskId, undefined, to);
+    of.set(taskId, turn);
+    clock.setTimer(forMs, () => {
+      if (of.get(taskId) !== turn) return;
+      of.delete(taskId);
+      from.handAway(taskId);
+    });
   }
 
   /** The facts, with those that had the tasks before they moved last. */
@@ -623,8 +707,9 @@ class MovingWorld {
       const heir = this.alive[(index + taskId.length) % 3] as readonly [string, QuotaDrawer];
       this.move(taskId, undefined, heir);
     }
-    // Whoever has them has mostly told by then.
-    this.world.clock.setTimer(2_000, () => this.world.owner?.forget(dead));
+    // Whoever has them has mostly told by then. An owner that comes later does not hear of one that is gone.
+    const { owner } = this.world;
+    this.world.clock.setTimer(2_000, () => owner?.forget(dead));
   }
 
   settle(): void {
