@@ -3,7 +3,13 @@ import { HostError, messageOf } from '../errors/index.js';
 import { backoffMs } from '../lib/backoff.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { HOP } from '../model/forwarding.js';
-import { type LinkAcceptor, type LinkEvents, type LinkStream, REPLICA_LINK_PATH } from '../model/replica-link.js';
+import {
+  LINK_TO,
+  type LinkAcceptor,
+  type LinkEvents,
+  type LinkStream,
+  REPLICA_LINK_PATH,
+} from '../model/replica-link.js';
 import type { MemberRow } from '../state/index.js';
 import { Peer, type ReplicaTls } from './peer.js';
 
@@ -137,6 +143,7 @@ export class LimitsLinks implements LinkAcceptor {
       });
     }
     const { epoch: from } = link.member;
+    if (stream.to !== epoch) throw new HostError('NOT_A_REPLICA', 'the stream is for a replica that was here before');
     if (from > epoch)
       throw new HostError('NOT_A_REPLICA', 'of two replicas the one whose epoch is lower opens the stream');
     // One that comes anew has lost the one before.
@@ -186,6 +193,7 @@ export class LimitsLinks implements LinkAcceptor {
   #open(link: Link, peer: Peer): void {
     const metadata = new Metadata();
     metadata.set(HOP, this.#options.epoch);
+    metadata.set(LINK_TO, link.member.epoch);
     const stream = peer.client().makeBidiStreamRequest(REPLICA_LINK_PATH, same, same, metadata, {});
     const leave = link.outbox.to(
       (message) =>

@@ -4,10 +4,15 @@ import type { HostError } from '../errors/index.js';
 export const REPLICA_LINK = { service: 'pluginhost.internal.Replicas', method: 'Link' } as const;
 export const REPLICA_LINK_PATH = `/${REPLICA_LINK.service}/${REPLICA_LINK.method}`;
 
+/** The metadata key that says for which member a stream is: another one may have come to its address. */
+export const LINK_TO = 'plugin-host-link-to';
+
 /** The answering end of a stream that another replica has opened. */
 export interface LinkStream {
   /** The member's epoch, as the stream says. */
   readonly from: string | undefined;
+  /** The epoch of the member that it is for. */
+  readonly to: string | undefined;
   readonly messages: AsyncIterable<Buffer>;
   /** Resolves when another one may be written; false once the other side is gone. */
   write(message: Buffer): Promise<boolean>;

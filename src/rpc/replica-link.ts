@@ -1,6 +1,6 @@
 import type { RpcService } from '../idl/idl.js';
 import { HOP } from '../model/forwarding.js';
-import { type LinkAcceptor, REPLICA_LINK, REPLICA_LINK_PATH } from '../model/replica-link.js';
+import { LINK_TO, type LinkAcceptor, REPLICA_LINK, REPLICA_LINK_PATH } from '../model/replica-link.js';
 import type { RpcServiceModule } from './methods.js';
 import type { RpcDuplex } from './stream.js';
 
@@ -23,6 +23,7 @@ export function createReplicaLinkService(acceptor: LinkAcceptor): RpcServiceModu
   const handle = (stream: RpcDuplex) =>
     acceptor.accept({
       from: stream.call.header(HOP),
+      to: stream.call.header(LINK_TO),
       messages: stream.messages(),
       write: (message) => stream.write(message),
       signal: AbortSignal.any([stream.call.abortSignal(), stream.draining]),

@@ -6,7 +6,7 @@ import { LimitsLinks } from '../../src/cluster/limits-link.js';
 import { needOf } from '../../src/daemon/needs.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { HOP } from '../../src/model/forwarding.js';
-import { REPLICA_LINK_PATH } from '../../src/model/replica-link.js';
+import { LINK_TO, REPLICA_LINK_PATH } from '../../src/model/replica-link.js';
 import { createReplicaLinkService } from '../../src/rpc/replica-link.js';
 import type { MemberRow } from '../../src/state/index.js';
 import { startServer } from '../rpc/support.js';
@@ -102,6 +102,29 @@ test(
 );
 
 test(
+  'one that came to the address of another keeps its stream while that one is not forgotten yet',
+  BOUND,
+  async (t) => {
+    const [a, c] = [await startMember(t, 'a'), await startMember(t, 'c')];
+    const members = [a.member, row('b', c.address), c.member];
+    for (const { links } of [a, c]) links.members(members);
+    await sendsTo(a, c, 'one');
+    // Streams for the other one are tried every 100 ms or so.
+    for (let i = 0; i < 50; i++) {
+      assert.ok(a.links.send('c', Buffer.from(`${i}`)));
+      assert.ok(c.links.send('a', Buffer.from(`${i}`)));
+      await sleep(20);
+    }
+    await until(() => c.came.at(-1) === 'a: 49' && a.came.at(-1) === 'c: 49');
+    assert.deepEqual([a.told.filter((each) => / c\b/.test(each)), c.told], [['opened c'], ['opened a']]);
+    assert.deepEqual(
+      [a.links.send('b', Buffer.from('late')), a.came.length, c.came.slice(-50).length],
+      [false, 50, 50],
+    );
+  },
+);
+
+test(
   'whoever is no replica, or opens what is not its to open, is refused, and nothing names the method',
   BOUND,
   async (t) => {
@@ -111,6 +134,7 @@ test(
       new Promise<string>((resolve) => {
         const metadata = new Metadata();
         if (hop !== undefined) metadata.set(HOP, hop);
+        metadata.set(LINK_TO, server.member.epoch);
         const same = (bytes: Buffer) => bytes;
         const stream = server.raw().makeBidiStreamRequest(REPLICA_LINK_PATH, same, same, metadata, {});
         stream.on('data', () => {});
