@@ -32,6 +32,7 @@ export const allowedRooms = {
     'host',
     'idl',
     'lib',
+    'limits',
     'model',
     'plugin-api',
     'rpc',

@@ -143,7 +143,13 @@ class ComposedDaemon implements Daemon {
     const common = { clock, random, lease, mayWork };
     this.#hosting.servedBefore = () => this.#parts.lastClaims();
     this.#host = this.#hosting.host(lease);
-    this.#runtimes = new RuntimeRegistry({ config, ...common, telemetry: this.#telemetry });
+    const limits = this.#cluster?.limits;
+    this.#runtimes = new RuntimeRegistry({
+      config,
+      ...common,
+      telemetry: this.#telemetry,
+      limits: limits && ((plugin, of) => limits.plugin(plugin, of)),
+    });
     this.#outputs = new OutputsStore(data.dataStore, mayWork);
     this.#parts = new Parts(config.state.parts, {
       ...reach,
@@ -156,6 +162,9 @@ class ComposedDaemon implements Daemon {
       runtimes: this.#runtimes,
       mayWork,
       writeOutputs: this.#outputs.writer,
+      // Spread, they come one by one; what each knows of the last run may be routed to from then on.
+      begins: limits && [],
+      taken: limits && (() => this.#host.reroute()),
     });
     this.#reloads = new Reloads({
       host: this.#host,
@@ -341,6 +350,7 @@ class ComposedDaemon implements Daemon {
       lifecycle: this.#lifecycle,
       access: this.#access.grpc(),
       elsewhere: this.#cluster?.elsewhere,
+      replicas: this.#cluster?.limits?.acceptor,
     });
     this.#rpc = rpc;
     // Before the port, so that it stops after it: what is still answered may need a plugin.

@@ -11,11 +11,15 @@ export interface Owners {
   onChange(listener: () => void): () => void;
 }
 
-/** Those of a seat that has all of the state or nothing. */
-export function ownersOf(seat: Pick<Seat, 'role' | 'owner' | 'onChange'>): Owners {
+/** Those of a seat. Who has all of a state, or nothing, is asked by its role. */
+export function ownersOf(seat: Pick<Seat, 'role' | 'owner' | 'parts' | 'ownerOf' | 'onChange'>): Owners {
+  const { parts } = seat;
   return {
-    parts: 1,
-    ownerOf: () => (seat.role === 'owner' ? 'here' : seat.owner),
+    parts,
+    ownerOf: (part) => {
+      if (parts > 1) return seat.ownerOf(part);
+      return seat.role === 'owner' ? 'here' : seat.owner;
+    },
     onChange: (listener) => seat.onChange(listener),
   };
 }

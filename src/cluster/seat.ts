@@ -29,6 +29,12 @@ import { wantedMoves } from './wanted.js';
 export const SEAT_ROLES = ['joining', 'standby', 'taking', 'owner', 'lost', 'left'] as const;
 export type SeatRole = (typeof SEAT_ROLES)[number];
 
+/** Who works on a part. */
+export interface Holder {
+  readonly epoch: string;
+  readonly tenure: string;
+}
+
 /** All optional; none may throw. */
 export interface SeatEvents {
   joined?(address: string): void;
@@ -105,7 +111,7 @@ export class Seat {
   #unreachable: readonly string[] = [];
   /** What the others know. */
   #said = '';
-  readonly #toldOwners = new Map<number, string | undefined>();
+  readonly #toldOwners = new Map<number, Holder | undefined>();
   /** Replicas that were told of for having this one's address. */
   readonly #namesakes = new Set<string>();
   /** A look with what comes before it, and follows from it. */
@@ -192,6 +198,11 @@ export class Seat {
     return tenure;
   }
 
+  /** The tenure of a part that is this member's, in whatever state; 0 of one that is not. */
+  turnOf(part: number): number {
+    return Number(this.#parts.tenureOf(part) ?? 0);
+  }
+
   /** Who works on a part and lives, as far as it was seen; undefined while nobody does, or it is on its way. */
   ownerOf(part: number): MemberRow | 'here' | undefined {
     const state = this.#life === 'in' ? this.#parts.stateOf(part) : undefined;
@@ -202,6 +213,21 @@ export class Seat {
   /** Of a state of one part, who has it and lives, as far as it was seen; undefined while nobody does, and for this replica itself. */
   get owner(): MemberRow | undefined {
     return this.#otherOf(0);
+  }
+
+  /** Who has a part, and since which tenure, for what goes by a part beside its tasks; undefined while nobody that lives is seen to work on it. */
+  holderOf(part: number): Holder | undefined {
+    const state = this.#life === 'in' ? this.#parts.stateOf(part) : undefined;
+    const mine = state === 'owned' || state === 'giving' ? this.#parts.tenureOf(part) : undefined;
+    if (mine !== undefined) return { epoch: this.epoch, tenure: mine };
+    const other = state === undefined ? this.#otherOf(part) : undefined;
+    return other && { epoch: other.epoch, tenure: (this.#view.parts[part] as PartRow).tenure };
+  }
+
+  /** Whether a member is gone for good: it has no row, and no part. Who finds its row gone where there are several parts does not come back. */
+  isGone(epoch: string): boolean {
+    const { parts, members } = this.#view;
+    return !members.some((member) => member.epoch === epoch) && !parts.some(({ owner }) => owner === epoch);
   }
 
   #otherOf(part: number): MemberRow | undefined {
@@ -258,11 +284,16 @@ export class Seat {
     await this.#parts.idle();
   }
 
-  /** Gives back what it has: of several parts each in good order; of one once all is written. Callable in any state. */
-  async leave(): Promise<void> {
+  /** Ends the work on all parts, of several, each in good order; others take them as soon as that is written. Takes nothing from here on. */
+  async handOver(): Promise<void> {
     await this.retire();
     this.#parts.giveAll();
     await this.#parts.idle();
+  }
+
+  /** Gives back what it has: of several parts each in good order; of one once all is written. Callable in any state. */
+  async leave(): Promise<void> {
+    await this.handOver();
     const was = this.#life;
     this.#cancel();
     this.#lease.end();
@@ -478,7 +509,8 @@ export class Seat {
     const askedAtMs = bootMs();
     try {
       if (!(await table.renew(this.epoch))) {
-        if (this.#has()) this.lose(this.replaced());
+        // What others forgot of it, as the limits that it draws, it would not know of.
+        if (this.#has() || this.#options.parts > 1) this.lose(this.replaced());
         // Who stood by has lost nothing.
         else if (this.#life === 'in') await table.join(this.#joining());
         return true;
@@ -513,11 +545,13 @@ export class Seat {
 
   #tellOwners({ parts }: MembersView): void {
     let changed = false;
-    for (const { part } of parts) {
+    for (const { part, tenure } of parts) {
       const owner = this.#otherOf(part);
-      if (owner?.epoch === this.#toldOwners.get(part)) continue;
-      this.#toldOwners.set(part, owner?.epoch);
-      this.#options.events.owner?.(owner, part);
+      const told = this.#toldOwners.get(part);
+      const now = owner && { epoch: owner.epoch, tenure };
+      if (now?.epoch === told?.epoch && now?.tenure === told?.tenure) continue;
+      this.#toldOwners.set(part, now);
+      if (now?.epoch !== told?.epoch) this.#options.events.owner?.(owner, part);
       changed = true;
     }
     if (changed) this.#changed();

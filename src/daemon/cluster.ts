@@ -18,9 +18,12 @@ import { bootMs } from '../lib/boot-clock.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { Elsewhere } from '../model/forwarding.js';
+import type { LinkEvents } from '../model/replica-link.js';
 import type { SendingLease } from '../model/sending-lease.js';
-import { PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
+import { PartedEngine, PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
 import type { ClusterFigures } from '../telemetry/index.js';
+import { HeldTokens } from './held-tokens.js';
+import { type LimitsParts, SpreadLimits } from './spread-limits.js';
 
 export interface ClusterOptions {
   readonly config: Config;
@@ -32,12 +35,17 @@ export interface ClusterOptions {
   readonly tls: () => ReplicaTls | undefined;
   /** What all replicas should have alike, secrets masked. */
   readonly options: JsonObject;
-  readonly events: SeatEvents & {
-    passedOn?(code: string): void;
-    differs?(name: string, differences: readonly Difference[]): void;
-  };
-  /** The state is this replica's: loads it and goes on with what is in it. */
-  readonly begin: () => Promise<void>;
+  readonly events: SeatEvents &
+    LinkEvents & {
+      passedOn?(code: string): void;
+      differs?(name: string, differences: readonly Difference[]): void;
+    };
+  /** A part of the state is this replica's: loads it and goes on with what is in it. */
+  readonly begin: (part: number) => Promise<void>;
+  /** Ends the work on a part, of several; resolves once nothing of it is sent or written any more. */
+  readonly end: (part: number) => Promise<void>;
+  /** What the limits go by, where several parts are spread. */
+  readonly limits: () => LimitsParts;
   /** Calls to remotes may leave again. */
   readonly renewed: () => void;
   /** Told of each secret by which the state is reached, before it is used. */
@@ -46,8 +54,6 @@ export interface ClusterOptions {
   readonly lost: (why: HostError) => void;
 }
 
-/** The state has one owner, whatever it is divided into. */
-const PARTS = 1;
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
 
@@ -58,8 +64,10 @@ const PATIENCE_LEASES = 2;
  * Its states are those of its seat: `join` → `settle` → … → `retire`, when the stop begins, → `leave`, once all is written.
  */
 export class Cluster {
-  readonly engine: StateEngine;
+  readonly engine: StateEngine | PartedEngine;
   readonly at: string;
+  /** Undefined where one replica has the whole state, and the limits with it. */
+  readonly limits: SpreadLimits | undefined;
   readonly elsewhere: Elsewhere;
   readonly #options: ClusterOptions;
   readonly #members: PostgresMembers;
@@ -69,10 +77,10 @@ export class Cluster {
   readonly #comparison: Comparison;
 
   constructor(options: ClusterOptions) {
-    const { config, clock, random, version, begin, onSecret } = options;
-    const place = config.state.postgres;
+    const { config, clock, random, version, begin, end, onSecret } = options;
+    const { parts, postgres: place } = config.state;
     this.#options = options;
-    this.#members = new PostgresMembers({ place, clock, random, onSecret }, PARTS);
+    this.#members = new PostgresMembers({ place, clock, random, onSecret }, parts);
     const epoch = randomBytes(8).toString('hex');
     const name = `${os.hostname()}, process ${process.pid}`;
     const self = { epoch, name, version, config: JSON.stringify(options.options) };
@@ -89,14 +97,17 @@ export class Cluster {
       clock,
       bootMs,
       events: this.#seatEvents(),
-      parts: PARTS,
+      parts,
       take: begin,
+      give: parts > 1 ? end : undefined,
     });
     this.#seat = seat;
     this.at = `PostgreSQL at ${placeText(place)}`;
     const tenureOf = (part: number) => seat.tenureOf(part);
     const lostIt = (part: number, tenure: string) => seat.lostPart(part, tenure);
-    this.engine = new PostgresEngine({ place, clock, random, onSecret, holder: { epoch, tenureOf, lostIt } });
+    const holder = { epoch, tenureOf, lostIt };
+    const engine = new PostgresEngine({ place, clock, random, onSecret, parts, holder });
+    this.engine = parts > 1 ? new PartedEngine(engine, parts) : engine;
     const { maxReceiveMessageBytes, maxSendMessageBytes } = config.grpc;
     this.#owners = ownersOf(seat);
     this.#forwarder = new Forwarder({
@@ -110,6 +121,25 @@ export class Cluster {
       passed: (code) => options.events.passedOn?.(code),
     });
     this.elsewhere = this.#forwarder;
+    this.limits = this.engine instanceof PartedEngine ? this.#limitsOver(this.engine) : undefined;
+  }
+
+  #limitsOver(parted: PartedEngine): SpreadLimits {
+    const { config, clock, random, tls, limits, events } = this.#options;
+    const seat = this.#seat;
+    const { parts, postgres } = config.state;
+    const load = (part: number) => parted.part(part).load();
+    const tokens = new HeldTokens({ parts, load, holderOf: (part) => seat.holderOf(part) });
+    return new SpreadLimits({
+      seat,
+      clock,
+      random,
+      leaseMs: postgres.leaseMs,
+      tls,
+      held: (plugin) => tokens.of(plugin),
+      parts: limits,
+      events,
+    });
   }
 
   /** What calls to remotes leave under. */
@@ -121,8 +151,10 @@ export class Cluster {
   readonly mayWork = (): boolean => this.#seat.mayWork();
 
   /** Reaches the database, before anything is served. Throws what the state says. */
-  open(stop: AbortSignal): Promise<void> {
-    return this.#members.open(stop);
+  async open(stop: AbortSignal): Promise<void> {
+    await this.#members.open(stop);
+    // Parts come and go; what is read of all of them is read before the first came, too.
+    if (this.engine instanceof PartedEngine) await this.engine.open(stop);
   }
 
   /** Tells the others of it. Throws CLUSTER_ADDRESS_UNUSABLE, and what the state says. */
@@ -138,8 +170,9 @@ export class Cluster {
     return this.#seat.settle();
   }
 
-  retire(): Promise<void> {
-    return this.#seat.retire();
+  /** The stop begins: of several parts each is given to others in good order, which take calls about it from then on. */
+  handOver(): Promise<void> {
+    return this.#seat.parts > 1 ? this.#seat.handOver() : this.#seat.retire();
   }
 
   /** The state is written to its end, or was another's. */
@@ -147,15 +180,25 @@ export class Cluster {
     try {
       await this.#seat.leave();
     } finally {
+      this.limits?.close();
       this.#forwarder.close();
+      if (this.engine instanceof PartedEngine) await this.engine.close();
       await this.#members.close();
     }
   }
 
   /** Why calls wait, or none leaves; undefined while neither is so. */
   get trouble(): { readonly code: ErrorCode; readonly message: string } | undefined {
-    const { role, owner, leaseLeftMs } = this.#seat;
-    if (role === 'standby' && owner === undefined) {
+    const { role, owner, leaseLeftMs, parts } = this.#seat;
+    if (parts > 1 && role !== 'joining' && role !== 'lost' && role !== 'left') {
+      const away = Array.from({ length: parts }, (_, part) => part).filter(
+        (part) => this.#owners.ownerOf(part) === undefined && this.#seat.stateOf(part) === undefined,
+      );
+      if (away.length > 0) {
+        return { code: 'OWNER_AWAY', message: `no replica that works on ${away.length} of ${parts} parts is seen` };
+      }
+    }
+    if (parts === 1 && role === 'standby' && owner === undefined) {
       return { code: 'OWNER_AWAY', message: 'no replica that works is seen' };
     }
     if (role !== 'owner' || leaseLeftMs > 0) return undefined;
@@ -205,9 +248,13 @@ export class Cluster {
     const { events, renewed, lost } = this.#options;
     return {
       ...events,
-      seen: (members) => void this.#comparison.seen(members),
+      seen: (members) => {
+        void this.#comparison.seen(members);
+        this.limits?.seen(members);
+      },
       renewed: () => {
         events.renewed?.();
+        this.limits?.look();
         renewed();
       },
       lost: (why) => {

@@ -4,6 +4,7 @@ import type { SecretMasks } from '../lib/secrets.js';
 import { settledBefore } from '../lib/wait.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { partitionOf, partOf } from '../model/handle.js';
+import type { Lane } from '../model/plugin-methods.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
 import { PartedEngine, type StateEngine, type StateEvents } from '../state/index.js';
 import { JoinedStores, type TaskStores } from '../store/joined-stores.js';
@@ -26,7 +27,9 @@ export interface PartsOptions extends Omit<PartOptions, 'places' | 'count' | 'ev
   /** Instead of what the config says keeps the state; one that is divided already is another's as well. */
   readonly engine: StateEngine | PartedEngine | undefined;
   /** The parts that it begins with; all unless given, and the one where there is but one. */
-  readonly begins?: readonly number[];
+  readonly begins?: readonly number[] | undefined;
+  /** A part is here, before anybody can call. What it throws ends the take. */
+  readonly taken?: (() => void) | undefined;
 }
 
 /** What stands between callers and several parts. */
@@ -135,22 +138,28 @@ export class Parts implements RuntimeTasks {
     try {
       const part = this.#make(index);
       await part.load(stop);
-      await this.#handleKeys.take([part.signer]).catch(async (error: unknown) => {
-        await part.state.close().catch(() => undefined);
+      try {
+        await this.#handleKeys.take([part.signer]);
+        // From here on in one turn: who listens hears of it before anything goes on, and callers come last.
+        this.#byIndex[index] = part;
+        store.add(part.store);
+        if (this.#report !== undefined) part.tasks.loaded(this.#report);
+        if (!this.#serving) part.tasks.starting(this.#lastRun);
+        const goOn = [...runtimes.all()].map((runtime) => part.tasks.recover(runtime));
+        for (const next of goOn) next();
+        if (this.#serving) {
+          part.tasks.recovered();
+          part.state.keepRoutes(this.#options.host);
+        }
+        this.#options.taken?.();
+        tasks.put(index, part.tasks);
+      } catch (error) {
+        // Another one is to have it: nothing of it goes on here.
+        part.tasks.drain();
+        void part.tasks.stop(true);
+        await this.#takeOut(index, part).catch(() => undefined);
         throw error;
-      });
-      // From here on in one turn: who listens hears of it before anything goes on, and callers come last.
-      this.#byIndex[index] = part;
-      store.add(part.store);
-      if (this.#report !== undefined) part.tasks.loaded(this.#report);
-      if (!this.#serving) part.tasks.starting(this.#lastRun);
-      const goOn = [...runtimes.all()].map((runtime) => part.tasks.recover(runtime));
-      for (const next of goOn) next();
-      if (this.#serving) {
-        part.tasks.recovered();
-        part.state.keepRoutes(this.#options.host);
       }
-      tasks.put(index, part.tasks);
       log.emit('part.taken', { part: index, tasks: part.store.unfinished, tookMs: Math.round(clock.now() - startMs) });
     } finally {
       this.#moving.delete(index);
@@ -164,7 +173,7 @@ export class Parts implements RuntimeTasks {
    */
   async give(index: number, graceMs: number): Promise<GivenPart> {
     const part = this.#byIndex[index] as Part;
-    const { store, tasks } = this.#movable(index, part !== undefined);
+    const { tasks } = this.#movable(index, part !== undefined);
     const { clock, log } = this.#options;
     const startMs = clock.now();
     this.#moving.add(index);
@@ -174,23 +183,48 @@ export class Parts implements RuntimeTasks {
       const over = Promise.all([part.tasks.stop(true), answered]);
       const finished = await settledBefore(clock, over, startMs + graceMs);
       const left = part.store.unfinished;
-      store.remove(part.store);
-      this.#byIndex[index] = undefined;
-      this.#forget(part);
-      try {
-        await part.state.close();
-      } finally {
-        // A create may have been answered while it was written.
-        this.#forget(part);
-        part.store.abandon();
-        this.#handleKeys.letGo(part.signer.trust);
-        tasks.left(index);
-      }
+      await this.#takeOut(index, part);
       log.emit('part.given', { part: index, tasks: left, finished, tookMs: Math.round(clock.now() - startMs) });
       return { finished };
     } finally {
       this.#moving.delete(index);
     }
+  }
+
+  /** Nothing of a part is here once it resolves. Rejects where what was left of it could not be written. */
+  async #takeOut(index: number, part: Part): Promise<void> {
+    const { store, tasks } = this.#joined as Joined;
+    store.remove(part.store);
+    this.#byIndex[index] = undefined;
+    this.#forget(part);
+    try {
+      await part.state.close();
+    } finally {
+      // A create may have been answered while it was written.
+      this.#forget(part);
+      part.store.abandon();
+      this.#handleKeys.letGo(part.signer.trust);
+      tasks.left(index);
+    }
+  }
+
+  /** The part that holds a task here, also one of which only a delete is owed, or looked for; undefined where none does. */
+  partOfTask(id: TaskId): number | undefined {
+    const index = this.#byIndex.findIndex(
+      (part) =>
+        part !== undefined &&
+        (part.store.entry(id) ?? part.store.owed.get(id) ?? part.store.unclear.get(id)) !== undefined,
+    );
+    return index === -1 ? undefined : index;
+  }
+
+  /** Until when a lane of a plugin rests, by the part that keeps it; undefined where that is not here. Milliseconds since the epoch. */
+  restsUntilMs(plugin: string, lane: Lane): number | undefined {
+    return this.#stateOf(plugin)?.restsUntilMs(plugin, lane);
+  }
+
+  keepPause(plugin: string, lane: Lane, untilMs: number): void {
+    this.#stateOf(plugin)?.keepPause(plugin, lane, untilMs);
   }
 
   /** The parts that are here, by index. */
@@ -327,7 +361,7 @@ export class Parts implements RuntimeTasks {
     const free = (plugin: string, id: string) => {
       const runtime = runtimes.get(plugin);
       runtime?.refresher.untrack(id as TaskId);
-      runtime?.quotas.release(id as TaskId);
+      runtime?.quotas.handAway(id as TaskId);
     };
     for (const id of store.entryIds()) free(store.entry(id)?.identity.plugin ?? '', id);
     for (const { id, identity } of store.owed.listed()) free(identity.plugin, id);

@@ -3,9 +3,11 @@ import type { PluginHost } from '../host/types.js';
 import { loadFlyteidl2, loadPluginHost } from '../idl/load.js';
 import type { Clock } from '../lib/clock.js';
 import type { Elsewhere } from '../model/forwarding.js';
+import type { LinkAcceptor } from '../model/replica-link.js';
 import { createFlyteServices } from '../rpc/flyte/services.js';
 import { passedOn } from '../rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../rpc/native/service.js';
+import { createReplicaLinkService } from '../rpc/replica-link.js';
 import { createRpcServer, type RpcServer } from '../rpc/server.js';
 import type { ShownTasks } from '../tasks/joined-tasks.js';
 import type { Telemetry } from '../telemetry/index.js';
@@ -24,6 +26,8 @@ export interface RpcParts {
   readonly access: PortAccess;
   /** Where another replica may have the tasks. */
   readonly elsewhere: Elsewhere | undefined;
+  /** Takes the streams of other replicas; undefined where none come. */
+  readonly replicas: LinkAcceptor | undefined;
 }
 
 /** The gRPC port: the native API and both generations of Flyte's, over the same use cases. Nothing is bound yet. */
@@ -36,6 +40,7 @@ export function buildRpcServer({
   lifecycle,
   access,
   elsewhere,
+  replicas,
 }: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
@@ -51,7 +56,10 @@ export function buildRpcServer({
     host: grpc.host,
     port: grpc.port,
     ...rpcLimits(config),
-    services: elsewhere === undefined ? services : services.map((service) => passedOn(service, elsewhere)),
+    services: [
+      ...(elsewhere === undefined ? services : services.map((service) => passedOn(service, elsewhere))),
+      ...(replicas === undefined ? [] : [createReplicaLinkService(replicas)]),
+    ],
     health: {
       ready: () => readinessOf(lifecycle.state, host).ready,
       plugins: () => host.plugins().map(({ id, state }) => ({ id, serving: state === 'serving' })),

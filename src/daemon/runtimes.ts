@@ -2,7 +2,8 @@ import type { Config } from '../config/index.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import { loopShares } from '../lib/loop-share.js';
-import { buildRuntime, type RuntimeOptions } from '../runtime/build-runtime.js';
+import type { PluginLimits, SharedPlugin } from '../limits/shared-limits.js';
+import { boundsOf, buildRuntime, type RuntimeOptions } from '../runtime/build-runtime.js';
 import type { PluginRuntime, Runtimes } from '../runtime/runtime.js';
 import type { Telemetry } from '../telemetry/index.js';
 import { refreshTuning } from './options.js';
@@ -27,6 +28,8 @@ export interface RuntimeParts {
   readonly telemetry: Telemetry;
   /** Whether this replica may call remotes; it always may unless given. */
   readonly mayWork?: (() => boolean) | undefined;
+  /** The limits of a plugin where replicas share them. */
+  readonly limits?: ((plugin: string, of: SharedPlugin) => PluginLimits) | undefined;
 }
 
 /**
@@ -94,21 +97,26 @@ export class RuntimeRegistry implements Runtimes {
   }
 
   #make(plugin: HostedPlugin, { store, state, report }: RuntimeTasks): OwnedRuntime {
-    const { config, clock, random, telemetry, mayWork } = this.#parts;
+    const { config, clock, random, telemetry, mayWork, limits } = this.#parts;
+    // Every plugin has its id from the configuration.
+    const gate = config.plugins[plugin.id]!;
+    const maxWaiting = config.store.waitingLine.max;
+    const events = telemetry.quotaEvents(plugin.id);
+    const shared = limits?.(plugin.id, { maxWaiting, events, bounds: () => boundsOf(plugin, gate) });
     return buildRuntime({
       plugin,
       clock,
       random,
       store,
-      // Every plugin has its id from the configuration.
-      gate: config.plugins[plugin.id]!,
+      gate,
+      shared,
       refresh: refreshTuning(config),
       snapshot: state.levels(plugin.id),
       keepPause: (lane, untilMs) => state.keepPause(plugin.id, lane, untilMs),
       outages: { reads: state.outage(plugin.id, 'read'), creates: state.outage(plugin.id, 'write') },
       mayWork,
-      maxWaiting: config.store.waitingLine.max,
-      events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...telemetry.quotaEvents(plugin.id) },
+      maxWaiting,
+      events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...events },
       loopShare: loopShares(),
       report,
     });

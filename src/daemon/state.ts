@@ -285,6 +285,11 @@ export class KeptState {
     this.#keepBucket(name, { pausedUntilMs: Math.max(before, pausedUntilMs) });
   }
 
+  /** Until when a lane rests, as it was kept; undefined where it does not. Milliseconds since the epoch. */
+  restsUntilMs(plugin: string, lane: (typeof LANES)[number]): number | undefined {
+    return this.#others.buckets.get(`${plugin}/${lane}`)?.pausedUntilMs;
+  }
+
   #keepBucket(name: string, change: Partial<FactsByKind['bucket']>): void {
     const { buckets } = this.#others;
     const bucket = { ...EMPTY_BUCKET, ...buckets.get(name), ...change };

@@ -27,12 +27,16 @@ export interface TakeUp {
   /** The plugins are loaded. */
   loaded(): void;
   settled(): Promise<void>;
-  /** Takes nothing up from here on. */
+  /** Takes nothing up from here on, and of several parts hands over what it has. */
   retire(): Promise<void>;
 }
 
-export function takeUpOf(parts: TakeUpParts, replicas: Omit<ClusterOptions, 'begin'>): TakeUp {
-  return replicas.config.cluster.enabled ? new Seated(parts, replicas) : new Alone(parts);
+type Replicas = Omit<ClusterOptions, 'begin' | 'end' | 'limits'>;
+
+export function takeUpOf(parts: TakeUpParts, replicas: Replicas): TakeUp {
+  const { cluster, state } = replicas.config;
+  if (!cluster.enabled) return new Alone(parts);
+  return state.parts > 1 ? new Spread(parts, replicas) : new Seated(parts, replicas);
 }
 
 /** The state is this daemon's: it loads it first, and goes on with it once the plugins are there. */
@@ -69,15 +73,26 @@ class Alone implements TakeUp {
 /** The state is that replica's whose turn it is, which may be seen at any time after `settled` began. */
 class Seated implements TakeUp {
   readonly cluster: Cluster;
-  readonly #parts: TakeUpParts;
+  protected readonly parts: TakeUpParts;
+  #stops = false;
 
-  constructor(parts: TakeUpParts, replicas: Omit<ClusterOptions, 'begin'>) {
-    this.#parts = parts;
-    this.cluster = new Cluster({ ...replicas, begin: () => this.#begin() });
+  constructor(parts: TakeUpParts, replicas: Replicas) {
+    this.parts = parts;
+    const { shutdown, state } = replicas.config;
+    // Callers of a part that moves wait for its next owner, and do so for two leases.
+    const moveMs = Math.min(shutdown.graceMs, state.postgres.leaseMs);
+    this.cluster = new Cluster({
+      ...replicas,
+      begin: (part) => this.begin(part),
+      end: async (part) => {
+        await parts.parts().give(part, this.#stops ? shutdown.graceMs : moveMs);
+      },
+      limits: () => parts.parts(),
+    });
   }
 
   async open(): Promise<void> {
-    const { stop, releasers, parts } = this.#parts;
+    const { stop, releasers, parts } = this.parts;
     releasers.push('seat among the replicas', () => this.cluster.leave());
     await stop.unlessStopped(this.cluster.open(stop.signal));
     // Loaded once it is this replica's; whatever comes after closes before it.
@@ -92,22 +107,35 @@ class Seated implements TakeUp {
 
   /** From here on it may be this replica that works. */
   async settled(): Promise<void> {
-    const { stop, releasers } = this.#parts;
-    releasers.push('standing by', () => this.cluster.retire());
+    const { stop, releasers } = this.parts;
+    releasers.push('standing by', () => this.retire());
     await stop.unlessStopped(this.cluster.settle());
     stop.assertWanted();
   }
 
   retire(): Promise<void> {
-    return this.cluster.retire();
+    this.#stops = true;
+    return this.cluster.handOver();
   }
 
   /** What it has begun to take up it takes up: a stop gives it back. */
-  async #begin(): Promise<void> {
-    const taken = this.#parts.parts();
+  protected async begin(_part: number): Promise<void> {
+    const taken = this.parts.parts();
     await taken.load();
     await taken.trust();
-    this.#parts.reroute();
-    this.#parts.serve();
+    this.parts.reroute();
+    this.parts.serve();
+  }
+}
+
+/** Parts of the state are that replica's, which come and go from `settled` on, while it serves. */
+class Spread extends Seated {
+  /** What has no part yet goes on with those that come. */
+  override loaded(): void {
+    this.parts.serve();
+  }
+
+  protected override begin(part: number): Promise<void> {
+    return this.parts.parts().take(part);
   }
 }

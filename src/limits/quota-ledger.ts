@@ -245,6 +245,10 @@ export class QuotaLedger implements Quotas {
     this.release(taskId);
   }
 
+  handAway(taskId: TaskId): void {
+    this.release(taskId);
+  }
+
   /** Every namespace that is configured, in use or waited for, by name. */
   snapshot(): readonly QuotaNamespaceSnapshot[] {
     const waiting = new QuotaUsageCounts();

@@ -61,6 +61,8 @@ export interface SharedLimitsOptions {
   readonly turnOf: (taskId: TaskId) => number;
   /** Until when a lane rests that its remote throttled, as it was kept. Milliseconds since the epoch. */
   readonly restsUntilMs?: ((plugin: string, lane: Lane) => number | undefined) | undefined;
+  /** Told of each rest of a lane whose limits are owned here, to be kept. */
+  readonly rests?: ((plugin: string, lane: Lane, untilMs: number) => void) | undefined;
   /** To another member; may lose it. */
   readonly send: (to: string, message: Buffer) => void;
 }
@@ -214,7 +216,7 @@ export class SharedLimits {
   }
 
   #grantOwner({ plugin, of }: Shared, epoch: string, lane: Lane, first: boolean): GrantOwner {
-    const { clock, grantMs, mayGrant, restsUntilMs } = this.#options;
+    const { clock, grantMs, mayGrant, restsUntilMs, rests } = this.#options;
     const owner = new GrantOwner({
       epoch,
       bounds: of.bounds()[lane],
@@ -222,6 +224,7 @@ export class SharedLimits {
       first,
       clock,
       mayGrant,
+      rests: (untilMs) => rests?.(plugin, lane, untilMs),
       send: (message) => this.#send(message.drawer, { plugin, kind: 'grant', lane, message }),
     });
     owner.pause(restsUntilMs?.(plugin, lane) ?? 0);

@@ -82,6 +82,8 @@ export interface Quotas {
   kept(taskId: TaskId): void;
   /** Another tenancy counts by then: the token is none. It may be asked for again. */
   lapse(taskId: TaskId): void;
+  /** Another replica has the task now, and speaks for its token. */
+  handAway(taskId: TaskId): void;
 }
 
 export interface QuotaLimits {

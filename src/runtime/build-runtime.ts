@@ -1,10 +1,10 @@
 import { type GateTuning, gateConfig } from '../calls/config.js';
-import { createGate, type GateOptions } from '../calls/gate.js';
+import { createGate } from '../calls/gate.js';
 import type { GateSnapshot } from '../calls/types.js';
 import type { HostedPlugin } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import { QuotaLedger, type QuotaLedgerOptions } from '../limits/quota-ledger.js';
-import type { Quotas } from '../limits/types.js';
+import type { PluginBounds, PluginLimits } from '../limits/shared-limits.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { GateEvents } from '../model/events/gate.js';
 import type { QuotaEvents } from '../model/events/quotas.js';
@@ -42,10 +42,8 @@ export interface RuntimeOptions {
   readonly events: GateEvents & RefreshEvents & QuotaEvents & CreateLaneEvents;
   /** Whether calls may leave at all; see the gate. */
   readonly mayWork?: (() => boolean) | undefined;
-  /** The limits of its lanes where replicas share them; see the gate. */
-  readonly limiter?: GateOptions['limiter'];
-  /** Makes what is asked for tokens where replicas share them. Without it the plugin has a ledger of its own. */
-  readonly quotas?: ((options: QuotaLedgerOptions) => Quotas) | undefined;
+  /** Where replicas share the limits; without it the plugin has buckets and a ledger of its own. */
+  readonly shared?: PluginLimits | undefined;
   /** Bucket levels of the last clean stop; without them both start empty (rule 1). */
   readonly snapshot?: GateSnapshot | undefined;
   /** Told until when a lane rests that its remote throttled, milliseconds since the epoch. */
@@ -84,6 +82,19 @@ function knownLimits({ kind, config }: HostedPlugin): PluginConfig {
   };
 }
 
+/** What the limits of a plugin are now, for replicas that share them. */
+export function boundsOf(plugin: HostedPlugin, tuning: GateTuning): PluginBounds {
+  const limits = gateConfig(knownLimits(plugin), tuning);
+  const { callTimeoutMs: callMs, doTimeoutMs } = limits;
+  const longestMs = plugin.kind === 'async' ? callMs : Math.max(callMs, doTimeoutMs);
+  const { resourceQuotas, caching } = plugin.config;
+  return {
+    read: { rate: limits.readRateLimiter, concurrency: limits.readConcurrency, callMs },
+    write: { rate: limits.writeRateLimiter, concurrency: limits.writeConcurrency, callMs: longestMs },
+    quotas: { quotas: resourceQuotas, capacity: caching.size },
+  };
+}
+
 /** Builds gate, poll schedule and quota ledger of one plugin and joins them. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it only joins parts, one after the other
 export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop(): Promise<void> } {
@@ -102,7 +113,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     },
     snapshot: options.snapshot,
     mayWork: options.mayWork,
-    limiter: options.limiter,
+    limiter: options.shared?.limiter,
   });
   const ledgerOptions: QuotaLedgerOptions = {
     clock,
@@ -116,7 +127,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     },
     events,
   };
-  const quotas = options.quotas?.(ledgerOptions) ?? new QuotaLedger(ledgerOptions);
+  const quotas = options.shared?.quotas(ledgerOptions) ?? new QuotaLedger(ledgerOptions);
   const creates = new CreateLane({
     clock,
     random,
@@ -149,7 +160,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     reader: {
       read: (request) => read(request),
       capacity: () => gate.capacity('read'),
-      due: options.limiter && ((calls) => gate.readsDue(calls)),
+      due: options.shared && ((calls) => gate.readsDue(calls)),
       onOutcome: (report) => options.report(runtime, report),
       tokenWanted: (quotaNamespace) => quotas.hasWaiters(quotaNamespace),
     },
@@ -214,6 +225,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
       unlisten();
       await refresher.stop();
       await gate.close();
+      options.shared?.close();
       deaf();
     },
   };

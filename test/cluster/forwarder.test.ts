@@ -30,8 +30,13 @@ const MIB = 1024 * 1024;
 class FakeSeat {
   role: SeatRole = 'standby';
   readonly epoch = 'me';
+  readonly parts = 1;
   owner: MemberRow | undefined;
   readonly #listeners = new Set<() => void>();
+
+  ownerOf(): MemberRow | undefined {
+    return this.owner;
+  }
 
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);

@@ -26,6 +26,8 @@ export interface GrantOwnerOptions {
   readonly mayGrant: () => boolean;
   /** May lose it; must not call back before it returns. */
   readonly send: (grant: Grant) => void;
+  /** Told until when its lane rests, milliseconds since the epoch, as it comes to be longer. */
+  readonly rests?: ((untilMs: number) => void) | undefined;
 }
 
 /** What is known of one that draws, for the load report. */
@@ -112,7 +114,9 @@ export class GrantOwner {
     const news = untilMs > this.#restUntilMs + this.#gapMs;
     this.#restUntilMs = Math.max(this.#restUntilMs, untilMs);
     this.#bucket.pause(untilMs);
-    if (news) for (const [name, drawer] of this.#drawers) this.#send(name, drawer, 0);
+    if (!news) return;
+    this.#options.rests?.(untilMs);
+    for (const [name, drawer] of this.#drawers) this.#send(name, drawer, 0);
   }
 
   /** Takes new bounds from now on. What is granted stays. */

@@ -111,7 +111,7 @@ async function bringUp(client: PoolClient, place: PostgresPlace, version: number
   ]);
 }
 
-/** Once for a state: who has the whole has each of its parts then. `had`: rows of owners. */
+/** Once for a state, while nobody has it. `had`: rows of owners. */
 async function divide(client: PoolClient, place: PostgresPlace, had: number, parts: number): Promise<void> {
   const { owner, facts, format } = tablesOf(place.schema);
   if (had !== 1 || (await holdsOthers(client, facts, parts))) {
@@ -121,9 +121,16 @@ async function divide(client: PoolClient, place: PostgresPlace, had: number, par
     );
   }
   // Held, so that who takes it meanwhile takes one of several.
-  await client.query(`SELECT FROM ${owner} FOR UPDATE`);
+  const { rows } = await client.query<{ epoch: string | null }>(`SELECT epoch FROM ${owner} FOR UPDATE`);
+  // It would write what it has as one, which none that has parts of it reads.
+  if (rows.some(({ epoch }) => epoch !== null)) {
+    throw new HostError(
+      'STATE_LOCKED',
+      `the state in PostgreSQL at ${placeText(place)} was just begun as one by another daemon; stop that, or give all the same state.parts`,
+    );
+  }
   await client.query(
-    `INSERT INTO ${owner} (part, epoch, name) SELECT n, epoch, name FROM ${owner}, generate_series(1, $1::int - 1) AS n`,
+    `INSERT INTO ${owner} (part, tenure) SELECT n, tenure FROM ${owner}, generate_series(1, $1::int - 1) AS n`,
     [parts],
   );
   await client.query(`UPDATE ${format} SET readable_by = greatest(readable_by, $1)`, [PARTED_STEP]);
