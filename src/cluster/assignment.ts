@@ -15,7 +15,9 @@ export interface AssignedMember {
    * of the plugin any more sees no failures either, and would be given the part back.
    */
   readonly unreachable: ReadonlySet<string>;
-  /** Parts that it could not load, for now. */
+  /** Plugins whose remote it could not reach when it last tried: it is given one part that needs one of them, and no more, to try again. */
+  readonly doubted?: ReadonlySet<string>;
+  /** Parts that it could not load, for now: it is given none of them. */
   readonly refuses?: ReadonlySet<number>;
 }
 
@@ -37,7 +39,7 @@ export interface AssignmentView {
   /** Those that live. An owner that is none of them is dead. */
   readonly members: readonly AssignedMember[];
   readonly parts: readonly AssignedPart[];
-  /** Parts that may be on their way at a time for the sake of balance alone; at least 1. */
+  /** Parts that may be on their way at a time where they might stay as well: for the sake of balance, or of a remote; at least 1. */
   readonly maxMoving: number;
 }
 
@@ -51,8 +53,16 @@ export interface Move {
 
 /**
  * The next small moves towards parts that lie well: each with a member that can work on its tasks, as many with one as with another within
- * one. What has no owner is given out at once; what its owner cannot or will not keep goes as well; only then, and a few at a time, do parts
- * move for balance. Whatever lies well enough stays, so that a member that comes takes its share and nothing else moves.
+ * one.
+ *
+ * - What has no owner, or one that stops, goes at once to whom it fits best (`Fitness`), and be it badly: without an owner nobody is told of
+ *   its tasks. Only who could not load it is not asked to.
+ * - What its owner cannot work on goes at once to one that can, if there is one.
+ * - What needs a remote that its owner does not reach goes, a few at a time, to one that does, if there is one.
+ * - For balance a few at a time move, to whom they fit perfectly.
+ *
+ * A plugin that serves nowhere, or whose remote nobody reaches, speaks for no member and against none. Whatever lies well enough stays, so
+ * that a member that comes takes its share and nothing else moves; and no move makes anything fit less than before, so they come to an end.
  *
  * Pure, and without a memory: every member that sees the same computes the same, acts on what concerns itself, and looks again. A move that
  * is under way is seen as a part without owner, and is given to the same member again, or to one that is as good by then. Costs parts times
@@ -62,10 +72,27 @@ export function nextMoves(view: AssignmentView): readonly Move[] {
   return new Assignment(view).moves();
 }
 
+/** How badly a part lies with a member; what stands first decides first. */
+interface Fitness {
+  /** 1 where its release cannot read the part. */
+  readonly tooOld: number;
+  /** So many plugins that it needs do not serve there. */
+  readonly lacking: number;
+  /** So many remotes are not reached from there. */
+  readonly cut: number;
+  /** So many remotes were not reached when it last tried, and it tries them by another part already. */
+  readonly tries: number;
+}
+
 class Assignment {
   readonly #members: ReadonlyMap<string, AssignedMember>;
+  /** Those that parts may be given to. */
+  readonly #takers: readonly AssignedMember[];
   readonly #parts: readonly AssignedPart[];
   readonly #maxMoving: number;
+  /** Plugins that serve somewhere, and those of them whose remote is reached from somewhere. */
+  readonly #served: ReadonlySet<string>;
+  readonly #reached: ReadonlySet<string>;
   /** Who has each part once the moves so far are made. */
   readonly #owners = new Map<number, string>();
   readonly #counts = new Map<string, number>();
@@ -73,37 +100,46 @@ class Assignment {
 
   constructor({ members, parts, maxMoving }: AssignmentView) {
     this.#members = new Map([...members].sort(bySeniority).map((member) => [member.epoch, member]));
+    this.#takers = [...this.#members.values()].filter(({ leaving }) => !leaving);
     this.#parts = [...parts].sort((a, b) => a.part - b.part);
     this.#maxMoving = maxMoving;
+    this.#served = new Set(this.#takers.flatMap(({ plugins }) => [...plugins]));
+    this.#reached = new Set(
+      this.#takers.flatMap(({ plugins, unreachable }) => [...plugins].filter((plugin) => !unreachable.has(plugin))),
+    );
     for (const epoch of this.#members.keys()) this.#counts.set(epoch, 0);
     for (const { part, owner } of parts) if (owner !== undefined && this.#members.has(owner)) this.#give(part, owner);
   }
 
   moves(): readonly Move[] {
     for (const part of this.#parts) this.#settle(part);
-    while (this.#moves.length < this.#maxMoving && this.#balance());
+    for (const part of this.#parts) this.#reconnect(part);
+    while (this.#mayMove && this.#balance());
     return this.#moves;
   }
 
-  /** Moves a part that cannot stay, where somebody can take it. */
-  #settle(part: AssignedPart): void {
-    const why = this.#reason(part);
-    if (why === undefined) return;
-    const owner = this.#ownerOf(part);
-    const able = this.#able(part).filter((member) => member !== owner);
-    const reaching = able.filter((member) => reaches(member, part));
-    // Where nobody reaches the remote either, the part stays: the remote is down for all.
-    const takers = reaching.length > 0 || why === 'unreachable' ? reaching : able;
-    const to = this.#leastOf(takers);
-    if (to !== undefined) this.#move(part, to, why);
+  /** Without haste. */
+  get #mayMove(): boolean {
+    return this.#moves.length < this.#maxMoving;
   }
 
-  #reason(part: AssignedPart): Move['why'] | undefined {
+  /** Moves a part that nobody works on, or nobody will. */
+  #settle(part: AssignedPart): void {
     const owner = this.#ownerOf(part);
-    if (owner === undefined) return 'homeless';
-    if (owner.leaving) return 'leaving';
-    if (!canWork(owner, part)) return 'unfit';
-    return reaches(owner, part) ? undefined : 'unreachable';
+    const why = owner === undefined ? 'homeless' : owner.leaving ? 'leaving' : 'unfit';
+    if (why === 'unfit' && this.#canWork(owner as AssignedMember, part)) return;
+    const best = this.#bestOf(part);
+    // What lies badly stays, unless there is somebody with whom it lies well.
+    if (why !== 'unfit' || best.some((taker) => this.#canWork(taker, part))) this.#move(part, best, why);
+  }
+
+  /** Moves a part whose owner can work on it, but for a remote that others reach. */
+  #reconnect(part: AssignedPart): void {
+    const owner = this.#ownerOf(part);
+    if (!this.#mayMove || owner === undefined || owner.leaving || !this.#canWork(owner, part)) return;
+    if (this.#fitness(owner, part).cut === 0) return;
+    const best = this.#bestOf(part);
+    if (best.some((taker) => this.#fits(taker, part))) this.#move(part, best, 'unreachable');
   }
 
   /** One move from a member that has at least two more than another. False where there is none. */
@@ -114,28 +150,61 @@ class Assignment {
         if (this.#count(from) < this.#count(to) + 2) break;
         const part = this.#spare(from, to);
         if (part === undefined) continue;
-        this.#move(part, to, 'balance');
+        this.#move(part, [to], 'balance');
         return true;
       }
     }
     return false;
   }
 
-  /** A part that is as well with `to`; one whose move costs least. */
+  /** A part that lies well with `to`; one whose move costs least. */
   #spare(from: AssignedMember, to: AssignedMember): AssignedPart | undefined {
     if (to.leaving || compareVersions(to.version, from.version) < 0) return undefined;
     const fit = this.#parts.filter(
       (part) =>
         this.#owners.get(part.part) === from.epoch &&
         !this.#moves.some((move) => move.part === part.part) &&
-        canWork(to, part) &&
-        reaches(to, part),
+        this.#fits(to, part),
     );
     return fit.find(({ hasLimits }) => !hasLimits) ?? fit[0];
   }
 
-  #able(part: AssignedPart): AssignedMember[] {
-    return [...this.#members.values()].filter((member) => !member.leaving && canWork(member, part));
+  /** Whether nothing speaks against that a member is given a part. */
+  #fits(member: AssignedMember, part: AssignedPart): boolean {
+    const { cut, tries } = this.#fitness(member, part);
+    return this.#canWork(member, part) && cut === 0 && tries === 0;
+  }
+
+  #canWork(member: AssignedMember, part: AssignedPart): boolean {
+    const { tooOld, lacking } = this.#fitness(member, part);
+    return tooOld === 0 && lacking === 0 && !refuses(member, part);
+  }
+
+  #fitness(member: AssignedMember, { needs, leastVersion }: AssignedPart): Fitness {
+    const { epoch, version, plugins, unreachable, doubted } = member;
+    const fitness = { tooOld: compareVersions(version, leastVersion) < 0 ? 1 : 0, lacking: 0, cut: 0, tries: 0 };
+    for (const plugin of needs) {
+      if (!plugins.has(plugin)) fitness.lacking += this.#served.has(plugin) ? 1 : 0;
+      else if (unreachable.has(plugin)) fitness.cut += this.#reached.has(plugin) ? 1 : 0;
+      else if (doubted?.has(plugin) === true && this.#has(epoch, plugin)) fitness.tries += 1;
+    }
+    return fitness;
+  }
+
+  /** Whether a member has a part that needs this plugin. */
+  #has(epoch: string, plugin: string): boolean {
+    return this.#parts.some(({ part, needs }) => this.#owners.get(part) === epoch && needs.has(plugin));
+  }
+
+  /** Those that may be given a part, and with whom it lies least badly. */
+  #bestOf(part: AssignedPart): readonly AssignedMember[] {
+    const rated = this.#takers
+      .filter((taker) => !refuses(taker, part))
+      .map((taker) => ({ taker, fitness: this.#fitness(taker, part) }))
+      .sort((a, b) => compareFitness(a.fitness, b.fitness));
+    const [best] = rated;
+    if (best === undefined) return [];
+    return rated.filter(({ fitness }) => compareFitness(fitness, best.fitness) === 0).map(({ taker }) => taker);
   }
 
   /** The one with the fewest; of several the newest release, then the one that came first. */
@@ -147,7 +216,10 @@ class Assignment {
     }, undefined);
   }
 
-  #move(part: AssignedPart, to: AssignedMember, why: Move['why']): void {
+  /** To the one of these that has the fewest; where there is one at all. */
+  #move(part: AssignedPart, takers: readonly AssignedMember[], why: Move['why']): void {
+    const to = this.#leastOf(takers);
+    if (to === undefined) return;
     const from = this.#owners.get(part.part);
     if (from !== undefined) this.#counts.set(from, (this.#counts.get(from) as number) - 1);
     this.#give(part.part, to.epoch);
@@ -168,13 +240,12 @@ class Assignment {
   }
 }
 
-function canWork({ version, plugins, refuses }: AssignedMember, { part, needs, leastVersion }: AssignedPart): boolean {
-  if (refuses?.has(part) === true) return false;
-  return compareVersions(version, leastVersion) >= 0 && [...needs].every((plugin) => plugins.has(plugin));
+function refuses({ refuses: refused }: AssignedMember, { part }: AssignedPart): boolean {
+  return refused?.has(part) === true;
 }
 
-function reaches({ unreachable }: AssignedMember, { needs }: AssignedPart): boolean {
-  return unreachable.size === 0 || [...needs].every((plugin) => !unreachable.has(plugin));
+function compareFitness(a: Fitness, b: Fitness): number {
+  return a.tooOld - b.tooOld || a.lacking - b.lacking || a.cut - b.cut || a.tries - b.tries;
 }
 
 /** An order that all have: who came first, then by name. */

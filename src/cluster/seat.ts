@@ -56,6 +56,9 @@ export interface SeatEvents {
   trouble?(error: string): void;
 }
 
+/** What a member says of plugins and their remotes. */
+export type RemotesSaid = Pick<MemberSays, 'plugins' | 'unreachable' | 'doubted'>;
+
 export interface SeatOptions extends PartHooks {
   readonly table: MemberTable;
   /** Into how many parts the state is divided. Where it is one, it stays with whoever has it, and is taken by whoever sees first that nobody does. */
@@ -107,8 +110,7 @@ export class Seat {
   #leaving = false;
   /** It has the state, and could not load it. */
   #unloaded = false;
-  #plugins: readonly string[] = [];
-  #unreachable: readonly string[] = [];
+  #remotes: RemotesSaid = { plugins: [], unreachable: [] };
   /** What the others know. */
   #said = '';
   readonly #toldOwners = new Map<number, Holder | undefined>();
@@ -261,9 +263,8 @@ export class Seat {
   }
 
   /** Lets the others know which plugins serve here, and whose remotes cannot be reached from here; parts move by it. */
-  say({ plugins, unreachable }: Pick<MemberSays, 'plugins' | 'unreachable'>): void {
-    this.#plugins = plugins;
-    this.#unreachable = unreachable;
+  say(said: RemotesSaid): void {
+    this.#remotes = said;
     if (this.#life === 'in' && JSON.stringify(this.#says()) !== this.#said) this.#hurry();
   }
 
@@ -375,9 +376,8 @@ export class Seat {
 
   #says(): MemberSays {
     return {
-      plugins: this.#plugins,
+      ...this.#remotes,
       leaving: this.#leaving,
-      unreachable: this.#unreachable,
       refused: [...this.#refused.keys()],
     };
   }

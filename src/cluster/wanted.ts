@@ -41,6 +41,7 @@ function assignedMember(member: MemberRow, { epoch, says: own }: Looker): Assign
     plugins: new Set(says?.plugins),
     leaving: says?.leaving ?? false,
     unreachable: new Set(says?.unreachable),
+    doubted: new Set(says?.doubted),
     refuses: new Set(says?.refused),
   };
 }

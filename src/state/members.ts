@@ -24,6 +24,8 @@ export interface MemberSays {
   readonly leaving: boolean;
   /** Ids of plugins whose remote it cannot reach. */
   readonly unreachable: readonly string[];
+  /** Ids of plugins whose remote it could not reach when it last tried, and would try again. Undefined for one of a release that doubts nothing. */
+  readonly doubted?: readonly string[];
   /** Parts that it could not load. */
   readonly refused: readonly number[];
 }

@@ -30,15 +30,24 @@ function after(view: AssignmentView, moves: readonly Move[]): AssignmentView {
   return { ...view, parts: view.parts.map((part) => ({ ...part, owner: to.get(part.part) ?? part.owner })) };
 }
 
+/** The same with each given up, and not taken yet: who takes it is found anew. */
+function onTheWay(view: AssignmentView, moves: readonly Move[]): AssignmentView {
+  const to = new Map(moves.map((move) => [move.part, move.from === undefined ? move.to : undefined]));
+  return {
+    ...view,
+    parts: view.parts.map((part) => ({ ...part, owner: to.has(part.part) ? to.get(part.part) : part.owner })),
+  };
+}
+
 /** Moves until nothing moves any more; how many moves that took. */
-function settled(view: AssignmentView): { view: AssignmentView; moves: Move[] } {
+function settled(view: AssignmentView, made = after): { view: AssignmentView; moves: Move[] } {
   const all: Move[] = [];
   for (let round = 0; ; round++) {
     assert.ok(round < 2_000, 'it never comes to rest');
     const moves = nextMoves(view);
     if (moves.length === 0) return { view, moves: all };
     all.push(...moves);
-    view = after(view, moves);
+    view = made(view, moves);
   }
 }
 
@@ -98,7 +107,7 @@ test('a member that stops gives all it has, one that is dead is followed at once
   }
 });
 
-test('nobody is given what it cannot work on: without the plugin, or of a release that is too old', () => {
+test('nobody is given what it cannot work on where somebody can: without the plugin, or of a release that is too old', () => {
   const members = [member('a'), member('old', { version: '0.9.9' }), member('bare', { plugins: new Set(['q']) })];
   const one = settled({
     members,
@@ -106,8 +115,45 @@ test('nobody is given what it cannot work on: without the plugin, or of a releas
     maxMoving: 1,
   });
   assert.deepEqual(counts(one.view), [6, 0, 2]);
-  const nobody = { members: members.slice(1), parts: parts(4), maxMoving: 1 };
-  assert.deepEqual(nextMoves(nobody), [], 'it waits for one who can');
+});
+
+test('what nobody can work on is somebody’s all the same, who can read it before who cannot, but nobody’s who could not load it', () => {
+  const old = member('old', { version: '0.9.9' });
+  const bare = member('bare', { plugins: new Set(['q']) });
+  const refuses = new Set([0, 1, 2, 3]);
+  const orphaned = parts(4, () => ({ needs: new Set(['p']) }));
+  const all = { members: [old, bare], parts: orphaned, maxMoving: 1 };
+  assert.deepEqual(counts(after(all, nextMoves(all))), [0, 4]);
+  const without = { ...all, members: [old, { ...bare, refuses }] };
+  assert.deepEqual(counts(after(without, nextMoves(without))), [4, 0]);
+  const nobody = {
+    ...all,
+    members: [
+      { ...old, refuses },
+      { ...bare, leaving: true },
+    ],
+  };
+  assert.deepEqual(nextMoves(nobody), []);
+});
+
+test('what lies badly stays until there is one with whom it lies well', () => {
+  const bare = (epoch: string) => member(epoch, { plugins: new Set(['q']) });
+  const old = member('old', { version: '0.9.9' });
+  const owned = parts(4, () => ({ owner: 'a' }));
+  const badly = { members: [bare('a'), bare('b'), old], parts: owned, maxMoving: 1 };
+  assert.deepEqual(nextMoves(badly), []);
+  const well = nextMoves({ ...badly, members: [...badly.members, member('c')] });
+  assert.deepEqual(
+    well.map(({ to, why }) => [to, why]),
+    owned.map(() => ['c', 'unfit']),
+  );
+});
+
+test('a plugin that serves nowhere, and a remote that nobody reaches, keep no part from lying evenly', () => {
+  const cut = { unreachable: new Set(['p']) };
+  const needs = new Set(['p', 'gone']);
+  const view = { parts: parts(8, () => ({ owner: 'a', needs })), maxMoving: 2 };
+  assert.deepEqual(counts(settled({ ...view, members: [member('a', cut), member('b', cut)] }).view), [4, 4]);
 });
 
 test('for balance nothing moves to an older release than its owner’s, and ten is newer than nine', () => {
@@ -136,6 +182,33 @@ test('one that alone cannot reach a remote hands its tasks over, and where nobod
   assert.deepEqual(nextMoves({ members: [member('a', cut), member('b')], parts: others, maxMoving: 1 }), []);
 });
 
+test('what a remote is not reached for goes a few at a time, and to one that doubts it a single part goes', () => {
+  const cut = { unreachable: new Set(['p']) };
+  const owned = parts(12, (part) => ({ owner: part % 2 === 0 ? 'a' : 'b', needs: new Set([part < 10 ? 'p' : 'q']) }));
+  const few = { members: [member('a', cut), member('b')], parts: owned, maxMoving: 2 };
+  assert.equal(nextMoves(few).length, 2);
+  const doubts = { ...few, members: [member('a', cut), member('b', cut), member('c', { doubted: new Set(['p']) })] };
+  for (const made of [after, onTheWay]) {
+    const { view } = settled(doubts, made);
+    assert.equal(view.parts.filter(({ owner, needs }) => owner === 'c' && needs.has('p')).length, 1);
+  }
+});
+
+test('one that gave its parts away for a remote gets a single one that needs it, and the others once it reached it', () => {
+  const owned = parts(9, (part) => ({ owner: part % 2 === 0 ? 'b' : 'c' }));
+  const view = {
+    members: [member('b'), member('c'), member('a', { doubted: new Set(['p']) })],
+    parts: owned,
+    maxMoving: 2,
+  };
+  for (const made of [after, onTheWay]) {
+    const one = settled(view, made).view;
+    assert.deepEqual(counts(one), [4, 4, 1]);
+    const members = [member('b'), member('c'), member('a')];
+    assert.deepEqual(counts(settled({ ...one, members }, made).view), [3, 3, 3]);
+  }
+});
+
 test('what cannot stay goes before what moves for balance, and a part with limits stays where another may go', () => {
   const owned = parts(8, (part) => ({ owner: part < 7 ? 'a' : undefined, hasLimits: part < 3 }));
   const view = { members: [member('a'), member('b')], parts: owned, maxMoving: 1 };
@@ -153,6 +226,10 @@ const anyMember = fc.record({
     { weight: 4, arbitrary: fc.constant(NONE) },
     { weight: 1, arbitrary: fc.constant(new Set(['p'])) },
   ),
+  doubted: fc.oneof({ weight: 4, arbitrary: fc.constant(NONE) }, { weight: 1, arbitrary: fc.constant(new Set(['q'])) }),
+  refuses: fc
+    .oneof({ weight: 6, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.subarray([0, 1, 2, 3]) })
+    .map((refused): ReadonlySet<number> => new Set(refused)),
   leaving: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
   joinedAtMs: fc.nat({ max: 3 }),
 });
@@ -180,38 +257,98 @@ const anyView = fc
     return { members: named, parts: owned, maxMoving };
   });
 
-function fits({ version, plugins }: AssignedMember, { needs, leastVersion }: AssignedPart): boolean {
-  return version >= leastVersion && [...needs].every((plugin) => plugins.has(plugin));
+/** How badly each part lies with each of those that may have it: the rule by itself, by one number. */
+function badness({ members, parts: all }: AssignmentView): (part: AssignedPart, member: AssignedMember) => number {
+  const takers = members.filter(({ leaving }) => !leaving);
+  const served = (plugin: string) => takers.filter(({ plugins }) => plugins.has(plugin));
+  const reached = (plugin: string) => served(plugin).some(({ unreachable }) => !unreachable.has(plugin));
+  const tried = (plugin: string, { epoch, doubted }: AssignedMember, part: number) =>
+    doubted?.has(plugin) === true &&
+    all.some((one) => one.part !== part && one.owner === epoch && one.needs.has(plugin));
+  return ({ part, needs, leastVersion }, member) => {
+    if (member.leaving || member.refuses?.has(part) === true) return Number.POSITIVE_INFINITY;
+    let sum = member.version >= leastVersion ? 0 : 1e6;
+    for (const plugin of needs) {
+      if (!member.plugins.has(plugin)) sum += served(plugin).length > 0 ? 1e4 : 0;
+      else if (member.unreachable.has(plugin)) sum += reached(plugin) ? 1e2 : 0;
+      else if (tried(plugin, member, part)) sum += 1;
+    }
+    return sum;
+  };
 }
 
-test('from wherever it begins it comes to rest, never by way of one who cannot work on it, and then lies well', () => {
+const CANNOT_WORK = 1e4;
+const CANNOT_REACH = 1e2;
+
+test('from wherever it begins it comes to rest, every part somebody’s who is there for it, and with whom it lies as well as may be', () => {
+  for (const made of [after, onTheWay]) {
+    fc.assert(
+      fc.property(anyView, (begin) => {
+        const { view } = settled(begin, made);
+        const bad = badness(view);
+        for (const part of view.parts) {
+          const owner = view.members.find(({ epoch }) => epoch === part.owner);
+          const there = view.members.map((one) => bad(part, one)).filter((one) => one < Number.POSITIVE_INFINITY);
+          const best = Math.min(...there);
+          if (owner === undefined || owner.leaving) {
+            assert.deepEqual(there, [], `part ${part.part} lies with ${part.owner}`);
+            continue;
+          }
+          const now = bad(part, owner);
+          if (now >= CANNOT_WORK) assert.ok(best >= CANNOT_WORK, `${part.part} can be worked on elsewhere`);
+          else if (now >= CANNOT_REACH) assert.ok(best > 0, `${part.part} is reached from elsewhere`);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  }
+});
+
+test('no move makes a part lie worse, none but for balance is between two with whom it lies alike, and what has to move does so once', () => {
   fc.assert(
     fc.property(anyView, (begin) => {
-      const byEpoch = new Map(begin.members.map((each) => [each.epoch, each]));
-      const { view, moves } = settled(begin);
-      const balances = moves.filter(({ why }) => why === 'balance').length;
-      assert.ok(
-        moves.length - balances <= 2 * begin.parts.length,
-        'what cannot stay moves once, or once more to who reaches',
-      );
-      for (const { part, to } of moves) {
-        const taker = byEpoch.get(to) as AssignedMember;
-        assert.ok(!taker.leaving && fits(taker, begin.parts[part] as AssignedPart));
-      }
-      const of = new Map(view.members.map(({ epoch }, index) => [epoch, counts(view)[index] as number]));
-      for (const part of view.parts) {
-        const owner = byEpoch.get(part.owner ?? '');
-        const able = begin.members.filter((each) => !each.leaving && fits(each, part));
-        if (owner === undefined || owner.leaving || !fits(owner, part)) {
-          assert.deepEqual(able, [], `part ${part.part} lies with ${part.owner}`);
-          continue;
-        }
-        for (const other of able) {
-          const better =
-            other.version >= owner.version && [...part.needs].every((each) => !other.unreachable.has(each));
-          if (better) assert.ok((of.get(owner.epoch) as number) <= (of.get(other.epoch) as number) + 1);
+      let view = begin;
+      const moved = new Set<number>();
+      for (let moves = nextMoves(view); moves.length > 0; moves = nextMoves(view)) {
+        for (const move of moves) {
+          const bad = badness(view);
+          const part = view.parts[move.part] as AssignedPart;
+          const [from, to] = [part.owner, move.to].map((epoch) => view.members.find((one) => one.epoch === epoch));
+          const [was, becomes] = [
+            from && !from.leaving ? bad(part, from) : Number.POSITIVE_INFINITY,
+            bad(part, to as AssignedMember),
+          ];
+          if (move.why === 'balance') assert.equal(becomes, 0, 'for balance it goes to one that is well');
+          else {
+            assert.ok(becomes < was, `${move.why} from ${was} to ${becomes}`);
+            assert.ok(!moved.has(move.part), 'once');
+            moved.add(move.part);
+            if (move.why === 'unfit') assert.ok(was >= CANNOT_WORK && becomes < CANNOT_WORK);
+            if (move.why === 'unreachable') assert.ok(was < CANNOT_WORK && becomes === 0);
+          }
+          view = after(view, [move]);
         }
       }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('among members that are alike as few parts move as can', () => {
+  const owner = fc.option(fc.nat({ max: 9 }), { nil: undefined });
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 7 }), fc.array(owner, { minLength: 1, maxLength: 40 }), (n, owners) => {
+      const members = Array.from({ length: n }, (_, index) => member(`m${index}`));
+      const all = parts(owners.length, (part) => ({
+        owner: owners[part] === undefined ? undefined : `m${owners[part]}`,
+      }));
+      const view = { members, parts: all, maxMoving: 2 };
+      const had = counts(view).sort((a, b) => b - a);
+      const homeless = owners.length - had.reduce((sum, count) => sum + count, 0);
+      const share = Math.floor(owners.length / n);
+      const more = owners.length % n;
+      const tooMany = had.reduce((sum, count, at) => sum + Math.max(0, count - share - (at < more ? 1 : 0)), 0);
+      assert.equal(settled(view).moves.length, homeless + tooMany);
     }),
     { numRuns: 300 },
   );
