@@ -73,6 +73,11 @@ export class ChaosDaemon {
     return this.#child?.pid ?? 0;
   }
 
+  /** How the daemon of this life ended by itself; null while it has not. */
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null;
+  }
+
   get alive(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
@@ -102,11 +107,11 @@ export class ChaosDaemon {
     const until = performance.now() + START_MS;
     while (performance.now() < until) {
       if (child === undefined || child !== this.#child || child.signalCode === 'SIGKILL') return false;
-      if (child.exitCode !== null || child.signalCode !== null) throw this.#failed('ended by itself');
+      if (child.exitCode !== null || child.signalCode !== null) throw this.failed('ended by itself');
       if (await isOpen(this.port)) return true;
       await sleep(20);
     }
-    throw this.#failed(`did not open its port within ${START_MS / 1000} s`);
+    throw this.failed(`did not open its port within ${START_MS / 1000} s`);
   }
 
   /** Resolves when its plugins serve, too; false when the daemon is dead before. */
@@ -120,10 +125,11 @@ export class ChaosDaemon {
       if (readFileSync(log, 'utf8').includes('daemon.ready')) return true;
       await sleep(50);
     }
-    throw this.#failed(`was not ready within ${START_MS / 1000} s`);
+    throw this.failed(`was not ready within ${START_MS / 1000} s`);
   }
 
-  #failed(how: string): Error {
+  /** With the end of its log. */
+  failed(how: string): Error {
     return new Error(
       `the daemon of life ${this.#life} ${how}:\n${readFileSync(this.logFile(this.#life), 'utf8').slice(-3000)}`,
     );
@@ -134,8 +140,11 @@ export class ChaosDaemon {
     const child = this.#child;
     if (child === undefined || !this.alive) return;
     const gone = once(child, 'exit');
+    const children = childrenOf(this.pid);
     child.kill('SIGKILL');
     await gone;
+    // Those that were frozen with it would never see that it is gone.
+    for (const pid of children) signal(pid, 'SIGCONT');
   }
 
   /** Whatever the run has begun ends. */
@@ -143,11 +152,19 @@ export class ChaosDaemon {
     return this.kill();
   }
 
-  /** What it is among its replicas; undefined where it cannot be asked. */
-  async role(): Promise<string | undefined> {
+  /** SIGSTOP or SIGCONT; to its plugins' processes as well, where the whole of it is to stand still. */
+  freeze(how: 'SIGSTOP' | 'SIGCONT', { whole }: { readonly whole: boolean }): void {
+    const pid = this.#child?.pid;
+    if (pid === undefined || !this.alive) return;
+    for (const one of [pid, ...(whole ? childrenOf(pid) : [])]) signal(one, how);
+  }
+
+  /** Which parts of the state it works on, of so many; undefined where it cannot be asked. */
+  async covers(parts: number): Promise<readonly number[] | undefined> {
     if (!this.alive) return undefined;
     try {
-      return String(JSON.parse(await this.#ask('GET', '/v1/cluster')).role);
+      const { role, covers } = JSON.parse(await this.#ask('GET', '/v1/cluster')) as { role: string; covers?: string };
+      return covers === undefined ? (role === 'owner' ? range(0, parts - 1) : []) : rangesIn(covers);
     } catch {
       return undefined;
     }
@@ -170,12 +187,7 @@ export class ChaosDaemon {
     if (pid === undefined || !this.alive) return;
     const children = childrenOf(pid);
     const chosen = children[Math.floor(which * children.length)];
-    if (chosen === undefined) return;
-    try {
-      process.kill(chosen, 'SIGKILL');
-    } catch {
-      // It was gone already.
-    }
+    if (chosen !== undefined) signal(chosen, 'SIGKILL');
   }
 
   /** Of the admin port, with what its operator shows there. */
@@ -290,6 +302,25 @@ function isOpen(port: number): Promise<boolean> {
     socket.once('error', () => resolve(false));
     socket.once('close', () => resolve(false));
     socket.once('connect', () => socket.destroy());
+  });
+}
+
+function signal(pid: number, how: NodeJS.Signals): void {
+  try {
+    process.kill(pid, how);
+  } catch {
+    // It was gone already.
+  }
+}
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+/** Of `parts 0-3, 6 of 8`, or `no part of 8`. */
+function rangesIn(covers: string): number[] {
+  const ranges = /^parts (.*) of \d+$/.exec(covers)?.[1]?.split(', ') ?? [];
+  return ranges.flatMap((text) => {
+    const [from, to = from] = text.split('-').map(Number);
+    return range(from as number, to as number);
   });
 }
 

@@ -20,6 +20,7 @@ const CALL_MS = 4_000;
 /** Statuses after which an engine repeats what it asked. */
 const REPEATED = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'CANCELLED', 'RESOURCE_EXHAUSTED', 'ABORTED']);
 const MAX_ATTEMPTS = 60;
+const IN_TURN = JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] });
 
 /** A violation that an engine sees by itself, while it happens. */
 export interface Complaint {
@@ -72,16 +73,23 @@ export class ChaosEngine {
   }
 
   /**
-   * A daemon was started, or is to be spoken to by a new connection: calls go there from here on. `kept`: the client before ends the
-   * calls that it has begun, as one of a daemon that lives on.
+   * A daemon was started, or is to be spoken to by a new connection: calls go there from here on, of several to each in its turn. `kept`: the
+   * client before ends the calls that it has begun, as one of a daemon that lives on.
    */
-  connect(port: number, life: number, { kept = false, ...papers }: { kept?: boolean } & Papers = {}): void {
+  connect(
+    port: number | readonly number[],
+    life: number,
+    { kept = false, ...papers }: { kept?: boolean } & Papers = {},
+  ): void {
     this.#watch?.abort();
     const before = this.#client;
     if (kept) setTimeout(() => before?.close(), 2 * CALL_MS).unref();
     else before?.close();
     this.#life = life;
-    this.#client = createClient({ address: `127.0.0.1:${port}`, deadlineMs: CALL_MS, idl: this.#idl, ...papers });
+    const ports = typeof port === 'number' ? [port] : port;
+    const address = ports.length === 1 ? `127.0.0.1:${ports[0]}` : `ipv4:${ports.map((each) => `127.0.0.1:${each}`)}`;
+    const channelOptions = { 'grpc.service_config': IN_TURN };
+    this.#client = createClient({ address, deadlineMs: CALL_MS, idl: this.#idl, channelOptions, ...papers });
     this.#watch = new AbortController();
     this.#follow(this.#client, this.#watch.signal).catch(() => undefined);
   }

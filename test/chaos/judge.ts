@@ -1,8 +1,10 @@
+import type { PluginReport } from '../../src/client/index.js';
 import { phaseRank } from '../../src/model/phase-state.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import type { ChaosDaemon } from './daemon.js';
 import type { ChaosEngine } from './engine.js';
 import { CALL_MS, FLAVOURS, type Flavour, type Fleet, SYNC, SYNC_WRITES } from './fleet.js';
+import { type OwnersBook, ownedTwice } from './owned-twice.js';
 import type { CallNote, Job, Remotes } from './remote.js';
 import type { Attempt, Seen } from './story.js';
 
@@ -15,6 +17,7 @@ export const COUNTS = [
   'over_limit',
   'backwards',
   'changed',
+  'owned_twice',
 ] as const;
 export type Count = (typeof COUNTS)[number];
 
@@ -42,26 +45,50 @@ export interface LastWords {
 /** A busy machine takes its time; a run that gave up over that would say nothing. Milliseconds. */
 const PATIENCE_MS = 60_000;
 
-export async function lastWords(daemon: Pick<ChaosDaemon, 'listing'>, engine: ChaosEngine): Promise<LastWords> {
+/** What is asked for its last words: where there are several daemons, each of their loads. */
+export interface Speaker extends Pick<ChaosDaemon, 'listing'> {
+  loads?(deadlineMs: number): Promise<readonly PluginReport[]>;
+}
+
+export async function lastWords(daemon: Speaker, engine: ChaosEngine): Promise<LastWords> {
   const [deletes, unclear, orphans] = await Promise.all([
     daemon.listing('deletes', 'deletes'),
     daemon.listing('unclear-creates', 'unclearCreates'),
     daemon.listing('orphans', 'orphans'),
   ]);
   const ids = (rows: readonly Record<string, unknown>[]) => rows.map(({ id }) => String(id));
-  const plugins = await engine.client.listPlugins({ deadlineMs: PATIENCE_MS });
+  const plugins = await (daemon.loads?.(PATIENCE_MS) ?? engine.client.listPlugins({ deadlineMs: PATIENCE_MS }));
   return {
     listed: new Set(ids([...deletes, ...unclear, ...orphans])),
     holders: [...orphans, ...unclear.filter(({ left }) => left === null)].map(({ id, plugin }) => ({
       id: String(id),
       plugin: String(plugin),
     })),
-    quotas: plugins.flatMap(({ id, quotas }) => quotas.map((quota) => ({ plugin: id, ...quota }))),
+    quotas: quotasOf(plugins),
   };
 }
 
+/** Each daemon tells of its own tasks. */
+function quotasOf(plugins: readonly PluginReport[]): LastWords['quotas'] {
+  const sums = new Map<string, { plugin: string; namespace: string; used: number; waiting: number }>();
+  for (const { id: plugin, quotas } of plugins) {
+    for (const { namespace, used, waiting } of quotas) {
+      const name = `${plugin}/${namespace}`;
+      const sum = sums.get(name) ?? { plugin, namespace, used: 0, waiting: 0 };
+      sums.set(name, { ...sum, used: sum.used + used, waiting: sum.waiting + waiting });
+    }
+  }
+  return [...sums.values()];
+}
+
 /** Compares what engines were told, and what the daemon says, with the books of the remotes. */
-export function judge(engine: ChaosEngine, remotes: Remotes, words: LastWords, fleet: Fleets): Violation[] {
+export function judge(
+  engine: ChaosEngine,
+  remotes: Remotes,
+  words: LastWords,
+  fleet: Fleets,
+  book?: OwnersBook,
+): Violation[] {
   const byTask = new Map<string, Job[]>();
   for (const job of remotes.jobs) byTask.set(job.task, [...(byTask.get(job.task) ?? []), job]);
   const ofAttempts = engine.attempts.flatMap((attempt) => {
@@ -82,6 +109,7 @@ export function judge(engine: ChaosEngine, remotes: Remotes, words: LastWords, f
     ...leaks(words),
     ...overQuota(remotes.jobs, words, fleet),
     ...overLimits(remotes.calls, 'sentAtMs', fleet),
+    ...(book === undefined ? [] : ownedTwice(remotes.jobs, attempts, book)),
   ];
 }
 

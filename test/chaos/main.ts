@@ -4,19 +4,32 @@ import { messageOf } from '../../src/errors/index.js';
 import { PostgresServer } from '../postgres/server.js';
 import { numberFlag, resultLine } from '../support/long-run.js';
 import { allPlants } from './all-plants.js';
+import { PartsBook } from './parts-book.js';
 import { bentOf, Garden, plantOf } from './plants.js';
-import { type RunResult, runChaos } from './run.js';
+import { type RunOptions, type RunResult, runChaos } from './run.js';
 
 const USAGE =
-  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres [--replicas 3]] [--parts 1] [--keep] [--json]';
+  'usage: npm run chaos -- [--kills 100] [--seed NUMBER] [--plant NAME | --plants [--only NAME,NAME]] [--state postgres [--replicas 3]] [--parts 8] [--keep] [--json]';
 /** Violations of each kind of which the whole story is printed. */
 const TOLD = 4;
 
-/** A database of the run's own, and a lease that a start after each kill waits for. */
-async function inPostgres(after: (done: () => unknown) => void, lease: string): Promise<object> {
+/** A start after a kill waits for it. Milliseconds. */
+const LEASE_MS = 1_000;
+const REPLICAS_LEASE_MS = 3_000;
+
+/** A database of the run's own, and its book of who had which part where replicas share them. */
+async function inPostgres(
+  after: (done: () => unknown) => void,
+  replicas: number,
+  parts: number,
+): Promise<Pick<RunOptions, 'state' | 'spread'>> {
   const server = await PostgresServer.start({ after });
-  const { host, port, database, user } = server.place();
-  return { engine: 'postgres', postgres: { host, port, database, user, lease } };
+  const place = server.place();
+  const { host, port, database, user } = place;
+  const leaseMs = replicas > 1 ? REPLICAS_LEASE_MS : LEASE_MS;
+  const state = { engine: 'postgres', postgres: { host, port, database, user, lease: leaseMs } };
+  if (replicas === 1 || parts === 1) return { state };
+  return { state, spread: { leaseMs, book: await PartsBook.open(server, place, parts, replicas) } };
 }
 
 async function main(): Promise<void> {
@@ -66,9 +79,7 @@ async function main(): Promise<void> {
       build: garden?.root ?? own,
       replicas,
       parts,
-      ...(values.state === 'postgres'
-        ? { state: await inPostgres((done) => undo.unshift(done), replicas > 1 ? '3s' : '1s') }
-        : {}),
+      ...(values.state === 'postgres' && (await inPostgres((done) => undo.unshift(done), replicas, parts))),
       say: (line) => console.error(`chaos: ${line}`),
     });
   } finally {

@@ -16,8 +16,9 @@ export interface Job {
   readonly task: string;
   readonly project: string;
   readonly madeAtMs: number;
-  /** When the call that made it was sent. */
+  /** When the call that made it was sent, and the process id of the daemon that sent it. */
   readonly sentAtMs: number;
+  readonly sentBy: number;
   readonly runMs: number;
   readonly end: 'done' | 'failed';
   state: JobState;
@@ -36,6 +37,9 @@ export interface CallNote {
   readonly key: string;
   readonly what: string;
 }
+
+/** What a request says of the call that it is of. */
+type Sent = Pick<Job, 'key' | 'sentAtMs' | 'sentBy'>;
 
 /** What a request does to the remote, once nothing keeps it from doing so. */
 interface Deed {
@@ -118,19 +122,19 @@ export class Remotes {
     const [, flavour = '', ...path] = pathname.split('/');
     const header = (name: string) => String(request.headers[name] ?? '');
     const key = header('x-book-key');
-    const sentAtMs = Number(header('x-sent-at'));
+    const sent: Sent = { key, sentAtMs: Number(header('x-sent-at')), sentBy: Number(header('x-sent-by')) };
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
     const body = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
-    const deed = this.#deedOf(flavour, request.method ?? '', path, searchParams, body, key, sentAtMs);
+    const deed = this.#deedOf(flavour, request.method ?? '', path, searchParams, body, sent);
     if (!this.#known.has(header('x-call'))) {
       this.#known.add(header('x-call'));
       const lane = header('x-lane') === 'read' ? 'read' : 'write';
       this.calls.push({
         plugin: flavour,
         lane,
-        sentAtMs,
+        sentAtMs: sent.sentAtMs,
         arrivedAtMs,
         key,
         what: deed.what,
@@ -171,19 +175,19 @@ export class Remotes {
     path: readonly string[],
     query: URLSearchParams,
     body: Record<string, unknown>,
-    key: string,
-    sentAtMs: number,
+    sent: Sent,
   ): Deed {
     const [what = '', id = ''] = path;
-    if (flavour === SYNC) return { what: 'run', subject: key, act: () => ({ status: 200, body: {} }) };
+    if (flavour === SYNC) return { what: 'run', subject: sent.key, act: () => ({ status: 200, body: {} }) };
     if (!isFlavour(flavour) || what !== 'jobs') throw new Error(`no remote of ${flavour}/${what}`);
     if (method === 'POST' && id === 'batch') {
       const ids = body.ids as string[];
       const all = () => ids.map((each) => shown(this.#byId.get(each)) ?? null);
       return { what: 'read many', subject: ids.join(','), act: () => ({ status: 200, body: all() }) };
     }
-    if (method === 'POST')
-      return { what: 'create', subject: key, act: () => this.#create(flavour, body, key, sentAtMs) };
+    if (method === 'POST') {
+      return { what: 'create', subject: sent.key, act: () => this.#create(flavour, body, sent) };
+    }
     if (method === 'DELETE') {
       return { what: 'delete', subject: id, act: () => this.#cancel(id, query.get('double') === '1') };
     }
@@ -200,23 +204,19 @@ export class Remotes {
     };
   }
 
-  #create(
-    flavour: Flavour,
-    body: Record<string, unknown>,
-    key: string,
-    sentAtMs: number,
-  ): { status: number; body: unknown } {
+  #create(flavour: Flavour, body: Record<string, unknown>, sent: Sent): { status: number; body: unknown } {
     const known =
-      body.clientId === undefined ? undefined : this.jobs.find((job) => job.flavour === flavour && job.key === key);
+      body.clientId === undefined
+        ? undefined
+        : this.jobs.find((job) => job.flavour === flavour && job.key === sent.key);
     if (known !== undefined) return { status: 200, body: { ...shown(known), existing: true } };
     const job: Job = {
       id: `${flavour}-${this.jobs.length + 1}`,
       flavour,
-      key,
+      ...sent,
       task: String(body.task),
       project: String(body.project),
       madeAtMs: machineMs(),
-      sentAtMs,
       runMs: Number(body.runMs),
       end: body.end === 'failed' ? 'failed' : 'done',
       state: 'queued',

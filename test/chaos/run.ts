@@ -19,8 +19,11 @@ import {
   lastWords,
   madeLate,
   overLimits,
+  type Speaker,
   type Violation,
 } from './judge.js';
+import type { OwnersBook } from './owned-twice.js';
+import type { PartsBook } from './parts-book.js';
 import { Remotes } from './remote.js';
 import { ChaosReplicas } from './replicas.js';
 
@@ -33,8 +36,10 @@ export interface RunOptions {
   readonly state?: object;
   /** Daemons with one state, of which the one that works is killed; 1 unless given. */
   readonly replicas?: number;
-  /** Into which the state is divided; 1 unless given. */
+  /** Into which the state is divided; 1 unless given. Several replicas share them. */
   readonly parts?: number;
+  /** Of replicas that share parts: the lease, in milliseconds, and the database's own book of who had which. */
+  readonly spread?: { readonly leaseMs: number; readonly book: PartsBook };
   readonly bent?: Bent;
   /** Ends with the first violation that shows before the end. */
   readonly untilSeen?: boolean;
@@ -74,6 +79,7 @@ type Victim = ChaosDaemon | ChaosReplicas;
 
 export async function runChaos(options: RunOptions): Promise<RunResult> {
   const { kills, seed, build, state, replicas = 1, parts = 1, bent = {}, untilSeen = false, signal, say } = options;
+  const { spread } = options;
   const fleet = fleetOf(bent);
   const decisions = new Decisions(seed);
   const remotes = new Remotes(decisions);
@@ -88,7 +94,9 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     state: { ...(state ?? { dir: path.join(folder, 'state') }), parts },
     fleet,
   };
-  const daemon = replicas > 1 ? await ChaosReplicas.prepare(place, replicas) : await ChaosDaemon.prepare(place);
+  const userOf = (replica: number) => spread?.book.userOf(replica) ?? '';
+  const of = spread && { parts, leaseMs: spread.leaseMs, decisions, userOf };
+  const daemon = replicas > 1 ? await ChaosReplicas.prepare(place, replicas, of) : await ChaosDaemon.prepare(place);
   const engine = new ChaosEngine(decisions, bent);
   const bornMs = machineMs();
   let pluginKills = 0;
@@ -109,7 +117,10 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     }
     begins.stop();
     const seen = untilSeen ? judgeMidway(engine, remotes, fleet) : [];
-    const violations = seen.length > 0 ? seen : await theEnd({ engine, remotes, daemon, fleet, say });
+    const violations =
+      seen.length > 0
+        ? seen
+        : await theEnd({ engine, remotes, daemon, fleet, say, book: () => ownersBook(daemon, parts, spread?.book) });
     const shown = await secretsOf(daemon, engine, folder);
     engine.close();
     const counts = Object.fromEntries(
@@ -128,6 +139,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
         ).length,
         made_late: madeLate(remotes.jobs).length,
         over_limit_by_arrival: [...overLimits(remotes.calls, 'arrivedAtMs', fleet)].length,
+        ...(spread && daemon instanceof ChaosReplicas && { moves: spread.book.moves().length, ...daemon.counts }),
         seed,
         seconds: Math.round((machineMs() - bornMs) / 1000),
       },
@@ -157,7 +169,7 @@ export function secretsOf(daemon: Pick<Victim, 'operator'>, engine: ChaosEngine,
 }
 
 /** Everything comes to its end, is looked at once more after a stop, and is judged. */
-async function theEnd({ engine, remotes, daemon, fleet, say }: Parts): Promise<Violation[]> {
+async function theEnd({ engine, remotes, daemon, fleet, say, book }: Parts): Promise<Violation[]> {
   remotes.fair();
   daemon.start();
   await daemon.answers();
@@ -172,7 +184,13 @@ async function theEnd({ engine, remotes, daemon, fleet, say }: Parts): Promise<V
   engine.connect(daemon.port, daemon.life);
   await engine.lookAgain();
   if (engine.faults.length > 0) throw engine.faults[0];
-  return judge(engine, remotes, words, fleet);
+  return judge(engine, remotes, words, fleet, book());
+}
+
+function ownersBook(daemon: Victim, parts: number, book: PartsBook | undefined): OwnersBook | undefined {
+  if (book === undefined || !(daemon instanceof ChaosReplicas)) return undefined;
+  const replicaOf = (pid: number) => daemon.replicaOf(pid);
+  return { parts, moves: book.moves(), foreignWrites: book.foreignWrites(), replicaOf };
 }
 
 interface Parts {
@@ -181,6 +199,8 @@ interface Parts {
   readonly daemon: Victim;
   readonly fleet: ReturnType<typeof fleetOf>;
   readonly say: (line: string) => void;
+  /** Read when all is over. */
+  readonly book: () => OwnersBook | undefined;
 }
 
 /** New tasks come at their own times, whether a daemon lives or not. */
@@ -271,7 +291,7 @@ async function killed(
 export async function settled(
   engine: ChaosEngine,
   remotes: Remotes,
-  daemon: Pick<Victim, 'listing'>,
+  daemon: Speaker,
   say: (line: string) => void,
   stepMs = SETTLE_STEP_MS,
 ): Promise<void> {

@@ -39,6 +39,9 @@ interface Call {
   readonly connection: ConnectionInfo | undefined;
 }
 
+/** Asked for while the daemon lives: whose parent has died is another's child. */
+const DAEMON = process.ppid;
+
 let calls = 0;
 
 /** Prints a line past the masks of this process, so that those of the daemon alone hold. */
@@ -67,6 +70,7 @@ export function jobPlugin(flavour: 'keyed' | 'searched' | 'blind') {
           'x-call': `${process.pid}.${calls}`,
           'x-lane': lane,
           'x-sent-at': String(ctx.sentAtMs),
+          'x-sent-by': String(DAEMON),
           'x-book-key': ctx.idempotencyKey,
         };
         return async (method: string, path: string, body?: object): Promise<unknown> => {
