@@ -56,6 +56,7 @@ export class HandleKeyWatch {
   /** The keys of the file. */
   #texts: readonly string[] = [];
   #problem: string | undefined;
+  #told = '';
 
   constructor(options: HandleKeyWatchOptions) {
     this.#options = options;
@@ -71,8 +72,12 @@ export class HandleKeyWatch {
       this.#use(trust, kept?.bornMsAgo ?? 0);
     }
     const keys = this.#idsOf(takers);
+    // Of parts that come one after the other it is told once.
+    const news = file === undefined ? 'kept' : keys.join();
+    if (keys.length === 0 || news === this.#told) return;
+    this.#told = news;
     if (file !== undefined) log.emit('handle.keys', { file, keys });
-    else if (keys.length > 0) log.emit('handle.key_kept_in_state', { keys });
+    else log.emit('handle.key_kept_in_state', { keys });
   }
 
   /** It is given no keys any more. */

@@ -111,6 +111,48 @@ test('who leaves gives all its parts, and each has another owner within two seco
   assert.equal(world.table.takes, takes + had);
 });
 
+test('who hands over is there still while others take its parts, and takes none back', async () => {
+  const world = await evenly(8, 3, { hookMs: () => 100 });
+  const [first] = world.all as [VirtualReplica];
+  void first.seat.handOver();
+  await world.msUntil('owner of each', () => world.isWhole() && world.counts()[0] === 0, WITHIN_MS);
+  await world.run(10 * LEASE_MS);
+  assert.deepEqual([first.seat.role, first.seat.leaseLeftMs > 0, world.counts()[0]], ['standby', true, 0]);
+  assert.equal(world.table.rows.size, 3);
+  assert.equal(first.seat.isGone('r0'), false);
+});
+
+test('all see one holder and one tenure of a part, also where the same one takes it again; who died holds none, and is gone once others have its parts', async () => {
+  const world = await evenly(4, 3);
+  const holders = () => world.all.filter(({ killed }) => !killed).map(({ seat }) => seat.holderOf(0));
+  const owner = world.all.find(({ seat }) => seat.ownerOf(0) === 'here') as VirtualReplica;
+  const before = owner.seat.holderOf(0);
+  assert.deepEqual(holders(), [before, before, before]);
+  let told = 0;
+  for (const { seat } of world.all) if (seat !== owner.seat) seat.onChange(() => told++);
+  // As it gave the part up, and took it again, between two looks.
+  const row = world.table.parts[0] as { tenure: number };
+  row.tenure += 1;
+  owner.freeze();
+  await world.run(LEASE_MS / 2);
+  assert.deepEqual([told, holders()[world.all.findIndex((one) => one !== owner)]?.tenure], [2, String(row.tenure)]);
+  owner.kill();
+  await world.run(2 * LEASE_MS + WITHIN_MS);
+  const [next] = holders();
+  assert.notEqual(next?.epoch, owner.seat.epoch);
+  for (const { seat, killed } of world.all) if (!killed) assert.equal(seat.isGone(owner.seat.epoch), true);
+});
+
+test('where there are several parts, one whose row was taken away does not come back, also without a part', async () => {
+  const world = await evenly(2, 3);
+  const idle = world.all.find(({ seat }) => seat.role === 'standby') as VirtualReplica;
+  idle.freeze();
+  await world.run(3 * LEASE_MS);
+  idle.wake();
+  await world.run(LEASE_MS);
+  assert.deepEqual([idle.seat.role, world.table.rows.size], ['lost', 2]);
+});
+
 test('the parts of one that died are divided among the others within a lease and two seconds, and not before the lease is over', async () => {
   const world = await evenly(16, 4, { hookMs: () => 100 });
   const [first] = world.all as [VirtualReplica];

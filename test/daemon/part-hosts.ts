@@ -150,7 +150,12 @@ export interface PartHost {
 }
 
 /** What a daemon has of parts and plugins, without its ports and processes. */
-export async function hostOf(world: World, begins: readonly number[], keysFile?: string): Promise<PartHost> {
+export async function hostOf(
+  world: World,
+  begins: readonly number[],
+  keysFile?: string,
+  taken?: () => void,
+): Promise<PartHost> {
   const { clock, parted, remote } = world;
   const plugin = remote.plugin();
   const config = {
@@ -190,6 +195,7 @@ export async function hostOf(world: World, begins: readonly number[], keysFile?:
     engine: parted,
     at: 'memory',
     begins,
+    taken,
   });
   await settle(clock, parts.load());
   if (begins.length > 0) await settle(clock, parts.trust());

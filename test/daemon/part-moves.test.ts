@@ -170,6 +170,34 @@ test('a part whose keys cannot be read is not taken, nothing of it goes on here,
   assert.equal(b.parts.tasks.peek(handle)?.stage, 'live');
 });
 
+test('a part that fails once it is put in is out again, with nothing left here, and another one takes it', async () => {
+  const world = await worldOf();
+  world.remote.lastsMs = 1e9;
+  const [a, b] = [
+    await hostOf(world, ALL_PARTS),
+    await hostOf(world, [], undefined, () => {
+      throw new Error('as the test has it');
+    }),
+  ];
+  const [live, waiting] = namesIn(1, 2) as [string, string];
+  const { handle } = await create(world, a, live);
+  world.remote.createMs = 1e6;
+  void create(world, a, waiting).catch(() => undefined);
+  await world.clock.advance(100);
+  await settle(world.clock, a.parts.give(1, 100));
+  await assert.rejects(settle(world.clock, b.parts.take(1)), /as the test has it/);
+  const { creates } = world.remote;
+  await world.clock.advance(120_000);
+  const { tracked, unfinished, facts } = b.sizes();
+  assert.deepEqual(
+    { tracked, unfinished, facts, indices: b.parts.indices, creates: world.remote.creates },
+    { tracked: 0, unfinished: 0, facts: {}, indices: [], creates },
+  );
+  assert.equal(b.runtime.quotas.snapshot()[0]?.used, 0);
+  await settle(world.clock, a.parts.take(1));
+  assert.equal(a.parts.tasks.peek(handle)?.stage, 'live');
+});
+
 test('a stream over all parts ends with a good token when one goes, and is told of one that comes as it stands', async () => {
   const world = await worldOf();
   world.remote.lastsMs = 1e9;
