@@ -22,7 +22,7 @@ import type { LinkEvents } from '../model/replica-link.js';
 import type { SendingLease } from '../model/sending-lease.js';
 import { PartedEngine, PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
 import type { ClusterFigures } from '../telemetry/index.js';
-import { HeldTokens } from './held-tokens.js';
+import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
 import { type LimitsParts, SpreadLimits } from './spread-limits.js';
 
 export interface ClusterOptions {
@@ -36,7 +36,8 @@ export interface ClusterOptions {
   /** What all replicas should have alike, secrets masked. */
   readonly options: JsonObject;
   readonly events: SeatEvents &
-    LinkEvents & {
+    LinkEvents &
+    HeldTokensEvents & {
       passedOn?(code: string): void;
       differs?(name: string, differences: readonly Difference[]): void;
     };
@@ -75,6 +76,7 @@ export class Cluster {
   readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
+  #tokens: HeldTokens | undefined;
 
   constructor(options: ClusterOptions) {
     const { config, clock, random, version, begin, end, onSecret } = options;
@@ -128,8 +130,14 @@ export class Cluster {
     const { config, clock, random, tls, limits, events } = this.#options;
     const seat = this.#seat;
     const { parts, postgres } = config.state;
-    const load = (part: number) => parted.part(part).load();
-    const tokens = new HeldTokens({ parts, load, holderOf: (part) => seat.holderOf(part) });
+    const tokens = new HeldTokens({
+      parts,
+      load: (part, kind) => parted.read(part, kind),
+      holderOf: (part) => seat.holderOf(part),
+      clock,
+      events,
+    });
+    this.#tokens = tokens;
     return new SpreadLimits({
       seat,
       clock,
@@ -181,6 +189,7 @@ export class Cluster {
       await this.#seat.leave();
     } finally {
       this.limits?.close();
+      this.#tokens?.close();
       this.#forwarder.close();
       if (this.engine instanceof PartedEngine) await this.engine.close();
       await this.#members.close();

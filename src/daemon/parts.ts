@@ -196,12 +196,13 @@ export class Parts implements RuntimeTasks {
     const { store, tasks } = this.#joined as Joined;
     store.remove(part.store);
     this.#byIndex[index] = undefined;
-    this.#forget(part);
+    this.#untrack(part);
     try {
       await part.state.close();
     } finally {
-      // A create may have been answered while it was written.
-      this.#forget(part);
+      // A create may have been answered while it was written, or a token come to be kept: from here on nothing is.
+      this.#untrack(part);
+      this.#handAway(part);
       part.store.abandon();
       this.#handleKeys.letGo(part.signer.trust);
       tasks.left(index);
@@ -355,17 +356,16 @@ export class Parts implements RuntimeTasks {
     return this.#joined;
   }
 
-  /** Plugins work no more for the tasks of a part. Their tokens are held by its next owner, whose tasks they are of. */
-  #forget({ store }: Part): void {
+  /** Plugins work no more for the tasks of a part. */
+  #untrack(part: Part): void {
     const { runtimes } = this.#options;
-    const free = (plugin: string, id: string) => {
-      const runtime = runtimes.get(plugin);
-      runtime?.refresher.untrack(id as TaskId);
-      runtime?.quotas.handAway(id as TaskId);
-    };
-    for (const id of store.entryIds()) free(store.entry(id)?.identity.plugin ?? '', id);
-    for (const { id, identity } of store.owed.listed()) free(identity.plugin, id);
-    for (const { id, identity } of store.unclear.listed()) free(identity.plugin, id);
+    for (const { plugin, id } of tasksIn(part)) runtimes.get(plugin)?.refresher.untrack(id);
+  }
+
+  /** Their tokens are held by its next owner, whose tasks they are of. */
+  #handAway(part: Part): void {
+    const { runtimes } = this.#options;
+    for (const { plugin, id } of tasksIn(part)) runtimes.get(plugin)?.quotas.handAway(id);
   }
 
   /** They lie in one place, whose trouble is told once. */
@@ -388,6 +388,13 @@ export class Parts implements RuntimeTasks {
     if (this.#count === 1) return only;
     return this.#byIndex.find((part) => part?.store.entry(id) !== undefined);
   }
+}
+
+/** All that are worked for, also those of which only a delete is owed, or looked for. */
+function* tasksIn({ store }: Part): Iterable<{ readonly plugin: string; readonly id: TaskId }> {
+  for (const id of store.entryIds()) yield { plugin: store.entry(id)?.identity.plugin ?? '', id };
+  for (const { id, identity } of store.owed.listed()) yield { plugin: identity.plugin, id };
+  for (const { id, identity } of store.unclear.listed()) yield { plugin: identity.plugin, id };
 }
 
 /** Each closes, whatever becomes of the others. Throws what the first that failed throws. */

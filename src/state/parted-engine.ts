@@ -1,8 +1,8 @@
 import { HostError } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import type { PartCommit, Puts, StateEngine } from './engine.js';
-import type { FactKey } from './facts/facts.js';
-import { type KeyRange, partPrefix, rangeOfPart, rangesOutside } from './facts/part-keys.js';
+import type { FactKey, FactKind } from './facts/facts.js';
+import { type KeyRange, partPrefix, rangeOfKind, rangeOfPart, rangesOutside } from './facts/part-keys.js';
 
 interface Asked {
   readonly part: Part;
@@ -64,6 +64,11 @@ export class PartedEngine {
         );
       }
     }
+  }
+
+  /** The facts of one kind of a part, whoever has it, as they are kept now. Throws as `StateEngine.load`. */
+  read(part: number, kind: FactKind): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
+    return this.#engine.load(rangeOfKind(part, this.#parts.length, kind));
   }
 
   commit(part: Part, puts: Puts, drops: readonly FactKey[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { getOrMake } from '../lib/get-or-make.js';
-import type { TaskIdentity } from '../model/handle.js';
+import type { QuotaRequest } from '../limits/types.js';
 import { phaseState } from '../model/phase-state.js';
 import type { NodeAttempt, TaskRecord } from '../model/task-record.js';
 import { adoptToken, startPollingAll } from '../runtime/polling.js';
@@ -9,6 +9,7 @@ import type { Orphans } from './accept/orphans.js';
 import type { TasksDeps } from './deps.js';
 import type { DeleteList } from './end/delete-list.js';
 import type { UnclearLooks } from './end/unclear-looks.js';
+import { tokenOfOwed, tokenOfTask, tokenOfUnclear } from './held-token.js';
 
 export interface RecoveryParts {
   readonly creates: CreateTask;
@@ -28,11 +29,11 @@ export function recover(deps: TasksDeps, parts: RecoveryParts, runtime: PluginRu
   const { id: plugin } = runtime.plugin;
   const owed = [...store.owed.listed()].filter(({ identity }) => identity.plugin === plugin);
   const { live, waiting, adopted, locked } = lookThrough(deps, parts, runtime);
-  for (const order of owed) if (order.holdsToken && !order.fromHandle) hold(runtime, order);
+  for (const order of owed) hold(runtime, tokenOfOwed(order, order.id));
   const unclear = [...store.unclear.listed()].filter(
     ({ identity, leftBecause }) => identity.plugin === plugin && leftBecause === undefined,
   );
-  for (const create of unclear) if (create.sentBoundMs !== undefined) hold(runtime, create);
+  for (const create of unclear) hold(runtime, tokenOfUnclear(create, create.id));
   return () => {
     if (adopted.length > 0 || owed.some(({ fromHandle }) => fromHandle)) runtime.quotas.seeAllJobs();
     // What handles alone told of is kept once a read has shown its job: it has a token as then, if there is room for such.
@@ -74,7 +75,7 @@ function lookThrough({ store, clock }: TasksDeps, { orphans }: RecoveryParts, ru
   const found: ToRecover = { live: [], waiting: [], adopted: [], locked: [] };
   const nowMs = clock.now();
   for (const task of store.unfinishedOf(runtime.plugin.id)) {
-    if (heldToken(task)) hold(runtime, task);
+    hold(runtime, tokenOfTask(task, task.id, task.scope));
     orphans.restored(task);
     if (lacksCredentials(task, nowMs)) found.locked.push(task);
     if (task.stage !== 'live') found.waiting.push(task);
@@ -109,21 +110,6 @@ export function tellUnserved({ store, runtimes, events }: TasksDeps): void {
   for (const [plugin, { tasks, deletes }] of left) events.unserved?.(plugin, tasks, deletes);
 }
 
-/** A token is taken when a task goes on to be created. */
-function heldToken(task: TaskRecord): boolean {
-  const { stage, sentBoundMs, adopted } = task;
-  return (stage === 'creating' || stage === 'live' || sentBoundMs !== undefined) && !adopted;
-}
-
-type Holder = Pick<TaskRecord, 'id'> &
-  ({ readonly identity: TaskIdentity } | Pick<TaskRecord, 'scope'>) &
-  Partial<Pick<TaskRecord, 'requirements'>>;
-
-function hold({ quotas }: PluginRuntime, holder: Holder): void {
-  const { id, requirements } = holder;
-  const { quotaNamespace, project, namespace } = 'scope' in holder ? holder.scope : holder.identity;
-  if (quotaNamespace === '') return;
-  const constraints = requirements?.constraints;
-  const request = { taskId: id, quotaNamespace, project, namespace };
-  quotas.hold(constraints === undefined ? request : { ...request, constraints });
+function hold({ quotas }: PluginRuntime, token: QuotaRequest | undefined): void {
+  if (token !== undefined) quotas.hold(token);
 }

@@ -24,6 +24,7 @@ export function clusterAdapter({ set, log }: Pick<AdapterParts, 'set' | 'log'>) 
         name,
         options: differences.map(({ option, here, there }) => `${option}: ${here} here, ${there} there`),
       }),
+    tokensUnread: (error: string) => log.emit('cluster.tokens_unread', { error }),
     passedOn: (code: string) => passed.inc({ grpc_code: code }),
   };
 }

@@ -105,6 +105,11 @@ export const LOG_EVENTS = {
   'cluster.trouble': event('warn', 'the other replicas could not be looked at, or the lease renewed; tried on', {
     error: ERROR,
   }),
+  'cluster.tokens_unread': event(
+    'error',
+    'which tasks hold allocation tokens could not be read; limits that came to be owned here grant none until it can',
+    { error: ERROR },
+  ),
   'state.ends_forgotten': event(
     'warn',
     'more attempts ended within tasks.replayWindow than are remembered; for as long, a finished job that a create finds is taken for its own',

@@ -29,6 +29,12 @@ export function rangeOfPart(index: number, parts: number): KeyRange {
   return { after: `${parts}.${index}/`, before: `${parts}.${index}0` };
 }
 
+/** The same of one kind alone. */
+export function rangeOfKind(index: number, parts: number, kind: string): KeyRange {
+  const prefix = `${partPrefix(index, parts)}${kind}`;
+  return { after: `${prefix}/`, before: `${prefix}0` };
+}
+
 /** All keys that are none of so many parts. */
 export function rangesOutside(parts: number): readonly KeyRange[] {
   return [{ before: `${parts}.` }, { after: `${parts}/` }];
