@@ -100,6 +100,8 @@ interface Link {
   failures: number;
   told: boolean;
   timer: Timer | undefined;
+  /** Whether the stream that there is was opened by both. */
+  up: boolean;
   /** Ends the stream that there is. */
   end: (() => void) | undefined;
 }
@@ -134,6 +136,13 @@ export class LimitsLinks implements LinkAcceptor {
     return this.#links.get(to)?.outbox.push(message) ?? false;
   }
 
+  /** How many other members there is a stream with, and how many there is none with now. */
+  get counts(): { readonly up: number; readonly down: number } {
+    const all = [...this.#links.values()];
+    const up = all.filter((link) => link.up).length;
+    return { up, down: all.length - up };
+  }
+
   async accept(stream: LinkStream): Promise<void> {
     const { epoch } = this.#options;
     const link = stream.from === undefined ? undefined : this.#links.get(stream.from);
@@ -156,12 +165,14 @@ export class LimitsLinks implements LinkAcceptor {
       leave();
     };
     link.end = end;
+    // Else it would not know before it is told something.
+    stream.open();
     this.#opened(link);
     try {
       await untilAborted(signal, this.#read(from, stream.messages));
     } finally {
       end();
-      if (link.end === end) link.end = undefined;
+      if (link.end === end) Object.assign(link, { end: undefined, up: false });
     }
   }
 
@@ -176,7 +187,7 @@ export class LimitsLinks implements LinkAcceptor {
     const opens = epoch < member.epoch && address !== undefined;
     const sizes = { maxReceiveBytes: MAX_MESSAGE_BYTES, maxSendBytes: MAX_MESSAGE_BYTES };
     const peer = opens ? new Peer(member.epoch, address, { clock, ...sizes, tls }) : undefined;
-    const rest = { failures: 0, told: false, timer: undefined, end: undefined };
+    const rest = { failures: 0, told: false, timer: undefined, up: false, end: undefined };
     const link: Link = { member, outbox: new Outbox(), peer, ...rest };
     this.#links.set(member.epoch, link);
     if (peer !== undefined) this.#open(link, peer);
@@ -208,7 +219,7 @@ export class LimitsLinks implements LinkAcceptor {
       over = true;
       leave();
       stream.cancel();
-      link.end = undefined;
+      Object.assign(link, { end: undefined, up: false });
       this.#again(link, peer, why);
     };
     link.end = () => end(new HostError('OWNER_AWAY', 'the stream was closed'));
@@ -237,6 +248,7 @@ export class LimitsLinks implements LinkAcceptor {
   #opened(link: Link): void {
     link.failures = 0;
     link.told = false;
+    link.up = true;
     this.#options.events?.opened?.(link.member.epoch);
   }
 

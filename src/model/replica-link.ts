@@ -13,6 +13,8 @@ export interface LinkStream {
   readonly from: string | undefined;
   /** The epoch of the member that it is for. */
   readonly to: string | undefined;
+  /** Tells the other side that the stream is taken; once, before anything is written. */
+  open(): void;
   readonly messages: AsyncIterable<Buffer>;
   /** Resolves when another one may be written; false once the other side is gone. */
   write(message: Buffer): Promise<boolean>;

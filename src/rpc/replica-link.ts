@@ -24,6 +24,7 @@ export function createReplicaLinkService(acceptor: LinkAcceptor): RpcServiceModu
     acceptor.accept({
       from: stream.call.header(HOP),
       to: stream.call.header(LINK_TO),
+      open: () => stream.open(),
       messages: stream.messages(),
       write: (message) => stream.write(message),
       signal: AbortSignal.any([stream.call.abortSignal(), stream.draining]),

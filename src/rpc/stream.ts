@@ -1,4 +1,4 @@
-import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import { Metadata, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
 import { HostError } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { RpcMethodObserver } from '../model/events/rpc.js';
@@ -33,6 +33,11 @@ export class RpcStream {
     this.draining = parts.draining;
     this.fault = parts.fault;
     this.call = new RpcCall(new GrpcCall(surface), parts.arrival, parts.clock);
+  }
+
+  /** Tells the caller that its stream is taken, before there is a message. Once, and before the first. */
+  open(): void {
+    this.#surface.sendMetadata(new Metadata());
   }
 
   /**

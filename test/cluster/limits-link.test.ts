@@ -147,3 +147,28 @@ test(
     assert.deepEqual([needOf(REPLICA_LINK_PATH, true), a.came, b.came], ['peer', [], []]);
   },
 );
+
+test(
+  'a member counts those with whom it has a stream, and those with whom it has none, on both ends',
+  BOUND,
+  async (t) => {
+    const [a, b] = [await startMember(t, 'a'), await startMember(t, 'b')];
+    const nowhere = row('c', '127.0.0.1:1');
+    assert.deepEqual(a.links.counts, { up: 0, down: 0 });
+    a.links.members([a.member, b.member, nowhere]);
+    assert.deepEqual(a.links.counts, { up: 0, down: 2 });
+    b.links.members([a.member, b.member]);
+    const ups = () => [a.links.counts.up, b.links.counts.up];
+    await until(() => ups().join() === '1,1');
+    assert.deepEqual([a.links.counts.down, b.links.counts.down], [1, 0]);
+    a.links.members([a.member, nowhere]);
+    await until(() => ups().join() === '0,0');
+    assert.deepEqual(
+      [a.links.counts, b.links.counts],
+      [
+        { up: 0, down: 1 },
+        { up: 0, down: 1 },
+      ],
+    );
+  },
+);
