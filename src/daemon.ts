@@ -188,12 +188,14 @@ class ComposedDaemon implements Daemon {
       reroute: () => this.#host.reroute(),
       serve: () => this.#serve(),
     };
+    const { clusterEvents, spreadEvents } = this.#telemetry;
     return takeUpOf(parts, {
       ...reach,
       version: this.#options.version,
       options: sharedOptions(this.#options.config),
       tls: () => this.#access.replicaTls(this.#config.cluster.serverName),
-      events: this.#telemetry.clusterEvents,
+      // Of several parts each is told of by itself.
+      events: { ...clusterEvents, ...(this.#config.state.parts > 1 && spreadEvents) },
       renewed: () => this.#runtimes.look(),
       lost: (why) => this.#lost(why),
     });

@@ -1,3 +1,4 @@
+import { rangesOf } from '../lib/ranges.js';
 import type { Owners } from './owners.js';
 
 /**
@@ -7,14 +8,6 @@ import type { Owners } from './owners.js';
 export function coversOf(owners: Pick<Owners, 'parts' | 'ownerOf'>): string | undefined {
   const { parts } = owners;
   if (parts === 1) return undefined;
-  const ranges: { from: number; to: number }[] = [];
-  for (let part = 0; part < parts; part++) {
-    if (owners.ownerOf(part) !== 'here') continue;
-    const last = ranges.at(-1);
-    if (last?.to === part - 1) last.to = part;
-    else ranges.push({ from: part, to: part });
-  }
-  if (ranges.length === 0) return `no part of ${parts}`;
-  const shown = ranges.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`));
-  return `parts ${shown.join(', ')} of ${parts}`;
+  const own = Array.from({ length: parts }, (_, part) => part).filter((part) => owners.ownerOf(part) === 'here');
+  return own.length === 0 ? `no part of ${parts}` : `parts ${rangesOf(own).join(', ')} of ${parts}`;
 }

@@ -9,7 +9,8 @@ import type { Tenure } from '../state/index.js';
  *
  * taking → owned → giving → given → none; from taking to given where it could not be loaded.
  */
-export type HeldState = 'taking' | 'owned' | 'giving' | 'given';
+export const HELD_STATES = ['taking', 'owned', 'giving', 'given'] as const;
+export type HeldState = (typeof HELD_STATES)[number];
 
 interface Held {
   readonly tenure: string;
@@ -101,10 +102,6 @@ export class HeldParts {
         held.state = 'given';
       }),
     );
-  }
-
-  giveAll(): void {
-    for (const part of this.#held.keys()) this.give(part);
   }
 
   /** Its row says that it is not this member's. */

@@ -11,6 +11,7 @@ import type {
   PartNeeds,
   PartRow,
 } from '../state/index.js';
+import type { Move } from './assignment.js';
 import { HeldParts, type HeldState, type PartHooks } from './held-parts.js';
 import { HeldLease, LeaseWatch } from './lease.js';
 import { wantedMoves } from './wanted.js';
@@ -40,6 +41,8 @@ export interface SeatEvents {
   joined?(address: string): void;
   /** A part is this replica's. `from`: who had it, where that one did not give it back. */
   taken?(from: string | undefined, tookMs: number, part: number): void;
+  /** A part of several is given up in good order, for a reason of `Move`. */
+  gives?(part: number, why: Move['why']): void;
   /** Another owner of a part is seen, or none. */
   owner?(owner: MemberRow | undefined, part: number): void;
   /** A part of several could not be loaded here, and is given back; another one is to try. */
@@ -288,7 +291,7 @@ export class Seat {
   /** Ends the work on all parts, of several, each in good order; others take them as soon as that is written. Takes nothing from here on. */
   async handOver(): Promise<void> {
     await this.retire();
-    this.#parts.giveAll();
+    for (let part = 0; part < this.parts; part++) this.#give(part, 'leaving');
     await this.#parts.idle();
   }
 
@@ -448,13 +451,20 @@ export class Seat {
   async #move(view: MembersView): Promise<void> {
     const { leaseMs } = this.#options;
     const moves = wantedMoves(view, { epoch: this.epoch, says: this.#says(), leaseMs, watch: this.#watch });
-    for (const { part, from } of moves) {
-      if (from === this.epoch && this.#parts.count('giving') < MAX_GIVING) this.#parts.give(part);
+    for (const { part, from, why } of moves) {
+      if (from === this.epoch && this.#parts.count('giving') < MAX_GIVING) this.#give(part, why);
     }
     for (const { part, from, to } of moves) {
       if (from !== undefined || to !== this.epoch || this.#parts.count('taking') >= MAX_TAKING) continue;
       await this.#takeFree(view.parts[part] as PartRow, view.members);
     }
+  }
+
+  #give(part: number, why: Move['why']): void {
+    const { give, events } = this.#options;
+    if (give === undefined || this.#parts.stateOf(part) !== 'owned') return;
+    events.gives?.(part, why);
+    this.#parts.give(part);
   }
 
   /** Takes a part that nobody has, or whose owner is dead. */

@@ -18,12 +18,19 @@ import { bootMs } from '../lib/boot-clock.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import type { Elsewhere } from '../model/forwarding.js';
-import type { LinkEvents } from '../model/replica-link.js';
 import type { SendingLease } from '../model/sending-lease.js';
-import { PartedEngine, PostgresEngine, PostgresMembers, placeText, type StateEngine } from '../state/index.js';
+import {
+  type MemberRow,
+  PartedEngine,
+  PostgresEngine,
+  PostgresMembers,
+  placeText,
+  type StateEngine,
+} from '../state/index.js';
 import type { ClusterFigures } from '../telemetry/index.js';
+import { countedParts, OwnersSeen, shownCluster } from './cluster-shown.js';
 import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
-import { type LimitsParts, SpreadLimits } from './spread-limits.js';
+import { type LimitsParts, SpreadLimits, type SpreadLimitsOptions } from './spread-limits.js';
 
 export interface ClusterOptions {
   readonly config: Config;
@@ -35,11 +42,15 @@ export interface ClusterOptions {
   readonly tls: () => ReplicaTls | undefined;
   /** What all replicas should have alike, secrets masked. */
   readonly options: JsonObject;
+  /** What is told of other replicas names them. */
   readonly events: SeatEvents &
-    LinkEvents &
     HeldTokensEvents & {
       passedOn?(code: string): void;
       differs?(name: string, differences: readonly Difference[]): void;
+      /** Of a plugin, whose limits are another's from now on, or nobody's that is seen. */
+      limits?(plugin: string, owner: MemberRow | 'here' | undefined): void;
+      linkOpened?(name: string): void;
+      linkBroke?(name: string, why: HostError): void;
     };
   /** A part of the state is this replica's: loads it and goes on with what is in it. */
   readonly begin: (part: number) => Promise<void>;
@@ -73,6 +84,7 @@ export class Cluster {
   readonly #options: ClusterOptions;
   readonly #members: PostgresMembers;
   readonly #seat: Seat;
+  readonly #seen: OwnersSeen;
   readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
@@ -104,6 +116,7 @@ export class Cluster {
       give: parts > 1 ? end : undefined,
     });
     this.#seat = seat;
+    this.#seen = new OwnersSeen(seat, clock);
     this.at = `PostgreSQL at ${placeText(place)}`;
     const tenureOf = (part: number) => seat.tenureOf(part);
     const lostIt = (part: number, tenure: string) => seat.lostPart(part, tenure);
@@ -146,7 +159,7 @@ export class Cluster {
       tls,
       held: (plugin) => tokens.of(plugin),
       parts: limits,
-      events,
+      events: this.#limitsEvents(),
     });
   }
 
@@ -222,34 +235,29 @@ export class Cluster {
   /** What is measured of it. */
   figures(): ClusterFigures {
     const { role, leaseLeftMs, members } = this.#seat;
-    return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length };
+    const parts = countedParts(this.#seat);
+    return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length, parts, links: this.limits?.links };
   }
 
   /** For the operator. */
   show(): JsonObject {
-    const seat = this.#seat;
-    const isOwner = seat.role === 'owner' || seat.role === 'taking';
-    const owner = isOwner ? seat.epoch : seat.owner?.epoch;
-    const { covers } = this;
+    return shownCluster({
+      seat: this.#seat,
+      covers: this.covers,
+      differences: (epoch) => this.#comparison.of(epoch) ?? [],
+      sinceMs: (part) => this.#seen.sinceMs(part),
+      plugins: Object.keys(this.#options.config.plugins),
+    });
+  }
+
+  #limitsEvents(): SpreadLimitsOptions['events'] {
+    const { events } = this.#options;
+    const memberOf = (epoch: string | undefined) => this.#seat.members.find((member) => member.epoch === epoch);
+    const nameOf = (epoch: string) => memberOf(epoch)?.name ?? epoch;
     return {
-      enabled: true,
-      ...(covers !== undefined && { covers }),
-      role: seat.role,
-      epoch: seat.epoch,
-      address: seat.address,
-      leaseLeftMs: Math.round(seat.leaseLeftMs),
-      owner: owner ?? null,
-      members: seat.members.map(({ epoch, name, address, version, joinedAtMs, ownsSinceMs }) => ({
-        epoch,
-        name,
-        address: address ?? null,
-        version: version ?? null,
-        owner: epoch === owner,
-        joined: shown(joinedAtMs),
-        ownerSince: shown(ownsSinceMs),
-        silentMs: seat.silentMs(epoch) ?? null,
-        differs: (this.#comparison.of(epoch) ?? []).map((difference) => ({ ...difference })),
-      })),
+      opened: (epoch) => events.linkOpened?.(nameOf(epoch)),
+      broke: (epoch, why) => events.linkBroke?.(nameOf(epoch), why),
+      moved: (plugin, owner) => events.limits?.(plugin, owner === this.#seat.epoch ? 'here' : memberOf(owner)),
     };
   }
 
@@ -272,8 +280,4 @@ export class Cluster {
       },
     };
   }
-}
-
-function shown(ms: number | undefined): string | null {
-  return ms === undefined ? null : new Date(ms).toISOString();
 }

@@ -18,7 +18,13 @@ export interface FigureSources {
   readonly store: TaskStores;
   readonly tasks: ShownTasks;
   readonly kept: DaemonStateFigures;
-  readonly cluster: { figures(): ClusterFigures } | undefined;
+  readonly cluster: ClusterSource | undefined;
+}
+
+/** A replica, and the limits that it shares with others, if it does. */
+export interface ClusterSource {
+  figures(): ClusterFigures;
+  readonly limits: { figures(plugin: string): PluginFigures['shared'] } | undefined;
 }
 
 /** What is measured of the state. */
@@ -55,6 +61,7 @@ export function figuresOf({
     stateStore: { bytes: kept.sizeBytes, lagMs: kept.lagMs, trouble: kept.trouble?.code, facts: kept.facts() },
     plugins: host.plugins().map((plugin) => ({
       ...pluginFigures(plugin, runtimes.get(plugin.id), store),
+      shared: cluster?.limits?.figures(plugin.id),
       unclearCreates: unclear.get(plugin.id) ?? { looking: 0, left: 0 },
     })),
   };

@@ -3,6 +3,7 @@ import { bootMs } from '../lib/boot-clock.js';
 import type { Clock } from '../lib/clock.js';
 import {
   type PluginLimits,
+  type SharedFigures,
   SharedLimits,
   type SharedLimitsOptions,
   type SharedPlugin,
@@ -32,7 +33,7 @@ export interface SpreadLimitsOptions {
   readonly held: SharedLimitsOptions['held'];
   /** Asked once there are parts. */
   readonly parts: () => LimitsParts;
-  readonly events?: LinkEvents;
+  readonly events: LinkEvents & Pick<SharedLimitsOptions, 'moved'>;
 }
 
 /** The life of a grant as a share of the lease: all replicas have the same lease. */
@@ -60,7 +61,7 @@ export class SpreadLimits {
       random,
       tls,
       receive: (from, message) => this.#limits.receive(from, message),
-      ...(events !== undefined && { events }),
+      events,
     });
     this.#limits = new SharedLimits({
       self: seat.epoch,
@@ -75,6 +76,7 @@ export class SpreadLimits {
       turnOf: (id) => this.#turnOf(id),
       restsUntilMs: (plugin, lane) => parts().restsUntilMs(plugin, lane),
       rests: (plugin, lane, untilMs) => parts().keepPause(plugin, lane, untilMs),
+      moved: events.moved,
       send: (to, message) => void this.#links.send(to, message),
     });
   }
@@ -98,6 +100,16 @@ export class SpreadLimits {
     const gone = away.filter((epoch) => this.#options.seat.isGone(epoch));
     for (const epoch of gone) this.#limits.forget(epoch);
     this.#members = [...there, ...away.filter((epoch) => !gone.includes(epoch))];
+  }
+
+  /** With how many other replicas limits can be shared now, and with how many not. */
+  get links(): LimitsLinks['counts'] {
+    return this.#links.counts;
+  }
+
+  /** Of a plugin; undefined for one that is not configured here. */
+  figures(plugin: string): SharedFigures | undefined {
+    return this.#limits.figures(plugin);
   }
 
   /** The lease was renewed, or limits are others. */

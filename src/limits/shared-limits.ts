@@ -63,6 +63,8 @@ export interface SharedLimitsOptions {
   readonly restsUntilMs?: ((plugin: string, lane: Lane) => number | undefined) | undefined;
   /** Told of each rest of a lane whose limits are owned here, to be kept. */
   readonly rests?: ((plugin: string, lane: Lane, untilMs: number) => void) | undefined;
+  /** The limits of a plugin have another owner, or tenancy; undefined where nobody that is seen owns them. */
+  readonly moved?: ((plugin: string, owner: string | undefined) => void) | undefined;
   /** To another member; may lose it. */
   readonly send: (to: string, message: Buffer) => void;
 }
@@ -74,6 +76,19 @@ interface Owned {
   readonly quotas: QuotaOwner;
 }
 
+/** Of a plugin's limits, for metrics: calls are counted since the beginning. */
+export interface SharedFigures extends Readonly<Record<Lane, LaneTotals>> {
+  readonly owner: 'here' | 'other' | 'none';
+}
+
+interface LaneTotals {
+  /** Granted to this member; of these, not taken in time. */
+  readonly drawn: number;
+  readonly lapsed: number;
+  /** Granted by this member, to itself and others. */
+  readonly granted: number;
+}
+
 interface Shared {
   readonly plugin: string;
   readonly of: SharedPlugin;
@@ -82,6 +97,8 @@ interface Shared {
   owner: string | undefined;
   epoch: string | undefined;
   owned: Owned | undefined;
+  /** Calls that owners of this member's have granted. */
+  readonly granted: Record<Lane, number>;
 }
 
 const LANES = ['read', 'write'] as const;
@@ -107,7 +124,7 @@ export class SharedLimits {
   /** The limits of a plugin that is configured here. Once for each. */
   plugin(plugin: string, of: SharedPlugin): PluginLimits {
     const rest = { quotas: undefined, owner: undefined, epoch: undefined, owned: undefined };
-    const shared: Shared = { plugin, of, lanes: new Map(), ...rest };
+    const shared: Shared = { plugin, of, lanes: new Map(), granted: { read: 0, write: 0 }, ...rest };
     this.#plugins.set(plugin, shared);
     this.#follow(shared);
     return {
@@ -137,6 +154,19 @@ export class SharedLimits {
     for (const { owned } of this.#plugins.values()) owned?.quotas.forget(member);
   }
 
+  /** Undefined for a plugin that is not configured here. */
+  figures(plugin: string): SharedFigures | undefined {
+    const shared = this.#plugins.get(plugin);
+    if (shared === undefined) return undefined;
+    const { owner, lanes, granted } = shared;
+    const totals = (lane: Lane) => ({
+      ...(lanes.get(lane)?.totals ?? { drawn: 0, lapsed: 0 }),
+      granted: granted[lane],
+    });
+    const who = owner === this.#options.self ? 'here' : 'other';
+    return { owner: owner === undefined ? 'none' : who, read: totals('read'), write: totals('write') };
+  }
+
   close(): void {
     this.#closed = true;
     this.#unlisten();
@@ -162,6 +192,7 @@ export class SharedLimits {
     if (tenancy !== undefined && epoch !== undefined && tenancy.owner === self) this.#own(shared, epoch, tenancy.first);
     for (const drawer of shared.lanes.values()) drawer.follow(epoch);
     shared.quotas?.follow(epoch);
+    this.#options.moved?.(shared.plugin, shared.owner);
   }
 
   #drawer(shared: Shared, lane: Lane, changed: () => void): RateLimiter {
@@ -215,7 +246,7 @@ export class SharedLimits {
     this.#rebuild(shared, owned);
   }
 
-  #grantOwner({ plugin, of }: Shared, epoch: string, lane: Lane, first: boolean): GrantOwner {
+  #grantOwner({ plugin, of, granted }: Shared, epoch: string, lane: Lane, first: boolean): GrantOwner {
     const { clock, grantMs, mayGrant, restsUntilMs, rests } = this.#options;
     const owner = new GrantOwner({
       epoch,
@@ -225,7 +256,10 @@ export class SharedLimits {
       clock,
       mayGrant,
       rests: (untilMs) => rests?.(plugin, lane, untilMs),
-      send: (message) => this.#send(message.drawer, { plugin, kind: 'grant', lane, message }),
+      send: (message) => {
+        granted[lane] += message.calls;
+        this.#send(message.drawer, { plugin, kind: 'grant', lane, message });
+      },
     });
     owner.pause(restsUntilMs?.(plugin, lane) ?? 0);
     return owner;

@@ -230,6 +230,14 @@ type PluginCounter =
   | 'pluginhost_tasks_created_total'
   | 'pluginhost_deletes_done_total';
 
+function lapsedTokens(set: MetricSet, log: Log, label: (plugin: string) => string) {
+  const lapsed = set.counter('pluginhost_quota_lapsed_tokens_total');
+  return (task: TaskRecord) => {
+    lapsed.inc({ plugin: label(task.identity.plugin) });
+    log.emit('task.token_lapsed', fields(task));
+  };
+}
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     adopted: set.counter('pluginhost_tasks_adopted_total'),
@@ -265,6 +273,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
     },
     handleUnverified: unverifiedHandles(set, log, now),
     ...largeAnswers(log, label, now),
+    tokenLapsed: lapsedTokens(set, log, label),
     createRetried(task, code, error, delayMs) {
       counters.retried.inc(of(task));
       log.emit('task.create_retried', { ...fields(task), code, error, delayMs: Math.round(delayMs) });

@@ -244,6 +244,36 @@ export const LOG_EVENTS = {
     finished: 'whether all calls under way were over in time',
     tookMs: 'milliseconds to give it',
   }),
+  'part.gives': event('info', 'a part of the tasks is given up for another replica', {
+    part: 'which one',
+    why: 'leaving (this one stops), unfit (it lacks a plugin or the release), unreachable (it alone cannot reach a remote) or balance',
+  }),
+  'part.taken_over': event('warn', 'who had a part of the tasks gives no sign of life; it is this replica’s now', {
+    part: 'which one',
+    from: 'name of the replica that had it',
+  }),
+  'part.refused': event('error', 'a part of the tasks could not be loaded here; another replica is to try', {
+    part: 'which one',
+    error: ERROR,
+  }),
+  'part.owner_seen': event('info', 'another replica works on a part of the tasks, or none that lives', {
+    part: 'which one',
+    name: 'host and process; empty for none',
+    address: 'where calls are passed on to',
+  }),
+  'limits.owner': event('info', 'the limits of a plugin are another replica’s from now on, or nobody’s', {
+    plugin: PLUGIN,
+    here: 'whether they are this one’s',
+    name: 'host and process of another owner; empty for nobody and for this one',
+  }),
+  'limits.link_opened': event('info', 'limits can be shared with another replica', {
+    name: 'its host and process',
+  }),
+  'limits.link_broke': event('warn', 'limits cannot be shared with another replica until its stream is open again', {
+    name: 'its host and process',
+    code: CODE,
+    error: ERROR,
+  }),
   'handle.unverified': event(
     'warn',
     'a handle came that no key of this daemon has signed; told once a minute for each reason and outcome',
@@ -290,6 +320,11 @@ export const LOG_EVENTS = {
     error: ERROR,
     delayMs: 'milliseconds until the next try',
   }),
+  'task.token_lapsed': event(
+    'info',
+    'a token never counted, since another replica owned the limits when its use was to be written; it is asked for anew',
+    taskFields(),
+  ),
   'task.orphan_deleted': event('warn', 'a job whose engine never got the handle was deleted', taskFields()),
   'task.outputs_delayed': event('warn', 'the data store took no outputs; they are read again and written later', {
     ...taskFields(),

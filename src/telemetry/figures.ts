@@ -1,4 +1,5 @@
 import type { AccessPort } from '../model/events/access.js';
+import type { Lane } from '../model/plugin-methods.js';
 import type { MetricSet } from './metric-set.js';
 import { setAll } from './metric-set.js';
 
@@ -30,6 +31,10 @@ export interface ClusterFigures {
   readonly roles: readonly string[];
   readonly members: number;
   readonly leaseLeftMs: number;
+  /** Those of this replica, by what it does with them; where tasks are spread. */
+  readonly parts?: Readonly<Record<string, number>> | undefined;
+  /** Other replicas, by whether limits can be shared with them now. */
+  readonly links?: { readonly up: number; readonly down: number } | undefined;
 }
 
 /** Of the state that survives the daemon. */
@@ -49,6 +54,20 @@ export interface LaneFigures {
   readonly burst: number;
 }
 
+/** Calls, since the start, of a lane whose limits replicas share. */
+export interface SharedLaneFigures {
+  /** Granted to this replica; of these, not begun in time. */
+  readonly drawn: number;
+  readonly lapsed: number;
+  /** Granted by this replica, to itself and others. */
+  readonly granted: number;
+}
+
+/** Of limits that replicas share. */
+export interface SharedFigures extends Readonly<Record<Lane, SharedLaneFigures>> {
+  readonly owner: 'here' | 'other' | 'none';
+}
+
 /** Of one registered plugin; what it does not have (a plugin that failed to load has no lanes) is left out. */
 export interface PluginFigures {
   readonly id: string;
@@ -61,6 +80,7 @@ export interface PluginFigures {
   /** Tasks that are not over, by stage. */
   readonly stages?: Readonly<Record<string, number>>;
   readonly lanes?: { readonly read: LaneFigures; readonly write: LaneFigures };
+  readonly shared?: SharedFigures | undefined;
   readonly schedule?: {
     readonly tracked: number;
     readonly inFlight: number;
@@ -84,6 +104,8 @@ export interface PluginFigures {
 
 /** States that a plugin can be in, for the one-of gauge. */
 const PLUGIN_STATES = ['starting', 'serving', 'restarting', 'quarantined', 'failed', 'skipped', 'stopped'] as const;
+
+const LIMITS_OWNERS = ['here', 'other', 'none'] as const;
 
 const SECONDS_A_DAY = 86_400;
 
@@ -136,13 +158,19 @@ function writeState(set: MetricSet, { bytes, lagMs, trouble, facts }: StateFigur
   );
 }
 
-function writeCluster(set: MetricSet, { role, roles, members, leaseLeftMs }: ClusterFigures): void {
+function writeCluster(set: MetricSet, { role, roles, members, leaseLeftMs, parts, links }: ClusterFigures): void {
   setAll<'pluginhost_cluster_role'>(
     set.gauge('pluginhost_cluster_role'),
     roles.map((name) => [{ role: name }, name === role ? 1 : 0] as const),
   );
   set.gauge('pluginhost_cluster_members').set(members);
   set.gauge('pluginhost_cluster_lease_left_seconds').set(leaseLeftMs / 1000);
+  setAll<'pluginhost_cluster_parts'>(set.gauge('pluginhost_cluster_parts'), byState(parts));
+  setAll<'pluginhost_cluster_limits_links'>(set.gauge('pluginhost_cluster_limits_links'), byState(links));
+}
+
+function byState(counts: Readonly<Record<string, number>> = {}): (readonly [{ readonly state: string }, number])[] {
+  return Object.entries(counts).map(([state, count]) => [{ state }, count] as const);
 }
 
 function writeProcesses(set: MetricSet, plugins: readonly PluginFigures[]): void {
@@ -238,6 +266,14 @@ function writeLanes(set: MetricSet, plugins: readonly PluginFigures[]): void {
   setAll<'pluginhost_limit_burst'>(
     set.gauge('pluginhost_limit_burst'),
     values((lane) => lane.burst),
+  );
+  setAll<'pluginhost_limit_owner'>(
+    set.gauge('pluginhost_limit_owner'),
+    plugins.flatMap(({ id, shared }) =>
+      shared === undefined
+        ? []
+        : LIMITS_OWNERS.map((owner) => [{ plugin: id, owner }, shared.owner === owner ? 1 : 0] as const),
+    ),
   );
 }
 

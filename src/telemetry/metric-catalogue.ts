@@ -98,6 +98,20 @@ export const METRICS = {
     'grpc_code',
   ]),
 
+  // Of tasks that are spread over replicas; none of them where one replica works for all.
+  pluginhost_cluster_parts: gauge('Parts of the tasks that are this replica’s, by what it does with them.', ['state']),
+  pluginhost_cluster_parts_taken_total: counter(
+    'Parts that this replica took and works on, after their last owner gave them back (stop), or crashed.',
+    ['after'],
+  ),
+  pluginhost_cluster_part_take_seconds: histogram('Time from the take of a part until it was worked on.', [], REMOTE),
+  pluginhost_cluster_parts_given_total: counter(
+    'Parts that this replica gave up: it stops (leaving), lacks a plugin or the release (unfit), alone cannot reach a remote (unreachable), or has more than others (balance).',
+    ['why'],
+  ),
+  pluginhost_cluster_parts_refused_total: counter('Parts that could not be loaded here.', []),
+  pluginhost_cluster_limits_links: gauge('Other replicas, by whether limits can be shared with them now.', ['state']),
+
   pluginhost_schedule_tracked: gauge('Tasks in the poll schedule.', ['plugin']),
   pluginhost_schedule_in_flight: gauge('Reads in flight.', ['plugin']),
   pluginhost_schedule_due: gauge('Tasks whose next read is due and not in flight.', ['plugin']),
@@ -127,10 +141,31 @@ export const METRICS = {
   pluginhost_limit_in_flight: gauge('Calls sent and not answered.', ['plugin', 'lane']),
   pluginhost_limit_qps: gauge('Calls a second that the limit allows.', ['plugin', 'lane']),
   pluginhost_limit_burst: gauge('Calls that may come at once after a pause.', ['plugin', 'lane']),
+  // Where replicas share the limits.
+  pluginhost_limit_owner: gauge('1 for who owns the limits of a plugin that replicas share, 0 for the others.', [
+    'plugin',
+    'owner',
+  ]),
+  pluginhost_limit_drawn_calls_total: counter('Calls that this replica was granted of limits that replicas share.', [
+    'plugin',
+    'lane',
+  ]),
+  pluginhost_limit_lapsed_calls_total: counter('Calls that it was granted and did not begin in time.', [
+    'plugin',
+    'lane',
+  ]),
+  pluginhost_limit_granted_calls_total: counter('Calls that this replica, as the owner of limits, granted to all.', [
+    'plugin',
+    'lane',
+  ]),
 
   pluginhost_quota_tokens: gauge('Tokens of a quota namespace.', ['plugin', 'quota_namespace']),
   pluginhost_quota_tokens_used: gauge('Tokens held by tasks.', ['plugin', 'quota_namespace']),
   pluginhost_quota_waiting: gauge('Tasks that wait for a token.', ['plugin', 'quota_namespace']),
+  pluginhost_quota_lapsed_tokens_total: counter(
+    'Tokens that never counted, since another replica owned the limits when their use was to be written.',
+    ['plugin'],
+  ),
   pluginhost_quota_wait_seconds: histogram('Time a task waited for its token.', ['plugin'], WAIT),
 
   pluginhost_plugin_calls_total: counter('Calls of plugin methods, by outcome.', ['plugin', 'method', 'outcome']),

@@ -10,9 +10,9 @@ import {
   taskAdapter,
 } from './adapters.js';
 import { CustomMetrics } from './custom-metrics.js';
-import { type DaemonFigures, type PluginFigures, writeFigures } from './figures.js';
+import { type DaemonFigures, type PluginFigures, type SharedLaneFigures, writeFigures } from './figures.js';
 import type { Log } from './logger.js';
-import { MetricSet } from './metric-set.js';
+import { MetricSet, type Sample } from './metric-set.js';
 import { createRpcMetrics } from './rpc-metrics.js';
 
 export interface TelemetryOptions {
@@ -29,7 +29,16 @@ export interface TelemetryOptions {
 
 import { accessAdapter } from './access.js';
 import { clusterAdapter } from './cluster.js';
+import { spreadAdapter } from './spread.js';
 import { stateAdapter } from './state.js';
+
+/** Counters of limits that replicas share, which are kept with those. */
+const SHARED_TOTALS = [
+  ['pluginhost_limit_drawn_calls_total', 'drawn'],
+  ['pluginhost_limit_lapsed_calls_total', 'lapsed'],
+  ['pluginhost_limit_granted_calls_total', 'granted'],
+] as const;
+const LANES = ['read', 'write'] as const;
 
 /**
  * All that one daemon measures and logs. Nothing here is shared between daemons.
@@ -47,6 +56,7 @@ export class Telemetry {
   readonly taskEvents: ReturnType<typeof taskAdapter>;
   readonly stateEvents: ReturnType<typeof stateAdapter>;
   readonly clusterEvents: ReturnType<typeof clusterAdapter>;
+  readonly spreadEvents: ReturnType<typeof spreadAdapter>;
   readonly accessEvents: ReturnType<typeof accessAdapter>;
   readonly rpcLog: ReturnType<typeof rpcLogAdapter>;
   readonly #parts: AdapterParts;
@@ -74,6 +84,7 @@ export class Telemetry {
     this.taskEvents = taskAdapter(this.#parts);
     this.stateEvents = stateAdapter(this.#parts);
     this.clusterEvents = clusterAdapter(this.#parts);
+    this.spreadEvents = spreadAdapter(this.#parts);
     this.accessEvents = accessAdapter(this.#parts);
     this.rpcLog = rpcLogAdapter(this.#parts);
     this.#collectTotals();
@@ -111,6 +122,9 @@ export class Telemetry {
       'pluginhost_watch_lagged_total',
       total((figures) => figures.lagged),
     );
+    for (const [name, key] of SHARED_TOTALS) {
+      this.metrics.collected(name, () => sharedSamples(this.#figures?.plugins ?? [], key));
+    }
     this.metrics.collected('pluginhost_log_lines_dropped_total', () => [{ labels: {}, value: this.log.dropped() }]);
     this.metrics.collected('pluginhost_plugin_restarts_total', () =>
       (this.#figures?.plugins ?? []).map(({ id, restarts }: PluginFigures) => ({
@@ -119,4 +133,10 @@ export class Telemetry {
       })),
     );
   }
+}
+
+function sharedSamples(plugins: readonly PluginFigures[], key: keyof SharedLaneFigures): Sample[] {
+  return plugins.flatMap(({ id, shared }) =>
+    shared === undefined ? [] : LANES.map((lane) => ({ labels: { plugin: id, lane }, value: shared[lane][key] })),
+  );
 }

@@ -153,6 +153,29 @@ test('where there are several parts, one whose row was taken away does not come 
   assert.deepEqual([idle.seat.role, world.table.rows.size], ['lost', 2]);
 });
 
+test('who gives a part up says so once, and why', async () => {
+  const gives: string[] = [];
+  const events = { gives: (part: number, why: string) => gives.push(`${part} ${why}`) };
+  const world = await evenly(4, 1, { hookMs: () => 100, events });
+  const [first] = world.all as [VirtualReplica];
+  await world.add();
+  await world.run(4 * LEASE_MS);
+  assert.deepEqual(
+    gives.map((text) => text.split(' ')[1]),
+    ['balance', 'balance'],
+  );
+  const own = [0, 1, 2, 3].filter((part) => first.seat.ownerOf(part) === 'here');
+  gives.length = 0;
+  void first.seat.handOver();
+  await world.msUntil('owner of each', () => world.counts().join() === '0,4');
+  void first.seat.leave();
+  await world.run(LEASE_MS);
+  assert.deepEqual(
+    gives.sort(),
+    own.map((part) => `${part} leaving`),
+  );
+});
+
 test('the parts of one that died are divided among the others within a lease and two seconds, and not before the lease is over', async () => {
   const world = await evenly(16, 4, { hookMs: () => 100 });
   const [first] = world.all as [VirtualReplica];

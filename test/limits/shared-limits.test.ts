@@ -34,6 +34,8 @@ class Table {
   readonly turns = new Map<string, number>();
   tenancy: LimitsTenancy | undefined;
   mostHeld = 0;
+  /** What members told of owners. */
+  readonly moved: string[] = [];
   readonly #listeners = new Set<() => void>();
 
   ownerOf(): LimitsTenancy | undefined {
@@ -105,6 +107,7 @@ async function startMember(t: TestContext, name: string, table: Table, remote: R
     mayGrant: () => true,
     held: async () => [...table.facts.values()],
     turnOf: (taskId) => table.turns.get(taskId) ?? 0,
+    moved: (plugin, owner) => table.moved.push(`${name}: ${plugin} ${owner}`),
     send: (to, message) => void links.send(to, message),
   });
   const { server, address } = await startServer(t, { services: [createReplicaLinkService(links)] });
@@ -183,6 +186,27 @@ test(
     assert.deepEqual([b.write.queued, b.write.inFlight, c.write.queued, c.write.inFlight], [0, 0, 0, 0]);
   },
 );
+
+test('who owns the limits, what it granted and what was drawn of it is told by each member', BOUND, async (t) => {
+  const { table, remote, a, b, c } = await startThree(t);
+  const members = [a, b, c];
+  const figures = ({ limits }: Member) => limits.figures(PLUGIN)!;
+  const owners = () => members.map((member) => figures(member).owner);
+  assert.deepEqual(owners(), ['none', 'none', 'none']);
+  table.takes('b');
+  assert.deepEqual(owners(), ['other', 'here', 'other']);
+  assert.deepEqual(table.moved, ['a: slurm b', 'b: slurm b', 'c: slurm b']);
+  for (const member of members) member.calls(60);
+  await until(() => members.every(({ done }) => done.calls === 60));
+  const of = (kind: 'drawn' | 'lapsed' | 'granted') => members.map((member) => figures(member).write[kind]);
+  for (const [index, drawn] of of('drawn').entries()) assert.ok(drawn - of('lapsed')[index]! >= 60, `${drawn} drawn`);
+  const [ofA, ofB, ofC] = of('granted');
+  assert.deepEqual([ofA, ofC], [0, 0]);
+  assert.ok(ofB! >= of('drawn').reduce((sum, drawn) => sum + drawn, 0));
+  assert.equal(remote.calls, 180);
+  assert.deepEqual(figures(b).read, { drawn: 0, lapsed: 0, granted: 0 });
+  assert.equal(b.limits.figures('unknown'), undefined);
+});
 
 test('a throttle that one member met rests all of them, whoever grants', BOUND, async (t) => {
   const { table, remote, a, b, c } = await startThree(t);

@@ -38,7 +38,14 @@ export const FIGURES: DaemonFigures = {
   deletesOwed: 3,
   unservedTasks: 4,
   stateStore: { bytes: 4_096, lagMs: 20, trouble: 'STATE_DISK_FULL', facts: { task: 9, mark: 2 } },
-  cluster: { role: 'owner', roles: ['standby', 'owner'], members: 3, leaseLeftMs: 7_500 },
+  cluster: {
+    role: 'owner',
+    roles: ['standby', 'owner'],
+    members: 3,
+    leaseLeftMs: 7_500,
+    parts: { owned: 3, taking: 1 },
+    links: { up: 1, down: 1 },
+  },
   certificates: [{ port: 'grpc', daysLeft: 20 }],
   plugins: [
     {
@@ -50,6 +57,11 @@ export const FIGURES: DaemonFigures = {
       unclearCreates: { looking: 1, left: 2 },
       stages: { accepted: 1, creating: 0, live: 7 },
       lanes: { read: lane, write: { ...lane, qps: 20 } },
+      shared: {
+        owner: 'other',
+        read: { drawn: 9, lapsed: 2, granted: 0 },
+        write: { drawn: 1, lapsed: 0, granted: 30 },
+      },
       schedule: {
         tracked: 7,
         inFlight: 1,
@@ -139,6 +151,7 @@ export function everythingOnce(telemetry: Telemetry): void {
   taskEvents.handleUnverified('none', true);
   taskEvents.ended(record);
   taskEvents.createRetried(record, 'X', 'x', 1);
+  taskEvents.tokenLapsed(record);
   taskEvents.createUnclear('k-1', 'slurm', 'CREATE_BUDGET_SPENT', 'slow');
   taskEvents.createCleared('k-1', 'slurm', 'cancelled');
   taskEvents.orphanDeleted(record);
@@ -148,6 +161,9 @@ export function everythingOnce(telemetry: Telemetry): void {
   taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);
   telemetry.clusterEvents.taken('host, process 7', 120);
   telemetry.clusterEvents.passedOn('OK');
+  telemetry.spreadEvents.taken(undefined, 40, 3);
+  telemetry.spreadEvents.gives(3, 'balance');
+  telemetry.spreadEvents.refused(4, 'it is damaged');
   telemetry.stateEvents.committed(3);
   telemetry.stateEvents.failed('STATE_DISK_FULL');
 }

@@ -49,6 +49,9 @@ export class GrantDrawer implements RateLimiter {
   /** What the owner still means to grant, as far as it was told. */
   #told = 0;
   #unreported = 0;
+  /** Calls, since the beginning: granted, and of these not taken before their grant ended. */
+  #drawn = 0;
+  #lapsed = 0;
   #reportAfter = 1;
   #waitUntilMs = 0;
   /** Of this replica's own calls, which the owner is to know of; and of anybody's. */
@@ -103,6 +106,7 @@ export class GrantDrawer implements RateLimiter {
     this.#told = Math.max(0, this.#told - calls);
     if (calls === 0) return;
     if (askedAtMs !== undefined) this.#grants.push({ epoch, calls, endsAtMs: askedAtMs + this.#heldMs });
+    this.#drawn += askedAtMs === undefined ? 0 : calls;
     this.#options.changed();
   }
 
@@ -152,6 +156,11 @@ export class GrantDrawer implements RateLimiter {
     return pausedUntilMs === undefined ? plain : { ...plain, pausedUntilMs };
   }
 
+  /** Calls that were granted, and those of them that were not taken in time, so far. */
+  get totals(): { readonly drawn: number; readonly lapsed: number } {
+    return { drawn: this.#drawn, lapsed: this.#lapsed };
+  }
+
   /** Makes no more draws. */
   close(): void {
     this.#timer?.cancel();
@@ -167,7 +176,11 @@ export class GrantDrawer implements RateLimiter {
   /** Calls of grants that have not ended; of this owner's alone where it is given. */
   #held(epoch?: string): number {
     const now = this.#options.bootMs();
-    this.#grants = this.#grants.filter(({ calls, endsAtMs }) => calls > 0 && endsAtMs > now);
+    this.#grants = this.#grants.filter(({ calls, endsAtMs }) => {
+      if (endsAtMs > now) return calls > 0;
+      this.#lapsed += calls;
+      return false;
+    });
     return this.#grants.reduce(
       (sum, each) => (epoch === undefined || each.epoch === epoch ? sum + each.calls : sum),
       0,

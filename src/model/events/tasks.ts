@@ -14,6 +14,8 @@ export interface TaskEvents {
   /** A state is kept without its details, since those of its plugin's live tasks take their room. May come with every read. */
   stateCut?(task: TaskRecord): void;
   createRetried?(task: TaskRecord, code: string, message: string, delayMs: number): void;
+  /** Its token never counted: who granted it owned the limits no more. */
+  tokenLapsed?(task: TaskRecord): void;
   /** The data store was away when outputs were to be written; they are read again after the delay. */
   outputsDelayed?(task: TaskRecord, code: string, message: string, delayMs: number): void;
   /** A task ended, and the outcome of its create does not exclude that the remote has a job of it. */

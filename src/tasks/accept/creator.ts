@@ -255,6 +255,7 @@ export class CreateRun {
       return true;
     }
     quotas.lapse(id);
+    this.#deps.events.tokenLapsed?.(this.#task);
     const reason = 'the token was granted by a replica that grants no more; it is asked for anew';
     this.#deps.store.lapsed(this.#task, phaseState('WAITING_FOR_RESOURCES', { reason }));
     return false;
