@@ -82,6 +82,24 @@ test('jobs that can never be read hold no new create up, and a create that succe
   assert.deepEqual([h.faults, h.clock.pending], [[], 0]);
 });
 
+test('what a new task takes is asked for at a growing interval while the remote is down, and not without a pause', async () => {
+  const remote = await brokenRemote({ plugin: (plugin) => (plugin.features.resourceRequirements = true) });
+  const { h, start } = remote;
+  let asks = false;
+  let asked = 0;
+  h.plugin.on.resourceRequirements = () => {
+    if (asks) asked += 1;
+    // As a plugin's process that is gone answers, at once; where nothing paused, this would never end.
+    return asks && asked < 1_000 ? fail('not_admitted') : ok({ namespace: 'default' });
+  };
+  await poison(remote);
+  asks = true;
+  await start('new');
+  await h.clock.advance(MINUTE);
+  assert.ok(asked >= 3 && asked <= 30, `asked ${asked} times in a minute`);
+  await h.stop();
+});
+
 test('a task created while others cannot be read is seen itself within seconds, and they end with their deletes owed', async () => {
   const remote = await brokenRemote();
   const { h, reads, start } = remote;

@@ -504,15 +504,16 @@ export class CreateRun {
     }
     const why = failure.kind === 'throttled' ? 'the remote throttles' : `${step.name} failed and is repeated`;
     this.#waits(step.stage, `${why}: ${failure.message}`);
-    await this.#pause(failure, attempt);
+    await this.#pause(step, failure, attempt);
     return !this.#over();
   }
 
-  async #pause(failure: PluginFailure, attempt: number): Promise<void> {
+  async #pause(step: Step, failure: PluginFailure, attempt: number): Promise<void> {
     const { clock, options, random, events } = this.#deps;
     const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
-    // In an outage the line of those that wait says when the next try is.
-    const least = this.#runtime.creates.holds ? 0 : backoffMs(attempt, backoff, random);
+    // In an outage the line of those that wait to be created says when the next try is.
+    const inLine = step === CREATING && this.#runtime.creates.holds;
+    const least = inLine ? 0 : backoffMs(attempt, backoff, random);
     const delay = Math.max(failure.retryAfterMs ?? 0, least);
     events.createRetried?.(this.#task, failure.code, failure.message, delay);
     // A request that was given up may still be on its way: a Delete, which looks for its job, does not look before it can have come.
