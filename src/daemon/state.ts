@@ -7,6 +7,7 @@ import { buildRoutes } from '../host/load/routing.js';
 import type { HostedPlugin, PluginHost } from '../host/types.js';
 import type { Clock } from '../lib/clock.js';
 import type { KeptOutage } from '../model/kept-outage.js';
+import { guardOf } from '../model/limits-tenancy.js';
 import {
   decodePair,
   type FactKey,
@@ -103,6 +104,10 @@ export class KeptState {
       assertRoom: () => writer()?.assertRoom(),
       changed: (kind, name) => writer()?.changed(factKey(kind, name)),
       safe: () => writer()?.safe() ?? Promise.resolve(),
+      get safeUnder() {
+        const kept = writer();
+        return kept?.hasGuards === true ? (tenancy: string) => kept.safeUnder(guardOf(tenancy)) : undefined;
+      },
     };
     const self = this;
   }

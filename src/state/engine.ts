@@ -5,6 +5,15 @@ import type { KeyRange } from './facts/part-keys.js';
 /** Encoded facts by key. */
 export type Puts = ReadonlyMap<FactKey, Buffer>;
 
+/**
+ * What a commit compares beside its own part: that the part, whoever has it, was not taken since. One that was given back still has its
+ * tenure, until somebody takes it.
+ */
+export interface Guard {
+  readonly part: number;
+  readonly tenure: string;
+}
+
 /** What is committed of one part of a state, under the tenure that its facts were loaded under. */
 export interface PartCommit {
   readonly part: number;
@@ -12,17 +21,25 @@ export interface PartCommit {
   /** By the keys that the engine knows. */
   readonly puts: Puts;
   readonly drops: readonly FactKey[];
+  /** None of it is written unless all of them are met. */
+  readonly guards?: readonly Guard[] | undefined;
 }
+
+/**
+ * Why nothing of a part was written. `lost`: STATE_LOCKED, for good. `unmet`: those of its guards that are not, and will not be; the part is
+ * held, and may be committed without them.
+ */
+export type NotWritten = { readonly lost: HostError } | { readonly unmet: readonly Guard[] };
 
 /** Of an engine whose parts may each be taken by another daemon. */
 export interface PartFences {
   /** Under which a part is held from now on. Throws STATE_LOCKED where it is not held. */
   tenureOf(part: number): string;
   /**
-   * As `StateEngine.commit`, of each part that is still held under its tenure: no part stands twice. Answers why nothing was written of each
-   * other one: STATE_LOCKED, for good.
+   * As `StateEngine.commit`, of each part that is still held under its tenure and whose guards are met: no part stands twice. Answers why
+   * nothing was written of each other one.
    */
-  commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, HostError>>;
+  commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, NotWritten>>;
 }
 
 /**
@@ -47,6 +64,13 @@ export interface StateEngine {
    * gone and a new state was begun; everything has to be committed anew then.
    */
   commit(puts: Puts, drops: readonly FactKey[]): Promise<void>;
+  /**
+   * The same where all guards are met, which holds until it is safe. Answers those that are not, and then nothing was written. Undefined
+   * where nobody else has a part.
+   */
+  readonly commitUnder?:
+    | ((puts: Puts, drops: readonly FactKey[], guards: readonly Guard[]) => Promise<readonly Guard[]>)
+    | undefined;
   /** Undefined where the state is this daemon's as a whole. */
   readonly fences?: PartFences | undefined;
   /** Of one that shares a state with others: told where these had to be told STATE_LOST, and all of this one's is to be committed anew. */

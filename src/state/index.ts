@@ -1,7 +1,15 @@
 export { copyState } from './copy.js';
 export { EmbeddedEngine } from './embedded/engine.js';
 export { openFolderForInspection } from './embedded/inspection.js';
-export { noState, type Puts, type StateEngine } from './engine.js';
+export {
+  type Guard,
+  type NotWritten,
+  noState,
+  type PartCommit,
+  type PartFences,
+  type Puts,
+  type StateEngine,
+} from './engine.js';
 export * from './facts/facts.js';
 export { isKeyOfPart } from './facts/part-keys.js';
 export { smallOf, wholeState } from './facts/phase-fields.js';

@@ -1,6 +1,6 @@
 import { HostError } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
-import type { PartCommit, Puts, StateEngine } from './engine.js';
+import type { Guard, NotWritten, PartCommit, Puts, StateEngine } from './engine.js';
 import type { FactKey, FactKind } from './facts/facts.js';
 import { type KeyRange, partPrefix, rangeOfKind, rangeOfPart, rangesOutside } from './facts/part-keys.js';
 
@@ -10,7 +10,9 @@ interface Asked {
   readonly tenure: string;
   readonly puts: Puts;
   readonly drops: readonly FactKey[];
-  readonly done: Deferred<void>;
+  readonly guards: readonly Guard[];
+  /** With the guards that are not met. */
+  readonly done: Deferred<readonly Guard[]>;
 }
 
 /**
@@ -71,9 +73,14 @@ export class PartedEngine {
     return this.#engine.load(rangeOfKind(part, this.#parts.length, kind));
   }
 
-  commit(part: Part, puts: Puts, drops: readonly FactKey[]): Promise<void> {
-    const done = createDeferred<void>();
-    this.#asked.push({ part, tenure: part.tenure, puts, drops, done });
+  commit(
+    part: Part,
+    puts: Puts,
+    drops: readonly FactKey[],
+    guards: readonly Guard[] = NO_GUARDS,
+  ): Promise<readonly Guard[]> {
+    const done = createDeferred<readonly Guard[]>();
+    this.#asked.push({ part, tenure: part.tenure, puts, drops, guards, done });
     if (!this.#writing) void this.#write();
     return done.promise;
   }
@@ -84,11 +91,11 @@ export class PartedEngine {
       const group = firstOfEach(this.#asked);
       this.#asked = group.length === this.#asked.length ? [] : this.#asked.filter((one) => !group.includes(one));
       try {
-        const lost = await this.#commitAll(group);
+        const not = await this.#commitAll(group);
         for (const { part, done } of group) {
-          const why = lost.get(part.index);
-          if (why === undefined) done.resolve();
-          else done.reject(why);
+          const why = not.get(part.index);
+          if (why !== undefined && 'lost' in why) done.reject(why.lost);
+          else done.resolve(why?.unmet ?? NO_GUARDS);
         }
       } catch (error) {
         for (const { done } of group) done.reject(error);
@@ -101,8 +108,8 @@ export class PartedEngine {
     this.#writing = false;
   }
 
-  /** Answers the parts of which nothing is written any more, and why. */
-  async #commitAll(group: readonly Asked[]): Promise<ReadonlyMap<number, HostError>> {
+  /** Answers the parts of which nothing was written, and why. */
+  async #commitAll(group: readonly Asked[]): Promise<ReadonlyMap<number, NotWritten>> {
     const { fences } = this.#engine;
     if (fences !== undefined) return fences.commit(group.map(committed));
     const puts = new Map<FactKey, Buffer>();
@@ -112,7 +119,7 @@ export class PartedEngine {
       drops.push(...one.drops);
     }
     await this.#engine.commit(puts, drops);
-    return NOBODY_LOST;
+    return ALL_WRITTEN;
   }
 
   /** Of one part that was open. */
@@ -124,7 +131,8 @@ export class PartedEngine {
   }
 }
 
-const NOBODY_LOST: ReadonlyMap<number, HostError> = new Map();
+const ALL_WRITTEN: ReadonlyMap<number, NotWritten> = new Map();
+const NO_GUARDS: readonly Guard[] = [];
 
 /** A part that was given up and taken again may have asked under both tenures. */
 function firstOfEach(asked: readonly Asked[]): readonly Asked[] {
@@ -133,13 +141,14 @@ function firstOfEach(asked: readonly Asked[]): readonly Asked[] {
   return byPart.size === asked.length ? asked : [...byPart.values()];
 }
 
-function committed({ part, tenure, puts, drops }: Asked): PartCommit {
+function committed({ part, tenure, puts, drops, guards }: Asked): PartCommit {
   const keyOf = (key: FactKey): FactKey => part.prefix + key;
   return {
     part: part.index,
     tenure,
     puts: new Map([...puts].map(([key, value]) => [keyOf(key), value])),
     drops: drops.map(keyOf),
+    guards,
   };
 }
 
@@ -196,8 +205,13 @@ class Part implements StateEngine {
     }
   }
 
-  commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
-    return this.#whole.commit(this, puts, drops);
+  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
+    await this.#whole.commit(this, puts, drops);
+  }
+
+  get commitUnder(): StateEngine['commitUnder'] {
+    if (this.#engine.fences === undefined) return undefined;
+    return (puts, drops, guards) => this.#whole.commit(this, puts, drops, guards);
   }
 
   onLost(tell: () => void): void {

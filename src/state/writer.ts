@@ -2,7 +2,7 @@ import { type ErrorCode, HostError, messageOf } from '../errors/index.js';
 import { backoffMs } from '../lib/backoff.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
-import type { StateEngine } from './engine.js';
+import type { Guard, Puts, StateEngine } from './engine.js';
 import type { FactKey } from './facts/facts.js';
 
 /** Where the writer takes facts from. */
@@ -52,10 +52,17 @@ const RETRY = { initialMs: 100, maxMs: 5_000 };
 /** Tries of the last commit, at a stop. */
 const LAST_TRIES = 3;
 
+/** Somebody whose changes are only written while a guard is met. */
+interface Guarded {
+  readonly guard: Guard;
+  readonly met: Deferred<boolean>;
+}
+
 /** Changes that one commit takes, and who waits for it. */
 interface Group {
   readonly keys: Set<FactKey>;
   readonly safe: Deferred<void>;
+  readonly guarded: Guarded[];
   /** When its first change came. */
   sinceMs: number | undefined;
   /** Somebody waits until it is safe. */
@@ -70,8 +77,12 @@ interface Group {
  * A commit that fails is repeated, joined by what changed meanwhile, until it succeeds: the waiters wait on, each within
  * its own deadline. Memory is bounded by the number of facts, however long it takes.
  *
+ * A group with guards is written only where all are met. Where some are not, who waits under those is told so, and takes its change back;
+ * then the group is encoded anew and written without them. No other commit is begun between, and one that is repeated keeps its guards: so
+ * a change is in no commit that does not compare its guard.
+ *
  * States: idle (nothing has changed); gathering (a timer is set for the next group); writing (one commit is under way while the
- * next group gathers), which leads to the next where somebody waits for that, else back to either; repeating, when it failed (a timer is set for the same group and what joined
+ * next group gathers, or takes back what a guard kept out), which leads to the next where somebody waits for that, else back to either; repeating, when it failed (a timer is set for the same group and what joined
  * it). `close` leads from each to closed, with all written, or an error. `trouble` stands beside them: from a failure, or a commit
  * that takes too long, until one succeeds.
  */
@@ -133,10 +144,28 @@ export class StateWriter {
 
   /** Resolves once all that changed so far is safe. Never rejects: who waits has a deadline of its own. */
   safe(): Promise<void> {
-    if (this.#next.keys.size === 0) return this.#writing?.safe.promise ?? Promise.resolve();
+    if (isEmpty(this.#next)) return this.#writing?.safe.promise ?? Promise.resolve();
     this.#next.awaited = true;
     this.#within(GROUP_MS);
     return this.#next.safe.promise;
+  }
+
+  /** Whether the engine has guards. */
+  get hasGuards(): boolean {
+    return this.#options.engine.commitUnder !== undefined;
+  }
+
+  /**
+   * The same for what is only written while the guard is met, to be asked in the turn of the change, before any of it can be written. False
+   * where it is not: nothing of that turn was written, and it is to be taken back without waiting for anything. Only with guards.
+   */
+  safeUnder(guard: Guard): Promise<boolean> {
+    const met = createDeferred<boolean>();
+    this.#next.guarded.push({ guard, met });
+    this.#next.sinceMs ??= this.#options.clock.now();
+    this.#next.awaited = true;
+    this.#within(GROUP_MS);
+    return met.promise;
   }
 
   /** Writes at once what changed so far, at a start. Rejects with what went wrong: nothing is told yet that would have to be kept. */
@@ -147,7 +176,7 @@ export class StateWriter {
     this.#underWay = commit;
     const error = await commit;
     if (error !== undefined) throw error;
-    if (this.#next.keys.size > 0) this.#within(LAZY_MS);
+    if (!isEmpty(this.#next)) this.#within(LAZY_MS);
   }
 
   /** Everything is to be written anew: a new state was begun. */
@@ -165,7 +194,7 @@ export class StateWriter {
     this.#timer?.cancel();
     try {
       await this.#underWay;
-      for (let tries = 1; this.#next.keys.size > 0; tries++) {
+      for (let tries = 1; !isEmpty(this.#next); tries++) {
         const error = await this.#commit();
         if (error !== undefined && tries === LAST_TRIES) throw error;
       }
@@ -197,35 +226,62 @@ export class StateWriter {
     } else if (this.#next.awaited) {
       // It has gathered for as long as this one was written.
       void this.#write();
-    } else if (this.#next.keys.size > 0) this.#within(GROUP_MS);
+    } else if (!isEmpty(this.#next)) this.#within(GROUP_MS);
   }
 
   /** Writes one group; answers what went wrong. */
   async #commit(): Promise<HostError | undefined> {
+    for (;;) {
+      const group = this.#next;
+      this.#next = newGroup();
+      this.#writing = group;
+      const startedMs = this.#options.clock.now();
+      try {
+        const unmet = await this.#hand(group);
+        if (unmet.length === 0) {
+          this.#written(group, startedMs);
+          return undefined;
+        }
+        await this.#takenBack(group, unmet);
+      } catch (thrown) {
+        const error = HostError.is(thrown)
+          ? thrown
+          : new HostError('STATE_UNWRITABLE', `the state cannot be written: ${messageOf(thrown)}`, { cause: thrown });
+        this.#failed(group, error);
+        return error;
+      }
+    }
+  }
+
+  /** Answers the guards that are not met. */
+  async #hand(group: Group): Promise<readonly Guard[]> {
     const { engine, clock } = this.#options;
-    const group = this.#next;
-    this.#next = newGroup();
-    this.#writing = group;
-    const startedMs = clock.now();
     const slow = clock.setTimer(SLOW_MS, () => this.#degrade(tooSlow()));
     try {
       const { puts, drops } = this.#encode(group.keys);
-      await engine.commit(puts, drops);
-      this.#writing = undefined;
-      this.#failures = 0;
-      this.#events.committed?.(clock.now() - startedMs, group.keys.size);
-      this.#mended();
-      group.safe.resolve();
-      return undefined;
-    } catch (thrown) {
-      const error = HostError.is(thrown)
-        ? thrown
-        : new HostError('STATE_UNWRITABLE', `the state cannot be written: ${messageOf(thrown)}`, { cause: thrown });
-      this.#failed(group, error);
-      return error;
+      return await commitOf(engine, puts, drops, guardsOf(group));
     } finally {
       slow.cancel();
     }
+  }
+
+  #written(group: Group, startedMs: number): void {
+    this.#writing = undefined;
+    this.#failures = 0;
+    this.#events.committed?.(this.#options.clock.now() - startedMs, group.keys.size);
+    this.#mended();
+    group.safe.resolve();
+    for (const { met } of group.guarded) met.resolve(true);
+  }
+
+  /** Those under guards that are not met take their changes back, each in the turn in which it hears of it, while nothing is written. */
+  async #takenBack(group: Group, unmet: readonly Guard[]): Promise<void> {
+    this.#rejoin(group);
+    const isUnmet = ({ guard }: Guarded) => unmet.some((one) => isSame(one, guard));
+    const all = group.guarded.splice(0);
+    group.guarded.push(...all.filter((one) => !isUnmet(one)));
+    for (const { met } of all.filter(isUnmet)) met.resolve(false);
+    await new Promise<void>((resolve) => void this.#options.clock.setTimer(0, resolve));
   }
 
   #encode(keys: ReadonlySet<FactKey>): { puts: Map<FactKey, Buffer>; drops: FactKey[] } {
@@ -244,13 +300,18 @@ export class StateWriter {
   }
 
   /** What the group had to write joins what changed meanwhile. */
-  #failed(group: Group, error: HostError): void {
+  #rejoin(group: Group): void {
     const later = this.#next;
     for (const key of later.keys) group.keys.add(key);
+    group.guarded.push(...later.guarded);
     group.awaited ||= later.awaited;
     void group.safe.promise.then(() => later.safe.resolve());
-    this.#writing = undefined;
     this.#next = group;
+  }
+
+  #failed(group: Group, error: HostError): void {
+    this.#rejoin(group);
+    this.#writing = undefined;
     this.#failures += 1;
     this.#events.failed?.(error.code, error.message);
     this.#degrade(error);
@@ -272,7 +333,35 @@ export class StateWriter {
 }
 
 function newGroup(): Group {
-  return { keys: new Set(), safe: createDeferred<void>(), sinceMs: undefined, awaited: false };
+  return { keys: new Set(), safe: createDeferred<void>(), guarded: [], sinceMs: undefined, awaited: false };
+}
+
+/** Somebody may wait under a guard for what changed nothing. */
+function isEmpty({ keys, guarded }: Group): boolean {
+  return keys.size === 0 && guarded.length === 0;
+}
+
+function isSame(a: Guard, b: Guard): boolean {
+  return a.part === b.part && a.tenure === b.tenure;
+}
+
+/** Each once. */
+function guardsOf({ guarded }: Group): readonly Guard[] {
+  return [...new Map(guarded.map(({ guard }) => [`${guard.part}/${guard.tenure}`, guard])).values()];
+}
+
+async function commitOf(
+  engine: StateEngine,
+  puts: Puts,
+  drops: readonly FactKey[],
+  guards: readonly Guard[],
+): Promise<readonly Guard[]> {
+  if (guards.length === 0) {
+    await engine.commit(puts, drops);
+    return [];
+  }
+  if (engine.commitUnder === undefined) throw new HostError('INTERNAL', `the state of ${engine.name} has no guards`);
+  return engine.commitUnder(puts, drops, guards);
 }
 
 function tooSlow(): HostError {

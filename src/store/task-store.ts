@@ -552,6 +552,8 @@ export class TaskStore {
     const entry = task as Entry;
     if (!entry.unfinished) return;
     this.#dropOldConnection(entry);
+    // It is kept, though no caller sees it.
+    if (stage !== entry.stage) this.#changed(entry);
     this.#moveTo(entry, stage);
     this.#write(entry, state);
   }
@@ -563,6 +565,7 @@ export class TaskStore {
     this.#counts.add(entry.plugin, 'creating', -1);
     entry.stage = 'accepted';
     this.#counts.add(entry.plugin, 'accepted', 1);
+    this.#changed(entry);
     this.#write(entry, state);
   }
 

@@ -2,82 +2,27 @@ import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Seat } from '../../src/cluster/seat.js';
-import { HostError } from '../../src/errors/index.js';
 import { bootMs } from '../../src/lib/boot-clock.js';
 import { systemClock } from '../../src/lib/clock.js';
 import {
   type LastOwner,
-  type MemberSays,
   openDatabaseForInspection,
   PartedEngine,
   type PartNeeds,
   PostgresEngine,
   PostgresMembers,
-  type PostgresPlace,
 } from '../../src/state/index.js';
-import { start } from '../support/spawn.js';
+import { engineOf, heldUp, inTransaction, joining, keysIn, membersIn, NOBODY, patience, SAYS } from './replica-rows.js';
 import { sharedServer } from './server.js';
 
 const shared = sharedServer('members');
-const LEASE_MS = 6_000;
-const patience = (place: PostgresPlace) => ({ place, clock: systemClock, random: Math.random });
 const range = (count: number) => Array.from({ length: count }, (_, at) => at);
 const NEEDS: PartNeeds = { plugins: ['x'], leastVersion: '1.2', hasLimits: true };
-const SAYS: MemberSays = { plugins: ['x'], leaving: false, unreachable: [], refused: [] };
 /** As it was seen since the first take of part 0, by `a`. */
 const from = (counter: string): LastOwner => ({ owner: 'a', tenure: '1', counter });
-const NOBODY: LastOwner = { owner: undefined, tenure: '0', counter: undefined };
 const fact = (name: string): Map<string, Buffer> => new Map([[`do/${name}`, Buffer.from(name)]]);
-
-/** Rows that no other test has, with `count` replicas in them. */
-async function membersOf(t: TestContext, epochs: readonly string[], parts = 1) {
-  const place = shared.server.place({ schema: shared.newSchema(), leaseMs: LEASE_MS });
-  const members = new PostgresMembers(patience(place), parts);
-  await members.open();
-  t.after(() => members.close());
-  for (const epoch of epochs) {
-    await members.join({
-      epoch,
-      name: `host ${epoch}`,
-      address: '10.0.0.1:8000',
-      version: '1',
-      config: '{}',
-      says: SAYS,
-    });
-  }
-  return { place, members };
-}
-
-/** The state as the replica of this epoch writes it, by the tenures that it last took parts under. */
-async function engineOf(t: TestContext, place: PostgresPlace, epoch: string, tenures = ['1']): Promise<PostgresEngine> {
-  const lostIt = () => new HostError('STATE_LOCKED', 'another one has it');
-  const holder = { epoch, tenureOf: (part: number) => tenures[part] ?? '0', lostIt };
-  const engine = new PostgresEngine({ ...patience(place), holder, parts: tenures.length });
-  await engine.open();
-  t.after(() => engine.close());
-  return engine;
-}
-
-async function keysIn(engine: PostgresEngine): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const batch of engine.load()) keys.push(...batch.map(([key]) => key));
-  return keys.sort();
-}
-
-/** Holds rows for somebody, so that a commit stands in the middle of its statement; answers how to let them go. */
-async function locked(t: TestContext, rows: string): Promise<() => void> {
-  const { psql, psqlOptions, psqlEnv } = shared.server;
-  const lock = start(t, psql, psqlOptions, { env: psqlEnv });
-  lock.child.stdin?.write(`BEGIN; SELECT 'locked' FROM ${rows} FOR UPDATE;\n`);
-  await lock.waitFor(/locked/);
-  return () => lock.child.stdin?.end('COMMIT;\n');
-}
-
-/** A commit waits for a lock. */
-async function heldUp(): Promise<void> {
-  const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%put_facts%'`;
-  while (shared.server.sql(waiting) === '0') await sleep(50);
-}
+const membersOf = (t: TestContext, epochs: readonly string[], parts = 1) => membersIn(shared, t, epochs, parts);
+const locked = (t: TestContext, rows: string) => inTransaction(shared, t, `SELECT FROM ${rows} FOR UPDATE`);
 
 it('shows who is there, where, since when, and who has the state', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
@@ -119,7 +64,7 @@ it('is taken from the dead by one of those who want it, and by nobody where its 
 it('who comes again, since it was not told that it had come, gives a sign of life: its lease is counted from there', async (t) => {
   const { members } = await membersOf(t, ['a', 'b']);
   await members.take('a', 0, NOBODY);
-  await members.join({ epoch: 'a', name: 'host a', address: '10.0.0.1:8000', version: '1', config: '{}', says: SAYS });
+  await members.join(joining('a'));
   assert.equal(await members.take('b', 0, from('0')), undefined, 'it lives');
   assert.equal((await members.look()).members.find(({ epoch }) => epoch === 'a')?.counter, '1');
 });
@@ -166,7 +111,7 @@ it('a commit under way holds a takeover up, so that what is acknowledged is in w
   const unlock = await locked(t, `${place.schema}.facts WHERE key = 'do/slow'`);
   const order: string[] = [];
   const committing = first.commit(new Map([['do/slow', Buffer.from('new')]]), []).then(() => order.push('committed'));
-  await heldUp();
+  await heldUp(shared);
   const taking = members.take('b', 0, from('0')).then(
     (took) => order.push(`taken ${took}`),
     () => order.push('not taken'),
@@ -230,7 +175,7 @@ it('a commit of several parts holds up the take of each of them, and no other on
   const unlock = await locked(t, `${place.schema}.facts WHERE key = '4.1/do/slow'`);
   const order: string[] = [];
   const committing = fences?.commit(commits).then(() => order.push('committed'));
-  await heldUp();
+  await heldUp(shared);
   assert.equal(await members.give({ epoch: 'a', part: 0, tenure: '1' }), true);
   const giving = members.give({ epoch: 'a', part: 2, tenure: '1' }).then(() => order.push('given'));
   await sleep(300);

@@ -3,7 +3,16 @@ import { test } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { createDeferred } from '../../src/lib/deferred.js';
-import { EmbeddedEngine, noState, PartedEngine, type Puts, type StateEngine } from '../../src/state/index.js';
+import {
+  EmbeddedEngine,
+  type NotWritten,
+  noState,
+  type PartCommit,
+  PartedEngine,
+  type PartFences,
+  type Puts,
+  type StateEngine,
+} from '../../src/state/index.js';
 import { tempFolder } from '../support/temp.js';
 
 const bytes = (text: string): Buffer => Buffer.from(text);
@@ -128,4 +137,65 @@ test('the engine is opened once, and closed by the last part', async () => {
   assert.equal(engine.closed, 0);
   await parts[1]?.close();
   assert.equal(engine.closed, 1);
+});
+
+/** Its parts may each be taken: what a commit comes to is as the test has it. */
+class Fenced extends Held {
+  readonly asked: (readonly PartCommit[])[] = [];
+  answers: (readonly (readonly [number, NotWritten])[])[] = [];
+  readonly fences: PartFences = {
+    tenureOf: (part) => String(part + 1),
+    commit: async (commits) => {
+      this.asked.push(commits);
+      return new Map(this.answers.shift() ?? []);
+    },
+  };
+}
+
+test('guards travel with the part that they are of, and those that are unmet are told to it alone', async () => {
+  const engine = new Fenced();
+  const parts = partsOf(new PartedEngine(engine, 4), 4);
+  await Promise.all(parts.map((part) => part.open()));
+  const [first, second, third, fourth] = parts as [StateEngine, StateEngine, StateEngine, StateEngine];
+  const guard = { part: 3, tenure: '7' };
+  const lost = new HostError('STATE_LOCKED', 'another one has it');
+  engine.answers = [
+    [],
+    [
+      [1, { unmet: [guard] }],
+      [2, { lost }],
+    ],
+  ];
+  const begun = first.commit(one('task/0'), []);
+  const guarded = second.commitUnder?.(one('task/1'), ['task/x'], [guard, { part: 0, tenure: '1' }]);
+  const gone = third.commitUnder?.(one('task/2'), [], [guard]) as Promise<unknown>;
+  const met = fourth.commitUnder?.(one('task/3'), [], [guard]);
+  const unguarded = first.commit(one('task/4'), []);
+  await begun;
+  assert.deepEqual(await guarded, [guard]);
+  await assert.rejects(gone, { code: 'STATE_LOCKED' });
+  assert.deepEqual(await met, []);
+  await unguarded;
+  const shown = engine.asked.map((commits) =>
+    commits.map(({ part, tenure, guards }) => [part, tenure, guards?.length]),
+  );
+  const [alone, together] = [
+    [[0, '1', 0]],
+    [
+      [1, '2', 2],
+      [2, '3', 1],
+      [3, '4', 1],
+      [0, '1', 0],
+    ],
+  ];
+  assert.deepEqual(shown, [alone, together]);
+  assert.deepEqual(engine.asked[1]?.[0]?.drops, ['4.1/task/x']);
+});
+
+test('a part has guards only where others may take parts', async () => {
+  const { parts } = await opened(2);
+  assert.deepEqual(
+    parts.map((part) => part.commitUnder),
+    [undefined, undefined],
+  );
 });

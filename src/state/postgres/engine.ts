@@ -1,6 +1,6 @@
 import { HostError } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
-import type { PartCommit, PartFences, Puts, StateEngine } from '../engine.js';
+import type { NotWritten, PartCommit, PartFences, Puts, StateEngine } from '../engine.js';
 import { type FactKey, isWrittenOnce } from '../facts/facts.js';
 import type { KeyRange } from '../facts/part-keys.js';
 import { Connections } from './connections.js';
@@ -9,7 +9,7 @@ import { type PostgresPlace, placeText } from './place.js';
 import { reached } from './reach.js';
 import { measure, pages } from './rows.js';
 import { migrate, type Tables, tablesOf } from './schema.js';
-import { commitStatement } from './statements.js';
+import { commitStatement, guardsOf } from './statements.js';
 
 export interface PostgresOptions {
   readonly place: PostgresPlace;
@@ -32,12 +32,18 @@ export interface StateHolder {
   lostIt(part: number, tenure: string): HostError;
 }
 
+/** Of a commit: the parts that are the epoch's, and which of the guards are not met, counted from 1. */
+interface Answer extends Record<string, unknown> {
+  readonly held: readonly number[];
+  readonly unmet?: readonly number[];
+}
+
 const MEASURE_MS = 30_000;
 const NOTHING: Puts = new Map();
 
 /**
  * Facts as rows of a PostgreSQL database. A commit is one statement: it locks the owner's row of each part that it writes, compares epoch
- * and tenure, and writes all of a part or nothing. No transaction stays open, nothing is prepared, and no setting belongs to a session.
+ * and tenure, and writes all of a part or nothing; those of its guards as well. No transaction stays open, nothing is prepared, and no setting belongs to a session.
  *
  * States: closed → open (`open`: reached, migrated, claimed), open → lost (another daemon took the state; for good), any →
  * closed (`close`).
@@ -105,20 +111,27 @@ export class PostgresEngine implements StateEngine {
     for (let part = 1; part < (this.#parts ?? 1); part++) {
       commits.push({ part, tenure: holder.tenureOf(part), puts: NOTHING, drops: [] });
     }
-    for (const why of (await this.#commit(commits)).values()) throw why;
+    for (const why of (await this.#commit(commits)).values()) if ('lost' in why) throw why.lost;
   }
 
   get fences(): PartFences | undefined {
     return (this.#parts ?? 1) > 1 ? this.#fences : undefined;
   }
 
-  async #commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, HostError>> {
+  async #commit(commits: readonly PartCommit[]): Promise<ReadonlyMap<number, NotWritten>> {
     const holder = this.#held();
     const { epoch } = holder;
     const { text, values } = commitStatement(this.#tables, { epoch, commits, isWrittenOnce });
-    const [row] = await this.#open().run<{ held: readonly number[] }>(text, values);
-    const lost = commits.filter(({ part }) => row?.held.includes(part) !== true);
-    return new Map(lost.map(({ part, tenure }) => [part, holder.lostIt(part, tenure)]));
+    const [row] = await this.#open().run<Answer>(text, values);
+    const guards = guardsOf(commits);
+    const unmet = row?.unmet?.map((at) => guards[at - 1]);
+    const not = new Map<number, NotWritten>();
+    for (const { part, tenure } of commits) {
+      const mine = unmet?.flatMap((one) => (one?.of === part ? one.guard : [])) ?? [];
+      if (row?.held.includes(part) !== true) not.set(part, { lost: holder.lostIt(part, tenure) });
+      else if (mine.length > 0) not.set(part, { unmet: mine });
+    }
+    return not;
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import type { PartCommit } from '../engine.js';
+import type { Guard, PartCommit } from '../engine.js';
 import type { FactKey } from '../facts/facts.js';
 import type { Tables } from './schema.js';
 
@@ -21,11 +21,23 @@ export interface Commit {
   readonly isWrittenOnce: (key: FactKey) => boolean;
 }
 
+/** Each with the part whose facts are under it. */
+interface GuardOf {
+  readonly of: number;
+  readonly guard: Guard;
+}
+
+/** In the order in which a commit's statement counts them. */
+export function guardsOf(commits: readonly PartCommit[]): readonly GuardOf[] {
+  return commits.flatMap(({ part, guards = [] }) => guards.map((guard) => ({ of: part, guard })));
+}
+
 /**
  * One statement that answers `held`: which of the parts are the epoch's, under the tenure it names; of the others nothing was written. The
  * lock on the owner's row is what makes the comparison hold until the commit: without it, a takeover between the two would load a state
- * without what is then acknowledged. The rows are locked in order, so that no two commits wait for each other. The values travel as one run
- * of bytes, cut up by the server: as an array they would be text in hexadecimal, twice as long.
+ * without what is then acknowledged. With guards it answers `unmet` as well, and writes nothing of their parts; their rows are locked just
+ * so, since whoever takes them reads who holds tokens. All rows are locked in one order, so that no two commits wait for each other. The
+ * values travel as one run of bytes, cut up by the server: as an array they would be text in hexadecimal, twice as long.
  */
 export function commitStatement(tables: Tables, commit: Commit): { readonly text: string; readonly values: unknown[] } {
   const { epoch, commits, isWrittenOnce } = commit;
@@ -53,8 +65,9 @@ export function commitStatement(tables: Tables, commit: Commit): { readonly text
     once?.map(({ key }) => key),
   ];
   const [only] = commits;
+  const guards = guardsOf(commits);
   // The server plans it anew each time, for a quarter less where there is nothing to join.
-  if (only !== undefined && commits.length === 1) {
+  if (only !== undefined && commits.length === 1 && guards.length === 0) {
     return { text: textOf(tables, ofOne), values: [...values, only.part, only.tenure] };
   }
   values.push(
@@ -62,44 +75,76 @@ export function commitStatement(tables: Tables, commit: Commit): { readonly text
     commits.map(({ tenure }) => tenure),
   );
   for (const rows of [puts, often, once]) values.push(rows?.map(({ part }) => part));
-  return { text: textOf(tables, ofSeveral), values };
+  if (guards.length === 0) return { text: textOf(tables, ofSeveral), values };
+  values.push(
+    guards.map(({ of }) => of),
+    guards.map(({ guard }) => guard.part),
+    guards.map(({ guard }) => guard.tenure),
+  );
+  return { text: textOf(tables, ofGuarded), values };
 }
 
 /** How a statement says whose rows it writes: each of one part, or each with its part beside it. */
 interface Scope {
-  /** What is held, of a table of owners `o`. */
-  readonly fence: (owner: string) => string;
+  /** Up to `held`, whose `parts` are written, of a table of owners. */
+  readonly held: (owner: string) => string;
   readonly given: string;
   readonly columns: string;
   readonly mine: string;
   /** Of rows whose keys, and then parts, these values hold. */
   dropped(keys: string, parts: string): string;
+  readonly answer: string;
 }
 
+const heldBy = (fence: string) => `fence AS (${fence} FOR SHARE OF o),
+  held AS MATERIALIZED (SELECT coalesce(array_agg(part), '{}') AS parts FROM fence)`;
+
 const ofOne: Scope = {
-  fence: (owner) => `SELECT part FROM ${owner} AS o WHERE part = $9 AND tenure = $10 AND epoch = $1`,
+  held: (owner) => heldBy(`SELECT part FROM ${owner} AS o WHERE part = $9 AND tenure = $10 AND epoch = $1`),
   given: '$2::text[], $3::int[], $4::int[], $5::boolean[]',
   columns: 'key, start, length, apart',
   mine: 'cardinality(parts) = 1',
   dropped: (keys) => `USING held WHERE cardinality(parts) = 1 AND key = ANY(${keys}::text[])`,
+  answer: 'SELECT parts AS held FROM held',
 };
 
 const ofSeveral: Scope = {
-  fence: (owner) => `SELECT o.part FROM ${owner} AS o, unnest($9::int[], $10::bigint[]) AS w (part, tenure)
-    WHERE o.part = w.part AND o.tenure = w.tenure AND o.epoch = $1 ORDER BY o.part`,
+  held: (owner) =>
+    heldBy(`SELECT o.part FROM ${owner} AS o, unnest($9::int[], $10::bigint[]) AS w (part, tenure)
+    WHERE o.part = w.part AND o.tenure = w.tenure AND o.epoch = $1 ORDER BY o.part`),
   given: `${ofOne.given}, $11::int[]`,
   columns: `${ofOne.columns}, part`,
   mine: 'part = ANY(parts)',
   dropped: (keys, parts) => `AS d USING held, unnest(${keys}::text[], ${parts}::int[]) AS g (key, part)
       WHERE d.key = g.key AND g.part = ANY(parts)`,
+  answer: ofOne.answer,
 };
 
-function textOf({ owner, facts, payloads }: Tables, { fence, given, columns, mine, dropped }: Scope): string {
+/** What is compared is what was locked: a row that was waited for is seen as it is then. */
+const ofGuarded: Scope = {
+  ...ofSeveral,
+  held: (owner) => `fence AS MATERIALIZED (
+    SELECT o.part, o.tenure, o.epoch FROM ${owner} AS o WHERE o.part = ANY($9::int[] || $15::int[]) ORDER BY o.part FOR SHARE OF o
+  ),
+  own AS MATERIALIZED (
+    SELECT f.part FROM fence AS f, unnest($9::int[], $10::bigint[]) AS w (part, tenure)
+    WHERE f.part = w.part AND f.tenure = w.tenure AND f.epoch = $1
+  ),
+  unmet AS MATERIALIZED (
+    SELECT g.part, g.at::int AS at FROM unnest($14::int[], $15::int[], $16::bigint[]) WITH ORDINALITY AS g (part, guard, tenure, at)
+    WHERE NOT EXISTS (SELECT FROM fence AS f WHERE f.part = g.guard AND f.tenure = g.tenure)
+  ),
+  held AS MATERIALIZED (
+    SELECT coalesce(array_agg(part), '{}') AS parts FROM own WHERE part NOT IN (SELECT part FROM unmet)
+  )`,
+  answer: `SELECT (SELECT coalesce(array_agg(part), '{}') FROM own) AS held, (SELECT coalesce(array_agg(at), '{}') FROM unmet) AS unmet`,
+};
+
+function textOf({ owner, facts, payloads }: Tables, { held, given, columns, mine, dropped, answer }: Scope): string {
   const put = (table: string, which: string) => `INSERT INTO ${table} (key, value)
     SELECT key, value FROM given, held WHERE ${mine} AND ${which} ORDER BY key
     ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
-  return `WITH fence AS (${fence(owner)} FOR SHARE OF o),
-  held AS MATERIALIZED (SELECT coalesce(array_agg(part), '{}') AS parts FROM fence),
+  return `WITH ${held(owner)},
   given AS MATERIALIZED (
     SELECT g.*, substr($6::bytea, start, length) AS value FROM unnest(${given}) AS g (${columns})
   ),
@@ -107,7 +152,7 @@ function textOf({ owner, facts, payloads }: Tables, { fence, given, columns, min
   put_payloads AS (${put(payloads, 'apart')}),
   drop_facts AS (DELETE FROM ${facts} ${dropped('$7', '$12')}),
   drop_payloads AS (DELETE FROM ${payloads} ${dropped('$8', '$13')})
-  SELECT parts AS held FROM held`;
+  ${answer}`;
 }
 
 /** Gives back all that the epoch `$1` has. The rows are locked in the order of commits, which one in doubt may still be. */
