@@ -1,7 +1,8 @@
 // npm run interop:flyte1 -- [--service daemon|replicas|python] [--plugin connector-service|agent-service] [--cases a,b] [--record] [--keep]
 // Drives the daemon with the plugin code of the Flyte 1 engine. Needs Go; --service python needs Python as well, and --service
 // replicas (npm run interop:replicas) PostgreSQL: three daemons behind round_robin, with the service config of docs/flyte.md. There the
-// case `work` takes many tasks (300, or REPLICA_TASKS) over them, and as many over a single daemon.
+// case `work` takes many tasks (300, or REPLICA_TASKS) over them, and as many over a single daemon. REPLICA_PARTS=8 spreads the tasks over
+// the replicas, of which one works for all otherwise; REPLICA_LEASE is their lease (3s).
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LIMITS } from './services.mjs';

@@ -163,12 +163,14 @@ export class DaemonService extends Service {
     );
   }
 
-  /** Whether a line stands in its metrics. */
-  shows(line) {
-    return fetch(`http://127.0.0.1:${this.adminPort}/metrics`).then(
-      async (answer) => (await answer.text()).split('\n').includes(line),
-      () => false,
+  /** What its metrics say of a series, named with its labels; undefined where they say nothing of it. */
+  async metric(series) {
+    const text = await fetch(`http://127.0.0.1:${this.adminPort}/metrics`).then(
+      (answer) => answer.text(),
+      () => '',
     );
+    const line = text.split('\n').find((one) => one.startsWith(`${series} `));
+    return line && Number(line.slice(series.length + 1));
   }
 
   commandLine() {
@@ -188,24 +190,30 @@ export class DaemonService extends Service {
 }
 
 /** A lease of the replicas: whoever waits for a take-over waits for it. */
-const LEASE = '3s';
-const OWNER = 'pluginhost_cluster_role{role="owner"} 1';
+const LEASE = process.env.REPLICA_LEASE ?? '3s';
+/** Into how many parts their tasks are divided: of one, one replica works for all; of several each has some. */
+export const PARTS = Number(process.env.REPLICA_PARTS ?? 1);
+const REPLICAS = 3;
+const OWNER = 'pluginhost_cluster_role{role="owner"}';
+const OWNED = 'pluginhost_cluster_parts{state="owned"}';
+const SPREAD_MS = 60_000;
 
-/** Three daemons on one PostgreSQL, of which one works; engines are given the addresses of all, as a headless service gives them. */
+/** Three daemons on one PostgreSQL; engines are given the addresses of all, as a headless service gives them. */
 export class ReplicasService {
   #undo = [];
   #replicas = [];
+  #killed = 0;
 
   static async make(directory, remote) {
     const service = new ReplicasService();
     const database = await PostgresServer.start({ after: (done) => service.#undo.unshift(done) });
     const { host, port, user, database: name } = database.place();
     const sections = {
-      state: { engine: 'postgres', postgres: { host, port, user, database: name, lease: LEASE } },
+      state: { engine: 'postgres', parts: PARTS, postgres: { host, port, user, database: name, lease: LEASE } },
       cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
       dataStore: { localRoots: [path.join(directory, 'data')] },
     };
-    for (let index = 0; index < 3; index += 1) {
+    for (let index = 0; index < REPLICAS; index += 1) {
       const folder = path.join(directory, `replica-${index}`);
       mkdirSync(folder);
       service.#replicas.push(await DaemonService.make(folder, remote, undefined, sections));
@@ -219,15 +227,33 @@ export class ReplicasService {
 
   async start() {
     await Promise.all(this.#replicas.map((replica) => replica.start()));
+    if (PARTS > 1) await this.#spread();
   }
 
-  /** Kills the one that works, and starts it again beside the others. */
+  /** Kills one that works, of several each time another one, and starts it again beside the others. */
   async restart({ empty }) {
     if (empty) throw new Error('the state of several replicas is not emptied');
-    const working = await Promise.all(this.#replicas.map((replica) => replica.shows(OWNER)));
-    const owner = this.#replicas[working.indexOf(true)];
-    if (owner === undefined) throw new Error('no replica works');
-    await owner.restart({ empty });
+    const roles = await this.metrics(OWNER);
+    const working = this.#replicas.filter((_, index) => roles[index] === 1);
+    if (working.length === 0) throw new Error('no replica works');
+    await working[this.#killed++ % working.length].restart({ empty });
+  }
+
+  /** Of each replica. */
+  metrics(series) {
+    return Promise.all(this.#replicas.map((replica) => replica.metric(series)));
+  }
+
+  /** Resolves once each works on as many parts as another, within one. */
+  async #spread() {
+    const until = performance.now() + SPREAD_MS;
+    for (;;) {
+      const owned = await this.metrics(OWNED);
+      const sum = owned.reduce((total, count = 0) => total + count, 0);
+      if (sum === PARTS && Math.max(...owned) - Math.min(...owned) <= 1) return;
+      if (performance.now() > until) throw new Error(`parts do not lie evenly: ${owned} of ${PARTS}`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
   }
 
   async stop() {

@@ -1,6 +1,6 @@
 // Many tasks by the engine's own code over three replicas, and as many over a single daemon beside them: what each cost the remote.
 import { mostAtOnce } from '../../dist/test/support/at-once.js';
-import { HELD } from './services.mjs';
+import { HELD, PARTS } from './services.mjs';
 import { limitResult, onStage } from './stage.mjs';
 import { printed } from './tools.mjs';
 
@@ -9,6 +9,8 @@ const PLUGIN = 'interop-other';
 const APART = 0.05;
 /** Few tasks come apart by chance, since each is read at times of its own: by no more than so many roots of the calls. */
 const BY_CHANCE = 3;
+
+const CREATED = `pluginhost_tasks_created_total{plugin="${PLUGIN}"}`;
 
 /** When a job began and ended, by the remote's book; it runs for its time, or until it is cancelled. */
 const spanOf = ({ createdAt, cancelledAt = Number.POSITIVE_INFINITY, steer }) => ({
@@ -47,6 +49,16 @@ function costResult(single, several) {
   });
 }
 
+/** Where tasks are spread each replica has worked on some. */
+function spreadResult(created) {
+  return printed({
+    case: 'work-spread',
+    ok: created.every((count = 0) => count > 0),
+    detail: `${created.map((count = 0) => count).join(', ')} tasks created by each, over ${PARTS} parts`,
+    ms: 0,
+  });
+}
+
 /**
  * Runs the work on both, beside each other, so that a machine that is slow for a while is slow for both. `drive` runs the case
  * `work` on a stage and answers its results.
@@ -57,7 +69,8 @@ export async function workResults(tasks, keep, drive) {
       onStage(kind, keep, async (stage) => {
         const found = await drive(kind, stage);
         const calls = stage.remote.calls.filter(({ plugin }) => plugin === PLUGIN).length;
-        return { found, calls, remote: stage.remote, jobs: stage.remote.jobs };
+        const created = await stage.service.metrics?.(CREATED);
+        return { found, calls, created, remote: stage.remote, jobs: stage.remote.jobs };
       }),
     ),
   );
@@ -66,5 +79,6 @@ export async function workResults(tasks, keep, drive) {
     ...sites.flatMap(({ found }) => found),
     ...bookResults(several, tasks),
     costResult(single.calls, several.calls),
+    ...(PARTS > 1 ? [spreadResult(several.created)] : []),
   ];
 }

@@ -30,6 +30,9 @@ const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 /** Between two streams to a member. */
 const RECONNECT = { initialMs: 100, maxMs: 5_000 };
 
+/** So often a stream to one that just came fails in vain before that is told: it knows this member by its next look alone. */
+const EARLY_FAILURES = 4;
+
 const same = (bytes: Buffer): Buffer => bytes;
 
 /** What waits for one member, and the stream that takes it, if there is one. */
@@ -99,6 +102,8 @@ interface Link {
   readonly peer: Peer | undefined;
   failures: number;
   told: boolean;
+  /** There was a stream before. */
+  known: boolean;
   timer: Timer | undefined;
   /** Whether the stream that there is was opened by both. */
   up: boolean;
@@ -187,7 +192,7 @@ export class LimitsLinks implements LinkAcceptor {
     const opens = epoch < member.epoch && address !== undefined;
     const sizes = { maxReceiveBytes: MAX_MESSAGE_BYTES, maxSendBytes: MAX_MESSAGE_BYTES };
     const peer = opens ? new Peer(member.epoch, address, { clock, ...sizes, tls }) : undefined;
-    const rest = { failures: 0, told: false, timer: undefined, up: false, end: undefined };
+    const rest = { failures: 0, told: false, known: false, timer: undefined, up: false, end: undefined };
     const link: Link = { member, outbox: new Outbox(), peer, ...rest };
     this.#links.set(member.epoch, link);
     if (peer !== undefined) this.#open(link, peer);
@@ -239,15 +244,18 @@ export class LimitsLinks implements LinkAcceptor {
   #again(link: Link, peer: Peer, why: HostError): void {
     const { clock, random, events } = this.#options;
     if (this.#links.get(link.member.epoch) !== link) return;
-    if (!link.told) events?.broke?.(link.member.epoch, why);
-    link.told = true;
     link.failures += 1;
+    if (!link.told && (link.known || link.failures >= EARLY_FAILURES)) {
+      link.told = true;
+      events?.broke?.(link.member.epoch, why);
+    }
     link.timer = clock.setTimer(backoffMs(link.failures, RECONNECT, random), () => this.#open(link, peer));
   }
 
   #opened(link: Link): void {
     link.failures = 0;
     link.told = false;
+    link.known = true;
     link.up = true;
     this.#options.events?.opened?.(link.member.epoch);
   }

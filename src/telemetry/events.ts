@@ -261,7 +261,7 @@ export const LOG_EVENTS = {
     name: 'host and process; empty for none',
     address: 'where calls are passed on to',
   }),
-  'limits.owner': event('info', 'the limits of a plugin are another replica’s from now on, or nobody’s', {
+  'limits.owner': event('info', 'the limits of a plugin have another owner from now on, or none that is seen', {
     plugin: PLUGIN,
     here: 'whether they are this one’s',
     name: 'host and process of another owner; empty for nobody and for this one',

@@ -101,7 +101,7 @@ export const METRICS = {
   // Of tasks that are spread over replicas; none of them where one replica works for all.
   pluginhost_cluster_parts: gauge('Parts of the tasks that are this replica’s, by what it does with them.', ['state']),
   pluginhost_cluster_parts_taken_total: counter(
-    'Parts that this replica took and works on, after their last owner gave them back (stop), or crashed.',
+    'Parts that this replica took and works on: nobody had them, or their owner gave them back (stop), or it crashed.',
     ['after'],
   ),
   pluginhost_cluster_part_take_seconds: histogram('Time from the take of a part until it was worked on.', [], REMOTE),
