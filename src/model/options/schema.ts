@@ -255,7 +255,7 @@ const state = section(
       '8GiB',
     ),
     parts: count(
-      'Parts that a state is divided into, by the nodes of its tasks: a power of two. Not to be changed for a state that has been begun; nothing is gained by it yet (docs/operations.md).',
+      'Parts that a state is divided into, by the nodes of its tasks: a power of two. With cluster.enabled and more than one, replicas share the tasks, which is experimental (docs/scaling.md). Not to be changed for a state that has been begun.',
       1,
       32,
     ),
@@ -264,7 +264,7 @@ const state = section(
 );
 
 const cluster = section(
-  'Several replicas with one state, of which one works while the others stand by and pass calls on to it. See docs/scaling.md.',
+  'Several replicas with one state, of which one works while the others stand by and pass calls on to it; with state.parts above 1 each works on some of the tasks. See docs/scaling.md.',
   {
     enabled: withDefault(
       bool('Whether this daemon is one of several replicas; state.engine must be postgres, with one schema for all.'),
