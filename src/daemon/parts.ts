@@ -228,6 +228,11 @@ export class Parts implements RuntimeTasks {
     this.#stateOf(plugin)?.keepPause(plugin, lane, untilMs);
   }
 
+  /** As of one part where none is here yet. */
+  get share(): number {
+    return Math.max(1, this.#here.length) / this.#count;
+  }
+
   /** The parts that are here, by index. */
   get indices(): readonly number[] {
     return [...this.#byIndex.keys()].filter((index) => this.#byIndex[index] !== undefined);

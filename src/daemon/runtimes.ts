@@ -17,6 +17,8 @@ export interface RuntimeTasks {
   /** Where a plugin's limits go on from. */
   readonly state: Pick<KeptState, 'levels' | 'keepPause' | 'outage'>;
   readonly report: RuntimeOptions['report'];
+  /** As much of all tasks as is here, by their parts: above 0, up to 1. */
+  readonly share: number;
   /** Goes on with what is there of its plugin. */
   recover(runtime: PluginRuntime): void;
 }
@@ -96,8 +98,9 @@ export class RuntimeRegistry implements Runtimes {
     tasks.recover(runtime);
   }
 
-  #make(plugin: HostedPlugin, { store, state, report }: RuntimeTasks): OwnedRuntime {
+  #make(plugin: HostedPlugin, tasks: RuntimeTasks): OwnedRuntime {
     const { config, clock, random, telemetry, mayWork, limits } = this.#parts;
+    const { store, state, report } = tasks;
     // Every plugin has its id from the configuration.
     const gate = config.plugins[plugin.id]!;
     const maxWaiting = config.store.waitingLine.max;
@@ -118,6 +121,7 @@ export class RuntimeRegistry implements Runtimes {
       maxWaiting,
       events: { ...telemetry.gateEvents, ...telemetry.refreshEvents(plugin.id), ...events },
       loopShare: loopShares(),
+      limitShare: shared && (() => tasks.share),
       report,
     });
   }

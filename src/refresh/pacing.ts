@@ -50,8 +50,9 @@ export interface Throughput {
   readonly tasksPerCall: number;
   /** Milliseconds that one call takes, on average. */
   readonly callMs: number;
-  /** As `RefresherOptions` has it. */
+  /** As `RefresherOptions` has them. */
   readonly loopShare?: (() => number | undefined) | undefined;
+  readonly limitShare?: (() => number) | undefined;
 }
 
 /**
@@ -60,6 +61,7 @@ export interface Throughput {
  * - While the read limit can bear it, no asked task waits longer than `resyncInterval`.
  * - What `pollShare` of the limit leaves beyond that goes to young tasks: interval c·√age, with c solved such that all
  *   reads together make up the share.
+ * - Of replicas that share a limit each goes by its part of it, so that together they spend what one would.
  * - Where the daemon's event loop is busy, these are fewer, down to none.
  * - Past capacity everybody has `resyncInterval`, more is due than can be read, and the most overdue is read first: so
  *   all slow down alike, and no token is left unused whatever was estimated here. `longestMs` says how far.
@@ -118,11 +120,11 @@ export class Pacing {
     return this.#intervals.some((ms, ageClass) => differs(before[ageClass] as number, ms));
   }
 
-  /** Tasks that can be read a millisecond: by the limit, or by the slots where reads are slow. */
-  #capacityPerMs({ tasksPerCall, callMs }: Throughput): number {
+  /** Tasks that can be read here a millisecond: by the limit, or by the slots where reads are slow. */
+  #capacityPerMs({ tasksPerCall, callMs, limitShare }: Throughput): number {
     const byLimit = this.#config.readQps / 1_000;
     const bySlots = this.#config.readConcurrency / Math.max(1, callMs);
-    return Math.min(byLimit, bySlots) * Math.max(1, tasksPerCall);
+    return Math.min(byLimit, bySlots) * (limitShare?.() ?? 1) * Math.max(1, tasksPerCall);
   }
 
   #idleRate({ idle }: Population): number {

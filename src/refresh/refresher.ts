@@ -35,6 +35,8 @@ export interface RefresherOptions {
    * Absent: spare polls are bounded by the read limit alone.
    */
   readonly loopShare?: (() => number | undefined) | undefined;
+  /** The part of the read limit that is for the tasks here, above 0 up to 1, where others have the rest; all of it unless given. */
+  readonly limitShare?: (() => number) | undefined;
   /** Of the outages of reads; without it their grace begins anew with each start. */
   readonly outage?: KeptOutage | undefined;
 }
@@ -72,6 +74,7 @@ class PollRefresher implements Refresher {
   readonly #missing: MissingTasks;
   readonly #intake: Intake;
   readonly #loopShare: (() => number | undefined) | undefined;
+  readonly #limitShare: (() => number) | undefined;
   readonly #flights = new Flights((id) => this.#schedule.get(id));
   #config: RefreshConfig;
   #timer: Timer | undefined;
@@ -85,6 +88,7 @@ class PollRefresher implements Refresher {
     this.#clock = options.clock;
     this.#random = options.random;
     this.#loopShare = options.loopShare;
+    this.#limitShare = options.limitShare;
     this.#events = options.events ?? {};
     this.#config = options.config;
     this.#missing = new MissingTasks(this.#events);
@@ -287,6 +291,7 @@ class PollRefresher implements Refresher {
       tasksPerCall: this.#tasksPerCall,
       callMs: this.#callMs,
       loopShare: this.#loopShare,
+      limitShare: this.#limitShare,
     });
   }
 

@@ -52,6 +52,8 @@ export interface RuntimeOptions {
   readonly outages?: { readonly reads: KeptOutage; readonly creates: KeptOutage } | undefined;
   /** Of the daemon's event loop, since it was last asked; without it spare polls are bounded by the read limit alone. */
   readonly loopShare?: () => number | undefined;
+  /** The part of the limits that is for the tasks here, where replicas share them. */
+  readonly limitShare?: (() => number) | undefined;
   /** Where what was read goes. */
   readonly report: (runtime: PluginRuntime, report: ReadReport) => void;
 }
@@ -145,6 +147,7 @@ export function buildRuntime(options: RuntimeOptions): PluginRuntime & { stop():
     random,
     config: pollConfig(),
     loopShare: options.loopShare,
+    limitShare: options.limitShare,
     outage: options.outages?.reads,
     events: {
       ...events,

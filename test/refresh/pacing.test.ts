@@ -76,6 +76,19 @@ test('batches raise the capacity and slow reads lower it', () => {
   assert.ok(slow.longestMs >= 60_000);
 });
 
+test('replicas that share a limit spend together what one would, each by its part', () => {
+  const whole = new Pacing(config);
+  const people = population({ 2000: 60, 60000: 120, 3600000: 120 });
+  whole.solve(people, fast);
+  const third = new Pacing(config);
+  const part = { ...people, byAge: people.byAge.map((n) => n / 3) };
+  third.solve(part, { ...fast, limitShare: () => 1 / 3 });
+  assert.ok(Math.abs(3 * rateOf(third, part) - rateOf(whole, people)) < 1e-6);
+  third.solve(population({ 60000: 4_000 }), { ...fast, limitShare: () => 1 / 3 });
+  whole.solve(population({ 60000: 4_000 }), fast);
+  assert.ok(Math.abs(third.longestMs / whole.longestMs - 3) < 1e-6);
+});
+
 test('a task nobody asks for waits ever longer, up to the bound, and counts little', () => {
   const pacing = new Pacing(config);
   pacing.solve(population({ 60000: 1 }, [[1, 100]]), fast);
