@@ -49,6 +49,10 @@ const ROWS = ['postgres/members.e2e.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
 const GRANTS = ['limits/grants/grants.test.js', 'limits/grants/lane-grants.test.js'];
 const QUOTAS = ['limits/grants/quota-grants.test.js'];
+const MOVES = ['daemon/part-moves.test.js'];
+const SPREAD = ['daemon/spread-limits.test.js'];
+/** `--parts` with `--replicas` spreads them; runs of plants have one daemon. */
+const NOT_SPREAD = { unseen: 'in that run tasks are not spread' } as const;
 /** Grants that nobody draws yet. */
 const NOT_DRAWN = { unseen: 'in that run one daemon has the limits' } as const;
 
@@ -762,6 +766,69 @@ this.#bucket = new TokenBucket({ config: bounds.rate, clock, snapshot });`,
     put: 'items.slice()',
     tests: QUOTAS,
     chaos: NOT_DRAWN,
+  },
+  {
+    name: 'limits-always-first',
+    what: 'a new owner of limits does not wait for the life of a grant',
+    file: 'daemon/spread-limits.js',
+    find: 'first: tenure === 1',
+    put: 'first: true',
+    tests: SPREAD,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'turn-of-nothing',
+    what: 'whoever had a task before speaks for its token like the one that has it',
+    file: 'daemon/spread-limits.js',
+    find: 'this.#options.seat.turnOf(part);',
+    put: '9;',
+    tests: SPREAD,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'limits-granted-past-lease',
+    what: 'limits are granted from while the lease is over',
+    file: 'daemon/spread-limits.js',
+    find: 'mayGrant: () => seat.mayWork(),',
+    put: 'mayGrant: () => true,',
+    tests: SPREAD,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'limits-without-tenure',
+    what: 'an owner of limits that comes to own them again goes on as if it always had',
+    file: 'daemon/spread-limits.js',
+    find: 'const tenure = Number(holder.tenure);',
+    put: 'const tenure = 1;',
+    tests: SPREAD,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'token-given-back-with-part',
+    what: 'the tokens of a part that is given up are free, while its tasks go on elsewhere',
+    file: 'daemon/parts.js',
+    find: 'quotas.handAway(id);',
+    put: 'quotas.release(id);',
+    tests: MOVES,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'part-free-before-written',
+    what: 'a part is free for others before all of it is written',
+    file: 'daemon/parts.js',
+    find: 'await part.state.close();\n        }\n        finally',
+    put: 'void part.state.close().catch(() => undefined);\n        }\n        finally',
+    tests: MOVES,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'taken-from-the-living',
+    what: 'a part is taken from one that lives',
+    file: 'cluster/seat.js',
+    find: 'if (owner !== undefined && !this.#watch.isDead(owner))',
+    put: 'if (owner !== undefined && this.#watch.isDead("nobody"))',
+    tests: LEASES,
+    chaos: NOT_SPREAD,
   },
 ];
 

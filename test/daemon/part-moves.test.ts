@@ -149,6 +149,34 @@ test('a part is given up only once all of it is written, and where that fails wh
   assert.equal(world.remote.jobs.length, 2);
 });
 
+test('the token of a task goes with its part: who gives the part hands it away once all is written, and gives none back', async () => {
+  const world = await worldOf();
+  world.remote.lastsMs = 1e9;
+  const [a, b] = await pair(world);
+  const [live, late] = namesIn(1, 2) as [string, string];
+  const { task } = await create(world, a, live);
+  const { quotas } = a.runtime;
+  const told: string[] = [];
+  const facts = () => [...world.engine.facts.keys()].filter((key) => /task\//.test(key)).length;
+  const handsAway = quotas.handAway.bind(quotas);
+  const releases = quotas.release.bind(quotas);
+  quotas.handAway = (id) => {
+    told.push(`hands ${id} away, ${facts()} written`);
+    quotas.release = releases;
+    handsAway(id);
+  };
+  quotas.release = (id) => {
+    told.push(`releases ${id}`);
+    return releases(id);
+  };
+
+  const { task: other } = await create(world, a, late);
+  await settle(world.clock, a.parts.give(1, GRACE_MS));
+  assert.deepEqual(told, [`hands ${task.id} away, 2 written`, `hands ${other.id} away, 2 written`]);
+  await settle(world.clock, b.parts.take(1));
+  assert.equal(b.runtime.quotas.snapshot()[0]?.used, 2);
+});
+
 test('a part whose keys cannot be read is not taken, nothing of it goes on here, and it can be taken once they can be', async (t) => {
   const world = await worldOf();
   world.remote.lastsMs = 1e9;
