@@ -321,6 +321,8 @@ class ComposedDaemon implements Daemon {
     const [fatal] = report.fatal;
     if (fatal !== undefined) throw fatal;
     this.#takeUp.loaded();
+    const workFor = (part: number) => this.#parts.workFor(part);
+    this.#cluster?.tellNeeds({ host: this.#host, runtimes: this.#runtimes, workFor });
     this.#releasers.push('polls and calls', () => within(this.#graceLeftMs(), this.#finishCalls()));
     for (const plugin of this.#host.plugins()) {
       this.#releasers.push(

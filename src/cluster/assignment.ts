@@ -1,3 +1,5 @@
+import { compareVersions } from './versions.js';
+
 /** One replica as it may be given parts: what all know of it from its row. */
 export interface AssignedMember {
   /** Of this start of it. */
@@ -251,22 +253,4 @@ function compareFitness(a: Fitness, b: Fitness): number {
 /** An order that all have: who came first, then by name. */
 function bySeniority(a: AssignedMember, b: AssignedMember): number {
   return a.joinedAtMs - b.joinedAtMs || (a.epoch < b.epoch ? -1 : 1);
-}
-
-/** By their numbers, one after the other; what follows a hyphen, and is no release yet, comes before the release. */
-function compareVersions(a: string, b: string): number {
-  const [numbersA, pre] = numbersOf(a);
-  const [numbersB, preB] = numbersOf(b);
-  for (let at = 0; at < Math.max(numbersA.length, numbersB.length); at++) {
-    const difference = (numbersA[at] ?? 0) - (numbersB[at] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  if (pre === preB) return 0;
-  if (pre === '' || preB === '') return pre === '' ? 1 : -1;
-  return pre < preB ? -1 : 1;
-}
-
-function numbersOf(version: string): [numbers: readonly number[], pre: string] {
-  const [numbers = '', ...pre] = version.split('-');
-  return [numbers.split('.').map((text) => Number.parseInt(text, 10) || 0), pre.join('-')];
 }

@@ -111,6 +111,8 @@ export class Seat {
   #troubled = false;
   #retired = false;
   #leaving = false;
+  /** It looks, and takes what it is given. */
+  #taking = false;
   /** It has the state, and could not load it. */
   #unloaded = false;
   #remotes: RemotesSaid = { plugins: [], unreachable: [] };
@@ -259,8 +261,9 @@ export class Seat {
     this.#renewLater(this.#renewMs());
   }
 
-  /** Begins to look. Resolves once it works, or another owner was seen to live, or the seat is lost or given back. */
+  /** Begins to look, and is given parts from then on. Resolves once it works, or another owner was seen to live, or the seat is lost or given back. */
   settle(): Promise<void> {
+    this.#taking = true;
     this.#lookAgain(0);
     return this.#settled.promise;
   }
@@ -269,6 +272,11 @@ export class Seat {
   say(said: RemotesSaid): void {
     this.#remotes = said;
     if (this.#life === 'in' && JSON.stringify(this.#says()) !== this.#said) this.#hurry();
+  }
+
+  /** What working on a part takes, as it was seen last. */
+  needsOf(part: number): PartNeeds | undefined {
+    return this.#view.parts[part]?.needs;
   }
 
   /** Lets the others know what a part of this one's takes to be worked on. Throws what the state says. */
@@ -380,7 +388,8 @@ export class Seat {
   #says(): MemberSays {
     return {
       ...this.#remotes,
-      leaving: this.#leaving,
+      // What is given to one that does not look yet would wait for it.
+      leaving: this.#leaving || (!this.#taking && this.#options.parts > 1),
       refused: [...this.#refused.keys()],
     };
   }

@@ -30,6 +30,7 @@ import {
 import type { ClusterFigures } from '../telemetry/index.js';
 import { countedParts, OwnersSeen, shownCluster } from './cluster-shown.js';
 import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
+import { PartNeeds, type PartNeedsOptions } from './part-needs.js';
 import { type LimitsParts, SpreadLimits, type SpreadLimitsOptions } from './spread-limits.js';
 
 export interface ClusterOptions {
@@ -89,6 +90,7 @@ export class Cluster {
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
   #tokens: HeldTokens | undefined;
+  #needs: PartNeeds | undefined;
 
   constructor(options: ClusterOptions) {
     const { config, clock, random, version, begin, end, onSecret } = options;
@@ -186,6 +188,14 @@ export class Cluster {
     await this.#seat.join(advertisedAddress({ given: advertise, podIp: env.POD_IP, port, loopbackAllowed }));
   }
 
+  /** The plugins are loaded: from here on the others are told what this one has to work with, and what its parts need. */
+  tellNeeds(of: Pick<PartNeedsOptions, 'host' | 'runtimes' | 'workFor'>): void {
+    const { config, clock } = this.#options;
+    if (this.#seat.parts === 1) return;
+    this.#needs = new PartNeeds({ ...of, seat: this.#seat, plugins: Object.keys(config.plugins), clock });
+    this.#needs.start();
+  }
+
   /** Resolves once it is known which replica works. */
   settle(): Promise<void> {
     return this.#seat.settle();
@@ -193,11 +203,14 @@ export class Cluster {
 
   /** The stop begins: of several parts each is given to others in good order, which take calls about it from then on. */
   handOver(): Promise<void> {
+    // Its plugins stop next, which moves nothing any more.
+    this.#needs?.close();
     return this.#seat.parts > 1 ? this.#seat.handOver() : this.#seat.retire();
   }
 
   /** The state is written to its end, or was another's. */
   async leave(): Promise<void> {
+    this.#needs?.close();
     try {
       await this.#seat.leave();
     } finally {

@@ -238,6 +238,11 @@ export class Parts implements RuntimeTasks {
     return [...this.#byIndex.keys()].filter((index) => this.#byIndex[index] !== undefined);
   }
 
+  /** The plugins that a part needs for what is left to do in it; undefined where it is not here. */
+  workFor(index: number): ReadonlySet<string> | undefined {
+    return this.#byIndex[index]?.store.workFor();
+  }
+
   /** How many of them sign handles. */
   get signing(): number {
     return this.#handleKeys.size;

@@ -224,6 +224,8 @@ class PollRefresher implements Refresher {
       oldestOverdueMs: Math.max(0, now - (this.#schedule.nextDueMs() ?? now)),
       remote: this.#remote.downSinceMs === undefined ? 'up' : 'down',
       remoteDownSinceMs: this.#remote.failingSinceMs,
+      firstFailureMs: this.#remote.firstFailureMs,
+      answeredAtMs: this.#remote.answeredAtMs,
       notFound: this.#missing.size,
       notFoundFrozen: this.#missing.frozen,
       longestIntervalMs: pacing.longestMs,

@@ -119,6 +119,11 @@ export class RemoteState {
     return this.#downSinceMs === undefined ? undefined : this.#firstFailureMs;
   }
 
+  /** The first failure since it last answered, also while it is not taken to be down; undefined where none was. */
+  get firstFailureMs(): number | undefined {
+    return this.#firstFailureMs;
+  }
+
   /** The failure that stands for the outage. */
   get failure(): PluginFailure | undefined {
     return this.#failure;

@@ -142,6 +142,10 @@ export interface RefreshStats {
   readonly remote: 'up' | 'down';
   /** The first failure of the outage. */
   readonly remoteDownSinceMs: number | undefined;
+  /** The first failure since it last answered a read, which may be no outage yet; undefined where none was. */
+  readonly firstFailureMs: number | undefined;
+  /** When it last did; -Infinity where it never did. */
+  readonly answeredAtMs: number;
   /** Tasks whose last read did not find the job, and those of them that a wave froze. */
   readonly notFound: number;
   readonly notFoundFrozen: number;

@@ -67,6 +67,11 @@ export class CreateLane {
     return this.#outage.downSinceMs;
   }
 
+  /** What creates tell of the remote: their first failure since one succeeded, and when one last did. */
+  get sight(): Pick<CreateOutage, 'downSinceMs' | 'firstFailureMs' | 'answeredAtMs'> {
+    return this.#outage;
+  }
+
   /** Creates that stand in line. */
   get waiting(): number {
     return this.#lines.fresh.size + this.#lines.tried.size;

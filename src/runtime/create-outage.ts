@@ -83,6 +83,16 @@ export class CreateOutage {
     return this.#downSinceMs;
   }
 
+  /** The first failure since a create last succeeded, which may be no outage yet; undefined where none was. */
+  get firstFailureMs(): number | undefined {
+    return this.#firstFailureMs;
+  }
+
+  /** When a create last succeeded; -Infinity where none did. */
+  get answeredAtMs(): number {
+    return this.#answeredAtMs;
+  }
+
   /** The failure that stands for the outage of creates. */
   get failure(): ReadFailure | undefined {
     return this.#failure;

@@ -87,6 +87,7 @@ export class OwedDeletes {
   /** Those for handles alone, whose ids do not follow from the key. */
   readonly #fromHandles = new Map<AttemptKey, Set<Mutable>>();
   readonly #changed: (id: TaskId) => void;
+  readonly #byPlugin = new Map<string, number>();
   #unheld = 0;
 
   constructor(changed: (id: TaskId) => void, places?: Places) {
@@ -101,6 +102,11 @@ export class OwedDeletes {
   /** Orders for handles alone: anybody can make these up, so they take no room from what was created here. */
   get unheld(): number {
     return this.#unheld;
+  }
+
+  /** Those to whom a delete is owed. */
+  get plugins(): Iterable<string> {
+    return this.#byPlugin.keys();
   }
 
   /** In the order they came, from a place in the list on. */
@@ -175,6 +181,8 @@ export class OwedDeletes {
   #list(owed: Mutable): void {
     this.#orders.set(owed.id, owed);
     this.#roll.add(owed);
+    const { plugin } = owed.identity;
+    this.#byPlugin.set(plugin, (this.#byPlugin.get(plugin) ?? 0) + 1);
     if (!owed.fromHandle) return;
     this.#unheld += 1;
     getOrMake(this.#fromHandles, owed.identity.key, () => new Set<Mutable>()).add(owed);
@@ -243,6 +251,10 @@ export class OwedDeletes {
     if (owed === undefined) return false;
     this.#orders.delete(id);
     this.#roll.delete(owed);
+    const { plugin } = owed.identity;
+    const left = (this.#byPlugin.get(plugin) ?? 0) - 1;
+    if (left > 0) this.#byPlugin.set(plugin, left);
+    else this.#byPlugin.delete(plugin);
     if (owed.fromHandle) this.#unlist(owed);
     this.#changed(id);
     return true;

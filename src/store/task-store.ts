@@ -423,6 +423,19 @@ export class TaskStore {
     return this.#counts.plugins();
   }
 
+  /** The plugins that have something left to do here: a task that is not over, a delete that is owed, a job to look for. Walks no tasks. */
+  workFor(): ReadonlySet<string> {
+    const busy = new Set(this.owed.plugins);
+    for (const plugin of this.plugins()) {
+      const { accepted, creating, live } = this.counts(plugin);
+      if (accepted + creating + live > 0) busy.add(plugin);
+    }
+    for (const { identity, leftBecause } of this.unclear.listed())
+      if (leftBecause === undefined) busy.add(identity.plugin);
+    for (const { task } of this.#cancelling.values()) busy.add(task.identity.plugin);
+    return busy;
+  }
+
   /** All in memory, in the order they came, from a place in the list on. */
   listed(after = 0): Iterable<TaskRecord & Listed> {
     return this.#roll.after(after);

@@ -1,79 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ManualClock } from '../../src/lib/clock.js';
 import type { MemberRow } from '../../src/state/index.js';
-import { type Fate, VirtualReplica, VirtualTable } from './virtual-replicas.js';
-
-const LEASE_MS = 3_000;
-const AT_ONCE: Fate = { there: 1, back: 1, lost: 'no' };
-const WITHIN_MS = 2_000;
-
-type Changes = Partial<ConstructorParameters<typeof VirtualReplica>[0]>;
-
-class World {
-  readonly clock = new ManualClock(1_000_000);
-  readonly table: VirtualTable;
-  readonly all: VirtualReplica[] = [];
-
-  constructor(parts: number) {
-    this.table = new VirtualTable(parts);
-  }
-
-  async add(changes: Changes = {}): Promise<VirtualReplica> {
-    const common = { world: this.clock, table: this.table, leaseMs: LEASE_MS, rate: 1, fate: () => AT_ONCE };
-    const replica = new VirtualReplica({ name: `r${this.all.length}`, ...common, ...changes });
-    this.all.push(replica);
-    const join = (): unknown =>
-      replica.seat.join(`10.0.0.${this.all.length}:8000`).catch(() => this.clock.setTimer(100, join));
-    join();
-    await this.clock.advance(10);
-    void replica.seat.settle();
-    return replica;
-  }
-
-  /** As many parts as each works on. */
-  counts(): number[] {
-    return this.all.map(({ seat, killed }) => (killed ? 0 : this.#owned((part) => seat.ownerOf(part) === 'here')));
-  }
-
-  isWhole(): boolean {
-    return this.counts().reduce((sum, count) => sum + count, 0) === this.table.parts.length;
-  }
-
-  /** What two replicas work on at a time. */
-  shared(): number[] {
-    return [...this.table.parts.keys()].filter((part) => this.all.filter((one) => one.worksOn(part)).length > 1);
-  }
-
-  #owned(isOwned: (part: number) => boolean): number {
-    return [...this.table.parts.keys()].filter(isOwned).length;
-  }
-
-  /** Goes on, and sees to it that no part is worked on twice. */
-  async run(ms: number): Promise<void> {
-    for (let left = ms; left > 0; left -= 50) {
-      await this.clock.advance(Math.min(50, left));
-      assert.deepEqual(this.shared(), [], 'worked on by two');
-    }
-  }
-
-  async msUntil(what: string, seen: () => boolean, withinMs = 60_000): Promise<void> {
-    const startMs = this.clock.now();
-    while (!seen()) {
-      assert.ok(this.clock.now() < startMs + withinMs, `no ${what} after ${withinMs} ms: ${this.counts()}`);
-      await this.run(50);
-    }
-  }
-}
-
-async function evenly(parts: number, replicas: number, changes: Changes = {}): Promise<World> {
-  const world = new World(parts);
-  for (let i = 0; i < replicas; i++) await world.add(changes);
-  await world.run(4 * LEASE_MS);
-  assert.ok(world.isWhole());
-  return world;
-}
+import { type Fate, VirtualReplica } from './virtual-replicas.js';
+import { AT_ONCE, evenly, LEASE_MS, WITHIN_MS, World } from './virtual-world.js';
 
 const spread = (counts: readonly number[]) => [...counts].sort((a, b) => b - a);
 
@@ -98,6 +28,27 @@ test('a replica that comes is given its share, part after part, and nothing else
   await world.run(4 * LEASE_MS);
   assert.deepEqual(world.counts(), [4, 4, 4, 4]);
   assert.equal(world.table.takes, takes + 4);
+});
+
+test('one that came, and does not look yet, is given nothing, and no part waits for it', async () => {
+  const world = await evenly(8, 2);
+  const { takes } = world.table;
+  const third = new VirtualReplica({
+    name: 'r2',
+    world: world.clock,
+    table: world.table,
+    leaseMs: LEASE_MS,
+    rate: 1,
+    fate: () => AT_ONCE,
+  });
+  world.all.push(third);
+  void third.seat.join('10.0.0.3:8000');
+  await world.run(4 * LEASE_MS);
+  assert.deepEqual([world.counts(), world.table.takes], [[4, 4, 0], takes]);
+  world.all[0]?.kill();
+  await world.msUntil('owner of each', () => world.counts()[1] === 8, LEASE_MS + WITHIN_MS);
+  void third.seat.settle();
+  await world.msUntil('share', () => world.counts()[2] === 4, LEASE_MS + WITHIN_MS);
 });
 
 test('who leaves gives all its parts, and each has another owner within two seconds', async () => {

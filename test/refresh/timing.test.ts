@@ -209,13 +209,17 @@ test('how long the remote was away is told from when it was found to be down, an
     refresher.track({ id: `t${i}`, createdAtMs });
   await clock.advance(1_000);
   assert.deepEqual([told, refresher.stats().remoteDownSinceMs], [[100], start + 100]);
+  assert.equal(refresher.stats().firstFailureMs, start + 100);
   await clock.advance(1_500);
   reader.respond = () => running;
   await clock.advance(1_500);
   assert.deepEqual([told, refresher.stats().remoteDownSinceMs], [[100, 3_000], undefined]);
+  const { answeredAtMs } = refresher.stats();
+  assert.equal(answeredAtMs >= start + 3_100 && answeredAtMs <= clock.now(), true);
   reader.respond = () => fails('transient');
   await clock.advance(10 * minute);
   for (const id of ['t0', 't1', 't2']) refresher.untrack(id);
+  assert.equal(refresher.stats().answeredAtMs, answeredAtMs, 'that the last task is gone is no answer');
   assert.equal(told.length, 4, 'the end of the outage is told once, with the last task');
   assert.equal(start + (told[2] ?? 0) + (told[3] ?? 0) <= clock.now(), true);
 });

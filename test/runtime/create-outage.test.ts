@@ -37,6 +37,19 @@ test('what says nothing of the remote neither closes nor opens, and a success st
   assert.equal(outage.holds(7), true);
 });
 
+test('the first failure since a create succeeded is known before it is an outage, and that creates leave is no answer', () => {
+  const { outage, fails } = outageOf('a', 'b');
+  assert.deepEqual([outage.firstFailureMs, outage.answeredAtMs], [undefined, Number.NEGATIVE_INFINITY]);
+  fails('a', 1);
+  fails('a', 2);
+  assert.deepEqual([outage.firstFailureMs, outage.downSinceMs], [1, undefined]);
+  outage.learn('b', 'up', undefined, 3);
+  assert.deepEqual([outage.firstFailureMs, outage.answeredAtMs], [undefined, 3]);
+  fails('a', 4);
+  for (const id of ['a', 'b']) outage.leave(id, 5);
+  assert.deepEqual([outage.firstFailureMs, outage.answeredAtMs], [undefined, 3]);
+});
+
 test('reads that are down close without an outage of creates; a success opens although they stay down', () => {
   const { outage } = outageOf('a');
   outage.readsDown(10);

@@ -6,7 +6,15 @@ import { HostError } from '../../src/errors/index.js';
 import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import { PHASES } from '../../src/plugin-api/phase.js';
 import { smallOf, wholeState } from '../../src/state/facts/phase-fields.js';
-import { decodeFact, decodePair, encodeFact, FACT_KINDS, factKey, partsOfKey } from '../../src/state/index.js';
+import {
+  decodeFact,
+  decodePair,
+  encodeFact,
+  FACT_KINDS,
+  factKey,
+  partsOfKey,
+  READABLE_SINCE,
+} from '../../src/state/index.js';
 import { identityOf } from '../support/identity.js';
 import { encoded, SAMPLE, sampleFacts } from './sample-facts.js';
 
@@ -51,7 +59,18 @@ const state: fc.Arbitrary<PhaseState> = fc.record({
 
 const bare = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
+/** By READABLE_SINCE: a format that is raised is one that the release before cannot read, which parts of a state are not to go to. */
+const FORMATS = { readableSince: undefined, raised: { task: 2 } };
+
 describe('facts', () => {
+  it('says by which release what it writes can be read, whenever a format is raised', () => {
+    const versions = sampleFacts().map(
+      ({ kind, name, fact }) => [kind, encodeFact(kind, name, fact as never)[0]] as const,
+    );
+    const raised = Object.fromEntries(versions.filter(([, version]) => version !== 1));
+    assert.deepEqual({ readableSince: READABLE_SINCE, raised }, FORMATS);
+  });
+
   it('reads every kind as it was written, with all that a fact may say', () => {
     for (const { kind, name, fact } of sampleFacts()) {
       const value = encodeFact(kind, name, fact as never);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { phaseState } from '../../src/model/phase-state.js';
 import { identityOf } from '../support/identity.js';
-import { adoptedTask, handleOf, insertTask, liveTask, storeOf } from './make-store.js';
+import { adoptedTask, handleOf, insertTask, liveTask, storeOf, unclearCreate } from './make-store.js';
 
 test('adopted tasks are counted with what they hold, from the first to the last of them', () => {
   const { store } = storeOf();
@@ -85,6 +85,30 @@ test('tasks are counted by plugin and stage at every move', () => {
       [0, 0, 1, 0],
     ],
   );
+});
+
+test('a plugin has work left while a task of it is not over, a delete is owed or under way, or a job is looked for', () => {
+  const { store } = storeOf();
+  const work = () => [...store.workFor()].sort();
+  assert.deepEqual(work(), []);
+  const first = liveTask(store, 'a', 'ray');
+  const second = liveTask(store, 'b', 'ray');
+  const waits = insertTask(store, 'c', { identity: identityOf('c', { plugin: 'dask' }) });
+  assert.deepEqual(work(), ['dask', 'ray']);
+  store.end(waits, phaseState('ABORTED'));
+  for (const task of [first, second]) store.orderDelete(task, 'r', false);
+  assert.deepEqual(work(), ['ray']);
+  store.owed.delete(first.id);
+  assert.deepEqual(work(), ['ray']);
+  store.owed.delete(second.id);
+  assert.deepEqual(work(), []);
+  store.unclear.add(unclearCreate('d', { identity: identityOf('d', { plugin: 'emr' }) }));
+  assert.deepEqual(work(), ['emr']);
+  store.unclear.leave('d-1', 'enough');
+  assert.deepEqual(work(), []);
+  const creating = insertTask(store, 'e', { identity: identityOf('e', { plugin: 'ray' }) });
+  store.orderDelete(creating, 'r', true);
+  assert.deepEqual([work(), store.cancelling(creating.id) !== undefined], [['ray'], true]);
 });
 
 test('the end of a task that a create made counts off none of those that handles alone tell of, though they name the same attempt', () => {

@@ -44,7 +44,16 @@ export type FactKind = keyof FactsByKind;
 /** A kind and a name, as `task/<id>`; of `routes`, `birth` and `handleKey` there is one each, without a name. */
 export type FactKey = string;
 
-/** Raise a version with every change that the release before would misread; a key that it may pass over is none. */
+/**
+ * The oldest release that reads what this one writes; undefined where none is too old. Parts of a state go to no release before it, as long
+ * as there is one that is not.
+ */
+export const READABLE_SINCE: string | undefined = undefined;
+
+/**
+ * Raise a version with every change that the release before would misread; a key that it may pass over is none. READABLE_SINCE is the release
+ * that first has the raised version.
+ */
 const FORMATS: { readonly [K in FactKind]: Format<FactsByKind[K]> } = {
   task: { version: 2, field: taskRow, before: [taskFact] },
   payload: { version: 1, field: taskPayload },
