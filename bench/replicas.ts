@@ -3,12 +3,14 @@ import { systemClock } from '../src/lib/clock.js';
 import { PostgresEngine, type PostgresPlace } from '../src/state/index.js';
 import { PostgresServer } from '../test/postgres/server.js';
 import type { Bench, BenchOptions } from './lib/bench.js';
+import { asking, LOOK_MS, withLoads } from './lib/callers.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
 import { fillState, madeHandle } from './lib/made-state.js';
 import { median, rounded } from './lib/numbers.js';
 import { PROTOCOLS } from './lib/protocols.js';
+import { describeSpread, runSpread } from './lib/spread.js';
 
 const NATIVE = PROTOCOLS.native();
 /** What is asked for while calls are passed on. */
@@ -16,9 +18,7 @@ const LIVE = 1_000;
 /** How long a life's job runs, and how many live one after the other. */
 const END_S = 1;
 const ALONE = 40;
-/** Between two looks at who works, and two calls of the caller that sees the outage. Milliseconds. */
-const LOOK_MS = 25;
-
+/** `parts` above 1: the tasks are spread. */
 type Options = Record<keyof typeof DEFAULTS, number>;
 
 const DEFAULTS = {
@@ -33,6 +33,7 @@ const DEFAULTS = {
   lives: 1000,
   connections: 2,
   streams: 48,
+  parts: 1,
 } satisfies BenchOptions;
 
 /** Replicas of one state, of which the first one works; the bench's own database. */
@@ -138,20 +139,6 @@ async function creates(loads: readonly Load[], daemons: readonly Daemon[], pairs
   for (const { handles } of made) await loads[0]!.delete(owner.port, handles);
   const count = share * daemons.length;
   return { perSecond: count / seconds, ownerUs: micros / count };
-}
-
-async function withLoads<T>(
-  { connections, streams }: Options,
-  shares: number,
-  work: (loads: readonly Load[]) => Promise<T>,
-): Promise<T> {
-  const width = { connections, streams: Math.max(1, Math.floor(streams / shares)) };
-  const loads = Array.from({ length: shares }, (_, index) => new Load(width, `f3a9c0d1e2b${shares + index}`));
-  try {
-    return await work(loads);
-  } finally {
-    await Promise.all(loads.map((load) => load.stop()));
-  }
 }
 
 /** Calls that are passed on, and Creates over one replica and over three, in turns. */
@@ -263,33 +250,6 @@ async function statements(server: PostgresServer, place: PostgresPlace, options:
   }
 }
 
-/** One who asks for a task all the time, and the longest time that went by between two answers. Seconds. */
-function asking(load: Load, port: number, handle: Buffer): { stop(): Promise<number> } {
-  let over = false;
-  let longestMs = 0;
-  const running = (async () => {
-    for (let lastMs = performance.now(); !over; ) {
-      const answered = await load.status(port, NATIVE, handle).then(
-        () => true,
-        () => false,
-      );
-      if (answered) {
-        const nowMs = performance.now();
-        longestMs = Math.max(longestMs, nowMs - lastMs);
-        lastMs = nowMs;
-      }
-      await sleep(LOOK_MS);
-    }
-  })();
-  return {
-    async stop() {
-      over = true;
-      await running;
-      return longestMs / 1000;
-    },
-  };
-}
-
 /** The one that works is ended, in one way and the other, while somebody asks one that stands by. */
 async function takeovers(place: PostgresPlace, options: Options, progress: (line: string) => void) {
   const fleet = new Fleet(place, options);
@@ -351,7 +311,7 @@ async function takeoverOfMany(place: PostgresPlace, options: Options, progress: 
 
 export const bench: Bench = {
   summary:
-    'three replicas on a PostgreSQL of its own: calls that are passed on, Creates, take-overs, statements of a life',
+    'three replicas on a PostgreSQL of its own: calls that are passed on, Creates, take-overs, statements of a life; --parts 8: with the tasks spread',
   defaults: DEFAULTS,
 
   async run(given, progress) {
@@ -362,6 +322,9 @@ export const bench: Bench = {
       const server = await PostgresServer.start({ after: (done) => undo.unshift(done) }, settings);
       server.sql('CREATE EXTENSION pg_stat_statements');
       const place = (schema: string) => server.place({ schema });
+      if (options.parts > 1) {
+        return { bench: 'replicas', ...(await runSpread(place, options, progress)), ...options, machine: machine() };
+      }
       const served = await serving(place('serving'), options, progress);
       const asked = await statements(server, place('lives'), options);
       progress(`a life takes ${asked.statements_per_life} statements`);
@@ -374,8 +337,10 @@ export const bench: Bench = {
   },
 
   describe: (result) =>
-    `replicas  Status ${result.own_cpu_us} µs of the main thread where it works; passed on ${result.passed_cpu_us_standby} and ${result.passed_cpu_us_owner} there; p50 ${result.own_p50_ms} and ${result.passed_p50_ms} ms\n` +
-    `          Creates a second ${result.creates_per_second_1} over one, ${result.creates_per_second_3} over three\n` +
-    `          statements a life ${result.statements_per_life} (one after the other ${result.statements_per_life_alone}), beside them ${result.cluster_statements_per_second} a second\n` +
-    `          taken over ${result.stop_s} s after a stop (away ${result.stop_outage_s}), ${result.kill_s} s after a kill (away ${result.kill_outage_s}), lease ${result.lease} s; ${result.tasks} tasks ${result.many_s} s, of which ${result.many_load_s} to load`,
+    (result.parts as number) > 1
+      ? describeSpread(result)
+      : `replicas  Status ${result.own_cpu_us} µs of the main thread where it works; passed on ${result.passed_cpu_us_standby} and ${result.passed_cpu_us_owner} there; p50 ${result.own_p50_ms} and ${result.passed_p50_ms} ms\n` +
+        `          Creates a second ${result.creates_per_second_1} over one, ${result.creates_per_second_3} over three\n` +
+        `          statements a life ${result.statements_per_life} (one after the other ${result.statements_per_life_alone}), beside them ${result.cluster_statements_per_second} a second\n` +
+        `          taken over ${result.stop_s} s after a stop (away ${result.stop_outage_s}), ${result.kill_s} s after a kill (away ${result.kill_outage_s}), lease ${result.lease} s; ${result.tasks} tasks ${result.many_s} s, of which ${result.many_load_s} to load`,
 };

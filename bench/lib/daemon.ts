@@ -10,6 +10,7 @@ import { NODE_FLAGS } from './processes.js';
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const PLUGIN = fileURLToPath(new URL('../plugin.js', import.meta.url));
 const START_MS = 180_000;
+const TOKEN = 'a-token-of-the-bench';
 
 export interface DaemonOptions {
   /** Whether tasks are read a hundred a call. */
@@ -23,6 +24,8 @@ export interface DaemonOptions {
   readonly stateDir?: string;
   /** How the database of its state is reached (`state.postgres`); it is one of several replicas on this machine then. */
   readonly database?: object;
+  /** Into how many parts that state is divided; one unless given. */
+  readonly parts?: number;
   /** How many plugins it runs; one unless given. Tasks are of the first. */
   readonly plugins?: number;
   /** How often a task's state changes between two reads of it, in seconds; never unless given. */
@@ -68,10 +71,10 @@ function pluginsOf(options: DaemonOptions, folder: string): object {
 const counterOf = (index: number): string => `counter-${index}`;
 
 /** Sections that say where the state is, and among whom. */
-function stateOf({ stateDir, database }: DaemonOptions): object {
+function stateOf({ stateDir, database, parts = 1 }: DaemonOptions): object {
   if (database === undefined) return { state: stateDir === undefined ? { engine: 'none' } : { dir: stateDir } };
   return {
-    state: { engine: 'postgres', postgres: database },
+    state: { engine: 'postgres', parts, postgres: database },
     cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
   };
 }
@@ -81,7 +84,7 @@ function configOf(options: DaemonOptions, folder: string): object {
   return {
     grpc: { host: '127.0.0.1', port: options.port ?? 0 },
     ...stateOf(options),
-    admin: { host: '127.0.0.1', port: 0 },
+    admin: { host: '127.0.0.1', port: 0, token: TOKEN },
     shutdown: { drainDelay: '0s', grace: '1s', forceAfter: '5s' },
     store: { maxTasks: maxTasks + 1000 },
     refresh: { pollShare: 1 },
@@ -156,6 +159,14 @@ export class Daemon {
     const text = await (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
     const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
     return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  }
+
+  /** The parts of the tasks that it works on, by its own word. */
+  async parts(): Promise<readonly number[]> {
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const answer = await fetch(`http://127.0.0.1:${this.#adminPort}/v1/cluster`, { headers });
+    const { parts } = (await answer.json()) as { parts: readonly { part: number; state?: string }[] };
+    return parts.filter(({ state }) => state === 'owned').map(({ part }) => part);
   }
 
   /** Resolves when the process is gone; its folder stays until `stop`. */
