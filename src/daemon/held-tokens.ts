@@ -65,7 +65,7 @@ export class HeldTokens {
   }
 
   /**
-   * What a reading says that begins after this call. A task of which several facts are read stands once. Rejects where the database does not
+   * What a reading says that begins after this call. A task whose fact went from one kind to the next meanwhile may stand twice. Rejects where the database does not
    * answer, or with STATE_DAMAGED, STATE_FORMAT_NEWER; OWNER_AWAY once it is closed.
    */
   of(plugin: string): Promise<readonly HeldToken[]> {
@@ -100,7 +100,7 @@ export class HeldTokens {
     try {
       const found = await this.#readAll(new Set(asked.map(({ plugin }) => plugin)));
       this.#failed = false;
-      for (const { plugin, answer } of asked) answer.resolve([...(found.get(plugin)?.values() ?? [])]);
+      for (const { plugin, answer } of asked) answer.resolve(found.get(plugin) ?? []);
     } catch (error) {
       if (!this.#failed && !this.#closed) events?.tokensUnread?.(messageOf(error));
       this.#failed = true;
@@ -111,20 +111,21 @@ export class HeldTokens {
     this.#readSoon();
   }
 
-  async #readAll(plugins: ReadonlySet<string>): Promise<ReadonlyMap<string, ReadonlyMap<TaskId, HeldToken>>> {
+  async #readAll(plugins: ReadonlySet<string>): Promise<ReadonlyMap<string, readonly HeldToken[]>> {
     const { parts, load, holderOf } = this.#options;
-    const found = new Map<string, Map<TaskId, HeldToken>>();
+    const found = new Map<string, HeldToken[]>();
     for (let part = 0; part < parts; part++) {
       for (const kind of KINDS) {
         for await (const page of load(part, kind)) {
           if (this.#closed) throw closed();
           const holder = holderOf(part);
-          const speaker = { drawer: holder?.epoch ?? '', turn: Number(holder?.tenure ?? 0) };
+          const drawer = holder?.epoch ?? '';
+          const turn = Number(holder?.tenure ?? 0);
           for (const [key, value] of page) {
             const token = tokenOf(key, value, plugins);
             if (token === undefined) continue;
             const { plugin, request, job } = token;
-            getOrMake(found, plugin, () => new Map()).set(request.taskId, { ...speaker, request, job });
+            getOrMake(found, plugin, () => []).push({ drawer, turn, request, job });
           }
         }
       }

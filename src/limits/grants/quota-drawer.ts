@@ -87,6 +87,7 @@ export class QuotaDrawer implements Quotas {
     for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token.request);
     this.#sayClosed();
     this.#say({ kind: 'told' });
+    this.#adoptAnew();
     for (const waiter of this.#waiting.values()) this.#want(waiter);
   }
 
@@ -113,10 +114,7 @@ export class QuotaDrawer implements Quotas {
   adopt(request: QuotaRequest, job: string): boolean {
     const { taskId } = request;
     if (this.#held.has(taskId)) return true;
-    if (this.#link !== undefined && !this.#adopting.has(taskId)) {
-      this.#adopting.set(taskId, request);
-      this.#say({ kind: 'adopt', turn: this.#options.turnOf(taskId), request, job });
-    }
+    if (this.#link !== undefined && !this.#adopting.has(taskId)) this.#sayAdopted(request, job);
     return false;
   }
 
@@ -154,6 +152,7 @@ export class QuotaDrawer implements Quotas {
     const token = this.#held.get(from);
     if (token?.adopted !== true || token.request.quotaNamespace !== request.quotaNamespace) return false;
     this.#held.delete(from);
+    this.#adopting.delete(from);
     this.#held.set(request.taskId, { request, epoch: token.epoch, adopted: false });
     this.#say({ kind: 'handOver', turn: this.#options.turnOf(request.taskId), from, request });
     return true;
@@ -161,8 +160,8 @@ export class QuotaDrawer implements Quotas {
 
   /** Gives the task's token back; false when it holds none (any more). A waiting task leaves the line. */
   release(taskId: TaskId): boolean {
+    this.#adopting.delete(taskId);
     if (!this.#held.delete(taskId)) {
-      this.#adopting.delete(taskId);
       this.cancel(taskId);
       return false;
     }
@@ -237,6 +236,19 @@ export class QuotaDrawer implements Quotas {
     this.#linked = undefined;
   }
 
+  /** What handles alone told of, no fact has: an owner that did not grant it knows nothing of it. */
+  #adoptAnew(): void {
+    for (const [taskId, { request, adopted }] of this.#held) {
+      const job = adopted ? this.#options.jobOf(taskId) : undefined;
+      if (job !== undefined) this.#sayAdopted(request, job);
+    }
+  }
+
+  #sayAdopted(request: QuotaRequest, job: string): void {
+    this.#adopting.set(request.taskId, request);
+    this.#say({ kind: 'adopt', turn: this.#options.turnOf(request.taskId), request, job });
+  }
+
   #want(waiter: Waiter): void {
     waiter.ask = ++this.#asks;
     const { ask, request } = waiter;
@@ -295,7 +307,14 @@ export class QuotaDrawer implements Quotas {
   #adoptedOne(taskId: TaskId, granted: boolean): void {
     const request = this.#adopting.get(taskId);
     this.#adopting.delete(taskId);
-    if (!granted || this.#held.has(taskId)) return;
+    const token = this.#held.get(taskId);
+    if (token !== undefined) {
+      // The owner before granted it; this one may have no room for it.
+      if (!granted && token.adopted) this.#held.delete(taskId);
+      else if (token.adopted) token.epoch = this.#epoch;
+      return;
+    }
+    if (!granted) return;
     // It was given up meanwhile.
     if (request === undefined) this.#say({ kind: 'gone', taskId });
     else {

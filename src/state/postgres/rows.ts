@@ -13,26 +13,28 @@ export async function* pages(
   { after = '', before }: KeyRange = {},
 ): AsyncIterable<Page> {
   for (const table of [facts, payloads]) {
-    let next = pageOf(connections, table, after);
+    let next = pageOf(connections, table, after, before);
     for (;;) {
       const page = await next;
       const last = page.at(-1);
       if (last === undefined) break;
-      if (before !== undefined && last[0] >= before) {
-        const rest = page.filter(([key]) => key < before);
-        if (rest.length > 0) yield rest;
-        break;
-      }
-      next = pageOf(connections, table, last[0]);
+      next = pageOf(connections, table, last[0], before);
       next.catch(() => undefined);
       yield page;
     }
   }
 }
 
-async function pageOf(connections: Connections, table: string, after: FactKey): Promise<Page> {
+async function pageOf(
+  connections: Connections,
+  table: string,
+  after: FactKey,
+  before: FactKey | undefined,
+): Promise<Page> {
   type Row = { key: string; value: Buffer };
-  const rows = await connections.run<Row>(pageStatement(table), [after, PAGE_ROWS, PAGE_BYTES]);
+  const hasEnd = before !== undefined;
+  const values = [after, PAGE_ROWS, PAGE_BYTES, ...(hasEnd ? [before] : [])];
+  const rows = await connections.run<Row>(pageStatement(table, hasEnd), values);
   return rows.map(({ key, value }) => [key, value]);
 }
 

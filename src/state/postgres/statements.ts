@@ -6,11 +6,12 @@ import type { Tables } from './schema.js';
 export const PAGE_ROWS = 2_000;
 export const PAGE_BYTES = 4 * 1024 * 1024;
 
-/** Facts by key from `$1` on, up to `$2` rows and `$3` bytes. */
-export function pageStatement(table: string): string {
+/** Facts by key after `$1`, up to `$2` rows and `$3` bytes; where there is an end, before `$4`. */
+export function pageStatement(table: string, hasEnd: boolean): string {
+  const range = hasEnd ? 'key > $1 AND key < $4' : 'key > $1';
   return `SELECT key, value FROM (
       SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
-      FROM (SELECT key, value FROM ${table} WHERE key > $1 ORDER BY key LIMIT $2) AS rows
+      FROM (SELECT key, value FROM ${table} WHERE ${range} ORDER BY key LIMIT $2) AS rows
     ) AS sums WHERE before < $3 ORDER BY key`;
 }
 

@@ -228,6 +228,34 @@ test('an adopted task takes a token past who waits, and hands it on without anot
   assert.deepEqual([a.holds('old'), a.holds('new'), b.holds('b4'), world.used], [false, true, false, TOTAL + 1]);
 });
 
+test('a token that a handle alone told of is asked for anew where the limits have another owner, and given up where that has no room', async () => {
+  const { world, a, b } = one();
+  world.jobs.set('old', 'job');
+  a.adopt(request('old'), 'job');
+  await world.clock.advance(50);
+  world.takeOver('e2');
+  a.follow('e2');
+  await world.clock.advance(50);
+  assert.deepEqual([a.holds('old'), world.used], [true, 1]);
+  world.takeOver('e3');
+  b.follow('e3');
+  for (const task of ['b1', 'b2', 'b3']) b.adopt(request(task), `job of ${task}`);
+  await world.clock.advance(50);
+  a.follow('e3');
+  await world.clock.advance(50);
+  assert.deepEqual([a.holds('old'), world.used], [false, TOTAL]);
+  b.release('b1');
+  await world.clock.advance(50);
+  assert.equal(a.adopt(request('old'), 'job'), false);
+  await world.clock.advance(50);
+  assert.equal(a.adopt(request('old'), 'job'), true, 'as soon as there is');
+  world.takeOver('e4');
+  a.follow('e4');
+  assert.equal(a.handOver('old', request('new')), true);
+  await world.clock.advance(50);
+  assert.deepEqual([a.holds('old'), a.holds('new'), world.used], [false, true, 1], 'and is handed on all the same');
+});
+
 test('a task that another replica has now speaks through that one alone', async () => {
   const { world, a, b } = one();
   await granted(a, world, 'a1', 'a2');
