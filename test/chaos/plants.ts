@@ -46,6 +46,8 @@ const ONE_DAEMON = { unseen: 'in that run there is one daemon' } as const;
 const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js', 'cluster/seat-parts.test.js'];
 const SENDS = ['sandbox/lease.test.js', 'plugin-api/http-lease.test.js', 'host/lease.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
+const GUARDED_ROWS = ['postgres/guards.e2e.js'];
+const GUARDED = ['state/guarded-writer.test.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
 const GRANTS = ['limits/grants/grants.test.js', 'limits/grants/lane-grants.test.js'];
 const QUOTAS = ['limits/grants/quota-grants.test.js'];
@@ -580,6 +582,78 @@ export const PLANTS: readonly Plant[] = [
     put: ')',
     tests: ROWS,
     chaos: ONE_DAEMON,
+  },
+  {
+    name: 'guard-compared-before',
+    what: 'who takes the part of a guard does not wait for the commit that compared it',
+    file: 'state/postgres/statements.js',
+    find: 'ORDER BY o.part FOR SHARE OF o\n',
+    put: 'ORDER BY o.part\n',
+    tests: GUARDED_ROWS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'guard-told-and-written',
+    what: 'a part whose guard is not met is written all the same',
+    file: 'state/postgres/statements.js',
+    find: 'FROM own WHERE part NOT IN (SELECT part FROM unmet)',
+    put: 'FROM own',
+    tests: GUARDED_ROWS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'guard-by-owner-alone',
+    what: 'a guard is met whoever took its part meanwhile',
+    file: 'state/postgres/statements.js',
+    find: 'WHERE f.part = g.guard AND f.tenure = g.tenure)',
+    put: 'WHERE f.part = g.guard)',
+    tests: GUARDED_ROWS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'guards-ignored',
+    what: 'what a tenancy of limits granted is written whether it counts or not',
+    file: 'state/writer.js',
+    find: 'drops, guardsOf(group))',
+    put: 'drops, [])',
+    tests: GUARDED,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'guards-dropped-at-a-repeat',
+    what: 'a commit that failed is repeated without its guards',
+    file: 'state/writer.js',
+    find: 'drops, guardsOf(group))',
+    put: 'drops, this.#failures > 0 ? [] : guardsOf(group))',
+    tests: GUARDED,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'guards-left-behind',
+    what: 'what joins a commit that failed is written without its guards',
+    file: 'state/writer.js',
+    find: 'group.guarded.push(...later.guarded);',
+    put: 'for (const { met } of later.guarded) void group.safe.promise.then(() => met.resolve(true));',
+    tests: GUARDED,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'token-written-before-it-lapses',
+    what: 'the group of a guard that is not met is written before the token was given up',
+    file: 'state/writer.js',
+    find: 'await new Promise((resolve) => void this.#options.clock.setTimer(0, resolve));',
+    put: '',
+    tests: GUARDED,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'token-without-guard',
+    what: 'the state has no guards for what a tenancy of limits granted',
+    file: 'daemon/state.js',
+    find: 'kept?.hasGuards === true',
+    put: 'kept?.hasGuards === null',
+    tests: ['daemon/state-guards.test.js'],
+    chaos: NOT_SPREAD,
   },
   {
     name: 'forward-without-deadline',

@@ -13,13 +13,14 @@ export class GuardedEngine implements StateEngine {
   readonly name = 'guarded';
   readonly durable = true;
   readonly sizeBytes = 0;
+  /** As texts. */
   readonly facts = new Map<FactKey, string>();
   readonly tenures = new Map<number, number>();
   /** The guards of each commit that was asked for. */
   readonly asked: string[][] = [];
   luck: Luck = 'good';
   /** Looks at what is written, just before it is. */
-  onWrite: (puts: ReadonlyMap<FactKey, string>) => void = () => {};
+  onWrite: (texts: ReadonlyMap<FactKey, string>, puts: Puts) => void = () => {};
   #held = createDeferred<void>();
 
   constructor() {
@@ -59,7 +60,7 @@ export class GuardedEngine implements StateEngine {
     if (this.luck === 'fails') throw new HostError('STATE_UNREACHABLE', 'as the test has it');
     const unmet = guards.filter(({ part, tenure }) => String(this.tenureOf(part)) !== tenure);
     if (unmet.length === 0) {
-      this.onWrite(texts);
+      this.onWrite(texts, puts);
       for (const [key, text] of texts) this.facts.set(key, text);
       for (const key of drops) this.facts.delete(key);
     }

@@ -221,3 +221,17 @@ test('an end that gives way in memory, a mark and a result of do that are too ol
 function jobOf({ id, identity }: Pick<TaskRecord, 'id' | 'identity'>) {
   return { id, identity, node: undefined, outputPrefix: '', connection: undefined, connectionUntilMs: 0 };
 }
+
+test('a stage that moves is told also where the state that callers see stays the same', () => {
+  const { store, news } = noted();
+  const task = accepted(store);
+  const same = phaseState('WAITING_FOR_RESOURCES', { reason: 'its turn' });
+  store.setWaiting(task, 'accepted', same);
+  news();
+  store.setWaiting(task, 'creating', same);
+  assert.deepEqual([news().facts, task.stage], [['task/a-1'], 'creating']);
+  store.setWaiting(task, 'creating', same);
+  assert.deepEqual(news().facts, []);
+  store.lapsed(task, same);
+  assert.deepEqual([news().facts, task.stage], [['task/a-1'], 'accepted']);
+});
