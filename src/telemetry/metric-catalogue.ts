@@ -91,12 +91,13 @@ export const METRICS = {
   pluginhost_cluster_members: gauge('Replicas that this one sees, itself included.', []),
   pluginhost_cluster_lease_left_seconds: gauge('Time until the lease of this replica is over; 0 once it is.', []),
   pluginhost_cluster_takeovers_total: counter(
-    'How often this replica became the one that works, after the stop of the last one or its crash.',
+    'How often this replica became the one that works for all, after the stop of the last one or its crash.',
     ['after'],
   ),
-  pluginhost_cluster_forwarded_total: counter('Calls passed on to the replica that works, by how they ended.', [
-    'grpc_code',
-  ]),
+  pluginhost_cluster_forwarded_total: counter(
+    'Calls passed on to the replica that has their tasks, by how they ended.',
+    ['grpc_code'],
+  ),
 
   // Of tasks that are spread over replicas; none of them where one replica works for all.
   pluginhost_cluster_parts: gauge('Parts of the tasks that are this replica’s, by what it does with them.', ['state']),

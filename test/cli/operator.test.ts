@@ -117,6 +117,24 @@ describe('plugin-host pause, resume, reload', () => {
 });
 
 describe('plugin-host tasks', () => {
+  it('says which parts it has looked at where replicas share the tasks, and that a task may be at another one', async (t) => {
+    const tasks = () => ({ rows: [ROW], next: undefined });
+    const { url } = await serveAdmin(t, { source: makeSource({ tasks, covers: () => 'parts 0-2 of 8' }) });
+    const listed = await cli(['tasks', '--admin', url], { env });
+    assert.equal(listed.code, 0);
+    assert.match(
+      listed.stderr,
+      /^Of the replica that was asked alone: it has parts 0-2 of 8, so ask the others as well/,
+    );
+    const whole = await cli(['tasks', '--admin', url, '--json'], { env });
+    assert.equal(JSON.parse(whole.stdout).covers, 'parts 0-2 of 8');
+    const nowhere = makeSource({ tasks: () => ({ rows: [], next: undefined }), covers: () => 'no part of 8' });
+    const empty = await serveAdmin(t, { source: nowhere });
+    const { code, stderr } = await cli(['tasks', '--admin', empty.url, '52'], { env });
+    assert.equal(code, 7);
+    assert.match(stderr, /no task in memory has an id .* it has no part of 8, so ask the others/);
+  });
+
   const env = { PLUGIN_HOST_ADMIN_TOKEN: TOKEN };
   const ROW = {
     id: '52c640e4-1',

@@ -34,6 +34,8 @@ interface TaskRow {
 interface TaskPage {
   readonly tasks: readonly TaskRow[];
   readonly next: string | null;
+  /** Which parts of the tasks the daemon has, where replicas share them. */
+  readonly covers?: string;
 }
 
 export function define(command: Command, run: (action: (io: CliIo) => Promise<ExitCode>) => Promise<void>): void {
@@ -67,6 +69,7 @@ async function list(options: Options, io: CliIo): Promise<ExitCode> {
   if (page.tasks.length === 0 && plugin !== undefined) await assertConfigured(plugin, options, io);
   print(io, page.tasks.length === 0 ? 'No such tasks are in memory.' : table(page.tasks));
   if (page.next !== null) note(io, `There are more: --after ${page.next}`);
+  if (page.covers !== undefined) note(io, `Of the replica that was asked alone: ${ofOthers(page.covers)}`);
   return 0;
 }
 
@@ -83,13 +86,16 @@ async function assertConfigured(plugin: string, options: Options, io: CliIo): Pr
 
 async function showOne(id: string, options: Options, io: CliIo): Promise<ExitCode> {
   // Of several whose ids begin so, one may be called exactly that.
-  const { tasks } = await tasksOf({ id }, 1_000, options, io);
+  const { tasks, covers } = await tasksOf({ id }, 1_000, options, io);
   const found = tasks.find((task) => task.id === id) ?? (tasks.length === 1 ? tasks[0] : undefined);
   if (found === undefined) {
     const seen = tasks.length === 0 ? 'no task in memory has' : `${tasks.length} tasks have`;
-    throw new CliError(7, `${seen} an id that begins with ${JSON.stringify(id)}; plugin-host tasks lists them`, {
-      code: 'TASK_UNKNOWN',
-    });
+    const elsewhere = covers === undefined ? '' : `; ${ofOthers(covers)}`;
+    throw new CliError(
+      7,
+      `${seen} an id that begins with ${JSON.stringify(id)}; plugin-host tasks lists them${elsewhere}`,
+      { code: 'TASK_UNKNOWN' },
+    );
   }
   print(io, options.json === true ? JSON.stringify(found, null, 2) : printable(stringify(found).trimEnd(), true));
   return 0;
@@ -104,6 +110,7 @@ async function tasksOf(
 ): Promise<TaskPage> {
   const tasks: TaskRow[] = [];
   let next = filters.after ?? null;
+  let covers: string | undefined;
   do {
     const query = new URLSearchParams({ limit: String(limit - tasks.length) });
     for (const [name, value] of Object.entries({ ...filters, after: next ?? undefined })) {
@@ -112,8 +119,13 @@ async function tasksOf(
     const page = await callAdmin<TaskPage>(options, io, 'GET', `/v1/tasks?${query}`);
     tasks.push(...page.tasks);
     next = page.next;
+    covers = page.covers;
   } while (next !== null && tasks.length < limit);
-  return { tasks, next };
+  return { tasks, next, ...(covers !== undefined && { covers }) };
+}
+
+function ofOthers(covers: string): string {
+  return printable(`it has ${covers}, so ask the others as well (plugin-host cluster)`);
 }
 
 function table(tasks: readonly TaskRow[]): string {
