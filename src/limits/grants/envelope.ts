@@ -17,8 +17,10 @@ export class MalformedEnvelope extends Error {}
 
 /** Of a name, in characters. Longer ones than the daemon takes from engines are none. */
 const MAX_TEXT = 4_096;
-/** Calls, items and milliseconds that one message may speak of. */
+/** Calls that one message may speak of. */
 const MAX_COUNT = 1_000_000_000;
+/** A slow rate makes long waits, and plugins say what bounds they like: what one replica sends another one takes. */
+const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 /** Of one stream. */
 const MAX_ITEMS = 10_000;
 
@@ -76,15 +78,15 @@ function count(of: Fields, name: string): number {
   return whole(of, name, MAX_COUNT);
 }
 
-/** Of messages, which go on counting. */
+/** Of messages, which go on counting, and of tokens. */
 function ordinal(of: Fields, name: string): number {
-  return whole(of, name, Number.MAX_SAFE_INTEGER);
+  return whole(of, name, MAX_NUMBER);
 }
 
 function ms(of: Fields, name: string): number {
   const value = of[name];
-  if (typeof value !== 'number' || !(value >= 0 && value <= MAX_COUNT)) {
-    throw new MalformedEnvelope(`${name} is no time up to ${MAX_COUNT} ms`);
+  if (typeof value !== 'number' || !(value >= 0 && value <= MAX_NUMBER)) {
+    throw new MalformedEnvelope(`${name} is no time up to ${MAX_NUMBER} ms`);
   }
   return value;
 }
@@ -173,7 +175,8 @@ function request(of: Fields): QuotaRequest {
   };
   if (of.constraints === undefined) return plain;
   const within = fields(of.constraints, 'constraints');
-  const bound = (name: 'project' | 'namespace') => (within[name] === undefined ? {} : { [name]: count(within, name) });
+  const bound = (name: 'project' | 'namespace') =>
+    within[name] === undefined ? {} : { [name]: ordinal(within, name) };
   return { ...plain, constraints: { ...bound('project'), ...bound('namespace') } };
 }
 

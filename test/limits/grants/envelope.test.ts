@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { ManualClock } from '../../../src/lib/clock.js';
 import {
   decodeEnvelope,
   type Envelope,
   encodeEnvelope,
   MalformedEnvelope,
 } from '../../../src/limits/grants/envelope.js';
+import { GrantDrawer } from '../../../src/limits/grants/grant-drawer.js';
+import { GrantOwner } from '../../../src/limits/grants/grant-owner.js';
+import type { Grant } from '../../../src/limits/grants/messages.js';
 
 const request = {
   taskId: 't',
@@ -47,6 +51,7 @@ const EACH: readonly Envelope[] = [
         { kind: 'job', taskId: 't', job: 'j' },
         { kind: 'close', forMs: 5 },
         { kind: 'gone', taskId: 't' },
+        { kind: 'away', taskId: 't' },
         { kind: 'told' },
       ],
     },
@@ -146,4 +151,170 @@ test('bytes that are no message are refused as such, whatever they are', () => {
     { numRuns: 2_000 },
   );
   assert.equal(takes(Buffer.from(`{"plugin":"p","kind":"ask","message":{"items":${'['.repeat(100_000)}`)), undefined);
+});
+
+const text = fc.oneof(fc.string({ maxLength: 40 }), fc.string({ unit: 'binary', maxLength: 40 }));
+const wholeNumber = fc.oneof(fc.nat(), fc.constantFrom(0, Number.MAX_SAFE_INTEGER));
+const calls = fc.nat({ max: 1_000_000_000 });
+const time = fc.oneof(fc.double({ min: 0, max: Number.MAX_SAFE_INTEGER, noNaN: true }), wholeNumber);
+const maybe = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined });
+const asked = fc.record(
+  {
+    taskId: text,
+    quotaNamespace: text,
+    project: text,
+    namespace: text,
+    constraints: fc.record({ project: wholeNumber, namespace: wholeNumber }, { requiredKeys: [] }),
+  },
+  { requiredKeys: ['taskId', 'quotaNamespace', 'project', 'namespace'] },
+);
+const kindOf = <const K extends string, T extends object>(kind: K, rest: { [F in keyof T]: fc.Arbitrary<T[F]> }) =>
+  fc.record({ kind: fc.constant(kind), ...rest });
+const about = { turn: wholeNumber, request: asked };
+const ask = fc.oneof(
+  kindOf('want', { ask: wholeNumber, ...about }),
+  kindOf('hold', { job: maybe(text), ...about }),
+  kindOf('adopt', { job: text, ...about }),
+  kindOf('handOver', { from: text, ...about }),
+  kindOf('job', { taskId: text, job: text }),
+  kindOf('close', { forMs: time }),
+  kindOf('gone', { taskId: text }),
+  kindOf('away', { taskId: text }),
+  kindOf('told', {}),
+);
+const said = fc.oneof(
+  kindOf('granted', { taskId: text, ask: wholeNumber }),
+  kindOf('full', { taskId: text, ask: wholeNumber }),
+  kindOf('lacks', {
+    taskId: text,
+    ask: wholeNumber,
+    lacks: fc.constantFrom('capacity', 'quota', 'project', 'namespace'),
+  }),
+  kindOf('adopted', { taskId: text, granted: fc.boolean() }),
+  kindOf('waited', { namespaces: fc.array(text, { maxLength: 5 }), all: fc.boolean() }),
+);
+const to = { epoch: text, drawer: text };
+const ordered = { ...to, from: wholeNumber, through: wholeNumber };
+const lane = fc.constantFrom('read', 'write');
+const draw = {
+  draw: wholeNumber,
+  seen: wholeNumber,
+  left: calls,
+  busy: calls,
+  wanted: calls,
+  throttledMs: maybe(time),
+};
+const grant = { draw: wholeNumber, number: wholeNumber, calls, pausedMs: maybe(time), waitMs: time };
+const anyEnvelope = fc.oneof(
+  kindOf('draw', { plugin: text, lane, message: fc.record({ ...to, ...draw }) }),
+  kindOf('grant', {
+    plugin: text,
+    lane,
+    message: fc.record({ ...to, ...grant, reportAfter: fc.integer({ min: 1, max: 1_000_000_000 }) }),
+  }),
+  kindOf('ask', { plugin: text, message: fc.record({ ...ordered, items: fc.array(ask, { maxLength: 6 }) }) }),
+  kindOf('said', { plugin: text, message: fc.record({ ...ordered, items: fc.array(said, { maxLength: 6 }) }) }),
+) as fc.Arbitrary<Envelope>;
+
+test('whatever is said within the bounds is understood, and means the same', () => {
+  fc.assert(
+    fc.property(anyEnvelope, (envelope) => {
+      assert.deepEqual(same(decodeEnvelope(encodeEnvelope(envelope))), same(envelope));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+/** What is taken is within bounds in each place, and goes on as it was taken. */
+function takesOnlySound(bytes: Buffer): void {
+  const got = takes(bytes);
+  if (got === undefined) return;
+  for (const path of places(same(got))) {
+    const value = path.reduce<unknown>((inner, name) => (inner as Record<string, unknown>)[name], same(got));
+    if (typeof value === 'string') assert.ok(value.length <= 4_096);
+    if (typeof value === 'number') assert.ok(value >= 0 && value <= Number.MAX_SAFE_INTEGER);
+    if (Array.isArray(value)) assert.ok(value.length <= 10_000);
+  }
+  assert.deepEqual(same(decodeEnvelope(encodeEnvelope(got))), same(got));
+}
+
+test('messages of which some places, or some bytes, are others are understood within the bounds, or refused as none', () => {
+  const edit = fc.record({
+    at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+    by: fc.uint8Array({ maxLength: 3 }),
+    of: fc.nat({ max: 3 }),
+  });
+  fc.assert(
+    fc.property(anyEnvelope, fc.array(edit, { minLength: 1, maxLength: 4 }), (envelope, edits) => {
+      let bytes = encodeEnvelope(envelope);
+      for (const { at, by, of } of edits) {
+        const place = Math.floor(at * bytes.length);
+        bytes = Buffer.concat([bytes.subarray(0, place), by, bytes.subarray(place + of)]);
+      }
+      takesOnlySound(bytes);
+    }),
+    { numRuns: 500 },
+  );
+  const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(...ODD));
+  fc.assert(
+    fc.property(anyEnvelope, fc.nat(), odd, fc.nat(), (envelope, first, value, second) => {
+      let tree = same(envelope);
+      for (const at of [first, second]) {
+        const all = [...places(tree)];
+        tree = put(tree, all[at % all.length] as readonly string[], value);
+      }
+      takesOnlySound(Buffer.from(JSON.stringify(tree)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('a list of more than is ever sent at once is none', () => {
+  const [, , , last] = EACH;
+  for (const [length, taken] of [
+    [10_000, true],
+    [10_001, false],
+  ] as const) {
+    const items = Array.from({ length }, () => ({ kind: 'granted', taskId: 't', ask: 1 }));
+    assert.equal(takes(Buffer.from(JSON.stringify(put(last, ['message', 'items'], items)))) !== undefined, taken);
+  }
+});
+
+test('an owner and its drawers understand each other at any rate that may be set, and after any pause', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({ qps: fc.constantFrom(0.001, 0.1, 100_000), burst: fc.constantFrom(1, 10_000) }),
+      fc.constantFrom(1, 1_000_000),
+      fc.constantFrom(0, 1, 2 ** 31 * 1_000),
+      async (rate, wanted, pauseMs) => {
+        const clock = new ManualClock();
+        const through = <E extends Envelope>(envelope: E): E => decodeEnvelope(encodeEnvelope(envelope)) as E;
+        const heard: Grant[] = [];
+        const owner = new GrantOwner({
+          epoch: 'e',
+          bounds: { rate, concurrency: 1_000_000, callMs: 1_000 },
+          grantMs: 3_000,
+          clock,
+          mayGrant: () => true,
+          send: (message) => heard.push(through({ plugin: 'p', kind: 'grant', lane: 'read', message }).message),
+        });
+        const drawer = new GrantDrawer({
+          drawer: 'd',
+          grantMs: 3_000,
+          clock,
+          bootMs: () => clock.now(),
+          send: (message) => owner.onDraw(through({ plugin: 'p', kind: 'draw', lane: 'read', message }).message),
+          changed: () => {},
+        });
+        drawer.follow('e');
+        drawer.want(wanted);
+        if (pauseMs > 0) drawer.pause(clock.now() + pauseMs);
+        await clock.advance(10_000);
+        assert.ok(heard.length > 0);
+        owner.close();
+        drawer.close();
+      },
+    ),
+    { numRuns: 50 },
+  );
 });
