@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Guard, NotWritten, PartCommit, PostgresEngine, PostgresMembers } from '../../src/state/index.js';
+import { systemClock } from '../../src/lib/clock.js';
+import {
+  type Guard,
+  type NotWritten,
+  type PartCommit,
+  PartedEngine,
+  type PostgresEngine,
+  type PostgresMembers,
+  StateWriter,
+} from '../../src/state/index.js';
 import { engineOf, heldUp, inTransaction, joining, keysIn, membersIn, NOBODY, SAYS } from './replica-rows.js';
 import { sharedServer } from './server.js';
 
@@ -184,4 +193,87 @@ it('commits of several parts under guards that cross, and parts that move meanwh
   for (const [key, count] of moving.counts) assert.equal(count, acknowledged.get(key) ?? 0, `under ${key}`);
   assert.ok(moving.counts.size > 10 && unmet > 0, `${moving.counts.size} tenancies, ${unmet} commits were too late`);
   assert.equal(shared.server.sql(`SELECT sum(deadlocks) FROM pg_stat_database`), '0');
+});
+
+/** Tasks of one part that take a token each, granted by the tenancy that this replica knows of. */
+class Holders {
+  readonly #facts = new Map<string, string>();
+  readonly #writer: StateWriter;
+  readonly #part: number;
+  /** By the tenure that granted it. */
+  readonly kept = new Map<string, string[]>();
+  lapsed = 0;
+
+  constructor(part: number, whole: PartedEngine) {
+    this.#part = part;
+    const source = { fact: (key: string) => Buffer.from(this.#facts.get(key) ?? ''), keys: () => this.#facts.keys() };
+    const options = { engine: whole.part(part), clock: systemClock, random: Math.random, maxBytes: 0 };
+    this.#writer = new StateWriter({ ...options, source });
+  }
+
+  async run(name: string, tenure: string): Promise<void> {
+    const key = `task/${name}`;
+    this.#set(key, `holds ${tenure}`);
+    if (await this.#writer.safeUnder(guard(3, tenure))) {
+      this.kept.set(tenure, [...(this.kept.get(tenure) ?? []), `4.${this.#part}/${key}`]);
+      return;
+    }
+    this.lapsed += 1;
+    this.#set(key, 'waits');
+  }
+
+  #set(key: string, text: string): void {
+    this.#facts.set(key, text);
+    this.#writer.changed(key);
+  }
+
+  close(): Promise<void> {
+    return this.#writer.close();
+  }
+}
+
+/** The keys of the facts that say so. */
+async function holding(engine: PostgresEngine, text: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const page of engine.load()) for (const [key, value] of page) if (String(value) === text) keys.push(key);
+  return keys.sort();
+}
+
+it('whoever comes to own limits reads each token that was kept under the tenancy before, and none is kept under that one any more', {
+  timeout: 120_000,
+}, async (t) => {
+  const { place, members } = await membersIn(shared, t, ['a', 'b', 'm'], PARTS);
+  const replicas: Holders[] = [];
+  for (const [part, epoch] of ['a', 'b'].entries()) {
+    await members.take(epoch, part, NOBODY);
+    const whole = new PartedEngine(await engineOf(t, place, epoch, ['1', '1', '1', '1']), PARTS);
+    await whole.part(part).open();
+    replicas.push(new Holders(part, whole));
+  }
+  const reader = await engineOf(t, place, 'm', ['0', '0', '0', '0']);
+  let tenure = await members.take('m', 3, NOBODY);
+  const read = new Map<string, string[]>();
+  const until = Date.now() + 4_000;
+  let names = 0;
+  const work = replicas.flatMap((replica) =>
+    Array.from({ length: 8 }, async () => {
+      while (Date.now() < until) await replica.run(String(++names), tenure as string);
+    }),
+  );
+  while (Date.now() < until) {
+    await sleep(20 * Math.random());
+    const before = tenure as string;
+    await members.give({ epoch: 'm', part: 3, tenure: before });
+    tenure = await members.take('m', 3, { ...NOBODY, tenure: before });
+    read.set(before, await holding(reader, `holds ${before}`));
+  }
+  await Promise.all(work);
+  await Promise.all(replicas.map((replica) => replica.close()));
+  const lapsed = replicas.reduce((sum, one) => sum + one.lapsed, 0);
+  assert.ok(read.size > 10 && lapsed > 0, `${read.size} tenancies, ${lapsed} tokens lapsed of ${names}`);
+  for (const [under, keys] of read) {
+    const kept = replicas.flatMap((one) => one.kept.get(under) ?? []).sort();
+    assert.deepEqual(keys, kept, `as the next owner read them under ${under}`);
+    assert.deepEqual(await holding(reader, `holds ${under}`), kept, `as they stand in the end under ${under}`);
+  }
 });
