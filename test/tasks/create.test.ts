@@ -177,6 +177,29 @@ test('a token of another replica counts once the record has it, and is asked for
   await h.stop();
 });
 
+test('a run that is told to stop, or whose task is deleted, while its token lapses asks for none anew', async () => {
+  for (const how of ['stop', 'delete'] as const) {
+    const h = await makeHarness();
+    const { quotas } = h.runtime;
+    let asked = 0;
+    const acquire = quotas.acquire.bind(quotas);
+    quotas.acquire = (request) => {
+      asked += 1;
+      return asked === 1 ? acquire(request) : { status: 'waiting', lacks: 'quota', granted: new Promise(() => {}) };
+    };
+    quotas.epochOf = () => 'e1';
+    const met = createDeferred<boolean>();
+    h.store.safeUnder = () => met.promise;
+    const { handle } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+    const ended = how === 'stop' ? h.stop() : h.tasks.delete(handle, 'r', HINTS);
+    await h.clock.advance(10);
+    met.resolve(false);
+    await settle(h.clock, ended);
+    assert.deepEqual([asked, h.plugin.count('create')], [1, 0], how);
+    if (how === 'delete') await h.stop();
+  }
+});
+
 test('a permanent refusal is a handle in PERMANENT_FAILURE with code and kind kept, and frees the token', async () => {
   const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
   h.plugin.on.create = () =>

@@ -233,7 +233,8 @@ export class CreateRun {
 
   /** Takes the task's allocation token, in line if need be. False when the run was refused, or left the line. */
   async #takeToken(): Promise<boolean> {
-    while (await this.#askForToken()) {
+    // Who was told to stop while its token lapsed is in no line any more, and waits in none.
+    while (!this.#over() && (await this.#askForToken())) {
       if (await this.#keepToken()) return true;
     }
     return false;
