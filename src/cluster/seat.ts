@@ -13,7 +13,9 @@ import type {
 } from '../state/index.js';
 import type { Move } from './assignment.js';
 import { HeldParts, type HeldState, type PartHooks } from './held-parts.js';
-import { HeldLease, LeaseWatch } from './lease.js';
+import { LeaseWatch } from './lease.js';
+import { RefusedParts } from './refused-parts.js';
+import { againMs, Renewals, renewMs } from './renewals.js';
 import { wantedMoves } from './wanted.js';
 
 /**
@@ -73,14 +75,9 @@ export interface SeatOptions extends PartHooks {
   readonly events: SeatEvents;
 }
 
-/** Between two looks, at most; a stop is seen within it. Milliseconds. */
-const LOOK_MS = 500;
 /** Parts that are loaded, or given up one after the other, at a time. */
 const MAX_TAKING = 4;
 const MAX_GIVING = 4;
-/** Looks and renewals within a lease. */
-const LOOKS_A_LEASE = 6;
-const RENEWALS_A_LEASE = 3;
 
 /**
  * One replica's place among those that share a state: each part of it has one that works on it, and the others pass calls on to that one. It
@@ -93,21 +90,17 @@ const RENEWALS_A_LEASE = 3;
  */
 export class Seat {
   readonly #options: SeatOptions;
-  readonly #lease: HeldLease;
+  readonly #lease: Renewals;
   readonly #watch: LeaseWatch;
   readonly #settled = createDeferred<void>();
   readonly #listeners = new Set<() => void>();
-  readonly #renewals = new Set<(endsAtMs: number) => void>();
+  readonly #renewed = new Set<(endsAtMs: number) => void>();
   readonly #parts: HeldParts;
-  /** Parts that could not be loaded: until when others are to try. */
-  readonly #refused = new Map<number, number>();
+  readonly #refused: RefusedParts;
   #life: 'joining' | 'in' | 'lost' | 'left' = 'joining';
   #address = '';
   #view: MembersView = { parts: [], members: [] };
   #lookTimer: Timer | undefined;
-  #renewTimer: Timer | undefined;
-  #lapseTimer: Timer | undefined;
-  #lapsed = false;
   #troubled = false;
   #retired = false;
   #leaving = false;
@@ -129,7 +122,8 @@ export class Seat {
 
   constructor(options: SeatOptions) {
     this.#options = options;
-    this.#lease = new HeldLease(options.leaseMs, options.bootMs);
+    this.#lease = this.#renewals(options);
+    this.#refused = new RefusedParts(options.clock, options.leaseMs);
     this.#watch = new LeaseWatch(options.leaseMs);
     this.#parts = new HeldParts({
       epoch: options.self.epoch,
@@ -176,8 +170,8 @@ export class Seat {
 
   /** Calls back with `endsAtMs` at each renewal while it works; answers how to end that. */
   onRenewed(listener: (endsAtMs: number) => void): () => void {
-    this.#renewals.add(listener);
-    return () => this.#renewals.delete(listener);
+    this.#renewed.add(listener);
+    return () => this.#renewed.delete(listener);
   }
 
   get leaseLeftMs(): number {
@@ -255,10 +249,9 @@ export class Seat {
     this.#address = address;
     const askedAtMs = this.#options.bootMs();
     await this.#options.table.join(this.#joining());
-    this.#lease.renewed(askedAtMs);
+    this.#lease.begin(askedAtMs);
     this.#to('in');
     this.#options.events.joined?.(address);
-    this.#renewLater(this.#renewMs());
   }
 
   /** Begins to look, and is given parts from then on. Resolves once it works, or another owner was seen to live, or the seat is lost or given back. */
@@ -307,7 +300,7 @@ export class Seat {
   async leave(): Promise<void> {
     await this.handOver();
     const was = this.#life;
-    this.#cancel();
+    this.#lookTimer?.cancel();
     this.#lease.end();
     if (was === 'left' || (was === 'lost' && !this.#unloaded)) return;
     this.#to('left');
@@ -318,7 +311,7 @@ export class Seat {
   /** Somebody else has what this one had: the state says so, or its row is gone. */
   lose(why: HostError): void {
     if (this.#isGone()) return;
-    this.#cancel();
+    this.#lookTimer?.cancel();
     this.#lease.end();
     this.#to('lost');
     this.#settled.resolve();
@@ -354,16 +347,9 @@ export class Seat {
   }
 
   #lookMs(): number {
+    const { parts, leaseMs } = this.#options;
     // Who has all there is learns from its renewals that it has it no more.
-    return this.#options.parts === 1 && this.role === 'owner' ? this.#renewMs() : this.#againMs();
-  }
-
-  #renewMs(): number {
-    return this.#options.leaseMs / RENEWALS_A_LEASE;
-  }
-
-  #againMs(): number {
-    return Math.min(LOOK_MS, this.#options.leaseMs / LOOKS_A_LEASE);
+    return parts === 1 && this.role === 'owner' ? renewMs(leaseMs) : againMs(leaseMs);
   }
 
   async #takeTurn(): Promise<void> {
@@ -377,8 +363,7 @@ export class Seat {
   }
 
   async #saySo(): Promise<void> {
-    const { table, clock } = this.#options;
-    for (const [part, untilMs] of this.#refused) if (untilMs <= clock.now()) this.#refused.delete(part);
+    const { table } = this.#options;
     const says = this.#says();
     const text = JSON.stringify(says);
     // Where the row is gone, the next renewal says it.
@@ -390,7 +375,7 @@ export class Seat {
       ...this.#remotes,
       // What is given to one that does not look yet would wait for it.
       leaving: this.#leaving || (!this.#taking && this.#options.parts > 1),
-      refused: [...this.#refused.keys()],
+      refused: this.#refused.all,
     };
   }
 
@@ -488,7 +473,8 @@ export class Seat {
 
   #taken(part: number, from: string | undefined, tookMs: number): void {
     if (this.#isGone()) return;
-    this.#lapsesLater();
+    this.#refused.loaded(part);
+    this.#lease.watch();
     this.#options.events.taken?.(from, tookMs, part);
     if (this.#options.parts === 1) this.#settled.resolve();
   }
@@ -496,13 +482,13 @@ export class Seat {
   /** Of several parts the others go on: another replica is to try this one. */
   #notLoaded(part: number, error: unknown): void {
     if (this.#isGone()) return;
-    const { parts, clock, leaseMs, events } = this.#options;
+    const { parts, events } = this.#options;
     if (parts === 1) {
       this.#unloaded = true;
       this.lose(HostError.is(error) ? error : new HostError('INTERNAL', messageOf(error), { cause: error }));
       return;
     }
-    this.#refused.set(part, clock.now() + leaseMs);
+    this.#refused.failed(part);
     events.refused?.(part, messageOf(error));
   }
 
@@ -514,51 +500,25 @@ export class Seat {
     }
   }
 
-  #renewLater(delayMs: number): void {
-    if (this.#isGone()) return;
-    this.#renewTimer = this.#options.clock.setTimer(delayMs, () => {
-      // One that failed is made again soon: the others begin to count once they see anything.
-      void this.#renew().then((answered) => this.#renewLater(answered ? this.#renewMs() : this.#againMs()));
-    });
-  }
-
-  /** Answers whether the database did. */
-  async #renew(): Promise<boolean> {
-    const { table, bootMs, events } = this.#options;
-    const askedAtMs = bootMs();
-    try {
-      if (!(await table.renew(this.epoch))) {
+  #renewals({ table, leaseMs, clock, bootMs, events }: SeatOptions): Renewals {
+    return new Renewals({
+      leaseMs,
+      clock,
+      bootMs,
+      renew: () => table.renew(this.epoch),
+      holds: () => this.role === 'owner',
+      renewed: (endsAtMs) => {
+        if (this.#has()) for (const listener of this.#renewed) listener(endsAtMs);
+      },
+      gone: async () => {
         // What others forgot of it, as the limits that it draws, it would not know of.
         if (this.#has() || this.#options.parts > 1) this.lose(this.replaced());
         // Who stood by has lost nothing.
         else if (this.#life === 'in') await table.join(this.#joining());
-        return true;
-      }
-    } catch (error) {
-      this.#trouble(error);
-      return false;
-    }
-    if (this.#isGone()) return true;
-    this.#lease.renewed(askedAtMs);
-    if (this.#has()) for (const listener of this.#renewals) listener(this.#lease.endsAtMs);
-    this.#lapsesLater();
-    if (!this.#lapsed || this.#lease.leftMs === 0) return true;
-    this.#lapsed = false;
-    events.renewed?.();
-    return true;
-  }
-
-  /** Only for the one who looks at the log: what is sent asks the lease itself. */
-  #lapsesLater(): void {
-    this.#lapseTimer?.cancel();
-    if (this.role !== 'owner') return;
-    this.#lapseTimer = this.#options.clock.setTimer(this.#lease.leftMs, () => {
-      if (this.role !== 'owner' || this.#lapsed) return;
-      if (this.#lease.leftMs > 0) this.#lapsesLater();
-      else {
-        this.#lapsed = true;
-        this.#options.events.lapsed?.();
-      }
+      },
+      failed: (error) => this.#trouble(error),
+      lapsed: () => events.lapsed?.(),
+      restored: () => events.renewed?.(),
     });
   }
 
@@ -619,11 +579,5 @@ export class Seat {
 
   #isGone(): boolean {
     return this.#life === 'lost' || this.#life === 'left';
-  }
-
-  #cancel(): void {
-    this.#lookTimer?.cancel();
-    this.#renewTimer?.cancel();
-    this.#lapseTimer?.cancel();
   }
 }
