@@ -152,11 +152,20 @@ export class PostgresServer {
     }).trim();
   }
 
+  /** The same, while this process goes on. */
+  async ask(statement: string): Promise<string> {
+    const options = { env: this.psqlEnv, encoding: 'utf8' } as const;
+    const { stdout } = await promisify(execFile)(this.psql, [...this.psqlOptions, '-c', statement], options);
+    return stdout.trim();
+  }
+
   place(changes: Partial<PostgresPlace> = {}): PostgresPlace {
     const own = { host: '127.0.0.1', port: this.port, database: 'postgres', user: ROLE };
     return { ...DEFAULTS.state.postgres, ...own, ...changes };
   }
 }
+
+export type SharedServer = ReturnType<typeof sharedServer>;
 
 /**
  * One server for all tests of a file, from before the first to after the last; each takes a schema of its own, named after

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, TaskInput } from '../../src/client/index.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
-import { flyteAttempt, taskExecutionIdOf } from '../../src/rpc/task-metadata.js';
+import { flyteAttempt, flyteNode, taskExecutionIdOf } from '../../src/rpc/task-metadata.js';
 import { type DaemonProcess, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { Decisions } from '../support/decisions.js';
@@ -13,6 +13,8 @@ import { RoundRobin } from './support.js';
 /** Kills of the replica that works, each with nodes whose attempts are under way. */
 const KILLS = Number(process.env.REPLICA_KILLS ?? 4);
 const SEED = Number(process.env.REPLICA_SEED ?? 1);
+/** With several each replica works on a share of the nodes, and any of them is killed. */
+const PARTS = Number(process.env.REPLICA_PARTS ?? 1);
 /** Nodes whose first attempts are asked for around one kill. */
 const NODES = 8;
 /** Of each the last one is waited for; those before are given up, each at another replica. */
@@ -38,6 +40,9 @@ const executionOf = (node: string, attempt: number) => ({
 const nameOf = (node: string, attempt: number): string =>
   attemptKeyOf(flyteAttempt(prefixOf(node, attempt), taskExecutionIdOf(executionOf(node, attempt))));
 
+const nodeKeyOf = (node: string): string =>
+  flyteNode(prefixOf(node, 0), taskExecutionIdOf(executionOf(node, 0))).nodeKey;
+
 /** An attempt of a node whose job never ends by itself. */
 const attemptOf = (node: string, attempt: number): TaskInput => ({
   outputPrefix: prefixOf(node, attempt),
@@ -46,7 +51,7 @@ const attemptOf = (node: string, attempt: number): TaskInput => ({
 });
 
 async function openScene(t: TestContext): Promise<Scene> {
-  const scene = await Scene.open(t, shared.server.port, shared.newSchema());
+  const scene = await Scene.open(t, shared, PARTS);
   for (let i = 0; i < 3; i++) await scene.add();
   return scene;
 }
@@ -92,7 +97,7 @@ test(
   BOUND,
   async (t) => {
     const scene = await openScene(t);
-    const owner = await scene.owner();
+    const owner = await scene.holder(nodeKeyOf('n'));
     const [asked, other] = scene.living.filter((replica) => replica !== owner) as [DaemonProcess, DaemonProcess];
     scene.remote.control.delayMs = DELAY_MS;
     const lost = answered(asked.client, attemptOf('n', 0), PATIENCE_MS);
@@ -142,7 +147,8 @@ test(`attempts that are given up around ${KILLS} kills of the replica that works
       await work(node);
     });
     await sleep(dice.between(DELAY_MS, 4 * DELAY_MS));
-    await scene.end(await scene.owner(), 'SIGKILL');
+    // With several parts, the one that has this round's first node.
+    await scene.end(await scene.holder(nodeKeyOf(`k${kill}n0`)), 'SIGKILL');
     await scene.add();
     await Promise.all(working);
   }

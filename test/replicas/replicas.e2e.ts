@@ -5,7 +5,6 @@ import { credentials, Client as GrpcClient, Metadata, type ServiceError, status 
 import type { TaskStatus } from '../../src/client/index.js';
 import {
   type DaemonProcess,
-  freePorts,
   logOf,
   spawnServe,
   startDemoRemote,
@@ -15,10 +14,9 @@ import {
 } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { fromRoot } from '../support/paths.js';
-import { tempFolder } from '../support/temp.js';
+import { restartInTurn } from './policy-load.js';
 import {
   clusterOf,
-  engineOf,
   eventsOf,
   LEASE_MS,
   mostBeyond,
@@ -177,35 +175,7 @@ test(
   BOUND,
   async (t) => {
     const remote = await startDemoRemote(t);
-    const config = configFor(onRemote(remote));
-    const ports = await freePorts(3);
-    const startAt = (port: number) => startServe(t, { ...config, grpc: { port } }, tempFolder(t));
-    const replicas: DaemonProcess[] = [];
-    for (const port of ports) replicas.push(await startAt(port));
-    const engine = engineOf(t, ports);
-    let going = true;
-    const handles: Uint8Array[] = [];
-    const load = (async () => {
-      for (let i = 0; going; i++) {
-        const { handle } = await engine.create(task(`r${i}`, 'demo_sleep', { seconds: 0.2 }));
-        handles.push(handle);
-        await engine.status(handle);
-        await sleep(10);
-      }
-    })();
-    for (const [i, port] of ports.entries()) {
-      const stopped = replicas[i] as DaemonProcess;
-      stopped.running.child.kill('SIGTERM');
-      assert.equal((await stopped.running.finished).code, 0);
-      replicas[i] = await startAt(port);
-      await sleep(500);
-    }
-    going = false;
-    await load;
-    assert.ok(handles.length > 20, `${handles.length} tasks`);
-    for (const handle of handles)
-      await statusWhere(engine, handle, 'SUCCESS', ({ phaseInfo }) => phaseInfo.phase === 'SUCCESS');
-    assert.equal(remote.created, handles.length);
+    t.diagnostic(await restartInTurn(t, remote, configFor(onRemote(remote)), 1));
   },
 );
 

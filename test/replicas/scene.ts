@@ -1,16 +1,20 @@
 import type { TestContext } from 'node:test';
 import type { DemoRemote } from '../../plugins/demo/remote.js';
-import { type DaemonProcess, startDemoRemote, startServe, until } from '../daemon/support.js';
+import { partitionOf, partOf } from '../../src/model/handle.js';
+import { type DaemonProcess, freePorts, startDemoRemote, startServe, until } from '../daemon/support.js';
+import type { SharedServer } from '../postgres/server.js';
 import { tempFolder } from '../support/temp.js';
-import { Engines, USUAL } from './engines.js';
+import { Engines, USUAL, type Work } from './engines.js';
 import { Relay } from './relay.js';
+import { evenShares, holderOf, type Shares } from './shares.js';
 import { onRemote, ownerAmong, replicaConfig } from './support.js';
 
-/** A replica whose ways to the database and to the remote can be disturbed. */
+/** A replica whose ways to the database and to the remote can be disturbed, and the way of the others to it. */
 export interface Placed {
   readonly replica: DaemonProcess;
   readonly database: Relay;
   readonly remote: Relay;
+  readonly peers: Relay;
 }
 
 export interface Differently {
@@ -18,6 +22,10 @@ export interface Differently {
   readonly url?: string;
   /** What it says to the others of where it is. */
   readonly advertise?: string;
+  /** Of its gRPC port; any that is free unless given. */
+  readonly port?: number;
+  /** Into how many the state is divided; as the scene has it unless given. */
+  readonly parts?: number;
   /** The root of another build. */
   readonly build?: string;
 }
@@ -29,29 +37,39 @@ const SHUTDOWN = { drainDelay: '0ms', grace: '3s', forceAfter: '60s' };
 /** Replicas that come and go, and engines that work over those that live. */
 export class Scene {
   readonly #t: TestContext;
-  readonly #database: number;
-  readonly #schema: string;
+  readonly #shared: SharedServer;
+  readonly schema: string;
+  /** Into how many the state is divided. */
+  readonly parts: number;
   readonly remote: DemoRemote;
   /** Those that engines are to ask. */
   readonly living: DaemonProcess[] = [];
 
-  private constructor(t: TestContext, remote: DemoRemote, database: number, schema: string) {
+  private constructor(t: TestContext, remote: DemoRemote, shared: SharedServer, parts: number) {
     this.#t = t;
     this.remote = remote;
-    this.#database = database;
-    this.#schema = schema;
+    this.#shared = shared;
+    this.schema = shared.newSchema();
+    this.parts = parts;
   }
 
-  /** On a schema of the server at this port. */
-  static async open(t: TestContext, database: number, schema: string): Promise<Scene> {
-    return new Scene(t, await startDemoRemote(t), database, schema);
+  /** On a schema of its own. */
+  static async open(t: TestContext, shared: SharedServer, parts = 1): Promise<Scene> {
+    return new Scene(t, await startDemoRemote(t), shared, parts);
   }
 
   /** What a replica is started with. */
-  config({ databasePort = this.#database, url = this.remote.url, advertise = '127.0.0.1' }: Differently = {}) {
+  config(differently: Differently = {}) {
+    const { url = this.remote.url, advertise = '127.0.0.1', port = 0, parts = this.parts } = differently;
+    const { databasePort = this.#shared.server.port } = differently;
     const plugins = onRemote({ url } as DemoRemote, PLUGIN);
     const cluster = { enabled: true, advertise, loopback: 'for-tests-on-one-machine' };
-    return replicaConfig(databasePort, this.#schema, plugins, { shutdown: SHUTDOWN, cluster });
+    return replicaConfig(databasePort, this.schema, plugins, {
+      grpc: { port },
+      state: { parts },
+      shutdown: SHUTDOWN,
+      cluster,
+    });
   }
 
   async add(differently: Differently = {}): Promise<DaemonProcess> {
@@ -62,14 +80,21 @@ export class Scene {
   }
 
   async addPlaced(): Promise<Placed> {
-    const database = await Relay.start(this.#t, this.#database);
+    const database = await Relay.start(this.#t, this.#shared.server.port);
     const remote = await Relay.start(this.#t, Number(new URL(this.remote.url).port));
-    const replica = await this.add({ databasePort: database.port, url: `http://127.0.0.1:${remote.port}` });
-    return { replica, database, remote };
+    const [port] = (await freePorts(1)) as [number];
+    const peers = await Relay.start(this.#t, port);
+    const replica = await this.add({
+      databasePort: database.port,
+      url: `http://127.0.0.1:${remote.port}`,
+      port,
+      advertise: `127.0.0.1:${peers.port}`,
+    });
+    return { replica, database, remote, peers };
   }
 
-  engines(): Engines {
-    return new Engines(this.remote, () => this.living.map(({ client }) => client));
+  engines(of: Work = USUAL): Engines {
+    return new Engines(this.remote, () => this.living.map(({ client }) => client), of);
   }
 
   /** Engines ask it no more. */
@@ -85,7 +110,20 @@ export class Scene {
     return (await replica.running.finished).code;
   }
 
+  /** Of a state that is not divided. */
   owner(): Promise<DaemonProcess> {
     return until('an owner', () => ownerAmong(this.living));
+  }
+
+  /** The one that works on the tasks of a node, or of an attempt that has none; waits until the parts lie evenly. */
+  async holder(key: string): Promise<DaemonProcess> {
+    if (this.parts === 1) return this.owner();
+    return holderOf(await this.even(), partOf(partitionOf(key), this.parts));
+  }
+
+  /** Once the parts lie evenly with those that live, as each of them and the rows say. */
+  even(): Promise<Shares> {
+    const { server } = this.#shared;
+    return until('parts that lie evenly', () => evenShares(this.living, this.parts, server, this.schema));
   }
 }

@@ -15,9 +15,9 @@ type Json = { readonly [key: string]: unknown };
 export function replicaConfig(port: number, schema: string, plugins: Json, parts: Json = {}): Json {
   const place = { host: '127.0.0.1', port, database: 'postgres', user: 'tester', lease: LEASE_MS, schema };
   return configOf(plugins, {
-    state: { engine: 'postgres', postgres: place },
     cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
     ...parts,
+    state: { engine: 'postgres', postgres: place, ...(parts.state as Json | undefined) },
     admin: { host: '127.0.0.1', port: 0, token: 'a-token-of-some-length', ...(parts.admin as Json | undefined) },
   });
 }
@@ -39,6 +39,8 @@ export interface ShownCluster {
   readonly owner: string | null;
   readonly leaseLeftMs: number;
   readonly members: readonly { readonly epoch: string; readonly address: string; readonly owner: boolean }[];
+  /** Who has each part, as this one sees it; only of a state of several. */
+  readonly parts?: readonly { readonly part: number; readonly owner: string | null }[];
 }
 
 export async function clusterOf(replica: DaemonProcess): Promise<ShownCluster> {

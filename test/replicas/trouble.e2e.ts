@@ -6,6 +6,7 @@ import { isTerminal } from '../../src/plugin-api/phase.js';
 import { type DaemonProcess, freePorts, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { Decisions } from '../support/decisions.js';
+import { killDatabaseTwice, slowDatabaseDown } from './database-trouble.js';
 import { USUAL } from './engines.js';
 import { type Placed, Scene } from './scene.js';
 import { clusterOf, eventsOf, LEASE_MS, ownerAmong } from './support.js';
@@ -18,7 +19,7 @@ const BOUND = { timeout: 290_000 };
 
 const shared = sharedServer('trouble');
 
-const open = (t: TestContext) => Scene.open(t, shared.server.port, shared.newSchema());
+const open = (t: TestContext) => Scene.open(t, shared);
 
 /** With three replicas. */
 async function three(t: TestContext): Promise<Scene> {
@@ -55,20 +56,7 @@ test(
     const first = await scene.add();
     for (let i = 0; i < 2; i++) await scene.add();
     const engines = scene.engines();
-    for (let round = 1; round <= 2; round++) {
-      await engines.progress();
-      await shared.server.kill();
-      const overMs = performance.timeOrigin + performance.now() + LEASE_MS;
-      await sleep(2 * LEASE_MS);
-      const late = scene.remote.calls.filter(({ atMs }) => atMs > overMs + 300).length;
-      assert.equal(late, 0, 'calls past the lease');
-      await shared.server.run();
-      await until(
-        'the lease',
-        () => eventsOf(first).filter((event) => event === 'cluster.lease_renewed').length === round,
-      );
-    }
-    await engines.progress();
+    await killDatabaseTwice(scene, engines, shared.server);
     assert.equal((await clusterOf(first)).role, 'owner');
     t.diagnostic(await engines.finish());
   },
@@ -83,15 +71,7 @@ test(
     for (let i = 0; i < 3; i++) placed.push(await scene.addPlaced());
     const engines = scene.engines();
     await engines.progress();
-    const slow = (delayMs: number) => {
-      for (const { database } of placed) database.delayMs = delayMs;
-    };
-    slow(120);
-    await engines.progress(20);
-    slow(LEASE_MS / 2);
-    await sleep(2 * LEASE_MS);
-    slow(0);
-    await engines.progress(20);
+    await slowDatabaseDown(engines, placed);
     assert.equal((await clusterOf((placed[0] as Placed).replica)).role, 'owner');
     t.diagnostic(await engines.finish());
   },

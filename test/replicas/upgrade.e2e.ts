@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Garden, type Plant } from '../chaos/plants.js';
-import { spawnServe, until } from '../daemon/support.js';
+import { spawnServe, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { repoRoot } from '../support/paths.js';
+import { tempFolder } from '../support/temp.js';
 import { Scene } from './scene.js';
+import { rowsOf } from './shares.js';
 import { clusterOf, LEASE_MS } from './support.js';
 
 /** Each starts several daemons of two releases. */
@@ -36,12 +38,28 @@ const LATER_TASKS: Plant = {
   tests: [],
 };
 
-/** Two replicas of this release under load, and a build of the next one, which none runs yet. */
-async function besideALaterBuild(t: TestContext, plant: Plant) {
+/** The release before this one, which knows of no parts. */
+const BEFORE_PARTS: Plant = {
+  name: 'before-parts',
+  what: 'the schema of the release before',
+  file: 'state/postgres/schema.js',
+  find: "const LOCK = 'webapi-plugin-host migration';",
+  put: "const LOCK = 'webapi-plugin-host migration';\nMIGRATIONS.length = 2;",
+  tests: [],
+};
+
+/** A build that has one change. */
+function planted(t: TestContext, plant: Plant): Garden {
   const garden = new Garden(repoRoot);
   t.after(() => garden.remove());
   garden.plant(plant);
-  const scene = await Scene.open(t, shared.server.port, shared.newSchema());
+  return garden;
+}
+
+/** Two replicas of this release under load, and a build of the next one, which none runs yet. */
+async function besideALaterBuild(t: TestContext, plant: Plant) {
+  const garden = planted(t, plant);
+  const scene = await Scene.open(t, shared);
   const first = await scene.add();
   const second = await scene.add();
   const engines = scene.engines();
@@ -102,5 +120,71 @@ test(
     assert.equal(refused.code, 5);
     assert.match(refused.stderr, /STATE_FORMAT_NEWER/);
     t.diagnostic(await engines.finish());
+  },
+);
+
+test(
+  'a divided state refuses the release before, and whoever sets another number of parts, and holds nobody up',
+  BOUND,
+  async (t) => {
+    const before = planted(t, BEFORE_PARTS).root;
+    const scene = await Scene.open(t, shared, 8);
+    for (let i = 0; i < 2; i++) await scene.add();
+    const engines = scene.engines();
+    await engines.progress();
+    const shares = await scene.even();
+    const refused = async (parts: number, build?: string) => {
+      const { code, stderr } = await spawnServe(t, scene.config({ parts }), tempFolder(t), {}, build).finished;
+      assert.equal(code, 5);
+      return stderr;
+    };
+    assert.match(await refused(1, before), /STATE_FORMAT_NEWER/);
+    for (const parts of [1, 4, 16]) assert.match(await refused(parts), /STATE_FOREIGN.*set state\.parts to 8/);
+    await engines.progress();
+    assert.deepEqual(await scene.even(), shares);
+    t.diagnostic(await engines.finish());
+  },
+);
+
+test(
+  'the release before comes, works and goes again beside replicas of this one whose state is not divided',
+  BOUND,
+  async (t) => {
+    const before = { build: planted(t, BEFORE_PARTS).root };
+    const scene = await Scene.open(t, shared);
+    const first = await scene.add();
+    const engines = scene.engines();
+    await engines.progress();
+    const old = await scene.add(before);
+    assert.equal(await scene.end(first, 'SIGTERM'), 0);
+    await until('the release before', async () => (await clusterOf(old)).role === 'owner');
+    await engines.progress();
+    await scene.add();
+    await scene.end(old, 'SIGKILL');
+    await scene.owner();
+    await engines.progress();
+    t.diagnostic(await engines.finish());
+  },
+);
+
+test(
+  'an empty state that a living replica has undivided is not divided by one that comes, and no task of it is lost',
+  BOUND,
+  async (t) => {
+    const scene = await Scene.open(t, shared);
+    const first = await scene.add();
+    const comes = spawnServe(t, scene.config({ parts: 8 }));
+    const ended = await Promise.race([comes.finished, sleep(3 * LEASE_MS)]);
+    assert.ok(!/daemon\.ready/.test(comes.output()), 'it works beside the one that lives');
+    const kept = { generatedName: 'kept', template: { type: 'demo_hang' } };
+    const { handle } = await first.client.create(kept);
+    assert.equal((await rowsOf(shared.server, scene.schema)).length, 1);
+    if (ended === undefined) comes.child.kill('SIGTERM');
+    else assert.match(ended.stderr, /STATE_(FOREIGN|LOCKED)/);
+    await comes.finished;
+    await scene.end(first, 'SIGKILL');
+    const next = await scene.add();
+    await statusWhere(next.client, handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
+    assert.equal(scene.remote.created, 1);
   },
 );
