@@ -4,6 +4,7 @@ import path from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { HostError } from '../../src/errors/index.js';
 import { systemClock } from '../../src/lib/clock.js';
+import { type KeyRange, rangeOfKind, rangeOfPart } from '../../src/state/facts/part-keys.js';
 import { decodePair, PostgresEngine, type PostgresPlace } from '../../src/state/index.js';
 import { encoded } from '../state/sample-facts.js';
 import { makeCertificate } from '../support/certificates.js';
@@ -74,6 +75,35 @@ it('gives back what was committed, changed and dropped, whole, byte for byte, an
   await engine.close();
   const later = await opened(t, place);
   assert.deepEqual(sorted(await loaded(later)), sorted(expected));
+});
+
+it('gives the facts of a range whole, over several pages, and asks for nothing beyond it', async (t) => {
+  const engine = await opened(t, placeOf());
+  const names = Array.from({ length: 2_500 }, (_, i) => `8.1/task/t${String(i).padStart(4, '0')}`);
+  const others = [
+    '8.0/task/a',
+    '8.1/payload/t0000',
+    '8.1/task',
+    '8.1/task0',
+    '8.1/unclear/a',
+    '8.10/task/a',
+    '8.2/task/a',
+  ];
+  await engine.commit(new Map([...names, ...others].map((key) => [key, Buffer.from(key)])), []);
+  const pagesOf = async (range: KeyRange) => {
+    const pages: string[][] = [];
+    for await (const page of engine.load(range)) pages.push(page.map(([key]) => key));
+    return pages;
+  };
+  const pages = await pagesOf(rangeOfKind(1, 8, 'task'));
+  assert.deepEqual(pages.flat(), names);
+  assert.deepEqual(
+    pages.map((page) => page.length),
+    [2_000, 500],
+  );
+  assert.deepEqual(await pagesOf(rangeOfKind(1, 8, 'owed')), []);
+  const part = (await pagesOf(rangeOfPart(1, 8))).flat();
+  assert.deepEqual(part.sort(), [...names, ...others.filter((key) => key.startsWith('8.1/'))].sort());
 });
 
 it('writes nothing of a commit that fails, and all of it when it is repeated', async (t) => {
