@@ -33,6 +33,8 @@ export interface AssignedPart {
   readonly needs: ReadonlySet<string>;
   /** The oldest release that can read its tasks. */
   readonly leastVersion: string;
+  /** Plugins whose limits are owned with it, by id, as far as any member serves them: where one does not it cannot own them. */
+  readonly limitsOf?: ReadonlySet<string>;
   /** Whether limits of plugins are owned with it: those rest after a move, so such a part stays where another one may move. */
   readonly hasLimits: boolean;
 }
@@ -78,13 +80,15 @@ export function nextMoves(view: AssignmentView): readonly Move[] {
 interface Fitness {
   /** 1 where its release cannot read the part. */
   readonly tooOld: number;
-  /** So many plugins that it needs do not serve there. */
+  /** So many plugins that it needs, or whose limits are owned with it, do not serve there. */
   readonly lacking: number;
   /** So many remotes are not reached from there. */
   readonly cut: number;
   /** So many remotes were not reached when it last tried, and it tries them by another part already. */
   readonly tries: number;
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 class Assignment {
   readonly #members: ReadonlyMap<string, AssignedMember>;
@@ -182,9 +186,12 @@ class Assignment {
     return tooOld === 0 && lacking === 0 && !refuses(member, part);
   }
 
-  #fitness(member: AssignedMember, { needs, leastVersion }: AssignedPart): Fitness {
+  #fitness(member: AssignedMember, { needs, limitsOf = NONE, leastVersion }: AssignedPart): Fitness {
     const { epoch, version, plugins, unreachable, doubted } = member;
     const fitness = { tooOld: compareVersions(version, leastVersion) < 0 ? 1 : 0, lacking: 0, cut: 0, tries: 0 };
+    for (const plugin of limitsOf) {
+      if (!plugins.has(plugin) && !needs.has(plugin)) fitness.lacking += this.#served.has(plugin) ? 1 : 0;
+    }
     for (const plugin of needs) {
       if (!plugins.has(plugin)) fitness.lacking += this.#served.has(plugin) ? 1 : 0;
       else if (unreachable.has(plugin)) fitness.cut += this.#reached.has(plugin) ? 1 : 0;

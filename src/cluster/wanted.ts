@@ -1,3 +1,5 @@
+import { getOrMake } from '../lib/get-or-make.js';
+import { partitionOf, partOf } from '../model/handle.js';
 import type { MemberRow, MemberSays, MembersView, PartRow } from '../state/index.js';
 import { type AssignedMember, type AssignedPart, type Move, nextMoves } from './assignment.js';
 import type { LeaseWatch } from './lease.js';
@@ -25,9 +27,11 @@ export function wantedMoves({ parts, members }: MembersView, looker: Looker): re
   const known = new Set(heard.map((member) => member.epoch));
   // What is of one that may be dead is nobody's to take, and not to be counted on.
   const settled = parts.filter(({ owner }) => owner === undefined || known.has(owner) || watch.isDead(owner));
+  const assigned = heard.map((member) => assignedMember(member, looker));
+  const limits = limitsByPart(assigned, parts.length);
   return nextMoves({
-    members: heard.map((member) => assignedMember(member, looker)),
-    parts: settled.map(assignedPart),
+    members: assigned,
+    parts: settled.map((part) => assignedPart(part, limits.get(part.part))),
     maxMoving: MAX_MOVING,
   });
 }
@@ -46,7 +50,17 @@ function assignedMember(member: MemberRow, { epoch, says: own }: Looker): Assign
   };
 }
 
-function assignedPart({ part, owner, needs }: PartRow): AssignedPart {
+/** The plugins that serve anywhere, by the part whose owner has their limits. */
+function limitsByPart(members: readonly AssignedMember[], parts: number): ReadonlyMap<number, ReadonlySet<string>> {
+  const byPart = new Map<number, Set<string>>();
+  for (const { plugins } of members) {
+    for (const plugin of plugins) getOrMake(byPart, partOf(partitionOf(plugin), parts), () => new Set()).add(plugin);
+  }
+  return byPart;
+}
+
+function assignedPart({ part, owner, needs }: PartRow, limitsOf: ReadonlySet<string> | undefined): AssignedPart {
   const { plugins, leastVersion, hasLimits } = needs;
-  return { part, owner, needs: new Set(plugins), leastVersion: leastVersion ?? '', hasLimits };
+  const known = { part, owner, needs: new Set(plugins), leastVersion: leastVersion ?? '', hasLimits };
+  return limitsOf === undefined ? known : { ...known, limitsOf };
 }

@@ -241,6 +241,7 @@ const anyView = fc
         owner: fc.option(fc.nat({ max: 9 }), { nil: undefined }),
         needs: fc.subarray(['p', 'q']).map((names): ReadonlySet<string> => new Set(names)),
         leastVersion: fc.constantFrom('1.0.0', '1.1.0'),
+        limitsOf: fc.subarray(['p', 'q']).map((names): ReadonlySet<string> => new Set(names)),
         hasLimits: fc.boolean(),
       }),
       { minLength: 1, maxLength: 32 },
@@ -265,9 +266,11 @@ function badness({ members, parts: all }: AssignmentView): (part: AssignedPart, 
   const tried = (plugin: string, { epoch, doubted }: AssignedMember, part: number) =>
     doubted?.has(plugin) === true &&
     all.some((one) => one.part !== part && one.owner === epoch && one.needs.has(plugin));
-  return ({ part, needs, leastVersion }, member) => {
+  return ({ part, needs, limitsOf = NONE, leastVersion }, member) => {
     if (member.leaving || member.refuses?.has(part) === true) return Number.POSITIVE_INFINITY;
     let sum = member.version >= leastVersion ? 0 : 1e6;
+    const owned = [...limitsOf].filter((plugin) => !needs.has(plugin) && !member.plugins.has(plugin));
+    sum += 1e4 * owned.filter((plugin) => served(plugin).length > 0).length;
     for (const plugin of needs) {
       if (!member.plugins.has(plugin)) sum += served(plugin).length > 0 ? 1e4 : 0;
       else if (member.unreachable.has(plugin)) sum += reached(plugin) ? 1e2 : 0;
@@ -279,6 +282,18 @@ function badness({ members, parts: all }: AssignmentView): (part: AssignedPart, 
 
 const CANNOT_WORK = 1e4;
 const CANNOT_REACH = 1e2;
+
+test('a part goes to who serves the plugin whose limits are owned with it, and stays there without its remote', () => {
+  const members = [member('a', { plugins: new Set(['p']) }), member('b', { unreachable: new Set(['q']) })];
+  const all = parts(2, (part) => ({
+    owner: 'a',
+    needs: NONE,
+    ...(part === 1 && { limitsOf: new Set(['q', 'nowhere']) }),
+  }));
+  const { view, moves } = settled({ members, parts: all, maxMoving: 1 });
+  assert.deepEqual(moves, [{ part: 1, from: 'a', to: 'b', why: 'unfit' }]);
+  assert.deepEqual(nextMoves({ ...view, members: [...members, member('c')] }), []);
+});
 
 test('from wherever it begins it comes to rest, every part somebody’s who is there for it, and with whom it lies as well as may be', () => {
   for (const made of [after, onTheWay]) {

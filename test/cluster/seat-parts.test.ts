@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { partitionOf, partOf } from '../../src/model/handle.js';
 import type { MemberRow } from '../../src/state/index.js';
 import { type Fate, VirtualReplica } from './virtual-replicas.js';
 import { AT_ONCE, evenly, LEASE_MS, WITHIN_MS, World } from './virtual-world.js';
@@ -166,6 +167,21 @@ test('parts move from who alone cannot reach a remote that their tasks need, and
   const { takes } = world.table;
   await world.run(4 * LEASE_MS);
   assert.equal(world.table.takes, takes);
+});
+
+test('the part whose owner has the limits of a plugin goes to who serves it, though no task of its needs that', async () => {
+  const world = await evenly(4, 2);
+  const part = partOf(partitionOf('x'), 4);
+  const [first, second] = world.all as [VirtualReplica, VirtualReplica];
+  const [has, lacks] = first.seat.ownerOf(part) === 'here' ? [second, first] : [first, second];
+  has.seat.say({ plugins: ['x'], unreachable: ['x'] });
+  await world.msUntil('move', () => has.seat.ownerOf(part) === 'here', WITHIN_MS);
+  await world.run(LEASE_MS);
+  assert.deepEqual(world.counts(), [2, 2]);
+  lacks.seat.say({ plugins: ['x'], unreachable: [] });
+  const { takes } = world.table;
+  await world.run(2 * LEASE_MS);
+  assert.equal(world.table.takes, takes, 'and stays there, whoever else comes to serve it');
 });
 
 test('a part that cannot be loaded here is loaded elsewhere, and what works goes on', async () => {
