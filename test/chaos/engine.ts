@@ -110,6 +110,13 @@ export class ChaosEngine {
     this.#open.add(entry);
   }
 
+  /** Creates a task beside the stories, of which nothing is judged; answers how to delete it. */
+  async createBeside(plan: StoryPlan): Promise<() => Promise<void>> {
+    const attempt = new Attempt(plan, plan.name, 0, plan.runMs);
+    const incarnation = await this.#create(attempt);
+    return () => this.#delete(attempt, incarnation);
+  }
+
   /** Resolves when every story is over; rejects where the harness itself failed. */
   async finished(): Promise<void> {
     while (this.#open.size > 0) await Promise.all(this.#open);

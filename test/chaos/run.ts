@@ -24,6 +24,7 @@ import {
 } from './judge.js';
 import type { OwnersBook } from './owned-twice.js';
 import type { PartsBook } from './parts-book.js';
+import { refill } from './refill.js';
 import { Remotes } from './remote.js';
 import { ChaosReplicas } from './replicas.js';
 
@@ -177,6 +178,7 @@ async function theEnd({ engine, remotes, daemon, fleet, say, book }: Parts): Pro
   say(`${engine.open} tasks are to come to their end`);
   await settled(engine, remotes, daemon, say);
   const words = await lastWords(daemon, engine);
+  const missing = daemon instanceof ChaosReplicas ? await refill(engine, remotes, fleet, words) : [];
   await engine.lookAgain();
   await daemon.stop();
   daemon.start();
@@ -184,7 +186,7 @@ async function theEnd({ engine, remotes, daemon, fleet, say, book }: Parts): Pro
   engine.connect(daemon.port, daemon.life);
   await engine.lookAgain();
   if (engine.faults.length > 0) throw engine.faults[0];
-  return judge(engine, remotes, words, fleet, book());
+  return [...judge(engine, remotes, words, fleet, book()), ...missing];
 }
 
 function ownersBook(daemon: Victim, parts: number, book: PartsBook | undefined): OwnersBook | undefined {
