@@ -11,6 +11,8 @@ const PATIENCE_MS = 60_000;
  * none of several owners, and is no orphan for that.
  */
 const ORPHAN_GRACE_MS = 45_000;
+/** Owners come and go, and on a busy machine few reads of a task come through for minutes: it has not failed for that. */
+const PATIENT = { maxSystemFailures: 100 };
 const TASKS = { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS, doReplayTtl: '24h' };
 
 /** What becomes of the one whose life is to end, where tasks are spread: who has all of them is killed. */
@@ -71,7 +73,9 @@ export class ChaosReplicas {
       const folder = path.join(place.folder, `replica-${i}`);
       mkdirSync(folder);
       const config = { tasks: TASKS, ...place.config, cluster };
-      daemons.push(await ChaosDaemon.prepare({ ...place, folder, config, state: stateOf(place, spread, i) }));
+      daemons.push(
+        await ChaosDaemon.prepare({ ...place, folder, config, state: stateOf(place, spread, i), ...PATIENT }),
+      );
     }
     return new ChaosReplicas(daemons, spread);
   }

@@ -1,5 +1,5 @@
 import { Parts } from '../../src/daemon/parts.js';
-import { RuntimeRegistry } from '../../src/daemon/runtimes.js';
+import { type RuntimeParts, RuntimeRegistry } from '../../src/daemon/runtimes.js';
 import { HostError } from '../../src/errors/index.js';
 import type { PluginHost } from '../../src/host/types.js';
 import { ManualClock } from '../../src/lib/clock.js';
@@ -51,7 +51,12 @@ export class SlowEngine implements StateEngine {
     const copies = [...puts].map(([key, value]) => [key, Buffer.from(value)] as const);
     await new Promise<void>((resolve) => this.#clock.setTimer(20, resolve));
     if (this.fails) throw new HostError('STATE_UNWRITABLE', 'as the test has it');
-    for (const [key, value] of copies) this.facts.set(key, value);
+    this.apply(copies, drops);
+  }
+
+  /** At once. */
+  apply(puts: Iterable<readonly [FactKey, Buffer]>, drops: readonly FactKey[]): void {
+    for (const [key, value] of puts) this.facts.set(key, Buffer.from(value));
     for (const key of drops) this.facts.delete(key);
   }
 
@@ -73,6 +78,8 @@ export class SharedRemote {
   createMs = 500;
   lastsMs = 20_000;
   creates = 0;
+  /** Jobs that ran at a time, at most. */
+  mostRunning = 0;
 
   constructor(clock: ManualClock, finds: boolean) {
     this.#clock = clock;
@@ -86,13 +93,15 @@ export class SharedRemote {
     plugin.on.create = async ({ idempotencyKey: key }) => {
       this.creates += 1;
       await this.#pass(this.createMs);
-      const at = this.#finds ? this.jobs.findIndex((job) => job.key === key) : -1;
-      if (at !== -1) return created(String(at), undefined, true);
+      const known = this.#finds ? this.jobs.findIndex((job) => job.key === key) : -1;
+      if (known !== -1) return created(String(known), undefined, true);
       const job: Job = { key, state: 'RUNNING' };
       this.#clock.setTimer(this.lastsMs, () => {
         if (job.state === 'RUNNING') job.state = 'SUCCESS';
       });
-      return created(String(this.jobs.push(job) - 1));
+      const at = this.jobs.push(job) - 1;
+      this.mostRunning = Math.max(this.mostRunning, this.jobs.filter(({ state }) => state === 'RUNNING').length);
+      return created(String(at));
     };
     plugin.on.get = async ({ meta }) => {
       await this.#pass(50);
@@ -149,15 +158,23 @@ export interface PartHost {
   sizes(): Record<string, unknown>;
 }
 
+/** What a host has of its own where several share limits: its way to the state and to the remote, and whom it asks for limits. */
+export interface OwnWays {
+  readonly parted: PartedEngine;
+  readonly plugin: FakePlugin;
+  readonly limits: NonNullable<RuntimeParts['limits']>;
+}
+
 /** What a daemon has of parts and plugins, without its ports and processes. */
 export async function hostOf(
   world: World,
   begins: readonly number[],
   keysFile?: string,
   taken?: () => void,
+  own?: OwnWays,
 ): Promise<PartHost> {
-  const { clock, parted, remote } = world;
-  const plugin = remote.plugin();
+  const { clock, remote } = world;
+  const { parted = world.parted, plugin = remote.plugin(), limits } = own ?? {};
   const config = {
     ...DEFAULTS,
     plugins: { [plugin.id]: DEFAULT_ENTRY },
@@ -178,7 +195,7 @@ export async function hostOf(
     route: () => plugin,
   } as unknown as PluginHost;
   const random = () => 0.5;
-  const runtimes = new RuntimeRegistry({ config, clock, random, telemetry });
+  const runtimes = new RuntimeRegistry({ config, clock, random, telemetry, limits });
   const parts = new Parts(PARTS, {
     config,
     env: {},
@@ -203,7 +220,7 @@ export async function hostOf(
   runtimes.build(host, parts);
   parts.serve();
   // Buckets start empty.
-  await clock.advance(60_000);
+  if (own === undefined) await clock.advance(60_000);
   const runtime = runtimes.get(plugin.id) as PluginRuntime;
   const { tasks } = parts as unknown as { tasks: { callsUnderWay: number; openWatches: number } };
   return {
