@@ -136,7 +136,7 @@ export class StateWriter {
 
   /** These facts changed; they are written within 100 ms, or with the next group. */
   changed(...keys: readonly FactKey[]): void {
-    if (!this.durable) return;
+    if (!this.durable || keys.length === 0) return;
     for (const key of keys) this.#next.keys.add(key);
     this.#next.sinceMs ??= this.#options.clock.now();
     this.#within(LAZY_MS);
