@@ -76,6 +76,9 @@ export class QuotaOwner {
   #open = false;
   #telling: Timer | undefined;
   #reading: Timer | undefined;
+  /** When the next reading is due; never where none is. */
+  #readsAtMs = Number.POSITIVE_INFINITY;
+  #isReading = false;
 
   constructor(options: QuotaOwnerOptions) {
     this.#options = options;
@@ -262,22 +265,27 @@ export class QuotaOwner {
 
   #readLater(resends: number): void {
     const { clock, resendMs } = this.#options;
-    if (this.#doubtful.size > 0) this.#reading ??= clock.setTimer(resends * resendMs, () => this.#read());
+    const atMs = clock.now() + resends * resendMs;
+    if (this.#doubtful.size === 0 || this.#isReading || this.#readsAtMs <= atMs) return;
+    this.#reading?.cancel();
+    this.#readsAtMs = atMs;
+    this.#reading = clock.setTimer(atMs - clock.now(), () => this.#read());
   }
 
   #read(): void {
+    this.#readsAtMs = Number.POSITIVE_INFINITY;
+    // Mostly all of them were told of meanwhile.
+    if (this.#doubtful.size === 0) return;
     // What is doubted later may be a fact that this reading was too early for.
     const doubted = new Map(this.#doubtful);
+    const late = this.#pause;
+    this.#pause = Math.min(2 * late, RESENDS_A_READING.most);
+    this.#isReading = true;
     const again = () => {
-      this.#reading = undefined;
-      this.#readLater(this.#pause);
-      this.#pause = Math.min(2 * this.#pause, RESENDS_A_READING.most);
+      this.#isReading = false;
+      // Who came to be in doubt meanwhile does not wait for who has been for long.
+      this.#readLater([...this.#doubtful.keys()].every((taskId) => doubted.has(taskId)) ? late : 1);
     };
-    // Mostly all of them were told of meanwhile.
-    if (doubted.size === 0) {
-      this.#reading = undefined;
-      return;
-    }
     this.#options.held().then((held) => {
       this.#freeAllBut(new Set(Array.from(held, ({ request }) => request.taskId)), doubted);
       again();

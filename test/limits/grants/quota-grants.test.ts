@@ -328,6 +328,29 @@ test('facts are not read for tokens that were all told of', async () => {
   );
 });
 
+test('a token that comes to be in doubt is not kept waiting by one that has been for long', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1', 'a2');
+  assert.ok(world.commit(a, 'a', 'a1') && world.commit(a, 'a', 'a2'));
+  a.handAway('a1');
+  await world.clock.advance(100_000);
+  world.facts.delete('a2');
+  a.handAway('a2');
+  await world.clock.advance(RESEND_MS + 50);
+  assert.equal(world.used, 1);
+  // One that comes to be while facts are read, neither.
+  await granted(b, world, 'b1');
+  const read = createDeferred<HeldToken[]>();
+  world.reading = read.promise;
+  await world.clock.advance(100_000);
+  b.handAway('b1');
+  await world.clock.advance(50);
+  world.reading = undefined;
+  read.resolve([...world.facts.values()]);
+  await world.clock.advance(RESEND_MS + 50);
+  assert.equal(world.used, 1);
+});
+
 test('a token of a task that moved as its fact was read is no free one, though who had the task tells nothing of it', async () => {
   const { world, a, b } = one();
   await granted(a, world, 'a1');
@@ -606,13 +629,14 @@ test('a token whose fact became safe just before the owner changed counts with t
   assert.deepEqual([world.used, a.holds('a1'), a.epochOf('a1')], [1, true, undefined]);
 });
 
-test('who had a task before it moved is heard later than who has it, and gives nothing back', () => {
+test('who had a task before it moved is heard later than who has it, and gives nothing back', async () => {
   const { world } = one();
   const wish = { kind: 'want', ask: 1, request: request('t') } as const;
   const of = { epoch: 'e1', from: 1, through: 0 };
   world.owner?.receive({ ...of, drawer: 'b', items: [{ kind: 'told' }, { ...wish, turn: 1 }] });
   const late = [{ kind: 'told' }, { ...wish, turn: 0 }, { kind: 'gone', taskId: 't' }] as const;
-  world.owner?.receive({ ...of, drawer: 'a', items: late });
+  world.owner?.receive({ ...of, drawer: 'a', items: [...late, { kind: 'away', taskId: 't' }] });
+  await world.clock.advance(10_000);
   assert.equal(world.used, 1);
 });
 
