@@ -53,6 +53,7 @@ const GRANTS = ['limits/grants/grants.test.js', 'limits/grants/lane-grants.test.
 const QUOTAS = ['limits/grants/quota-grants.test.js'];
 const MOVES = ['daemon/part-moves.test.js'];
 const SPREAD = ['daemon/spread-limits.test.js'];
+const NEEDS = ['cluster/assignment.test.js', 'cluster/remote-reach.test.js', 'daemon/part-needs.test.js'];
 /** `--parts` with `--replicas` spreads them; runs of plants have one daemon. */
 const NOT_SPREAD = { unseen: 'in that run tasks are not spread' } as const;
 /** Grants that nobody draws yet. */
@@ -902,6 +903,51 @@ this.#bucket = new TokenBucket({ config: bounds.rate, clock, snapshot });`,
     find: 'if (owner !== undefined && !this.#watch.isDead(owner))',
     put: 'if (owner !== undefined && this.#watch.isDead("nobody"))',
     tests: LEASES,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'unfit-to-unfit',
+    what: 'a part goes to and fro between replicas of which none can work on it',
+    file: 'cluster/assignment.js',
+    find: 'best.some((taker) => this.#canWork(taker, part))',
+    put: 'best.length > 0',
+    tests: NEEDS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'given-to-who-refuses',
+    what: 'a part is given again to who could not load it',
+    file: 'cluster/assignment.js',
+    find: '.filter((taker) => !refuses(taker, part))',
+    put: '',
+    tests: NEEDS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'reached-unasked',
+    what: 'a remote counts as reached by who has no task of it any more',
+    file: 'cluster/remote-reach.js',
+    find: 'this.#recovers(plugin, known, answeredAtMs >= known.failedAtMs, nowMs);',
+    put: 'this.#recovers(plugin, known, true, nowMs);',
+    tests: NEEDS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'doubted-gets-all',
+    what: 'who doubts a remote is given all parts that need it at once',
+    file: 'cluster/assignment.js',
+    find: 'this.#has(epoch, plugin)',
+    put: 'false',
+    tests: NEEDS,
+    chaos: NOT_SPREAD,
+  },
+  {
+    name: 'owed-needs-nothing',
+    what: 'a part with deletes that are owed goes to one without their plugin',
+    file: 'store/task-store.js',
+    find: 'new Set(this.owed.plugins)',
+    put: 'new Set()',
+    tests: ['store/indexes.test.js'],
     chaos: NOT_SPREAD,
   },
 ];
