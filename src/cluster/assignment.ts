@@ -1,4 +1,4 @@
-import { compareVersions } from './versions.js';
+import { compareVersions, newerOf } from './versions.js';
 
 /** One replica as it may be given parts: what all know of it from its row. */
 export interface AssignedMember {
@@ -10,6 +10,8 @@ export interface AssignedMember {
   readonly joinedAtMs: number;
   /** Plugins that serve there, by id. */
   readonly plugins: ReadonlySet<string>;
+  /** Their versions, by id, of those that state one. */
+  readonly versions?: ReadonlyMap<string, string>;
   /** It stops, and gives away all it has. */
   readonly leaving: boolean;
   /**
@@ -31,6 +33,8 @@ export interface AssignedPart {
   readonly owner: string | undefined;
   /** Plugins that its tasks need, by id. */
   readonly needs: ReadonlySet<string>;
+  /** The oldest versions of them that can work on its tasks, by id, where there are such. */
+  readonly leastPlugins?: ReadonlyMap<string, string>;
   /** The oldest release that can read its tasks. */
   readonly leastVersion: string;
   /** Plugins whose limits are owned with it, by id, as far as any member serves them: where one does not it cannot own them. */
@@ -61,11 +65,11 @@ export interface Move {
  *
  * - What has no owner, or one that stops, goes at once to whom it fits best (`Fitness`), and be it badly: without an owner nobody is told of
  *   its tasks. Only who could not load it is not asked to.
- * - What its owner cannot work on goes at once to one that can, if there is one.
+ * - What its owner cannot work on, for its release or a plugin, goes at once to one that can, if there is one.
  * - What needs a remote that its owner does not reach goes, a few at a time, to one that does, if there is one.
  * - For balance a few at a time move, to whom they fit perfectly.
  *
- * A plugin that serves nowhere, or whose remote nobody reaches, speaks for no member and against none. Whatever lies well enough stays, so
+ * A plugin that serves nowhere, or nowhere as new as it should be, or whose remote nobody reaches, speaks for no member and against none. Whatever lies well enough stays, so
  * that a member that comes takes its share and nothing else moves; and no move makes anything fit less than before, so they come to an end.
  *
  * Pure, and without a memory: every member that sees the same computes the same, acts on what concerns itself, and looks again. A move that
@@ -80,7 +84,7 @@ export function nextMoves(view: AssignmentView): readonly Move[] {
 interface Fitness {
   /** 1 where its release cannot read the part. */
   readonly tooOld: number;
-  /** So many plugins that it needs, or whose limits are owned with it, do not serve there. */
+  /** So many plugins that it needs, or whose limits are owned with it, do not serve there, or are too old. */
   readonly lacking: number;
   /** So many remotes are not reached from there. */
   readonly cut: number;
@@ -96,8 +100,8 @@ class Assignment {
   readonly #takers: readonly AssignedMember[];
   readonly #parts: readonly AssignedPart[];
   readonly #maxMoving: number;
-  /** Plugins that serve somewhere, and those of them whose remote is reached from somewhere. */
-  readonly #served: ReadonlySet<string>;
+  /** Plugins that serve somewhere, with the newest version that does, and those of them whose remote is reached from somewhere. */
+  readonly #served: ReadonlyMap<string, string>;
   readonly #reached: ReadonlySet<string>;
   /** Who has each part once the moves so far are made. */
   readonly #owners = new Map<number, string>();
@@ -109,7 +113,7 @@ class Assignment {
     this.#takers = [...this.#members.values()].filter(({ leaving }) => !leaving);
     this.#parts = [...parts].sort((a, b) => a.part - b.part);
     this.#maxMoving = maxMoving;
-    this.#served = new Set(this.#takers.flatMap(({ plugins }) => [...plugins]));
+    this.#served = newestServed(this.#takers);
     this.#reached = new Set(
       this.#takers.flatMap(({ plugins, unreachable }) => [...plugins].filter((plugin) => !unreachable.has(plugin))),
     );
@@ -186,18 +190,28 @@ class Assignment {
     return tooOld === 0 && lacking === 0 && !refuses(member, part);
   }
 
-  #fitness(member: AssignedMember, { needs, limitsOf = NONE, leastVersion }: AssignedPart): Fitness {
+  #fitness(member: AssignedMember, part: AssignedPart): Fitness {
     const { epoch, version, plugins, unreachable, doubted } = member;
+    const { needs, limitsOf = NONE, leastVersion, leastPlugins } = part;
     const fitness = { tooOld: compareVersions(version, leastVersion) < 0 ? 1 : 0, lacking: 0, cut: 0, tries: 0 };
     for (const plugin of limitsOf) {
-      if (!plugins.has(plugin) && !needs.has(plugin)) fitness.lacking += this.#served.has(plugin) ? 1 : 0;
+      if (!needs.has(plugin) && this.#lacks(member, plugin)) fitness.lacking += 1;
     }
     for (const plugin of needs) {
-      if (!plugins.has(plugin)) fitness.lacking += this.#served.has(plugin) ? 1 : 0;
+      if (this.#lacks(member, plugin, leastPlugins?.get(plugin))) fitness.lacking += 1;
+      else if (!plugins.has(plugin)) continue;
       else if (unreachable.has(plugin)) fitness.cut += this.#reached.has(plugin) ? 1 : 0;
       else if (doubted?.has(plugin) === true && this.#has(epoch, plugin)) fitness.tries += 1;
     }
     return fitness;
+  }
+
+  /** Whether others serve a plugin that a member does not, or of which it has an older version than may be. */
+  #lacks({ plugins, versions }: AssignedMember, plugin: string, least = ''): boolean {
+    const newest = this.#served.get(plugin);
+    if (newest === undefined) return false;
+    if (!plugins.has(plugin)) return true;
+    return compareVersions(newest, least) >= 0 && compareVersions(versions?.get(plugin) ?? '', least) < 0;
   }
 
   /** Whether a member has a part that needs this plugin. */
@@ -247,6 +261,16 @@ class Assignment {
   #count({ epoch }: AssignedMember): number {
     return this.#counts.get(epoch) as number;
   }
+}
+
+function newestServed(members: readonly AssignedMember[]): ReadonlyMap<string, string> {
+  const newest = new Map<string, string>();
+  for (const { plugins, versions } of members) {
+    for (const plugin of plugins) {
+      newest.set(plugin, newerOf(newest.get(plugin), versions?.get(plugin)) ?? '');
+    }
+  }
+  return newest;
 }
 
 function refuses({ refuses: refused }: AssignedMember, { part }: AssignedPart): boolean {

@@ -7,6 +7,7 @@ export { LimitsLinks } from './limits-link.js';
 export { ownersOf } from './owners.js';
 export { PartPlugins } from './part-plugins.js';
 export type { ReplicaTls } from './peer.js';
+export { needOf, needsOf } from './plugin-needs.js';
 export { RemoteReach, type RemoteSight } from './remote-reach.js';
 export { type Holder, SEAT_ROLES, Seat, type SeatEvents } from './seat.js';
 export { type Service, ServingPlugins } from './serving-plugins.js';

@@ -62,7 +62,7 @@ export interface SeatEvents {
 }
 
 /** What a member says of plugins and their remotes. */
-export type RemotesSaid = Pick<MemberSays, 'plugins' | 'unreachable' | 'doubted'>;
+export type RemotesSaid = Pick<MemberSays, 'plugins' | 'versions' | 'unreachable' | 'doubted'>;
 
 export interface SeatOptions extends PartHooks {
   readonly table: MemberTable;

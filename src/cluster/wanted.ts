@@ -3,6 +3,7 @@ import { partitionOf, partOf } from '../model/handle.js';
 import type { MemberRow, MemberSays, MembersView, PartRow } from '../state/index.js';
 import { type AssignedMember, type AssignedPart, type Move, nextMoves } from './assignment.js';
 import type { LeaseWatch } from './lease.js';
+import { needOf } from './plugin-needs.js';
 
 /** Parts that may be on their way at a time for the sake of balance alone. */
 const MAX_MOVING = 2;
@@ -43,6 +44,7 @@ function assignedMember(member: MemberRow, { epoch, says: own }: Looker): Assign
     version: member.version ?? '',
     joinedAtMs: member.joinedAtMs ?? 0,
     plugins: new Set(says?.plugins),
+    versions: new Map(Object.entries(says?.versions ?? {})),
     leaving: says?.leaving ?? false,
     unreachable: new Set(says?.unreachable),
     doubted: new Set(says?.doubted),
@@ -61,6 +63,15 @@ function limitsByPart(members: readonly AssignedMember[], parts: number): Readon
 
 function assignedPart({ part, owner, needs }: PartRow, limitsOf: ReadonlySet<string> | undefined): AssignedPart {
   const { plugins, leastVersion, hasLimits } = needs;
-  const known = { part, owner, needs: new Set(plugins), leastVersion: leastVersion ?? '', hasLimits };
+  const all = plugins.map(needOf);
+  const leastPlugins = new Map(all.map(({ id, least }) => [id, least ?? '']));
+  const known = {
+    part,
+    owner,
+    needs: new Set(leastPlugins.keys()),
+    leastPlugins,
+    leastVersion: leastVersion ?? '',
+    hasLimits,
+  };
   return limitsOf === undefined ? known : { ...known, limitsOf };
 }

@@ -1,4 +1,6 @@
 import {
+  needOf,
+  needsOf,
   newerOf,
   PartPlugins,
   RemoteReach,
@@ -18,12 +20,14 @@ export interface PartNeedsOptions {
   readonly seat: Pick<Seat, 'parts' | 'stateOf' | 'needsOf' | 'say' | 'describe'>;
   /** Ids of those that are configured. */
   readonly plugins: readonly string[];
-  readonly host: { plugins(): Iterable<{ readonly id: string; readonly state: PluginState }> };
+  readonly host: { plugins(): Iterable<HostedState> };
   readonly runtimes: { all(): Iterable<SeenRuntime> };
   /** The plugins that a part needs for what is left to do in it; undefined where it is not here. */
   readonly workFor: (part: number) => Iterable<string> | undefined;
   readonly clock: Clock;
 }
+
+type HostedState = Pick<PluginRuntime['plugin'], 'id' | 'state' | 'version'>;
 
 /** What is looked at of a runtime. */
 export interface SeenRuntime {
@@ -54,6 +58,8 @@ export class PartNeeds {
   readonly #withLimits: ReadonlySet<number>;
   #timer: Timer | undefined;
   #describing = false;
+  /** Of plugins that serve here, those that state one. */
+  #versions: Readonly<Record<string, string>> = {};
 
   constructor(options: PartNeedsOptions) {
     const { plugins, seat } = options;
@@ -76,7 +82,10 @@ export class PartNeeds {
     const nowMs = clock.now();
     for (const { id, state } of host.plugins()) this.#serving.saw(id, serviceOf(state), nowMs);
     for (const runtime of runtimes.all()) this.#reach.saw(runtime.plugin.id, sightOf(runtime), nowMs);
-    seat.say({ plugins: this.#serving.said, ...this.#reach.said });
+    const plugins = this.#serving.said;
+    const versions = [...host.plugins()].filter(({ id, version }) => version !== '' && plugins.includes(id));
+    this.#versions = Object.fromEntries(versions.map(({ id, version }) => [id, version]));
+    seat.say({ plugins, versions: this.#versions, ...this.#reach.said });
     void this.#describe(nowMs);
   }
 
@@ -102,8 +111,9 @@ export class PartNeeds {
       const known = seat.needsOf(part);
       const work = workFor(part);
       if (known === undefined || work === undefined) return [];
+      const ids = known.plugins.map((text) => needOf(text).id);
       const needs = {
-        plugins: this.#needed.needed(part, work, known.plugins, nowMs),
+        plugins: needsOf(this.#needed.needed(part, work, ids, nowMs), known.plugins, this.#versions),
         leastVersion: newerOf(known.leastVersion, READABLE_SINCE),
         hasLimits: this.#withLimits.has(part),
       };

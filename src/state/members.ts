@@ -20,6 +20,8 @@ export interface MemberRow {
 export interface MemberSays {
   /** Ids of plugins that serve there. */
   readonly plugins: readonly string[];
+  /** Their versions, by id, of those that state one. */
+  readonly versions?: Readonly<Record<string, string>>;
   /** It stops, and gives away all it has. */
   readonly leaving: boolean;
   /** Ids of plugins whose remote it cannot reach. */
@@ -43,7 +45,7 @@ export interface PartRow {
 
 /** What a member must have to work on a part. */
 export interface PartNeeds {
-  /** Ids of plugins that its tasks need. */
+  /** Ids of plugins that its tasks need, each with `@` and the oldest version that may work on them, where there is one. */
   readonly plugins: readonly string[];
   /** The oldest release that can read its tasks; undefined where none is too old. */
   readonly leastVersion: string | undefined;

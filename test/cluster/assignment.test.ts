@@ -117,6 +117,31 @@ test('nobody is given what it cannot work on where somebody can: without the plu
   assert.deepEqual(counts(one.view), [6, 0, 2]);
 });
 
+test('a part goes to no older version of a plugin than worked on it where there is one as new, and to any where there is none', () => {
+  const at = (epoch: string, version: string) => member(epoch, { versions: new Map([['p', version]]) });
+  const least = (version: string) => ({ leastPlugins: new Map([['p', version]]) });
+  const [old, next, bare] = [at('old', '1.9.0'), at('new', '1.10.0'), member('bare', { plugins: new Set(['q']) })];
+  const orphaned = parts(4, () => least('1.10.0'));
+  const view = { members: [old, next, bare], parts: orphaned, maxMoving: 2 };
+  assert.deepEqual(counts(settled(view).view), [0, 4, 0]);
+  assert.deepEqual(counts(settled({ ...view, members: [old, bare] }).view), [4, 0], 'the new one is gone');
+  const owned = parts(4, (part) => ({ owner: 'old', ...least(part < 2 ? '1.9.0' : '1.10.0') }));
+  const moves = nextMoves({ ...view, parts: owned });
+  assert.deepEqual(
+    moves.map(({ part, to, why }) => [part, to, why]),
+    [
+      [2, 'new', 'unfit'],
+      [3, 'new', 'unfit'],
+    ],
+  );
+  const none = {
+    ...view,
+    members: [at('a', '2'), member('b')],
+    parts: parts(4, () => ({ owner: 'a', ...least('2') })),
+  };
+  assert.deepEqual(nextMoves(none), [], 'one that states none is older');
+});
+
 test('what nobody can work on is somebody’s all the same, who can read it before who cannot, but nobody’s who could not load it', () => {
   const old = member('old', { version: '0.9.9' });
   const bare = member('bare', { plugins: new Set(['q']) });

@@ -42,7 +42,7 @@ class Remotes {
     const needs = new PartNeeds({
       seat: replica.seat,
       plugins: PLUGINS,
-      host: { plugins: () => PLUGINS.map((id) => ({ id, state: 'serving' as const })) },
+      host: { plugins: () => PLUGINS.map((id) => ({ id, state: 'serving' as const, version: '' })) },
       runtimes: { all: () => runtimes },
       workFor: (part) => this.tasks.get(part),
       clock: replica.clock,

@@ -52,7 +52,7 @@ function begin(t: TestContext) {
     seat.states.set(part, 'owned');
     seat.rows.set(part, { ...NOTHING, hasLimits: part === LIMITED });
   }
-  const plugins = [{ id: 'p', state: 'serving' as PluginState }];
+  const plugins = [{ id: 'p', state: 'serving' as PluginState, version: '' }];
   const well = { firstFailureMs: undefined as number | undefined, answeredAtMs: NEVER };
   const reads = { tracked: 1, remote: 'up' as 'up' | 'down', ...well };
   const creates = { downSinceMs: undefined as number | undefined, ...well };
@@ -76,9 +76,9 @@ function begin(t: TestContext) {
 
 test('what serves here is said before any part is taken, and what does not is not', async (t) => {
   const { seat, plugins, needs, clock } = begin(t);
-  plugins.push({ id: 'broken', state: 'failed' });
+  plugins.push({ id: 'broken', state: 'failed', version: '1' });
   needs.start();
-  assert.deepEqual(seat.said, { plugins: ['p'], unreachable: [], doubted: [] });
+  assert.deepEqual(seat.said, { plugins: ['p'], versions: {}, unreachable: [], doubted: [] });
   Object.assign(plugins[0] as object, { state: 'restarting' });
   await clock.advance(20_000);
   assert.deepEqual(seat.said?.plugins, ['p'], 'it may be back soon');
@@ -113,6 +113,22 @@ test('a part that its id hashes into has the limits of a plugin, and what a newe
   needs.start();
   await clock.advance(5_000);
   assert.deepEqual(seat.written, [[LIMITED, { plugins: [], leastVersion: '99.0.0', hasLimits: true }]]);
+});
+
+test('a part needs the newest version that has worked on it, and an older one that works on it takes nothing back', async (t) => {
+  const { seat, plugins, work, needs, clock } = begin(t);
+  const [first, second, third] = FREE as [number, number, number];
+  Object.assign(plugins[0] as object, { version: '2.1.0' });
+  seat.rows.set(first, { ...NOTHING, plugins: ['p@2.0.0'] });
+  seat.rows.set(second, { ...NOTHING, plugins: ['p@2.10.0', 'q@1.0.0'] });
+  for (const part of FREE) work.set(part, ['p']);
+  needs.start();
+  assert.deepEqual(seat.said?.versions, { p: '2.1.0' });
+  await clock.advance(5_000);
+  assert.deepEqual(seat.written, [
+    [first, { ...NOTHING, plugins: ['p@2.1.0'] }],
+    [third, { ...NOTHING, plugins: ['p@2.1.0'] }],
+  ]);
 });
 
 test('what could not be written is written by a later look, and of a part that is not worked on here nothing is', async (t) => {

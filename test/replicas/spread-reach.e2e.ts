@@ -8,9 +8,11 @@ import { Relay } from './relay.js';
 import { clusterOf, onRemote, replicaConfig } from './support.js';
 
 const PARTS = 8;
-const TASKS = 60;
+const TASKS = 32;
 /** So long a replica that cannot reach a remote leaves it at that; docs/scaling.md. Milliseconds. */
 const BELIEVED_MS = 60_000;
+
+const HELD = { writeRateLimiter: { qps: 50, burst: 20 }, readRateLimiter: { qps: 50, burst: 20 } };
 
 const shared = sharedServer('spread_reach');
 
@@ -43,7 +45,7 @@ test('a replica that alone cannot reach a remote gives its parts to those that d
   const relay = await Relay.start(t, Number(new URL(remote.url).port));
   const schema = shared.newSchema();
   const add = (url: string) => {
-    const plugins = onRemote({ ...remote, url } as typeof remote, { callTimeout: '2s' });
+    const plugins = onRemote({ ...remote, url } as typeof remote, { callTimeout: '2s', config: HELD });
     const config = replicaConfig(shared.server.port, schema, plugins);
     const state = { ...(config.state as object), parts: PARTS };
     return startServe(t, { ...config, state }, tempFolder(t));
