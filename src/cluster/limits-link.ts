@@ -28,10 +28,10 @@ export interface LimitsLinksOptions {
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 /** Between two streams to a member. */
-const RECONNECT = { initialMs: 100, maxMs: 5_000 };
+const RECONNECT = { initialMs: 100, maxMs: 2_000 };
 
-/** So often a stream to one that just came fails in vain before that is told: it knows this member by its next look alone. */
-const EARLY_FAILURES = 4;
+/** So often a stream to one that just came fails before that is told: it knows nobody before it looks, which it does once its plugins are loaded. */
+const EARLY_FAILURES = 10;
 
 const same = (bytes: Buffer): Buffer => bytes;
 
