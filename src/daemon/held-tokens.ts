@@ -65,8 +65,8 @@ export class HeldTokens {
   }
 
   /**
-   * What a reading says that begins after this call. A task whose fact went from one kind to the next meanwhile may stand twice. Rejects where the database does not
-   * answer, or with STATE_DAMAGED, STATE_FORMAT_NEWER; OWNER_AWAY once it is closed.
+   * What a reading says that begins after this call. A task whose fact went from one kind to the next meanwhile may stand twice. Rejects
+   * where the database does not answer, or with STATE_DAMAGED, STATE_FORMAT_NEWER; OWNER_AWAY once it is closed.
    */
   of(plugin: string): Promise<readonly HeldToken[]> {
     if (this.#closed) return Promise.reject(closed());
