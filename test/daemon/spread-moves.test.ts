@@ -17,6 +17,7 @@ const GRANT_MS = 0.3 * LEASE_MS;
 const LOOK_MS = 500;
 const GRACE_MS = 3_000;
 const COMMIT_MS = 20;
+const RUNS = Number(process.env.SPREAD_RUNS ?? 3);
 const TOTAL = 3;
 const OF_LIMITS = partOf(partitionOf('fake'), PARTS);
 const ALL_PARTS = [...Array(PARTS).keys()];
@@ -33,7 +34,7 @@ class Spread {
   readonly rows: Row[] = ALL_PARTS.map(() => ({ owner: undefined, tenure: 0 }));
   readonly replicas = new Map<string, Replica>();
   /** Of messages between two replicas. */
-  loss = 0;
+  loss = 0.3;
   #names = 0;
 
   constructor(world: World, seed: number) {
@@ -277,10 +278,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ what: fc.constant('delete' as const), task: fc.nat(15) }) },
   {
     weight: 4,
-    arbitrary: fc.record({ what: fc.constant('move' as const), part: fc.nat(PARTS - 1), to: fc.nat(2) }),
+    arbitrary: fc.record({
+      what: fc.constant('move' as const),
+      part: fc.oneof(fc.constant(OF_LIMITS), fc.nat(PARTS - 1)),
+      to: fc.nat(2),
+    }),
   },
   { weight: 1, arbitrary: fc.record({ what: fc.constant('kill' as const), which: fc.nat(2) }) },
-  { weight: 1, arbitrary: fc.record({ what: fc.constant('loss' as const), share: fc.constantFrom(0, 0.2, 0.9) }) },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('loss' as const), share: fc.constantFrom(0, 0.3, 0.8) }) },
   { weight: 5, arbitrary: fc.record({ what: fc.constant('wait' as const), ms: fc.nat(3_000) }) },
 );
 
@@ -373,7 +378,7 @@ test('however parts move and replicas die, every task ends, and at last all toke
   timeout: 280_000,
 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), fc.nat(), async (steps, seed) => {
+    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 50 }), fc.nat(), async (steps, seed) => {
       const world = await worldOf();
       const { clock, remote } = world;
       remote.lastsMs = 4_000;
@@ -382,6 +387,7 @@ test('however parts move and replicas die, every task ends, and at last all toke
       const alive = spread.alive;
       await settle(clock, Promise.all(ALL_PARTS.map((part) => spread.take(part, alive[part % 3] as Replica))));
       const story = new Story(spread);
+      for (let task = 0; task < story.names.length; task += 2) await story.take({ what: 'create', task });
       for (const one of steps) await story.take(one);
       spread.loss = 0;
       for (let passed = 0; passed < 300 && (passed < 60 || story.under.size > 0); passed++) {
@@ -407,6 +413,6 @@ test('however parts move and replicas die, every task ends, and at last all toke
       assert.equal(remote.mostRunning, TOTAL);
       for (const { host } of spread.alive) assert.deepEqual(host?.faults, []);
     }),
-    { numRuns: Number(process.env.RUNS ?? 12) },
+    { numRuns: RUNS },
   );
 });
