@@ -170,15 +170,17 @@ export class ChaosReplicas {
     }
   }
 
-  /** The load reports of all: each tells of its own tasks. */
+  /** The load reports of all, as they worked on all there is: each tells of its own tasks. */
   async loads(deadlineMs: number): Promise<readonly PluginReport[]> {
-    await this.#untilAwake();
-    const reports: PluginReport[] = [];
-    for (const port of this.port) {
-      const client = createClient({ address: `127.0.0.1:${port}`, deadlineMs });
-      reports.push(...(await client.listPlugins().finally(() => client.close())));
+    for (;;) {
+      await this.#untilAwake();
+      await this.#untilCovered();
+      // One that was replaced is started again.
+      const all = await Promise.all(this.port.map((port) => loadsAt(port, deadlineMs).catch(() => undefined)));
+      const answered = all.filter((each) => each !== undefined);
+      if (answered.length === this.#replicas.length) return answered.flat();
+      await sleep(TENDING_MS);
     }
-    return reports;
   }
 
   linesAbout(text: string): string[] {
@@ -284,4 +286,9 @@ function stateOf({ state }: DaemonPlace, spread: Spread | undefined, replica: nu
 
 function isUp({ daemon, dazed }: Replica): boolean {
   return daemon.alive && !dazed;
+}
+
+async function loadsAt(port: number, deadlineMs: number): Promise<readonly PluginReport[]> {
+  const client = createClient({ address: `127.0.0.1:${port}`, deadlineMs });
+  return client.listPlugins().finally(() => client.close());
 }
