@@ -196,13 +196,15 @@ export class Parts implements RuntimeTasks {
     const { store, tasks } = this.#joined as Joined;
     store.remove(part.store);
     this.#byIndex[index] = undefined;
-    this.#untrack(part);
+    const before = [...tasksIn(part)];
+    this.#untrack(before);
     try {
       await part.state.close();
     } finally {
-      // A create may have been answered while it was written, or a token come to be kept: from here on nothing is.
-      this.#untrack(part);
-      this.#handAway(part);
+      // A create may have been answered while it was written, or a task have come to its end: from here on nothing is.
+      const all = [...before, ...tasksIn(part)];
+      this.#untrack(all);
+      this.#handAway(all);
       part.store.abandon();
       this.#handleKeys.letGo(part.signer.trust);
       tasks.left(index);
@@ -367,15 +369,15 @@ export class Parts implements RuntimeTasks {
   }
 
   /** Plugins work no more for the tasks of a part. */
-  #untrack(part: Part): void {
+  #untrack(tasks: readonly TaskOfPlugin[]): void {
     const { runtimes } = this.#options;
-    for (const { plugin, id } of tasksIn(part)) runtimes.get(plugin)?.refresher.untrack(id);
+    for (const { plugin, id } of tasks) runtimes.get(plugin)?.refresher.untrack(id);
   }
 
   /** Their tokens are held by its next owner, whose tasks they are of. */
-  #handAway(part: Part): void {
+  #handAway(tasks: readonly TaskOfPlugin[]): void {
     const { runtimes } = this.#options;
-    for (const { plugin, id } of tasksIn(part)) runtimes.get(plugin)?.quotas.handAway(id);
+    for (const { plugin, id } of tasks) runtimes.get(plugin)?.quotas.handAway(id);
   }
 
   /** They lie in one place, whose trouble is told once. */
@@ -400,8 +402,13 @@ export class Parts implements RuntimeTasks {
   }
 }
 
+interface TaskOfPlugin {
+  readonly plugin: string;
+  readonly id: TaskId;
+}
+
 /** All that are worked for, also those of which only a delete is owed, or looked for. */
-function* tasksIn({ store }: Part): Iterable<{ readonly plugin: string; readonly id: TaskId }> {
+function* tasksIn({ store }: Part): Iterable<TaskOfPlugin> {
   for (const id of store.entryIds()) yield { plugin: store.entry(id)?.identity.plugin ?? '', id };
   for (const { id, identity } of store.owed.listed()) yield { plugin: identity.plugin, id };
   for (const { id, identity } of store.unclear.listed()) yield { plugin: identity.plugin, id };

@@ -177,6 +177,28 @@ test('the token of a task goes with its part: who gives the part hands it away o
   assert.equal(b.runtime.quotas.snapshot()[0]?.used, 2);
 });
 
+test('the token of a task that comes to its end as its part is given up stays with nobody', async () => {
+  const world = await worldOf();
+  world.remote.lastsMs = 1e9;
+  const [a] = await pair(world);
+  const [first, late] = namesIn(1, 2) as [string, string];
+  const { handle } = await create(world, a, first);
+  const commit = world.engine.commit.bind(world.engine);
+  world.engine.commit = async (puts, drops) => {
+    await new Promise<void>((resolve) => world.clock.setTimer(500, resolve));
+    await commit(puts, drops);
+  };
+  let ordered = false;
+  void a.parts.tasks.delete(handle, 'no more', HINTS, world.scope()).then(() => {
+    ordered = true;
+  });
+  for (let ms = 0; !ordered && ms < 5_000; ms += 10) await world.clock.advance(10);
+  a.parts.tasks.create(world.spec(late), world.scope()).catch(() => undefined);
+  assert.equal(a.parts.store.owed.size, 1, 'its job is being cancelled');
+  await settle(world.clock, a.parts.give(1, 0));
+  assert.deepEqual([world.remote.jobs[0]?.state, a.runtime.quotas.snapshot()[0]?.used], ['CANCELLED', 0]);
+});
+
 test('a part whose keys cannot be read is not taken, nothing of it goes on here, and it can be taken once they can be', async (t) => {
   const world = await worldOf();
   world.remote.lastsMs = 1e9;
