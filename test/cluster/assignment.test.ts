@@ -244,7 +244,9 @@ test('what cannot stay goes before what moves for balance, and a part with limit
   );
 });
 
+const ofP = fc.constantFrom('', '', '1', '2').map((version): ReadonlyMap<string, string> => new Map([['p', version]]));
 const anyMember = fc.record({
+  versions: ofP,
   version: fc.constantFrom('1.0.0', '1.1.0', '2.0.0'),
   plugins: fc.subarray(['p', 'q', 'r'], { minLength: 1 }).map((names): ReadonlySet<string> => new Set(names)),
   unreachable: fc.oneof(
@@ -265,6 +267,7 @@ const anyView = fc
       fc.record({
         owner: fc.option(fc.nat({ max: 9 }), { nil: undefined }),
         needs: fc.subarray(['p', 'q']).map((names): ReadonlySet<string> => new Set(names)),
+        leastPlugins: ofP,
         leastVersion: fc.constantFrom('1.0.0', '1.1.0'),
         limitsOf: fc.subarray(['p', 'q']).map((names): ReadonlySet<string> => new Set(names)),
         hasLimits: fc.boolean(),
@@ -291,13 +294,19 @@ function badness({ members, parts: all }: AssignmentView): (part: AssignedPart, 
   const tried = (plugin: string, { epoch, doubted }: AssignedMember, part: number) =>
     doubted?.has(plugin) === true &&
     all.some((one) => one.part !== part && one.owner === epoch && one.needs.has(plugin));
-  return ({ part, needs, limitsOf = NONE, leastVersion }, member) => {
+  const versionOf = (plugin: string, { versions }: AssignedMember) => versions?.get(plugin) ?? '';
+  const lacks = (plugin: string, least: string, member: AssignedMember) => {
+    if (!member.plugins.has(plugin)) return served(plugin).length > 0;
+    return versionOf(plugin, member) < least && served(plugin).some((one) => versionOf(plugin, one) >= least);
+  };
+  return ({ part, needs, limitsOf = NONE, leastVersion, leastPlugins }, member) => {
     if (member.leaving || member.refuses?.has(part) === true) return Number.POSITIVE_INFINITY;
     let sum = member.version >= leastVersion ? 0 : 1e6;
     const owned = [...limitsOf].filter((plugin) => !needs.has(plugin) && !member.plugins.has(plugin));
     sum += 1e4 * owned.filter((plugin) => served(plugin).length > 0).length;
     for (const plugin of needs) {
-      if (!member.plugins.has(plugin)) sum += served(plugin).length > 0 ? 1e4 : 0;
+      if (lacks(plugin, leastPlugins?.get(plugin) ?? '', member)) sum += 1e4;
+      else if (!member.plugins.has(plugin)) continue;
       else if (member.unreachable.has(plugin)) sum += reached(plugin) ? 1e2 : 0;
       else if (tried(plugin, member, part)) sum += 1;
     }
