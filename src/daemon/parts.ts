@@ -196,15 +196,15 @@ export class Parts implements RuntimeTasks {
     const { store, tasks } = this.#joined as Joined;
     store.remove(part.store);
     this.#byIndex[index] = undefined;
-    const before = [...tasksIn(part)];
-    this.#untrack(before);
+    const tasksHere = new Map(tasksIn(part));
+    this.#untrack(tasksHere);
     try {
       await part.state.close();
     } finally {
       // A create may have been answered while it was written, or a task have come to its end: from here on nothing is.
-      const all = [...before, ...tasksIn(part)];
-      this.#untrack(all);
-      this.#handAway(all);
+      for (const [id, plugin] of tasksIn(part)) tasksHere.set(id, plugin);
+      this.#untrack(tasksHere);
+      this.#handAway(tasksHere);
       part.store.abandon();
       this.#handleKeys.letGo(part.signer.trust);
       tasks.left(index);
@@ -369,15 +369,15 @@ export class Parts implements RuntimeTasks {
   }
 
   /** Plugins work no more for the tasks of a part. */
-  #untrack(tasks: readonly TaskOfPlugin[]): void {
+  #untrack(tasks: ReadonlyMap<TaskId, string>): void {
     const { runtimes } = this.#options;
-    for (const { plugin, id } of tasks) runtimes.get(plugin)?.refresher.untrack(id);
+    for (const [id, plugin] of tasks) runtimes.get(plugin)?.refresher.untrack(id);
   }
 
   /** Their tokens are held by its next owner, whose tasks they are of. */
-  #handAway(tasks: readonly TaskOfPlugin[]): void {
+  #handAway(tasks: ReadonlyMap<TaskId, string>): void {
     const { runtimes } = this.#options;
-    for (const { plugin, id } of tasks) runtimes.get(plugin)?.quotas.handAway(id);
+    for (const [id, plugin] of tasks) runtimes.get(plugin)?.quotas.handAway(id);
   }
 
   /** They lie in one place, whose trouble is told once. */
@@ -402,16 +402,11 @@ export class Parts implements RuntimeTasks {
   }
 }
 
-interface TaskOfPlugin {
-  readonly plugin: string;
-  readonly id: TaskId;
-}
-
-/** All that are worked for, also those of which only a delete is owed, or looked for. */
-function* tasksIn({ store }: Part): Iterable<TaskOfPlugin> {
-  for (const id of store.entryIds()) yield { plugin: store.entry(id)?.identity.plugin ?? '', id };
-  for (const { id, identity } of store.owed.listed()) yield { plugin: identity.plugin, id };
-  for (const { id, identity } of store.unclear.listed()) yield { plugin: identity.plugin, id };
+/** All that are worked for, also those of which only a delete is owed, or looked for, each with its plugin. */
+function* tasksIn({ store }: Part): Iterable<readonly [TaskId, string]> {
+  for (const id of store.entryIds()) yield [id, store.entry(id)?.identity.plugin ?? ''];
+  for (const { id, identity } of store.owed.listed()) yield [id, identity.plugin];
+  for (const { id, identity } of store.unclear.listed()) yield [id, identity.plugin];
 }
 
 /** Each closes, whatever becomes of the others. Throws what the first that failed throws. */
