@@ -75,8 +75,10 @@ describe('plugin-host cluster', () => {
   });
 
   it('names those that share a host by their processes', async (t) => {
-    const on = (index: number) => member(index, [index], { name: `host, process ${index}` });
-    const lines = await shown(t, spread([0, 1], [on(0), on(1)]));
+    const on = (index: number, more: JsonObject = {}) =>
+      member(index, index < 2 ? [index] : [], { name: `host, process ${index}`, ...more });
+    const lines = await shown(t, spread([0, 1], [on(0), on(1), on(2, { leaving: true })]));
+    assert.match(lines[3]!, /^host, process 2 +standby +0 /, 'it starts, and has nothing to leave');
     assert.match(lines[2]!, /^host, process 1 /);
     assert.equal(lines.at(-1), 'Asked was host, process 0.');
   });

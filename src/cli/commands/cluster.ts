@@ -142,7 +142,8 @@ function namesOf({ members }: Spread): (epoch: string) => string {
 }
 
 function roleOf({ leaving = false, owner }: Member): string {
-  if (leaving) return 'leaving';
+  // One that only starts takes nothing either, and says so in the same way.
+  if (leaving && owner) return 'leaving';
   return owner ? 'owner' : 'standby';
 }
 
