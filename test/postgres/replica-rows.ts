@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HostError } from '../../src/errors/index.js';
@@ -67,5 +68,8 @@ export async function inTransaction({ server }: Shared, t: TestContext, statemen
 /** A commit waits for a lock. */
 export async function heldUp({ server }: Shared): Promise<void> {
   const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%put_facts%'`;
-  while (server.sql(waiting) === '0') await sleep(50);
+  for (let tries = 0; server.sql(waiting) === '0'; tries++) {
+    assert.ok(tries < 200, 'the commit waits');
+    await sleep(50);
+  }
 }
