@@ -42,7 +42,9 @@ export class RemoteReach {
   saw(plugin: string, sight: RemoteSight, nowMs: number): void {
     const { failingSinceMs, down, answeredAtMs } = sight;
     const known = this.#beliefs.get(plugin);
-    if (failingSinceMs !== undefined && answeredAtMs <= failingSinceMs) {
+    // A failure that came when its last task was gone already stays the last that is heard of it.
+    const tells = down || known?.said !== 'unreachable';
+    if (tells && failingSinceMs !== undefined && answeredAtMs <= failingSinceMs) {
       const belief: Belief = known ?? { said: 'doubted', failedAtMs: nowMs, answersSinceMs: undefined, times: 0 };
       this.#beliefs.set(plugin, belief);
       belief.failedAtMs = nowMs;

@@ -96,6 +96,17 @@ test('what nothing is heard of is doubted after a minute, and after twice as lon
   assert.equal(said(reach), 'doubted', 'an answer makes the next belief short again');
 });
 
+test('a failure that came late, and is followed by nothing, keeps no remote from being doubted', () => {
+  const late = failing(21_000, false);
+  assert.deepEqual(saidAfter([20, failing(0)], [21, late], [79, late], [80, late], [90, answered(85_000)]), [
+    'unreachable',
+    'unreachable',
+    'unreachable',
+    'doubted',
+    'doubted',
+  ]);
+});
+
 test('what goes on failing here is not doubted', () => {
   const reach = new RemoteReach();
   for (let nowMs = 10_000; nowMs < 3 * 60 * MINUTE; nowMs += SECOND) {
