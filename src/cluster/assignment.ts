@@ -15,8 +15,8 @@ export interface AssignedMember {
   /** It stops, and gives away all it has. */
   readonly leaving: boolean;
   /**
-   * Plugins whose remote it cannot reach. It must go on saying so until a call of its own has reached that remote: one that has no tasks
-   * of the plugin any more sees no failures either, and would be given the part back.
+   * Plugins whose remote it cannot reach. It must go on saying so for a while: one that has no tasks of the plugin any more sees no failures
+   * either, and would be given the part back at once. After that it doubts it.
    */
   readonly unreachable: ReadonlySet<string>;
   /** Plugins whose remote it could not reach when it last tried: it is given one part that needs one of them, and no more, to try again. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 
-/** Leases until a part is tried here again: twice as long after each failure, where the others fail as well. */
+/** Leases until a part is tried here again: twice as long after each failure, until it is loaded here. */
 const MOST_LEASES = 8;
 
 /** Parts that could not be loaded here, and are for others to try meanwhile. */

@@ -8,6 +8,7 @@ import { GrantOwner, type LaneBounds } from './grants/grant-owner.js';
 import { QuotaDrawer } from './grants/quota-drawer.js';
 import { type HeldToken, QuotaOwner } from './grants/quota-owner.js';
 import { QuotaLedger, type QuotaLedgerOptions } from './quota-ledger.js';
+import { MAX_PAUSE_MS } from './token-bucket.js';
 import type { QuotaLimits, Quotas, RateLimiter } from './types.js';
 
 export interface LimitsOwners {
@@ -261,7 +262,8 @@ export class SharedLimits {
         this.#send(message.drawer, { plugin, kind: 'grant', lane, message });
       },
     });
-    owner.pause(restsUntilMs?.(plugin, lane) ?? 0);
+    // It was kept by the clock of another machine.
+    owner.pause(Math.min(restsUntilMs?.(plugin, lane) ?? 0, clock.now() + MAX_PAUSE_MS));
     return owner;
   }
 

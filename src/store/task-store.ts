@@ -423,7 +423,7 @@ export class TaskStore {
     return this.#counts.plugins();
   }
 
-  /** The plugins that have something left to do here: a task that is not over, a delete that is owed, a job to look for. Walks no tasks. */
+  /** The plugins that have something left to do here: a task that is not over, a delete that is owed, a job to look for. Walks no live tasks. */
   workFor(): ReadonlySet<string> {
     const busy = new Set(this.owed.plugins);
     for (const plugin of this.plugins()) {

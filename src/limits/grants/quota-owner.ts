@@ -196,9 +196,9 @@ export class QuotaOwner {
     asks.set(taskId, ask);
     link.push({ kind: 'lacks', taskId, ask, lacks: answer.lacks });
     void answer.granted.then((granted) => {
-      if (!granted || asks.get(taskId) !== ask || !this.#isOf(taskId, drawer)) return;
+      if (asks.get(taskId) !== ask) return;
       asks.delete(taskId);
-      link.push({ kind: 'granted', taskId, ask });
+      if (granted && this.#isOf(taskId, drawer)) link.push({ kind: 'granted', taskId, ask });
     });
   }
 
@@ -224,12 +224,12 @@ export class QuotaOwner {
   }
 
   #gone(drawer: string, taskId: TaskId): void {
+    this.#drawers.get(drawer)?.asks.delete(taskId);
     // Another one has the task by now, and speaks for it.
     if (!this.#isOf(taskId, drawer)) return;
     this.#speakers.delete(taskId);
     this.#doubtful.delete(taskId);
     this.#jobs.delete(taskId);
-    this.#drawers.get(drawer)?.asks.delete(taskId);
     this.#options.ledger.release(taskId);
   }
 
