@@ -1,5 +1,5 @@
 import { getOrMake } from '../lib/get-or-make.js';
-import { partitionOf, partOf } from '../model/handle.js';
+import { partOfLimits } from '../model/limits-tenancy.js';
 import type { MemberRow, MemberSays, MembersView, PartRow } from '../state/index.js';
 import { type AssignedMember, type AssignedPart, type Move, nextMoves } from './assignment.js';
 import type { LeaseWatch } from './lease.js';
@@ -56,7 +56,7 @@ function assignedMember(member: MemberRow, { epoch, says: own }: Looker): Assign
 function limitsByPart(members: readonly AssignedMember[], parts: number): ReadonlyMap<number, ReadonlySet<string>> {
   const byPart = new Map<number, Set<string>>();
   for (const { plugins } of members) {
-    for (const plugin of plugins) getOrMake(byPart, partOf(partitionOf(plugin), parts), () => new Set()).add(plugin);
+    for (const plugin of plugins) getOrMake(byPart, partOfLimits(plugin, parts), () => new Set()).add(plugin);
   }
   return byPart;
 }

@@ -1,7 +1,7 @@
 import { type Difference, HELD_STATES, type Seat } from '../cluster/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
-import { partitionOf, partOf } from '../model/handle.js';
+import { partOfLimits } from '../model/limits-tenancy.js';
 import type { MemberRow } from '../state/index.js';
 
 export interface ShownCluster {
@@ -55,7 +55,7 @@ function manyOwners(shown: ShownCluster): JsonObject {
       return { part, owner: owner ?? null, ...(state !== undefined && { state }), since: timeOf(sinceMs(part)) };
     }),
     limits: plugins.map((plugin) => {
-      const part = partOf(partitionOf(plugin), seat.parts);
+      const part = partOfLimits(plugin, seat.parts);
       return { plugin, part, owner: owners[part] ?? null };
     }),
     members: seat.members.map((member) => {

@@ -9,10 +9,9 @@ import {
   type Service,
   ServingPlugins,
 } from '../cluster/index.js';
-
 import type { Clock, Timer } from '../lib/clock.js';
 import type { PluginState } from '../model/events/host.js';
-import { partitionOf, partOf } from '../model/handle.js';
+import { partOfLimits } from '../model/limits-tenancy.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
 import { type PartNeeds as Needs, READABLE_SINCE } from '../state/index.js';
 
@@ -64,7 +63,7 @@ export class PartNeeds {
   constructor(options: PartNeedsOptions) {
     const { plugins, seat } = options;
     this.#options = options;
-    this.#withLimits = new Set(plugins.map((id) => partOf(partitionOf(id), seat.parts)));
+    this.#withLimits = new Set(plugins.map((id) => partOfLimits(id, seat.parts)));
   }
 
   /** Looks at once: what is said then is known before any part is taken. */

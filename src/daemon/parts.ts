@@ -3,7 +3,7 @@ import type { LoadReport } from '../host/types.js';
 import type { SecretMasks } from '../lib/secrets.js';
 import { settledBefore } from '../lib/wait.js';
 import type { TaskId } from '../model/attempt-key.js';
-import { partitionOf, partOf } from '../model/handle.js';
+import { partOfLimits } from '../model/limits-tenancy.js';
 import type { Lane } from '../model/plugin-methods.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
 import { PartedEngine, type StateEngine, type StateEvents } from '../state/index.js';
@@ -344,7 +344,7 @@ export class Parts implements RuntimeTasks {
   }
 
   #stateOf(plugin: string): KeptState | undefined {
-    return this.#byIndex[partOf(partitionOf(plugin), this.#count)]?.state;
+    return this.#byIndex[partOfLimits(plugin, this.#count)]?.state;
   }
 
   /** Of a plugin whose part is elsewhere nothing is known, and nothing kept. */

@@ -9,8 +9,7 @@ import {
   type SharedPlugin,
 } from '../limits/shared-limits.js';
 import type { TaskId } from '../model/attempt-key.js';
-import { partitionOf, partOf } from '../model/handle.js';
-import type { LimitsTenancy } from '../model/limits-tenancy.js';
+import { type LimitsTenancy, partOfLimits } from '../model/limits-tenancy.js';
 import type { Lane } from '../model/plugin-methods.js';
 import type { LinkAcceptor, LinkEvents } from '../model/replica-link.js';
 import type { MemberRow } from '../state/index.js';
@@ -124,7 +123,7 @@ export class SpreadLimits {
 
   #ownerOf(plugin: string): LimitsTenancy | undefined {
     const { seat } = this.#options;
-    const part = partOf(partitionOf(plugin), seat.parts);
+    const part = partOfLimits(plugin, seat.parts);
     const holder = seat.holderOf(part);
     if (holder === undefined) return undefined;
     const tenure = Number(holder.tenure);

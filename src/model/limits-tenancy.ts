@@ -1,3 +1,5 @@
+import { partitionOf, partOf } from './handle.js';
+
 /** Who owns the limits of a plugin. */
 export interface LimitsTenancy {
   /** The epoch of the member. */
@@ -8,6 +10,11 @@ export interface LimitsTenancy {
   readonly tenure: number;
   /** Nobody has owned them before, so that nothing is granted by anybody. */
   readonly first: boolean;
+}
+
+/** The part whose owner has the limits of a plugin, and keeps what is kept of them. */
+export function partOfLimits(plugin: string, parts: number): number {
+  return partOf(partitionOf(plugin), parts);
 }
 
 const TENANCY = /^[^/]+\/(0|[1-9]\d{0,8})\/([1-9]\d{0,15})$/;
