@@ -47,7 +47,7 @@ export const allowedRooms = {
   access: ['errors', 'lib', 'model'],
   admin: ['access', 'errors', 'lib', 'model', 'plugin-api', 'telemetry'],
   client: ['data', 'errors', 'idl', 'lib', 'model', 'plugin-api'],
-  tasks: ['errors', 'host', 'idl', 'lib', 'limits', 'model', 'plugin-api', 'refresh', 'runtime', 'store'],
+  tasks: ['errors', 'host', 'idl', 'lib', 'limits', 'model', 'plugin-api', 'refresh', 'runtime', 'state', 'store'],
   runtime: ['calls', 'errors', 'host', 'lib', 'limits', 'model', 'plugin-api', 'refresh', 'store'],
   refresh: ['errors', 'lib', 'model', 'plugin-api'],
   store: ['errors', 'lib', 'model', 'plugin-api', 'state'],

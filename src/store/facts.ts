@@ -11,7 +11,7 @@ import {
   smallOf,
 } from '../state/index.js';
 import type { Entry } from './entry.js';
-import type { ReplayCache } from './replay-cache.js';
+import type { DoEnd, ReplayCache } from './replay-cache.js';
 import type { TaskStore } from './task-store.js';
 
 type Facts = { readonly [K in FactKind]: (name: string) => FactsByKind[K] | undefined };
@@ -39,7 +39,7 @@ export class StoreFacts implements FactSource {
       owed: (id) => owedFactOf(store, id),
       unclear: (id) => unclearFactOf(store, id),
       mark: (key) => markFactOf(store, key),
-      do: (key) => doFactOf(replays, key),
+      do: (key) => doFactOf(replays.end(key)),
       bucket: (name) => others.buckets.get(name),
       routes: () => others.routes,
       birth: () => others.birth,
@@ -192,8 +192,10 @@ function markFactOf(store: TaskStore, key: string): FactsByKind['mark'] | undefi
   return { atMs: marks.atMs, incarnations };
 }
 
-function doFactOf(replays: ReplayCache, key: string): FactsByKind['do'] | undefined {
-  const end = replays.end(key);
+/** How a run of `do` ended, as it is kept. */
+export function doFactOf(end: DoEnd): FactsByKind['do'];
+export function doFactOf(end: DoEnd | undefined): FactsByKind['do'] | undefined;
+export function doFactOf(end: DoEnd | undefined): FactsByKind['do'] | undefined {
   if (end === undefined) return undefined;
   const { outputs } = end.state;
   const inline = outputs.kind === 'inline' ? { literalMap: outputs.literalMap, names: outputs.names } : undefined;

@@ -63,6 +63,13 @@ export class ReplayCache {
     this.#results.set(key, { state: compactState(state), endedAtMs: start }, { start });
   }
 
+  /** Takes on an end that another replica saw, unless one is known. */
+  takeOn(key: AttemptKey, end: DoEnd): void {
+    if (this.#results.has(key)) return;
+    this.restore(key, end);
+    this.#feed.changed('do', key);
+  }
+
   /** Lets go of what is past its time. */
   dropOld(): void {
     this.#results.purgeStale();

@@ -50,7 +50,7 @@ export class RestoredFacts {
 }
 
 /** Until when secrets were kept that came with calls: they are gone, and whoever needs them is told so (rule 14). */
-const GONE_MS = 1;
+export const GONE_MS = 1;
 
 /** Fills an empty store with what an earlier run of the daemon knew. Nobody is told, and nothing is begun. */
 export function restoreStore(store: TaskStore, replays: ReplayCache, facts: RestoredFacts): void {

@@ -25,6 +25,8 @@ export interface StateFeed {
    * written as a whole.
    */
   changed(kind: FactKind, name: string): void;
+  /** This row of the inbox is dropped in the commit that writes what was told in this turn. Absent where there is no inbox. */
+  consumed?(row: string): void;
   /** Resolves once all that was told so far is safe, however long that takes: who waits has a deadline of its own. */
   safe(): Promise<void>;
   /**

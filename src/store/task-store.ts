@@ -222,6 +222,11 @@ export class TaskStore {
     return true;
   }
 
+  /** What was told in this turn is the effect of a row of the inbox, which goes with it. */
+  consumed(row: string): void {
+    this.#feed.consumed?.(row);
+  }
+
   /** Why nothing can be made safe for now; undefined while it can. */
   get trouble(): StateFeed['trouble'] {
     return this.#feed.trouble;
@@ -387,14 +392,16 @@ export class TaskStore {
    * key: a new task under the same one would share the job, or lose its own.
    */
   freeIncarnation(key: AttemptKey): number {
-    const taken = (incarnation: number): boolean => {
-      const id = taskIdOf(key, incarnation);
-      if (this.marks.get(key, incarnation)?.deleted === true || this.byId(id) !== undefined) return true;
-      return this.trace(id) !== undefined || this.owed.has(id) || this.unclear.has(id);
-    };
     let incarnation = this.marks.firstOpen(key);
-    while (taken(incarnation)) incarnation += 1;
+    while (this.isTaken(key, incarnation)) incarnation += 1;
     return incarnation;
+  }
+
+  /** Whether something here refers to this incarnation of a key, or it was deleted. */
+  isTaken(key: AttemptKey, incarnation: number): boolean {
+    const id = taskIdOf(key, incarnation);
+    if (this.marks.get(key, incarnation)?.deleted === true || this.byId(id) !== undefined) return true;
+    return this.trace(id) !== undefined || this.owed.has(id) || this.unclear.has(id);
   }
 
   /** What is known of a task that was deleted while its create was under way. */

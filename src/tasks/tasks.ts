@@ -2,6 +2,7 @@ import type { LoadReport } from '../host/types.js';
 import { decodeHandle } from '../model/handle.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { PluginRuntime } from '../runtime/runtime.js';
+import type { InboxRow } from '../state/index.js';
 import type { UnclearCreates } from '../store/unclear-creates.js';
 import { CreateTask } from './accept/create.js';
 import { DoTask } from './accept/do.js';
@@ -24,6 +25,7 @@ import { recover, tellUnserved } from './recovery.js';
 import { type LastRun, LoadReports } from './report.js';
 import { assertSafe, toldBefore } from './safe.js';
 import { Sweep } from './sweep.js';
+import { TakeIn } from './take-in.js';
 import type { Tasks } from './types.js';
 
 /** The use cases with what the daemon itself needs of them. */
@@ -42,6 +44,12 @@ export interface TasksControl extends Tasks {
   recover(runtime: PluginRuntime): () => boolean;
   /** From here on new tasks go by what is loaded. */
   recovered(): void;
+  /**
+   * Takes a row of the inbox in, in one turn with what becomes of it; false where it stays. To be shown in order, and again as long as they
+   * stay: once the runtimes go on with what is kept, before any call is answered, and then each second. `putterIsGone`: a row that a dead
+   * replica put.
+   */
+  takeIn(row: InboxRow, putterIsGone?: boolean): boolean;
   /** Watch streams end with a resume token; nothing new is accepted unless the state is durable. */
   drain(): void;
   /**
@@ -62,6 +70,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
   const creates = new CreateTask(deps, { deletes, orphans, reads, unclear, waiting });
   const handles = new Handles(deps, deletes);
   const doing = new DoTask(deps, waiting);
+  const takeIn = new TakeIn(deps, { creates, deletes, doing, handles, unclear });
   const reports = new LoadReports(deps);
   const sweep = new Sweep(deps);
 
@@ -102,7 +111,7 @@ export function createTasks(deps: TasksDeps): TasksControl {
       return task;
     },
 
-    delete: (bytes, reason, hints, scope) => {
+    async delete(bytes, reason, hints, scope) {
       const ordered = deleteTask(deps, { handles, creates, deletes, unclear }, bytes, reason, hints);
       return assertSafe(deps, ordered, scope, 'the delete');
     },
@@ -139,6 +148,8 @@ export function createTasks(deps: TasksDeps): TasksControl {
       reports.lastRun = creates.starting = undefined;
       tellUnserved(deps);
     },
+
+    takeIn: (row, putterIsGone) => takeIn.take(row, putterIsGone),
 
     drain() {
       deps.store.drainWatchers();

@@ -238,6 +238,21 @@ function lapsedTokens(set: MetricSet, log: Log, label: (plugin: string) => strin
   };
 }
 
+/** Calls that were answered for owners that are away, and what owners make of it. */
+function standingIn(set: MetricSet, log: Log) {
+  const stoodIn = set.counter('pluginhost_inbox_stood_in_total');
+  const tookIn = set.counter('pluginhost_inbox_taken_in_total');
+  const left = set.counter('pluginhost_inbox_left_total');
+  return {
+    stoodIn: (call, outcome) => stoodIn.inc({ call, outcome }),
+    tookIn: (kind) => tookIn.inc({ kind }),
+    leftInInbox(kind, id, code, error) {
+      left.inc({ kind });
+      log.emit('inbox.left', { kind, id, code, error });
+    },
+  } satisfies Partial<TaskEvents>;
+}
+
 export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const counters = {
     adopted: set.counter('pluginhost_tasks_adopted_total'),
@@ -292,6 +307,7 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
       counters.orphans.inc(of(task));
       log.emit('task.orphan_deleted', fields(task));
     },
+    ...standingIn(set, log),
     outputsDelayed: (task, code, error, delayMs) =>
       log.emit('task.outputs_delayed', { ...fields(task), code, error, delayMs: Math.round(delayMs) }),
     outputsDropped(task, names) {

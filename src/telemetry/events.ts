@@ -325,6 +325,16 @@ export const LOG_EVENTS = {
     'a token never counted, since another replica owned the limits when its use was to be written; it is asked for anew',
     taskFields(),
   ),
+  'inbox.left': event(
+    'error',
+    'a row of the inbox cannot be taken in; it stays there, with those about the same task',
+    {
+      kind: 'create, delete or do',
+      id: 'number of the row',
+      code: CODE,
+      error: ERROR,
+    },
+  ),
   'task.orphan_deleted': event('warn', 'a job whose engine never got the handle was deleted', taskFields()),
   'task.outputs_delayed': event('warn', 'the data store took no outputs; they are read again and written later', {
     ...taskFields(),

@@ -94,6 +94,12 @@ export const METRICS = {
     'How often this replica became the one that works for all, after the stop of the last one or its crash.',
     ['after'],
   ),
+  pluginhost_inbox_stood_in_total: counter(
+    'Calls that were to be answered for an owner that is away, by what became of them; those that are `away` went on waiting for one.',
+    ['call', 'outcome'],
+  ),
+  pluginhost_inbox_taken_in_total: counter('Rows of the inbox that this owner took in, by what they are.', ['kind']),
+  pluginhost_inbox_left_total: counter('Rows of the inbox that could not be taken in, and stay there.', ['kind']),
   pluginhost_cluster_forwarded_total: counter(
     'Calls passed on to the replica that has their tasks, by how they ended.',
     ['grpc_code'],

@@ -135,6 +135,7 @@ export interface Harness {
   readonly faults: unknown[];
   readonly written: { prefix: string; bytes: Buffer }[];
   readonly trust: HandleTrust;
+  readonly deps: TasksDeps;
   /** With `starts`: the plugin is loaded from here on. */
   load(): void;
   spec(name: string, parts?: Partial<TaskSpec>): TaskSpec;
@@ -169,6 +170,8 @@ export interface HarnessOptions {
   readonly mayWork?: () => boolean;
   /** Where the state is kept, and what an earlier run left there. */
   readonly engine?: StateEngine;
+  /** Told of each row of the inbox that is dropped with what is written next. */
+  readonly consumed?: (row: string) => void;
   /** The daemon still starts: its plugin is loaded by `load`. */
   readonly starts?: boolean;
   /** Awaited before outputs are written. */
@@ -185,6 +188,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
   const { engine } = given;
   const env = {};
   const kept = engine && new KeptState({ config: DEFAULTS, env, clock, random: () => 0.5, events: {}, engine });
+  if (kept !== undefined && given.consumed !== undefined) Object.assign(kept.feed, { consumed: given.consumed });
   const feed = given.feed ?? kept?.feed;
   const fed = feed === undefined ? {} : { feed };
   const store = new TaskStore({
@@ -268,6 +272,7 @@ export async function makeHarness(given: HarnessOptions = {}): Promise<Harness> 
     faults,
     written,
     trust: deps.handles,
+    deps,
     load,
     spec: (name, parts = {}) => ({
       taskType: 't',

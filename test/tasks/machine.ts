@@ -4,7 +4,7 @@ import { CrashEngine, type CrashOptions, Disk } from '../state/engines.js';
 import { type Harness, type HarnessOptions, makeHarness } from './harness.js';
 
 /** The time of one run of a daemon: dead, it fires no more. */
-class RunClock implements Clock {
+export class RunClock implements Clock {
   readonly #manual: ManualClock;
   dead = false;
 

@@ -156,6 +156,9 @@ export function everythingOnce(telemetry: Telemetry): void {
   taskEvents.createCleared('k-1', 'slurm', 'cancelled');
   taskEvents.orphanDeleted(record);
   taskEvents.outputsDropped(record, ['a']);
+  taskEvents.stoodIn('create', 'answered');
+  taskEvents.tookIn('create');
+  taskEvents.leftInInbox('delete', '7', 'STATE_FORMAT_NEWER', 'a later release wrote it');
   taskEvents.deleteFreed('k-1', 'slurm', 3_600_000);
   taskEvents.deleteDone('k-1', 'slurm', 1);
   taskEvents.deleteFailed('k-1', 'slurm', 'X', 'x', 1);

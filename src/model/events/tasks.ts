@@ -1,6 +1,11 @@
 import type { Signature } from '../handle-keys.js';
 import type { TaskRecord } from '../task-record.js';
 
+export type StoodInCall = 'create' | 'delete' | 'status' | 'do';
+/** `away`: only the owner can answer it, or who was taken for away is not. */
+export type StoodInOutcome = 'answered' | 'away' | 'full' | 'failed';
+export type InboxRowKind = 'create' | 'delete' | 'do';
+
 /** What logs and metrics learn of tasks; all optional, none may throw. */
 export interface TaskEvents {
   accepted?(task: TaskRecord): void;
@@ -32,6 +37,12 @@ export interface TaskEvents {
   deleteFreed?(id: string, plugin: string, failingForMs: number): void;
   deleteDone?(id: string, plugin: string, attempts: number): void;
   orphanDeleted?(task: TaskRecord): void;
+  /** This replica was asked for what the owner of a part is away for. */
+  stoodIn?(call: StoodInCall, outcome: StoodInOutcome): void;
+  /** What a stand-in has promised, or run, is this owner's. */
+  tookIn?(kind: InboxRowKind): void;
+  /** It cannot be taken in, and stays where it is; told once of each. `id`: of the row. */
+  leftInInbox?(kind: InboxRowKind, id: string, code: string, message: string): void;
   outputsDropped?(task: TaskRecord, names: readonly string[]): void;
   /** A fault of the daemon itself in work that nobody awaits. */
   fault?(where: string, error: unknown): void;

@@ -6,9 +6,10 @@ import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
 import { partitionOfTask } from '../../model/partition.js';
 import { phaseState } from '../../model/phase-state.js';
-import type { TaskRecord } from '../../model/task-record.js';
+import type { TaskPayload, TaskRecord } from '../../model/task-record.js';
 import { startPolling } from '../../runtime/polling.js';
 import { assertNotFailed, keptUntil, type PluginRuntime, runtimeOf } from '../../runtime/runtime.js';
+import type { NewTask } from '../../store/entry.js';
 import type { TasksDeps } from '../deps.js';
 import { cancelInBackground } from '../end/cancel.js';
 import type { DeleteList } from '../end/delete-list.js';
@@ -34,6 +35,9 @@ export interface CreateParts {
   readonly unclear: UnclearLooks;
   readonly waiting: WaitingRoom;
 }
+
+/** A task that was accepted, and answered, elsewhere. */
+export type Promised = Omit<NewTask, 'stage' | 'state'> & { readonly answeredHandle: Buffer };
 
 /** About what an answer takes of the event loop. Milliseconds. */
 const ANSWER_MS = 0.1;
@@ -238,7 +242,7 @@ export class CreateTask {
   }
 
   async #accept(spec: TaskSpec, key: AttemptKey, scope: CallScope): Promise<TaskRecord> {
-    const { store, clock, events, host, runtimes } = this.#deps;
+    const { store, clock, host } = this.#deps;
     if (this.#refusing && !store.durable) {
       throw new HostError(
         'DAEMON_DRAINING',
@@ -259,17 +263,13 @@ export class CreateTask {
     }
     // Others that waited as well may have taken it.
     if (waited) this.#assertRoom(spec);
-    const incarnation = store.freeIncarnation(key);
-    const mark = store.marks.get(key, incarnation);
-    // It ended here, and only its mark is left: how it failed is answered again, and what it made is looked for, not made anew.
-    const failed = mark?.ended === true ? mark.failure : undefined;
-    const task = store.insert({
+    const { task, start } = this.#insert({
       identity: {
         plugin,
         taskType: spec.taskType,
         taskTypeVersion: spec.taskTypeVersion,
         key,
-        incarnation,
+        incarnation: store.freeIncarnation(key),
         project: spec.metadata.taskExecutionId.project,
         domain: spec.metadata.taskExecutionId.domain,
         namespace: spec.metadata.namespace,
@@ -277,37 +277,66 @@ export class CreateTask {
         createdAtMs: Math.round(clock.now()),
         outputNames: spec.outputNames,
       },
-      stage: failed === undefined ? 'accepted' : 'over',
-      state: failed ?? phaseState('WAITING_FOR_RESOURCES', { reason: 'accepted' }),
       outputPrefix: spec.outputPrefix,
-      payload: {
-        template: spec.template,
-        inputs: spec.inputs,
-        inputPrefix: spec.inputPrefix,
-        metadata: spec.metadata,
-        maxDatasetSizeBytes: spec.maxDatasetSizeBytes,
-      },
+      payload: payloadOf(spec),
       node: spec.node,
       connection: spec.connection,
       connectionUntilMs: keptUntil(spec.connection, clock.now(), this.#deps.options.connectionTtlMs),
     });
-    if (failed !== undefined) return task;
+    if (start === undefined) return task;
+    const late = this.#isLate(scope);
+    if (this.#behind.size === 0 && !late) start();
+    else {
+      const begun = this.#startBehind(task, start);
+      if (!late) await settledBefore(clock, begun, this.#answerBy(scope), scope.signal);
+    }
+    return task;
+  }
+
+  /**
+   * What a stand-in has promised, whatever room there is for it. Of a task that is known already it is the handle that was promised; one
+   * that was deleted meanwhile, or is of an earlier life than the key's task, is over. Its caller may have the answer, or not.
+   */
+  takeIn(promised: Promised): void {
+    const { store } = this.#deps;
+    const { identity, answeredHandle } = promised;
+    const { key, incarnation } = identity;
+    const known = store.current(key);
+    if (known !== undefined) {
+      if (known.identity.incarnation !== incarnation) return;
+      store.answered(known, answeredHandle);
+      this.#claimed(known);
+      this.#orphans.answered(known, true);
+    } else if (!store.isTaken(key, incarnation)) {
+      const { task, start } = this.#insert(promised);
+      this.#orphans.answered(task, true);
+      if (start !== undefined) void this.#startBehind(task, start);
+    }
+  }
+
+  /** Makes the record of a task that is not known. Answers how its create is begun; undefined where it is over, or nobody begins one yet. */
+  #insert(of: Omit<NewTask, 'stage' | 'state'>): { readonly task: TaskRecord; readonly start?: () => void } {
+    const { store, events, runtimes } = this.#deps;
+    const { plugin, key, incarnation } = of.identity;
+    const mark = store.marks.get(key, incarnation);
+    // It ended here, and only its mark is left: how it failed is answered again, and what it made is looked for, not made anew.
+    const failed = mark?.ended === true ? mark.failure : undefined;
+    const task = store.insert({
+      ...of,
+      stage: failed === undefined ? 'accepted' : 'over',
+      state: failed ?? phaseState('WAITING_FOR_RESOURCES', { reason: 'accepted' }),
+    });
+    if (failed !== undefined) return { task };
     events.accepted?.(task);
     this.#supersede(task);
     const runtime = runtimes.get(plugin);
     if (runtime === undefined) this.#early.add(task.id);
-    if (runtime === undefined || this.#stopping) this.#park(task);
-    else {
-      const mayExist = mark?.ended === true && runtime.plugin.kind !== 'sync';
-      const start = () => this.#start(runtime, task, mayExist ? 0 : undefined);
-      const late = this.#isLate(scope);
-      if (this.#behind.size === 0 && !late) start();
-      else {
-        const begun = this.#startBehind(task, start);
-        if (!late) await settledBefore(clock, begun, this.#answerBy(scope), scope.signal);
-      }
+    if (runtime === undefined || this.#stopping) {
+      this.#park(task);
+      return { task };
     }
-    return task;
+    const mayExist = mark?.ended === true && runtime.plugin.kind !== 'sync';
+    return { task, start: () => this.#start(runtime, task, mayExist ? 0 : undefined) };
   }
 
   /** Whether so much of what it may wait for is over already, in which others were seen to, that it is answered first. */
@@ -454,4 +483,9 @@ export class CreateTask {
       undelivered: () => this.#orphans.lost(task, scope.relayed),
     };
   }
+}
+
+/** What the create of a task needs. */
+export function payloadOf({ template, inputs, inputPrefix, metadata, maxDatasetSizeBytes }: TaskSpec): TaskPayload {
+  return { template, inputs, inputPrefix, metadata, maxDatasetSizeBytes };
 }

@@ -21,15 +21,16 @@ interface Parts {
 
 /**
  * Ends the incarnation that a handle names; resolves once the intent is safe (design 1a, Delete). What memory does not
- * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel. Throws DAEMON_DRAINING where
- * nobody would carry it out.
+ * hold is read first and cancelled only if it is not over; what was never created has nothing to cancel. Throws, at once, DAEMON_DRAINING where
+ * nobody would carry it out. `promised`: by a stand-in, whatever room there is for it.
  */
-export async function deleteTask(
+export function deleteTask(
   deps: TasksDeps,
   { handles, ...parts }: Parts,
   bytes: Buffer,
   reason: string,
   hints: HandleHints,
+  promised = false,
 ): Promise<void> {
   const found = handles.find(bytes, hints);
   const connectionUntilMs = keptUntil(hints.connection, deps.clock.now(), deps.options.connectionTtlMs);
@@ -42,7 +43,7 @@ export async function deleteTask(
     // The daemon may owe a delete of a task that it ended itself.
     deps.store.owed.renew(found.task.id, hints.connection, connectionUntilMs);
     if (found.task.stage !== 'over') parts.deletes.assertTaken();
-    if (found.task.adopted && found.task.stage === 'live') deps.store.assertOwable();
+    if (found.task.adopted && found.task.stage === 'live' && !promised) deps.store.assertOwable();
     const { safe, gone } = cancelTask(deps, parts, found.task, reason);
     gone.catch((error: unknown) => deps.events.fault?.('delete', error));
     // A repeated create of the attempt may be under way while its engine still has the handle of an earlier daemon.
@@ -59,7 +60,7 @@ export async function deleteTask(
   const over = endedHere(deps.store, found.handle, bytes);
   if (!over) parts.deletes.assertTaken();
   // What memory holds makes room for its order; what it does not hold must find room, or nothing would bound the list.
-  if (meta !== undefined && !over) deps.store.assertOwable();
+  if (meta !== undefined && !over && !promised) deps.store.assertOwable();
   // A repeated create that does not know the job of this handle yet.
   if (created !== undefined) cancelInBackground(deps, parts, created, reason);
   const { connection, outputPrefix } = hints;
@@ -69,7 +70,7 @@ export async function deleteTask(
     ...(meta === undefined && !over ? { end: CREATE_LOST } : {}),
     order: over ? undefined : deleteOrder(of, reason, { readFirst: bytes }),
   });
-  await parts.deletes.carryOut(id);
+  return parts.deletes.carryOut(id);
 }
 
 /**
