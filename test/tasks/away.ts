@@ -51,8 +51,8 @@ export class Part {
     return this.#owner;
   }
 
-  /** The next owner takes the part, and in what waits. */
-  async takes(options: HarnessOptions = {}): Promise<Harness> {
+  /** The next owner takes the part, and in what waits; with `writes` false what it does from then on is never safe. */
+  async takes(options: HarnessOptions = {}, writes = true): Promise<Harness> {
     this.#tenure += 1;
     this.inbox.tenure = `${this.#tenure}`;
     this.inbox.owner = `owner ${this.#tenure}`;
@@ -64,14 +64,22 @@ export class Part {
     this.#owner = await makeHarness({ engine, world, warmUpMs: 0, consumed, ...options });
     const { signingKey } = decodeFact('handleKey', '', this.disk.facts.get('handleKey') ?? Buffer.alloc(0));
     this.#owner.trust.use(new HandleKeys([signingKey]), 0);
+    if (!writes) engine.hold();
     this.look();
     await this.manual.advance(1_000);
     return this.#owner;
   }
 
+  get isOwned(): boolean {
+    return this.#owner !== undefined;
+  }
+
   /** What the owner does once a second; answers the rows that stay. */
   look(): readonly InboxRow[] {
-    const rows = this.inbox.rows.filter(({ id }) => !this.#engine.consumed.has(id));
+    const engine = this.#engine;
+    // What changed nothing is dropped as well.
+    this.manual.setTimer(100, () => void engine.commit(new Map(), []));
+    const rows = this.inbox.rows.filter(({ id }) => !engine.consumed.has(id));
     return rows.filter((row) => !this.owner.tasks.takeIn(row, this.dead.has(row.epoch)));
   }
 

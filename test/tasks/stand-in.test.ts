@@ -259,7 +259,10 @@ test('a task is told as it is known, in no version that was told before, and a n
     owner.plugin.on.get = () => ok(phaseState('RUNNING', { reason: `read ${++reads}` }));
     told.handle = (await ownerCreates(part, owner)).handle;
     await part.manual.advance(60_000);
-    told.version = (await owner.tasks.status(told.handle, HINTS, owner.scope())).phaseVersion;
+    // Told, and not written yet.
+    const read = owner.tasks.get(told.handle, HINTS, owner.scope());
+    await part.manual.advance(1);
+    told.version = (await read).phaseVersion;
   });
   const task = await a.standIn.status(told.handle, HINTS, a.h.scope(), 1);
   assert.equal(task.state.phase, 'RUNNING');
