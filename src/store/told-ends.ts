@@ -18,19 +18,22 @@ export interface ToldEnd {
  * was deleted. What comes to be known of the task later must not tell the same handle otherwise (rule 7).
  */
 export class ToldEnds {
-  readonly #ends: LRUCache<string, ToldEnd>;
+  /** Made with the first one: it takes its room at once, and a store of one key, of which there is one a call, has none. */
+  #ends: LRUCache<string, ToldEnd> | undefined;
   readonly #clock: Clock;
+  readonly #ttlMs: number;
 
   constructor({ clock, ttlMs }: { readonly clock: Clock; readonly ttlMs: number }) {
     this.#clock = clock;
-    this.#ends = new LRUCache({ max: MAX, ...aging(clock, ttlMs) });
+    this.#ttlMs = ttlMs;
   }
 
   of(handle: Buffer): ToldEnd | undefined {
-    return this.#ends.size === 0 ? undefined : this.#ends.get(digest(handle));
+    return this.#ends?.get(digest(handle));
   }
 
   add(handle: Buffer, state: PhaseState): void {
+    this.#ends ??= new LRUCache({ max: MAX, ...aging(this.#clock, this.#ttlMs) });
     this.#ends.set(digest(handle), { state, atMs: this.#clock.now() });
   }
 }

@@ -95,7 +95,7 @@ const OWNERS_BUSINESS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** Bounds of what is held of one key: more than it has. What is past its time the state does not have. */
 const OF_ONE_KEY = {
   maxTasks: Number.MAX_SAFE_INTEGER,
-  finished: { maxCount: 1_000, maxBytes: Number.MAX_SAFE_INTEGER, ttlMs: Number.MAX_SAFE_INTEGER },
+  finished: { maxCount: 100, maxBytes: Number.MAX_SAFE_INTEGER, ttlMs: Number.MAX_SAFE_INTEGER },
   watchRing: 1,
 } as const;
 const MARKS_OF_ONE_KEY = 1_000_000;
