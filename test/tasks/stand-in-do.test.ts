@@ -136,8 +136,11 @@ test('a stand-in that stops leaves no timer behind', async () => {
   };
   const timers = part.manual.pending;
   await assert.rejects(run(part, a, 2_000), is('DEADLINE_EXCEEDED'));
+  const waits = start(a, 60_000);
+  await part.manual.advance(5_000);
   a.standIn.stop();
-  await part.manual.advance(0);
+  // What is not written is told to nobody.
+  await assert.rejects(settle(part.manual, waits), is('OWNER_AWAY'));
   assert.equal(part.manual.pending, timers);
 });
 

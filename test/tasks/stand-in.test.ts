@@ -306,6 +306,34 @@ test('what only the owner can answer is away at once, and what is wrong with a h
   assert.equal(part.inbox.rows.length, 1);
 });
 
+test('handles that are not signed are taken for as long after the birth of the state as its owner takes them', async () => {
+  const { part, a } = await away();
+  const { identity } = decodeHandle((await create(a)).handle);
+  const unsigned = a.h.trust.encode({ identity, meta: Buffer.from('job') });
+  const graceful = await part.replica('c', {}, { handleGraceMs: 120_000 });
+  const asked = (of: Replica) => of.standIn.delete(unsigned, 'test', HINTS, of.h.scope());
+  await assert.rejects(asked(a), is('HANDLE_UNSIGNED'));
+  await asked(graceful);
+  part.inbox.drop(part.inbox.rows.map(({ id }) => id));
+  await part.manual.advance(120_000);
+  await assert.rejects(asked(graceful), is('HANDLE_UNSIGNED'));
+});
+
+test('who always comes second is away in the end, and what is said of no task is said as ever', async () => {
+  const { part } = await away();
+  let puts = 0;
+  const put = async () => {
+    puts += 1;
+    return 'stands' as const;
+  };
+  const shown = { listPlugins: () => [], remoteDown: (plugin: string) => plugin === 'down' };
+  const late = await part.replica('c', {}, { inbox: { ...part.inbox.of('c'), put }, shown });
+  await assert.rejects(create(late), is('OWNER_AWAY'));
+  assert.ok(puts > 1 && puts <= 10, `${puts}`);
+  assert.deepEqual(late.standIn.listPlugins(), []);
+  assert.deepEqual([late.standIn.remoteDown('down'), late.standIn.remoteDown('up')], [true, false]);
+});
+
 test('no secret that came with a call stands in the inbox; that some came does', async () => {
   const { part, a } = await away();
   const connection = { domain: 'd', secrets: { token: 'hunter2-hunter2' } } as never;
