@@ -4,6 +4,7 @@ import { decodeRpcStatus } from '../idl/rpc-status.js';
 import { createDeferred } from '../lib/deferred.js';
 import { settledBefore, sleep } from '../lib/wait.js';
 import { type Elsewhere, EndedElsewhere, HERE, HOP, isOwnerAway, type PassedCall } from '../model/forwarding.js';
+import { Absence } from './absence.js';
 import { AGAIN_MS } from './again.js';
 import { endOf, type PassedEnd } from './owner-call.js';
 import type { Owners } from './owners.js';
@@ -17,6 +18,8 @@ export interface ForwarderOptions extends PeerOptions {
   readonly epoch: string;
   /** How long a call waits for an owner at most; it takes a lease to see that one is dead. */
   readonly patienceMs: number;
+  /** Whether a call may be answered here in an owner's place: all that may have the part next, or have it, will know of it. */
+  readonly mayStandIn?: () => boolean;
   /** Told of each call that was passed on, with the name of its status. */
   readonly passed?: (code: string) => void;
 }
@@ -29,17 +32,25 @@ const MARGIN_MS = 250;
 /** Of requests that wait for an owner, or for its answer. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
 
+type StandIn = () => Buffer | Promise<Buffer>;
+
+/** Where a call goes: to another replica, or to this one. */
+type Seen = Route | typeof HERE;
+
 /** A try that another one may follow. */
 interface Undone {
   /** It was not looked at: that may be at once. */
   readonly refused: boolean;
+  /** Nobody answered. */
+  readonly broke: boolean;
   /** What to end with where none follows. */
   error(): Error;
 }
 
 /**
  * Passes calls on to the replica that has what they are about. All of them may be made twice (a Create answers the same bytes, a Do is replayed), so
- * that a call whose owner went away, or gave the part up, is made anew at the next one, within its deadline.
+ * that a call whose owner went away, or gave the part up, is made anew at the next one, within its deadline. Where no owner answers for a second
+ * (`Absence`), the call is answered in its place, if it can be.
  *
  * It has no states of its own but `close`, after which calls end with OWNER_AWAY.
  */
@@ -75,19 +86,27 @@ export class Forwarder implements Elsewhere {
     return this.#options.owners.onChange(listener);
   }
 
-  async unary(part: number, call: PassedCall, request: Buffer, here: () => Buffer | Promise<Buffer>): Promise<Buffer> {
+  async unary(...[part, call, request, here, standIn]: Parameters<Elsewhere['unary']>): Promise<Buffer> {
     this.#assertFirstHop(call);
     this.#hold(request.length);
     const { clock } = this.#options;
+    const absence = new Absence(clock, call.deadlineMs);
     let untilMs = this.#untilMs(call);
     let tried: string | undefined;
     let atOnce = CONNECTIONS;
     try {
       for (;;) {
-        const route = this.#known(part) ?? (await this.#owner(part, call, untilMs));
-        const end = await (route === undefined ? this.#here(here) : this.#passed(route, call, request));
+        const seen = this.#known(part) ?? (await this.#awaited(part, call, untilMs, absence, standIn));
+        let end = seen && (await (seen === HERE ? this.#here(here) : this.#passed(seen, call, request)));
         if (Buffer.isBuffer(end)) return end;
-        const by = route?.peer.epoch ?? HERE;
+        if (end?.broke === false) absence.end();
+        else absence.begin();
+        if (absence.isDue && standIn !== undefined && this.#mayStandIn(standIn)) {
+          end = await this.#stoodIn(standIn, absence);
+          if (Buffer.isBuffer(end)) return end;
+        }
+        if (end === undefined) continue;
+        const by = seen === undefined ? tried : seen === HERE ? HERE : seen.peer.epoch;
         // However long it was under way there, the wait for who comes next begins with the end of that.
         if (by !== tried) untilMs = this.#untilMs(call);
         tried = by;
@@ -106,7 +125,7 @@ export class Forwarder implements Elsewhere {
     const end = await route.unary(call, request, this.#kept(call), this.#leftMs(call));
     if (Buffer.isBuffer(end)) return this.#answered(end);
     if (call.signal.aborted || !mayPass(end)) throw this.#ended(end);
-    return { refused: end.refused, error: () => this.#ended(end) };
+    return { refused: end.refused, broke: end.details === undefined, error: () => this.#ended(end) };
   }
 
   /** The same of this replica. */
@@ -115,7 +134,22 @@ export class Forwarder implements Elsewhere {
       return await here();
     } catch (error) {
       if (this.parts === 1 || !isOwnerAway(error)) throw error;
-      return { refused: false, error: () => error as Error };
+      return { refused: false, broke: false, error: () => error as Error };
+    }
+  }
+
+  #mayStandIn(standIn: StandIn | undefined): boolean {
+    return standIn !== undefined && this.#options.mayStandIn?.() === true;
+  }
+
+  /** The same of this replica in the owner's place. */
+  async #stoodIn(standIn: StandIn, absence: Absence): Promise<Buffer | Undone> {
+    try {
+      return await standIn();
+    } catch (error) {
+      if (!isOwnerAway(error)) throw error;
+      absence.again();
+      return { refused: false, broke: true, error: () => error as Error };
     }
   }
 
@@ -149,19 +183,43 @@ export class Forwarder implements Elsewhere {
     return this.#closed ? undefined : this.#routes.of(part);
   }
 
+  /** Who has the part, once one does; undefined where it is time to stand in for one. Throws OWNER_AWAY. */
+  async #awaited(
+    part: number,
+    call: PassedCall,
+    untilMs: number,
+    absence: Absence,
+    standIn?: StandIn,
+  ): Promise<Seen | undefined> {
+    absence.begin();
+    const may = this.#mayStandIn(standIn);
+    const seen = await this.#seen(part, call, may ? Math.min(untilMs, absence.dueMs) : untilMs);
+    if (seen === undefined && !(may && absence.isDue && this.#waits(call))) throw nobodySeen();
+    return seen;
+  }
+
   /** The way to who has the part; undefined once that is this replica. Throws OWNER_AWAY. */
-  async #owner(part: number, { signal }: PassedCall, untilMs: number): Promise<Route | undefined> {
+  async #owner(part: number, call: PassedCall, untilMs: number): Promise<Route | undefined> {
+    const seen = await this.#seen(part, call, untilMs);
+    if (seen === undefined) throw nobodySeen();
+    return seen === HERE ? undefined : seen;
+  }
+
+  /** Undefined where nobody is in time. */
+  async #seen(part: number, call: PassedCall, untilMs: number): Promise<Seen | undefined> {
     const { owners, clock } = this.#options;
-    while (!this.#closed && !signal.aborted) {
-      if (owners.ownerOf(part) === 'here') return undefined;
+    while (this.#waits(call)) {
+      if (owners.ownerOf(part) === 'here') return HERE;
       const route = this.#routes.of(part);
       if (route !== undefined) return route;
       if (clock.now() >= untilMs) break;
-      await settledBefore(clock, this.#change.promise, untilMs, signal);
+      await settledBefore(clock, this.#change.promise, untilMs, call.signal);
     }
-    throw new HostError('OWNER_AWAY', 'no replica that has the state was seen in time; try again', {
-      retryAfterMs: 1_000,
-    });
+    return undefined;
+  }
+
+  #waits({ signal }: PassedCall): boolean {
+    return !this.#closed && !signal.aborted;
   }
 
   #changed(): void {
@@ -231,6 +289,12 @@ export class Forwarder implements Elsewhere {
     }
     return new EndedElsewhere(code, message, details);
   }
+}
+
+function nobodySeen(): HostError {
+  return new HostError('OWNER_AWAY', 'no replica that has the state was seen in time; try again', {
+    retryAfterMs: 1_000,
+  });
 }
 
 function endOfService({ code, details, metadata }: ServiceError): PassedEnd {

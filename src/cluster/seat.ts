@@ -69,6 +69,8 @@ export interface SeatOptions extends PartHooks {
   /** Into how many parts the state is divided. Where it is one, it stays with whoever has it, and is taken by whoever sees first that nobody does. */
   readonly parts: number;
   readonly self: Omit<Joining, 'address' | 'says'>;
+  /** Whether it takes in what the inbox has of its parts. */
+  readonly takesIn?: boolean;
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly bootMs: () => number;
@@ -225,6 +227,22 @@ export class Seat {
     return other && { epoch: other.epoch, tenure: (this.#view.parts[part] as PartRow).tenure };
   }
 
+  /** Whether what is put into the inbox of any part is taken in by whoever has it: all members say so. */
+  get allTakeIn(): boolean {
+    const { members } = this.#view;
+    return this.#options.takesIn === true && members.every(({ says }) => says?.inbox === true);
+  }
+
+  /** Under which a part was held as it was seen last. */
+  tenureSeen(part: number): string | undefined {
+    return this.#view.parts[part]?.tenure;
+  }
+
+  /** Whether a member has given no sign of life for a lease; false for one that has no row, and no part. */
+  isDead(epoch: string): boolean {
+    return this.#watch.isDead(epoch);
+  }
+
   /** Whether a member is gone for good: it has no row, and no part. Who finds its row gone where there are several parts does not come back. */
   isGone(epoch: string): boolean {
     const { parts, members } = this.#view;
@@ -376,6 +394,7 @@ export class Seat {
       // What is given to one that does not look yet would wait for it.
       leaving: this.#leaving || (!this.#taking && this.#options.parts > 1),
       refused: this.#refused.all,
+      ...(this.#options.takesIn === true && { inbox: true as const }),
     };
   }
 

@@ -32,9 +32,15 @@ export interface Elsewhere {
    * Answers the bytes that the owner of the part answers, and what `here` does where this replica became that meanwhile. Waits for an owner
    * within the deadline; where the state has several parts, it asks again after an OWNER_AWAY of `here` as well: the part was given up under it.
    * Throws EndedElsewhere with what the owner says, OWNER_AWAY where none was found in time, or the call was passed on before, and what
-   * `here` throws.
+   * `here` throws. `standIn` answers in the place of an owner that does not; where it throws OWNER_AWAY, one is waited for.
    */
-  unary(part: number, call: PassedCall, request: Buffer, here: () => Buffer | Promise<Buffer>): Promise<Buffer>;
+  unary(
+    part: number,
+    call: PassedCall,
+    request: Buffer,
+    here: () => Buffer | Promise<Buffer>,
+    standIn?: () => Buffer | Promise<Buffer>,
+  ): Promise<Buffer>;
   /** The same for a stream, which is not begun again once it was passed on; undefined, before anything is read, where it is this replica's. */
   stream(part: number, call: PassedCall, requests: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffer> | undefined>;
 }

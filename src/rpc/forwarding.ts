@@ -10,19 +10,32 @@ type Of<K extends RpcMethodHandler['kind']> = Extract<RpcMethodHandler, { kind: 
 /** The part that a request is about; undefined for one that is refused here as well as anywhere. */
 type PartOf = (request: Buffer) => number | undefined;
 
+/** How a call about a part goes to who has it. */
+type Passed = (part: number, request: Buffer, call: RpcCall, here: () => Buffer | Promise<Buffer>) => Promise<Buffer>;
+
 /**
  * The same service where other replicas may have the tasks: calls go on to who has them as the bytes they came in. What is in memory here
- * answers nothing of theirs meanwhile. What is about no single task is any replica's where the tasks are divided.
+ * answers nothing of theirs meanwhile. What is about no single task is any replica's where the tasks are divided. `standIn`: the service as it answers in the place of
+ * owners that are away.
  */
-export function passedOn(service: RpcServiceModule, elsewhere: Elsewhere): RpcServiceModule {
+export function passedOn(
+  service: RpcServiceModule,
+  elsewhere: Elsewhere,
+  standIn?: RpcServiceModule,
+): RpcServiceModule {
   const handlers = Object.entries(service.handlers).map(([name, handler]) => {
     const path = service.definition[name]?.path ?? '';
-    return [name, passing(handler, path, elsewhere)] as const;
+    return [name, passing(handler, path, elsewhere, standIn?.handlers[name])] as const;
   });
   return { ...service, handlers: Object.fromEntries(handlers) };
 }
 
-function passing(handler: RpcMethodHandler, path: string, elsewhere: Elsewhere): RpcMethodHandler {
+function passing(
+  handler: RpcMethodHandler,
+  path: string,
+  elsewhere: Elsewhere,
+  standIn: RpcMethodHandler | undefined,
+): RpcMethodHandler {
   const parted = handler.kind === 'serverStream' && elsewhere.parts > 1 ? handler.parted : undefined;
   if (handler.kind === 'serverStream' && parted !== undefined) {
     return {
@@ -33,7 +46,10 @@ function passing(handler: RpcMethodHandler, path: string, elsewhere: Elsewhere):
   const part = partsOf(handler.partition, elsewhere.parts);
   if (part === undefined) return handler;
   if (handler.kind === 'unary') {
-    return elsewhere.parts === 1 ? unary(handler, path, elsewhere) : partedUnary(handler, path, elsewhere, part);
+    const instead = standIn?.kind === 'unary' ? standIn.handle : undefined;
+    const passed = (at: number, request: Buffer, call: RpcCall, here: () => Buffer | Promise<Buffer>) =>
+      elsewhere.unary(at, callOf(path, call), request, here, instead && (() => instead(request, call)));
+    return elsewhere.parts === 1 ? unary(handler, elsewhere, passed) : partedUnary(handler, elsewhere, passed, part);
   }
   if (handler.kind === 'serverStream') {
     return {
@@ -68,19 +84,19 @@ function partsOf(partition: PartitionOf | undefined, parts: number): PartOf | un
   };
 }
 
-function unary(handler: Of<'unary'>, path: string, elsewhere: Elsewhere): Of<'unary'> {
+function unary(handler: Of<'unary'>, elsewhere: Elsewhere, passed: Passed): Of<'unary'> {
   const { ready } = handler;
   return {
     kind: 'unary',
     ...(ready && { ready: (request) => (elsewhere.away(0) ? undefined : ready(request)) }),
     handle: (request, call) => {
       const here = () => handler.handle(request, call);
-      return elsewhere.away(0) ? elsewhere.unary(0, callOf(path, call), request, here) : here();
+      return elsewhere.away(0) ? passed(0, request, call, here) : here();
     },
   };
 }
 
-function partedUnary(handler: Of<'unary'>, path: string, elsewhere: Elsewhere, part: PartOf): Of<'unary'> {
+function partedUnary(handler: Of<'unary'>, elsewhere: Elsewhere, passed: Passed, part: PartOf): Of<'unary'> {
   const { ready } = handler;
   const isHere = (at: number | undefined): boolean => at !== undefined && !elsewhere.away(at);
   return {
@@ -98,7 +114,7 @@ function partedUnary(handler: Of<'unary'>, path: string, elsewhere: Elsewhere, p
           if (!isOwnerAway(error) || call.header(HOP) !== undefined) throw error;
         }
       }
-      return elsewhere.unary(at, callOf(path, call), request, here);
+      return passed(at, request, call, here);
     },
   };
 }

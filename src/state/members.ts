@@ -30,6 +30,8 @@ export interface MemberSays {
   readonly doubted?: readonly string[];
   /** Parts that it could not load. */
   readonly refused: readonly number[];
+  /** It takes in what the inbox has of its parts. Undefined for one of a release that knows none, or that is not to. */
+  readonly inbox?: true;
 }
 
 /** A part of the state, and whose it is. */

@@ -8,7 +8,7 @@ import { decodeHandle, looksLikeHandle, partitionOfHandle, partOf } from '../mod
 import { HandleKeys } from '../model/handle-keys.js';
 import { partitionOfAttempt } from '../model/partition.js';
 import type { PhaseState } from '../model/phase-state.js';
-import { assertNotFailed, type Runtimes, runtimeOf } from '../runtime/runtime.js';
+import { assertHosted, assertNotFailed, type Runtimes } from '../runtime/runtime.js';
 import { encodeDeleteBody, encodeDoBody, type Inbox, type KeptOfKey, type NewInboxRow } from '../state/index.js';
 import { doFactOf } from '../store/facts.js';
 import { createBodyOf, type KeptOfPart, restoreKept } from '../store/kept-key.js';
@@ -332,7 +332,9 @@ class KeyStandIn implements StandIn {
       route: (taskType, version) => {
         const plugin = host.route(taskType, version);
         assertNotFailed(plugin);
-        return runtimeOf(real, plugin.id).plugin.id;
+        // Who only stands by has no runtimes yet.
+        assertHosted(real, plugin.id);
+        return plugin.id;
       },
       served: () => [],
     });

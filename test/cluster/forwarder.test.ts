@@ -13,6 +13,7 @@ import { Forwarder } from '../../src/cluster/forwarder.js';
 import { ownersOf } from '../../src/cluster/owners.js';
 import type { SeatRole } from '../../src/cluster/seat.js';
 import { needOf } from '../../src/daemon/needs.js';
+import { HostError } from '../../src/errors/index.js';
 import { type Clock, ManualClock, systemClock } from '../../src/lib/clock.js';
 import { passedOn } from '../../src/rpc/forwarding.js';
 import { createNativeService, NATIVE_BOUNDS } from '../../src/rpc/native/service.js';
@@ -57,6 +58,8 @@ class FakeSeat {
 /** A server that passes calls on, with what it would answer them with itself. */
 async function startStandby(t: TestContext, tls?: () => ChangingTls, clock: Clock = systemClock) {
   const seat = new FakeSeat();
+  const standIn = new FakeTasks();
+  const mayStandIn = { now: false };
   const codes: string[] = [];
   const forwarder = new Forwarder({
     owners: ownersOf(seat),
@@ -66,13 +69,15 @@ async function startStandby(t: TestContext, tls?: () => ChangingTls, clock: Cloc
     tls,
     maxReceiveBytes: 64 * MIB,
     maxSendBytes: 64 * MIB,
+    mayStandIn: () => mayStandIn.now,
     passed: (code) => codes.push(code),
   });
   t.after(() => forwarder.close());
   const own = new FakeTasks();
-  const service = createNativeService({ tasks: own, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
-  const server = await startServer(t, { services: [passedOn(service, forwarder)] });
-  return { seat, own, codes, ...server };
+  const serviceOf = (tasks: FakeTasks) =>
+    createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
+  const server = await startServer(t, { services: [passedOn(serviceOf(own), forwarder, serviceOf(standIn))] });
+  return { seat, own, standIn, mayStandIn, codes, ...server };
 }
 
 test('a call goes on as the bytes it came in, with its deadline, and its answer comes back as it was', async (t) => {
@@ -134,6 +139,53 @@ test('a call without an owner waits for one, and is refused with a delay when no
   const refused = await call('Create', createRequest(), { deadlineMs: 600 });
   assert.equal(refused.details?.errorInfo?.reason, 'OWNER_AWAY');
   assert.equal(refused.details?.retryAfterMs, 1_000);
+});
+
+test('a call that no owner answers is answered in its place, soon, where all take in what is promised, and not else', async (t) => {
+  const { seat, own, standIn, mayStandIn, call } = await startStandby(t);
+  const refused = await call('Create', createRequest(), { deadlineMs: 600 });
+  assert.equal(refused.details?.errorInfo?.reason, 'OWNER_AWAY');
+  assert.equal(standIn.specs.length, 0);
+  mayStandIn.now = true;
+  const beganMs = performance.now();
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  assert.ok(performance.now() - beganMs >= 400, 'a third of its time');
+  // One that is seen, and whose connections are refused.
+  seat.is('127.0.0.1:1');
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  assert.deepEqual([standIn.specs.length, own.specs.length], [2, 0]);
+});
+
+test('an owner that is slow, or says that it has the part no more, is not stood in for', async (t) => {
+  const owner = await startServer(t);
+  const { seat, standIn, mayStandIn, call } = await startStandby(t);
+  mayStandIn.now = true;
+  seat.is(owner.address);
+  owner.tasks.before = () => sleep(700);
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  owner.tasks.before = () => {
+    throw new HostError('OWNER_AWAY', 'it has it no more');
+  };
+  const refused = await call('Create', createRequest(), { deadlineMs: 1_500 });
+  assert.equal(refused.details?.errorInfo?.reason, 'OWNER_AWAY');
+  assert.equal(standIn.specs.length, 0);
+});
+
+test('where nobody can stand in either, the call waits for the next owner', async (t) => {
+  const owner = await startServer(t);
+  const { seat, standIn, mayStandIn, call } = await startStandby(t);
+  mayStandIn.now = true;
+  let asked = 0;
+  standIn.before = () => {
+    asked += 1;
+    throw new HostError('OWNER_AWAY', 'the part was taken meanwhile');
+  };
+  const waiting = call('Create', createRequest(), { deadlineMs: 6_000 });
+  while (asked === 0) await sleep(20);
+  seat.is(owner.address);
+  assert.equal((await waiting).error, undefined);
+  assert.equal(owner.tasks.specs.length, 1);
+  assert.equal(asked, 1);
 });
 
 test('a call whose owner goes away is made anew at the next one', async (t) => {
@@ -231,10 +283,12 @@ test('a call that was passed on already is refused by who is no owner, and tried
   const last = await startServer(t);
   const [middle, outer] = await Promise.all([startStandby(t), startStandby(t)]);
   middle.seat.is(last.address);
+  middle.mayStandIn.now = true;
   outer.seat.is(middle.address);
   const passed = outer.call('Create', createRequest());
   await sleep(300);
   assert.equal(last.tasks.specs.length, 0, 'one hop');
+  assert.equal(middle.standIn.specs.length, 0, 'who passed it on may stand in');
   outer.seat.is(last.address);
   assert.equal((await passed).error, undefined);
 });
