@@ -198,13 +198,15 @@ export class Parts implements RuntimeTasks {
     this.#byIndex[index] = undefined;
     const tasksHere = new Map(tasksIn(part));
     this.#untrack(tasksHere);
+    let isWritten = false;
     try {
       await part.state.close();
+      isWritten = true;
     } finally {
       // A create may have been answered while it was written, or a task have come to its end: from here on nothing is.
       for (const [id, plugin] of tasksIn(part)) tasksHere.set(id, plugin);
       this.#untrack(tasksHere);
-      this.#handAway(tasksHere);
+      this.#handAway(tasksHere, isWritten);
       part.store.abandon();
       this.#handleKeys.letGo(part.signer.trust);
       tasks.left(index);
@@ -374,10 +376,10 @@ export class Parts implements RuntimeTasks {
     for (const [id, plugin] of tasks) runtimes.get(plugin)?.refresher.untrack(id);
   }
 
-  /** Their tokens are held by its next owner, whose tasks they are of. */
-  #handAway(tasks: ReadonlyMap<TaskId, string>): void {
+  /** Their tokens are held by its next owner, whose tasks they are of. `isWritten`: false where a commit may still come to be. */
+  #handAway(tasks: ReadonlyMap<TaskId, string>, isWritten: boolean): void {
     const { runtimes } = this.#options;
-    for (const [id, plugin] of tasks) runtimes.get(plugin)?.quotas.handAway(id);
+    for (const [id, plugin] of tasks) runtimes.get(plugin)?.quotas.handAway(id, isWritten);
   }
 
   /** They lie in one place, whose trouble is told once. */

@@ -245,7 +245,7 @@ export class QuotaLedger implements Quotas {
     this.release(taskId);
   }
 
-  handAway(taskId: TaskId): void {
+  handAway(taskId: TaskId, _isWritten: boolean): void {
     this.release(taskId);
   }
 

@@ -82,8 +82,11 @@ export interface Quotas {
   kept(taskId: TaskId): void;
   /** Another tenancy counts by then: the token is none. It may be asked for again. */
   lapse(taskId: TaskId): void;
-  /** Another replica has the task now, and speaks for its token. */
-  handAway(taskId: TaskId): void;
+  /**
+   * Another replica has the task now, and speaks for its token. `isWritten`: false where what this one wrote last of it may still come to
+   * be a fact.
+   */
+  handAway(taskId: TaskId, isWritten: boolean): void;
 }
 
 export interface QuotaLimits {

@@ -139,9 +139,17 @@ test('a part is given up only once all of it is written, and where that fails wh
   );
 
   const answered = await create(world, b, second);
+  const { quotas } = b.runtime;
+  const handsAway = quotas.handAway.bind(quotas);
+  const handed: boolean[] = [];
+  quotas.handAway = (id, isWritten) => {
+    handed.push(isWritten);
+    handsAway(id, isWritten);
+  };
   world.engine.fails = true;
   await world.clock.advance(10_000);
   await assert.rejects(settle(world.clock, b.parts.give(1, GRACE_MS)), { code: 'STATE_UNWRITABLE' });
+  assert.deepEqual(handed, [false], 'a commit that failed may be there all the same');
   world.engine.fails = false;
   await settle(world.clock, a.parts.take(1));
   await world.clock.advance(60_000);
@@ -160,10 +168,10 @@ test('the token of a task goes with its part: who gives the part hands it away o
   const facts = () => [...world.engine.facts.keys()].filter((key) => /task\//.test(key)).length;
   const handsAway = quotas.handAway.bind(quotas);
   const releases = quotas.release.bind(quotas);
-  quotas.handAway = (id) => {
+  quotas.handAway = (id, isWritten) => {
     told.push(`hands ${id} away, ${facts()} written`);
     quotas.release = releases;
-    handsAway(id);
+    handsAway(id, isWritten);
   };
   quotas.release = (id) => {
     told.push(`releases ${id}`);

@@ -34,6 +34,8 @@ interface Waiter {
 
 interface Token {
   readonly request: QuotaRequest;
+  /** Of the task's part, which stays as it is while the token is held: it goes with the part. 0 while that is not known. */
+  turn: number;
   /** The tenancy that granted it; undefined where the fact of the task has it. */
   epoch: string | undefined;
   readonly adopted: boolean;
@@ -84,7 +86,7 @@ export class QuotaDrawer implements Quotas {
     this.#adopting.clear();
     this.#waited = NOBODY;
     this.#link = new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
-    for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token.request);
+    for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token);
     this.#sayClosed();
     this.#say({ kind: 'told' });
     this.#adoptAnew();
@@ -122,8 +124,9 @@ export class QuotaDrawer implements Quotas {
   hold(request: QuotaRequest): void {
     if (this.#held.has(request.taskId)) return;
     this.#leave(request.taskId, true);
-    this.#held.set(request.taskId, { request, epoch: undefined, adopted: false });
-    this.#sayHeld(request);
+    const token = this.#tokenOf(request, undefined, false);
+    this.#held.set(request.taskId, token);
+    this.#sayHeld(token);
   }
 
   closeUntil(untilMs: number): void {
@@ -153,8 +156,9 @@ export class QuotaDrawer implements Quotas {
     if (token?.adopted !== true || token.request.quotaNamespace !== request.quotaNamespace) return false;
     this.#held.delete(from);
     this.#adopting.delete(from);
-    this.#held.set(request.taskId, { request, epoch: token.epoch, adopted: false });
-    this.#say({ kind: 'handOver', turn: this.#options.turnOf(request.taskId), from, request });
+    const handed = this.#tokenOf(request, token.epoch, false);
+    this.#held.set(request.taskId, handed);
+    this.#say({ kind: 'handOver', turn: handed.turn, from, request });
     return true;
   }
 
@@ -207,7 +211,7 @@ export class QuotaDrawer implements Quotas {
     const token = this.#held.get(taskId);
     if (token === undefined) return;
     // The owner that counts by now was told nothing of it if it is another one.
-    if (token.epoch !== this.#linked) this.#sayHeld(token.request);
+    if (token.epoch !== this.#linked) this.#sayHeld(token);
     token.epoch = undefined;
   }
 
@@ -220,13 +224,14 @@ export class QuotaDrawer implements Quotas {
   }
 
   /**
-   * Another replica has the task now, and tells of its token: nothing is given back here. To be called once nothing of the task can be
-   * written here any more, since the token is free where the facts do not have it by then.
+   * Another replica has the task now, and tells of its token: nothing is given back here. What is said to be away is free where the facts
+   * do not have it by then: so nothing is said of a token while a fact of it may still come to be (`isWritten` is false). That one stays
+   * taken until who has the task speaks, or until this member is gone or the limits move, which doubt all that nobody speaks for.
    */
-  handAway(taskId: TaskId): void {
+  handAway(taskId: TaskId, isWritten: boolean): void {
     this.#adopting.delete(taskId);
-    if (this.#held.delete(taskId)) this.#say({ kind: 'away', taskId });
-    else this.cancel(taskId);
+    if (!this.#held.delete(taskId)) this.cancel(taskId);
+    else if (isWritten) this.#say({ kind: 'away', taskId });
   }
 
   close(): void {
@@ -255,9 +260,16 @@ export class QuotaDrawer implements Quotas {
     this.#say({ kind: 'want', ask, turn: this.#options.turnOf(request.taskId), request });
   }
 
-  #sayHeld(request: QuotaRequest): void {
+  #sayHeld(token: Token): void {
     const { turnOf, jobOf } = this.#options;
-    this.#say({ kind: 'hold', turn: turnOf(request.taskId), request, job: jobOf(request.taskId) });
+    const { request } = token;
+    // To look for the part of each token whenever the limits move takes long where there are many of both.
+    token.turn ||= turnOf(request.taskId);
+    this.#say({ kind: 'hold', turn: token.turn, request, job: jobOf(request.taskId) });
+  }
+
+  #tokenOf(request: QuotaRequest, epoch: string | undefined, adopted: boolean): Token {
+    return { request, turn: this.#options.turnOf(request.taskId), epoch, adopted };
   }
 
   #sayClosed(): void {
@@ -292,7 +304,7 @@ export class QuotaDrawer implements Quotas {
     if (said.kind === 'lacks') waiter.lacks = said.lacks;
     else if (said.kind === 'full') this.#wantLater(waiter);
     else {
-      this.#held.set(said.taskId, { request: waiter.request, epoch: this.#epoch, adopted: false });
+      this.#held.set(said.taskId, this.#tokenOf(waiter.request, this.#epoch, false));
       this.#leave(said.taskId, true);
     }
   }
@@ -319,7 +331,7 @@ export class QuotaDrawer implements Quotas {
     if (request === undefined) this.#say({ kind: 'gone', taskId });
     else {
       this.#leave(taskId, true);
-      this.#held.set(taskId, { request, epoch: this.#epoch, adopted: true });
+      this.#held.set(taskId, this.#tokenOf(request, this.#epoch, true));
     }
   }
 }

@@ -260,14 +260,65 @@ test('a task that another replica has now speaks through that one alone', async 
   const { world, a, b } = one();
   await granted(a, world, 'a1', 'a2');
   world.commit(a, 'a', 'a1');
-  a.handAway('a1');
-  a.handAway('a2');
+  a.handAway('a1', true);
+  a.handAway('a2', true);
   world.turns.set('a1', 1);
   b.hold(request('a1'));
   await world.clock.advance(50);
   assert.deepEqual([world.used, b.holds('a1'), a.holds('a1')], [2, true, false], 'a2 may be told of');
   await world.clock.advance(RESEND_MS);
   assert.equal(world.used, 1);
+});
+
+test('a token of a task whose last commit is in doubt is not free before that can be no fact any more', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1', 'a2');
+  a.handAway('a1', false);
+  a.handAway('a2', false);
+  assert.deepEqual(await granted(b, world, 'b1', 'b2'), [true, false]);
+  assert.ok(world.commit(b, 'b', 'b1'));
+  await world.clock.advance(10_000);
+  assert.deepEqual([a.holds('a1'), b.holds('b2'), world.used], [false, false, TOTAL]);
+  // It was written after all, and who has the task by then tells of it.
+  world.turns.set('a1', 1);
+  world.facts.set('a1', { drawer: 'b', turn: 1, request: request('a1') });
+  b.hold(request('a1'));
+  await world.clock.advance(10_000);
+  assert.deepEqual([b.holds('b2'), world.used], [false, TOTAL], 'of the other one nobody knows yet');
+  world.takeOver('e2');
+  a.follow('e2');
+  b.follow('e2');
+  await world.clock.advance(10_000);
+  assert.deepEqual(
+    [b.holds('a1'), b.holds('b2'), world.used],
+    [true, true, TOTAL],
+    'and it is free with the next owner',
+  );
+});
+
+test('a replica looks once for the part of a token that it holds, however often the limits move', async () => {
+  let looks = 0;
+  const clock = new ManualClock();
+  const turns: number[] = [];
+  const drawer = new QuotaDrawer({
+    drawer: 'a',
+    clock,
+    resendMs: RESEND_MS,
+    retryMs: 1_000,
+    maxWaiting: 10,
+    jobOf: () => undefined,
+    turnOf: () => Math.min(++looks, 7),
+    limits: { quotas: { q: TOTAL }, capacity: 1_000 },
+    send: ({ items }) => turns.push(...items.flatMap((ask) => (ask.kind === 'hold' ? [ask.turn] : []))),
+  });
+  drawer.hold(request('a1'));
+  drawer.hold(request('a2'));
+  for (const epoch of ['e1', 'e2', 'e3']) {
+    drawer.follow(epoch);
+    await clock.advance(10);
+  }
+  assert.deepEqual([looks, turns], [2, [1, 2, 1, 2, 1, 2]]);
+  drawer.close();
 });
 
 test('a token whose facts name a replica that is gone is free once they have it no more, though nobody tells of it', async () => {
@@ -300,7 +351,7 @@ test('a token that was told of late, of a task that is over elsewhere, is free o
   a.follow('e2');
   await world.clock.advance(RESEND_MS + 50);
   assert.equal(world.used, 1, 'more than there is, and not less');
-  a.handAway('a1');
+  a.handAway('a1', true);
   await world.clock.advance(RESEND_MS + 50);
   assert.equal(world.used, 0);
 });
@@ -320,7 +371,7 @@ test('facts are not read for tokens that were all told of', async () => {
   });
   await world.clock.advance(10_000);
   assert.equal(readings, 0);
-  a.handAway('a1');
+  a.handAway('a1', true);
   await world.clock.advance(600_000);
   assert.ok(
     readings > 0 && readings < 40,
@@ -332,10 +383,10 @@ test('a token that comes to be in doubt is not kept waiting by one that has been
   const { world, a, b } = one();
   await granted(a, world, 'a1', 'a2');
   assert.ok(world.commit(a, 'a', 'a1') && world.commit(a, 'a', 'a2'));
-  a.handAway('a1');
+  a.handAway('a1', true);
   await world.clock.advance(100_000);
   world.facts.delete('a2');
-  a.handAway('a2');
+  a.handAway('a2', true);
   await world.clock.advance(RESEND_MS + 50);
   assert.equal(world.used, 1);
   // One that comes to be while facts are read, neither.
@@ -343,7 +394,7 @@ test('a token that comes to be in doubt is not kept waiting by one that has been
   const read = createDeferred<HeldToken[]>();
   world.reading = read.promise;
   await world.clock.advance(100_000);
-  b.handAway('b1');
+  b.handAway('b1', true);
   await world.clock.advance(50);
   world.reading = undefined;
   read.resolve([...world.facts.values()]);
@@ -357,7 +408,7 @@ test('a token of a task that moved as its fact was read is no free one, though w
   await granted(b, world, 'b1', 'b2');
   assert.ok(world.commit(a, 'a', 'a1') && world.commit(b, 'b', 'b1') && world.commit(b, 'b', 'b2'));
   const seen = [...world.facts.values()];
-  a.handAway('a1');
+  a.handAway('a1', true);
   world.turns.set('a1', 1);
   world.facts.set('a1', { drawer: 'b', turn: 1, request: request('a1') });
   b.hold(request('a1'));
@@ -380,7 +431,7 @@ test('a token of a task that moves once its fact was read is no free one, whoeve
   await granted(a, world, 'a1', 'a2', 'a3');
   for (const task of ['a1', 'a2', 'a3']) assert.ok(world.commit(a, 'a', task));
   world.takeOver('e2');
-  a.handAway('a1');
+  a.handAway('a1', true);
   world.turns.set('a1', 1);
   world.facts.set('a1', { drawer: 'b', turn: 1, request: request('a1') });
   b.hold(request('a1'));
@@ -470,7 +521,7 @@ test('a token that is over before its next replica speaks is free once the facts
   assert.ok(world.commit(a, 'a', 'a1') && world.commit(a, 'a', 'a2'));
   const seen = [...world.facts.values()].map((token, i) => (i === 0 ? token : { ...token, drawer: '' }));
   for (const task of ['a1', 'a2']) {
-    a.handAway(task);
+    a.handAway(task, true);
     world.turns.set(task, 1);
   }
   world.takeOver('e2', 1_000, seen);
@@ -707,7 +758,7 @@ class MovingWorld {
     const fact = facts.get(taskId);
     // Who gets a task back that it was cut off from has learnt of both.
     this.world.before.get(name)?.delete(taskId);
-    from?.handAway(taskId);
+    from?.handAway(taskId, true);
     const before = turns.get(taskId) ?? 0;
     const turn = before + 1;
     this.#before.set(taskId, { drawer: from === undefined ? '' : (this.#tasks.get(taskId) as string), turn: before });
@@ -735,7 +786,7 @@ class MovingWorld {
     clock.setTimer(forMs, () => {
       if (of.get(taskId) !== turn) return;
       of.delete(taskId);
-      from.handAway(taskId);
+      from.handAway(taskId, true);
     });
   }
 
