@@ -98,6 +98,8 @@ export class StateWriter {
   #failures = 0;
   #trouble: StateTrouble | undefined;
   #closing: Promise<void> | undefined;
+  /** Why a close left something unwritten. */
+  #left: HostError | undefined;
 
   constructor(options: StateWriterOptions) {
     this.#options = options;
@@ -157,9 +159,11 @@ export class StateWriter {
 
   /**
    * The same for what is only written while the guard is met, to be asked in the turn of the change, before any of it can be written. False
-   * where it is not: nothing of that turn was written, and it is to be taken back without waiting for anything. Only with guards.
+   * where it is not: nothing of that turn was written, and it is to be taken back without waiting for anything. Rejects where a close
+   * could not write it: whether it was written is not known then, and nobody here will know. Only with guards.
    */
   safeUnder(guard: Guard): Promise<boolean> {
+    if (this.#left !== undefined) return Promise.reject(this.#left);
     const met = createDeferred<boolean>();
     this.#next.guarded.push({ guard, met });
     this.#next.sinceMs ??= this.#options.clock.now();
@@ -196,11 +200,20 @@ export class StateWriter {
       await this.#underWay;
       for (let tries = 1; !isEmpty(this.#next); tries++) {
         const error = await this.#commit();
-        if (error !== undefined && tries === LAST_TRIES) throw error;
+        if (error !== undefined && tries === LAST_TRIES) {
+          this.#leave(error);
+          throw error;
+        }
       }
     } finally {
       await this.#options.engine.close();
     }
+  }
+
+  /** Who waits under a guard has no deadline, as those have who wait for `safe`. */
+  #leave(error: HostError): void {
+    this.#left = error;
+    for (const { met } of this.#next.guarded) met.reject(error);
   }
 
   #within(ms: number): void {

@@ -32,7 +32,8 @@ export interface StateFeed {
   /**
    * The same for what is only written while this tenancy of limits counts, which the commit compares: called in the turn of the change,
    * before anything of it is written. False where another one counts; what was told in that turn is not written then, and to be changed
-   * again, without waiting for anything. Absent where nobody else grants anything.
+   * again, without waiting for anything. Rejects where the state was closed without its being known. Absent where nobody else grants
+   * anything.
    */
   readonly safeUnder?: ((tenancy: string) => Promise<boolean>) | undefined;
 }

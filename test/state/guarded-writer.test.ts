@@ -211,6 +211,22 @@ test('a close waits for what is guarded, and for what is taken back', async () =
   held.assertSettled();
 });
 
+test('a close that cannot write says so to who waits under a guard, and to who comes later', async () => {
+  const tasks = new Tasks();
+  tasks.engine.luck = 'fails';
+  const waits = tasks.writer.safeUnder({ part: 0, tenure: '1' });
+  const closing = tasks.writer.close();
+  const settled = Promise.allSettled([waits, closing]);
+  await tasks.clock.advance(10_000);
+  const late = tasks.writer.safeUnder({ part: 0, tenure: '1' });
+  const ends = [...(await settled), ...(await Promise.allSettled([late]))];
+  assert.deepEqual(
+    ends.map(({ status }) => status),
+    ['rejected', 'rejected', 'rejected'],
+  );
+  assert.equal(tasks.clock.pending, 0);
+});
+
 test('only an engine with guards has any', async () => {
   const source = { fact: () => undefined, keys: () => [] };
   const of = (engine: CrashEngine | GuardedEngine) =>

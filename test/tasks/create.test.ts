@@ -200,6 +200,24 @@ test('a run that is told to stop, or whose task is deleted, while its token laps
   }
 });
 
+test('a run that is told to stop gives no token back of which it cannot be known whether its record has it', async () => {
+  const h = await makeHarness();
+  const { quotas } = h.runtime;
+  const said: string[] = [];
+  quotas.epochOf = () => 'e1';
+  quotas.lapse = () => said.push('lapsed');
+  quotas.kept = () => said.push('kept');
+  const met = createDeferred<boolean>();
+  h.store.safeUnder = () => met.promise;
+  const { task } = await settle(h.clock, h.tasks.create(h.spec('a'), h.scope()));
+  const stopped = h.stop();
+  await h.clock.advance(10);
+  met.reject(new Error('closed'));
+  await settle(h.clock, stopped);
+  assert.deepEqual([said, quotas.holds(task.id), task.state.phase], [[], true, 'WAITING_FOR_RESOURCES']);
+  assert.equal(h.plugin.count('create'), 0);
+});
+
 test('a permanent refusal is a handle in PERMANENT_FAILURE with code and kind kept, and frees the token', async () => {
   const h = await makeHarness({ config: { resourceQuotas: { default: 1 } } });
   h.plugin.on.create = () =>

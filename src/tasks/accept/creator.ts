@@ -251,7 +251,9 @@ export class CreateRun {
     if (epoch === undefined) return true;
     // The record of a task that is created has its token.
     this.#waits('creating', ITS_TURN);
-    if (await this.#deps.store.safeUnder(epoch)) {
+    const isKept = await this.#safeUnder(epoch);
+    if (isKept === undefined) return false;
+    if (isKept) {
       quotas.kept(id);
       return true;
     }
@@ -260,6 +262,16 @@ export class CreateRun {
     const reason = 'the token was granted by a replica that grants no more; it is asked for anew';
     this.#deps.store.lapsed(this.#task, phaseState('WAITING_FOR_RESOURCES', { reason }));
     return false;
+  }
+
+  /** Undefined where the state was closed with that unknown: the token is neither kept nor lapsed then, and the run was told to stop. */
+  async #safeUnder(epoch: string): Promise<boolean | undefined> {
+    try {
+      return await this.#deps.store.safeUnder(epoch);
+    } catch (error) {
+      if (!this.#stopping) throw error;
+      return undefined;
+    }
   }
 
   async #askForToken(): Promise<boolean> {
