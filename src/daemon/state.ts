@@ -103,6 +103,7 @@ export class KeptState {
       },
       assertRoom: () => writer()?.assertRoom(),
       changed: (kind, name) => writer()?.changed(factKey(kind, name)),
+      consumed: (row) => writer()?.consumed(row),
       safe: () => writer()?.safe() ?? Promise.resolve(),
       get safeUnder() {
         const kept = writer();

@@ -23,6 +23,8 @@ export interface PartCommit {
   readonly drops: readonly FactKey[];
   /** None of it is written unless all of them are met. */
   readonly guards?: readonly Guard[] | undefined;
+  /** Rows of the inbox that what is written follows from: they end with it, or stay. */
+  readonly consumed?: readonly string[] | undefined;
 }
 
 /**
@@ -61,15 +63,21 @@ export interface StateEngine {
   /**
    * All of it or nothing, and safe once it resolves: a crash or a loss of power does not take it back. May be repeated
    * after it rejected, whatever became of the first try. Rejects with STATE_LOST, once, when what was committed before is
-   * gone and a new state was begun; everything has to be committed anew then.
+   * gone and a new state was begun; everything has to be committed anew then. `consumed`: rows of the inbox that end with it; of an engine
+   * that has one.
    */
-  commit(puts: Puts, drops: readonly FactKey[]): Promise<void>;
+  commit(puts: Puts, drops: readonly FactKey[], consumed?: readonly string[]): Promise<void>;
   /**
    * The same where all guards are met, which holds until it is safe. Answers those that are not, and then nothing was written. Undefined
    * where nobody else has a part.
    */
   readonly commitUnder?:
-    | ((puts: Puts, drops: readonly FactKey[], guards: readonly Guard[]) => Promise<readonly Guard[]>)
+    | ((
+        puts: Puts,
+        drops: readonly FactKey[],
+        guards: readonly Guard[],
+        consumed?: readonly string[],
+      ) => Promise<readonly Guard[]>)
     | undefined;
   /** Undefined where the state is this daemon's as a whole. */
   readonly fences?: PartFences | undefined;

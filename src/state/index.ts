@@ -30,6 +30,7 @@ export type {
 } from './members.js';
 export { PartedEngine } from './parted-engine.js';
 export { PostgresEngine } from './postgres/engine.js';
+export { PostgresInbox } from './postgres/inbox.js';
 export { openDatabaseForInspection } from './postgres/inspection.js';
 export { PostgresMembers } from './postgres/members.js';
 export { type PostgresPlace, placeText } from './postgres/place.js';

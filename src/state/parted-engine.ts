@@ -11,6 +11,7 @@ interface Asked {
   readonly puts: Puts;
   readonly drops: readonly FactKey[];
   readonly guards: readonly Guard[];
+  readonly consumed: readonly string[];
   /** With the guards that are not met. */
   readonly done: Deferred<readonly Guard[]>;
 }
@@ -78,9 +79,10 @@ export class PartedEngine {
     puts: Puts,
     drops: readonly FactKey[],
     guards: readonly Guard[] = NO_GUARDS,
+    consumed: readonly string[] = NO_ROWS,
   ): Promise<readonly Guard[]> {
     const done = createDeferred<readonly Guard[]>();
-    this.#asked.push({ part, tenure: part.tenure, puts, drops, guards, done });
+    this.#asked.push({ part, tenure: part.tenure, puts, drops, guards, consumed, done });
     if (!this.#writing) void this.#write();
     return done.promise;
   }
@@ -133,6 +135,7 @@ export class PartedEngine {
 
 const ALL_WRITTEN: ReadonlyMap<number, NotWritten> = new Map();
 const NO_GUARDS: readonly Guard[] = [];
+const NO_ROWS: readonly string[] = [];
 
 /** A part that was given up and taken again may have asked under both tenures. */
 function firstOfEach(asked: readonly Asked[]): readonly Asked[] {
@@ -141,7 +144,7 @@ function firstOfEach(asked: readonly Asked[]): readonly Asked[] {
   return byPart.size === asked.length ? asked : [...byPart.values()];
 }
 
-function committed({ part, tenure, puts, drops, guards }: Asked): PartCommit {
+function committed({ part, tenure, puts, drops, guards, consumed }: Asked): PartCommit {
   const keyOf = (key: FactKey): FactKey => part.prefix + key;
   return {
     part: part.index,
@@ -149,6 +152,7 @@ function committed({ part, tenure, puts, drops, guards }: Asked): PartCommit {
     puts: new Map([...puts].map(([key, value]) => [keyOf(key), value])),
     drops: drops.map(keyOf),
     guards,
+    consumed,
   };
 }
 
@@ -205,13 +209,13 @@ class Part implements StateEngine {
     }
   }
 
-  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
-    await this.#whole.commit(this, puts, drops);
+  async commit(puts: Puts, drops: readonly FactKey[], consumed?: readonly string[]): Promise<void> {
+    await this.#whole.commit(this, puts, drops, NO_GUARDS, consumed);
   }
 
   get commitUnder(): StateEngine['commitUnder'] {
     if (this.#engine.fences === undefined) return undefined;
-    return (puts, drops, guards) => this.#whole.commit(this, puts, drops, guards);
+    return (puts, drops, guards, consumed) => this.#whole.commit(this, puts, drops, guards, consumed);
   }
 
   onLost(tell: () => void): void {

@@ -63,6 +63,8 @@ interface Group {
   readonly keys: Set<FactKey>;
   readonly safe: Deferred<void>;
   readonly guarded: Guarded[];
+  /** Rows of the inbox that its changes follow from. */
+  readonly consumed: string[];
   /** When its first change came. */
   sinceMs: number | undefined;
   /** Somebody waits until it is safe. */
@@ -140,6 +142,14 @@ export class StateWriter {
   changed(...keys: readonly FactKey[]): void {
     if (!this.durable || keys.length === 0) return;
     for (const key of keys) this.#next.keys.add(key);
+    this.#next.sinceMs ??= this.#options.clock.now();
+    this.#within(LAZY_MS);
+  }
+
+  /** A row of the inbox led to what changed in this turn: one commit has both. */
+  consumed(row: string): void {
+    if (!this.durable) return;
+    this.#next.consumed.push(row);
     this.#next.sinceMs ??= this.#options.clock.now();
     this.#within(LAZY_MS);
   }
@@ -272,7 +282,7 @@ export class StateWriter {
     const slow = clock.setTimer(SLOW_MS, () => this.#degrade(tooSlow()));
     try {
       const { puts, drops } = this.#encode(group.keys);
-      return await commitOf(engine, puts, drops, guardsOf(group));
+      return await commitOf(engine, puts, drops, guardsOf(group), group.consumed);
     } finally {
       slow.cancel();
     }
@@ -317,6 +327,7 @@ export class StateWriter {
     const later = this.#next;
     for (const key of later.keys) group.keys.add(key);
     group.guarded.push(...later.guarded);
+    group.consumed.push(...later.consumed);
     group.awaited ||= later.awaited;
     void group.safe.promise.then(() => later.safe.resolve());
     this.#next = group;
@@ -346,12 +357,19 @@ export class StateWriter {
 }
 
 function newGroup(): Group {
-  return { keys: new Set(), safe: createDeferred<void>(), guarded: [], sinceMs: undefined, awaited: false };
+  return {
+    keys: new Set(),
+    safe: createDeferred<void>(),
+    guarded: [],
+    consumed: [],
+    sinceMs: undefined,
+    awaited: false,
+  };
 }
 
-/** Somebody may wait under a guard for what changed nothing. */
-function isEmpty({ keys, guarded }: Group): boolean {
-  return keys.size === 0 && guarded.length === 0;
+/** Somebody may wait under a guard for what changed nothing, and a row of the inbox may lead to nothing. */
+function isEmpty({ keys, guarded, consumed }: Group): boolean {
+  return keys.size === 0 && guarded.length === 0 && consumed.length === 0;
 }
 
 function isSame(a: Guard, b: Guard): boolean {
@@ -368,13 +386,14 @@ async function commitOf(
   puts: Puts,
   drops: readonly FactKey[],
   guards: readonly Guard[],
+  consumed: readonly string[],
 ): Promise<readonly Guard[]> {
   if (guards.length === 0) {
-    await engine.commit(puts, drops);
+    await engine.commit(puts, drops, consumed);
     return [];
   }
   if (engine.commitUnder === undefined) throw new HostError('INTERNAL', `the state of ${engine.name} has no guards`);
-  return engine.commitUnder(puts, drops, guards);
+  return engine.commitUnder(puts, drops, guards, consumed);
 }
 
 function tooSlow(): HostError {

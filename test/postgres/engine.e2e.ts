@@ -170,7 +170,7 @@ it('makes its tables once when several daemons start at a time, and finds them m
     ends.filter((end) => end !== 'STATE_LOCKED'),
     ['done'],
   );
-  assert.equal(shared.server.sql(`SELECT version, readable_by FROM ${place.schema}.format`), '3|1');
+  assert.equal(shared.server.sql(`SELECT version, readable_by FROM ${place.schema}.format`), '4|1');
 });
 
 it('refuses a later format unless that one says it may be read, and tables of something else', async (t) => {

@@ -104,9 +104,9 @@ export class PostgresEngine implements StateEngine {
     return pages(this.#open(), this.#tables, range);
   }
 
-  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
+  async commit(puts: Puts, drops: readonly FactKey[], consumed?: readonly string[]): Promise<void> {
     const holder = this.#held();
-    const commits: PartCommit[] = [{ part: 0, tenure: holder.tenureOf(0), puts, drops }];
+    const commits: PartCommit[] = [{ part: 0, tenure: holder.tenureOf(0), puts, drops, consumed }];
     // All of it is this one's, or nothing is written.
     for (let part = 1; part < (this.#parts ?? 1); part++) {
       commits.push({ part, tenure: holder.tenureOf(part), puts: NOTHING, drops: [] });

@@ -10,6 +10,7 @@ export interface Tables {
   readonly payloads: string;
   readonly owner: string;
   readonly members: string;
+  readonly inbox: string;
   readonly format: string;
 }
 
@@ -20,6 +21,7 @@ export function tablesOf(schema: string): Tables {
     payloads: table('payloads'),
     owner: table('owner'),
     members: table('members'),
+    inbox: table('inbox'),
     format: table('format'),
   };
 }
@@ -68,6 +70,15 @@ const MIGRATIONS: readonly Migration[] = [
         ADD COLUMN tenure bigint NOT NULL DEFAULT 0, ADD COLUMN needs text[] NOT NULL DEFAULT '{}', ADD COLUMN least_version text,
         ADD COLUMN has_limits boolean NOT NULL DEFAULT false`,
       `ALTER TABLE ${members} ADD COLUMN says jsonb`,
+    ],
+  },
+  {
+    // Nothing is put there while a replica lives that does not look at it.
+    readableBy: 1,
+    statements: ({ inbox }) => [
+      `CREATE TABLE ${inbox} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, part int NOT NULL, kind text NOT NULL,
+        key text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, epoch text NOT NULL, body bytea,
+        at timestamptz NOT NULL DEFAULT now(), UNIQUE (part, kind, key, name)) WITH (autovacuum_vacuum_threshold = 1000)`,
     ],
   },
 ];

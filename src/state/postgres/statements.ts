@@ -37,7 +37,7 @@ export function guardsOf(commits: readonly PartCommit[]): readonly GuardOf[] {
  * One statement that answers `held`: which of the parts are the epoch's, under the tenure it names; of the others nothing was written. The
  * lock on the owner's row is what makes the comparison hold until the commit: without it, a takeover between the two would load a state
  * without what is then acknowledged. With guards it answers `unmet` as well, and writes nothing of their parts; their rows are locked just
- * so, since whoever takes them reads who holds tokens. All rows are locked in one order, so that no two commits wait for each other. The
+ * so, since whoever takes them reads who holds tokens. Rows of the inbox go with what follows from them, and only then. All rows are locked in one order, so that no two commits wait for each other. The
  * values travel as one run of bytes, cut up by the server: as an array they would be text in hexadecimal, twice as long.
  */
 export function commitStatement(tables: Tables, commit: Commit): { readonly text: string; readonly values: unknown[] } {
@@ -68,21 +68,26 @@ export function commitStatement(tables: Tables, commit: Commit): { readonly text
   const [only] = commits;
   const guards = guardsOf(commits);
   // The server plans it anew each time, for a quarter less where there is nothing to join.
+  const consumed = commits.flatMap((one) => one.consumed ?? []);
+  const ending = (scope: Scope, all: unknown[]) => {
+    if (consumed.length === 0) return { text: textOf(tables, scope), values: all };
+    return { text: textOf(tables, scope, `$${all.length + 1}`), values: [...all, consumed] };
+  };
   if (only !== undefined && commits.length === 1 && guards.length === 0) {
-    return { text: textOf(tables, ofOne), values: [...values, only.part, only.tenure] };
+    return ending(ofOne, [...values, only.part, only.tenure]);
   }
   values.push(
     commits.map(({ part }) => part),
     commits.map(({ tenure }) => tenure),
   );
   for (const rows of [puts, often, once]) values.push(rows?.map(({ part }) => part));
-  if (guards.length === 0) return { text: textOf(tables, ofSeveral), values };
+  if (guards.length === 0) return ending(ofSeveral, values);
   values.push(
     guards.map(({ of }) => of),
     guards.map(({ guard }) => guard.part),
     guards.map(({ guard }) => guard.tenure),
   );
-  return { text: textOf(tables, ofGuarded), values };
+  return ending(ofGuarded, values);
 }
 
 /** How a statement says whose rows it writes: each of one part, or each with its part beside it. */
@@ -141,7 +146,11 @@ const ofGuarded: Scope = {
   answer: `SELECT (SELECT coalesce(array_agg(part), '{}') FROM own) AS held, (SELECT coalesce(array_agg(at), '{}') FROM unmet) AS unmet`,
 };
 
-function textOf({ owner, facts, payloads }: Tables, { held, given, columns, mine, dropped, answer }: Scope): string {
+/** `consumed`: the value that holds the rows of the inbox that end with it. */
+function textOf(tables: Tables, { held, given, columns, mine, dropped, answer }: Scope, consumed?: string): string {
+  const { owner, facts, payloads, inbox } = tables;
+  const ended = `,
+  drop_inbox AS (DELETE FROM ${inbox} AS d USING held WHERE d.part = ANY(parts) AND d.id = ANY(${consumed}::bigint[]))`;
   const put = (table: string, which: string) => `INSERT INTO ${table} (key, value)
     SELECT key, value FROM given, held WHERE ${mine} AND ${which} ORDER BY key
     ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
@@ -152,7 +161,7 @@ function textOf({ owner, facts, payloads }: Tables, { held, given, columns, mine
   put_facts AS (${put(facts, 'NOT apart')}),
   put_payloads AS (${put(payloads, 'apart')}),
   drop_facts AS (DELETE FROM ${facts} ${dropped('$7', '$12')}),
-  drop_payloads AS (DELETE FROM ${payloads} ${dropped('$8', '$13')})
+  drop_payloads AS (DELETE FROM ${payloads} ${dropped('$8', '$13')})${consumed === undefined ? '' : ended}
   ${answer}`;
 }
 
