@@ -3,13 +3,14 @@ import { ADMIN_BOUNDS, AdminServer } from './admin/index.js';
 import { type Config, configSecrets, type LoadedConfig } from './config/index.js';
 import { DaemonAccess } from './daemon/access.js';
 import { adminSource } from './daemon/admin-source.js';
-import type { Cluster, ClusterOptions } from './daemon/cluster.js';
+import type { Cluster, ClusterOptions, ReplicaInbox } from './daemon/cluster.js';
 import { figuresOf } from './daemon/figures.js';
 import { dataOptions } from './daemon/host-options.js';
 import { Hosting, random } from './daemon/hosting.js';
+import { InboxLooks } from './daemon/inbox.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
-import { sharedOptions } from './daemon/options.js';
+import { sharedOptions, tasksOptions } from './daemon/options.js';
 import { OutputsStore } from './daemon/outputs.js';
 import { Parts } from './daemon/parts.js';
 import { Reloads } from './daemon/reloads.js';
@@ -26,6 +27,7 @@ import { createDeferred } from './lib/deferred.js';
 import type { SecretMasks } from './lib/secrets.js';
 import { flyteNotes } from './rpc/flyte/notes.js';
 import type { RpcServer } from './rpc/server.js';
+import { createStandIn, type StandIn } from './tasks/stand-in.js';
 import { type Log, logLoadReport, type Telemetry } from './telemetry/index.js';
 
 export interface DaemonOptions {
@@ -113,6 +115,8 @@ class ComposedDaemon implements Daemon {
   readonly #outputs: OutputsStore;
   readonly #work: WorkSources;
   readonly #reloads: Reloads;
+  readonly #standIn: StandIn | undefined;
+  readonly #looks: InboxLooks | undefined;
   #rpc: RpcServer | undefined;
   #starting: Promise<DaemonAddresses> | undefined;
   #stopping: Promise<void> | undefined;
@@ -165,7 +169,11 @@ class ComposedDaemon implements Daemon {
       // Spread, they come one by one; what each knows of the last run may be routed to from then on.
       begins: limits && [],
       taken: limits && (() => this.#host.reroute()),
+      takeIn: (...args) => this.#looks?.takeAll(...args) ?? Promise.resolve(),
     });
+    const inbox = this.#cluster?.inbox;
+    this.#looks = inbox && new InboxLooks({ ...inbox, clock, tasksOf: (part) => this.#parts.tasksOf(part) });
+    this.#standIn = inbox && this.#standInBy(inbox);
     this.#reloads = new Reloads({
       host: this.#host,
       clock,
@@ -178,6 +186,25 @@ class ComposedDaemon implements Daemon {
     this.#work = { host: this.#host, store, tasks };
     const sources = { ...this.#work, kept, runtimes: this.#runtimes, cluster: this.#cluster };
     this.#telemetry.measure(() => figuresOf({ state: () => this.state, access: this.#access, ...sources }));
+  }
+
+  /** Who answers for owners that are away. */
+  #standInBy(inbox: ReplicaInbox): StandIn {
+    const config = this.#config;
+    return createStandIn({
+      ...inbox,
+      clock: this.#clock,
+      random,
+      host: this.#host,
+      runtimes: this.#runtimes,
+      options: tasksOptions(config, config.state.parts),
+      events: this.#telemetry.taskEvents,
+      writeOutputs: this.#outputs.writer,
+      handleKeys: this.#parts.keysWith,
+      handleGraceMs: config.handles.graceMs,
+      doReplayTtlMs: config.tasks.doReplayTtlMs,
+      shown: this.#parts.tasks,
+    });
   }
 
   #takeUpOf(reach: Pick<ClusterOptions, 'config' | 'env' | 'clock' | 'random' | 'onSecret'>): TakeUp {
@@ -354,14 +381,20 @@ class ComposedDaemon implements Daemon {
       lifecycle: this.#lifecycle,
       access: this.#access.grpc(),
       elsewhere: this.#cluster?.elsewhere,
+      standIn: this.#standIn,
       replicas: this.#cluster?.limits?.acceptor,
     });
     this.#rpc = rpc;
     // Before the port, so that it stops after it: what is still answered may need a plugin.
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
+    this.#releasers.push('inbox', () => {
+      this.#standIn?.stop();
+      this.#looks?.stop();
+    });
     const { host, port } = await rpc.listen();
     this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
     await this.#takeUp.bound(port);
+    this.#looks?.start();
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 

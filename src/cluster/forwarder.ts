@@ -19,7 +19,7 @@ export interface ForwarderOptions extends PeerOptions {
   /** How long a call waits for an owner at most; it takes a lease to see that one is dead. */
   readonly patienceMs: number;
   /** Whether a call may be answered here in an owner's place: all that may have the part next, or have it, will know of it. */
-  readonly mayStandIn?: () => boolean;
+  readonly mayStandIn?: (part: number) => boolean;
   /** Told of each call that was passed on, with the name of its status. */
   readonly passed?: (code: string) => void;
 }
@@ -101,7 +101,7 @@ export class Forwarder implements Elsewhere {
         if (Buffer.isBuffer(end)) return end;
         if (end?.broke === false) absence.end();
         else absence.begin();
-        if (absence.isDue && standIn !== undefined && this.#mayStandIn(standIn)) {
+        if (absence.isDue && standIn !== undefined && this.#mayStandIn(part)) {
           end = await this.#stoodIn(standIn, absence);
           if (Buffer.isBuffer(end)) return end;
         }
@@ -138,8 +138,8 @@ export class Forwarder implements Elsewhere {
     }
   }
 
-  #mayStandIn(standIn: StandIn | undefined): boolean {
-    return standIn !== undefined && this.#options.mayStandIn?.() === true;
+  #mayStandIn(part: number): boolean {
+    return this.#options.mayStandIn?.(part) === true;
   }
 
   /** The same of this replica in the owner's place. */
@@ -192,7 +192,7 @@ export class Forwarder implements Elsewhere {
     standIn?: StandIn,
   ): Promise<Seen | undefined> {
     absence.begin();
-    const may = this.#mayStandIn(standIn);
+    const may = standIn !== undefined && this.#mayStandIn(part);
     const seen = await this.#seen(part, call, may ? Math.min(untilMs, absence.dueMs) : untilMs);
     if (seen === undefined && !(may && absence.isDue && this.#waits(call))) throw nobodySeen();
     return seen;

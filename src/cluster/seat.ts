@@ -227,10 +227,14 @@ export class Seat {
     return other && { epoch: other.epoch, tenure: (this.#view.parts[part] as PartRow).tenure };
   }
 
-  /** Whether what is put into the inbox of any part is taken in by whoever has it: all members say so. */
-  get allTakeIn(): boolean {
+  /**
+   * Whether what is put into the inbox of a part now is taken in by whoever has it: all members say so. What is loaded, or ended, here is this
+   * one's to answer soon.
+   */
+  mayPut(part: number): boolean {
     const { members } = this.#view;
-    return this.#options.takesIn === true && members.every(({ says }) => says?.inbox === true);
+    const takesIn = this.#options.takesIn === true && members.every(({ says }) => says?.inbox === true);
+    return takesIn && this.#life === 'in' && this.#parts.stateOf(part) === undefined;
   }
 
   /** Under which a part was held as it was seen last. */

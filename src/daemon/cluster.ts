@@ -23,13 +23,16 @@ import {
   type MemberRow,
   PartedEngine,
   PostgresEngine,
+  PostgresInbox,
   PostgresMembers,
   placeText,
   type StateEngine,
 } from '../state/index.js';
+import type { StandInOptions } from '../tasks/stand-in.js';
 import type { ClusterFigures } from '../telemetry/index.js';
 import { countedParts, OwnersSeen, shownCluster } from './cluster-shown.js';
 import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
+import { deadReplicas } from './inbox.js';
 import { PartNeeds, type PartNeedsOptions } from './part-needs.js';
 import { type LimitsParts, SpreadLimits, type SpreadLimitsOptions } from './spread-limits.js';
 
@@ -67,6 +70,12 @@ export interface ClusterOptions {
   readonly lost: (why: HostError) => void;
 }
 
+/** The inbox, with what is seen of owners and replicas that it is used by. */
+export interface ReplicaInbox extends Pick<StandInOptions, 'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead'> {
+  /** The parts that are this replica's to answer for. */
+  readonly here: () => readonly number[];
+}
+
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
 
@@ -89,6 +98,8 @@ export class Cluster {
   readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
+  /** Undefined where it is not to be used. */
+  readonly #inbox: PostgresInbox | undefined;
   #tokens: HeldTokens | undefined;
   #needs: PartNeeds | undefined;
 
@@ -114,10 +125,12 @@ export class Cluster {
       bootMs,
       events: this.#seatEvents(),
       parts,
+      takesIn: config.cluster.inbox,
       take: begin,
       give: parts > 1 ? end : undefined,
     });
     this.#seat = seat;
+    this.#inbox = config.cluster.inbox ? new PostgresInbox({ place, onSecret, epoch, parts }) : undefined;
     this.#seen = new OwnersSeen(seat, clock);
     this.at = `PostgreSQL at ${placeText(place)}`;
     const tenureOf = (part: number) => seat.tenureOf(part);
@@ -135,6 +148,7 @@ export class Cluster {
       maxReceiveBytes: maxReceiveMessageBytes,
       maxSendBytes: maxSendMessageBytes,
       tls: options.tls,
+      mayStandIn: (part) => seat.mayPut(part),
       passed: (code) => options.events.passedOn?.(code),
     });
     this.elsewhere = this.#forwarder;
@@ -173,9 +187,26 @@ export class Cluster {
   /** Whether calls to remotes may leave. */
   readonly mayWork = (): boolean => this.#seat.mayWork();
 
+  /** What standing in for owners, and taking in, go by; undefined where neither is done. */
+  get inbox(): ReplicaInbox | undefined {
+    const inbox = this.#inbox;
+    const seat = this.#seat;
+    if (inbox === undefined) return undefined;
+    const { parts, epoch } = seat;
+    return {
+      inbox,
+      parts,
+      epoch,
+      tenureOf: (part: number) => seat.tenureSeen(part),
+      isDead: deadReplicas(seat, this.#options.clock, this.#options.config.state.postgres.leaseMs),
+      here: () => Array.from({ length: parts }, (_, part) => part).filter((part) => seat.stateOf(part) === 'owned'),
+    };
+  }
+
   /** Reaches the database, before anything is served. Throws what the state says. */
   async open(stop: AbortSignal): Promise<void> {
     await this.#members.open(stop);
+    await this.#inbox?.open();
     // Parts come and go; what is read of all of them is read before the first came, too.
     if (this.engine instanceof PartedEngine) await this.engine.open(stop);
   }
@@ -218,6 +249,7 @@ export class Cluster {
       this.#tokens?.close();
       this.#forwarder.close();
       if (this.engine instanceof PartedEngine) await this.engine.close();
+      await this.#inbox?.close();
       await this.#members.close();
     }
   }

@@ -80,6 +80,15 @@ export class HandleKeyWatch {
     else log.emit('handle.key_kept_in_state', { keys });
   }
 
+  /** With which keys a part signs and checks that keeps this one, for who stands in for its owner. Throws OWNER_AWAY where the file was never read. */
+  textsWith(kept: string): readonly string[] {
+    if (this.#options.file !== undefined && this.#text === undefined) {
+      throw new HostError('OWNER_AWAY', 'the keys of handles could not be read here', { retryAfterMs: LOOK_MS });
+    }
+    this.#options.masks.addRead(kept);
+    return this.#textsFor({ text: kept, bornMsAgo: 0 });
+  }
+
   /** It is given no keys any more. */
   letGo(trust: HandleTrust): void {
     this.#takers.delete(trust);

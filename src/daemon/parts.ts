@@ -11,6 +11,7 @@ import { JoinedStores, type TaskStores } from '../store/joined-stores.js';
 import { type ListPlaces, listPlaces } from '../store/task-store.js';
 import { JoinedTasks, type ShownTasks } from '../tasks/joined-tasks.js';
 import type { LastRun } from '../tasks/report.js';
+import type { TasksControl } from '../tasks/tasks.js';
 import type { Log } from '../telemetry/index.js';
 import type { DaemonStateFigures } from './figures.js';
 import { HandleKeyWatch } from './handle-keys.js';
@@ -30,6 +31,8 @@ export interface PartsOptions extends Omit<PartOptions, 'places' | 'count' | 'ev
   readonly begins?: readonly number[] | undefined;
   /** A part is here, before anybody can call. What it throws ends the take. */
   readonly taken?: (() => void) | undefined;
+  /** Takes in what others have promised of a part that is here, before anybody can call; rejects with what ends the take. */
+  readonly takeIn?: ((part: number, tasks: TasksControl, safe: () => Promise<void>) => Promise<void>) | undefined;
 }
 
 /** What stands between callers and several parts. */
@@ -152,6 +155,7 @@ export class Parts implements RuntimeTasks {
           part.state.keepRoutes(this.#options.host);
         }
         this.#options.taken?.();
+        await this.takeIn(index);
         tasks.put(index, part.tasks);
       } catch (error) {
         // Another one is to have it: nothing of it goes on here.
@@ -190,6 +194,25 @@ export class Parts implements RuntimeTasks {
       this.#moving.delete(index);
     }
   }
+
+  /** Takes in what others have promised of a part that is loaded, and gone on with. Throws what the state says. */
+  async takeIn(index: number): Promise<void> {
+    const part = this.#byIndex[index];
+    if (part !== undefined) await this.#options.takeIn?.(index, part.tasks, () => part.state.feed.safe());
+  }
+
+  /** Undefined of a part that is not here. */
+  tasksOf(index: number): TasksControl | undefined {
+    return this.#byIndex[index]?.tasks;
+  }
+
+  /** Reads the keys of the operator's file, where no part is here yet; who cannot signs for nobody. */
+  async readKeys(): Promise<void> {
+    await this.#handleKeys.take([]).catch(() => undefined);
+  }
+
+  /** With which keys a part signs that keeps this one. Throws OWNER_AWAY where they could not be read. */
+  readonly keysWith = (kept: string): readonly string[] => this.#handleKeys.textsWith(kept);
 
   /** Nothing of a part is here once it resolves. Rejects where what was left of it could not be written. */
   async #takeOut(index: number, part: Part): Promise<void> {

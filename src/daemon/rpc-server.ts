@@ -10,6 +10,7 @@ import { createNativeService, NATIVE_BOUNDS } from '../rpc/native/service.js';
 import { createReplicaLinkService } from '../rpc/replica-link.js';
 import { createRpcServer, type RpcServer } from '../rpc/server.js';
 import type { ShownTasks } from '../tasks/joined-tasks.js';
+import type { Tasks } from '../tasks/types.js';
 import type { Telemetry } from '../telemetry/index.js';
 import type { PortAccess } from './access.js';
 import { readinessOf } from './admin-source.js';
@@ -26,6 +27,8 @@ export interface RpcParts {
   readonly access: PortAccess;
   /** Where another replica may have the tasks. */
   readonly elsewhere: Elsewhere | undefined;
+  /** Answers in the place of owners that are away; undefined where nobody does. */
+  readonly standIn: Tasks | undefined;
   /** Takes the streams of other replicas; undefined where none come. */
   readonly replicas: LinkAcceptor | undefined;
 }
@@ -40,24 +43,28 @@ export function buildRpcServer({
   lifecycle,
   access,
   elsewhere,
+  standIn,
   replicas,
 }: RpcParts): RpcServer {
   const { grpc } = config;
   const { enabled, maxStalenessMs } = config.flyte;
   const limits = fieldLimits(config);
   const idl = loadPluginHost();
-  const services = [
-    createNativeService({ tasks, idl, limits, ...NATIVE_BOUNDS }),
-    ...(enabled
-      ? createFlyteServices({ tasks, limits, flyteidl: idl, flyteidl2: loadFlyteidl2(), maxStalenessMs })
-      : []),
+  const flyteidl2 = enabled ? loadFlyteidl2() : undefined;
+  const servicesOver = (over: ShownTasks | Tasks) => [
+    createNativeService({ tasks: over, idl, limits, ...NATIVE_BOUNDS }),
+    ...(flyteidl2 ? createFlyteServices({ tasks: over, limits, flyteidl: idl, flyteidl2, maxStalenessMs }) : []),
   ];
+  const services = servicesOver(tasks);
+  const instead = standIn && servicesOver(standIn);
   return createRpcServer({
     host: grpc.host,
     port: grpc.port,
     ...rpcLimits(config),
     services: [
-      ...(elsewhere === undefined ? services : services.map((service) => passedOn(service, elsewhere))),
+      ...(elsewhere === undefined
+        ? services
+        : services.map((service, at) => passedOn(service, elsewhere, instead?.[at]))),
       ...(replicas === undefined ? [] : [createReplicaLinkService(replicas)]),
     ],
     health: {

@@ -97,6 +97,7 @@ class Seated implements TakeUp {
     await stop.unlessStopped(this.cluster.open(stop.signal));
     // Loaded once it is this replica's; whatever comes after closes before it.
     parts().pushClose(releasers);
+    await stop.unlessStopped(parts().readKeys());
   }
 
   bound(port: number): Promise<void> {
@@ -125,6 +126,7 @@ class Seated implements TakeUp {
     await taken.trust();
     this.parts.reroute();
     this.parts.serve();
+    await taken.takeIn(0);
   }
 }
 

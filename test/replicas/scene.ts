@@ -26,6 +26,8 @@ export interface Differently {
   readonly port?: number;
   /** Into how many the state is divided; as the scene has it unless given. */
   readonly parts?: number;
+  /** Whether owners that are away are stood in for. */
+  readonly inbox?: boolean;
   /** The root of another build. */
   readonly build?: string;
 }
@@ -61,9 +63,9 @@ export class Scene {
   /** What a replica is started with. */
   config(differently: Differently = {}) {
     const { url = this.remote.url, advertise = '127.0.0.1', port = 0, parts = this.parts } = differently;
-    const { databasePort = this.#shared.server.port } = differently;
+    const { databasePort = this.#shared.server.port, inbox = false } = differently;
     const plugins = onRemote({ url } as DemoRemote, PLUGIN);
-    const cluster = { enabled: true, advertise, loopback: 'for-tests-on-one-machine' };
+    const cluster = { enabled: true, advertise, loopback: 'for-tests-on-one-machine', ...(inbox && { inbox }) };
     return replicaConfig(databasePort, this.schema, plugins, {
       grpc: { port },
       state: { parts },

@@ -291,6 +291,12 @@ const cluster = section(
       ),
       'refused',
     ),
+    inbox: withDefault(
+      bool(
+        'Whether a replica that sees no owner of a task answers Create, Delete, Status and Do in its place, once all replicas have this. What it promises waits in the database for the next owner. Experimental.',
+      ),
+      false,
+    ),
   },
 );
 
