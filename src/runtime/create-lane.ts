@@ -2,7 +2,6 @@ import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
 import { type Abortable, Stop } from '../lib/stop.js';
-import type { TaskId } from '../model/attempt-key.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { KeptOutage } from '../model/kept-outage.js';
 import { outcomeRule } from '../model/outcomes.js';
@@ -21,8 +20,11 @@ export interface CreateLaneOptions {
   readonly outage?: KeptOutage | undefined;
 }
 
+/** One run of a create, or one look for it: a part that went and came back has another one of a task whose first still ends. Described by the task. */
+export type LaneRun = symbol;
+
 interface Waiter {
-  readonly id: TaskId;
+  readonly run: LaneRun;
   readonly admitted: Deferred<boolean>;
 }
 
@@ -39,14 +41,14 @@ interface Waiter {
 export class CreateLane {
   readonly #clock: Clock;
   readonly #events: CreateLaneEvents;
-  readonly #outage: CreateOutage;
+  readonly #outage: CreateOutage<LaneRun>;
   readonly #lines: Readonly<Record<ProbeKind, LinkedQueue<Waiter>>> = {
     fresh: new LinkedQueue<Waiter>(),
     tried: new LinkedQueue<Waiter>(),
   };
   /** How to take those back that wait at the gate. */
-  readonly #unsent = new Map<TaskId, () => void>();
-  #probe: TaskId | undefined;
+  readonly #unsent = new Map<LaneRun, () => void>();
+  #probe: LaneRun | undefined;
   #turn: ProbeKind = 'fresh';
   #stopping = false;
   #timer: Timer | undefined;
@@ -54,7 +56,7 @@ export class CreateLane {
   constructor({ clock, random, graceMs, events, outage }: CreateLaneOptions) {
     this.#clock = clock;
     this.#events = events;
-    this.#outage = new CreateOutage({ random, graceMs, kept: outage });
+    this.#outage = new CreateOutage<LaneRun>({ random, graceMs, kept: outage });
   }
 
   /** Whether creates are probes now and budgets stand still. */
@@ -68,7 +70,7 @@ export class CreateLane {
   }
 
   /** What creates tell of the remote: their first failure since one succeeded, and when one last did. */
-  get sight(): Pick<CreateOutage, 'downSinceMs' | 'firstFailureMs' | 'answeredAtMs'> {
+  get sight(): Pick<CreateOutage<LaneRun>, 'downSinceMs' | 'firstFailureMs' | 'answeredAtMs'> {
     return this.#outage;
   }
 
@@ -87,12 +89,12 @@ export class CreateLane {
    * Resolves to true when the create may be sent; then `send` must follow. False once the signal is aborted. `tried`: a
    * create call was made for it before.
    */
-  async pass(id: TaskId, tried: boolean, signal: Abortable): Promise<boolean> {
+  async pass(run: LaneRun, tried: boolean, signal: Abortable): Promise<boolean> {
     if (signal.aborted) return false;
-    this.#outage.enter(id, tried);
+    this.#outage.enter(run, tried);
     if (!this.holds) return true;
-    const waiter = { id, admitted: createDeferred<boolean>() };
-    const line = this.#lines[this.#outage.kindOf(id)];
+    const waiter = { run, admitted: createDeferred<boolean>() };
+    const line = this.#lines[this.#outage.kindOf(run)];
     const place = line.push(waiter);
     const giveUp = () => this.#giveUp(line, place);
     signal.addEventListener('abort', giveUp, { once: true });
@@ -109,16 +111,16 @@ export class CreateLane {
    * Answers its outcome, or undefined where it was not sent since creates are held up meanwhile: it is to `pass` again.
    */
   async send<A extends CreateAnswer | PhaseState>(
-    id: TaskId,
+    run: LaneRun,
     signal: Abortable,
     call: (signal: Abortable, sent: () => void) => Promise<PluginOutcome<A>>,
   ): Promise<PluginOutcome<A> | undefined> {
-    if (this.holds && this.#probe !== id) return undefined;
+    if (this.holds && this.#probe !== run) return undefined;
     const atGate = new Stop();
     const giveUp = () => atGate.abort();
     let takenBack = false;
     let sent = false;
-    this.#unsent.set(id, () => {
+    this.#unsent.set(run, () => {
       takenBack = true;
       giveUp();
     });
@@ -127,36 +129,36 @@ export class CreateLane {
     try {
       const outcome = await call(atGate, () => {
         sent = true;
-        this.#unsent.delete(id);
+        this.#unsent.delete(run);
       });
       if (takenBack) return undefined;
-      this.#learn(id, outcome, sent);
+      this.#learn(run, outcome, sent);
       return outcome;
     } finally {
-      this.#unsent.delete(id);
+      this.#unsent.delete(run);
       signal.removeEventListener('abort', giveUp);
     }
   }
 
-  #learn(id: TaskId, outcome: PluginOutcome<unknown>, sent: boolean): void {
+  #learn(run: LaneRun, outcome: PluginOutcome<unknown>, sent: boolean): void {
     const now = this.#clock.now();
     const { downSinceMs } = this.#outage;
     const failure = outcome.ok ? undefined : outcome.failure;
     const told = failure === undefined ? 'up' : outcomeRule('create', failure.kind).remote;
     const said = failure && { code: failure.code, message: failure.message };
-    const entered = this.#outage.learn(id, told, said, now, sent);
-    if (this.#probe === id) this.#probe = undefined;
+    const entered = this.#outage.learn(run, told, said, now, sent);
+    if (this.#probe === run) this.#probe = undefined;
     if (entered === 'down') this.#events.createsDown?.({ failure: this.#outage.failure });
     if (entered === 'up') this.#events.createsUp?.({ downMs: now - (downSinceMs ?? now) });
     this.#pump();
   }
 
   /** The task is created or given up. May be called twice. */
-  leave(id: TaskId): void {
+  leave(run: LaneRun): void {
     const now = this.#clock.now();
     const { downSinceMs } = this.#outage;
-    if (this.#probe === id) this.#probe = undefined;
-    if (!this.#stopping && this.#outage.leave(id, now) === 'up')
+    if (this.#probe === run) this.#probe = undefined;
+    if (!this.#stopping && this.#outage.leave(run, now) === 'up')
       this.#events.createsUp?.({ downMs: now - (downSinceMs ?? now) });
     this.#pump();
   }
@@ -210,7 +212,7 @@ export class CreateLane {
     const kind = this.#probe === undefined ? this.#nextKind(now) : undefined;
     const next = kind === undefined ? undefined : this.#lines[kind].shift();
     if (kind !== undefined && next !== undefined) {
-      this.#probe = next.id;
+      this.#probe = next.run;
       this.#turn = kind === 'fresh' ? 'tried' : 'fresh';
       next.admitted.resolve(true);
     }
@@ -219,9 +221,9 @@ export class CreateLane {
 
   /** What was let through before creates were held up, and is not sent yet, comes back. */
   #takeBack(): void {
-    for (const [id, back] of this.#unsent) {
-      if (id === this.#probe) continue;
-      this.#unsent.delete(id);
+    for (const [run, back] of this.#unsent) {
+      if (run === this.#probe) continue;
+      this.#unsent.delete(run);
       back();
     }
   }

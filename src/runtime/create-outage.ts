@@ -49,9 +49,9 @@ interface ProbeClock {
  * and again delays nothing new. A task that failed before the last success, and still does, says nothing about the
  * remote, unless more than half of all tasks fail.
  */
-export class CreateOutage {
+export class CreateOutage<Run extends TaskId | symbol = TaskId> {
   readonly #options: CreateOutageOptions;
-  readonly #members = new Map<TaskId, Member>();
+  readonly #members = new Map<Run, Member>();
   #failing = 0;
   #calls = 0;
   readonly #tasks = new Set<TaskId>();
@@ -119,17 +119,17 @@ export class CreateOutage {
     return this.#clocks[kind].atMs;
   }
 
-  kindOf(id: TaskId): ProbeKind {
+  kindOf(id: Run): ProbeKind {
     return this.#members.get(id)?.tried === true ? 'tried' : 'fresh';
   }
 
   /** A task wants to be created. */
-  enter(id: TaskId, tried: boolean): void {
+  enter(id: Run, tried: boolean): void {
     if (!this.#members.has(id)) this.#members.set(id, { tried, failingSinceMs: undefined });
   }
 
   /** Its create is through, or given up. Answers `up` where an outage of creates ends with it. */
-  leave(id: TaskId, nowMs: number): 'up' | undefined {
+  leave(id: Run, nowMs: number): 'up' | undefined {
     const member = this.#members.get(id);
     if (member === undefined) return undefined;
     this.#members.delete(id);
@@ -148,7 +148,7 @@ export class CreateOutage {
    * entered, if they did.
    */
   learn(
-    id: TaskId,
+    id: Run,
     told: CreateTold,
     failure: ReadFailure | undefined,
     nowMs: number,
@@ -173,7 +173,7 @@ export class CreateOutage {
     if (failedBefore && this.#failing * 2 <= this.#members.size) return undefined;
     this.#firstFailureMs ??= nowMs;
     this.#calls += 1;
-    if (this.#tasks.size < TASKS_TO_DOWN) this.#tasks.add(id);
+    if (this.#tasks.size < TASKS_TO_DOWN) this.#tasks.add(taskOf(id));
     if (this.#calls < CALLS_TO_DOWN || this.#tasks.size < TASKS_TO_DOWN) return undefined;
     this.#downSinceMs = nowMs;
     this.#failure = failure;
@@ -252,4 +252,9 @@ export class CreateOutage {
     const backoff = { initialMs: FIRST_PROBE_MS, maxMs: LONGEST_PROBE_MS };
     clock.atMs = nowMs + backoffMs(Math.max(1, clock.failures), backoff, this.#options.random);
   }
+}
+
+/** A run is described by its task, of which one alone makes no outage, however many runs it has. */
+function taskOf(run: TaskId | symbol): TaskId {
+  return typeof run === 'symbol' ? (run.description ?? '') : run;
 }

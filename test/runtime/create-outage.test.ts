@@ -190,3 +190,13 @@ test('an outage of creates that an earlier run had has what that left of the gra
     assert.deepEqual(kept, [undefined], 'it is told once');
   }
 });
+
+test('the runs of one task alone make no outage', () => {
+  const outage = new CreateOutage<symbol>({ random: () => 0.5, graceMs: 60_000 });
+  const fails = (id: string) => {
+    const run = Symbol(id);
+    outage.enter(run, false);
+    return outage.learn(run, 'down', { code: 'X', message: 'x' }, 1);
+  };
+  assert.deepEqual(['a', 'a', 'a', 'b'].map(fails), [undefined, undefined, undefined, 'down']);
+});

@@ -11,6 +11,7 @@ import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
 import type { ResourceRequirements } from '../../plugin-api/plugin.js';
 import type { CreateBudget } from '../../runtime/create-budget.js';
+import type { LaneRun } from '../../runtime/create-lane.js';
 import { createArgs, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import type { TasksDeps } from '../deps.js';
 import { failureState } from '../failures.js';
@@ -81,6 +82,7 @@ export class CreateRun {
   readonly #hooks: CreatorHooks;
   readonly #runtime: PluginRuntime;
   readonly #task: TaskRecord;
+  readonly #laneRun: LaneRun;
   /** Aborted when the run should stop to wait. */
   readonly #waiting = new Stop();
   /** Aborted when the daemon stops. */
@@ -112,6 +114,7 @@ export class CreateRun {
     this.#hooks = hooks;
     this.#runtime = runtime;
     this.#task = task;
+    this.#laneRun = Symbol(task.id);
   }
 
   /** Resolves when the run has ended, however it did. Never rejects. */
@@ -129,7 +132,7 @@ export class CreateRun {
   }
 
   start(): void {
-    const run = this.#run().finally(() => this.#runtime.creates.leave(this.#task.id));
+    const run = this.#run().finally(() => this.#runtime.creates.leave(this.#laneRun));
     run.then(
       (end) => this.#ends(end),
       (error: unknown) => {
@@ -447,7 +450,7 @@ export class CreateRun {
     while (!this.#over()) {
       if (creates.holds) this.#waits(this.#reached, creates.reason);
       // A cancelled run that looks for its job waits on, with another patience.
-      if (await creates.pass(this.#task.id, attempt > 1 || this.#mayExist, this.#patience)) return;
+      if (await creates.pass(this.#laneRun, attempt > 1 || this.#mayExist, this.#patience)) return;
     }
   }
 
@@ -487,7 +490,7 @@ export class CreateRun {
           if (sync) this.#running = queued;
         },
       });
-    const outcome = await (sync ? call(queued) : creates.send(this.#task.id, queued, call));
+    const outcome = await (sync ? call(queued) : creates.send(this.#laneRun, queued, call));
     if (sent && !sync && outcome?.ok === false) {
       const { kind, notCreated = false } = outcome.failure;
       if (!notCreated && kind !== 'throttled' && kind !== 'permanent' && kind !== 'not_admitted') {

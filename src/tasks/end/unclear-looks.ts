@@ -5,6 +5,7 @@ import { outcomeRule } from '../../model/outcomes.js';
 import { type CreateAnswer, type CreateArgs, type PluginFailure, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { ReadFailure, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
+import type { LaneRun } from '../../runtime/create-lane.js';
 import { createArgs, freshConnection, lacksCredentials, type PluginRuntime } from '../../runtime/runtime.js';
 import { deleteOrder } from '../../store/owed-deletes.js';
 import type { UnclearCreate } from '../../store/unclear-creates.js';
@@ -154,9 +155,10 @@ export class UnclearLooks {
     if (runtime?.plugin.kind === undefined) return this.#later(id);
     if (!runtime.plugin.features.findsByKey) return this.#leave(id, CANNOT_FIND);
     const { creates } = runtime;
+    const run = Symbol(id);
     try {
       // While creates are held up a look stands in line as they do, and is as good a probe.
-      if (!(await this.#work.untilStop((signal) => creates.pass(id, true, signal)))) return this.#later(id);
+      if (!(await this.#work.untilStop((signal) => creates.pass(run, true, signal)))) return this.#later(id);
       store.unclear.note(id, { nextLookMs: undefined });
       // The list may have let it go meanwhile.
       const entry = store.unclear.get(id);
@@ -164,19 +166,24 @@ export class UnclearLooks {
       if (lacksCredentials(entry, clock.now())) {
         return this.#leave(id, 'the secrets that came with the create are no longer kept');
       }
-      return await this.#call(entry, entry.args, runtime);
+      return await this.#call(entry, entry.args, runtime, run);
     } finally {
-      creates.leave(id);
+      creates.leave(run);
     }
   }
 
-  async #call(entry: UnclearCreate, args: CreateArgs, runtime: PluginRuntime): Promise<number | undefined> {
+  async #call(
+    entry: UnclearCreate,
+    args: CreateArgs,
+    runtime: PluginRuntime,
+    run: LaneRun,
+  ): Promise<number | undefined> {
     const { clock, options, store } = this.#deps;
     const { id } = entry;
     const connection = freshConnection(entry, clock.now());
     const { creates, gate } = runtime;
     const outcome = await this.#work.untilStop((stop, past) =>
-      creates.send(id, stop, (signal, sent) =>
+      creates.send(run, stop, (signal, sent) =>
         gate.call(
           'create',
           { ...args, connection },
