@@ -4,6 +4,7 @@ import { createDeferred } from '../../src/lib/deferred.js';
 import { phaseState } from '../../src/model/phase-state.js';
 import type { CreateArgs, PluginOutcome } from '../../src/model/plugin-call.js';
 import type { TaskPayload } from '../../src/model/task-record.js';
+import type { LaneRun } from '../../src/runtime/create-lane.js';
 import { noState } from '../../src/store/state-feed.js';
 import type { UnclearCreate } from '../../src/store/unclear-creates.js';
 import type { TasksDeps } from '../../src/tasks/deps.js';
@@ -50,13 +51,13 @@ function looksOf(answers: Answer[], given: { options?: Partial<typeof OPTIONS>; 
       get holds() {
         return around.holds;
       },
-      pass: async (id: string, repeats: boolean) => {
+      pass: async ({ description: id = '' }: LaneRun, repeats: boolean) => {
         seen.push(['pass', id, repeats, store.unclear.get(id)?.nextLookMs !== undefined]);
         return around.passes;
       },
-      leave: (id: string) => void seen.push(['leave', id]),
-      send: (id: string, signal: AbortSignal, call: (signal: AbortSignal, sent: () => void) => Promise<unknown>) =>
-        call(signal, () => void seen.push(['sent', id])),
+      leave: ({ description }: LaneRun) => void seen.push(['leave', description]),
+      send: (run: LaneRun, signal: AbortSignal, call: (signal: AbortSignal, sent: () => void) => Promise<unknown>) =>
+        call(signal, () => void seen.push(['sent', run.description])),
     },
     gate: {
       call: async (
