@@ -47,7 +47,9 @@ const LEASES = ['cluster/lease.test.js', 'cluster/seat.test.js', 'cluster/seat-p
 const SENDS = ['sandbox/lease.test.js', 'plugin-api/http-lease.test.js', 'host/lease.test.js'];
 const ROWS = ['postgres/members.e2e.js'];
 const GUARDED_ROWS = ['postgres/guards.e2e.js'];
+const INBOX_ROWS = ['postgres/inbox.e2e.js'];
 const GUARDED = ['state/guarded-writer.test.js'];
+const CONSUMED = ['state/consumed.test.js'];
 const FORWARDS = ['cluster/forwarder.test.js'];
 const GRANTS = ['limits/grants/grants.test.js', 'limits/grants/lane-grants.test.js'];
 const QUOTAS = ['limits/grants/quota-grants.test.js'];
@@ -56,6 +58,8 @@ const SPREAD = ['daemon/spread-limits.test.js'];
 const NEEDS = ['cluster/assignment.test.js', 'cluster/remote-reach.test.js', 'daemon/part-needs.test.js'];
 /** `--parts` with `--replicas` spreads them; runs of plants have one daemon. */
 const NOT_SPREAD = { unseen: 'in that run tasks are not spread' } as const;
+/** The inbox is off there. */
+const NO_INBOX = { unseen: 'in that run no replica stands in for another' } as const;
 /** Grants that nobody draws yet. */
 const NOT_DRAWN = { unseen: 'in that run one daemon has the limits' } as const;
 
@@ -655,6 +659,52 @@ export const PLANTS: readonly Plant[] = [
     put: 'kept?.hasGuards === null',
     tests: ['daemon/state-guards.test.js'],
     chaos: NOT_SPREAD,
+  },
+  {
+    name: 'inbox-consumed-apart',
+    what: 'rows of the inbox end in a commit before the one that writes what follows from them',
+    file: 'state/writer.js',
+    find: 'const { puts, drops } = this.#encode(group.keys);',
+    put: `if (group.consumed.length > 0) await engine.commit(new Map(), [], group.consumed.splice(0));
+            const { puts, drops } = this.#encode(group.keys);`,
+    tests: CONSUMED,
+    chaos: NO_INBOX,
+  },
+  {
+    name: 'inbox-rows-left-behind',
+    what: 'rows of the inbox stay, whose effect joined a commit that failed',
+    file: 'state/writer.js',
+    find: 'group.consumed.push(...later.consumed);',
+    put: '',
+    tests: CONSUMED,
+    chaos: NO_INBOX,
+  },
+  {
+    name: 'inbox-consumed-by-who-lost-the-part',
+    what: 'rows of the inbox end in the commit of who has the part no more, of which nothing is written',
+    file: 'state/postgres/statements.js',
+    find: 'USING held WHERE d.part = ANY(parts) AND d.id',
+    put: 'USING held WHERE d.id',
+    tests: INBOX_ROWS,
+    chaos: NO_INBOX,
+  },
+  {
+    name: 'inbox-put-under-an-old-tenure',
+    what: 'what was decided before a part was taken is promised after it',
+    file: 'state/postgres/inbox-statements.js',
+    find: 'ON f.part = g.part AND f.tenure = g.tenure',
+    put: 'ON f.part = g.part',
+    tests: INBOX_ROWS,
+    chaos: NO_INBOX,
+  },
+  {
+    name: 'inbox-put-without-a-lock',
+    what: 'a put compares the tenure, and the part is taken and read before what it puts is seen',
+    file: 'state/postgres/inbox-statements.js',
+    find: 'ORDER BY o.part FOR SHARE OF o',
+    put: 'ORDER BY o.part',
+    tests: INBOX_ROWS,
+    chaos: NO_INBOX,
   },
   {
     name: 'forward-without-deadline',

@@ -146,9 +146,12 @@ it('shows at no instant a row beside what follows from it, nor neither of them',
     return seen;
   })();
   await sleep(50);
-  await a.fences?.commit([commitOf(0, 'x', [row?.id ?? ''])]);
-  await sleep(50);
-  done = true;
+  try {
+    await a.fences?.commit([commitOf(0, 'x', [row?.id ?? ''])]);
+    await sleep(50);
+  } finally {
+    done = true;
+  }
   assert.deepEqual([...(await watching)], ['1']);
 });
 

@@ -16,11 +16,15 @@ export class GuardedEngine implements StateEngine {
   /** As texts. */
   readonly facts = new Map<FactKey, string>();
   readonly tenures = new Map<number, number>();
+  /** Rows of the inbox. */
+  readonly rows = new Set<string>();
   /** The guards of each commit that was asked for. */
   readonly asked: string[][] = [];
   luck: Luck = 'good';
   /** Looks at what is written, just before it is. */
   onWrite: (texts: ReadonlyMap<FactKey, string>, puts: Puts) => void = () => {};
+  /** Looks at what stands, just after it was written. */
+  onWritten: () => void = () => {};
   #held = createDeferred<void>();
 
   constructor() {
@@ -48,11 +52,16 @@ export class GuardedEngine implements StateEngine {
   open = noState.open;
   load = noState.load;
 
-  async commit(puts: Puts, drops: readonly FactKey[]): Promise<void> {
-    await this.commitUnder(puts, drops, []);
+  async commit(puts: Puts, drops: readonly FactKey[], consumed: readonly string[] = []): Promise<void> {
+    await this.commitUnder(puts, drops, [], consumed);
   }
 
-  async commitUnder(puts: Puts, drops: readonly FactKey[], guards: readonly Guard[]): Promise<readonly Guard[]> {
+  async commitUnder(
+    puts: Puts,
+    drops: readonly FactKey[],
+    guards: readonly Guard[],
+    consumed: readonly string[] = [],
+  ): Promise<readonly Guard[]> {
     this.asked.push(guards.map(({ part, tenure }) => `${part}/${tenure}`));
     const texts = new Map([...puts].map(([key, value]) => [key, String(value)] as const));
     await this.#held.promise;
@@ -63,6 +72,8 @@ export class GuardedEngine implements StateEngine {
       this.onWrite(texts, puts);
       for (const [key, text] of texts) this.facts.set(key, text);
       for (const key of drops) this.facts.delete(key);
+      for (const row of consumed) this.rows.delete(row);
+      this.onWritten();
     }
     if (this.luck === 'doubt') throw new HostError('STATE_UNREACHABLE', 'as the test has it');
     return unmet;

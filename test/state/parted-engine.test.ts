@@ -192,6 +192,29 @@ test('guards travel with the part that they are of, and those that are unmet are
   assert.deepEqual(engine.asked[1]?.[0]?.drops, ['4.1/task/x']);
 });
 
+test('rows of the inbox travel with the part whose commit they end with, guarded or not', async () => {
+  const engine = new Fenced();
+  const parts = partsOf(new PartedEngine(engine, 4), 4);
+  await Promise.all(parts.map((part) => part.open()));
+  const begun = parts[0]?.commit(one('task/0'), [], ['1', '2']);
+  const later = [
+    parts[1]?.commitUnder?.(one('task/1'), [], [{ part: 3, tenure: '7' }], ['3']),
+    parts[2]?.commit(one('task/2'), []),
+    parts[3]?.commit(new Map(), [], ['4']),
+  ];
+  await Promise.all([begun, ...later]);
+  const shown = engine.asked.map((commits) => commits.map(({ part, consumed }) => [part, consumed]));
+  const [alone, together] = [
+    [[0, ['1', '2']]],
+    [
+      [1, ['3']],
+      [2, []],
+      [3, ['4']],
+    ],
+  ];
+  assert.deepEqual(shown, [alone, together]);
+});
+
 test('a part has guards only where others may take parts', async () => {
   const { parts } = await opened(2);
   assert.deepEqual(
