@@ -8,6 +8,8 @@ export interface StateReport {
   /** Undefined where commits are not numbered. */
   readonly lastCommit: number | undefined;
   readonly sizeBytes: number;
+  /** What replicas promised for owners that were away, and the next owner takes in. */
+  readonly waiting: number;
   /** Since when the state knows every end, epoch milliseconds; undefined where it does not say. */
   readonly completeSinceMs: number | undefined;
   /** In words; empty for a state that is whole. */
@@ -49,8 +51,8 @@ export async function inspectState(inspection: Inspection, visit: FactVisitor = 
     await inspection.close();
   }
   for (const problem of needs.unmet()) problems.add(problem);
-  const { lastCommit, sizeBytes } = inspection;
-  return { facts, lastCommit, sizeBytes, completeSinceMs, problems: problems.told() };
+  const { lastCommit, sizeBytes, waiting } = inspection;
+  return { facts, lastCommit, sizeBytes, waiting, completeSinceMs, problems: problems.told() };
 }
 
 function reading(key: FactKey, value: Buffer): Fact | string {

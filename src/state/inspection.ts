@@ -7,6 +7,8 @@ export interface Inspection {
   /** What is missing, in words; undefined where nothing is. */
   readonly problem: string | undefined;
   readonly sizeBytes: number;
+  /** Rows of the inbox: promises that are in no fact yet. */
+  readonly waiting: number;
   pairs(): AsyncIterable<readonly [FactKey, Buffer]>;
   close(): Promise<void>;
 }

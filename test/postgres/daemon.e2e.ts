@@ -205,6 +205,14 @@ test('a state is copied from a folder to the database and back, and no running t
   await second.running.finished;
   const back = path.join(folder, 'back');
   const toFolder = config('folder.json', { engine: 'embedded', dir: back, postgres: state.postgres });
+  const inbox = `${state.postgres.schema}.inbox`;
+  shared.server.sql(`INSERT INTO ${inbox} (part, kind, key, name, epoch) VALUES (0, 'do', 'k', '', 'e')`);
+  const waiting = await cli('copy', 'postgres', '--config', toFolder);
+  assert.equal(waiting.code, 5, waiting.err);
+  assert.match(waiting.err, /1 promises wait in the inbox/);
+  assert.match((await cli('check', '--config', toPostgres)).out, /1 promises wait in the inbox/);
+  assert.match((await cli('export', '--config', toPostgres)).err, /1 promises wait in the inbox/);
+  shared.server.sql(`DELETE FROM ${inbox}`);
   const returned = await cli('copy', 'postgres', '--config', toFolder);
   assert.equal(returned.code, 0, returned.err);
   const third = await startServe(t, configOf(plugins, { state: { dir: back } }));

@@ -279,6 +279,7 @@ it('a schema of the release before is inspected as it is, shared with that relea
   shared.server.sql(`ALTER TABLE ${schema}.owner ${columns.join()}, ADD CONSTRAINT owner_pkey PRIMARY KEY (one);
     ALTER TABLE ${schema}.members DROP COLUMN says; DROP TABLE ${schema}.inbox; UPDATE ${schema}.format SET version = 2`);
   const inspection = await openDatabaseForInspection(place, systemClock);
+  assert.equal(inspection.waiting, 0, 'it has no inbox yet');
   for await (const [key] of inspection.pairs()) assert.equal(key, 'do/a');
   await inspection.close();
   const members = new PostgresMembers(patience(place), 1);

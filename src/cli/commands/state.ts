@@ -92,9 +92,15 @@ async function copy(named: string, options: Options, io: CliIo): Promise<ExitCod
   const to = statePlace(config, io.env);
   const engine = engineOf(to, { clock: systemClock, random: Math.random, maxBytes: config.state.maxBytes });
   if (engine === undefined) throw new CliError(2, 'the configuration keeps no state that could be copied to');
-  const { problems } = await inspectState(await opened(from));
+  const { problems, waiting } = await inspectState(await opened(from));
   for (const problem of problems) note(io, printable(problem));
   if (problems.length > 0) throw new CliError(8, 'the state is damaged; nothing was copied');
+  if (waiting > 0) {
+    throw new CliError(
+      5,
+      `${waiting} promises wait in the inbox, and would be lost; start replicas with cluster.inbox, which take them in, stop them, and copy then`,
+    );
+  }
   await orUnopened(engine.open());
   try {
     const source = await opened(from);
@@ -110,12 +116,13 @@ async function copy(named: string, options: Options, io: CliIo): Promise<ExitCod
   return 0;
 }
 
-function show({ facts, lastCommit, sizeBytes, completeSinceMs, problems }: StateReport, io: CliIo): void {
+function show({ facts, lastCommit, sizeBytes, waiting, completeSinceMs, problems }: StateReport, io: CliIo): void {
   for (const [kind, { count, bytes }] of Object.entries(facts)) {
     print(io, `${kind.padEnd(10)} ${String(count).padStart(9)}  ${bytes} bytes`);
   }
   const numbered = lastCommit === undefined ? '' : `last commit ${lastCommit}; `;
   print(io, `${numbered}${formatSize(sizeBytes)} on disk`);
+  if (waiting > 0) print(io, `${waiting} promises wait in the inbox for the next owner`);
   if (completeSinceMs !== undefined) print(io, `complete since ${new Date(completeSinceMs).toISOString()}`);
   print(io, problems.length === 0 ? 'Nothing is damaged.' : `${problems.length} problems:`);
   for (const problem of problems) print(io, printable(`  ${problem}`));
@@ -131,6 +138,7 @@ async function exportState(named: string | undefined, options: Options, io: CliI
     if (!io.stdout.write(`${JSON.stringify({ key, kind: kind satisfies FactKind, fact: shown })}\n`)) await drained(io);
   });
   for (const problem of report.problems) note(io, printable(problem));
+  if (report.waiting > 0) note(io, `${report.waiting} promises wait in the inbox, and were not written`);
   if (report.problems.length > 0) throw new CliError(8, 'the state is damaged; what could be read was written');
   return 0;
 }

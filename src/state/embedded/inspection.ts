@@ -24,7 +24,7 @@ export async function openFolderForInspection(dir: string): Promise<Inspection> 
     const chain = readChain(await db.iterator({ gte: 'commit/', lt: 'commit0' }).all(), acknowledged);
     const sizeBytes = await folder.measure();
     const { last, problem } = chain;
-    return { lastCommit: last, problem, sizeBytes, pairs: () => pairsOf(db), close: letGo };
+    return { lastCommit: last, problem, sizeBytes, waiting: 0, pairs: () => pairsOf(db), close: letGo };
   } catch (error) {
     await letGo().catch(() => undefined);
     throw await openFailure(folder, error);

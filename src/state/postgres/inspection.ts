@@ -5,7 +5,7 @@ import { Connections } from './connections.js';
 import { Ownership } from './ownership.js';
 import { type PostgresPlace, placeText } from './place.js';
 import { measure, pages } from './rows.js';
-import { schemaVersion, tablesOf } from './schema.js';
+import { INBOX_STEP, schemaVersion, type Tables, tablesOf } from './schema.js';
 
 /**
  * Opens a schema that no daemon has, and makes nothing where nothing is. Waits a lease where a daemon was killed. Throws
@@ -15,15 +15,18 @@ export async function openDatabaseForInspection(place: PostgresPlace, clock: Clo
   const connections = await Connections.open(place);
   try {
     const tables = tablesOf(place.schema);
-    if ((await schemaVersion(connections, place)) === 0) {
+    const version = await schemaVersion(connections, place);
+    if (version === 0) {
       throw new HostError('STATE_FOREIGN', `there is no state in PostgreSQL at ${placeText(place)}`);
     }
     await new Ownership(connections, place, tables, clock).assertNobodys();
     const sizeBytes = await measure(connections, tables);
+    const waiting = version < INBOX_STEP ? 0 : await countWaiting(connections, tables);
     return {
       lastCommit: undefined,
       problem: undefined,
       sizeBytes,
+      waiting,
       pairs: async function* () {
         for await (const page of pages(connections, tables)) yield* page;
       },
@@ -33,4 +36,9 @@ export async function openDatabaseForInspection(place: PostgresPlace, clock: Clo
     await connections.close().catch(() => undefined);
     throw error;
   }
+}
+
+async function countWaiting(connections: Connections, { inbox }: Tables): Promise<number> {
+  const [found] = await connections.run<{ count: number }>(`SELECT count(*)::int AS count FROM ${inbox}`);
+  return found?.count ?? 0;
 }

@@ -38,11 +38,11 @@ async function pageOf(
   return rows.map(({ key, value }) => [key, value]);
 }
 
-/** What the facts take in the database, indexes included. Bytes. */
-export async function measure(connections: Connections, { facts, payloads }: Tables): Promise<number> {
+/** What the facts and the inbox, where there is one, take in the database, indexes included. Bytes. */
+export async function measure(connections: Connections, { facts, payloads, inbox }: Tables): Promise<number> {
   const [size] = await connections.run<{ bytes: number }>(
-    'SELECT (pg_total_relation_size($1::text::regclass) + pg_total_relation_size($2::text::regclass))::float8 AS bytes',
-    [facts, payloads],
+    'SELECT sum(pg_total_relation_size(to_regclass(name)))::float8 AS bytes FROM unnest($1::text[]) AS t (name)',
+    [[facts, payloads, inbox]],
   );
   return size?.bytes ?? 0;
 }

@@ -86,6 +86,9 @@ const MIGRATIONS: readonly Migration[] = [
 /** The step that gave each part a row of owners: a release before it must not open a state of several. */
 const PARTED_STEP = 3;
 
+/** The step that made the inbox. */
+export const INBOX_STEP = 4;
+
 /** Held while a schema is looked at and changed; of this program alone. */
 const LOCK = 'webapi-plugin-host migration';
 
