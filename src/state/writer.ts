@@ -281,8 +281,10 @@ export class StateWriter {
     const { engine, clock } = this.#options;
     const slow = clock.setTimer(SLOW_MS, () => this.#degrade(tooSlow()));
     try {
-      const { puts, drops } = this.#encode(group.keys);
-      return await commitOf(engine, puts, drops, guardsOf(group), group.consumed);
+      const { puts, drops, whole } = this.#encode(group.keys);
+      // A row whose effect may be what cannot be written stays, and is shown again.
+      const consumed = whole ? group.consumed : [];
+      return await commitOf(engine, puts, drops, guardsOf(group), consumed);
     } finally {
       slow.cancel();
     }
@@ -307,19 +309,22 @@ export class StateWriter {
     await new Promise<void>((resolve) => void this.#options.clock.setTimer(0, resolve));
   }
 
-  #encode(keys: ReadonlySet<FactKey>): { puts: Map<FactKey, Buffer>; drops: FactKey[] } {
+  /** `whole`: each fact could be encoded. */
+  #encode(keys: ReadonlySet<FactKey>): { puts: Map<FactKey, Buffer>; drops: FactKey[]; whole: boolean } {
     const puts = new Map<FactKey, Buffer>();
     const drops: FactKey[] = [];
+    let whole = true;
     for (const key of keys) {
       try {
         const value = this.#options.source.fact(key);
         if (value === undefined) drops.push(key);
         else puts.set(key, value);
       } catch (error) {
+        whole = false;
         this.#events.fault?.(key, error);
       }
     }
-    return { puts, drops };
+    return { puts, drops, whole };
   }
 
   /** What the group had to write joins what changed meanwhile. */

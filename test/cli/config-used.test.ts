@@ -24,6 +24,7 @@ const ELSEWHERE = [
   'cluster.advertise',
   'cluster.serverName',
   'cluster.loopback',
+  'cluster.inbox',
 ];
 
 /** A copy that notes the path of every section and option that is read from it. */

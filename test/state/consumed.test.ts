@@ -16,10 +16,13 @@ class Owner {
   readonly #taken = new Set<string>();
   /** Rows that were seen apart from what follows from them, in words. */
   readonly apart: string[] = [];
+  /** A fact that cannot be encoded. */
+  broken: FactKey | undefined;
   readonly writer = new StateWriter({
     engine: this.engine,
     source: {
       fact: (key) => {
+        if (key === this.broken) throw new TypeError('it cannot be encoded');
         const text = this.#memory.get(key);
         return text === undefined ? undefined : Buffer.from(text);
       },
@@ -80,6 +83,20 @@ test('a row ends in the commit that its effect is in, within a tenth of a second
   await owner.clock.advance(1);
   owner.assertSettled();
   assert.equal(owner.engine.asked.length, 1);
+});
+
+test('a row stays where a fact that it may have led to could not be written, and ends once it is shown again and that can', async () => {
+  const owner = new Owner();
+  owner.broken = 'payload/0';
+  owner.takeIn('0');
+  await owner.clock.advance(100);
+  assert.equal(owner.engine.asked.length, 1);
+  assert.ok(owner.engine.rows.has('0'));
+  owner.broken = undefined;
+  owner.writer.changed('payload/0');
+  owner.writer.consumed('0');
+  await owner.clock.advance(100);
+  assert.ok(!owner.engine.rows.has('0'));
 });
 
 test('a row that leads to nothing ends too, and who asks waits for it', async () => {
