@@ -112,8 +112,8 @@ test(
     await scene.add(later);
     await engines.progress();
 
-    // A schema of a still later one.
-    garden.plant(laterSchema(4));
+    // A schema of a still later one, whose step is the first that this release lacks.
+    garden.plant(laterSchema(5));
     await scene.add(later);
     await engines.progress();
     const refused = await spawnServe(t, scene.config()).finished;
