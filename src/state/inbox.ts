@@ -26,8 +26,6 @@ export interface KeptOfKey {
   /** By their keys without the part's prefix: those of the key, without payloads, and the part's handleKey and birth. */
   readonly facts: readonly (readonly [FactKey, Buffer])[];
   readonly rows: readonly InboxRow[];
-  /** Rows of the part, up to the bound. */
-  readonly waiting: number;
 }
 
 export type PutEnd = 'put' | 'stands' | 'moved' | 'full';

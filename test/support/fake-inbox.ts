@@ -84,7 +84,6 @@ export class FakeInbox {
       owner: this.owner,
       facts: [...this.#facts].filter(([name]) => isOf(name)),
       rows: this.#rows.filter((row) => row.key === key),
-      waiting: this.#rows.length,
     };
   }
 }

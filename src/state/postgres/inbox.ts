@@ -39,7 +39,7 @@ type KeptRow =
   | {
       readonly what: 'part';
       readonly at: number;
-      readonly said: { readonly tenure: string; readonly owner: string | null; readonly waiting: number };
+      readonly said: { readonly tenure: string; readonly owner: string | null };
     }
   | { readonly what: 'fact'; readonly at: number; readonly key: FactKey; readonly value: Buffer }
   | { readonly what: 'row'; readonly at: number; readonly value: Buffer | null; readonly said: Omit<InboxRow, 'body'> };
@@ -129,7 +129,6 @@ export class PostgresInbox implements Inbox {
       owner: undefined as string | undefined,
       facts: [] as (readonly [FactKey, Buffer])[],
       rows: [] as InboxRow[],
-      waiting: 0,
     }));
     for (const row of rows) {
       const one = kept[row.at]!;
@@ -139,7 +138,6 @@ export class PostgresInbox implements Inbox {
       else {
         one.tenure = row.said.tenure;
         one.owner = row.said.owner ?? undefined;
-        one.waiting = row.said.waiting;
       }
     }
     return kept;
