@@ -149,15 +149,28 @@ function quotaMessage<T>(of: Fields, item: (value: unknown) => T): QuotaMessage<
     items: list(of, 'items', item),
     through: ordinal(of, 'through'),
   };
-  return { epoch: text(of, 'epoch'), drawer: text(of, 'drawer'), ...ordered };
+  // A release that had one link a tenancy does not say which.
+  const link = of.link === undefined ? 1 : ordinal(of, 'link');
+  return { epoch: text(of, 'epoch'), drawer: text(of, 'drawer'), link, ...ordered };
 }
 
 function ask(value: unknown): QuotaAsk {
   const of = fields(value, 'ask');
-  const kind = oneOf(of, 'kind', ['want', 'hold', 'adopt', 'handOver', 'job', 'close', 'gone', 'away', 'told']);
+  const kind = oneOf(of, 'kind', [
+    'want',
+    'hold',
+    'adopt',
+    'handOver',
+    'job',
+    'close',
+    'gone',
+    'away',
+    'unwritten',
+    'told',
+  ]);
   if (kind === 'told') return { kind };
   if (kind === 'close') return { kind, forMs: ms(of, 'forMs') };
-  if (kind === 'gone' || kind === 'away') return { kind, taskId: text(of, 'taskId') };
+  if (kind === 'gone' || kind === 'away' || kind === 'unwritten') return { kind, taskId: text(of, 'taskId') };
   if (kind === 'job') return { kind, taskId: text(of, 'taskId'), job: text(of, 'job') };
   const about = { turn: ordinal(of, 'turn'), request: request(fields(of.request, 'request')) };
   if (kind === 'want') return { kind, ask: ordinal(of, 'ask'), ...about };

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../../lib/clock.js';
+import { LinkedQueue } from '../../lib/linked-queue.js';
 
 /** Items of a stream, with what came of the stream that goes the other way. */
 export interface Ordered<T> {
@@ -22,7 +23,8 @@ const MOST_ITEMS = 500;
 
 /**
  * One end of two streams over messages that may be lost, come twice, late, or in another order: what is pushed at one end comes out at the
- * other once, and in order. Both ends must begin together: a new partner is a new link.
+ * other once, and in order. Both ends must begin together: a new partner is a new link. It keeps all that is not acknowledged: whoever pushes
+ * without being asked to looks at `waiting`, or at `hasCome`.
  *
  * States: quiet; sending, soon (something was pushed, or came) or again (nothing acknowledges it); closed, for good.
  *
@@ -31,7 +33,7 @@ const MOST_ITEMS = 500;
 export class OrderedLink<Out, In> {
   readonly #options: OrderedLinkOptions<Out>;
   /** Not acknowledged yet; `#first` is the number of the first. */
-  #out: Out[] = [];
+  readonly #out = new LinkedQueue<Out>();
   #first = 1;
   /** The number of the last that was sent. */
   #sent = 0;
@@ -44,19 +46,28 @@ export class OrderedLink<Out, In> {
     this.#options = options;
   }
 
-  push(item: Out): void {
-    this.#out.push(item);
+  /** Items that are not acknowledged. */
+  get waiting(): number {
+    return this.#out.size;
+  }
+
+  /** Answers the item's number, for `hasCome`. */
+  push(item: Out): number {
+    if (!this.#closed) this.#out.push(item);
     this.#sendSoon();
+    return this.#first + this.#out.size - 1;
+  }
+
+  /** Whether the other side is known to have all up to this number. */
+  hasCome(number: number): boolean {
+    return number < this.#first;
   }
 
   /** What has come by this message and not before, in order. */
   receive({ from, items, through }: Ordered<In>): readonly In[] {
-    const acknowledged = Math.min(through - this.#first + 1, this.#out.length);
-    if (acknowledged > 0) {
-      this.#out = this.#out.slice(acknowledged);
-      this.#first += acknowledged;
-      if (this.#sent < this.#first + this.#out.length - 1) this.#sendSoon();
-    }
+    const before = this.#first;
+    for (; through >= this.#first && this.#out.size > 0; this.#first += 1) this.#out.shift();
+    if (this.#first > before && this.#sent < this.#first + this.#out.size - 1) this.#sendSoon();
     // A partner sends from the first on that was not acknowledged, so that nothing is missing before it; one that began without us is no partner.
     const fresh = from > this.#came + 1 ? [] : items.slice(this.#came + 1 - from);
     this.#came += fresh.length;
@@ -69,7 +80,7 @@ export class OrderedLink<Out, In> {
     this.#closed = true;
     this.#soon?.cancel();
     this.#again?.cancel();
-    this.#out = [];
+    while (this.#out.size > 0) this.#out.shift();
   }
 
   #sendSoon(): void {
@@ -82,9 +93,18 @@ export class OrderedLink<Out, In> {
     this.#soon?.cancel();
     this.#soon = undefined;
     this.#again?.cancel();
-    const items = this.#out.slice(0, MOST_ITEMS);
+    const items = firstOf(this.#out, MOST_ITEMS);
     this.#sent = Math.max(this.#sent, this.#first + items.length - 1);
-    this.#again = this.#out.length > 0 ? clock.setTimer(resendMs, () => this.#send()) : undefined;
+    this.#again = this.#out.size > 0 ? clock.setTimer(resendMs, () => this.#send()) : undefined;
     send({ from: this.#first, items, through: this.#came });
   }
+}
+
+function firstOf<T>(all: Iterable<T>, most: number): T[] {
+  const first: T[] = [];
+  for (const item of all) {
+    if (first.length === most) break;
+    first.push(item);
+  }
+  return first;
 }

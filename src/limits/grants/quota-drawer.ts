@@ -21,6 +21,11 @@ export interface QuotaDrawerOptions {
   readonly jobOf: (taskId: TaskId) => string | undefined;
   /** The totals, to be shown; undefined: unlimited. */
   readonly limits: QuotaLimits;
+  /**
+   * Where more items wait for an owner that cannot be reached, beside twice what a new link begins with, the link is given up for one: so to
+   * begin anew costs each of them a share.
+   */
+  readonly mostWaiting?: number;
   /** Sends to whoever owns the limits now, this replica itself included. May lose it; must not call back before it returns. */
   readonly send: (message: QuotaMessage<QuotaAsk>) => void;
 }
@@ -41,6 +46,7 @@ interface Token {
   readonly adopted: boolean;
 }
 
+const MOST_WAITING = 10_000;
 const NOBODY = { namespaces: new Set<string>(), all: false };
 
 /**
@@ -50,7 +56,8 @@ const NOBODY = { namespaces: new Set<string>(), all: false };
  *
  * A token is granted by a tenancy of an owner, and counts for good once the fact of its task says so: the commit that marks the use of it
  * compares `epochOf` with the tenancy that counts, in the same statement. `kept` is to be called when that is safe, `lapse` when another
- * tenancy counts by then. A new owner is told what is kept; what was granted and not kept is asked for anew by whoever wanted it.
+ * tenancy counts by then. A new owner is told what is kept; what was granted and not kept is asked for anew by whoever wanted it. The same
+ * owner is told of that, too, where a link to it was given up.
  *
  * Its load report is of its own tasks. States: without an owner, following one.
  */
@@ -64,6 +71,10 @@ export class QuotaDrawer implements Quotas {
   #epoch: string | undefined;
   /** The tenancy at the other end of the link: the one followed, or followed last. */
   #linked: string | undefined;
+  /** Which link to that tenancy. */
+  #number = 0;
+  /** Tasks whose tokens were handed away in this tenancy while a fact of them may still come to be. */
+  readonly #unwritten = new Set<TaskId>();
   #asks = 0;
   #limits: QuotaLimits;
   /** Who waits anywhere, as the owner said last. */
@@ -80,13 +91,24 @@ export class QuotaDrawer implements Quotas {
     this.#epoch = epoch;
     // An owner that was not seen for a while and is again goes on where it was, and so does the link.
     if (epoch === undefined || epoch === this.#linked) return;
+    this.#linked = epoch;
+    this.#number = 0;
+    this.#unwritten.clear();
+    this.#begin(epoch);
+  }
+
+  /** All that is to be told goes over a new link. */
+  #begin(epoch: string): void {
     const { clock, resendMs, send, drawer } = this.#options;
     this.#link?.close();
-    this.#linked = epoch;
+    const link = ++this.#number;
     this.#adopting.clear();
     this.#waited = NOBODY;
-    this.#link = new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer }) });
-    for (const token of this.#held.values()) if (token.epoch === undefined) this.#sayHeld(token);
+    this.#link = new OrderedLink({ clock, resendMs, send: (message) => send({ ...message, epoch, drawer, link }) });
+    for (const taskId of this.#unwritten) this.#say({ kind: 'unwritten', taskId });
+    for (const token of this.#held.values()) {
+      if (token.epoch === undefined || token.epoch === epoch) this.#sayHeld(token);
+    }
     this.#sayClosed();
     this.#say({ kind: 'told' });
     this.#adoptAnew();
@@ -95,7 +117,7 @@ export class QuotaDrawer implements Quotas {
 
   /** A message of an owner. */
   receive(message: QuotaMessage<QuotaSaid>): void {
-    if (message.epoch !== this.#epoch || this.#link === undefined) return;
+    if (message.epoch !== this.#epoch || message.link !== this.#number || this.#link === undefined) return;
     for (const said of this.#link.receive(message)) this.#hear(said);
   }
 
@@ -210,9 +232,10 @@ export class QuotaDrawer implements Quotas {
   kept(taskId: TaskId): void {
     const token = this.#held.get(taskId);
     if (token === undefined) return;
-    // The owner that counts by now was told nothing of it if it is another one.
-    if (token.epoch !== this.#linked) this.#sayHeld(token);
+    const { epoch } = token;
     token.epoch = undefined;
+    // The owner that counts by now was told nothing of it if it is another one.
+    if (epoch !== this.#linked) this.#sayHeld(token);
   }
 
   /** The task's token counts for nothing: another tenancy counts. It may be asked for again. */
@@ -232,6 +255,7 @@ export class QuotaDrawer implements Quotas {
     this.#adopting.delete(taskId);
     if (!this.#held.delete(taskId)) this.cancel(taskId);
     else if (isWritten) this.#say({ kind: 'away', taskId });
+    else this.#unwritten.add(taskId);
   }
 
   close(): void {
@@ -277,8 +301,13 @@ export class QuotaDrawer implements Quotas {
     if (forMs > 0) this.#say({ kind: 'close', forMs });
   }
 
+  /** What it tells must be so by now: it may be told by a new link. */
   #say(ask: QuotaAsk): void {
-    this.#link?.push(ask);
+    if (this.#link === undefined || this.#linked === undefined) return;
+    this.#link.push(ask);
+    const { mostWaiting = MOST_WAITING } = this.#options;
+    const anew = this.#unwritten.size + this.#held.size + this.#waiting.size;
+    if (this.#link.waiting > mostWaiting + 2 * anew) this.#begin(this.#linked);
   }
 
   #leave(taskId: TaskId, granted: boolean): boolean {

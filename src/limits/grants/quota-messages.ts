@@ -20,6 +20,8 @@ export type QuotaAsk =
   | { readonly kind: 'gone'; readonly taskId: TaskId }
   /** It has the task no more, and cannot say what becomes of its token. */
   | { readonly kind: 'away'; readonly taskId: TaskId }
+  /** It has the task no more, and a fact of its token may still come to be: what was told of it before stands. */
+  | { readonly kind: 'unwritten'; readonly taskId: TaskId }
   /** All tokens that its tasks hold were told: the first thing that an owner hears of a replica ends with it. */
   | { readonly kind: 'told' };
 
@@ -36,4 +38,6 @@ export interface QuotaMessage<T> extends Ordered<T> {
   readonly epoch: string;
   /** The epoch of the member whose tasks they are. */
   readonly drawer: string;
+  /** Which of this member's links to that tenancy; counts from 1 on. The latest one counts, and begins with all that the ones before told. */
+  readonly link: number;
 }

@@ -1,5 +1,4 @@
 import type { Clock, Timer } from '../../lib/clock.js';
-import { getOrMake } from '../../lib/get-or-make.js';
 import type { TaskId } from '../../model/attempt-key.js';
 import type { QuotaLedger } from '../quota-ledger.js';
 import type { QuotaRequest } from '../types.js';
@@ -19,6 +18,8 @@ export interface QuotaOwnerOptions {
 }
 
 interface Drawer {
+  /** Which of its links that is. */
+  readonly number: number;
   readonly link: OrderedLink<QuotaSaid, QuotaAsk>;
   /** The latest wish for each task that waits. */
   readonly asks: Map<TaskId, number>;
@@ -26,6 +27,8 @@ interface Drawer {
   told: Set<TaskId> | undefined;
   /** What it was told last of who waits. */
   waited: string;
+  /** The number of the item that told it. */
+  waitedItem: number;
 }
 
 /** Whose task it is, as far as it is known. */
@@ -97,9 +100,12 @@ export class QuotaOwner {
   }
 
   receive(message: QuotaMessage<QuotaAsk>): void {
-    const { epoch, drawer } = message;
+    const { epoch, drawer, link: number } = message;
     if (!this.#open || epoch !== this.#options.epoch || this.#forgotten.has(drawer)) return;
-    const known = getOrMake(this.#drawers, drawer, () => this.#newDrawer(drawer));
+    const before = this.#drawers.get(drawer);
+    // It gave up a link whose messages come late.
+    if (before !== undefined && number < before.number) return;
+    const known = before?.number === number ? before : this.#newDrawer(drawer, number);
     for (const ask of known.link.receive(message)) this.#take(drawer, known, ask);
     this.#tellWaitedSoon();
   }
@@ -123,14 +129,18 @@ export class QuotaOwner {
     for (const { link } of this.#drawers.values()) link.close();
   }
 
-  #newDrawer(drawer: string): Drawer {
+  /** Of one that is not known yet, or that begins anew: it tells what it holds, and asks for what it waits for. */
+  #newDrawer(drawer: string, number: number): Drawer {
     const { clock, resendMs, send, epoch } = this.#options;
     const link = new OrderedLink<QuotaSaid, QuotaAsk>({
       clock,
       resendMs,
-      send: (message) => send({ ...message, epoch, drawer }),
+      send: (message) => send({ ...message, epoch, drawer, link: number }),
     });
-    return { link, asks: new Map(), told: new Set(), waited: NOBODY };
+    const known: Drawer = { number, link, asks: new Map(), told: new Set(), waited: NOBODY, waitedItem: 0 };
+    this.#drawers.get(drawer)?.link.close();
+    this.#drawers.set(drawer, known);
+    return known;
   }
 
   /** Who waits anywhere, to each who does not know: so that the tasks that hold what is waited for are read for their ends. */
@@ -143,9 +153,10 @@ export class QuotaOwner {
       const said = { kind: 'waited', namespaces: many ? [] : [...namespaces].sort(), all: many } as const;
       const text = many ? '' : JSON.stringify(said.namespaces);
       for (const drawer of this.#drawers.values()) {
-        if (drawer.waited === text) continue;
+        // One that does not hear is told once it has heard the last: what it is owed beside answers one of its own wishes.
+        if (drawer.waited === text || !drawer.link.hasCome(drawer.waitedItem)) continue;
         drawer.waited = text;
-        drawer.link.push(said);
+        drawer.waitedItem = drawer.link.push(said);
       }
     });
   }
@@ -155,6 +166,7 @@ export class QuotaOwner {
     else if (ask.kind === 'adopt') this.#adopt(drawer, known, ask);
     else if (ask.kind === 'gone') this.#gone(drawer, ask.taskId);
     else if (ask.kind === 'away') this.#away(drawer, ask.taskId);
+    else if (ask.kind === 'unwritten') known.told?.add(ask.taskId);
     else if (ask.kind === 'job') this.#identify(drawer, ask);
     else if (ask.kind === 'close') this.#options.ledger.closeUntil(this.#options.clock.now() + ask.forMs);
     else if (ask.kind === 'told') {

@@ -40,6 +40,7 @@ const EACH: readonly Envelope[] = [
     kind: 'ask',
     message: {
       ...between,
+      link: 1,
       from: 1,
       through: 0,
       items: [
@@ -52,6 +53,7 @@ const EACH: readonly Envelope[] = [
         { kind: 'close', forMs: 5 },
         { kind: 'gone', taskId: 't' },
         { kind: 'away', taskId: 't' },
+        { kind: 'unwritten', taskId: 't' },
         { kind: 'told' },
       ],
     },
@@ -61,6 +63,7 @@ const EACH: readonly Envelope[] = [
     kind: 'said',
     message: {
       ...between,
+      link: 2,
       from: 1,
       through: 9,
       items: [
@@ -132,6 +135,14 @@ test('in no place of a message another kind of value, a negative one or a huge o
   }
 });
 
+test('a message of a release that had one link a tenancy is one of the first', () => {
+  for (const envelope of EACH) {
+    if (envelope.kind !== 'ask' && envelope.kind !== 'said') continue;
+    const got = takes(Buffer.from(JSON.stringify(put(same(envelope), ['message', 'link'], undefined))));
+    assert.equal(got?.kind === envelope.kind && got.message.link, 1);
+  }
+});
+
 test('bytes that are no message are refused as such, whatever they are', () => {
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array(), fc.json().map(Buffer.from)), (bytes) => {
@@ -180,6 +191,7 @@ const ask = fc.oneof(
   kindOf('close', { forMs: time }),
   kindOf('gone', { taskId: text }),
   kindOf('away', { taskId: text }),
+  kindOf('unwritten', { taskId: text }),
   kindOf('told', {}),
 );
 const said = fc.oneof(
@@ -194,7 +206,7 @@ const said = fc.oneof(
   kindOf('waited', { namespaces: fc.array(text, { maxLength: 5 }), all: fc.boolean() }),
 );
 const to = { epoch: text, drawer: text };
-const ordered = { ...to, from: wholeNumber, through: wholeNumber };
+const ordered = { ...to, link: wholeNumber, from: wholeNumber, through: wholeNumber };
 const lane = fc.constantFrom('read', 'write');
 const draw = {
   draw: wholeNumber,

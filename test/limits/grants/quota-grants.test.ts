@@ -6,6 +6,7 @@ import { createDeferred } from '../../../src/lib/deferred.js';
 import { getOrMake } from '../../../src/lib/get-or-make.js';
 import { OrderedLink } from '../../../src/limits/grants/ordered-link.js';
 import { QuotaDrawer } from '../../../src/limits/grants/quota-drawer.js';
+import type { QuotaMessage } from '../../../src/limits/grants/quota-messages.js';
 import { type HeldToken, QuotaOwner } from '../../../src/limits/grants/quota-owner.js';
 import { QuotaLedger } from '../../../src/limits/quota-ledger.js';
 import type { QuotaRequest } from '../../../src/limits/types.js';
@@ -32,17 +33,23 @@ class QuotaWorld {
   /** What the tasks' jobs are named. */
   readonly jobs = new Map<string, string>();
   readonly #arrivals: Arrivals;
+  readonly #bounds: { readonly mostWaiting?: number };
   owner: QuotaOwner | undefined;
   ledger: QuotaLedger | undefined;
   epoch = '';
   mostHeld = 0;
+  /** Of one message. */
+  mostItems = 0;
+  /** Replicas whose messages, either way, are lost. */
+  readonly cutOff = new Set<string>();
   /** The facts cannot be read. */
   unread = false;
   /** What a reading of the facts comes to, in the place of what they are. */
   reading: Promise<HeldToken[]> | undefined;
 
-  constructor(names: readonly string[], arrivals: Arrivals = () => [2]) {
+  constructor(names: readonly string[], arrivals: Arrivals = () => [2], mostWaiting?: number) {
     this.#arrivals = arrivals;
+    this.#bounds = mostWaiting === undefined ? {} : { mostWaiting };
     for (const name of names) this.add(name);
   }
 
@@ -53,10 +60,11 @@ class QuotaWorld {
       resendMs: RESEND_MS,
       retryMs: 1_000,
       maxWaiting: 1_000,
+      ...this.#bounds,
       jobOf: (taskId) => this.jobs.get(taskId),
       turnOf: (taskId) => this.before.get(name)?.get(taskId) ?? this.turns.get(taskId) ?? 0,
       limits: { quotas: { q: TOTAL }, capacity: 1_000 },
-      send: (message) => this.#carry(() => this.owner?.receive(message)),
+      send: (message) => this.#carry(message, () => this.owner?.receive(message)),
     });
     this.drawers.set(name, drawer);
     return drawer;
@@ -74,7 +82,7 @@ class QuotaWorld {
       jobOf: (taskId) => this.owner?.jobOf(taskId),
     });
     const send = (message: Parameters<QuotaDrawer['receive']>[0]) =>
-      this.#carry(() => this.drawers.get(message.drawer)?.receive(message));
+      this.#carry(message, () => this.drawers.get(message.drawer)?.receive(message));
     const held = () => {
       if (this.unread) return Promise.reject(new Error('no database'));
       return this.reading ?? Promise.resolve([...this.facts.values()]);
@@ -100,7 +108,9 @@ class QuotaWorld {
     return this.ledger?.snapshot().find(({ quotaNamespace }) => quotaNamespace === 'q')?.used ?? 0;
   }
 
-  #carry(come: () => void): void {
+  #carry({ drawer, items }: QuotaMessage<unknown>, come: () => void): void {
+    this.mostItems = Math.max(this.mostItems, items.length);
+    if (this.cutOff.has(drawer)) return;
     for (const ms of this.#arrivals()) this.clock.setTimer(ms, come);
   }
 }
@@ -541,6 +551,150 @@ test('a token that is over before its next replica speaks is free once the facts
   assert.equal(world.used, 0);
 });
 
+/** Two replicas whose links are given up where so many items wait. */
+function bounded(mostWaiting: number): { world: QuotaWorld; a: QuotaDrawer; b: QuotaDrawer } {
+  const world = new QuotaWorld(['a', 'b'], undefined, mostWaiting);
+  world.takeOver('e1');
+  const [a, b] = [...world.drawers.values()] as [QuotaDrawer, QuotaDrawer];
+  a.follow('e1');
+  b.follow('e1');
+  return { world, a, b };
+}
+
+/** So many wishes of a replica that cannot be reached, each given up. */
+async function wishInVain(drawer: QuotaDrawer, world: QuotaWorld, name: string, wishes: number): Promise<void> {
+  world.cutOff.add(name);
+  for (let i = 0; i < wishes; i++) {
+    drawer.acquire(request(`w${i}`));
+    drawer.cancel(`w${i}`);
+    await world.clock.advance(1);
+  }
+  world.cutOff.delete(name);
+}
+
+test('what waits for an owner that lives and cannot be reached has a bound, and nothing of it is lost or doubled there', async () => {
+  const { world, a, b } = bounded(20);
+  assert.deepEqual(await granted(a, world, 'a1', 'a2'), [true, true]);
+  assert.ok(world.commit(a, 'a', 'a1'));
+  world.cutOff.add('a');
+  a.release('a2');
+  a.acquire(request('a3'));
+  a.acquire(request('a4'));
+  await wishInVain(a, world, 'a', 1_000);
+  assert.equal(world.used, 2);
+  assert.ok(world.mostItems <= 20 + 2 * 4, `${world.mostItems} items waited`);
+  await world.clock.advance(3 * RESEND_MS);
+  assert.deepEqual([a.holds('a1'), a.holds('a3'), a.holds('a4'), world.used], [true, true, true, TOTAL]);
+  assert.deepEqual(await granted(b, world, 'b1'), [false]);
+  a.release('a3');
+  await world.clock.advance(50);
+  assert.deepEqual([b.holds('b1'), world.used], [true, TOTAL]);
+});
+
+test('what an owner said over a link that was given up is not heard, however late it comes', async () => {
+  let afterMs = 2;
+  const world = new QuotaWorld(['a'], () => [afterMs], 20);
+  world.takeOver('e1');
+  const a = world.drawers.get('a') as QuotaDrawer;
+  a.follow('e1');
+  for (let i = 0; i < 30; i++) {
+    await granted(a, world, `a${i}`);
+    a.release(`a${i}`);
+  }
+  await world.clock.advance(1);
+  afterMs = 200;
+  await world.clock.advance(1);
+  await wishInVain(a, world, 'a', 50);
+  world.cutOff.add('a');
+  afterMs = 2;
+  a.acquire(request('b'));
+  await world.clock.advance(RESEND_MS);
+  world.cutOff.delete('a');
+  await world.clock.advance(2 * RESEND_MS);
+  assert.deepEqual([a.holds('b'), world.used], [true, 1]);
+});
+
+test('what a replica said over a link that it gave up is not heard, however late it comes', async () => {
+  let afterMs = 2;
+  const world = new QuotaWorld(['a'], () => [afterMs], 20);
+  world.takeOver('e1');
+  const a = world.drawers.get('a') as QuotaDrawer;
+  a.follow('e1');
+  await granted(a, world, 'a1');
+  afterMs = 2_000;
+  a.release('a1');
+  await world.clock.advance(1);
+  afterMs = 2;
+  await wishInVain(a, world, 'a', 50);
+  await world.clock.advance(1_000);
+  assert.deepEqual(await granted(a, world, 'a1'), [true]);
+  await world.clock.advance(2_000);
+  assert.deepEqual([a.holds('a1'), world.used], [true, 1]);
+  assert.deepEqual(await granted(a, world, 'a2'), [true]);
+});
+
+test('over a link that was given up nobody says anything any more', async () => {
+  const { world, a } = bounded(20);
+  a.acquire(request('a1'));
+  await world.clock.advance(1);
+  // The answer is lost.
+  await wishInVain(a, world, 'a', 50);
+  await world.clock.advance(10_000);
+  assert.deepEqual([a.holds('a1'), world.used, world.clock.pending], [true, 1, 0]);
+});
+
+test('a token that was granted and not written yet is kept over a link that was given up', async () => {
+  const { world, a, b } = bounded(20);
+  assert.deepEqual(await granted(a, world, 'a1', 'a2'), [true, true]);
+  await wishInVain(a, world, 'a', 50);
+  await world.clock.advance(10_000);
+  assert.deepEqual([a.holds('a1'), world.used], [true, 2]);
+  assert.ok(world.commit(a, 'a', 'a1'));
+  assert.deepEqual(await granted(b, world, 'b1', 'b2'), [true, false]);
+});
+
+test('a token whose last commit is in doubt stays taken over a link that was given up, and no other one of that replica does', async () => {
+  const { world, a, b } = bounded(20);
+  await granted(a, world, 'a1', 'a2', 'a3');
+  for (const task of ['a1', 'a2']) a.handAway(task, false);
+  world.turns.set('a2', 1);
+  b.hold(request('a2'));
+  b.release('a2');
+  await world.clock.advance(50);
+  world.cutOff.add('a');
+  a.release('a3');
+  assert.equal(world.used, 2);
+  await wishInVain(a, world, 'a', 50);
+  await world.clock.advance(10_000);
+  assert.equal(world.used, 1);
+  world.takeOver('e2');
+  a.follow('e2');
+  b.follow('e2');
+  await wishInVain(a, world, 'a', 50);
+  await world.clock.advance(10_000);
+  assert.equal(world.used, 0);
+});
+
+test('who does not hear is told of the last that waits, and not of all that waited meanwhile', async () => {
+  const { world, a, b } = one();
+  await granted(a, world, 'a1', 'a2', 'a3');
+  await granted(b, world, 'b1');
+  await world.clock.advance(2 * RESEND_MS);
+  world.cutOff.add('b');
+  for (let i = 0; i < 50; i++) {
+    a.acquire(request(`${i}`, { quotaNamespace: `q${i % 2}`, constraints: { project: 0 } }));
+    await world.clock.advance(RESEND_MS + 50);
+    a.cancel(`${i}`);
+    await world.clock.advance(RESEND_MS + 50);
+  }
+  assert.ok(world.mostItems < 10, `${world.mostItems} items waited`);
+  a.acquire(request('last', { quotaNamespace: 'q7', constraints: { project: 0 } }));
+  await world.clock.advance(RESEND_MS + 50);
+  world.cutOff.delete('b');
+  await world.clock.advance(3 * RESEND_MS);
+  assert.deepEqual([b.hasWaiters('q'), b.hasWaiters('q0'), b.hasWaiters('q7')], [true, false, true]);
+});
+
 test('where the line is full a wish is repeated, and too many of one replica are told so at once', async () => {
   const world = new QuotaWorld(['a']);
   world.takeOver('e1', 1);
@@ -589,6 +743,7 @@ test('a link gives what was pushed once and in order, whatever becomes of its me
           came.filter((item) => item % 3 === 0),
         );
         assert.equal(clock.pending, 0, 'and is quiet then');
+        assert.deepEqual([a.waiting, a.hasCome(count), a.hasCome(count + 1)], [0, true, false]);
       },
     ),
     { numRuns: 40 },
@@ -683,7 +838,7 @@ test('a token whose fact became safe just before the owner changed counts with t
 test('who had a task before it moved is heard later than who has it, and gives nothing back', async () => {
   const { world } = one();
   const wish = { kind: 'want', ask: 1, request: request('t') } as const;
-  const of = { epoch: 'e1', from: 1, through: 0 };
+  const of = { epoch: 'e1', link: 1, from: 1, through: 0 };
   world.owner?.receive({ ...of, drawer: 'b', items: [{ kind: 'told' }, { ...wish, turn: 1 }] });
   const late = [{ kind: 'told' }, { ...wish, turn: 0 }, { kind: 'gone', taskId: 't' }] as const;
   world.owner?.receive({ ...of, drawer: 'a', items: [...late, { kind: 'away', taskId: 't' }] });
@@ -733,8 +888,8 @@ class MovingWorld {
   readonly #dead: string[] = [];
   #born = 0;
 
-  constructor(arrivals: Arrivals) {
-    this.world = new QuotaWorld(['a', 'b', 'c'], arrivals);
+  constructor(arrivals: Arrivals, mostWaiting: number | undefined) {
+    this.world = new QuotaWorld(['a', 'b', 'c'], arrivals, mostWaiting);
   }
 
   get alive(): readonly (readonly [string, QuotaDrawer])[] {
@@ -820,9 +975,13 @@ class MovingWorld {
   }
 }
 
-test('over losses, repeats, delays, deaths, tasks that move and owners that change no more tasks hold tokens than there are, and none is lost', async () => {
+/** Whether links are given up now and then, or never. */
+const mostWaiting = fc.constantFrom(undefined, 3, 3, 6);
+
+test('over losses, repeats, delays, deaths, links that are given up, tasks that move and owners that change no more tasks hold tokens than there are, and none is lost', async () => {
+  const trouble = fc.array(step, { minLength: 20, maxLength: 150 });
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 150 }), fc.integer(), async (steps, seed) => {
+    fc.asyncProperty(trouble, fc.integer(), mostWaiting, async (steps, seed, most) => {
       let state = seed;
       const random = () => {
         state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
@@ -834,7 +993,7 @@ test('over losses, repeats, delays, deaths, tasks that move and owners that chan
         const luck = random();
         if (luck < 0.15) return [];
         return luck < 0.3 ? [random() * 300, random() * 2_000] : [random() * 300];
-      });
+      }, most);
       const { world } = moving;
       world.takeOver('e0');
       let epochs = 0;
@@ -892,6 +1051,6 @@ test('over losses, repeats, delays, deaths, tasks that move and owners that chan
       assert.equal(world.used, 0, 'no token is left with nobody');
       for (const [, drawer] of moving.alive) assert.equal(drawer.hasWaiters('q'), false, 'nobody waits for ever');
     }),
-    { numRuns: 100 },
+    { numRuns: 200 },
   );
 });
