@@ -7,7 +7,6 @@ import type { Cluster, ClusterOptions, ReplicaInbox } from './daemon/cluster.js'
 import { figuresOf } from './daemon/figures.js';
 import { dataOptions } from './daemon/host-options.js';
 import { Hosting, random } from './daemon/hosting.js';
-import { InboxLooks } from './daemon/inbox.js';
 import { type DaemonState, Lifecycle, Releasers, within } from './daemon/lifecycle.js';
 import { LivenessProbe } from './daemon/liveness.js';
 import { sharedOptions, tasksOptions } from './daemon/options.js';
@@ -116,7 +115,6 @@ class ComposedDaemon implements Daemon {
   readonly #work: WorkSources;
   readonly #reloads: Reloads;
   readonly #standIn: StandIn | undefined;
-  readonly #looks: InboxLooks | undefined;
   #rpc: RpcServer | undefined;
   #starting: Promise<DaemonAddresses> | undefined;
   #stopping: Promise<void> | undefined;
@@ -143,11 +141,10 @@ class ComposedDaemon implements Daemon {
     const reach = { config, env, clock, random, onSecret: (secret: string) => masks.addRead(secret) };
     this.#takeUp = this.#takeUpOf(reach);
     this.#cluster = this.#takeUp.cluster;
-    const { lease, mayWork, engine, at } = this.#cluster ?? {};
+    const { lease, mayWork, engine, at, limits, looks } = this.#cluster ?? {};
     const common = { clock, random, lease, mayWork };
     this.#hosting.servedBefore = () => this.#parts.lastClaims();
     this.#host = this.#hosting.host(lease);
-    const limits = this.#cluster?.limits;
     this.#runtimes = new RuntimeRegistry({
       config,
       ...common,
@@ -169,11 +166,10 @@ class ComposedDaemon implements Daemon {
       // Spread, they come one by one; what each knows of the last run may be routed to from then on.
       begins: limits && [],
       taken: limits && (() => this.#host.reroute()),
-      takeIn: (...args) => this.#looks?.takeAll(...args) ?? Promise.resolve(),
+      takeIn: looks && ((...args) => looks.takeAll(...args)),
     });
-    const inbox = this.#cluster?.inbox;
-    this.#looks = inbox && new InboxLooks({ ...inbox, clock, tasksOf: (part) => this.#parts.tasksOf(part) });
-    this.#standIn = inbox && this.#standInBy(inbox);
+    const standIn = this.#cluster?.standIn;
+    this.#standIn = standIn && this.#standInBy(standIn);
     this.#reloads = new Reloads({
       host: this.#host,
       clock,
@@ -389,12 +385,12 @@ class ComposedDaemon implements Daemon {
     this.#releasers.push('plugin processes', () => this.#host.stop(this.#graceLeftMs()));
     this.#releasers.push('inbox', () => {
       this.#standIn?.stop();
-      this.#looks?.stop();
+      this.#cluster?.looks.stop();
     });
     const { host, port } = await rpc.listen();
     this.#releasers.push('gRPC server', () => rpc.stop(Math.max(ANSWER_MS, this.#graceLeftMs())));
     await this.#takeUp.bound(port);
-    this.#looks?.start();
+    this.#cluster?.looks.start();
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 

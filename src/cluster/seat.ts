@@ -69,8 +69,8 @@ export interface SeatOptions extends PartHooks {
   /** Into how many parts the state is divided. Where it is one, it stays with whoever has it, and is taken by whoever sees first that nobody does. */
   readonly parts: number;
   readonly self: Omit<Joining, 'address' | 'says'>;
-  /** Whether it takes in what the inbox has of its parts. */
-  readonly takesIn?: boolean;
+  /** Whether it puts into the inbox for owners that are away. */
+  readonly standsIn?: boolean;
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly bootMs: () => number;
@@ -228,13 +228,18 @@ export class Seat {
   }
 
   /**
-   * Whether what is put into the inbox of a part now is taken in by whoever has it: all members say so. What is loaded, or ended, here is this
-   * one's to answer soon.
+   * Whether this one is to put into the inbox of a part, and what it puts now is taken in by whoever has it: all members say so. What is
+   * loaded, or ended, here is this one's to answer soon.
    */
   mayPut(part: number): boolean {
     const { members } = this.#view;
-    const takesIn = this.#options.takesIn === true && members.every(({ says }) => says?.inbox === true);
-    return takesIn && this.#life === 'in' && this.#parts.stateOf(part) === undefined;
+    const may = this.#options.standsIn === true && members.every(({ says }) => says?.inbox === true);
+    return may && this.#life === 'in' && this.#parts.stateOf(part) === undefined;
+  }
+
+  /** Whether any member puts into the inbox, as far as it was seen. */
+  get anyStandsIn(): boolean {
+    return this.#view.members.some(({ says }) => says?.standsIn === true);
   }
 
   /** Under which a part was held as it was seen last. */
@@ -398,7 +403,8 @@ export class Seat {
       // What is given to one that does not look yet would wait for it.
       leaving: this.#leaving || (!this.#taking && this.#options.parts > 1),
       refused: this.#refused.all,
-      ...(this.#options.takesIn === true && { inbox: true as const }),
+      inbox: true,
+      ...(this.#options.standsIn === true && { standsIn: true as const }),
     };
   }
 

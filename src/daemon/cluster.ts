@@ -32,7 +32,7 @@ import type { StandInOptions } from '../tasks/stand-in.js';
 import type { ClusterFigures } from '../telemetry/index.js';
 import { countedParts, OwnersSeen, shownCluster } from './cluster-shown.js';
 import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
-import { deadReplicas } from './inbox.js';
+import { deadReplicas, InboxLooks, type InboxLooksOptions } from './inbox.js';
 import { PartNeeds, type PartNeedsOptions } from './part-needs.js';
 import { type LimitsParts, SpreadLimits, type SpreadLimitsOptions } from './spread-limits.js';
 
@@ -62,6 +62,7 @@ export interface ClusterOptions {
   readonly end: (part: number) => Promise<void>;
   /** What the limits go by, where several parts are spread. */
   readonly limits: () => LimitsParts;
+  readonly tasksOf: InboxLooksOptions['tasksOf'];
   /** Calls to remotes may leave again. */
   readonly renewed: () => void;
   /** Told of each secret by which the state is reached, before it is used. */
@@ -70,11 +71,8 @@ export interface ClusterOptions {
   readonly lost: (why: HostError) => void;
 }
 
-/** The inbox, with what is seen of owners and replicas that it is used by. */
-export interface ReplicaInbox extends Pick<StandInOptions, 'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead'> {
-  /** The parts that are this replica's to answer for. */
-  readonly here: () => readonly number[];
-}
+/** The inbox, with what is seen of owners and replicas that a stand-in uses it by. */
+export type ReplicaInbox = Pick<StandInOptions, 'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead'>;
 
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
@@ -91,6 +89,10 @@ export class Cluster {
   /** Undefined where one replica has the whole state, and the limits with it. */
   readonly limits: SpreadLimits | undefined;
   readonly elsewhere: Elsewhere;
+  /** What standing in for owners goes by; undefined where that is not to be. */
+  readonly standIn: ReplicaInbox | undefined;
+  /** What stand-ins have put is taken in whether this one stands in or not: they may have been others, or this one's last run. */
+  readonly looks: InboxLooks;
   readonly #options: ClusterOptions;
   readonly #members: PostgresMembers;
   readonly #seat: Seat;
@@ -98,8 +100,7 @@ export class Cluster {
   readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
-  /** Undefined where it is not to be used. */
-  readonly #inbox: PostgresInbox | undefined;
+  readonly #inbox: PostgresInbox;
   #tokens: HeldTokens | undefined;
   #needs: PartNeeds | undefined;
 
@@ -125,12 +126,16 @@ export class Cluster {
       bootMs,
       events: this.#seatEvents(),
       parts,
-      takesIn: config.cluster.inbox,
+      standsIn: config.cluster.inbox,
       take: begin,
       give: parts > 1 ? end : undefined,
     });
     this.#seat = seat;
-    this.#inbox = config.cluster.inbox ? new PostgresInbox({ place, onSecret, epoch, parts }) : undefined;
+    this.#inbox = new PostgresInbox({ place, onSecret, epoch, parts });
+    const isDead = deadReplicas(seat, clock, place.leaseMs);
+    this.looks = this.#looksBy(isDead);
+    const used = { inbox: this.#inbox, parts, epoch, tenureOf: (part: number) => seat.tenureSeen(part), isDead };
+    this.standIn = config.cluster.inbox ? used : undefined;
     this.#seen = new OwnersSeen(seat, clock);
     this.at = `PostgreSQL at ${placeText(place)}`;
     const tenureOf = (part: number) => seat.tenureOf(part);
@@ -187,26 +192,24 @@ export class Cluster {
   /** Whether calls to remotes may leave. */
   readonly mayWork = (): boolean => this.#seat.mayWork();
 
-  /** What standing in for owners, and taking in, go by; undefined where neither is done. */
-  get inbox(): ReplicaInbox | undefined {
-    const inbox = this.#inbox;
+  #looksBy(isDead: (epoch: string) => boolean): InboxLooks {
+    const { clock, tasksOf } = this.#options;
     const seat = this.#seat;
-    if (inbox === undefined) return undefined;
-    const { parts, epoch } = seat;
-    return {
-      inbox,
-      parts,
-      epoch,
-      tenureOf: (part: number) => seat.tenureSeen(part),
-      isDead: deadReplicas(seat, this.#options.clock, this.#options.config.state.postgres.leaseMs),
-      here: () => Array.from({ length: parts }, (_, part) => part).filter((part) => seat.stateOf(part) === 'owned'),
-    };
+    const all = Array.from({ length: seat.parts }, (_, part) => part);
+    return new InboxLooks({
+      inbox: this.#inbox,
+      clock,
+      isDead,
+      here: () => all.filter((part) => seat.stateOf(part) === 'owned'),
+      anyStandsIn: () => seat.anyStandsIn,
+      tasksOf,
+    });
   }
 
   /** Reaches the database, before anything is served. Throws what the state says. */
   async open(stop: AbortSignal): Promise<void> {
     await this.#members.open(stop);
-    await this.#inbox?.open();
+    await this.#inbox.open();
     // Parts come and go; what is read of all of them is read before the first came, too.
     if (this.engine instanceof PartedEngine) await this.engine.open(stop);
   }
@@ -249,7 +252,7 @@ export class Cluster {
       this.#tokens?.close();
       this.#forwarder.close();
       if (this.engine instanceof PartedEngine) await this.engine.close();
-      await this.#inbox?.close();
+      await this.#inbox.close();
       await this.#members.close();
     }
   }

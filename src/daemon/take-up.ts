@@ -31,7 +31,7 @@ export interface TakeUp {
   retire(): Promise<void>;
 }
 
-type Replicas = Omit<ClusterOptions, 'begin' | 'end' | 'limits'>;
+type Replicas = Omit<ClusterOptions, 'begin' | 'end' | 'limits' | 'tasksOf'>;
 
 export function takeUpOf(parts: TakeUpParts, replicas: Replicas): TakeUp {
   const { cluster, state } = replicas.config;
@@ -88,6 +88,7 @@ class Seated implements TakeUp {
         await parts.parts().give(part, this.#stops ? shutdown.graceMs : moveMs);
       },
       limits: () => parts.parts(),
+      tasksOf: (part) => parts.parts().tasksOf(part),
     });
   }
 

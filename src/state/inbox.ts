@@ -28,6 +28,17 @@ export interface KeptOfKey {
   readonly rows: readonly InboxRow[];
 }
 
+/** What the inbox has of a part. */
+export interface WaitingOfPart {
+  readonly part: number;
+  /** Rows that may be taken in. */
+  readonly waiting: number;
+  /** Runs of Do that go on elsewhere, or did when their replica died. */
+  readonly running: number;
+  /** How long the oldest one of those that may be taken in waits; 0 where none does. Milliseconds. */
+  readonly oldestMs: number;
+}
+
 export type PutEnd = 'put' | 'stands' | 'moved' | 'full';
 
 export interface Inbox {
@@ -35,5 +46,8 @@ export interface Inbox {
   put(row: NewInboxRow, tenure: string): Promise<PutEnd>;
   settle(part: number, key: AttemptKey, body: Buffer | undefined): Promise<boolean>;
   reclaim(part: number, key: AttemptKey, from: string): Promise<boolean>;
-  look(parts: readonly number[]): Promise<readonly InboxRow[]>;
+  /** What waits in these parts behind a row, or from the first one on, in order, a page of it; none once there is nothing. */
+  look(parts: readonly number[], behind?: string): Promise<readonly InboxRow[]>;
+  /** Of those of these parts in which anything is. */
+  waiting(parts: readonly number[]): Promise<readonly WaitingOfPart[]>;
 }

@@ -30,8 +30,10 @@ export interface MemberSays {
   readonly doubted?: readonly string[];
   /** Parts that it could not load. */
   readonly refused: readonly number[];
-  /** It takes in what the inbox has of its parts. Undefined for one of a release that knows none, or that is not to. */
+  /** It takes in what the inbox has of its parts. Undefined for one of a release that knows none. */
   readonly inbox?: true;
+  /** It puts into the inbox for owners that are away. Undefined for one that is not to. */
+  readonly standsIn?: true;
 }
 
 /** A part of the state, and whose it is. */

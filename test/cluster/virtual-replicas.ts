@@ -134,6 +134,8 @@ export interface ReplicaOptions {
   readonly begin?: PartHooks['take'];
   /** How long a part of several takes to be loaded, or given up. */
   readonly hookMs?: () => number;
+  /** Whether it puts into the inbox for owners that are away. */
+  readonly standsIn?: boolean;
 }
 
 /** A replica on a clock of its own, whose every statement has a fate, and which can be frozen as a whole. */
@@ -150,7 +152,7 @@ export class VirtualReplica {
 
   constructor(options: ReplicaOptions) {
     this.#options = options;
-    const { name, world, table, rate, leaseMs, events = {}, begin } = options;
+    const { name, world, table, rate, leaseMs, events = {}, begin, standsIn = false } = options;
     const bootMs = () => Math.floor((world.now() * rate) / 10) * 10;
     this.bootMs = bootMs;
     this.clock = {
@@ -167,6 +169,7 @@ export class VirtualReplica {
       bootMs,
       events,
       parts: table.parts.length,
+      standsIn,
       ...this.#hooks(begin),
     });
     this.#plugin = new ToldLease(bootMs);

@@ -62,7 +62,9 @@ export class FakeInbox {
         this.alter(row.id, { epoch });
         return true;
       },
-      look: async (parts) => this.#rows.filter(({ part }) => parts.includes(part)),
+      look: async (parts, behind = '0') =>
+        this.#rows.filter(({ part, id }) => parts.includes(part) && Number(id) > Number(behind)),
+      waiting: () => Promise.reject(new Error('nobody asks here')),
     };
   }
 

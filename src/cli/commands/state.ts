@@ -98,7 +98,7 @@ async function copy(named: string, options: Options, io: CliIo): Promise<ExitCod
   if (waiting > 0) {
     throw new CliError(
       5,
-      `${waiting} promises wait in the inbox, and would be lost; start replicas with cluster.inbox, which take them in, stop them, and copy then`,
+      `${waiting} promises wait in the inbox, and would be lost; start replicas, which take them in, stop them, and copy then`,
     );
   }
   await orUnopened(engine.open());

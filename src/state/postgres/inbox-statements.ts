@@ -139,10 +139,17 @@ export function putStatement(
   };
 }
 
-/** What waits in the parts `$1`, in the order in which it was put, a page of it. */
+/** What waits in the parts `$1` behind the row `$2`, in the order in which it was put, a page of it. */
 export function lookStatement({ inbox }: Tables): string {
   return `SELECT id::text AS id, part, kind, key, name, epoch, body FROM (
       SELECT i.*, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - coalesce(octet_length(body), 0) AS before
-      FROM (SELECT * FROM ${inbox} WHERE part = ANY($1::int[]) ORDER BY id LIMIT ${LOOK_ROWS}) AS i
+      FROM (SELECT * FROM ${inbox} WHERE part = ANY($1::int[]) AND id > $2::bigint ORDER BY id LIMIT ${LOOK_ROWS}) AS i
     ) AS sums WHERE before < ${LOOK_BYTES} ORDER BY id`;
+}
+
+/** How much is in those of the parts `$1` in which anything is, and how old, by the database's clock. */
+export function waitingStatement({ inbox }: Tables): string {
+  return `SELECT part, count(body)::int AS waiting, (count(*) - count(body))::int AS running,
+      coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(at) FILTER (WHERE body IS NOT NULL)) * 1000), 0)::float8 AS "oldestMs"
+    FROM ${inbox} WHERE part = ANY($1::int[]) GROUP BY part`;
 }

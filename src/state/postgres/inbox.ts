@@ -2,9 +2,9 @@ import { HostError } from '../../errors/index.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import type { FactKey } from '../facts/facts.js';
 import { partPrefix } from '../facts/part-keys.js';
-import type { Inbox, InboxRow, KeptOfKey, NewInboxRow, PutEnd } from '../inbox.js';
+import type { Inbox, InboxRow, KeptOfKey, NewInboxRow, PutEnd, WaitingOfPart } from '../inbox.js';
 import { Connections } from './connections.js';
-import { lookStatement, putStatement, readStatement } from './inbox-statements.js';
+import { lookStatement, putStatement, readStatement, waitingStatement } from './inbox-statements.js';
 import type { PostgresPlace } from './place.js';
 import { type Tables, tablesOf } from './schema.js';
 
@@ -113,11 +113,16 @@ export class PostgresInbox implements Inbox {
     );
   }
 
-  async look(parts: readonly number[]): Promise<readonly InboxRow[]> {
+  async look(parts: readonly number[], behind = '0'): Promise<readonly InboxRow[]> {
     if (parts.length === 0) return [];
     type Found = Omit<InboxRow, 'body'> & { readonly body: Buffer | null };
-    const rows = await this.#run<Found>(lookStatement(this.#tables), [parts]);
+    const rows = await this.#run<Found>(lookStatement(this.#tables), [parts, behind]);
     return rows.map(({ body, ...row }) => ({ ...row, body: body ?? undefined }));
+  }
+
+  async waiting(parts: readonly number[]): Promise<readonly WaitingOfPart[]> {
+    if (parts.length === 0) return [];
+    return this.#run<WaitingOfPart & Record<string, unknown>>(waitingStatement(this.#tables), [parts]);
   }
 
   async #readAll(asked: readonly AskedKey[]): Promise<readonly KeptOfKey[]> {
