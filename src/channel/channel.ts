@@ -31,8 +31,8 @@ export interface InRate {
 }
 
 /**
- * What is handled in one turn of the event loop, so that a flooding sender cannot stall its receiver. The time is looked
- * at between messages: one message may take longer, by as much as its bound allows.
+ * What is handled in one turn of the event loop, so that a flooding sender cannot stall its receiver, however many chunks a
+ * pipe gives in it. The time is looked at between messages: one message may take longer, by as much as its bound allows.
  */
 const TURN_MESSAGES = 256;
 const TURN_BYTES = 1024 * 1024;
@@ -53,7 +53,13 @@ export class Channel {
   #outgoing: EncodedFrame[] = [];
   #outgoingBytes = 0;
   #flushing: NodeJS.Immediate | undefined;
-  #pumping: NodeJS.Immediate | undefined;
+  /** Until the turn is over in which messages were handled, and how much of its budget they took. */
+  #turn: NodeJS.Immediate | undefined;
+  #turnMessages = 0;
+  #turnBytes = 0;
+  #turnMs = 0;
+  /** Nothing more is handled in this turn. */
+  #behind = false;
   #blocked = false;
   #closed = false;
   #drain: Deferred<void> | undefined;
@@ -68,7 +74,7 @@ export class Channel {
     this.#decoder = new FrameDecoder(options.maxInBytes, options.inBounds);
     stream.on('data', (chunk: Buffer) => {
       this.#decoder.push(chunk);
-      if (this.#pumping === undefined && !this.#overRate) this.#pump();
+      if (!this.#behind && !this.#overRate) this.#pump();
     });
     stream.on('drain', () => this.#onDrain());
     stream.on('end', () => this.#shut(undefined));
@@ -147,9 +153,8 @@ export class Channel {
 
   /** Handles messages up to the budget of a turn; what is left waits for the next turn with the stream paused. */
   #pump(): void {
-    let messages = 0;
-    let bytes = 0;
-    const since = performance.now();
+    this.#turn ??= setImmediate(() => this.#nextTurn());
+    let since = performance.now();
     try {
       while (!this.#closed) {
         const next = this.#decoder.next();
@@ -158,19 +163,12 @@ export class Channel {
           return;
         }
         this.#options.onMessage(next.message, next.bytes, next.values);
-        messages++;
-        bytes += next.bytes;
-        this.#spend(next);
-        if (this.#overRate) {
+        const now = performance.now();
+        this.#takeFromTurn(next.bytes, now - since);
+        this.#takeFromSecond(next);
+        since = now;
+        if (this.#overRate || this.#behind) {
           this.#stream.pause();
-          return;
-        }
-        if (messages >= TURN_MESSAGES || bytes >= TURN_BYTES || performance.now() - since >= TURN_MS) {
-          this.#stream.pause();
-          this.#pumping = setImmediate(() => {
-            this.#pumping = undefined;
-            this.#pump();
-          });
           return;
         }
       }
@@ -179,8 +177,25 @@ export class Channel {
     }
   }
 
+  #takeFromTurn(bytes: number, ms: number): void {
+    this.#turnMessages++;
+    this.#turnBytes += bytes;
+    this.#turnMs += ms;
+    this.#behind = this.#turnMessages >= TURN_MESSAGES || this.#turnBytes >= TURN_BYTES || this.#turnMs >= TURN_MS;
+  }
+
+  #nextTurn(): void {
+    this.#turn = undefined;
+    this.#turnMessages = 0;
+    this.#turnBytes = 0;
+    this.#turnMs = 0;
+    if (!this.#behind) return;
+    this.#behind = false;
+    if (!this.#overRate) this.#pump();
+  }
+
   /** Counts a message against the second that it came in. */
-  #spend({ bytes, values }: DecodedFrame): void {
+  #takeFromSecond({ bytes, values }: DecodedFrame): void {
     const rate = this.#options.inRate;
     if (rate === undefined || this.#closed) return;
     this.#second ??= rate.clock.setTimer(SECOND_MS, () => this.#nextSecond());
@@ -195,14 +210,14 @@ export class Channel {
     this.#inValues = 0;
     if (!this.#overRate) return;
     this.#overRate = false;
-    if (!this.#closed) this.#pump();
+    if (!this.#closed && !this.#behind) this.#pump();
   }
 
   #shut(error: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#flushing !== undefined) clearImmediate(this.#flushing);
-    if (this.#pumping !== undefined) clearImmediate(this.#pumping);
+    if (this.#turn !== undefined) clearImmediate(this.#turn);
     this.#second?.cancel();
     this.#outgoing = [];
     this.#outgoingBytes = 0;

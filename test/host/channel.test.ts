@@ -256,6 +256,38 @@ test('a flood is handled a turn at a time, so that others get theirs', BOUND, as
   assert.ok(perTurn.length > 5);
 });
 
+/** A pipe with so many chunks in it, which gives one after the other within a turn, as the system's do. */
+function fullPipe(chunks: readonly Buffer[]): Duplex {
+  const left = [...chunks];
+  const stream = new Duplex({
+    read: () => process.nextTick(() => left.length > 0 && stream.push(left.shift())),
+    write: (_chunk, _encoding, done) => done(),
+  });
+  return stream;
+}
+
+const FLOODS = {
+  'of small messages': { message: { t: 'x' }, handleMs: 0, atMost: 256 },
+  'of large ones': { message: 'x'.repeat(64 * 1024), handleMs: 0, atMost: 16 },
+  'that takes long': { message: { t: 'x' }, handleMs: 1, atMost: 4 },
+};
+for (const [what, { message, handleMs, atMost }] of Object.entries(FLOODS)) {
+  test(`a flood ${what} takes its part of a turn and no more, however many chunks come in it`, BOUND, async () => {
+    let seen = 0;
+    const onMessage = () => {
+      for (const end = performance.now() + handleMs; performance.now() < end; );
+      seen++;
+    };
+    const count = 5 * atMost;
+    new Channel(fullPipe(Array.from({ length: count }, () => bytesOf(message))), { ...quiet, onMessage });
+    while (seen < count) {
+      const before = seen;
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.ok(seen - before <= atMost, `${seen - before} messages in one turn, at most ${atMost} are allowed`);
+    }
+  });
+}
+
 test('a message that takes long ends its turn, so that others get theirs', BOUND, async () => {
   const [left, right] = pipe();
   let seen = 0;
