@@ -74,6 +74,8 @@ export class Parts implements RuntimeTasks {
   readonly kept: DaemonStateFigures;
   #report: LoadReport | undefined;
   #serving = false;
+  /** The part in which a task was found last; -1: in none. */
+  #foundIn = -1;
 
   /** `count`: how many there are, here and elsewhere; a power of two. */
   constructor(count: number, options: PartsOptions) {
@@ -238,12 +240,9 @@ export class Parts implements RuntimeTasks {
 
   /** The part that holds a task here, also one of which only a delete is owed, or looked for; undefined where none does. */
   partOfTask(id: TaskId): number | undefined {
-    const index = this.#byIndex.findIndex(
-      (part) =>
-        part !== undefined &&
-        (part.store.entry(id) ?? part.store.owed.get(id) ?? part.store.unclear.get(id)) !== undefined,
-    );
-    return index === -1 ? undefined : index;
+    // Whoever asks about many tasks asks about those of one part after the other.
+    if (!this.#holds(this.#foundIn, id)) this.#foundIn = this.#byIndex.findIndex((_, index) => this.#holds(index, id));
+    return this.#foundIn === -1 ? undefined : this.#foundIn;
   }
 
   /** Until when a lane of a plugin rests, by the part that keeps it; undefined where that is not here. Milliseconds since the epoch. */
@@ -391,6 +390,11 @@ export class Parts implements RuntimeTasks {
       throw new HostError('DAEMON_STATE', `part ${index} of ${this.#count} cannot move now: here are ${this.indices}`);
     }
     return this.#joined;
+  }
+
+  #holds(index: number, id: TaskId): boolean {
+    const store = this.#byIndex[index]?.store;
+    return store !== undefined && (store.entry(id) ?? store.owed.get(id) ?? store.unclear.get(id)) !== undefined;
   }
 
   /** Plugins work no more for the tasks of a part. */

@@ -64,6 +64,28 @@ test('a part goes from host to host with its tasks, and back: they go on under t
   assert.deepEqual([...a.faults, ...b.faults], []);
 });
 
+test('a task is found in its part, whichever was asked about before, and nowhere once that is given', async () => {
+  const world = await worldOf();
+  const [a, b] = await pair(world);
+  const tasksOf = ({ parts, runtime }: PartHost) =>
+    [...parts.store.unfinishedOf(runtime.plugin.id)].map(({ id }) => id);
+  const idOf = async (part: number): Promise<string> => {
+    const before = new Set(tasksOf(a));
+    await create(world, a, namesIn(part, 1)[0] as string);
+    return tasksOf(a).find((id) => !before.has(id)) as string;
+  };
+  const [first, other] = [await idOf(1), await idOf(2)];
+  assert.deepEqual(
+    [first, first, other, 'none', first].map((id) => a.parts.partOfTask(id)),
+    [1, 1, 2, undefined, 1],
+  );
+  await move(world, 1, a, b);
+  assert.deepEqual(
+    [a.parts.partOfTask(first), b.parts.partOfTask(first), a.parts.partOfTask(other)],
+    [undefined, 1, 2],
+  );
+});
+
 test('a part that was taken and given two hundred times has left nothing', async () => {
   const world = await worldOf();
   world.remote.lastsMs = 1e9;

@@ -33,6 +33,8 @@ export interface QuotaDrawerOptions {
 interface Waiter {
   readonly request: QuotaRequest;
   readonly granted: Deferred<boolean>;
+  /** Of the task's part, as of a token's. */
+  turn: number;
   ask: number;
   lacks: QuotaScope;
 }
@@ -128,7 +130,7 @@ export class QuotaDrawer implements Quotas {
     const known = this.#waiting.get(taskId);
     if (known !== undefined) return { status: 'waiting', lacks: known.lacks, granted: known.granted.promise };
     if (this.#waiting.size >= this.#options.maxWaiting) return { status: 'full' };
-    const waiter: Waiter = { request, granted: createDeferred<boolean>(), ask: 0, lacks: 'quota' };
+    const waiter: Waiter = { request, granted: createDeferred<boolean>(), turn: 0, ask: 0, lacks: 'quota' };
     this.#waiting.set(taskId, waiter);
     this.#want(waiter);
     return { status: 'waiting', lacks: waiter.lacks, granted: waiter.granted.promise };
@@ -281,7 +283,8 @@ export class QuotaDrawer implements Quotas {
   #want(waiter: Waiter): void {
     waiter.ask = ++this.#asks;
     const { ask, request } = waiter;
-    this.#say({ kind: 'want', ask, turn: this.#options.turnOf(request.taskId), request });
+    waiter.turn ||= this.#options.turnOf(request.taskId);
+    this.#say({ kind: 'want', ask, turn: waiter.turn, request });
   }
 
   #sayHeld(token: Token): void {
@@ -333,7 +336,8 @@ export class QuotaDrawer implements Quotas {
     if (said.kind === 'lacks') waiter.lacks = said.lacks;
     else if (said.kind === 'full') this.#wantLater(waiter);
     else {
-      this.#held.set(said.taskId, this.#tokenOf(waiter.request, this.#epoch, false));
+      const { request, turn } = waiter;
+      this.#held.set(said.taskId, { request, turn, epoch: this.#epoch, adopted: false });
       this.#leave(said.taskId, true);
     }
   }

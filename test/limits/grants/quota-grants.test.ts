@@ -331,6 +331,17 @@ test('a replica looks once for the part of a token that it holds, however often 
   drawer.close();
 });
 
+test('a replica looks once for the part of a task that waits, however often the limits move before it is granted a token', async () => {
+  const { world, a } = one();
+  let looks = 0;
+  world.turns.get = () => Math.min(++looks, 7);
+  a.acquire(request('a1'));
+  world.takeOver('e2');
+  a.follow('e2');
+  await world.clock.advance(50);
+  assert.deepEqual([a.holds('a1'), looks], [true, 1]);
+});
+
 test('a token whose facts name a replica that is gone is free once they have it no more, though nobody tells of it', async () => {
   const { world, a, b } = one();
   await granted(a, world, 'a1');
