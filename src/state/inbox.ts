@@ -20,9 +20,8 @@ export interface InboxRow extends NewInboxRow {
 
 /** All that is kept about one attempt key in one part, at one instant. */
 export interface KeptOfKey {
-  /** Under which the part is, or was last, held; and by whom now. */
+  /** Under which the part is, or was last, held. */
   readonly tenure: string;
-  readonly owner: string | undefined;
   /** By their keys without the part's prefix: those of the key, without payloads, and the part's handleKey and birth. */
   readonly facts: readonly (readonly [FactKey, Buffer])[];
   readonly rows: readonly InboxRow[];
@@ -39,6 +38,7 @@ export interface WaitingOfPart {
   readonly oldestMs: number;
 }
 
+/** `stands`: a row of that name is there. `moved`: the part is not held under that tenure, or is just being taken. */
 export type PutEnd = 'put' | 'stands' | 'moved' | 'full';
 
 export interface Inbox {

@@ -701,7 +701,7 @@ export const PLANTS: readonly Plant[] = [
     name: 'inbox-put-without-a-lock',
     what: 'a put compares the tenure, and the part is taken and read before what it puts is seen',
     file: 'state/postgres/inbox-statements.js',
-    find: 'ORDER BY o.part FOR SHARE OF o',
+    find: 'ORDER BY o.part FOR SHARE OF o SKIP LOCKED',
     put: 'ORDER BY o.part',
     tests: INBOX_ROWS,
     chaos: NO_INBOX,

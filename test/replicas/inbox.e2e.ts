@@ -41,6 +41,25 @@ async function threeOf(t: TestContext, parts: number) {
 
 for (const parts of [1, 8]) {
   test(
+    `what was promised for an owner of ${parts} part(s) is kept by replicas that are to promise nothing themselves`,
+    BOUND,
+    async (t) => {
+      const { scene, owner, others } = await threeOf(t, parts);
+      const name = await ownedBy(scene, owner, 'kept');
+      await scene.end(owner, 'SIGKILL');
+      const { handle } = await others[0].client.create(task(name, 'demo_sleep', { seconds: 0.1 }));
+      await Promise.all(others.map((one) => scene.end(one, 'SIGKILL')));
+      const next = await scene.add();
+      const end = await statusWhere(next.client, handle, 'an end', isOver);
+      assert.equal(end.phaseInfo.phase, 'SUCCESS');
+      assert.deepEqual((await next.client.create(task(name, 'demo_sleep', { seconds: 0.1 }))).handle, handle);
+      assert.equal(scene.remote.jobs().length, 1);
+    },
+  );
+}
+
+for (const parts of [1, 8]) {
+  test(
     `what an owner of ${parts} part(s) is asked while it is dead is promised at once, and done once by the next one`,
     BOUND,
     async (t) => {

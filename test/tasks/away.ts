@@ -55,7 +55,6 @@ export class Part {
   async takes(options: HarnessOptions = {}, writes = true): Promise<Harness> {
     this.#tenure += 1;
     this.inbox.tenure = `${this.#tenure}`;
-    this.inbox.owner = `owner ${this.#tenure}`;
     this.#clock = new RunClock(this.manual);
     const engine = new InboxEngine(this.disk, this.inbox);
     this.#engine = engine;

@@ -67,7 +67,7 @@ export function readStatement(
     CROSS JOIN LATERAL (SELECT key, value FROM ${table} WHERE key >= r.lo AND key < r.hi ORDER BY key LIMIT ${FACTS_OF_KIND}) AS f`;
   return {
     text: `WITH asked AS (SELECT part, key, (at - 1)::int AS at FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS a (part, key, at))
-    SELECT 'part' AS what, a.at, NULL::text AS key, NULL::bytea AS value, json_build_object('tenure', o.tenure::text, 'owner', o.epoch) AS said
+    SELECT 'part' AS what, a.at, NULL::text AS key, NULL::bytea AS value, json_build_object('tenure', o.tenure::text) AS said
     FROM asked AS a JOIN ${owner} AS o ON o.part = a.part
     UNION ALL ${found(facts, '$3::int[], $4::text[], $5::text[]')}
     UNION ALL ${found(payloads, '$6::int[], $7::text[], $8::text[]')}
@@ -86,8 +86,9 @@ export function readStatement(
 
 /**
  * Puts rows, each while its part is held under the tenure that it goes by, and answers `at`, counted from 0, and `end` of each. The owner's row
- * is locked, as a commit does it: who takes the part changes that row and then reads, so that what is put is read, or is not put. All rows are
- * locked in one order.
+ * is locked, as a commit does it: who takes the part changes that row and then reads, so that what is put is read, or is not put. A row that is
+ * changed meanwhile is not waited for, which would hold up what is put into other parts: nothing is put into its part. Rows are put in one
+ * order by whoever puts them, so that no two that put the same wait for each other.
  */
 export function putStatement(
   { owner, inbox }: Tables,
@@ -107,7 +108,7 @@ export function putStatement(
         WITH ORDINALITY AS g (part, tenure, kind, key, name, start, length, at)
     ),
     fence AS MATERIALIZED (
-      SELECT o.part, o.tenure FROM ${owner} AS o WHERE o.part IN (SELECT part FROM given) ORDER BY o.part FOR SHARE OF o
+      SELECT o.part, o.tenure FROM ${owner} AS o WHERE o.part IN (SELECT part FROM given) ORDER BY o.part FOR SHARE OF o SKIP LOCKED
     ),
     held AS MATERIALIZED (SELECT g.* FROM given AS g JOIN fence AS f ON f.part = g.part AND f.tenure = g.tenure),
     room AS MATERIALIZED (
@@ -117,7 +118,7 @@ export function putStatement(
     done AS (
       INSERT INTO ${inbox} (part, kind, key, name, epoch, body)
       SELECT part, kind, key, name, $1, CASE WHEN length >= 0 THEN substr($9::bytea, start, length) END
-      FROM held WHERE part IN (SELECT part FROM room) ORDER BY n
+      FROM held WHERE part IN (SELECT part FROM room) ORDER BY part, key, kind, name
       ON CONFLICT (part, kind, key, name) DO NOTHING RETURNING part, kind, key, name
     )
     SELECT h.n AS at, CASE

@@ -36,11 +36,7 @@ interface AskedPut {
 
 /** As the statements answer it: `at` counts what was asked from 0. */
 type KeptRow =
-  | {
-      readonly what: 'part';
-      readonly at: number;
-      readonly said: { readonly tenure: string; readonly owner: string | null };
-    }
+  | { readonly what: 'part'; readonly at: number; readonly said: { readonly tenure: string } }
   | { readonly what: 'fact'; readonly at: number; readonly key: FactKey; readonly value: Buffer }
   | { readonly what: 'row'; readonly at: number; readonly value: Buffer | null; readonly said: Omit<InboxRow, 'body'> };
 
@@ -131,7 +127,6 @@ export class PostgresInbox implements Inbox {
     const rows = await this.#run<KeptRow & Record<string, unknown>>(text, values);
     const kept = asked.map(() => ({
       tenure: '',
-      owner: undefined as string | undefined,
       facts: [] as (readonly [FactKey, Buffer])[],
       rows: [] as InboxRow[],
     }));
@@ -140,10 +135,7 @@ export class PostgresInbox implements Inbox {
       const prefix = parts === 1 ? '' : partPrefix(asked[row.at]!.part, parts);
       if (row.what === 'fact') one.facts.push([row.key.slice(prefix.length), row.value]);
       else if (row.what === 'row') one.rows.push({ ...row.said, body: row.value ?? undefined });
-      else {
-        one.tenure = row.said.tenure;
-        one.owner = row.said.owner ?? undefined;
-      }
+      else one.tenure = row.said.tenure;
     }
     return kept;
   }
