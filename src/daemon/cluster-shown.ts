@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import { partOfLimits } from '../model/limits-tenancy.js';
 import type { MemberRow } from '../state/index.js';
+import type { InboxFigures } from '../telemetry/index.js';
 
 export interface ShownCluster {
   readonly seat: Pick<
@@ -15,13 +16,16 @@ export interface ShownCluster {
   readonly differences: (epoch: string) => readonly Difference[];
   /** Since when a part has the owner that is seen, epoch milliseconds. */
   readonly sinceMs: (part: number) => number | undefined;
+  /** What the inbox has of a part of this replica's; undefined where it has nothing. */
+  readonly inboxOf: (part: number) => InboxFigures | undefined;
   /** Configured here, by id. */
   readonly plugins: readonly string[];
 }
 
 /**
  * What an operator sees of the replicas (`GET /v1/cluster`). Where tasks are spread each member has `parts`, each part its `owner`, and
- * each plugin the member that owns its limits; where one replica works for all, that one is `owner`.
+ * each plugin the member that owns its limits; where one replica works for all, that one is `owner`. `inbox` is there where something waits in it for
+ * the replica that was asked.
  */
 export function shownCluster(shown: ShownCluster): JsonObject {
   const { seat, covers } = shown;
@@ -42,6 +46,7 @@ function oneOwner(shown: ShownCluster): JsonObject {
   const owner = isOwner ? seat.epoch : seat.owner?.epoch;
   return {
     owner: owner ?? null,
+    ...inboxOf(shown, 0),
     members: seat.members.map((member) => shownMember(shown, member, member.epoch === owner)),
   };
 }
@@ -52,7 +57,8 @@ function manyOwners(shown: ShownCluster): JsonObject {
   return {
     parts: owners.map((owner, part) => {
       const state = seat.stateOf(part);
-      return { part, owner: owner ?? null, ...(state !== undefined && { state }), since: timeOf(sinceMs(part)) };
+      const since = timeOf(sinceMs(part));
+      return { part, owner: owner ?? null, ...(state !== undefined && { state }), since, ...inboxOf(shown, part) };
     }),
     limits: plugins.map((plugin) => {
       const part = partOfLimits(plugin, seat.parts);
@@ -65,6 +71,11 @@ function manyOwners(shown: ShownCluster): JsonObject {
       return { ...shownMember(shown, member, parts.length > 0), ...says };
     }),
   };
+}
+
+function inboxOf({ inboxOf }: ShownCluster, part: number) {
+  const inbox = inboxOf(part);
+  return inbox && { inbox: { ...inbox, oldestMs: Math.round(inbox.oldestMs) } };
 }
 
 /** What is on its way here or from here is this one's by its row. */

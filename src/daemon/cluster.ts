@@ -284,7 +284,8 @@ export class Cluster {
   figures(): ClusterFigures {
     const { role, leaseLeftMs, members } = this.#seat;
     const parts = countedParts(this.#seat);
-    return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length, parts, links: this.limits?.links };
+    const inbox = this.looks.figures();
+    return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length, parts, links: this.limits?.links, inbox };
   }
 
   /** For the operator. */
@@ -294,6 +295,7 @@ export class Cluster {
       covers: this.covers,
       differences: (epoch) => this.#comparison.of(epoch) ?? [],
       sinceMs: (part) => this.#seen.sinceMs(part),
+      inboxOf: (part) => this.looks.of(part),
       plugins: Object.keys(this.#options.config.plugins),
     });
   }

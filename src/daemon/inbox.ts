@@ -1,7 +1,8 @@
 import type { Clock, Timer } from '../lib/clock.js';
-import type { Inbox, InboxRow } from '../state/index.js';
+import type { Inbox, InboxRow, WaitingOfPart } from '../state/index.js';
 
 import type { TasksControl } from '../tasks/tasks.js';
+import type { InboxFigures } from '../telemetry/index.js';
 
 /** Between two looks while rows wait, or may come. Milliseconds. */
 const LOOK_MS = 1_000;
@@ -32,6 +33,8 @@ export class InboxLooks {
   #timer: Timer | undefined;
   #stopped = false;
   #nextMs = 0;
+  /** What the last look found, and when. */
+  #found: { readonly atMs: number; readonly parts: readonly WaitingOfPart[] } = { atMs: 0, parts: [] };
   /** Behind which row the next look goes on, where the last one ended at rows that all stayed; undefined: at the first one. */
   #behind: string | undefined;
 
@@ -46,6 +49,23 @@ export class InboxLooks {
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+  }
+
+  /** What was left in a part that is here, as it was seen last; undefined where nothing was. What waited then is that much older now. */
+  of(part: number): InboxFigures | undefined {
+    const { clock, here } = this.#options;
+    const found = this.#found.parts.find((one) => one.part === part);
+    if (found === undefined || !here().includes(part)) return undefined;
+    const { waiting, running, oldestMs } = found;
+    return { waiting, running, oldestMs: waiting === 0 ? 0 : oldestMs + clock.now() - this.#found.atMs };
+  }
+
+  /** The same of all parts that are here. */
+  figures(): InboxFigures {
+    const all = this.#found.parts.flatMap(({ part }) => this.of(part) ?? []);
+    const sum = (of: 'waiting' | 'running') => all.reduce((total, one) => total + one[of], 0);
+    const oldestMs = Math.max(0, ...all.map((one) => one.oldestMs));
+    return { waiting: sum('waiting'), running: sum('running'), oldestMs };
   }
 
   /**
@@ -81,6 +101,7 @@ export class InboxLooks {
     // Until it is known that nothing is.
     this.#nextMs = 0;
     const waiting = await inbox.waiting(parts);
+    this.#found = { atMs: clock.now(), parts: waiting };
     if (waiting.length === 0) this.#nextMs = clock.now() + QUIET_LOOK_MS;
     else await this.#walkOn(waiting.map(({ part }) => part));
   }

@@ -14,7 +14,7 @@ export * from './facts/facts.js';
 export * from './facts/inbox-bodies.js';
 export { isKeyOfPart } from './facts/part-keys.js';
 export { smallOf, wholeState } from './facts/phase-fields.js';
-export type { Inbox, InboxRow, KeptOfKey, NewInboxRow } from './inbox.js';
+export type { Inbox, InboxRow, KeptOfKey, NewInboxRow, WaitingOfPart } from './inbox.js';
 export { inspectState, type StateReport } from './inspect.js';
 export type { Inspection } from './inspection.js';
 export type {

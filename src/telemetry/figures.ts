@@ -35,6 +35,18 @@ export interface ClusterFigures {
   readonly parts?: Readonly<Record<string, number>> | undefined;
   /** Other replicas, by whether limits can be shared with them now. */
   readonly links?: { readonly up: number; readonly down: number } | undefined;
+  /** Of the parts that are this replica's. */
+  readonly inbox: InboxFigures;
+}
+
+/** Rows of the inbox. */
+export interface InboxFigures {
+  /** They may be taken in. */
+  readonly waiting: number;
+  /** Runs of Do that go on elsewhere. */
+  readonly running: number;
+  /** How long the oldest one of those that wait does; 0 where none does. */
+  readonly oldestMs: number;
 }
 
 /** Of the state that survives the daemon. */
@@ -158,7 +170,10 @@ function writeState(set: MetricSet, { bytes, lagMs, trouble, facts }: StateFigur
   );
 }
 
-function writeCluster(set: MetricSet, { role, roles, members, leaseLeftMs, parts, links }: ClusterFigures): void {
+function writeCluster(
+  set: MetricSet,
+  { role, roles, members, leaseLeftMs, parts, links, inbox }: ClusterFigures,
+): void {
   setAll<'pluginhost_cluster_role'>(
     set.gauge('pluginhost_cluster_role'),
     roles.map((name) => [{ role: name }, name === role ? 1 : 0] as const),
@@ -167,6 +182,9 @@ function writeCluster(set: MetricSet, { role, roles, members, leaseLeftMs, parts
   set.gauge('pluginhost_cluster_lease_left_seconds').set(leaseLeftMs / 1000);
   setAll<'pluginhost_cluster_parts'>(set.gauge('pluginhost_cluster_parts'), byState(parts));
   setAll<'pluginhost_cluster_limits_links'>(set.gauge('pluginhost_cluster_limits_links'), byState(links));
+  const { waiting, running, oldestMs } = inbox;
+  setAll<'pluginhost_inbox_rows'>(set.gauge('pluginhost_inbox_rows'), byState({ waiting, running }));
+  set.gauge('pluginhost_inbox_oldest_seconds').set(oldestMs / 1000);
 }
 
 function byState(counts: Readonly<Record<string, number>> = {}): (readonly [{ readonly state: string }, number])[] {

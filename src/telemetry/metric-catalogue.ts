@@ -94,6 +94,14 @@ export const METRICS = {
     'How often this replica became the one that works for all, after the stop of the last one or its crash.',
     ['after'],
   ),
+  pluginhost_inbox_rows: gauge(
+    'Rows of the inbox for this replica’s parts: promises that are to be taken in (waiting), and runs of Do that go on elsewhere (running).',
+    ['state'],
+  ),
+  pluginhost_inbox_oldest_seconds: gauge(
+    'How long the oldest promise for this replica’s parts waits to be taken in; 0 while none does.',
+    [],
+  ),
   pluginhost_inbox_stood_in_total: counter(
     'Calls that were to be answered for an owner that is away, by what became of them; those that are `away` went on waiting for one.',
     ['call', 'outcome'],

@@ -74,6 +74,23 @@ describe('plugin-host cluster', () => {
     assert.equal(lines.at(-1), 'Asked was plugin-host-6d5f9c7b9d-abcd0.');
   });
 
+  it('says what waits in the inbox for the one that was asked, and what others run for it', async (t) => {
+    const members = [member(0), member(1, undefined, { ownerSince: null })];
+    const one = { enabled: true, role: 'owner', epoch: 'e0', owner: 'e0', members };
+    const alone = await shown(t, { ...one, inbox: { waiting: 2, running: 0, oldestMs: 12_345 } });
+    assert.deepEqual(alone.slice(3), ['', 'Promises that wait in the inbox: 2, the oldest for 12.3 s.']);
+    const cluster = spread([0, 0, 1], [member(0, [0, 1]), member(1, [2])]);
+    Object.assign((cluster.parts as object[])[0]!, { inbox: { waiting: 2, running: 1, oldestMs: 500 } });
+    Object.assign((cluster.parts as object[])[1]!, { inbox: { waiting: 1, running: 1, oldestMs: 2_000 } });
+    assert.deepEqual((await shown(t, cluster)).slice(-5), [
+      '',
+      'Promises that wait in the inbox: 3, the oldest for 2.0 s.',
+      'Runs of Do that go on at others: 2.',
+      '',
+      'Asked was plugin-host-6d5f9c7b9d-abcd0.',
+    ]);
+  });
+
   it('names those that share a host by their processes', async (t) => {
     const on = (index: number, more: JsonObject = {}) =>
       member(index, index < 2 ? [index] : [], { name: `host, process ${index}`, ...more });

@@ -42,7 +42,13 @@ function seatOf(owners: readonly (string | undefined)[], states: Record<number, 
 }
 
 function shown(seat: ShownCluster['seat'], parts: Partial<ShownCluster> = {}) {
-  const plain = { covers: undefined, differences: () => [], sinceMs: () => undefined, plugins: [] };
+  const plain = {
+    covers: undefined,
+    differences: () => [],
+    sinceMs: () => undefined,
+    inboxOf: () => undefined,
+    plugins: [],
+  };
   // biome-ignore lint/suspicious/noExplicitAny: what is answered is JSON
   return shownCluster({ seat, ...plain, ...parts }) as any;
 }
@@ -109,4 +115,16 @@ test('since when a part has its owner is told anew for another one, and not for 
   owners[3] = undefined;
   changed();
   assert.deepEqual(all(), [1_000, 1_500, undefined, undefined]);
+});
+
+test('what waits in the inbox for who was asked stands with its part, or with the one owner, and nothing where nothing does', () => {
+  const inboxOf = (part: number) => (part === 0 ? { waiting: 2, running: 1, oldestMs: 1_500.4 } : undefined);
+  const inbox = { waiting: 2, running: 1, oldestMs: 1_500 };
+  assert.deepEqual(shown(seatOf(['a']).seat, { inboxOf }).inbox, inbox);
+  const { parts } = shown(seatOf(['a', 'a', 'b']).seat, { inboxOf });
+  assert.deepEqual(
+    parts.map((one: { inbox?: object }) => one.inbox),
+    [inbox, undefined, undefined],
+  );
+  assert.ok(!('inbox' in shown(seatOf(['a']).seat)));
 });

@@ -41,7 +41,7 @@ class Inbox {
         const of = (part: number) => this.rows.filter((row) => row.part === part).length;
         return parts
           .filter((part) => of(part) > 0)
-          .map((part) => ({ part, waiting: of(part), running: 0, oldestMs: 0 }));
+          .map((part) => ({ part, waiting: of(part), running: part, oldestMs: part * 10_000 }));
       },
       look: async (parts, behind = '0') => {
         this.asked.push(`look ${behind}`);
@@ -219,6 +219,28 @@ test('nothing is shown of a part that was given up while the look was under way,
   assert.deepEqual(await inbox.second(), []);
   await inbox.clock.advance(5_000);
   assert.deepEqual(inbox.asked, ['waiting', 'look 0']);
+});
+
+test('what a look found is told, and is older the longer it is ago, of parts that are here alone', async () => {
+  const inbox = new Inbox();
+  inbox.parts = [0, 1, 2];
+  const nothing = { waiting: 0, running: 0, oldestMs: 0 };
+  assert.deepEqual([inbox.looks.figures(), inbox.looks.of(1)], [nothing, undefined]);
+  for (const [id, part] of [1, 2, 2].entries()) {
+    inbox.put(id + 1, { part });
+    inbox.unreadable.add(`${id + 1}`);
+  }
+  inbox.looks.start();
+  await inbox.second();
+  assert.deepEqual(inbox.looks.figures(), { waiting: 3, running: 3, oldestMs: 20_000 });
+  assert.deepEqual(inbox.looks.of(1), { waiting: 1, running: 1, oldestMs: 10_000 });
+  assert.equal(inbox.looks.of(0), undefined);
+  inbox.before = () => new Promise(() => {});
+  await inbox.clock.advance(5_000);
+  assert.equal(inbox.looks.figures().oldestMs, 25_000, 'also where no look comes back');
+  inbox.parts = [0, 1];
+  assert.deepEqual(inbox.looks.figures(), { waiting: 1, running: 1, oldestMs: 15_000 });
+  inbox.looks.stop();
 });
 
 test('a replica is dead after a lease without a sign of life, or without a row since it was first asked about', async () => {

@@ -45,6 +45,7 @@ export const FIGURES: DaemonFigures = {
     leaseLeftMs: 7_500,
     parts: { owned: 3, taking: 1 },
     links: { up: 1, down: 1 },
+    inbox: { waiting: 3, running: 1, oldestMs: 1_500 },
   },
   certificates: [{ port: 'grpc', daysLeft: 20 }],
   plugins: [

@@ -29,6 +29,14 @@ interface Part {
   readonly owner: string | null;
   /** Where it is the asked one's. */
   readonly state?: string;
+  readonly inbox?: Inbox;
+}
+
+/** What waits for the asked one, and what others still run for it. */
+interface Inbox {
+  readonly waiting: number;
+  readonly running: number;
+  readonly oldestMs: number;
 }
 
 interface Limits {
@@ -41,6 +49,7 @@ interface One {
   readonly epoch: string;
   readonly role: string;
   readonly members: readonly Member[];
+  readonly inbox?: Inbox;
 }
 
 /** Of a cluster whose tasks are spread. */
@@ -73,7 +82,7 @@ function textOf(cluster: Shown): string {
   return 'parts' in cluster ? spreadText(cluster) : tableOf(cluster);
 }
 
-function tableOf({ members, epoch, role }: One): string {
+function tableOf({ members, epoch, role, inbox }: One): string {
   const rows = members.map((member) => [
     `${printable(member.name)}${member.epoch === epoch ? ' (asked)' : ''}`,
     member.epoch === epoch ? role : member.owner ? 'owner' : 'standby',
@@ -82,7 +91,8 @@ function tableOf({ members, epoch, role }: One): string {
     member.owner ? (member.ownerSince ?? '-') : '-',
     silence(member),
   ]);
-  return plainTable(['REPLICA', 'ROLE', 'ADDRESS', 'VERSION', 'OWNER SINCE', 'SILENT FOR'], rows);
+  const table = plainTable(['REPLICA', 'ROLE', 'ADDRESS', 'VERSION', 'OWNER SINCE', 'SILENT FOR'], rows);
+  return [table, ...inboxLines(inbox === undefined ? [] : [inbox])].join('\n');
 }
 
 /** Who is there, and who has what; then what keeps a replica from having its share. */
@@ -108,9 +118,23 @@ function spreadText(cluster: Spread): string {
     '',
     plainTable(['PARTS', 'LIMITS OF', 'OWNER'], ownerRows(cluster, nameOf)),
     ...(unreached.length > 0 ? ['', ...unreached] : []),
+    ...inboxLines(cluster.parts.flatMap(({ inbox }) => inbox ?? [])),
     '',
     `Asked was ${nameOf(epoch)}.`,
   ].join('\n');
+}
+
+/** None where nothing waits. */
+function inboxLines(all: readonly Inbox[]): string[] {
+  const sum = (of: 'waiting' | 'running') => all.reduce((total, one) => total + one[of], 0);
+  const oldestS = Math.max(0, ...all.map(({ oldestMs }) => oldestMs)) / 1000;
+  const lines = [
+    ...(sum('waiting') > 0
+      ? [`Promises that wait in the inbox: ${sum('waiting')}, the oldest for ${oldestS.toFixed(1)} s.`]
+      : []),
+    ...(sum('running') > 0 ? [`Runs of Do that go on at others: ${sum('running')}.`] : []),
+  ];
+  return lines.length > 0 ? ['', ...lines] : [];
 }
 
 /** What each has, and last what nobody is seen to have. */
