@@ -27,6 +27,14 @@ export interface ForwarderOptions extends PeerOptions {
 /** What goes along besides: who calls, and the trace. */
 const KEPT = ['authorization', 'traceparent', 'tracestate'] as const;
 const DETAILS = 'grpc-status-details-bin';
+/** Of the details of OWNER_AWAY: the epoch of who says that the part is not its. */
+const REPLICA = 'replica';
+const ANSWERED_BY_NONE: ReadonlySet<status> = new Set([
+  status.UNAVAILABLE,
+  status.CANCELLED,
+  status.INTERNAL,
+  status.UNKNOWN,
+]);
 /** An answer needs this long to get back within the caller's deadline. Milliseconds. */
 const MARGIN_MS = 250;
 /** Of requests that wait for an owner, or for its answer. */
@@ -71,6 +79,11 @@ export class Forwarder implements Elsewhere {
 
   get parts(): number {
     return this.#options.owners.parts;
+  }
+
+  /** Whether a replica takes no calls any more, as far as this one passed some on to it. */
+  isGone(epoch: string): boolean {
+    return this.#routes.isGone(epoch);
   }
 
   away(part: number): boolean {
@@ -124,8 +137,11 @@ export class Forwarder implements Elsewhere {
   async #passed(route: Route, call: PassedCall, request: Buffer): Promise<Buffer | Undone> {
     const end = await route.unary(call, request, this.#kept(call), this.#leftMs(call));
     if (Buffer.isBuffer(end)) return this.#answered(end);
-    if (call.signal.aborted || !mayPass(end)) throw this.#ended(end);
-    return { refused: end.refused, broke: end.details === undefined, error: () => this.#ended(end) };
+    const away = awayOf(end);
+    if (call.signal.aborted || away === undefined) throw this.#ended(end);
+    const { peer } = route;
+    if (away.by !== undefined && away.by !== peer.epoch) peer.replaced();
+    return { refused: end.refused, broke: end.details === undefined || peer.isGone, error: () => this.#ended(end) };
   }
 
   /** The same of this replica. */
@@ -243,7 +259,10 @@ export class Forwarder implements Elsewhere {
     const by = call.header(HOP);
     if (by === undefined) return;
     const seen = `replica ${by.slice(0, 40)} passed the call on to this one, which has the state no more, or not yet`;
-    throw new HostError('OWNER_AWAY', `${seen}; try again`, { retryAfterMs: AGAIN_MS });
+    throw new HostError('OWNER_AWAY', `${seen}; try again`, {
+      retryAfterMs: AGAIN_MS,
+      details: { [REPLICA]: this.#options.epoch },
+    });
   }
 
   #hold(bytes: number): void {
@@ -306,14 +325,13 @@ function isServiceError(error: unknown): error is ServiceError {
   return typeof (error as { code?: unknown } | null)?.code === 'number';
 }
 
-/** Whether another try, here or at another owner, may end otherwise: nobody answered, or one that is no owner. */
-function mayPass({ code, details }: PassedEnd): boolean {
-  if (details === undefined) {
-    return [status.UNAVAILABLE, status.CANCELLED, status.INTERNAL, status.UNKNOWN].includes(code);
-  }
+/** What lets another try, here or at another owner, end otherwise: nobody answered, or one that is no owner, and says who it is. */
+function awayOf({ code, details }: PassedEnd): { readonly by: string | undefined } | undefined {
+  if (details === undefined) return ANSWERED_BY_NONE.has(code) ? { by: undefined } : undefined;
   try {
-    return decodeRpcStatus(details).errorInfo?.reason === 'OWNER_AWAY';
+    const info = decodeRpcStatus(details).errorInfo;
+    return info?.reason === 'OWNER_AWAY' ? { by: info.metadata[REPLICA] } : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }

@@ -44,10 +44,21 @@ export class OwnerConnection {
   #failures = 0;
   #restsUntilMs = 0;
   #why = '';
+  #refused = false;
   #closed = false;
 
   constructor(options: OwnerConnectionOptions) {
     this.#options = options;
+  }
+
+  /** The owner has spoken on it, and it is not gone. */
+  get isMade(): boolean {
+    return this.#session?.isMade === true;
+  }
+
+  /** Nothing listened at the address when it was tried last. */
+  get isRefused(): boolean {
+    return this.#refused;
   }
 
   /** Opens a call. Throws NotConnected with the reason. */
@@ -68,8 +79,9 @@ export class OwnerConnection {
     const { clock } = this.#options;
     if (this.#closed) throw new NotConnected('the connection is closed');
     if (clock.now() < this.#restsUntilMs) throw new NotConnected(this.#why);
-    const session = new Session(this.#options, (made, why) => {
+    const session = new Session(this.#options, (made, why, refused) => {
       this.#sessions.delete(session);
+      this.#refused = refused;
       if (made) this.#failures = 0;
       else this.#rest(why);
     });
@@ -100,8 +112,8 @@ class Session {
   #begun = 0;
   #timer: Timer | undefined;
 
-  /** `over` is told whether it was ever made, and why it ended. */
-  constructor(options: OwnerConnectionOptions, over: (made: boolean, why: string) => void) {
+  /** `over` is told whether it was ever made, why it ended, and whether that was since nothing listens there. */
+  constructor(options: OwnerConnectionOptions, over: (made: boolean, why: string, refused: boolean) => void) {
     this.#options = options;
     const { address, tls } = options;
     const secure = tls();
@@ -113,17 +125,23 @@ class Session {
     });
     leaveNoStreamsBehind(this.#session);
     let why = `no connection to ${address}`;
+    let refused = false;
     this.#session.once('remoteSettings', () => {
       this.#made = true;
     });
-    this.#session.on('error', (error) => {
+    this.#session.on('error', (error: NodeJS.ErrnoException) => {
       why = messageOf(error);
+      refused = error.code === 'ECONNREFUSED';
     });
     this.#session.once('close', () => {
       this.#timer?.cancel();
-      over(this.#made, why);
+      over(this.#made, why, refused);
     });
     this.#watch();
+  }
+
+  get isMade(): boolean {
+    return this.#made && !this.#session.destroyed;
   }
 
   get takesCalls(): boolean {

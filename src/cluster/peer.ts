@@ -45,6 +45,7 @@ export class Peer {
   #credentials: ClosableCredentials | undefined;
   #turn = 0;
   #uses = 0;
+  #replaced = false;
   #rest: Timer | undefined;
 
   constructor(epoch: string, address: string, options: PeerOptions) {
@@ -88,6 +89,22 @@ export class Peer {
     for (const connection of this.#connections) connection.close();
     const credentials = this.#credentials;
     if (credentials !== undefined) for (const client of this.#clients) closeSoon(client, credentials);
+  }
+
+  /** Another replica answers at its address. */
+  replaced(): void {
+    this.#replaced = true;
+  }
+
+  /**
+   * Its process is over, or takes calls no more: another one has its address, or nothing listens there. One that is only silent may be
+   * frozen, or out of reach from here alone, and goes on to answer others.
+   */
+  get isGone(): boolean {
+    const connections = this.#connections;
+    return (
+      this.#replaced || (connections.some(({ isRefused }) => isRefused) && !connections.some(({ isMade }) => isMade))
+    );
   }
 
   /** The one whose turn it is. */

@@ -26,6 +26,11 @@ export class Routes {
     return this.#routes[part];
   }
 
+  /** Whether a replica that calls were passed on to answers nobody any more. */
+  isGone(epoch: string): boolean {
+    return this.#peers.get(epoch)?.isGone === true;
+  }
+
   /** Cuts what is under way to whom a part was taken from. */
   follow(): void {
     for (let part = 0; part < this.#owners.parts; part++) this.#follow(part);

@@ -72,7 +72,7 @@ export interface ClusterOptions {
 }
 
 /** The inbox, with what is seen of owners and replicas that a stand-in uses it by. */
-export type ReplicaInbox = Pick<StandInOptions, 'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead'>;
+export type ReplicaInbox = Pick<StandInOptions, 'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead' | 'isGone'>;
 
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
@@ -134,7 +134,14 @@ export class Cluster {
     this.#inbox = new PostgresInbox({ place, onSecret, epoch, parts });
     const isDead = deadReplicas(seat, clock, place.leaseMs);
     this.looks = this.#looksBy(isDead);
-    const used = { inbox: this.#inbox, parts, epoch, tenureOf: (part: number) => seat.tenureSeen(part), isDead };
+    const used = {
+      inbox: this.#inbox,
+      parts,
+      epoch,
+      tenureOf: (part: number) => seat.tenureSeen(part),
+      isDead,
+      isGone: (owner: string) => this.#forwarder.isGone(owner),
+    };
     this.standIn = config.cluster.inbox ? used : undefined;
     this.#seen = new OwnersSeen(seat, clock);
     this.at = `PostgreSQL at ${placeText(place)}`;

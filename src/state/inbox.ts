@@ -22,6 +22,8 @@ export interface InboxRow extends NewInboxRow {
 export interface KeptOfKey {
   /** Under which the part is, or was last, held. */
   readonly tenure: string;
+  /** The epoch of who holds it; undefined while nobody does. */
+  readonly owner: string | undefined;
   /** By their keys without the part's prefix: those of the key, without payloads, and the part's handleKey and birth. */
   readonly facts: readonly (readonly [FactKey, Buffer])[];
   readonly rows: readonly InboxRow[];

@@ -2,14 +2,22 @@ import { createHash } from 'node:crypto';
 import { type ErrorCode, HostError, messageOf } from '../errors/index.js';
 import { Stop } from '../lib/stop.js';
 import { settledBefore, sleep } from '../lib/wait.js';
-import { type AttemptKey, attemptKeyOf } from '../model/attempt-key.js';
+import { type AttemptKey, attemptKeyOf, type TaskId } from '../model/attempt-key.js';
 import type { StoodInCall, StoodInOutcome } from '../model/events/tasks.js';
 import { decodeHandle, looksLikeHandle, partitionOfHandle, partOf } from '../model/handle.js';
 import { HandleKeys } from '../model/handle-keys.js';
 import { partitionOfAttempt } from '../model/partition.js';
 import type { PhaseState } from '../model/phase-state.js';
 import { assertHosted, assertNotFailed, type Runtimes } from '../runtime/runtime.js';
-import { encodeDeleteBody, encodeDoBody, type Inbox, type KeptOfKey, type NewInboxRow } from '../state/index.js';
+import {
+  decodePair,
+  encodeDeleteBody,
+  encodeDoBody,
+  factKey,
+  type Inbox,
+  type KeptOfKey,
+  type NewInboxRow,
+} from '../state/index.js';
 import { doFactOf } from '../store/facts.js';
 import { createBodyOf, type KeptOfPart, restoreKept } from '../store/kept-key.js';
 import { ReplayCache } from '../store/replay-cache.js';
@@ -34,6 +42,8 @@ export interface StandInOptions
   readonly tenureOf: (part: number) => string | undefined;
   /** Whether a replica is known to be dead. */
   readonly isDead: (epoch: string) => boolean;
+  /** Whether an owner answers nobody any more. One without a sign of life for a lease may wake, and go on, until its parts are taken. */
+  readonly isGone: (epoch: string) => boolean;
   /** With which keys the handles of a part are signed and checked, the signing one first, given the one that its state keeps. */
   readonly handleKeys: (kept: string) => readonly string[];
   readonly handleGraceMs: number;
@@ -74,6 +84,8 @@ const DONE = Promise.resolve();
 const TRIES = 10;
 /** Between two looks at what another replica runs. Milliseconds. */
 const LOOK_MS = 500;
+/** Between two looks at whether an owner has taken in what was promised: it looks once a second. Milliseconds. */
+const TAKEN_IN_MS = 250;
 /** Between two tries to write what became of a run. Milliseconds. */
 const SETTLE_MS = 1_000;
 /** When a caller should ask again. Milliseconds. */
@@ -106,6 +118,11 @@ const REPLAYS_OF_ONE_KEY = { max: 1, maxBytes: Number.MAX_SAFE_INTEGER } as cons
  * before anything is asked of them, so that nothing is sent, polled or cancelled, and what they decide goes into the inbox. Only a Do is run
  * here, by who claims its key. What only the owner can answer is OWNER_AWAY, and so is a part that was taken meanwhile; STORE_FULL where
  * the inbox is full.
+ *
+ * | owner | Create of a new task, Delete | Create of a known one, Status, Do |
+ * | --- | --- | --- |
+ * | gone: nobody has the part, or its port is closed | at once | at once |
+ * | may be alive, as frozen or cut off | once it has taken that in | OWNER_AWAY |
  *
  * States of a claim: none → put → run here → settled with the end, or given back; where that cannot be written it is tried again until
  * `stop`.
@@ -140,14 +157,21 @@ class KeyStandIn implements StandIn {
       const { key } = place;
       const of = await this.#of(place, scope);
       const { store, replays, kept } = of;
-      if (store.current(key)?.answeredHandle === undefined) {
+      const known = store.current(key);
+      // What was put, and not taken in, the owner has told nobody of.
+      if (known !== undefined && !isPut(kept, known.id)) this.#assertGone(kept);
+      if (known?.answeredHandle === undefined) {
         of.write = async () => {
           const id = store.current(key)?.id ?? '';
           const body = createBodyOf(store, replays, id, payloadOf(spec));
           await this.#put({ ...place, kind: 'create', name: id, body }, kept);
         };
       }
-      return of.tasks.create(spec, scope);
+      const answer = await of.tasks.create(spec, scope);
+      const answers = await this.#untilTakenIn(place, kept, scope);
+      const stands = answers.get(answer.task.id);
+      if (stands?.equals(answer.handle) === false) throw away('it has answered the same create otherwise');
+      return answer;
     });
   }
 
@@ -162,13 +186,15 @@ class KeyStandIn implements StandIn {
         return put ?? DONE;
       };
       await of.tasks.delete(bytes, reason, hints, scope);
+      await this.#untilTakenIn(place, of.kept, scope);
     });
   }
 
-  /** As it is known, however long ago it was read: only the owner reads. */
+  /** As it is known, however long ago it was read: only the owner reads. OWNER_AWAY where that one may be alive. */
   status(...[bytes, hints, scope]: Parameters<Tasks['status']>): ReturnType<Tasks['status']> {
     return this.#stand('status', async () => {
-      const { store, tasks } = await this.#of(this.#placeIn(bytes), scope);
+      const { store, tasks, kept } = await this.#of(this.#placeIn(bytes), scope);
+      this.#assertGone(kept);
       // The first read of such an order may find that the task was over, which is told then.
       for (const { readFirst } of store.owed.listed()) if (readFirst !== undefined) throw away(ONLY_OWNER);
       return tasks.status(bytes, hints, scope, 0);
@@ -183,6 +209,8 @@ class KeyStandIn implements StandIn {
         const { kept, replays } = await this.#of(place, scope);
         const known = replays.get(key);
         if (known !== undefined) return known;
+        this.#assertGone(kept);
+        this.#assertServed(spec);
         this.#waiting.assertRoom(spec);
         if (await this.#claim(place, kept)) break;
         await this.#untilLook(scope);
@@ -218,6 +246,45 @@ class KeyStandIn implements StandIn {
 
   remoteDown(plugin: string): boolean {
     return this.#options.shown.remoteDown(plugin);
+  }
+
+  #isGone({ owner }: KeptOfKey): boolean {
+    return owner === undefined || this.#options.isGone(owner);
+  }
+
+  /**
+   * What is kept of a task is less than its owner may have told, and a leap beyond that is more than it tells next, if it is only out of
+   * reach, or frozen; what it is asked to run it may run. Throws OWNER_AWAY where it may be alive.
+   */
+  #assertGone(kept: KeptOfKey): void {
+    if (!this.#isGone(kept)) throw away('it may be alive, and know more');
+  }
+
+  /** Throws OWNER_AWAY: a claim that this replica could not run would only be given back. */
+  #assertServed({ taskType, taskTypeVersion }: TaskSpec): void {
+    const { host, runtimes } = this.#options;
+    if (runtimes.get(host.route(taskType, taskTypeVersion).id) === undefined) throw away(ONLY_OWNER);
+  }
+
+  /**
+   * An owner that may be alive may be asked about what was promised in its place: it has taken that in before anybody is told. Answers which
+   * handles were answered for the key's tasks then, by their ids. Throws OWNER_AWAY where the caller's time is over before.
+   */
+  async #untilTakenIn(
+    { part, key }: Place,
+    kept: KeptOfKey,
+    scope: CallScope | undefined,
+  ): Promise<ReadonlyMap<string, Buffer>> {
+    const { clock, inbox, options } = this.#options;
+    if (this.#isGone(kept)) return new Map();
+    const untilMs = scope === undefined ? Number.POSITIVE_INFINITY : scope.deadlineMs - options.answerMarginMs;
+    for (;;) {
+      const now = await inbox.read(part, key);
+      if (!now.rows.some(({ kind }) => kind !== 'do') || this.#isGone(kept)) return answeredIn(now);
+      await sleep(clock, TAKEN_IN_MS, scope?.signal ?? this.#stop);
+      if (clock.now() >= untilMs || scope?.signal.aborted === true || this.#stop.aborted)
+        throw away('it has not taken in yet what was promised for it');
+    }
   }
 
   #placeOf({ attempt, node }: TaskSpec): Place {
@@ -414,6 +481,21 @@ class KeyStandIn implements StandIn {
     }
     return false;
   }
+}
+
+/** Whether the task is only known by what was put. */
+function isPut({ facts }: KeptOfKey, id: TaskId): boolean {
+  return !facts.some(([key]) => key === factKey('task', id));
+}
+
+function answeredIn({ facts }: KeptOfKey): ReadonlyMap<string, Buffer> {
+  const answers = new Map<string, Buffer>();
+  for (const [key, value] of facts) {
+    const pair = decodePair(key, value);
+    if (pair.kind === 'task' && pair.fact.answeredHandle !== undefined)
+      answers.set(pair.name, pair.fact.answeredHandle);
+  }
+  return answers;
 }
 
 function deleteRow({ part, key }: Place, handle: Buffer, reason: string, { outputPrefix }: HandleHints): NewInboxRow {

@@ -58,7 +58,8 @@ const SPREAD = ['daemon/spread-limits.test.js'];
 const NEEDS = ['cluster/assignment.test.js', 'cluster/remote-reach.test.js', 'daemon/part-needs.test.js'];
 /** `--parts` with `--replicas` spreads them; runs of plants have one daemon. */
 const NOT_SPREAD = { unseen: 'in that run tasks are not spread' } as const;
-/** The inbox is off there. */
+const STAND_IN = ['tasks/stand-in.test.js', 'tasks/stand-in-properties.test.js'];
+/** Runs of plants have one daemon. */
 const NO_INBOX = { unseen: 'in that run no replica stands in for another' } as const;
 /** Grants that nobody draws yet. */
 const NOT_DRAWN = { unseen: 'in that run one daemon has the limits' } as const;
@@ -704,6 +705,15 @@ export const PLANTS: readonly Plant[] = [
     find: 'ORDER BY o.part FOR SHARE OF o SKIP LOCKED',
     put: 'ORDER BY o.part',
     tests: INBOX_ROWS,
+    chaos: NO_INBOX,
+  },
+  {
+    name: 'inbox-owner-contradicted',
+    what: 'an owner that may be alive is taken for gone, and told over',
+    file: 'tasks/stand-in.js',
+    find: 'return owner === undefined || this.#options.isGone(owner);',
+    put: 'return owner !== null;',
+    tests: STAND_IN,
     chaos: NO_INBOX,
   },
   {

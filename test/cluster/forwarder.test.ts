@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
@@ -77,7 +78,7 @@ async function startStandby(t: TestContext, tls?: () => ChangingTls, clock: Cloc
   const serviceOf = (tasks: FakeTasks) =>
     createNativeService({ tasks, idl, limits: DEFAULT_FIELD_LIMITS, ...NATIVE_BOUNDS });
   const server = await startServer(t, { services: [passedOn(serviceOf(own), forwarder, serviceOf(standIn))] });
-  return { seat, own, standIn, mayStandIn, codes, ...server };
+  return { seat, own, standIn, mayStandIn, forwarder, codes, ...server };
 }
 
 test('a call goes on as the bytes it came in, with its deadline, and its answer comes back as it was', async (t) => {
@@ -169,6 +170,32 @@ test('an owner that is slow, or says that it has the part no more, is not stood 
   const refused = await call('Create', createRequest(), { deadlineMs: 1_500 });
   assert.equal(refused.details?.errorInfo?.reason, 'OWNER_AWAY');
   assert.equal(standIn.specs.length, 0);
+});
+
+test('an owner is gone whose port is closed, or whose address another replica has, which is stood in for; one that is silent is not gone', async (t) => {
+  const [owner, other] = await Promise.all([startServer(t), startStandby(t)]);
+  const { seat, standIn, mayStandIn, forwarder, call } = await startStandby(t);
+  mayStandIn.now = true;
+  const silent = net.createServer((socket) => socket.on('error', () => {}).resume());
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  seat.is(owner.address, 'lives');
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  seat.is(`127.0.0.1:${(silent.address() as AddressInfo).port}`, 'silent');
+  await call('Create', createRequest(), { deadlineMs: 600 });
+  await sleep(300);
+  seat.is('127.0.0.1:1', 'closed');
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  assert.deepEqual(
+    ['lives', 'silent', 'closed', 'never asked'].map((epoch) => forwarder.isGone(epoch)),
+    [false, false, true, false],
+  );
+  assert.equal(standIn.specs.length, 1);
+  seat.is(other.address, 'before');
+  assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
+  assert.ok(forwarder.isGone('before'));
+  assert.equal(standIn.specs.length, 2);
 });
 
 test('where nobody can stand in either, the call waits for the next owner', async (t) => {

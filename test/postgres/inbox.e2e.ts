@@ -95,7 +95,8 @@ it('holds up no put into other parts, nor a read, while one part is being taken'
     ends,
     ends.map((_, index) => (index % 3 === 1 ? 'moved' : 'put')),
   );
-  assert.equal((await b.read(1, KEY)).tenure, '1');
+  const { tenure, owner } = await b.read(1, KEY);
+  assert.deepEqual([tenure, owner], ['1', 'a']);
   assert.ok(performance.now() - startMs < 1_000);
   taken();
 });

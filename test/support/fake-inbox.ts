@@ -6,6 +6,7 @@ export class FakeInbox {
   #rows: InboxRow[] = [];
   #ids = 0;
   tenure = '1';
+  owner: string | undefined;
   /** Rows that there may be. */
   max = 10_000;
   /** Awaited before each read, put and settle. */
@@ -82,6 +83,7 @@ export class FakeInbox {
       ['task', 'owed', 'unclear', 'outputs'].some((kind) => name.startsWith(`${kind}/${key}-`));
     return {
       tenure: this.tenure,
+      owner: this.owner,
       facts: [...this.#facts].filter(([name]) => isOf(name)),
       rows: this.#rows.filter((row) => row.key === key),
     };

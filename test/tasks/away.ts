@@ -1,4 +1,4 @@
-import { ManualClock } from '../../src/lib/clock.js';
+import { ManualClock, type Timer } from '../../src/lib/clock.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import type { TaskEvents } from '../../src/model/events/tasks.js';
 import { HandleKeys } from '../../src/model/handle-keys.js';
@@ -41,10 +41,13 @@ export class Part {
   readonly disk = new Disk();
   readonly inbox = new FakeInbox(this.disk.facts);
   readonly dead = new Set<string>();
+  /** Owners whose port is closed. */
+  readonly gone = new Set<string>();
   #engine = new InboxEngine(this.disk, this.inbox);
   #clock: RunClock | undefined;
   #owner: Harness | undefined;
   #tenure = 0;
+  #timer: Timer | undefined;
 
   get owner(): Harness {
     if (this.#owner === undefined) throw new Error('nobody has the part');
@@ -55,6 +58,7 @@ export class Part {
   async takes(options: HarnessOptions = {}, writes = true): Promise<Harness> {
     this.#tenure += 1;
     this.inbox.tenure = `${this.#tenure}`;
+    this.inbox.owner = `owner ${this.#tenure}`;
     this.#clock = new RunClock(this.manual);
     const engine = new InboxEngine(this.disk, this.inbox);
     this.#engine = engine;
@@ -65,8 +69,17 @@ export class Part {
     this.#owner.trust.use(new HandleKeys([signingKey]), 0);
     if (!writes) engine.hold();
     this.look();
+    this.#looks(this.#owner);
     await this.manual.advance(1_000);
     return this.#owner;
+  }
+
+  #looks(owner: Harness): void {
+    this.#timer = this.manual.setTimer(1_000, () => {
+      if (this.#owner !== owner) return;
+      this.look();
+      this.#looks(owner);
+    });
   }
 
   get isOwned(): boolean {
@@ -82,8 +95,10 @@ export class Part {
     return rows.filter((row) => !this.owner.tasks.takeIn(row, this.dead.has(row.epoch)));
   }
 
-  /** The owner is killed: what was not safe is lost. */
-  dies(): void {
+  /** The owner is killed: what was not safe is lost. `silent`: nobody can tell. */
+  dies(silent = false): void {
+    if (!silent) this.gone.add(this.inbox.owner ?? '');
+    this.#timer?.cancel();
     this.#engine.powerLoss();
     if (this.#clock !== undefined) this.#clock.dead = true;
     this.#owner = undefined;
@@ -109,6 +124,7 @@ export class Part {
       epoch,
       tenureOf: () => this.inbox.tenure,
       isDead: (one) => this.dead.has(one),
+      isGone: (one) => this.gone.has(one),
       handleKeys: (kept) => [kept],
       handleGraceMs: 0,
       doReplayTtlMs: 600_000,

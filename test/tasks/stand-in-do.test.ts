@@ -196,11 +196,12 @@ test('an end that an owner knows already stays, whatever a stand-in made of it',
   const { part } = await away();
   const owner = await part.takes(SYNC);
   await part.manual.advance(60_000);
-  const a = await part.replica('a', SYNC);
+  const a = await part.replica('a', SYNC, { isGone: () => true });
   await part.manual.advance(60_000);
   const ends = held(a);
   const other = start(a, 60_000);
-  await part.manual.advance(1_000);
+  // Before the owner looks.
+  await part.manual.advance(1);
   assert.equal((await ownerRuns(part, owner)).phase, 'SUCCESS');
   assert.deepEqual(part.look(), []);
   await part.manual.advance(1_000);

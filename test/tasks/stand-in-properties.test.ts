@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { isOwnerAway } from '../../src/model/forwarding.js';
 import { decodeHandle } from '../../src/model/handle.js';
 import { phaseRank, phaseState } from '../../src/model/phase-state.js';
+import type { TaskRecord } from '../../src/model/task-record.js';
 import type { Phase } from '../../src/plugin-api/phase.js';
+import type { Tasks } from '../../src/tasks/types.js';
 import { Part, type Replica } from './away.js';
 import { created, type Harness, HINTS, ok, settle } from './harness.js';
 
+type Asked = Pick<Tasks, 'create' | 'delete' | 'status'>;
 type Where = 'owner' | 'a' | 'b';
 
 const key = fc.constantFrom('x', 'y', 'z');
@@ -15,7 +19,7 @@ const command = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('create' as const), key, where }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('delete' as const), key, where }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('status' as const), key, where }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('dies' as const) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('dies' as const), silent: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('takes' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('slow' as const), slow: fc.boolean() }) },
   {
@@ -123,9 +127,9 @@ class Play {
       case 'delete':
         return this.#delete(one.key, one.where);
       case 'status':
-        return this.#status(one.key);
+        return this.#status(one.key, one.where);
       case 'dies':
-        if (!this.#alone && part.isOwned) part.dies();
+        if (!this.#alone && part.isOwned) part.dies(one.silent);
         return;
       case 'takes':
         if (!this.#alone && !part.isOwned) await this.#takes();
@@ -159,42 +163,44 @@ class Play {
     return this.lives.findLast((life) => life.key === name);
   }
 
-  /** Who is asked: where there is an owner it has looked before. */
-  #asked(where: Where): { tasks: Pick<Harness['tasks'], 'create' | 'delete'>; h: Harness } {
+  /** Asks the owner, which has looked before, or who stands in; where that one leaves it to the owner, that one, or the next. */
+  async #ask<T>(where: Where, call: (tasks: Asked, h: Harness) => Promise<T>): Promise<T> {
     const { part } = this;
-    if (this.#alone || (where === 'owner' && part.isOwned)) {
-      part.look();
-      return { tasks: part.owner.tasks, h: part.owner };
+    if (!this.#alone && (where !== 'owner' || !part.isOwned)) {
+      const { h, standIn } = this.#replicas![where === 'b' ? 'b' : 'a'];
+      try {
+        return await settle(part.manual, call(standIn, h));
+      } catch (error) {
+        if (!isOwnerAway(error)) throw error;
+        if (!part.isOwned) await this.#takes();
+      }
     }
-    const { h, standIn } = this.#replicas![where === 'b' ? 'b' : 'a'];
-    return { tasks: standIn as unknown as Harness['tasks'], h };
+    part.look();
+    return settle(part.manual, call(part.owner.tasks, part.owner));
   }
 
   async #create(name: string, where: Where): Promise<void> {
-    const { tasks, h } = this.#asked(where);
-    const { handle } = await settle(this.part.manual, tasks.create(h.spec(name), h.scope()));
+    const { handle, task } = await this.#ask(where, (tasks, h) => tasks.create(h.spec(name), h.scope()));
     const before = this.#current(name);
     if (before === undefined || before.deleted) this.lives.push({ key: name, handle, deleted: false });
     else assert.deepEqual(handle, before.handle, 'a repeat is answered other bytes');
+    this.#saw(this.#current(name) as Life, task);
   }
 
   async #delete(name: string, where: Where): Promise<void> {
     const life = this.#current(name);
     if (life === undefined) return;
-    const { tasks, h } = this.#asked(where);
-    await settle(this.part.manual, tasks.delete(life.handle, 'test', HINTS, h.scope()));
+    await this.#ask(where, (tasks, h) => tasks.delete(life.handle, 'test', HINTS, h.scope()));
     life.deleted = true;
   }
 
-  /** At the owner where there is one: it has not leapt over the versions that it may have told. */
-  async #status(name: string): Promise<void> {
+  async #status(name: string, where: Where): Promise<void> {
     const life = this.#current(name);
     if (life === undefined || life.deleted) return;
-    const { part } = this;
-    const { h, standIn } = this.#replicas!.a;
-    if (part.isOwned) part.look();
-    const asked = part.isOwned ? part.owner.tasks : standIn;
-    const { state, phaseVersion } = await settle(part.manual, asked.status(life.handle, HINTS, h.scope()));
+    this.#saw(life, await this.#ask(where, (tasks, h) => tasks.status(life.handle, HINTS, h.scope())));
+  }
+
+  #saw(life: Life, { state, phaseVersion }: TaskRecord): void {
     const rank = phaseRank(state.phase);
     const seen = this.#seen.get(life);
     if (seen !== undefined) {

@@ -17,6 +17,7 @@ async function away(before: (part: Part, owner: Harness) => Promise<void> = asyn
   await part.manual.advance(60_000);
   await before(part, owner);
   part.dies();
+  await part.manual.advance(200);
   return { part, a: await part.replica('a'), b: await part.replica('b') };
 }
 
@@ -277,6 +278,51 @@ test('a task is told as it is known, in no version that was told before, and a n
   ] as const) {
     assert.ok((await next.tasks.status(bytes, HINTS, next.scope())).phaseVersion >= before.phaseVersion);
   }
+});
+
+test('of an owner that may be alive nothing is told that it may tell otherwise; what was promised for it is told once it has taken that in', async () => {
+  const part = new Part();
+  const owner = await part.takes({ plugin: works });
+  const { handle } = await ownerCreates(part, owner);
+  await part.manual.advance(60_000);
+  const a = await part.replica('a');
+  await assert.rejects(a.standIn.status(handle, HINTS, a.h.scope()), is('OWNER_AWAY'));
+  await assert.rejects(create(a), is('OWNER_AWAY'));
+  await assert.rejects(a.standIn.do(a.h.spec('z'), a.h.scope()), is('OWNER_AWAY'));
+  const fresh = await settle(part.manual, create(a, 'y'));
+  assert.deepEqual(part.inbox.rows, []);
+  assert.deepEqual((await owner.tasks.status(fresh.handle, HINTS, owner.scope())).identity.key, keyOf('y'));
+  await settle(part.manual, a.standIn.delete(handle, 'not needed', HINTS, a.h.scope()));
+  assert.equal((await owner.tasks.status(handle, HINTS, owner.scope())).state.phase, 'ABORTED');
+});
+
+test('who stands in for an owner that neither answers nor takes in tells nothing until it is known to be gone, and nothing is lost', async () => {
+  const { part, a } = await away();
+  part.gone.clear();
+  const scope = { ...a.h.scope(), deadlineMs: part.manual.now() + 5_000 };
+  await assert.rejects(settle(part.manual, create(a, 'x', {}, scope)), is('OWNER_AWAY'));
+  const later = create(a);
+  await part.manual.advance(1_000);
+  part.gone.add(part.inbox.owner ?? '');
+  const { handle } = await settle(part.manual, later);
+  assert.equal(part.inbox.rows.length, 1);
+  const next = await part.takes({ plugin: works });
+  assert.deepEqual((await ownerCreates(part, next)).handle, handle);
+});
+
+test('a create that the owner has answered otherwise meanwhile is its to answer', async () => {
+  const part = new Part();
+  const owner = await part.takes({ plugin: works });
+  const a = await part.replica('a');
+  await part.manual.advance(5_000);
+  const stoodIn = create(a);
+  const [end] = await Promise.allSettled([
+    settle(part.manual, stoodIn),
+    owner.tasks.create(owner.spec('x'), owner.scope()),
+  ]);
+  assert.ok(end.status === 'rejected' && is('OWNER_AWAY')(end.reason), JSON.stringify(end));
+  await part.manual.advance(5_000);
+  assert.equal(owner.plugin.count('create'), 1);
 });
 
 test('what only the owner can answer is away at once, and what is wrong with a handle is said by anybody', async () => {

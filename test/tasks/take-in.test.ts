@@ -16,6 +16,8 @@ function works(plugin: Harness['plugin']): void {
 const create = ({ h, standIn }: Replica, name = 'x', parts = {}) => standIn.create(h.spec(name, parts), h.scope());
 const ownerCreates = (part: Part, h: Harness, name = 'x', parts = {}) =>
   settle(part.manual, h.tasks.create(h.spec(name, parts), h.scope()));
+/** Where something between them refuses connections. */
+const TAKEN_FOR_GONE = { isGone: () => true };
 const attempt = (n: number) => ({ node: { nodeKey: 'node', attempt: n } });
 const jobs = (h: Harness, method: 'create' | 'delete') =>
   h.plugin.calls
@@ -109,7 +111,7 @@ test('an owner that is only cut off has one task of what it and a stand-in accep
   const part = new Part();
   const owner = await part.takes({ plugin: works });
   await part.manual.advance(60_000);
-  const a = await part.replica('a');
+  const a = await part.replica('a', {}, TAKEN_FOR_GONE);
   const promised = await create(a);
   await part.manual.advance(5);
   const own = await ownerCreates(part, owner);
@@ -130,7 +132,7 @@ test('a promise of what the owner has deleted meanwhile is over, and one of what
   const part = new Part();
   const owner = await part.takes({ plugin: works });
   await part.manual.advance(60_000);
-  const a = await part.replica('a');
+  const a = await part.replica('a', {}, TAKEN_FOR_GONE);
   const promised = [await create(a, 'x'), await create(a, 'y')];
   for (const name of ['x', 'y']) {
     const { handle } = await ownerCreates(part, owner, name);

@@ -67,7 +67,7 @@ export function readStatement(
     CROSS JOIN LATERAL (SELECT key, value FROM ${table} WHERE key >= r.lo AND key < r.hi ORDER BY key LIMIT ${FACTS_OF_KIND}) AS f`;
   return {
     text: `WITH asked AS (SELECT part, key, (at - 1)::int AS at FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS a (part, key, at))
-    SELECT 'part' AS what, a.at, NULL::text AS key, NULL::bytea AS value, json_build_object('tenure', o.tenure::text) AS said
+    SELECT 'part' AS what, a.at, NULL::text AS key, NULL::bytea AS value, json_build_object('tenure', o.tenure::text, 'owner', o.epoch) AS said
     FROM asked AS a JOIN ${owner} AS o ON o.part = a.part
     UNION ALL ${found(facts, '$3::int[], $4::text[], $5::text[]')}
     UNION ALL ${found(payloads, '$6::int[], $7::text[], $8::text[]')}

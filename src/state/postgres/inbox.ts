@@ -36,7 +36,11 @@ interface AskedPut {
 
 /** As the statements answer it: `at` counts what was asked from 0. */
 type KeptRow =
-  | { readonly what: 'part'; readonly at: number; readonly said: { readonly tenure: string } }
+  | {
+      readonly what: 'part';
+      readonly at: number;
+      readonly said: { readonly tenure: string; readonly owner: string | null };
+    }
   | { readonly what: 'fact'; readonly at: number; readonly key: FactKey; readonly value: Buffer }
   | { readonly what: 'row'; readonly at: number; readonly value: Buffer | null; readonly said: Omit<InboxRow, 'body'> };
 
@@ -127,6 +131,7 @@ export class PostgresInbox implements Inbox {
     const rows = await this.#run<KeptRow & Record<string, unknown>>(text, values);
     const kept = asked.map(() => ({
       tenure: '',
+      owner: undefined as string | undefined,
       facts: [] as (readonly [FactKey, Buffer])[],
       rows: [] as InboxRow[],
     }));
@@ -135,7 +140,10 @@ export class PostgresInbox implements Inbox {
       const prefix = parts === 1 ? '' : partPrefix(asked[row.at]!.part, parts);
       if (row.what === 'fact') one.facts.push([row.key.slice(prefix.length), row.value]);
       else if (row.what === 'row') one.rows.push({ ...row.said, body: row.value ?? undefined });
-      else one.tenure = row.said.tenure;
+      else {
+        one.tenure = row.said.tenure;
+        one.owner = row.said.owner ?? undefined;
+      }
     }
     return kept;
   }
