@@ -4,6 +4,7 @@ import { messageOf } from '../../src/errors/index.js';
 import { PostgresServer } from '../postgres/server.js';
 import { numberFlag, resultLine } from '../support/long-run.js';
 import { allPlants } from './all-plants.js';
+import { InboxBook } from './inbox-book.js';
 import { PartsBook } from './parts-book.js';
 import { bentOf, Garden, plantOf } from './plants.js';
 import { type RunOptions, type RunResult, runChaos } from './run.js';
@@ -17,19 +18,21 @@ const TOLD = 4;
 const LEASE_MS = 1_000;
 const REPLICAS_LEASE_MS = 3_000;
 
-/** A database of the run's own, and its book of who had which part where replicas share them. */
+/** A database of the run's own, and its books of what replicas promised for another, and of who had which part where they share them. */
 async function inPostgres(
   after: (done: () => unknown) => void,
   replicas: number,
   parts: number,
-): Promise<Pick<RunOptions, 'state' | 'spread'>> {
+): Promise<Pick<RunOptions, 'state' | 'inbox' | 'spread'>> {
   const server = await PostgresServer.start({ after });
   const place = server.place();
   const { host, port, database, user } = place;
   const leaseMs = replicas > 1 ? REPLICAS_LEASE_MS : LEASE_MS;
   const state = { engine: 'postgres', postgres: { host, port, database, user, lease: leaseMs } };
-  if (replicas === 1 || parts === 1) return { state };
-  return { state, spread: { leaseMs, book: await PartsBook.open(server, place, parts, replicas) } };
+  if (replicas === 1) return { state };
+  const inbox = await InboxBook.open(server, place, parts);
+  if (parts === 1) return { state, inbox };
+  return { state, inbox, spread: { leaseMs, book: await PartsBook.open(server, place, parts, replicas) } };
 }
 
 async function main(): Promise<void> {

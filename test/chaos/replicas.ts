@@ -193,6 +193,8 @@ export class ChaosReplicas {
 
   #start(replica: Replica): void {
     replica.wanted = true;
+    // One that was frozen may have ended meanwhile, as it was taken for dead.
+    replica.dazed = false;
     replica.daemon.start();
     this.#pids.set(replica.daemon.pid, this.#replicas.indexOf(replica));
   }

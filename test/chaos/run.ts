@@ -10,6 +10,7 @@ import { searchAdmin, searchFolder, searchFor, shownBy } from '../support/suite-
 import { type Bent, fleetOf, KILLS, type Kill } from './bent.js';
 import { ChaosDaemon } from './daemon.js';
 import { ChaosEngine } from './engine.js';
+import type { InboxBook } from './inbox-book.js';
 import {
   COUNTS,
   type Count,
@@ -39,6 +40,8 @@ export interface RunOptions {
   readonly replicas?: number;
   /** Into which the state is divided; 1 unless given. Several replicas share them. */
   readonly parts?: number;
+  /** Of several replicas: the database's own book of what was promised for an owner that was away. */
+  readonly inbox?: InboxBook;
   /** Of replicas that share parts: the lease, in milliseconds, and the database's own book of who had which. */
   readonly spread?: { readonly leaseMs: number; readonly book: PartsBook };
   readonly bent?: Bent;
@@ -75,12 +78,14 @@ const LONGEST_RETRY_MS = TASKS_BOUNDS.retryMaxMs * 1.25;
  */
 export const SETTLE_STEP_MS = LONGEST_RETRY_MS + 45_000;
 const SETTLE_STEPS = 5;
+/** An owner looks at the inbox once a second. Milliseconds. */
+const TAKING_MS = 10_000;
 
 type Victim = ChaosDaemon | ChaosReplicas;
 
 export async function runChaos(options: RunOptions): Promise<RunResult> {
   const { kills, seed, build, state, replicas = 1, parts = 1, bent = {}, untilSeen = false, signal, say } = options;
-  const { spread } = options;
+  const { spread, inbox } = options;
   const fleet = fleetOf(bent);
   const decisions = new Decisions(seed);
   const remotes = new Remotes(decisions);
@@ -121,7 +126,15 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
     const violations =
       seen.length > 0
         ? seen
-        : await theEnd({ engine, remotes, daemon, fleet, say, book: () => ownersBook(daemon, parts, spread?.book) });
+        : await theEnd({
+            engine,
+            remotes,
+            daemon,
+            fleet,
+            say,
+            inbox,
+            book: () => ownersBook(daemon, parts, spread?.book),
+          });
     const shown = await secretsOf(daemon, engine, folder);
     engine.close();
     const counts = Object.fromEntries(
@@ -140,6 +153,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
         ).length,
         made_late: madeLate(remotes.jobs).length,
         over_limit_by_arrival: [...overLimits(remotes.calls, 'arrivedAtMs', fleet)].length,
+        ...inbox?.promised(),
         ...(spread && daemon instanceof ChaosReplicas && { moves: spread.book.moves().length, ...daemon.counts }),
         seed,
         seconds: Math.round((machineMs() - bornMs) / 1000),
@@ -170,7 +184,7 @@ export function secretsOf(daemon: Pick<Victim, 'operator'>, engine: ChaosEngine,
 }
 
 /** Everything comes to its end, is looked at once more after a stop, and is judged. */
-async function theEnd({ engine, remotes, daemon, fleet, say, book }: Parts): Promise<Violation[]> {
+async function theEnd({ engine, remotes, daemon, fleet, say, inbox, book }: Parts): Promise<Violation[]> {
   remotes.fair();
   daemon.start();
   await daemon.answers();
@@ -186,7 +200,14 @@ async function theEnd({ engine, remotes, daemon, fleet, say, book }: Parts): Pro
   engine.connect(daemon.port, daemon.life);
   await engine.lookAgain();
   if (engine.faults.length > 0) throw engine.faults[0];
-  return [...judge(engine, remotes, words, fleet, book()), ...missing];
+  return [...judge(engine, remotes, words, fleet, book()), ...missing, ...(await forgotten(inbox))];
+}
+
+/** Promises that no owner took in, long after all of them were there. */
+async function forgotten(inbox: InboxBook | undefined): Promise<Violation[]> {
+  const untilMs = machineMs() + TAKING_MS;
+  while (inbox !== undefined && inbox.waiting().length > 0 && machineMs() < untilMs) await sleep(500);
+  return (inbox?.waiting() ?? []).map((row) => ({ kind: 'lost', what: `was promised and waits: ${row}`, keys: [] }));
 }
 
 function ownersBook(daemon: Victim, parts: number, book: PartsBook | undefined): OwnersBook | undefined {
@@ -201,6 +222,7 @@ interface Parts {
   readonly daemon: Victim;
   readonly fleet: ReturnType<typeof fleetOf>;
   readonly say: (line: string) => void;
+  readonly inbox: InboxBook | undefined;
   /** Read when all is over. */
   readonly book: () => OwnersBook | undefined;
 }

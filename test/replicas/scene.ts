@@ -63,9 +63,14 @@ export class Scene {
   /** What a replica is started with. */
   config(differently: Differently = {}) {
     const { url = this.remote.url, advertise = '127.0.0.1', port = 0, parts = this.parts } = differently;
-    const { databasePort = this.#shared.server.port, inbox = false } = differently;
+    const { databasePort = this.#shared.server.port, inbox } = differently;
     const plugins = onRemote({ url } as DemoRemote, PLUGIN);
-    const cluster = { enabled: true, advertise, loopback: 'for-tests-on-one-machine', ...(inbox && { inbox }) };
+    const cluster = {
+      enabled: true,
+      advertise,
+      loopback: 'for-tests-on-one-machine',
+      ...(inbox !== undefined && { inbox }),
+    };
     return replicaConfig(databasePort, this.schema, plugins, {
       grpc: { port },
       state: { parts },

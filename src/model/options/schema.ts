@@ -293,9 +293,9 @@ const cluster = section(
     ),
     inbox: withDefault(
       bool(
-        'Whether a replica that sees no owner of a task answers Create, Delete, Status and Do in its place, while all replicas are of a release that knows of it. What it promises waits in the database for the next owner. Experimental.',
+        'Whether a replica that sees no owner of a task answers Create, Delete, Status and Do in its place, while all replicas are of a release that knows of it. What it promises waits in the database for the next owner.',
       ),
-      false,
+      true,
     ),
   },
 );
