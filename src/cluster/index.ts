@@ -9,6 +9,7 @@ export { PartPlugins } from './part-plugins.js';
 export type { ReplicaTls } from './peer.js';
 export { needOf, needsOf } from './plugin-needs.js';
 export { RemoteReach, type RemoteSight } from './remote-reach.js';
+export { type RestingLimits, RestingSeen } from './resting-limits.js';
 export { type Holder, SEAT_ROLES, Seat, type SeatEvents } from './seat.js';
 export { type Service, ServingPlugins } from './serving-plugins.js';
 export { newerOf } from './versions.js';

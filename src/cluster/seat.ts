@@ -16,6 +16,7 @@ import { HeldParts, type HeldState, type PartHooks } from './held-parts.js';
 import { LeaseWatch } from './lease.js';
 import { RefusedParts } from './refused-parts.js';
 import { againMs, Renewals, renewMs } from './renewals.js';
+import { type RestingLimits, restingLimits } from './resting-limits.js';
 import { wantedMoves } from './wanted.js';
 
 /**
@@ -256,6 +257,11 @@ export class Seat {
   isGone(epoch: string): boolean {
     const { parts, members } = this.#view;
     return !members.some((member) => member.epoch === epoch) && !parts.some(({ owner }) => owner === epoch);
+  }
+
+  /** Of several parts, plugins that rest since who owns their limits does not serve them. */
+  get resting(): readonly RestingLimits[] {
+    return restingLimits(this.#view, (epoch) => this.#watch.isDead(epoch));
   }
 
   #otherOf(part: number): MemberRow | undefined {

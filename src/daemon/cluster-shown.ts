@@ -1,4 +1,4 @@
-import { type Difference, HELD_STATES, type Seat } from '../cluster/index.js';
+import { type Difference, HELD_STATES, type RestingLimits, type Seat } from '../cluster/index.js';
 import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import { partOfLimits } from '../model/limits-tenancy.js';
@@ -20,12 +20,13 @@ export interface ShownCluster {
   readonly inboxOf: (part: number) => InboxFigures | undefined;
   /** Configured here, by id. */
   readonly plugins: readonly string[];
+  readonly resting: readonly RestingLimits[];
 }
 
 /**
  * What an operator sees of the replicas (`GET /v1/cluster`). Where tasks are spread each member has `parts`, each part its `owner`, and
- * each plugin the member that owns its limits; where one replica works for all, that one is `owner`. `inbox` is there where something waits in it for
- * the replica that was asked.
+ * each plugin the member that owns its limits, with `rests` where it rests since it does not serve there; where one replica works for all, that one is
+ * `owner`. `inbox` is there where something waits in it for the replica that was asked.
  */
 export function shownCluster(shown: ShownCluster): JsonObject {
   const { seat, covers } = shown;
@@ -52,7 +53,7 @@ function oneOwner(shown: ShownCluster): JsonObject {
 }
 
 function manyOwners(shown: ShownCluster): JsonObject {
-  const { seat, sinceMs, plugins } = shown;
+  const { seat, sinceMs } = shown;
   const owners = Array.from({ length: seat.parts }, (_, part) => ownerOf(seat, part));
   return {
     parts: owners.map((owner, part) => {
@@ -60,10 +61,7 @@ function manyOwners(shown: ShownCluster): JsonObject {
       const since = timeOf(sinceMs(part));
       return { part, owner: owner ?? null, ...(state !== undefined && { state }), since, ...inboxOf(shown, part) };
     }),
-    limits: plugins.map((plugin) => {
-      const part = partOfLimits(plugin, seat.parts);
-      return { plugin, part, owner: owners[part] ?? null };
-    }),
+    limits: limitsOf(shown, owners),
     members: seat.members.map((member) => {
       const parts = [...owners.keys()].filter((part) => owners[part] === member.epoch);
       const { leaving = false, unreachable = [], doubted = [], refused = [] } = member.says ?? {};
@@ -76,6 +74,17 @@ function manyOwners(shown: ShownCluster): JsonObject {
 function inboxOf({ inboxOf }: ShownCluster, part: number) {
   const inbox = inboxOf(part);
   return inbox && { inbox: { ...inbox, oldestMs: Math.round(inbox.oldestMs) } };
+}
+
+/** Of plugins that are configured here, and of those that rest. */
+function limitsOf({ seat, plugins, resting }: ShownCluster, owners: readonly (string | undefined)[]) {
+  const all = new Set([...plugins, ...resting.map(({ plugin }) => plugin)]);
+  return [...all].map((plugin) => {
+    const part = partOfLimits(plugin, seat.parts);
+    const rests = resting.find((one) => one.plugin === plugin);
+    const servedBy = rests?.servedBy.map(({ epoch, lacks }) => ({ epoch, lacks: [...lacks] }));
+    return { plugin, part, owner: owners[part] ?? null, ...(servedBy !== undefined && { rests: { servedBy } }) };
+  });
 }
 
 /** What is on its way here or from here is this one's by its row. */

@@ -8,6 +8,8 @@ import {
   Forwarder,
   ownersOf,
   type ReplicaTls,
+  type RestingLimits,
+  RestingSeen,
   SEAT_ROLES,
   Seat,
   type SeatEvents,
@@ -53,6 +55,8 @@ export interface ClusterOptions {
       differs?(name: string, differences: readonly Difference[]): void;
       /** Of a plugin, whose limits are another's from now on, or nobody's that is seen. */
       limits?(plugin: string, owner: MemberRow | 'here' | undefined): void;
+      /** A plugin rests, since who owns its limits does not serve it. `servedBy`: those that do, each with what it lacks of that part. */
+      rests?(plugin: string, owner: string, servedBy: readonly string[]): void;
       linkOpened?(name: string): void;
       linkBroke?(name: string, why: HostError): void;
     };
@@ -97,6 +101,7 @@ export class Cluster {
   readonly #members: PostgresMembers;
   readonly #seat: Seat;
   readonly #seen: OwnersSeen;
+  readonly #restingSeen = new RestingSeen();
   readonly #owners: ReturnType<typeof ownersOf>;
   readonly #forwarder: Forwarder;
   readonly #comparison: Comparison;
@@ -304,18 +309,48 @@ export class Cluster {
       sinceMs: (part) => this.#seen.sinceMs(part),
       inboxOf: (part) => this.looks.of(part),
       plugins: Object.keys(this.#options.config.plugins),
+      resting: this.#resting,
     });
+  }
+
+  /** A plugin that was loaded before at who owns its limits is granted what it may from there, though it does not serve. */
+  get #resting(): readonly RestingLimits[] {
+    const { limits } = this;
+    return limits === undefined ? [] : this.#seat.resting.filter(({ plugin }) => limits.isHeard(plugin) !== true);
   }
 
   #limitsEvents(): SpreadLimitsOptions['events'] {
     const { events } = this.#options;
-    const memberOf = (epoch: string | undefined) => this.#seat.members.find((member) => member.epoch === epoch);
-    const nameOf = (epoch: string) => memberOf(epoch)?.name ?? epoch;
     return {
-      opened: (epoch) => events.linkOpened?.(nameOf(epoch)),
-      broke: (epoch, why) => events.linkBroke?.(nameOf(epoch), why),
-      moved: (plugin, owner) => events.limits?.(plugin, owner === this.#seat.epoch ? 'here' : memberOf(owner)),
+      opened: (epoch) => events.linkOpened?.(this.#nameOf(epoch)),
+      broke: (epoch, why) => events.linkBroke?.(this.#nameOf(epoch), why),
+      moved: (plugin, owner) => events.limits?.(plugin, owner === this.#seat.epoch ? 'here' : this.#memberOf(owner)),
     };
+  }
+
+  #memberOf(epoch: string | undefined): MemberRow | undefined {
+    return this.#seat.members.find((member) => member.epoch === epoch);
+  }
+
+  #nameOf(epoch: string): string {
+    return this.#memberOf(epoch)?.name ?? epoch;
+  }
+
+  #tellResting(): void {
+    const { clock, events } = this.#options;
+    // Of a plugin that is not loaded here nothing is known but what is said.
+    const known = this.#resting.filter(({ plugin }) => this.limits?.isHeard(plugin) === false);
+    for (const { plugin, owner, servedBy } of this.#restingSeen.saw(known, clock.now())) {
+      events.rests?.(
+        plugin,
+        this.#nameOf(owner),
+        servedBy.map((one) => this.#servesText(one)),
+      );
+    }
+  }
+
+  #servesText({ epoch, lacks }: RestingLimits['servedBy'][number]): string {
+    return lacks.length === 0 ? this.#nameOf(epoch) : `${this.#nameOf(epoch)}, without ${lacks.join(', ')}`;
   }
 
   #seatEvents(): SeatEvents {
@@ -325,6 +360,7 @@ export class Cluster {
       seen: (members) => {
         void this.#comparison.seen(members);
         this.limits?.seen(members);
+        if (this.limits !== undefined) this.#tellResting();
       },
       renewed: () => {
         events.renewed?.();

@@ -111,6 +111,11 @@ export class SpreadLimits {
     return this.#limits.figures(plugin);
   }
 
+  /** Whether who owns the limits of a plugin has answered this replica; undefined of a plugin that is not loaded here. */
+  isHeard(plugin: string): boolean | undefined {
+    return this.#limits.isHeard(plugin);
+  }
+
   /** The lease was renewed, or limits are others. */
   look(): void {
     this.#limits.look();

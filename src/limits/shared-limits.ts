@@ -168,6 +168,11 @@ export class SharedLimits {
     return { owner: owner === undefined ? 'none' : who, read: totals('read'), write: totals('write') };
   }
 
+  /** Whether who owns the limits of a plugin now has answered this member; undefined of a plugin that is not loaded here. */
+  isHeard(plugin: string): boolean | undefined {
+    return this.#plugins.get(plugin)?.quotas?.isHeard;
+  }
+
   close(): void {
     this.#closed = true;
     this.#unlisten();

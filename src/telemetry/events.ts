@@ -266,6 +266,15 @@ export const LOG_EVENTS = {
     here: 'whether they are this one’s',
     name: 'host and process of another owner; empty for nobody and for this one',
   }),
+  'limits.unserved': event(
+    'warn',
+    'a plugin rests on all replicas: who owns its limits does not serve it, and who serves it lacks another plugin of that part of the tasks',
+    {
+      plugin: PLUGIN,
+      name: 'host and process of who owns its limits',
+      servedBy: 'those that serve it, each with what it lacks',
+    },
+  ),
   'limits.link_opened': event('info', 'limits can be shared with another replica', {
     name: 'its host and process',
   }),

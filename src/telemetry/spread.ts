@@ -34,6 +34,8 @@ export function spreadAdapter({ set, log, label }: Pick<AdapterParts, 'set' | 'l
         here: owner === 'here',
         name: owner === 'here' ? '' : (owner?.name ?? ''),
       }),
+    rests: (plugin: string, owner: string, servedBy: readonly string[]) =>
+      log.emit('limits.unserved', { plugin: label(plugin), name: owner, servedBy }),
     linkOpened: (name: string) => log.emit('limits.link_opened', { name }),
     linkBroke: (name: string, { code, message }: { readonly code: string; readonly message: string }) =>
       log.emit('limits.link_broke', { name, code, error: message }),

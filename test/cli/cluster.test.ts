@@ -91,6 +91,25 @@ describe('plugin-host cluster', () => {
     ]);
   });
 
+  it('says which plugin rests, where it serves, and what keeps its limits from lying there', async (t) => {
+    const servedBy = [
+      { epoch: 'e1', lacks: ['demo', 'http'] },
+      { epoch: 'e2', lacks: [] },
+    ];
+    const limits = [
+      { plugin: 'demo', part: 0, owner: 'e0' },
+      { plugin: 'slurm', part: 0, owner: 'e0', rests: { servedBy } },
+    ];
+    const lines = await shown(t, spread([0, 1], [member(0, [0]), member(1, [1]), member(2, [])], { limits }));
+    for (const line of lines) assert.ok(line.length <= 80, line);
+    assert.deepEqual(lines.slice(-6, -2), [
+      'slurm rests: it does not serve at the owner of part 0, which has its limits,',
+      '  plugin-host-6d5f9c7b9d-abcd0. It serves at',
+      '  plugin-host-6d5f9c7b9d-abcd1, which lacks demo, http',
+      '  plugin-host-6d5f9c7b9d-abcd2',
+    ]);
+  });
+
   it('names those that share a host by their processes', async (t) => {
     const on = (index: number, more: JsonObject = {}) =>
       member(index, index < 2 ? [index] : [], { name: `host, process ${index}`, ...more });

@@ -48,6 +48,7 @@ function shown(seat: ShownCluster['seat'], parts: Partial<ShownCluster> = {}) {
     sinceMs: () => undefined,
     inboxOf: () => undefined,
     plugins: [],
+    resting: [],
   };
   // biome-ignore lint/suspicious/noExplicitAny: what is answered is JSON
   return shownCluster({ seat, ...plain, ...parts }) as any;
@@ -91,6 +92,17 @@ test('the limits of a plugin are with whoever has the part that its id lies in',
       return { plugin, part, owner: owners[part] ?? null };
     }),
   );
+});
+
+test('a plugin that rests is among the limits, though it is not configured here, with where it serves and what those lack', () => {
+  const part = partOf(partitionOf('slurm'), 4);
+  const servedBy = [{ epoch: 'b', lacks: ['demo'] }];
+  const resting = [{ plugin: 'slurm', part, owner: 'a', servedBy }];
+  const { limits } = shown(seatOf(['a', 'a', 'a', 'a']).seat, { plugins: ['demo'], resting });
+  assert.deepEqual(limits, [
+    { plugin: 'demo', part: partOf(partitionOf('demo'), 4), owner: 'a' },
+    { plugin: 'slurm', part, owner: 'a', rests: { servedBy } },
+  ]);
 });
 
 test('parts of this replica are counted by what becomes of them, and of a state that is one none is', () => {

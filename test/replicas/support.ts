@@ -41,6 +41,7 @@ export interface ShownCluster {
   readonly members: readonly { readonly epoch: string; readonly address: string; readonly owner: boolean }[];
   /** Who has each part, as this one sees it; only of a state of several. */
   readonly parts?: readonly { readonly part: number; readonly owner: string | null }[];
+  readonly limits?: readonly { readonly plugin: string; readonly rests?: object }[];
 }
 
 export async function clusterOf(replica: DaemonProcess): Promise<ShownCluster> {

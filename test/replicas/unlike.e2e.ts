@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type DaemonProcess, logOf, startDemoRemote, startServe, statusWhere, until } from '../daemon/support.js';
+import { partOfLimits } from '../../src/model/limits-tenancy.js';
+import {
+  type DaemonProcess,
+  demoEntry,
+  logOf,
+  startDemoRemote,
+  startServe,
+  statusWhere,
+  until,
+} from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { libfaketime } from '../support/faketime.js';
 import { tempFolder } from '../support/temp.js';
@@ -14,6 +23,8 @@ const PARTS = Number(process.env.REPLICA_PARTS ?? 1);
 const shared = sharedServer('unlike');
 
 const hang = (generatedName: string) => ({ generatedName, template: { type: 'demo_hang' } });
+
+const limitsPartOf = (plugin: string) => partOfLimits(plugin, 8);
 
 const quotaOf = async (replica: DaemonProcess): Promise<string> => {
   const [, quota = ''] = /"resourceQuotas":(\{[^}]*\})/.exec(JSON.stringify(await replica.plugin('demo'))) ?? [];
@@ -97,5 +108,52 @@ test(
     const polls = remote.callsFor('kept');
     await until('reads', () => remote.callsFor('kept') > polls + 3);
     assert.deepEqual([remote.created, remote.callsOf('cancel').length], [4, 1]);
+  },
+);
+
+test(
+  'of two plugins whose limits lie in one part, each served by one replica alone, it is said which rests, where and why, until one serves both',
+  BOUND,
+  async (t) => {
+    const remote = await startDemoRemote(t);
+    const other = Array.from({ length: 200 }, (_, i) => `other${i}`).find(
+      (id) => limitsPartOf(id) === limitsPartOf('demo'),
+    ) as string;
+    const schema = shared.newSchema();
+    // Only for who serves both.
+    const defaultForTaskTypes = { demo_sleep: 'demo', demo_fail: 'demo', demo_hang: 'demo' };
+    const start = (...ids: string[]) => {
+      const own = Object.fromEntries(ids.map((id) => [id, demoEntry(remote.url)]));
+      const more = ids.length > 1 ? { defaultForTaskTypes } : {};
+      return startServe(
+        t,
+        replicaConfig(shared.server.port, schema, own, { state: { parts: 8 }, ...more }),
+        tempFolder(t),
+      );
+    };
+    const first = await start('demo');
+    const second = await start(other);
+    const told = () => logOf(second.running).filter(({ event }) => event === 'limits.unserved');
+    const [line] = await until('what rests', () => (told().length > 0 ? told() : undefined));
+    assert.equal(line?.plugin, other);
+    assert.match(JSON.stringify(line), /process \d+, without demo/);
+    const restsAt = async (replica: DaemonProcess) =>
+      (await clusterOf(replica)).limits?.filter(({ rests }) => rests !== undefined).map(({ plugin }) => plugin);
+    assert.deepEqual([await restsAt(first), await restsAt(second)], [[other], [other]]);
+    const tasks = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => second.client.create(hang(`task${i}`), { deadlineMs: 6_000 })),
+    );
+    const states = () => Promise.all(tasks.map(({ handle }) => second.client.status(handle)));
+    assert.ok((await states()).some(({ phaseInfo }) => phaseInfo.phase === 'WAITING_FOR_RESOURCES'));
+    const third = await start('demo', other);
+    await until('all tasks to run', async () =>
+      (await states()).every(({ phaseInfo }) => phaseInfo.phase === 'RUNNING'),
+    );
+    for (const replica of [first, second, third]) assert.deepEqual(await restsAt(replica), []);
+    assert.equal(told().length, 1);
+    assert.equal(
+      logOf(first.running).some(({ event }) => event === 'limits.unserved'),
+      false,
+    );
   },
 );

@@ -41,7 +41,10 @@ interface Inbox {
 
 interface Limits {
   readonly plugin: string;
+  readonly part: number;
   readonly owner: string | null;
+  /** Where it does not serve at its owner, and does elsewhere. */
+  readonly rests?: { readonly servedBy: readonly { readonly epoch: string; readonly lacks: readonly string[] }[] };
 }
 
 interface One {
@@ -118,6 +121,7 @@ function spreadText(cluster: Spread): string {
     '',
     plainTable(['PARTS', 'LIMITS OF', 'OWNER'], ownerRows(cluster, nameOf)),
     ...(unreached.length > 0 ? ['', ...unreached] : []),
+    ...cluster.limits.flatMap((limits) => restText(limits, nameOf)),
     ...inboxLines(cluster.parts.flatMap(({ inbox }) => inbox ?? [])),
     '',
     `Asked was ${nameOf(epoch)}.`,
@@ -152,6 +156,20 @@ function ownerRows({ members, parts, limits }: Spread, nameOf: (epoch: string) =
     const plugins = limits.filter(({ owner }) => owner === epoch).map(({ plugin }) => printable(plugin));
     return [[listed(has), listed(plugins) || '-', epoch === null ? 'nobody' : nameOf(epoch)]];
   });
+}
+
+/** Why a plugin rests: it would not where the part of its limits lay with one that lacks nothing. */
+function restText({ plugin, part, owner, rests }: Limits, nameOf: (epoch: string) => string): string[] {
+  if (rests === undefined || owner === null) return [];
+  const serving = rests.servedBy.map(({ epoch, lacks }) =>
+    lacks.length === 0 ? `  ${nameOf(epoch)}` : `  ${nameOf(epoch)}, which lacks ${printable(lacks.join(', '))}`,
+  );
+  return [
+    '',
+    `${printable(plugin)} rests: it does not serve at the owner of part ${part}, which has its limits,`,
+    `  ${nameOf(owner)}. It serves at`,
+    ...serving,
+  ];
 }
 
 /** Short names: by the host alone where no other replica runs on it. */

@@ -123,6 +123,11 @@ export class QuotaDrawer implements Quotas {
     for (const said of this.#link.receive(message)) this.#hear(said);
   }
 
+  /** Whether the tenancy that is followed has taken what was said to it first. */
+  get isHeard(): boolean {
+    return this.#epoch !== undefined && this.#link?.hasCome(1) === true;
+  }
+
   /** Puts the task in the owner's line, unless it holds a token. `full`: too many of this replica wait. */
   acquire(request: QuotaRequest): QuotaAnswer {
     const { taskId } = request;

@@ -143,6 +143,21 @@ test('tokens are granted over all replicas first come, first served, and one tha
   assert.equal(a.acquire(request('a2')).status, 'granted');
 });
 
+test('an owner is heard once it has taken what it was told first, and not before, nor while it is none', async () => {
+  const world = new QuotaWorld(['a']);
+  const a = world.drawers.get('a') as QuotaDrawer;
+  a.follow('e1');
+  await world.clock.advance(2_000);
+  assert.equal(a.isHeard, false, 'nobody is there');
+  world.takeOver('e1');
+  await world.clock.advance(RESEND_MS + 50);
+  assert.equal(a.isHeard, true);
+  a.follow(undefined);
+  assert.equal(a.isHeard, false);
+  a.follow('e2');
+  assert.equal(a.isHeard, false);
+});
+
 test('a wish that is given up leaves nothing behind, also where it was granted on the way', async () => {
   const { world, a } = one();
   const answer = a.acquire(request('a1'));
