@@ -103,6 +103,8 @@ interface Shared {
 }
 
 const LANES = ['read', 'write'] as const;
+/** Of what is said of quotas, that an owner does not hear. */
+const MOST_WAITING = 10_000;
 
 /**
  * The limits of all plugins over members that share them: draws for each plugin's runtime from whoever owns its limits, and owns those
@@ -225,6 +227,7 @@ export class SharedLimits {
       resendMs,
       retryMs,
       maxWaiting: options.maxWaiting,
+      mostWaiting: MOST_WAITING,
       turnOf,
       jobOf: options.jobOf,
       limits: options,

@@ -25,7 +25,7 @@ export interface QuotaDrawerOptions {
    * Where more items wait for an owner that cannot be reached, beside twice what a new link begins with, the link is given up for one: so to
    * begin anew costs each of them a share.
    */
-  readonly mostWaiting?: number;
+  readonly mostWaiting: number;
   /** Sends to whoever owns the limits now, this replica itself included. May lose it; must not call back before it returns. */
   readonly send: (message: QuotaMessage<QuotaAsk>) => void;
 }
@@ -48,7 +48,6 @@ interface Token {
   readonly adopted: boolean;
 }
 
-const MOST_WAITING = 10_000;
 const NOBODY = { namespaces: new Set<string>(), all: false };
 
 /**
@@ -313,7 +312,7 @@ export class QuotaDrawer implements Quotas {
   #say(ask: QuotaAsk): void {
     if (this.#link === undefined || this.#linked === undefined) return;
     this.#link.push(ask);
-    const { mostWaiting = MOST_WAITING } = this.#options;
+    const { mostWaiting } = this.#options;
     const anew = this.#unwritten.size + this.#held.size + this.#waiting.size;
     if (this.#link.waiting > mostWaiting + 2 * anew) this.#begin(this.#linked);
   }

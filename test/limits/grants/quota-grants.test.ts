@@ -33,7 +33,7 @@ class QuotaWorld {
   /** What the tasks' jobs are named. */
   readonly jobs = new Map<string, string>();
   readonly #arrivals: Arrivals;
-  readonly #bounds: { readonly mostWaiting?: number };
+  readonly #mostWaiting: number;
   owner: QuotaOwner | undefined;
   ledger: QuotaLedger | undefined;
   epoch = '';
@@ -47,9 +47,9 @@ class QuotaWorld {
   /** What a reading of the facts comes to, in the place of what they are. */
   reading: Promise<HeldToken[]> | undefined;
 
-  constructor(names: readonly string[], arrivals: Arrivals = () => [2], mostWaiting?: number) {
+  constructor(names: readonly string[], arrivals: Arrivals = () => [2], mostWaiting = 10_000) {
     this.#arrivals = arrivals;
-    this.#bounds = mostWaiting === undefined ? {} : { mostWaiting };
+    this.#mostWaiting = mostWaiting;
     for (const name of names) this.add(name);
   }
 
@@ -60,7 +60,7 @@ class QuotaWorld {
       resendMs: RESEND_MS,
       retryMs: 1_000,
       maxWaiting: 1_000,
-      ...this.#bounds,
+      mostWaiting: this.#mostWaiting,
       jobOf: (taskId) => this.jobs.get(taskId),
       turnOf: (taskId) => this.before.get(name)?.get(taskId) ?? this.turns.get(taskId) ?? 0,
       limits: { quotas: { q: TOTAL }, capacity: 1_000 },
@@ -331,6 +331,7 @@ test('a replica looks once for the part of a token that it holds, however often 
     resendMs: RESEND_MS,
     retryMs: 1_000,
     maxWaiting: 10,
+    mostWaiting: 10,
     jobOf: () => undefined,
     turnOf: () => Math.min(++looks, 7),
     limits: { quotas: { q: TOTAL }, capacity: 1_000 },
@@ -914,7 +915,7 @@ class MovingWorld {
   readonly #dead: string[] = [];
   #born = 0;
 
-  constructor(arrivals: Arrivals, mostWaiting: number | undefined) {
+  constructor(arrivals: Arrivals, mostWaiting: number) {
     this.world = new QuotaWorld(['a', 'b', 'c'], arrivals, mostWaiting);
   }
 
@@ -1002,7 +1003,7 @@ class MovingWorld {
 }
 
 /** Whether links are given up now and then, or never. */
-const mostWaiting = fc.constantFrom(undefined, 3, 3, 6);
+const mostWaiting = fc.constantFrom(10_000, 3, 3, 6);
 
 test('over losses, repeats, delays, deaths, links that are given up, tasks that move and owners that change no more tasks hold tokens than there are, and none is lost', async () => {
   const trouble = fc.array(step, { minLength: 20, maxLength: 150 });
