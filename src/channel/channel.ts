@@ -19,6 +19,8 @@ export interface ChannelOptions {
   readonly outBounds?: FrameBounds;
   /** Above it nothing is read until the second is over. Default: no such bound. */
   readonly inRate?: InRate;
+  /** The same for messages of some kinds alone, evenly over time. Default: no such bound. */
+  readonly steadyRate?: SteadyRate;
   /** Called once, after which nothing is sent or received. `error` is undefined when the other side just ended. */
   readonly onClose: (error: Error | undefined) => void;
 }
@@ -30,6 +32,14 @@ export interface InRate {
   readonly clock: Clock;
 }
 
+export interface SteadyRate {
+  readonly kinds: ReadonlySet<string>;
+  readonly bytesPerSecond: number;
+  /** That may come at once after a quiet time. */
+  readonly atOnceBytes: number;
+  readonly clock: Clock;
+}
+
 /**
  * What is handled in one turn of the event loop, so that a flooding sender cannot stall its receiver, however many chunks a
  * pipe gives in it. The time is looked at between messages: one message may take longer, by as much as its bound allows.
@@ -38,13 +48,15 @@ const TURN_MESSAGES = 256;
 const TURN_BYTES = 1024 * 1024;
 const TURN_MS = 4;
 const SECOND_MS = 1_000;
+/** How long nothing is read where messages come faster than steadily. */
+const REST_MS = 20;
 
 /**
  * Messages over a byte stream, used by both ends. What is sent within one turn of the event loop leaves in one write.
  *
  * States: open (sends and receives) and closed (entered once, by `close`, by the other side, or by an error). While
- * the receiver is behind its budget of a turn or of a second, the stream is paused, so the sender's pipe fills up: nothing is buffered here
- * beyond one frame.
+ * the receiver is behind its budget of a turn or of a second, or rests from what comes faster than steadily, the stream is
+ * paused, so the sender's pipe fills up: nothing is buffered here beyond one frame.
  */
 export class Channel {
   readonly #stream: Duplex;
@@ -67,6 +79,10 @@ export class Channel {
   #inBytes = 0;
   #inValues = 0;
   #overRate = false;
+  /** Bytes of the steady rate that are more than its time has allowed for, and as of when. */
+  #ahead = 0;
+  #aheadAt = 0;
+  #rest: Timer | undefined;
 
   constructor(stream: Duplex, options: ChannelOptions) {
     this.#stream = stream;
@@ -74,7 +90,7 @@ export class Channel {
     this.#decoder = new FrameDecoder(options.maxInBytes, options.inBounds);
     stream.on('data', (chunk: Buffer) => {
       this.#decoder.push(chunk);
-      if (!this.#behind && !this.#overRate) this.#pump();
+      if (!this.#mayNot) this.#pump();
     });
     stream.on('drain', () => this.#onDrain());
     stream.on('end', () => this.#shut(undefined));
@@ -151,6 +167,11 @@ export class Channel {
     this.#drain = undefined;
   }
 
+  /** Whether what has come has to wait. */
+  get #mayNot(): boolean {
+    return this.#behind || this.#overRate || this.#rest !== undefined;
+  }
+
   /** Handles messages up to the budget of a turn; what is left waits for the next turn with the stream paused. */
   #pump(): void {
     this.#turn ??= setImmediate(() => this.#nextTurn());
@@ -166,8 +187,9 @@ export class Channel {
         const now = performance.now();
         this.#takeFromTurn(next.bytes, now - since);
         this.#takeFromSecond(next);
+        this.#takeSteadily(next);
         since = now;
-        if (this.#overRate || this.#behind) {
+        if (this.#mayNot) {
           this.#stream.pause();
           return;
         }
@@ -191,7 +213,11 @@ export class Channel {
     this.#turnMs = 0;
     if (!this.#behind) return;
     this.#behind = false;
-    if (!this.#overRate) this.#pump();
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (!this.#closed && !this.#mayNot) this.#pump();
   }
 
   /** Counts a message against the second that it came in. */
@@ -210,7 +236,30 @@ export class Channel {
     this.#inValues = 0;
     if (!this.#overRate) return;
     this.#overRate = false;
-    if (!this.#closed && !this.#behind) this.#pump();
+    this.#goOn();
+  }
+
+  #takeSteadily({ message, bytes }: DecodedFrame): void {
+    const rate = this.#options.steadyRate;
+    if (rate === undefined || this.#closed || !rate.kinds.has((message as { readonly t: string }).t)) return;
+    this.#ahead = this.#stillAhead(rate) + bytes;
+    if (this.#ahead > rate.atOnceBytes) this.#restWhileAhead(rate);
+  }
+
+  #stillAhead({ bytesPerSecond, clock }: SteadyRate): number {
+    const now = clock.now();
+    const ahead = Math.max(0, this.#ahead - ((now - this.#aheadAt) / SECOND_MS) * bytesPerSecond);
+    this.#aheadAt = now;
+    return ahead;
+  }
+
+  #restWhileAhead(rate: SteadyRate): void {
+    this.#rest = rate.clock.setTimer(REST_MS, () => {
+      this.#rest = undefined;
+      this.#ahead = this.#stillAhead(rate);
+      if (this.#ahead > rate.atOnceBytes) this.#restWhileAhead(rate);
+      else this.#goOn();
+    });
   }
 
   #shut(error: Error | undefined): void {
@@ -219,6 +268,7 @@ export class Channel {
     if (this.#flushing !== undefined) clearImmediate(this.#flushing);
     if (this.#turn !== undefined) clearImmediate(this.#turn);
     this.#second?.cancel();
+    this.#rest?.cancel();
     this.#outgoing = [];
     this.#outgoingBytes = 0;
     this.#stream.destroy();

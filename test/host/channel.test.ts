@@ -335,6 +335,33 @@ for (const [what, { rate, message }] of Object.entries(RATES)) {
   });
 }
 
+test(
+  'what comes faster than steadily is read evenly over time; other messages are as long as it does not',
+  BOUND,
+  async () => {
+    const clock = new ManualClock();
+    const stream = fullPipe([
+      ...Array.from({ length: 20 }, () => bytesOf({ t: 'answer', id: 1, v: 'x'.repeat(900) })),
+      ...Array.from({ length: 40 }, () => bytesOf({ t: 'log', k: 'x'.repeat(976) })),
+    ]);
+    const seen: string[] = [];
+    const steadyRate = { clock, kinds: new Set(['log']), bytesPerSecond: 100_000, atOnceBytes: 10_000 };
+    new Channel(stream, { ...quiet, steadyRate, onMessage: (message) => seen.push((message as { t: string }).t) });
+    const settled = async () => {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      return seen.length;
+    };
+    assert.equal(await settled(), 20 + 10);
+    for (let ms = 0; ms < 260; ms += 20) {
+      const before = seen.length;
+      await clock.advance(20);
+      const more = (await settled()) - before;
+      assert.ok(more >= 1 && more <= 3, `${more} messages of 1,000 bytes in 20 ms at 100,000 bytes a second`);
+    }
+    assert.ok(seen.length >= 20 + 34 && seen.length <= 20 + 40, `${seen.length} messages`);
+  },
+);
+
 test('garbage closes the channel once, with the reason, and nothing is sent or received after', BOUND, async () => {
   const [left, right] = pipe();
   const errors: unknown[] = [];

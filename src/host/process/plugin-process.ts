@@ -69,6 +69,10 @@ export type RunningProcess = Pick<
 /** How long the last words of an ended process are awaited. */
 const LAST_WORDS_MS = 1_000;
 const HOUR_MS = 3_600_000;
+/** What a process sends of its own accord. */
+const UNASKED: ReadonlySet<ChildMessage['t']> = new Set(['log', 'metric', 'secret']);
+/** It is read twice as fast as an honest process sends it, at most: one that floods waits, and is ended where it goes on. */
+const UNASKED_SLACK = 2;
 /** A flood of lines is one above this in any case, however few are let through. */
 const MIN_LINES = 500;
 
@@ -118,6 +122,12 @@ export class PluginProcess {
       highWaterBytes: limits.highWaterBytes,
       inBounds: CHILD_BOUNDS,
       inRate: { clock, bytesPerSecond: limits.answerBytesPerSecond, valuesPerSecond: limits.answerValuesPerSecond },
+      steadyRate: {
+        clock,
+        kinds: UNASKED,
+        bytesPerSecond: UNASKED_SLACK * options.channelLineBytesPerSecond,
+        atOnceBytes: options.channelLineBytesPerSecond,
+      },
       onMessage: (message, bytes, values) => this.#receive(parseChildMessage(message), bytes, values),
       onClose: (error) => this.#onChannelClose(error),
     });
