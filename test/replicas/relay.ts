@@ -3,7 +3,7 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cleanup } from '../support/temp.js';
 
-/** Stands between one replica and a server, passes bytes on, and can be told to be slow, or to carry nothing. */
+/** Stands between one replica and a server, passes bytes on, and can be told to be slow, to carry nothing, or to break. */
 export class Relay {
   /** Bytes wait this long, each way. Milliseconds. */
   delayMs = 0;
@@ -13,6 +13,7 @@ export class Relay {
   readonly #sockets = new Set<net.Socket>();
   readonly #target: number;
   #cut = false;
+  #breaks = false;
 
   private constructor(target: number) {
     this.#target = target;
@@ -24,10 +25,7 @@ export class Relay {
     const relay = new Relay(target);
     relay.#server.listen(0, '127.0.0.1');
     await once(relay.#server, 'listening');
-    t.after(() => {
-      relay.#server.close();
-      relay.#breakAll();
-    });
+    t.after(() => relay.close());
     return relay;
   }
 
@@ -40,9 +38,22 @@ export class Relay {
     this.#cut = true;
   }
 
+  /** As a network that breaks every connection, whoever listens behind it: both sides find out at once. */
+  breakOff(): void {
+    this.#breaks = true;
+    this.#breakAll();
+  }
+
+  /** Nobody listens any more, as behind it. */
+  close(): void {
+    this.#server.close();
+    this.#breakAll();
+  }
+
   /** Connections of before are broken, as both sides find out. */
   mend(): void {
     this.#cut = false;
+    this.#breaks = false;
     this.#breakAll();
   }
 
@@ -51,6 +62,10 @@ export class Relay {
   }
 
   #connected(socket: net.Socket): void {
+    if (this.#breaks) {
+      socket.destroy();
+      return;
+    }
     this.#keep(socket);
     if (this.#cut) return;
     const far = this.#keep(net.connect(this.#target, '127.0.0.1'));

@@ -1,13 +1,13 @@
 import type { TestContext } from 'node:test';
 import type { DemoRemote } from '../../plugins/demo/remote.js';
 import { partitionOf, partOf } from '../../src/model/handle.js';
-import { type DaemonProcess, freePorts, startDemoRemote, startServe, until } from '../daemon/support.js';
+import { type DaemonProcess, DEMO_PLUGIN, freePorts, startDemoRemote, startServe, until } from '../daemon/support.js';
 import type { SharedServer } from '../postgres/server.js';
 import { tempFolder } from '../support/temp.js';
 import { Engines, USUAL, type Work } from './engines.js';
 import { Relay } from './relay.js';
 import { evenShares, holderOf, type Shares } from './shares.js';
-import { onRemote, ownerAmong, replicaConfig } from './support.js';
+import { LEASE_MS, onRemote, ownerAmong, replicaConfig } from './support.js';
 
 /** A replica whose ways to the database and to the remote can be disturbed, and the way of the others to it. */
 export interface Placed {
@@ -26,8 +26,10 @@ export interface Differently {
   readonly port?: number;
   /** Into how many the state is divided; as the scene has it unless given. */
   readonly parts?: number;
-  /** Whether owners that are away are stood in for. */
+  /** Whether owners that are away are stood in for; the default unless given. */
   readonly inbox?: boolean;
+  /** Whether it has a plugin that runs tasks within the call as well. */
+  readonly sync?: boolean;
   /** The root of another build. */
   readonly build?: string;
 }
@@ -43,40 +45,36 @@ export class Scene {
   readonly schema: string;
   /** Into how many the state is divided. */
   readonly parts: number;
+  readonly leaseMs: number;
   readonly remote: DemoRemote;
   /** Those that engines are to ask. */
   readonly living: DaemonProcess[] = [];
 
-  private constructor(t: TestContext, remote: DemoRemote, shared: SharedServer, parts: number) {
+  private constructor(t: TestContext, remote: DemoRemote, shared: SharedServer, parts: number, leaseMs: number) {
     this.#t = t;
     this.remote = remote;
     this.#shared = shared;
     this.schema = shared.newSchema();
     this.parts = parts;
+    this.leaseMs = leaseMs;
   }
 
   /** On a schema of its own. */
-  static async open(t: TestContext, shared: SharedServer, parts = 1): Promise<Scene> {
-    return new Scene(t, await startDemoRemote(t), shared, parts);
+  static async open(t: TestContext, shared: SharedServer, parts = 1, leaseMs = LEASE_MS): Promise<Scene> {
+    return new Scene(t, await startDemoRemote(t), shared, parts, leaseMs);
   }
 
   /** What a replica is started with. */
   config(differently: Differently = {}) {
     const { url = this.remote.url, advertise = '127.0.0.1', port = 0, parts = this.parts } = differently;
-    const { databasePort = this.#shared.server.port, inbox } = differently;
-    const plugins = onRemote({ url } as DemoRemote, PLUGIN);
-    const cluster = {
-      enabled: true,
-      advertise,
-      loopback: 'for-tests-on-one-machine',
-      ...(inbox !== undefined && { inbox }),
-    };
-    return replicaConfig(databasePort, this.schema, plugins, {
-      grpc: { port },
-      state: { parts },
-      shutdown: SHUTDOWN,
-      cluster,
-    });
+    const { databasePort = this.#shared.server.port, inbox, sync = false } = differently;
+    const { demo } = onRemote({ url } as DemoRemote, PLUGIN);
+    const within = { source: `${DEMO_PLUGIN}/sync.js`, settings: { url } };
+    const plugins = { demo, ...(sync && { 'demo-sync': within }) };
+    const advertised = { enabled: true, advertise, loopback: 'for-tests-on-one-machine' };
+    const cluster = { ...advertised, ...(inbox !== undefined && { inbox }) };
+    const own = { grpc: { port }, state: { parts }, shutdown: SHUTDOWN, cluster };
+    return replicaConfig(databasePort, this.schema, plugins, own, this.leaseMs);
   }
 
   async add(differently: Differently = {}): Promise<DaemonProcess> {
@@ -86,12 +84,13 @@ export class Scene {
     return replica;
   }
 
-  async addPlaced(): Promise<Placed> {
+  async addPlaced(differently: Differently = {}): Promise<Placed> {
     const database = await Relay.start(this.#t, this.#shared.server.port);
     const remote = await Relay.start(this.#t, Number(new URL(this.remote.url).port));
     const [port] = (await freePorts(1)) as [number];
     const peers = await Relay.start(this.#t, port);
     const replica = await this.add({
+      ...differently,
       databasePort: database.port,
       url: `http://127.0.0.1:${remote.port}`,
       port,

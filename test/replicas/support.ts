@@ -12,8 +12,14 @@ export const LEASE_MS = 3_000;
 type Json = { readonly [key: string]: unknown };
 
 /** One of several replicas on one machine. */
-export function replicaConfig(port: number, schema: string, plugins: Json, parts: Json = {}): Json {
-  const place = { host: '127.0.0.1', port, database: 'postgres', user: 'tester', lease: LEASE_MS, schema };
+export function replicaConfig(
+  port: number,
+  schema: string,
+  plugins: Json,
+  parts: Json = {},
+  lease: number = LEASE_MS,
+): Json {
+  const place = { host: '127.0.0.1', port, database: 'postgres', user: 'tester', lease, schema };
   return configOf(plugins, {
     cluster: { enabled: true, advertise: '127.0.0.1', loopback: 'for-tests-on-one-machine' },
     ...parts,
