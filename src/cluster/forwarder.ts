@@ -81,9 +81,9 @@ export class Forwarder implements Elsewhere {
     return this.#options.owners.parts;
   }
 
-  /** Whether a replica takes no calls any more, as far as this one passed some on to it. */
-  isGone(epoch: string): boolean {
-    return this.#routes.isGone(epoch);
+  /** Whether a replica takes no calls at its address, as far as this one passed some on to it. */
+  isClosed(epoch: string): boolean {
+    return this.#routes.isClosed(epoch);
   }
 
   away(part: number): boolean {
@@ -141,7 +141,7 @@ export class Forwarder implements Elsewhere {
     if (call.signal.aborted || away === undefined) throw this.#ended(end);
     const { peer } = route;
     if (away.by !== undefined && away.by !== peer.epoch) peer.replaced();
-    return { refused: end.refused, broke: end.details === undefined || peer.isGone, error: () => this.#ended(end) };
+    return { refused: end.refused, broke: end.details === undefined || peer.isClosed, error: () => this.#ended(end) };
   }
 
   /** The same of this replica. */

@@ -97,10 +97,10 @@ export class Peer {
   }
 
   /**
-   * Its process is over, or takes calls no more: another one has its address, or nothing listens there. One that is only silent may be
-   * frozen, or out of reach from here alone, and goes on to answer others.
+   * Another process has its address, or nothing listens there, as it is seen from here. One that does not answer may be frozen, and is none
+   * of these.
    */
-  get isGone(): boolean {
+  get isClosed(): boolean {
     const connections = this.#connections;
     return (
       this.#replaced || (connections.some(({ isRefused }) => isRefused) && !connections.some(({ isMade }) => isMade))

@@ -26,9 +26,9 @@ export class Routes {
     return this.#routes[part];
   }
 
-  /** Whether a replica that calls were passed on to answers nobody any more. */
-  isGone(epoch: string): boolean {
-    return this.#peers.get(epoch)?.isGone === true;
+  /** Whether a replica that calls were passed on to takes none at its address. */
+  isClosed(epoch: string): boolean {
+    return this.#peers.get(epoch)?.isClosed === true;
   }
 
   /** Cuts what is under way to whom a part was taken from. */

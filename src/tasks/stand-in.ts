@@ -42,7 +42,9 @@ export interface StandInOptions
   readonly tenureOf: (part: number) => string | undefined;
   /** Whether a replica is known to be dead. */
   readonly isDead: (epoch: string) => boolean;
-  /** Whether an owner answers nobody any more. One without a sign of life for a lease may wake, and go on, until its parts are taken. */
+  /** Whether an owner takes no calls, as it is seen from here. */
+  readonly isClosed: (epoch: string) => boolean;
+  /** Whether an owner answers nobody any more. One that is only silent may wake, however late, and go on until its parts are taken. */
   readonly isGone: (epoch: string) => boolean;
   /** With which keys the handles of a part are signed and checked, the signing one first, given the one that its state keeps. */
   readonly handleKeys: (kept: string) => readonly string[];
@@ -86,6 +88,8 @@ const TRIES = 10;
 const LOOK_MS = 500;
 /** Between two looks at whether an owner has taken in what was promised: it looks once a second. Milliseconds. */
 const TAKEN_IN_MS = 250;
+/** Within this time one that lives, and reaches the database, has. Milliseconds. */
+const TAKING_IN_MS = 1_500;
 /** Between two tries to write what became of a run. Milliseconds. */
 const SETTLE_MS = 1_000;
 /** When a caller should ask again. Milliseconds. */
@@ -121,7 +125,8 @@ const REPLAYS_OF_ONE_KEY = { max: 1, maxBytes: Number.MAX_SAFE_INTEGER } as cons
  *
  * | owner | Create of a new task, Delete | Create of a known one, Status, Do |
  * | --- | --- | --- |
- * | gone: nobody has the part, or its port is closed | at once | at once |
+ * | gone: nobody has the part, or its port is closed and it gives no sign of life | at once | at once |
+ * | its port is closed | once it has taken that in, or has had the time to | OWNER_AWAY |
  * | may be alive, as frozen or cut off | once it has taken that in | OWNER_AWAY |
  *
  * States of a claim: none → put → run here → settled with the end, or given back; where that cannot be written it is tried again until
@@ -248,6 +253,10 @@ class KeyStandIn implements StandIn {
     return this.#options.shown.remoteDown(plugin);
   }
 
+  #isClosed({ owner }: KeptOfKey): boolean {
+    return owner === undefined || this.#options.isClosed(owner);
+  }
+
   #isGone({ owner }: KeptOfKey): boolean {
     return owner === undefined || this.#options.isGone(owner);
   }
@@ -267,8 +276,9 @@ class KeyStandIn implements StandIn {
   }
 
   /**
-   * An owner that may be alive may be asked about what was promised in its place: it has taken that in before anybody is told. Answers which
-   * handles were answered for the key's tasks then, by their ids. Throws OWNER_AWAY where the caller's time is over before.
+   * An owner that may be alive may be asked about what was promised in its place: it has taken that in before anybody is told. One that can
+   * be reached by others than this replica has done so soon. Answers which handles were answered for the key's tasks then, by their ids.
+   * Throws OWNER_AWAY where the caller's time is over before.
    */
   async #untilTakenIn(
     { part, key }: Place,
@@ -278,9 +288,11 @@ class KeyStandIn implements StandIn {
     const { clock, inbox, options } = this.#options;
     if (this.#isGone(kept)) return new Map();
     const untilMs = scope === undefined ? Number.POSITIVE_INFINITY : scope.deadlineMs - options.answerMarginMs;
+    const hadTimeMs = clock.now() + TAKING_IN_MS;
     for (;;) {
       const now = await inbox.read(part, key);
-      if (!now.rows.some(({ kind }) => kind !== 'do') || this.#isGone(kept)) return answeredIn(now);
+      const isKnown = !now.rows.some(({ kind }) => kind !== 'do');
+      if (isKnown || this.#isGone(kept) || (this.#isClosed(kept) && clock.now() >= hadTimeMs)) return answeredIn(now);
       await sleep(clock, TAKEN_IN_MS, scope?.signal ?? this.#stop);
       if (clock.now() >= untilMs || scope?.signal.aborted === true || this.#stop.aborted)
         throw away('it has not taken in yet what was promised for it');

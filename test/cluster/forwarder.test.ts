@@ -172,7 +172,7 @@ test('an owner that is slow, or says that it has the part no more, is not stood 
   assert.equal(standIn.specs.length, 0);
 });
 
-test('an owner is gone whose port is closed, or whose address another replica has, which is stood in for; one that is silent is not gone', async (t) => {
+test('the port of an owner is closed where nothing listens, or another replica has its address, and such a one is stood in for; one that is silent is not closed', async (t) => {
   const [owner, other] = await Promise.all([startServer(t), startStandby(t)]);
   const { seat, standIn, mayStandIn, forwarder, call } = await startStandby(t);
   mayStandIn.now = true;
@@ -188,13 +188,13 @@ test('an owner is gone whose port is closed, or whose address another replica ha
   seat.is('127.0.0.1:1', 'closed');
   assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
   assert.deepEqual(
-    ['lives', 'silent', 'closed', 'never asked'].map((epoch) => forwarder.isGone(epoch)),
+    ['lives', 'silent', 'closed', 'never asked'].map((epoch) => forwarder.isClosed(epoch)),
     [false, false, true, false],
   );
   assert.equal(standIn.specs.length, 1);
   seat.is(other.address, 'before');
   assert.equal((await call('Create', createRequest(), { deadlineMs: 1_500 })).error, undefined);
-  assert.ok(forwarder.isGone('before'));
+  assert.ok(forwarder.isClosed('before'));
   assert.equal(standIn.specs.length, 2);
 });
 

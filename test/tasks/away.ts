@@ -41,7 +41,8 @@ export class Part {
   readonly disk = new Disk();
   readonly inbox = new FakeInbox(this.disk.facts);
   readonly dead = new Set<string>();
-  /** Owners whose port is closed. */
+  /** Owners whose port is closed, and those of them that give no sign of life either. */
+  readonly closed = new Set<string>();
   readonly gone = new Set<string>();
   #engine = new InboxEngine(this.disk, this.inbox);
   #clock: RunClock | undefined;
@@ -124,6 +125,7 @@ export class Part {
       epoch,
       tenureOf: () => this.inbox.tenure,
       isDead: (one) => this.dead.has(one),
+      isClosed: (one) => this.closed.has(one) || this.gone.has(one),
       isGone: (one) => this.gone.has(one),
       handleKeys: (kept) => [kept],
       handleGraceMs: 0,

@@ -20,7 +20,7 @@ const command = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('delete' as const), key, where }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('status' as const), key, where }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('dies' as const), silent: fc.boolean() }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('takes' as const) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('takes' as const), closed: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('slow' as const), slow: fc.boolean() }) },
   {
     weight: 1,
@@ -133,6 +133,8 @@ class Play {
         return;
       case 'takes':
         if (!this.#alone && !part.isOwned) await this.#takes();
+        // To the replicas; it lives.
+        if (one.closed) part.closed.add(part.inbox.owner ?? '');
         return;
       case 'slow':
         remote.slow = one.slow;

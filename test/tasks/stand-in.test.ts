@@ -310,6 +310,23 @@ test('who stands in for an owner that neither answers nor takes in tells nothing
   assert.deepEqual((await ownerCreates(part, next)).handle, handle);
 });
 
+test('an owner whose port is closed is given the time to take in what was promised, and told over only once it gives no sign of life', async () => {
+  const { part, a } = await away(async (part, owner) => void (await ownerCreates(part, owner, 'known')));
+  part.closed.add(part.inbox.owner ?? '');
+  part.gone.clear();
+  const later = create(a);
+  await part.manual.advance(1_250);
+  assert.equal(await Promise.race([later.then(() => 'told'), 'not yet']), 'not yet');
+  await part.manual.advance(500);
+  assert.equal((await later).task.state.phase, 'WAITING_FOR_RESOURCES');
+  const again = create(a);
+  await part.manual.advance(2_000);
+  assert.deepEqual((await again).handle, (await later).handle);
+  await assert.rejects(create(a, 'known'), is('OWNER_AWAY'));
+  part.gone.add(part.inbox.owner ?? '');
+  assert.ok((await create(a, 'known')).handle.length > 0);
+});
+
 test('a create that the owner has answered otherwise meanwhile is its to answer', async () => {
   const part = new Part();
   const owner = await part.takes({ plugin: works });
