@@ -44,6 +44,12 @@ export async function waitingIn(server: PostgresServer, { schema }: Scene): Prom
   return Number(await server.ask(`SELECT count(*) FROM ${schema}.inbox`));
 }
 
+/** Rows that were ever put into the inbox, or were to be. */
+export async function everPutIn(server: PostgresServer, { schema }: Scene): Promise<number> {
+  const sequence = `pg_get_serial_sequence('${schema}.inbox', 'id')::regclass`;
+  return Number(await server.ask(`SELECT coalesce(pg_sequence_last_value(${sequence}), 0)`));
+}
+
 /** A counter of a replica, over all its labels. */
 export async function countOf(replica: DaemonProcess, name: string): Promise<number> {
   const { body } = await replica.http('/metrics');

@@ -5,6 +5,7 @@ import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import { type DaemonProcess, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
+import { everPutIn, heldBy } from './away.js';
 import { Scene } from './scene.js';
 import { LEASE_MS } from './support.js';
 
@@ -90,3 +91,22 @@ for (const parts of [1, 8]) {
     },
   );
 }
+
+test('where no replica is to promise anything, calls wait for the next owner, and nothing is put', BOUND, async (t) => {
+  const scene = await Scene.open(t, shared);
+  const owner = await scene.add({ inbox: false });
+  const others = [await scene.add({ inbox: false }), await scene.add({ inbox: false })];
+  const { handle: kept } = await owner.client.create(task('kept', 'demo_hang'));
+  await statusWhere(owner.client, kept, 'RUNNING', isRunning);
+  const before = await heldBy(shared.server, scene);
+  await scene.end(owner, 'SIGKILL');
+  const answers = others.map(async ({ client }, at) => {
+    await Promise.all([client.create(task(`made ${at}`, 'demo_hang')), client.status(kept)]);
+    assert.notEqual(await heldBy(shared.server, scene), before, 'it waits for the next owner');
+  });
+  await Promise.all(answers);
+  await others[1]?.client.delete(kept);
+  await until('the cancel', () => scene.remote.callsOf('cancel').length === 1);
+  assert.equal(await everPutIn(shared.server, scene), 0);
+  assert.equal(scene.remote.created, 3);
+});

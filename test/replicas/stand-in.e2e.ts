@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
+import { taskMessage } from '../../src/client/convert.js';
 import type { TaskStatus } from '../../src/client/index.js';
+import { loadPluginHost, PLUGIN_HOST_SERVICE } from '../../src/idl/load.js';
 import { attemptKeyOf } from '../../src/model/attempt-key.js';
 import { isTerminal } from '../../src/plugin-api/phase.js';
 import { flyteAttempt, flyteNode, taskExecutionIdOf } from '../../src/rpc/task-metadata.js';
@@ -170,6 +172,44 @@ async function cutOff(t: TestContext, { scene, away, others, isIts }: Away): Pro
   assert.equal(scene.remote.created, 2);
 }
 
+/** A caller of the native API that has a task at the owner; answers what it does once that is dead. */
+async function nativeCaller(t: TestContext, { scene, away, others, isIts }: Away) {
+  const [second, third] = others.map(({ replica }) => replica) as [DaemonProcess, DaemonProcess];
+  const idl = loadPluginHost();
+  const name = (tag: string) => named(tag, (one) => isIts(keyOf(one)));
+  const { path = '' } = idl.rawService(PLUGIN_HOST_SERVICE).Create ?? {};
+  const input = task(name('native'), 'demo_hang');
+  const created = async ({ grpc }: DaemonProcess): Promise<Buffer> => {
+    const client = new GrpcClient(grpc, credentials.createInsecure());
+    t.after(() => client.close());
+    const request = idl.codec('pluginhost.v1.CreateRequest').encode({ task: taskMessage(idl, input) });
+    const { error, bytes } = await rawCall(client, path, request, DEADLINE_MS);
+    if (error !== undefined) throw error;
+    return bytes;
+  };
+  const { handle: kept } = await away.replica.client.create(task(name('native-kept'), 'demo_hang'));
+  await statusWhere(second.client, kept, 'RUNNING', isRunning);
+  return {
+    whileAway: async () => {
+      const [one, other, { phaseInfo }] = await Promise.all([
+        created(second),
+        created(third),
+        second.client.status(kept),
+      ]);
+      assert.ok(one.equals(other), 'the same bytes, whoever of two that are asked at once has put it');
+      assert.equal(phaseInfo.phase, 'RUNNING', 'as its row says');
+      const { handle } = idl.codec('pluginhost.v1.CreateResponse').decode(one) as { handle: Buffer };
+      assert.equal((await third.client.status(handle)).phaseInfo.phase, 'WAITING_FOR_RESOURCES');
+      return async () => {
+        await statusWhere(third.client, handle, 'RUNNING', isRunning);
+        const jobs = scene.remote.callsOf('create').filter(({ names }) => names[0] === input.generatedName);
+        assert.equal(jobs.length, 1);
+        for (const one of [handle, kept]) await second.client.delete(one);
+      };
+    },
+  };
+}
+
 /** An engine's Do while the owner is dead; answers what is to be seen of it afterwards. */
 async function ranAway(t: TestContext, { scene, others, isIts }: Away): Promise<() => Promise<void>> {
   const name = named('ran', (one) => isIts(keyOf(one)));
@@ -194,11 +234,14 @@ for (const parts of [1, 8]) {
       async () => cutOff(t, await without(fleet, 'with limits')),
     );
     await t.test(
-      'engines of Flyte get answers at once while the owner is dead, and the same from the next one',
+      'any caller gets answers at once while the owner is dead, and the same from the next one',
       async () => {
         const away = await without(fleet, parts === 1 ? 'with limits' : 'without');
         const before = await heldBy(shared.server, scene);
-        const engines = await Promise.all(PROTOCOLS.map((protocol) => flyteEngine(t, away, protocol)));
+        const engines = await Promise.all([
+          nativeCaller(t, away),
+          ...PROTOCOLS.map((protocol) => flyteEngine(t, away, protocol)),
+        ]);
         away.away.peers.close();
         await scene.end(away.away.replica, 'SIGKILL');
         const whileAway = engines.map((engine) => engine.whileAway());

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Garden, type Plant } from '../chaos/plants.js';
-import { spawnServe, statusWhere, until } from '../daemon/support.js';
+import { type DaemonProcess, spawnServe, statusWhere, until } from '../daemon/support.js';
 import { sharedServer } from '../postgres/server.js';
 import { repoRoot } from '../support/paths.js';
 import { tempFolder } from '../support/temp.js';
+import { everPutIn, heldBy } from './away.js';
 import { Scene } from './scene.js';
 import { rowsOf } from './shares.js';
 import { clusterOf, LEASE_MS } from './support.js';
@@ -45,6 +46,24 @@ const BEFORE_PARTS: Plant = {
   file: 'state/postgres/schema.js',
   find: "const LOCK = 'webapi-plugin-host migration';",
   put: "const LOCK = 'webapi-plugin-host migration';\nMIGRATIONS.length = 2;",
+  tests: [],
+};
+
+/** The release before this one knows of no inbox: it makes no table for one, and does not say that it takes anything in. */
+const BEFORE_INBOX: Plant = {
+  name: 'before-inbox',
+  what: 'the schema of the release before',
+  file: 'state/postgres/schema.js',
+  find: "const LOCK = 'webapi-plugin-host migration';",
+  put: "const LOCK = 'webapi-plugin-host migration';\nMIGRATIONS.length = 3;",
+  tests: [],
+};
+const SAYS_NO_INBOX: Plant = {
+  name: 'says-no-inbox',
+  what: 'what a replica of the release before says',
+  file: 'cluster/seat.js',
+  find: 'inbox: true,',
+  put: '',
   tests: [],
 };
 
@@ -164,6 +183,41 @@ test(
     await scene.owner();
     await engines.progress();
     t.diagnostic(await engines.finish());
+  },
+);
+
+test(
+  'nothing is promised in the stead of an owner while a replica of the release before the inbox is there, and afterwards it is',
+  BOUND,
+  async (t) => {
+    const garden = planted(t, BEFORE_INBOX);
+    garden.plant(SAYS_NO_INBOX);
+    const before = { build: garden.root, inbox: false };
+    const scene = await Scene.open(t, shared);
+    const kill = async (owner: DaemonProcess, name: string) => {
+      const rows = await heldBy(shared.server, scene);
+      await scene.end(owner, 'SIGKILL');
+      const [asked] = scene.living.slice(-1) as [DaemonProcess];
+      const { handle } = await asked.client.create({ generatedName: name, template: { type: 'demo_hang' } });
+      const promised = (await heldBy(shared.server, scene)) === rows;
+      await statusWhere(asked.client, handle, 'RUNNING', ({ phaseInfo }) => phaseInfo.phase === 'RUNNING');
+      return promised;
+    };
+    const first = await scene.add({ inbox: true });
+    const old = await scene.add(before);
+    await scene.add({ inbox: true });
+    assert.equal(await scene.owner(), first);
+    assert.equal(await kill(first, 'beside the release before'), false);
+    assert.equal(await everPutIn(shared.server, scene), 0);
+    assert.equal(await scene.end(old, 'SIGTERM'), 0);
+    await scene.add({ inbox: true });
+    const owner = await scene.owner();
+    for (const one of scene.living) {
+      await until('who is left', async () => (await clusterOf(one)).members.length === 2);
+    }
+    assert.equal(await kill(owner, 'after it'), true);
+    assert.ok((await everPutIn(shared.server, scene)) > 0);
+    assert.equal(scene.remote.created, 2);
   },
 );
 
