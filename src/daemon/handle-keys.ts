@@ -40,7 +40,7 @@ export interface HandleKeyWatchOptions {
  * where there is no file, and verifies below those of a file, so that an operator can go over from the one to the other. What has
  * changed is taken when a second look finds the same. A file that cannot be used any more changes nothing: an orchestrator swaps it in several steps, and without keys every handle would be refused.
  *
- * States: created → the first `take` → looking, every ten seconds, while others are taken and let go of → `stop` → stopped.
+ * States: created → `read`, or the first `take` → looking, every ten seconds, while others are taken and let go of → `stop` → stopped.
  */
 export class HandleKeyWatch {
   readonly #options: HandleKeyWatchOptions;
@@ -78,6 +78,14 @@ export class HandleKeyWatch {
     this.#told = news;
     if (file !== undefined) log.emit('handle.keys', { file, keys });
     else log.emit('handle.key_kept_in_state', { keys });
+  }
+
+  /** Before anybody is given keys: what cannot be read is told, and looked for until it can. */
+  async read(): Promise<void> {
+    const { file } = this.#options;
+    if (file === undefined) return;
+    this.#tell(file, await this.#look(file));
+    if (this.#timer === undefined) this.#later(file);
   }
 
   /** With which keys a part signs and checks that keeps this one, for who stands in for its owner. Throws OWNER_AWAY where the file was never read. */
@@ -119,13 +127,21 @@ export class HandleKeyWatch {
     if (this.#stopped) return;
     this.#timer = this.#options.clock.setTimer(this.#unsettled ? AGAIN_MS : LOOK_MS, () => {
       void this.#look(file).then((problem) => {
-        if (problem !== undefined && problem !== this.#problem) {
-          this.#options.log.emit('handle.keys_kept', { file, error: problem });
-        }
-        this.#problem = problem;
+        this.#tell(file, problem);
         this.#later(file);
       });
     });
+  }
+
+  /** Once for each reason. */
+  #tell(file: string, problem: string | undefined): void {
+    if (problem !== undefined && problem !== this.#problem) {
+      this.#options.log.emit(this.#text === undefined ? 'handle.keys_unread' : 'handle.keys_kept', {
+        file,
+        error: problem,
+      });
+    }
+    this.#problem = problem;
   }
 
   /** `bornMsAgo`: where it is the first time. */

@@ -208,9 +208,9 @@ export class Parts implements RuntimeTasks {
     return this.#byIndex[index]?.tasks;
   }
 
-  /** Reads the keys of the operator's file, where no part is here yet; who cannot signs for nobody. */
-  async readKeys(): Promise<void> {
-    await this.#handleKeys.take([]).catch(() => undefined);
+  /** Reads the keys of the operator's file, where no part is here yet; who cannot signs for nobody until it can. */
+  readKeys(): Promise<void> {
+    return this.#handleKeys.read();
   }
 
   /** With which keys a part signs that keeps this one. Throws OWNER_AWAY where they could not be read. */

@@ -300,6 +300,11 @@ export const LOG_EVENTS = {
     'handles are signed with a key that the state keeps: whoever loses the state loses the key; handles.keysFile takes keys of your own',
     { keys: 'id of the key' },
   ),
+  'handle.keys_unread': event(
+    'error',
+    'the file of keys for handles cannot be used; no part of the state can be taken, and nobody stood in for, until it can',
+    { file: 'its path', error: ERROR },
+  ),
   'handle.keys_kept': event('error', 'the file of keys for handles cannot be used; the keys from before go on', {
     file: 'its path',
     error: ERROR,

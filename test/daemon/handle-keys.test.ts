@@ -136,6 +136,55 @@ test('a daemon without a file of keys signs nothing, and one whose file cannot b
   await starts('/dev/zero');
 });
 
+test('a standby whose file cannot be used says why, once, signs for nobody, and does as soon as it can', async (t) => {
+  const file = path.join(tempFolder(t), 'keys');
+  const { clock, lines, keys, start, masks, signsWith } = watch(file);
+  const isAway = (error: unknown) => HostError.is(error) && error.code === 'OWNER_AWAY';
+  const looked = async () => {
+    await clock.advance(10_000);
+    await sleep(5);
+  };
+  await keys.read();
+  assert.equal(lines.length, 1);
+  for (let times = 0; times < 3; times++) await looked();
+  assert.deepEqual(
+    lines.map(({ event, fields }) => [event, fields.file]),
+    [['handle.keys_unread', file]],
+  );
+  assert.match(String(lines[0]?.fields.error), /ENOENT/);
+  assert.throws(() => keys.textsWith(SECOND), isAway);
+  await assert.rejects(start(), (error) => HostError.is(error) && error.code === 'HANDLE_KEYS_UNREADABLE');
+  writeFileSync(file, `${FIRST}\n`);
+  const texts = await until('the key', async () => {
+    await looked();
+    try {
+      return keys.textsWith(SECOND);
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      return undefined;
+    }
+  });
+  assert.deepEqual(texts, [FIRST, SECOND], 'the key of the state verifies below those of the file');
+  assert.doesNotMatch(masks.mask(`seen ${FIRST} and ${SECOND}`), /key-0123/);
+  await start();
+  assert.equal(signsWith(), idOf(FIRST));
+  keys.stop();
+});
+
+test('who stands in signs as an owner of the part would: with its own key where there is no file, and once where both are the same', async (t) => {
+  const alone = watch(undefined);
+  await alone.keys.read();
+  assert.deepEqual(alone.keys.textsWith(FIRST), [FIRST]);
+  assert.equal(alone.clock.pending, 0, 'there is nothing to look at');
+  const file = path.join(tempFolder(t), 'keys');
+  writeFileSync(file, `${SECOND}\n${FIRST}\n`);
+  const both = watch(file);
+  await both.keys.read();
+  assert.deepEqual(both.keys.textsWith(FIRST), [SECOND, FIRST]);
+  assert.deepEqual(both.lines, []);
+  both.keys.stop();
+});
+
 test('the key of the state signs where there is no file, and verifies below the keys of one', async (t) => {
   const kept = { text: 'key-of-the-state-0123456789abcdef0123456789', bornMsAgo: 5_000 };
   const alone = watch(undefined);

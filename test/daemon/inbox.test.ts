@@ -54,7 +54,8 @@ class Inbox {
     isDead: (epoch) => this.dead.has(epoch),
     here: () => this.parts,
     anyStandsIn: () => this.anyStandsIn,
-    tasksOf: (part) => (this.parts.includes(part) ? this.tasks : undefined),
+    // A part that is being given up is no more here, and has its tasks still.
+    tasksOf: () => this.tasks,
   });
 
   put(id: number, more: Partial<InboxRow> = {}): void {
@@ -159,10 +160,12 @@ test('where nobody stands in rows are looked for every ten seconds, and every se
   inbox.dead.add('b');
   await inbox.second();
   assert.deepEqual(inbox.rows, [], 'what an earlier run put is taken in');
-  inbox.put(2);
-  inbox.anyStandsIn = true;
   await inbox.second();
-  assert.deepEqual(inbox.rows, [], 'at once where somebody does');
+  inbox.put(2, { kind: 'do', body: undefined, epoch: 'c' });
+  inbox.anyStandsIn = true;
+  assert.deepEqual(await inbox.second(), ['2'], 'at once where somebody does');
+  inbox.anyStandsIn = false;
+  assert.deepEqual(await inbox.second(), ['2'], 'and as long as something is there');
   inbox.looks.stop();
 });
 
