@@ -1,6 +1,5 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import type { Inbox, InboxRow, WaitingOfPart } from '../state/index.js';
-
 import type { TasksControl } from '../tasks/tasks.js';
 import type { InboxFigures } from '../telemetry/index.js';
 

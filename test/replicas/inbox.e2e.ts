@@ -46,14 +46,20 @@ for (const parts of [1, 8]) {
     BOUND,
     async (t) => {
       const { scene, owner, others } = await threeOf(t, parts);
-      const name = await ownedBy(scene, owner, 'kept');
+      const left = () => Number(shared.server.sql(`SELECT count(*) FROM ${scene.schema}.inbox`));
+      const kept = task(await ownedBy(scene, owner, 'kept'), 'demo_sleep', { seconds: 0.1 });
       await scene.end(owner, 'SIGKILL');
-      const { handle } = await others[0].client.create(task(name, 'demo_sleep', { seconds: 0.1 }));
+      const asked = others[0].client.create(kept).catch(() => undefined);
+      await until('the promise', () => left() === 1);
       await Promise.all(others.map((one) => scene.end(one, 'SIGKILL')));
-      const next = await scene.add();
+      await asked;
+      assert.equal(left(), 1, 'nobody has taken it in');
+      const next = await scene.add({ inbox: false });
+      await until('its job', () => scene.remote.jobs().length === 1);
+      await until('the end of its row', () => left() === 0);
+      const { handle } = await next.client.create(kept);
       const end = await statusWhere(next.client, handle, 'an end', isOver);
       assert.equal(end.phaseInfo.phase, 'SUCCESS');
-      assert.deepEqual((await next.client.create(task(name, 'demo_sleep', { seconds: 0.1 }))).handle, handle);
       assert.equal(scene.remote.jobs().length, 1);
     },
   );
