@@ -37,8 +37,6 @@ export interface DaemonPlace {
   /** Arguments of node and variables, before the daemon's own. */
   readonly execArgv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Reads that may fail in a row; the usual number unless given. */
-  readonly maxSystemFailures?: number;
   /** The usual one unless given. */
   readonly fleet?: Readonly<Record<Flavour, Fleet>>;
 }
@@ -243,7 +241,7 @@ export class ChaosDaemon {
   }
 
   #config(): { readonly [section: string]: unknown } {
-    const { remote, plugins, state, maxSystemFailures, fleet = FLEET } = this.#place;
+    const { remote, plugins, state, fleet = FLEET } = this.#place;
     const common = { callTimeout: CALL_MS, environment: { set: { JOB_PASSPHRASE: suiteSecret('setVariable') } } };
     const mirror = `https://somebody:${encodeURIComponent(suiteSecret('urlPassword'))}@host/`;
     const secrets = { apiToken: suiteSecret('setting'), mirror };
@@ -257,7 +255,7 @@ export class ChaosDaemon {
           resourceQuotas: { default: quota },
           readRateLimiter: read,
           writeRateLimiter: write,
-          caching: { resyncInterval: '5s', ...(maxSystemFailures !== undefined && { maxSystemFailures }) },
+          caching: { resyncInterval: '5s' },
         },
       };
       return [flavour, entry] as const;

@@ -16,7 +16,8 @@ const TOLD = 4;
 
 /** A start after a kill waits for it. Milliseconds. */
 const LEASE_MS = 1_000;
-const REPLICAS_LEASE_MS = 3_000;
+/** With less the grants of a busy machine are over before they are used. Milliseconds. */
+const REPLICAS_LEASE_MS = 5_000;
 
 /** A database of the run's own, and its books of what replicas promised for another, and of who had which part where they share them. */
 async function inPostgres(

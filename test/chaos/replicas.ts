@@ -11,8 +11,6 @@ const PATIENCE_MS = 60_000;
  * none of several owners, and is no orphan for that.
  */
 const ORPHAN_GRACE_MS = 45_000;
-/** Owners come and go, and on a busy machine few reads of a task come through for minutes: it has not failed for that. */
-const PATIENT = { maxSystemFailures: 100 };
 const TASKS = { visibilityGrace: ORPHAN_GRACE_MS, orphanGrace: ORPHAN_GRACE_MS, doReplayTtl: '24h' };
 
 /** What becomes of the one whose life is to end, where tasks are spread: who has all of them is killed. */
@@ -73,9 +71,7 @@ export class ChaosReplicas {
       const folder = path.join(place.folder, `replica-${i}`);
       mkdirSync(folder);
       const config = { tasks: TASKS, ...place.config, cluster };
-      daemons.push(
-        await ChaosDaemon.prepare({ ...place, folder, config, state: stateOf(place, spread, i), ...PATIENT }),
-      );
+      daemons.push(await ChaosDaemon.prepare({ ...place, folder, config, state: stateOf(place, spread, i) }));
     }
     return new ChaosReplicas(daemons, spread);
   }
@@ -170,11 +166,13 @@ export class ChaosReplicas {
     }
   }
 
-  /** The load reports of all, as they worked on all there is: each tells of its own tasks. */
+  /** The load reports of all, as they worked on all there is: each tells of its own tasks, or, with one part, of those of who works. */
   async loads(deadlineMs: number): Promise<readonly PluginReport[]> {
     for (;;) {
       await this.#untilAwake();
       await this.#untilCovered();
+      const [worker] = this.#workers;
+      if (this.#spread === undefined && worker !== undefined) return loadsAt(worker.daemon.port, deadlineMs);
       // One that was replaced is started again.
       const all = await Promise.all(this.port.map((port) => loadsAt(port, deadlineMs).catch(() => undefined)));
       const answered = all.filter((each) => each !== undefined);
