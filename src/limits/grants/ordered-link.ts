@@ -18,7 +18,7 @@ export interface OrderedLinkOptions<Out> {
   readonly send: (message: Ordered<Out>) => void;
 }
 
-/** Items of one message. */
+/** Items of one message, and of all that are sent and not acknowledged. */
 const MOST_ITEMS = 500;
 
 /**
@@ -28,7 +28,7 @@ const MOST_ITEMS = 500;
  *
  * States: quiet; sending, soon (something was pushed, or came) or again (nothing acknowledges it); closed, for good.
  *
- * What was pushed in one turn goes in one message; what comes is acknowledged with what goes back, or alone.
+ * What was pushed in one turn goes in one message, once unless that is lost; what comes is acknowledged with what goes back, or alone.
  */
 export class OrderedLink<Out, In> {
   readonly #options: OrderedLinkOptions<Out>;
@@ -67,7 +67,11 @@ export class OrderedLink<Out, In> {
   receive({ from, items, through }: Ordered<In>): readonly In[] {
     const before = this.#first;
     for (; through >= this.#first && this.#out.size > 0; this.#first += 1) this.#out.shift();
-    if (this.#first > before && this.#sent < this.#first + this.#out.size - 1) this.#sendSoon();
+    if (this.#first > before) {
+      this.#again?.cancel();
+      this.#again = this.#resend();
+      if (this.#sent < this.#first + this.#out.size - 1) this.#sendSoon();
+    }
     // A partner sends from the first on that was not acknowledged, so that nothing is missing before it; one that began without us is no partner.
     const fresh = from > this.#came + 1 ? [] : items.slice(this.#came + 1 - from);
     this.#came += fresh.length;
@@ -85,26 +89,36 @@ export class OrderedLink<Out, In> {
 
   #sendSoon(): void {
     if (this.#closed) return;
-    this.#soon ??= this.#options.clock.setTimer(0, () => this.#send());
+    this.#soon ??= this.#options.clock.setTimer(0, () => this.#send(this.#sent + 1));
   }
 
-  #send(): void {
-    const { clock, resendMs, send } = this.#options;
+  /** What was sent and is not acknowledged is taken for lost, with all that followed it: a partner takes nothing that has a gap before it. */
+  #resend(): Timer | undefined {
+    if (this.#out.size === 0) return undefined;
+    const { clock, resendMs } = this.#options;
+    return clock.setTimer(resendMs, () => {
+      this.#again = undefined;
+      this.#send(this.#first);
+    });
+  }
+
+  #send(from: number): void {
     this.#soon?.cancel();
     this.#soon = undefined;
-    this.#again?.cancel();
-    const items = firstOf(this.#out, MOST_ITEMS);
-    this.#sent = Math.max(this.#sent, this.#first + items.length - 1);
-    this.#again = this.#out.size > 0 ? clock.setTimer(resendMs, () => this.#send()) : undefined;
-    send({ from: this.#first, items, through: this.#came });
+    const items = between(this.#out, from - this.#first, MOST_ITEMS);
+    this.#sent = Math.max(this.#sent, from + items.length - 1);
+    this.#again ??= this.#resend();
+    this.#options.send({ from, items, through: this.#came });
   }
 }
 
-function firstOf<T>(all: Iterable<T>, most: number): T[] {
-  const first: T[] = [];
+function between<T>(all: Iterable<T>, from: number, to: number): T[] {
+  const found: T[] = [];
+  let index = 0;
   for (const item of all) {
-    if (first.length === most) break;
-    first.push(item);
+    if (index === to) break;
+    if (index >= from) found.push(item);
+    index += 1;
   }
-  return first;
+  return found;
 }

@@ -777,6 +777,45 @@ test('a link gives what was pushed once and in order, whatever becomes of its me
   );
 });
 
+test('a link sends nothing again that is on its way, and all of it once it was lost, though more is pushed all the time', async () => {
+  const clock = new ManualClock();
+  const sent: number[] = [];
+  const came: number[] = [];
+  let lost = false;
+  const a: OrderedLink<number, number> = new OrderedLink({
+    clock,
+    resendMs: RESEND_MS,
+    send: (message) => {
+      sent.push(...message.items);
+      if (!lost) clock.setTimer(20, () => came.push(...b.receive(message)));
+    },
+  });
+  const b: OrderedLink<number, number> = new OrderedLink({
+    clock,
+    resendMs: RESEND_MS,
+    send: (message) => clock.setTimer(20, () => a.receive(message)),
+  });
+  const pushes = async (from: number, to: number) => {
+    for (let item = from; item < to; item++) {
+      a.push(item);
+      await clock.advance(5);
+    }
+  };
+  await pushes(0, 100);
+  await clock.advance(100);
+  assert.deepEqual([sent.length, came.length], [100, 100]);
+  lost = true;
+  await pushes(100, 102);
+  lost = false;
+  await pushes(102, 300);
+  await clock.advance(100);
+  assert.deepEqual(
+    came,
+    Array.from({ length: 300 }, (_, item) => item),
+  );
+  assert.ok(sent.length < 300 + 100, `${sent.length} items`);
+});
+
 test('who waits anywhere is known wherever tokens are held, and once nobody does that is known, too', async () => {
   const { world, a, b } = one();
   await granted(a, world, 'a1', 'a2', 'a3');
