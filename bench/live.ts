@@ -21,6 +21,8 @@ export const bench: Bench = {
     streams: 50,
   },
 
+  targets: { achieved_ratio: { atLeast: 0.99 }, late_polls: { atMost: 0 } },
+
   run: (options, progress) =>
     withLiveTasks(options, PROTOCOLS.flyte1(), { readQps: options.reads! / BATCH }, async (daemon, load) => {
       progress(`${options.tasks} tasks are live`);

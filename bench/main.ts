@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type Bench, type BenchOptions, missed } from './lib/bench.js';
+import { type Bench, type BenchOptions, missedInAll } from './lib/bench.js';
 
 /** Name → bench, loaded when asked for. A new bench is a file with a `bench` export, and a line here. */
 const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
@@ -35,7 +35,7 @@ function optionsOf(bench: Bench, given: Readonly<Record<string, string | boolean
 
 async function usage(): Promise<string> {
   const lines = [
-    'usage: npm run bench -- [NAME] [--json] [--enforce] [--option number …]; without a name all are run',
+    'usage: npm run bench -- [NAME] [--json] [--enforce] [--tries number] [--option number …]; without a name all are run',
     '',
   ];
   for (const [name, load] of Object.entries(BENCHES)) {
@@ -51,23 +51,30 @@ interface Ways {
   readonly json: boolean;
   /** Fails where a figure misses its target by more than a fifth. */
   readonly enforce: boolean;
+  /** How often it is run with that until each figure was good enough once. */
+  readonly tries: number;
 }
 
-async function runOne(name: string, bench: Bench, options: BenchOptions, { json, enforce }: Ways): Promise<void> {
-  const result = await bench.run(options, (line) => console.error(`${name}: ${line}`));
-  const misses = enforce ? missed(bench.targets ?? {}, result) : [];
-  for (const miss of misses) console.error(`${name}: ${miss}`);
+async function runOne(name: string, bench: Bench, options: BenchOptions, ways: Ways): Promise<void> {
+  const results: Record<string, unknown>[] = [];
+  let misses: readonly string[] = [];
+  do {
+    results.push(await bench.run(options, (line) => console.error(`${name}: ${line}`)));
+    misses = ways.enforce ? missedInAll(bench.targets ?? {}, results) : [];
+    for (const miss of misses) console.error(`${name}: ${miss} (try ${results.length} of ${ways.tries})`);
+  } while (misses.length > 0 && results.length < ways.tries);
   if (misses.length > 0) process.exitCode = 1;
-  console.log(json ? JSON.stringify(result) : bench.describe(result));
+  const result = results.at(-1)!;
+  console.log(ways.json ? JSON.stringify({ ...result, tries: results.length }) : bench.describe(result));
 }
 
 async function main(args: readonly string[]): Promise<void> {
   const [name = '', ...rest] = args.filter((arg) => arg !== '--json' && arg !== '--enforce');
-  const ways = { json: args.includes('--json'), enforce: args.includes('--enforce') };
+  const flags = { json: args.includes('--json'), enforce: args.includes('--enforce') };
   if (name === '') {
     for (const [each, load] of Object.entries(BENCHES)) {
       const { bench } = await load();
-      await runOne(each, bench, bench.defaults, ways);
+      await runOne(each, bench, bench.defaults, { ...flags, tries: 1 });
     }
     return;
   }
@@ -75,8 +82,10 @@ async function main(args: readonly string[]): Promise<void> {
   if (load === undefined) throw new UsageError(`no bench ${name}`);
   const { bench } = await load();
   const numbers = Object.fromEntries(Object.keys(bench.defaults).map((key) => [key, { type: 'string' as const }]));
-  const { values } = parseArgs({ args: rest, options: numbers });
-  await runOne(name, bench, optionsOf(bench, values), ways);
+  const { values } = parseArgs({ args: rest, options: { ...numbers, tries: { type: 'string' } } });
+  const tries = Number(values.tries ?? 1);
+  if (!Number.isInteger(tries) || tries < 1) throw new UsageError(`--tries ${values.tries}: expected 1 or more`);
+  await runOne(name, bench, optionsOf(bench, values), { ...flags, tries });
 }
 
 try {

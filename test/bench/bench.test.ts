@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { type Bench, missed } from '../../bench/lib/bench.js';
+import { type Bench, missed, missedInAll } from '../../bench/lib/bench.js';
 import { mainThreadMicros, onCpuMicros } from '../../bench/lib/cpu.js';
 import { H2Connection, prepareCall } from '../../bench/lib/h2-client.js';
 import { median, percentile } from '../../bench/lib/numbers.js';
@@ -105,6 +105,15 @@ test('a figure that misses its target by more than a fifth is named, and one tha
   assert.match(missed(targets, { up: 7.9, down: 1 }).join(), /^up is 7.9/);
   assert.match(missed(targets, { up: 99, down: 12.6 }).join(), /^down is 12.6/);
   assert.equal(missed(targets, { up: 99 }).length, 1);
+  assert.deepEqual(
+    missedInAll(targets, [
+      { up: 7, down: 1 },
+      { up: 9, down: 99 },
+    ]),
+    [],
+    'of several tries the best of each figure counts',
+  );
+  assert.match(missedInAll(targets, [{ up: 7 }, { up: 6, down: 1 }]).join(), /^up is 6, [^,]*$/);
 });
 
 test('create measures pairs of Create and Delete', async () => {
