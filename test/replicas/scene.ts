@@ -69,7 +69,7 @@ export class Scene {
     const { url = this.remote.url, advertise = '127.0.0.1', port = 0, parts = this.parts } = differently;
     const { databasePort = this.#shared.server.port, inbox, sync = false } = differently;
     const { demo } = onRemote({ url } as DemoRemote, PLUGIN);
-    const within = { source: `${DEMO_PLUGIN}/sync.js`, settings: { url } };
+    const within = { source: `${DEMO_PLUGIN}/sync.js`, settings: { url }, sandbox: PLUGIN.sandbox };
     const plugins = { demo, ...(sync && { 'demo-sync': within }) };
     const advertised = { enabled: true, advertise, loopback: 'for-tests-on-one-machine' };
     const cluster = { ...advertised, ...(inbox !== undefined && { inbox }) };

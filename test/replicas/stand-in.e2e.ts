@@ -28,6 +28,8 @@ const BOUND = { timeout: 290_000 };
 const DEADLINE_MS = 60_000;
 /** Of a call that nobody but the owner may answer. */
 const SHORT_MS = 3_000;
+/** What a run takes that the part changes hands in. */
+const SLOW_MS = 8_000;
 
 const shared = sharedServer('stand_in');
 
@@ -225,6 +227,24 @@ async function ranAway(t: TestContext, { scene, others, isIts }: Away): Promise<
   };
 }
 
+/** A Do that a stand-in runs on while the part gets its next owner. */
+async function runsOn({ scene, epoch, others, isIts }: Away): Promise<void> {
+  const [second, third] = others as [Placed, Placed];
+  const name = named('slow', (one) => isIts(keyOf(one)));
+  const run = ({ replica }: Placed) => replica.client.do(task(name, 'demo_sync'), { deadlineMs: DEADLINE_MS });
+  const runs = () => scene.remote.callsOf('run').filter(({ names }) => names[0] === name).length;
+  const { control } = scene.remote;
+  control.delayMs = SLOW_MS;
+  const first = run(second);
+  await until('its call', () => runs() === 1);
+  control.delayMs = 0;
+  await free(shared.server, scene, epoch);
+  await until('the next owners', async () => (await heldBy(shared.server, scene)).split(',').every(Boolean));
+  const told = await Promise.all([first, run(second), run(third)]);
+  for (const { phase } of told) assert.equal(phase, 'SUCCESS');
+  assert.equal(runs(), 1, 'the next owners wait for its end');
+}
+
 for (const parts of [1, 8]) {
   test(`three replicas of a state of ${parts} part(s) answer for one that is away`, BOUND, async (t) => {
     const fleet = await three(t, parts);
@@ -248,7 +268,8 @@ for (const parts of [1, 8]) {
         if (parts > 1) whileAway.push(ranAway(t, away));
         const afterwards = await Promise.all(whileAway);
         assert.equal(await heldBy(shared.server, scene), before, 'nobody has taken its parts over yet');
-        await free(shared.server, scene, away.epoch);
+        if (parts > 1) await runsOn(away);
+        else await free(shared.server, scene, away.epoch);
         await Promise.all(afterwards.map((check) => check()));
         await until('an empty inbox', async () => (await waitingIn(shared.server, scene)) === 0);
       },
