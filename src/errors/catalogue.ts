@@ -266,6 +266,11 @@ export const ERROR_CATALOGUE = {
     false,
     'The database acknowledges what a crash may take back, or is too old to keep a state.',
   ),
+  STATE_PROMISED: entry(
+    'precondition',
+    false,
+    'Replicas have promised what waits in the inbox, and only replicas take it in: start with cluster.enabled first.',
+  ),
   STATE_FORMAT_NEWER: entry('precondition', false, 'The state was written by a later release than this one.'),
   STATE_DAMAGED: entry(
     'internal',

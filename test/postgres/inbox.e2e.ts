@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../src/lib/clock.js';
 import {
   type NewInboxRow,
   type PartCommit,
+  PostgresEngine,
   PostgresInbox,
   type PostgresMembers,
   type PostgresPlace,
@@ -290,4 +292,18 @@ it('tells how much waits in which parts, and for how long, and how much is run e
     { part: 0, waiting: 2, running: 1, oldestMs: first.oldestMs },
     { part: 1, waiting: 0, running: 1, oldestMs: 0 },
   ]);
+});
+
+it('is left behind by no daemon that is no replica: that one does not start while promises wait', async (t) => {
+  const { place, members, b } = await divided(t);
+  assert.equal(await b.put(create(2), '0'), 'put');
+  assert.equal(await b.put(claim(1), '1'), 'put');
+  for (const part of [0, 1]) await members.give({ epoch: 'a', part, tenure: '1' });
+  const alone = () => new PostgresEngine({ place, clock: systemClock, random: Math.random, parts: PARTS });
+  await assert.rejects(alone().open(), { code: 'STATE_PROMISED' });
+  shared.server.sql(`DELETE FROM ${place.schema}.inbox WHERE kind = 'create'`);
+  // What it had claimed is given back; a run without an end was promised to nobody.
+  const engine = alone();
+  await engine.open();
+  await engine.close();
 });

@@ -4,6 +4,7 @@ import type { NotWritten, PartCommit, PartFences, Puts, StateEngine } from '../e
 import { type FactKey, isWrittenOnce } from '../facts/facts.js';
 import type { KeyRange } from '../facts/part-keys.js';
 import { Connections } from './connections.js';
+import { countWaiting } from './inspection.js';
 import { Ownership } from './ownership.js';
 import { type PostgresPlace, placeText } from './place.js';
 import { reached } from './reach.js';
@@ -89,6 +90,7 @@ export class PostgresEngine implements StateEngine {
         const ownership = new Ownership(connections, this.#place, this.#tables, this.#clock);
         await ownership.claim(stop);
         this.#ownership = ownership;
+        await this.#assertNothingPromised(connections);
       }
       await this.#measure();
     } catch (error) {
@@ -98,6 +100,14 @@ export class PostgresEngine implements StateEngine {
       throw error;
     }
     this.#keepMeasuring();
+  }
+
+  /** A daemon that is no replica takes nothing in: what others have acknowledged would be forgotten. Throws STATE_PROMISED. */
+  async #assertNothingPromised(connections: Connections): Promise<void> {
+    const waiting = await countWaiting(connections, this.#tables);
+    if (waiting === 0) return;
+    const seen = `${waiting} promises of replicas wait in the inbox of schema ${this.#place.schema}`;
+    throw new HostError('STATE_PROMISED', `${seen}; let a replica (cluster.enabled) take them in, and stop it`);
   }
 
   load(range?: KeyRange): AsyncIterable<readonly (readonly [FactKey, Buffer])[]> {
