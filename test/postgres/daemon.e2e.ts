@@ -206,7 +206,7 @@ test('a state is copied from a folder to the database and back, and no running t
   const back = path.join(folder, 'back');
   const toFolder = config('folder.json', { engine: 'embedded', dir: back, postgres: state.postgres });
   const inbox = `${state.postgres.schema}.inbox`;
-  shared.server.sql(`INSERT INTO ${inbox} (part, kind, key, name, epoch) VALUES (0, 'do', 'k', '', 'e')`);
+  shared.server.sql(`INSERT INTO ${inbox} (part, kind, key, name, epoch, body) VALUES (0, 'do', 'k', '', 'e', 'end')`);
   const waiting = await cli('copy', 'postgres', '--config', toFolder);
   assert.equal(waiting.code, 5, waiting.err);
   assert.match(waiting.err, /1 promises wait in the inbox/);
