@@ -2,22 +2,14 @@ import { createHash } from 'node:crypto';
 import { type ErrorCode, HostError, messageOf } from '../errors/index.js';
 import { Stop } from '../lib/stop.js';
 import { settledBefore, sleep } from '../lib/wait.js';
-import { type AttemptKey, attemptKeyOf, type TaskId } from '../model/attempt-key.js';
+import { type AttemptKey, attemptKeyOf } from '../model/attempt-key.js';
 import type { StoodInCall, StoodInOutcome } from '../model/events/tasks.js';
 import { decodeHandle, looksLikeHandle, partitionOfHandle, partOf } from '../model/handle.js';
 import { HandleKeys } from '../model/handle-keys.js';
 import { partitionOfAttempt } from '../model/partition.js';
 import type { PhaseState } from '../model/phase-state.js';
 import { assertHosted, assertNotFailed, type Runtimes } from '../runtime/runtime.js';
-import {
-  decodePair,
-  encodeDeleteBody,
-  encodeDoBody,
-  factKey,
-  type Inbox,
-  type KeptOfKey,
-  type NewInboxRow,
-} from '../state/index.js';
+import { encodeDeleteBody, encodeDoBody, type Inbox, type KeptOfKey, type NewInboxRow } from '../state/index.js';
 import { doFactOf } from '../store/facts.js';
 import { createBodyOf, type KeptOfPart, restoreKept } from '../store/kept-key.js';
 import { ReplayCache } from '../store/replay-cache.js';
@@ -123,7 +115,7 @@ const REPLAYS_OF_ONE_KEY = { max: 1, maxBytes: Number.MAX_SAFE_INTEGER } as cons
  * here, by who claims its key. What only the owner can answer is OWNER_AWAY, and so is a part that was taken meanwhile; STORE_FULL where
  * the inbox is full.
  *
- * | owner | Create of a new task, Delete | Create of a known one, Status, Do |
+ * | owner | Delete | Create, Status, Do |
  * | --- | --- | --- |
  * | gone: nobody has the part, or its port is closed and it gives no sign of life | at once | at once |
  * | its port is closed | once it has taken that in, or has had the time to | OWNER_AWAY |
@@ -162,21 +154,16 @@ class KeyStandIn implements StandIn {
       const { key } = place;
       const of = await this.#of(place, scope);
       const { store, replays, kept } = of;
-      const known = store.current(key);
-      // What was put, and not taken in, the owner has told nobody of.
-      if (known !== undefined && !isPut(kept, known.id)) this.#assertGone(kept);
-      if (known?.answeredHandle === undefined) {
+      // One that may be alive may take a later attempt of the node meanwhile, beside which this one must not start.
+      this.#assertGone(kept);
+      if (store.current(key)?.answeredHandle === undefined) {
         of.write = async () => {
           const id = store.current(key)?.id ?? '';
           const body = createBodyOf(store, replays, id, payloadOf(spec));
           await this.#put({ ...place, kind: 'create', name: id, body }, kept);
         };
       }
-      const answer = await of.tasks.create(spec, scope);
-      const answers = await this.#untilTakenIn(place, kept, scope);
-      const stands = answers.get(answer.task.id);
-      if (stands?.equals(answer.handle) === false) throw away('it has answered the same create otherwise');
-      return answer;
+      return of.tasks.create(spec, scope);
     });
   }
 
@@ -277,22 +264,17 @@ class KeyStandIn implements StandIn {
 
   /**
    * An owner that may be alive may be asked about what was promised in its place: it has taken that in before anybody is told. One that can
-   * be reached by others than this replica has done so soon. Answers which handles were answered for the key's tasks then, by their ids.
-   * Throws OWNER_AWAY where the caller's time is over before.
+   * be reached by others than this replica has done so soon. Throws OWNER_AWAY where the caller's time is over before.
    */
-  async #untilTakenIn(
-    { part, key }: Place,
-    kept: KeptOfKey,
-    scope: CallScope | undefined,
-  ): Promise<ReadonlyMap<string, Buffer>> {
+  async #untilTakenIn({ part, key }: Place, kept: KeptOfKey, scope: CallScope | undefined): Promise<void> {
     const { clock, inbox, options } = this.#options;
-    if (this.#isGone(kept)) return new Map();
+    if (this.#isGone(kept)) return;
     const untilMs = scope === undefined ? Number.POSITIVE_INFINITY : scope.deadlineMs - options.answerMarginMs;
     const hadTimeMs = clock.now() + TAKING_IN_MS;
     for (;;) {
-      const now = await inbox.read(part, key);
-      const isKnown = !now.rows.some(({ kind }) => kind !== 'do');
-      if (isKnown || this.#isGone(kept) || (this.#isClosed(kept) && clock.now() >= hadTimeMs)) return answeredIn(now);
+      const { rows } = await inbox.read(part, key);
+      if (!rows.some(({ kind }) => kind === 'delete') || this.#isGone(kept)) return;
+      if (this.#isClosed(kept) && clock.now() >= hadTimeMs) return;
       await sleep(clock, TAKEN_IN_MS, scope?.signal ?? this.#stop);
       if (clock.now() >= untilMs || scope?.signal.aborted === true || this.#stop.aborted)
         throw away('it has not taken in yet what was promised for it');
@@ -493,21 +475,6 @@ class KeyStandIn implements StandIn {
     }
     return false;
   }
-}
-
-/** Whether the task is only known by what was put. */
-function isPut({ facts }: KeptOfKey, id: TaskId): boolean {
-  return !facts.some(([key]) => key === factKey('task', id));
-}
-
-function answeredIn({ facts }: KeptOfKey): ReadonlyMap<string, Buffer> {
-  const answers = new Map<string, Buffer>();
-  for (const [key, value] of facts) {
-    const pair = decodePair(key, value);
-    if (pair.kind === 'task' && pair.fact.answeredHandle !== undefined)
-      answers.set(pair.name, pair.fact.answeredHandle);
-  }
-  return answers;
 }
 
 function deleteRow({ part, key }: Place, handle: Buffer, reason: string, { outputPrefix }: HandleHints): NewInboxRow {

@@ -154,14 +154,13 @@ async function cutOff(t: TestContext, { scene, away, others, isIts }: Away): Pro
   const before = await heldBy(shared.server, scene);
 
   away.peers.breakOff();
-  const [[made, createMs], [, deleteMs]] = await Promise.all([
-    timed(create(second)),
-    timed(third.client.delete(kept, { reason: 'nobody waits for it' })),
-  ]);
-  t.diagnostic(`promised, and taken in, in ${texts([createMs, deleteMs])} ms`);
-  assert.equal(await waitingIn(shared.server, scene), 0, 'it has taken both in before they were told');
-  assert.equal(await countOf(away.replica, 'pluginhost_inbox_taken_in_total'), 2);
-  assert.deepEqual((await create(away.replica)).handle, made.handle);
+  const [, deleteMs] = await timed(third.client.delete(kept, { reason: 'nobody waits for it' }));
+  t.diagnostic(`promised, and taken in, in ${texts([deleteMs])} ms`);
+  assert.equal(await waitingIn(shared.server, scene), 0, 'it has taken it in before it was told');
+  assert.equal(await countOf(away.replica, 'pluginhost_inbox_taken_in_total'), 1);
+  // It may be given a later attempt of the node by somebody who reaches it.
+  await assert.rejects(create(second, SHORT_MS), { status: /UNAVAILABLE|DEADLINE_EXCEEDED/ });
+  const made = await create(away.replica);
   const end = await statusWhere(away.replica.client, made.handle, 'an end', isOver);
   assert.equal(end.phaseInfo.phase, 'SUCCESS');
   await until('the cancel', () => scene.remote.callsOf('cancel').length === 1);
@@ -250,7 +249,7 @@ for (const parts of [1, 8]) {
     const fleet = await three(t, parts);
     const { scene } = fleet;
     await t.test(
-      'an owner that lives, and cannot be reached, takes in what others promise before they tell it',
+      'an owner that lives, and cannot be reached, takes in what others promise before they tell it, and alone accepts tasks',
       async () => cutOff(t, await without(fleet, 'with limits')),
     );
     await t.test(

@@ -280,7 +280,7 @@ test('a task is told as it is known, in no version that was told before, and a n
   }
 });
 
-test('of an owner that may be alive nothing is told that it may tell otherwise; what was promised for it is told once it has taken that in', async () => {
+test('of an owner that may be alive nothing is told that it may tell otherwise, nor started; a Delete is told once it has taken that in', async () => {
   const part = new Part();
   const owner = await part.takes({ plugin: works });
   const { handle } = await ownerCreates(part, owner);
@@ -288,58 +288,34 @@ test('of an owner that may be alive nothing is told that it may tell otherwise; 
   const a = await part.replica('a');
   await assert.rejects(a.standIn.status(handle, HINTS, a.h.scope()), is('OWNER_AWAY'));
   await assert.rejects(create(a), is('OWNER_AWAY'));
+  await assert.rejects(create(a, 'y'), is('OWNER_AWAY'));
   await assert.rejects(a.standIn.do(a.h.spec('z'), a.h.scope()), is('OWNER_AWAY'));
-  const fresh = await settle(part.manual, create(a, 'y'));
   assert.deepEqual(part.inbox.rows, []);
-  assert.deepEqual((await owner.tasks.status(fresh.handle, HINTS, owner.scope())).identity.key, keyOf('y'));
   await settle(part.manual, a.standIn.delete(handle, 'not needed', HINTS, a.h.scope()));
   assert.equal((await owner.tasks.status(handle, HINTS, owner.scope())).state.phase, 'ABORTED');
 });
 
-test('who stands in for an owner that neither answers nor takes in tells nothing until it is known to be gone, and nothing is lost', async () => {
-  const { part, a } = await away();
+test('a Delete for an owner that does not take it in is told once that one is known to be gone, or had the time, and is not lost', async () => {
+  let handle: Buffer = Buffer.alloc(0);
+  const { part, a } = await away(async (part, owner) => {
+    handle = (await ownerCreates(part, owner)).handle;
+  });
   part.gone.clear();
-  const scope = { ...a.h.scope(), deadlineMs: part.manual.now() + 5_000 };
-  await assert.rejects(settle(part.manual, create(a, 'x', {}, scope)), is('OWNER_AWAY'));
-  const later = create(a);
-  await part.manual.advance(1_000);
-  part.gone.add(part.inbox.owner ?? '');
-  const { handle } = await settle(part.manual, later);
-  assert.equal(part.inbox.rows.length, 1);
-  const next = await part.takes({ plugin: works });
-  assert.deepEqual((await ownerCreates(part, next)).handle, handle);
-});
-
-test('an owner whose port is closed is given the time to take in what was promised, and told over only once it gives no sign of life', async () => {
-  const { part, a } = await away(async (part, owner) => void (await ownerCreates(part, owner, 'known')));
+  const remove = (ms: number) =>
+    a.standIn.delete(handle, 'not needed', HINTS, { ...a.h.scope(), deadlineMs: part.manual.now() + ms });
+  await assert.rejects(settle(part.manual, remove(5_000)), is('OWNER_AWAY'));
   part.closed.add(part.inbox.owner ?? '');
-  part.gone.clear();
-  const later = create(a);
+  const later = remove(30_000);
   await part.manual.advance(1_250);
   assert.equal(await Promise.race([later.then(() => 'told'), 'not yet']), 'not yet');
   await part.manual.advance(500);
-  assert.equal((await later).task.state.phase, 'WAITING_FOR_RESOURCES');
-  const again = create(a);
-  await part.manual.advance(2_000);
-  assert.deepEqual((await again).handle, (await later).handle);
-  await assert.rejects(create(a, 'known'), is('OWNER_AWAY'));
+  await later;
+  await assert.rejects(create(a, 'y'), is('OWNER_AWAY'));
   part.gone.add(part.inbox.owner ?? '');
-  assert.ok((await create(a, 'known')).handle.length > 0);
-});
-
-test('a create that the owner has answered otherwise meanwhile is its to answer', async () => {
-  const part = new Part();
-  const owner = await part.takes({ plugin: works });
-  const a = await part.replica('a');
-  await part.manual.advance(5_000);
-  const stoodIn = create(a);
-  const [end] = await Promise.allSettled([
-    settle(part.manual, stoodIn),
-    owner.tasks.create(owner.spec('x'), owner.scope()),
-  ]);
-  assert.ok(end.status === 'rejected' && is('OWNER_AWAY')(end.reason), JSON.stringify(end));
-  await part.manual.advance(5_000);
-  assert.equal(owner.plugin.count('create'), 1);
+  await remove(1_000);
+  assert.equal(part.inbox.rows.length, 1);
+  const next = await part.takes({ plugin: works });
+  assert.equal((await next.tasks.status(handle, HINTS, next.scope())).state.phase, 'ABORTED');
 });
 
 test('what only the owner can answer is away at once, and what is wrong with a handle is said by anybody', async () => {
