@@ -6,7 +6,7 @@ import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
 import { structToJson } from '../idl/struct.js';
 import { durationToMs, timestampToMs } from '../idl/well-known.js';
-import { takeMessage } from '../idl/wire.js';
+import { findMessage } from '../idl/wire.js';
 import type { Outputs } from '../model/phase-state.js';
 import type { TaskLog } from '../plugin-api/phase.js';
 import type {
@@ -123,7 +123,7 @@ export class AnswerReader {
 
   /** The embedded message `field` of an answer, as bytes. */
   part(bytes: Uint8Array, field: number): Buffer {
-    return takeMessage(bytes, field).value ?? Buffer.alloc(0);
+    return findMessage(bytes, field) ?? Buffer.alloc(0);
   }
 }
 

@@ -1,5 +1,5 @@
 import { readNamedLiterals } from '../idl/literal-map.js';
-import { takeMessage } from '../idl/wire.js';
+import { findMessage } from '../idl/wire.js';
 import type { LiteralType } from '../plugin-api/literals.js';
 import type { LiteralCodec } from './literal-codec.js';
 
@@ -23,11 +23,11 @@ const NOTHING = Buffer.alloc(0);
  * of entries in the other, which is the same on the wire. Throws REQUEST_UNDECODABLE.
  */
 export function readTaskInterface(codec: LiteralCodec, template: Uint8Array): TaskInterface {
-  const typed = takeMessage(template, TEMPLATE_INTERFACE).value ?? NOTHING;
+  const typed = findMessage(template, TEMPLATE_INTERFACE) ?? NOTHING;
   const variables = (number: number): ReadonlyMap<string, LiteralType> => {
-    const entries = readNamedLiterals(takeMessage(typed, number).value ?? NOTHING);
+    const entries = readNamedLiterals(findMessage(typed, number) ?? NOTHING);
     return new Map(
-      entries.map(({ name, value }) => [name, codec.readType(takeMessage(value, VARIABLE_TYPE).value ?? NOTHING)]),
+      entries.map(({ name, value }) => [name, codec.readType(findMessage(value, VARIABLE_TYPE) ?? NOTHING)]),
     );
   };
   return { inputs: variables(INTERFACE_INPUTS), outputs: variables(INTERFACE_OUTPUTS) };

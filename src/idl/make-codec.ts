@@ -18,16 +18,21 @@ const DECODED_FORM: protobuf.IConversionOptions = {
   oneofs: true,
 };
 
-function rawNumbers(type: protobuf.Type, names: readonly string[]): Map<string, number> {
-  const numbers = new Map<string, number>();
-  for (const name of names) {
+/** Fields that are left encoded, and their numbers. */
+interface RawFields {
+  readonly fields: readonly protobuf.Field[];
+  readonly numbers: readonly number[];
+}
+
+function rawFields(type: protobuf.Type, names: readonly string[]): RawFields {
+  const fields = names.map((name) => {
     const field = Object.hasOwn(type.fields, name) ? type.fields[name]! : undefined;
     if (field === undefined || field.repeated || field.map || !field.resolve().resolvedType) {
       throw new HostError('DESCRIPTOR_UNKNOWN', `${type.fullName.slice(1)} has no single embedded message ${name}.`);
     }
-    numbers.set(name, field.id);
-  }
-  return numbers;
+    return field;
+  });
+  return { fields, numbers: fields.map(({ id }) => id) };
 }
 
 const wires = new WireChecker();
@@ -44,21 +49,20 @@ export function makeCodec<T extends object>(type: protobuf.Type, encoder: Strict
     }
   };
   // A service asks with the same few lists for each call.
-  const known = new Map<string, Map<string, number>>();
-  const numbersOf = (names: readonly string[]) => getOrMake(known, names.join(), () => rawNumbers(type, names));
+  const known = new Map<string, RawFields>();
+  const rawOf = (names: readonly string[]) => getOrMake(known, names.join(), () => rawFields(type, names));
   return {
     typeName,
     decode(bytes, options = {}) {
       if (options.raw === undefined || options.raw.length === 0) return decodeAll(bytes) as T;
-      const numbers = numbersOf(options.raw);
-      const { values, rest } = takeMessages(asBuffer(bytes), [...numbers.values()]);
+      const { fields, numbers } = rawOf(options.raw);
+      const { values, rest } = takeMessages(bytes, numbers);
       const message = decodeAll(rest);
-      for (const [name, number] of numbers) {
-        const value = values.get(number);
+      fields.forEach(({ name, partOf }, place) => {
+        const value = values[place];
         message[name] = value ?? null;
-        const oneof = type.fields[name]!.partOf;
-        if (value !== undefined && oneof) message[oneof.name] = name;
-      }
+        if (value !== undefined && partOf) message[partOf.name] = name;
+      });
       return message as T;
     },
     encode: (message) => encoder.encode(type, message),

@@ -43,13 +43,19 @@ function skipVarint(buffer: Buffer, at: number): number {
   throw malformed(at, 'varint longer than 10 bytes');
 }
 
-/** Value of a tag or length varint (at most 32 bits are meaningful) and the offset after it. */
-function readUint32(buffer: Buffer, at: number): { value: number; next: number } {
-  const next = skipVarint(buffer, at);
+/** Value of the tag or length varint from `at` to `next`; at most 32 bits of it are meaningful. */
+function uint32At(buffer: Buffer, at: number, next: number): number {
   let value = 0;
   for (let offset = at, factor = 1; offset < next; offset++, factor *= 128) value += (buffer[offset]! & 0x7f) * factor;
   if (value > 0xffff_ffff) throw malformed(at, 'tag or length beyond 32 bits');
-  return { value, next };
+  return value;
+}
+
+/** The tag from `at` to `next`: field number and, in its lowest three bits, wire type. */
+function tagAt(buffer: Buffer, at: number, next: number): number {
+  const tag = uint32At(buffer, at, next);
+  if (tag >>> 3 === 0) throw malformed(at, 'field number 0');
+  return tag;
 }
 
 /** Offset after a value of `wireType` that starts at `at`. */
@@ -65,8 +71,8 @@ function skipValue(buffer: Buffer, at: number, wireType: number, number: number,
       next = at + 4;
       break;
     case WIRE_LEN: {
-      const length = readUint32(buffer, at);
-      next = length.next + length.value;
+      const from = skipVarint(buffer, at);
+      next = from + uint32At(buffer, at, from);
       break;
     }
     case WIRE_START_GROUP:
@@ -84,74 +90,113 @@ function skipGroup(buffer: Buffer, at: number, number: number, depth: number): n
   if (depth > MAX_GROUP_DEPTH) throw malformed(at, 'groups nested too deeply');
   let offset = at;
   for (;;) {
-    const tag = readTag(buffer, offset);
-    if (tag.wireType === WIRE_END_GROUP) {
-      if (tag.number !== number) throw malformed(offset, `group ${number} closed as ${tag.number}`);
-      return tag.next;
+    const next = skipVarint(buffer, offset);
+    const tag = tagAt(buffer, offset, next);
+    if ((tag & 7) === WIRE_END_GROUP) {
+      if (tag >>> 3 !== number) throw malformed(offset, `group ${number} closed as ${tag >>> 3}`);
+      return next;
     }
-    offset = skipValue(buffer, tag.next, tag.wireType, tag.number, depth);
+    offset = skipValue(buffer, next, tag & 7, tag >>> 3, depth);
   }
-}
-
-function readTag(buffer: Buffer, at: number): { number: number; wireType: number; next: number } {
-  const { value, next } = readUint32(buffer, at);
-  const number = value >>> 3;
-  if (number === 0) throw malformed(at, 'field number 0');
-  return { number, wireType: value & 7, next };
 }
 
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** The fields of a message in the order they lie there. Throws REQUEST_UNDECODABLE where the bytes are malformed. */
-export function* readFields(message: Uint8Array): Generator<WireField> {
-  const buffer = asBuffer(message);
-  let at = 0;
-  while (at < buffer.length) {
-    const { number, wireType, next } = readTag(buffer, at);
-    const end = skipValue(buffer, next, wireType, number, 0);
-    const from = wireType === WIRE_LEN ? readUint32(buffer, next).next : next;
-    yield { number, wireType, bytes: buffer.subarray(at, end), value: buffer.subarray(from, end) };
-    at = end;
+/**
+ * Goes over the fields of a message in the order they lie there, and makes nothing for one that is passed over.
+ *
+ * States: before the first field → `next` → at one → `next` answers false → behind the last.
+ */
+class FieldWalk {
+  readonly #buffer: Buffer;
+  number = 0;
+  wireType = 0;
+  /** Offsets of the field, of its value, and behind both. */
+  at = 0;
+  #from = 0;
+  end = 0;
+
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer;
+  }
+
+  /** Throws REQUEST_UNDECODABLE where the bytes are malformed. */
+  next(): boolean {
+    const buffer = this.#buffer;
+    this.at = this.end;
+    if (this.at >= buffer.length) return false;
+    const next = skipVarint(buffer, this.at);
+    const tag = tagAt(buffer, this.at, next);
+    this.number = tag >>> 3;
+    this.wireType = tag & 7;
+    this.end = skipValue(buffer, next, this.wireType, this.number, 0);
+    this.#from = this.wireType === WIRE_LEN ? skipVarint(buffer, next) : next;
+    return true;
+  }
+
+  get bytes(): Buffer {
+    return this.#buffer.subarray(this.at, this.end);
+  }
+
+  get value(): Buffer {
+    return this.#buffer.subarray(this.#from, this.end);
   }
 }
 
-export interface TakenField {
-  /**
-   * Content of the embedded message; undefined where the field is not set. Several occurrences are joined, which is
-   * how protobuf merges them.
-   */
-  readonly value: Buffer | undefined;
-  /** The message without that field, everything else untouched. */
-  readonly rest: Buffer;
+/** The fields of a message in the order they lie there. Throws REQUEST_UNDECODABLE where the bytes are malformed. */
+export function* readFields(message: Uint8Array): Generator<WireField> {
+  for (const field = new FieldWalk(asBuffer(message)); field.next(); ) {
+    const { number, wireType, bytes, value } = field;
+    yield { number, wireType, bytes, value };
+  }
 }
 
-/** Takes the embedded message (wire type LEN) with this field number out of a message. */
-export function takeMessage(message: Uint8Array, number: number): TakenField {
-  const { values, rest } = takeMessages(message, [number]);
-  return { value: values.get(number), rest };
+/** Of each field asked for, in that order, the content of the embedded message; undefined where the field is not set. */
+export type Contents = readonly (Buffer | undefined)[];
+
+/**
+ * The embedded messages (wire type LEN) with these field numbers. Several occurrences are joined, which is how protobuf merges them;
+ * what occurs once is a view of the message. Throws REQUEST_UNDECODABLE where the bytes are malformed.
+ */
+export function findMessages(message: Uint8Array, numbers: readonly number[]): Contents {
+  return find(asBuffer(message), numbers, () => {});
 }
 
-/** `takeMessage` for several fields in one pass. */
+/** `findMessages` for one field. */
+export function findMessage(message: Uint8Array, number: number): Buffer | undefined {
+  return findMessages(message, [number])[0];
+}
+
+/** `findMessages`, and the message without them, everything else untouched: a view of it where that lies in one piece. */
 export function takeMessages(
   message: Uint8Array,
   numbers: readonly number[],
-): { values: Map<number, Buffer>; rest: Buffer } {
-  const found = new Map<number, Buffer[]>();
+): { readonly values: Contents; readonly rest: Buffer } {
+  const buffer = asBuffer(message);
   const rest: Buffer[] = [];
-  for (const field of readFields(message)) {
-    if (field.wireType !== WIRE_LEN || !numbers.includes(field.number)) {
-      rest.push(field.bytes);
-      continue;
-    }
-    const earlier = found.get(field.number);
-    if (earlier === undefined) found.set(field.number, [field.value]);
-    else earlier.push(field.value);
+  let from = 0;
+  const keepUntil = (at: number) => {
+    if (at > from) rest.push(buffer.subarray(from, at));
+  };
+  const values = find(buffer, numbers, ({ at, end }) => {
+    keepUntil(at);
+    from = end;
+  });
+  keepUntil(buffer.length);
+  return { values, rest: rest.length === 1 ? rest[0]! : Buffer.concat(rest) };
+}
+
+function find(buffer: Buffer, numbers: readonly number[], found: (field: FieldWalk) => void): Contents {
+  const parts: Buffer[][] = numbers.map(() => []);
+  for (const field = new FieldWalk(buffer); field.next(); ) {
+    const place = field.wireType === WIRE_LEN ? numbers.indexOf(field.number) : -1;
+    if (place < 0) continue;
+    parts[place]!.push(field.value);
+    found(field);
   }
-  const values = new Map<number, Buffer>();
-  for (const [number, parts] of found) values.set(number, parts.length === 1 ? parts[0]! : Buffer.concat(parts));
-  return { values, rest: Buffer.concat(rest) };
+  return parts.map((values) => (values.length > 1 ? Buffer.concat(values) : values[0]));
 }
 
 /** A varint of a non-negative integer below 2^53. */

@@ -12,8 +12,13 @@ export function heldBytes(value: unknown): number {
   let bytes = EACH_BYTES;
   if (Array.isArray(value)) for (const item of value) bytes += heldBytes(item);
   else {
-    // What is not there counts the same whether it is named or not.
-    for (const [key, item] of Object.entries(value)) bytes += item === undefined ? 0 : key.length + heldBytes(item);
+    const record = value as Readonly<Record<string, unknown>>;
+    // Each create is counted, so no list of its keys is made. What is not there counts the same whether it is named or not.
+    for (const key in record) {
+      if (!Object.hasOwn(record, key)) continue;
+      const item = record[key];
+      if (item !== undefined) bytes += key.length + heldBytes(item);
+    }
   }
   return bytes;
 }

@@ -1,7 +1,7 @@
 import { HostError } from '../errors/index.js';
 import type { Idl } from '../idl/idl.js';
 import { readLiteralNames } from '../idl/literal-map.js';
-import { takeMessage, takeMessages } from '../idl/wire.js';
+import { findMessage, findMessages } from '../idl/wire.js';
 import { cutText, isFitName } from '../lib/text.js';
 import { MAX_NAME_BYTES, MAX_OUTPUT_NAMES, MAX_SCOPE_BYTES } from '../model/identity-check.js';
 import type { ConnectionInfo, TaskExecutionMetadata } from '../plugin-api/contexts.js';
@@ -137,14 +137,14 @@ export function readTemplate(
   typeName = 'flyteidl.core.TaskTemplate',
 ): TemplateFacts {
   if (bytes === null) throw fieldInvalid(field, 'is not set; send the task template');
-  const { values } = takeMessages(bytes, [INTERFACE, CUSTOM]);
-  assertSize(`${field}.custom`, values.get(CUSTOM)?.length ?? 0, limits.customBytes);
+  const [typedInterface, custom] = findMessages(bytes, [INTERFACE, CUSTOM]);
+  assertSize(`${field}.custom`, custom?.length ?? 0, limits.customBytes);
   const template = idl.codec(typeName).decode(bytes);
   if (template.type === '') throw fieldInvalid(`${field}.type`, 'is empty; it selects the plugin');
   assertName(`${field}.type`, template.type, limits.nameBytes);
   const version = Number(template.taskTypeVersion);
   if (version < 0) throw fieldInvalid(`${field}.task_type_version`, `${version} is negative`);
-  const outputNames = outputNamesOf(values.get(INTERFACE));
+  const outputNames = outputNamesOf(typedInterface);
   const outputsField = `${field}.interface.outputs`;
   if (outputNames !== undefined && outputNames.length > limits.outputs) {
     throw new HostError(
@@ -161,7 +161,7 @@ export function readTemplate(
 
 function outputNamesOf(typedInterface: Buffer | undefined): readonly string[] | undefined {
   if (typedInterface === undefined) return undefined;
-  const outputs = takeMessage(typedInterface, INTERFACE_OUTPUTS).value;
+  const outputs = findMessage(typedInterface, INTERFACE_OUTPUTS);
   return outputs === undefined ? [] : readLiteralNames(outputs);
 }
 

@@ -4,7 +4,16 @@ import fc from 'fast-check';
 import { HostError } from '../../src/errors/index.js';
 import { buildLiteralMap, readLiteralNames, readNamedLiterals } from '../../src/idl/literal-map.js';
 import { loadPluginHost } from '../../src/idl/load.js';
-import { encodeVarint, lenField, readFields, takeMessage, type WireField } from '../../src/idl/wire.js';
+import {
+  encodeVarint,
+  findMessage,
+  findMessages,
+  lenField,
+  readFields,
+  takeMessages,
+  WIRE_LEN,
+  type WireField,
+} from '../../src/idl/wire.js';
 
 const idl = loadPluginHost();
 const createTask = idl.codec('flyteidl.admin.CreateTaskRequest');
@@ -97,19 +106,46 @@ test('random bytes either split and join to themselves or are refused, and nothi
 test('takes an embedded message out and puts it back with the rest untouched', () => {
   const unknown = lenField(999, 'from a newer version');
   const bytes = Buffer.concat([sample(), unknown]);
-  const inputs = takeMessage(bytes, 1);
-  assert.deepEqual(readLiteralNames(inputs.value!), ['a', 'b']);
-  assert.equal(createTask.decode(inputs.rest).inputs, null);
-  assert.ok(inputs.rest.includes(unknown));
-  const restored = Buffer.concat([inputs.rest, lenField(1, inputs.value!)]);
+  const { values, rest } = takeMessages(bytes, [1]);
+  const inputs = values[0]!;
+  assert.deepEqual(readLiteralNames(inputs), ['a', 'b']);
+  assert.equal(createTask.decode(rest).inputs, null);
+  assert.ok(rest.includes(unknown));
+  const restored = Buffer.concat([rest, lenField(1, inputs)]);
   assert.deepEqual(createTask.decode(restored), createTask.decode(bytes));
-  assert.equal(takeMessage(inputs.rest, 1).value, undefined);
+  assert.equal(findMessage(rest, 1), undefined);
+});
+
+test('of fields in any order, what is found of each is all of it in order, and the rest is all others in order', () => {
+  const number = fc.integer({ min: 1, max: 20 });
+  const value = fc.uint8Array({ maxLength: 9 });
+  const group = Buffer.from([0x0b, 0x10, 0x01, 0x0c]);
+  const encoded = fc.oneof(
+    fc.tuple(number, value).map(([of, content]) => lenField(of, content)),
+    fc.tuple(number, fc.nat()).map(([of, content]) => Buffer.concat([encodeVarint(of * 8), encodeVarint(content)])),
+    fc.constant(group),
+  );
+  fc.assert(
+    fc.property(fc.array(encoded), fc.uniqueArray(number, { maxLength: 4 }), (parts, numbers) => {
+      const bytes = Buffer.concat(parts);
+      const fields = all(bytes);
+      const isOf = (of: number) => (field: WireField) => field.wireType === WIRE_LEN && field.number === of;
+      const expected = numbers.map((of) => {
+        const found = fields.filter(isOf(of));
+        return found.length === 0 ? undefined : Buffer.concat(found.map((field) => field.value));
+      });
+      const others = fields.filter((field) => !numbers.some((of) => isOf(of)(field)));
+      assert.deepEqual(findMessages(bytes, numbers), expected);
+      const rest = Buffer.concat(others.map((field) => field.bytes));
+      assert.deepEqual(takeMessages(bytes, numbers), { values: expected, rest });
+    }),
+  );
 });
 
 test('joins several occurrences of one embedded message, as protobuf merges them', () => {
   const one = lenField(1, buildLiteralMap([{ name: 'x', value: Buffer.from([1]) }]));
   const two = lenField(1, buildLiteralMap([{ name: 'y', value: Buffer.from([2]) }]));
-  assert.deepEqual(readLiteralNames(takeMessage(Buffer.concat([one, two]), 1).value!), ['x', 'y']);
+  assert.deepEqual(readLiteralNames(findMessage(Buffer.concat([one, two]), 1)!), ['x', 'y']);
 });
 
 test('encodes varints as long as they need and refuses what is no length', () => {

@@ -1,4 +1,4 @@
-import { takeMessage } from '../../idl/wire.js';
+import { takeMessages } from '../../idl/wire.js';
 import type { PassedCall } from '../../model/forwarding.js';
 import { type Elsewhere, HERE } from '../../model/forwarding.js';
 import type { WatchReader } from '../../model/watch.js';
@@ -92,8 +92,8 @@ async function* answersOf(
 }
 
 function readAnswer(options: WatchOptions, answer: Buffer, parts: number): Told | undefined {
-  const { value, rest } = takeMessage(answer, RESUME_TOKEN);
-  const positions = positionsOf(value?.toString('latin1') ?? '', parts);
+  const { values, rest } = takeMessages(answer, [RESUME_TOKEN]);
+  const positions = positionsOf(values[0]?.toString('latin1') ?? '', parts);
   if (rest[0] !== BOOKMARK_TAG) return { positions, event: rest };
   const { bookmark } = options.response.decode(answer);
   return bookmark?.draining === true ? undefined : { positions, event: undefined };
