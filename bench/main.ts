@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type Bench, type BenchOptions, missedInAll } from './lib/bench.js';
+import { type Bench, type BenchOptions, ofTries, type Result, verdicts } from './lib/bench.js';
 
 /** Name → bench, loaded when asked for. A new bench is a file with a `bench` export, and a line here. */
 const BENCHES: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
@@ -56,16 +56,22 @@ interface Ways {
 }
 
 async function runOne(name: string, bench: Bench, options: BenchOptions, ways: Ways): Promise<void> {
-  const results: Record<string, unknown>[] = [];
-  let misses: readonly string[] = [];
-  do {
+  const targets = bench.targets ?? {};
+  const results: Result[] = [];
+  for (;;) {
     results.push(await bench.run(options, (line) => console.error(`${name}: ${line}`)));
-    misses = ways.enforce ? missedInAll(bench.targets ?? {}, results) : [];
-    for (const miss of misses) console.error(`${name}: ${miss} (try ${results.length} of ${ways.tries})`);
-  } while (misses.length > 0 && results.length < ways.tries);
-  if (misses.length > 0) process.exitCode = 1;
-  const result = results.at(-1)!;
-  console.log(ways.json ? JSON.stringify({ ...result, tries: results.length }) : bench.describe(result));
+    const judged = ways.enforce ? verdicts(targets, results) : [];
+    const isLast = judged.every(({ held }) => held) || results.length === ways.tries;
+    for (const { held, line } of judged) {
+      if (isLast) console.error(`${held ? 'held' : 'FAILED'}  ${name}: ${line}`);
+      else if (!held) console.error(`${name}: try ${results.length} of ${ways.tries}: ${line}`);
+    }
+    if (!isLast) continue;
+    if (!judged.every(({ held }) => held)) process.exitCode = 1;
+    break;
+  }
+  const result = ofTries(targets, results);
+  console.log(ways.json ? JSON.stringify(result) : bench.describe(result));
 }
 
 async function main(args: readonly string[]): Promise<void> {
