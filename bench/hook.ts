@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
 /**
  * Loaded into the daemon's process by the bench (`node --expose-gc --import hook.js`) and by nobody else: a loopback port
@@ -44,8 +45,28 @@ async function weigh(once: boolean): Promise<object> {
   return left;
 }
 
+/** What Node tells of a collection; its types have no detail. */
+interface Collected {
+  readonly detail: { readonly kind: number };
+}
+
+let collections = 0;
+const observer = new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if ((entry as unknown as Collected).detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) collections += 1;
+  }
+});
+observer.observe({ entryTypes: ['gc'] });
+
+/** Bytes among the old objects, and how many full collections there were. The observer is told of those in the turn after them. */
+async function old(): Promise<object> {
+  await sleep(PAUSE_MS);
+  const space = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'old_space');
+  return { bytes: space?.space_used_size, collections };
+}
+
 const server = createServer(({ url }, response) => {
-  weigh(url === '/once').then(
+  (url === '/old' ? old() : weigh(url === '/once')).then(
     (left) => response.end(JSON.stringify(left)),
     (error: Error) => response.destroy(error),
   );

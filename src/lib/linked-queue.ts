@@ -18,6 +18,9 @@ export class LinkedQueue<T> implements Iterable<T> {
   #first: Node<T> | undefined;
   #last: Node<T> | undefined;
   #size = 0;
+  /** Walks under way, and what was removed meanwhile: they find their way on by its links. */
+  #walks = 0;
+  readonly #left: Node<T>[] = [];
 
   get size(): number {
     return this.#size;
@@ -53,15 +56,29 @@ export class LinkedQueue<T> implements Iterable<T> {
     if (node.next === undefined) this.#last = node.previous;
     else node.next.previous = node.previous;
     this.#size -= 1;
+    if (this.#walks > 0) this.#left.push(node);
+    else unlink(node);
     return true;
   }
 
   /** In order; members may be removed meanwhile, the one just seen included. */
   *[Symbol.iterator](): Iterator<T> {
-    for (let node = this.#first; node !== undefined; ) {
-      const next = node.next;
-      yield node.value;
-      node = next;
+    this.#walks += 1;
+    try {
+      for (let node = this.#first; node !== undefined; ) {
+        const next = node.next;
+        yield node.value;
+        node = next;
+      }
+    } finally {
+      this.#walks -= 1;
+      if (this.#walks === 0) for (const node of this.#left.splice(0)) unlink(node);
     }
   }
+}
+
+/** One that has left refers to no other, or each would be kept by those that left before it (as in the tables of `IdTable`). */
+function unlink(node: Node<unknown>): void {
+  node.previous = undefined;
+  node.next = undefined;
 }

@@ -241,8 +241,9 @@ export class RemoteState {
     this.#firstFailureMs = undefined;
     this.#failure = undefined;
     this.#calls = 0;
-    this.#tasks.clear();
-    this.#keys.clear();
+    // A set is cleared by a new table, an empty one as well.
+    if (this.#tasks.size > 0) this.#tasks.clear();
+    if (this.#keys.size > 0) this.#keys.clear();
     this.#onlyOfTheRemote = true;
     return wasDown ? 'up' : undefined;
   }

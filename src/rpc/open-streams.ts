@@ -1,4 +1,5 @@
 import { HostError } from '../errors/index.js';
+import { PassingSet } from '../lib/passing.js';
 import { statusOf } from './status.js';
 
 /** What is needed here of a streaming call of grpc-js. */
@@ -17,7 +18,7 @@ export interface OpenStream {
 export class OpenStreams {
   readonly #what: string;
   readonly #max: number;
-  readonly #streams = new Set<OpenStream>();
+  readonly #streams = new PassingSet<OpenStream>();
   #ended = false;
 
   /** `what` names the streams in messages. */

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
 import { LinkedQueue, type QueueNode } from '../lib/linked-queue.js';
+import { PassingMap } from '../lib/passing.js';
 import { type Abortable, Stop } from '../lib/stop.js';
 import type { CreateLaneEvents } from '../model/events/creates.js';
 import type { KeptOutage } from '../model/kept-outage.js';
@@ -47,7 +48,7 @@ export class CreateLane {
     tried: new LinkedQueue<Waiter>(),
   };
   /** How to take those back that wait at the gate. */
-  readonly #unsent = new Map<LaneRun, () => void>();
+  readonly #unsent = new PassingMap<LaneRun, () => void>();
   #probe: LaneRun | undefined;
   #turn: ProbeKind = 'fresh';
   #stopping = false;

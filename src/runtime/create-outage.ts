@@ -1,4 +1,5 @@
 import { backoffMs } from '../lib/backoff.js';
+import { PassingMap } from '../lib/passing.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { type KeptOutage, NO_OUTAGE } from '../model/kept-outage.js';
 import type { ReadFailure } from '../model/task-record.js';
@@ -51,7 +52,7 @@ interface ProbeClock {
  */
 export class CreateOutage<Run extends TaskId | symbol = TaskId> {
   readonly #options: CreateOutageOptions;
-  readonly #members = new Map<Run, Member>();
+  readonly #members = new PassingMap<Run, Member>();
   #failing = 0;
   #calls = 0;
   readonly #tasks = new Set<TaskId>();
@@ -236,7 +237,8 @@ export class CreateOutage<Run extends TaskId | symbol = TaskId> {
     this.#failure = undefined;
     this.#firstFailureMs = undefined;
     this.#calls = 0;
-    this.#tasks.clear();
+    // A set is cleared by a new table, an empty one as well.
+    if (this.#tasks.size > 0) this.#tasks.clear();
     return wasDown ? 'up' : undefined;
   }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { PassingSet } from '../lib/passing.js';
 import type { TaskRecord } from '../model/task-record.js';
 import type { WatchChange, WatchEvent, WatchFilter, WatchReader } from '../model/watch.js';
 import { placeToken, readPlace } from '../model/watch-token.js';
@@ -46,7 +47,7 @@ export class ChangeRing {
   /** How often a reader was told that it lagged. */
   lagged = 0;
   #draining = false;
-  readonly #waiting = new Set<Deferred<void>>();
+  readonly #waiting = new PassingSet<Deferred<void>>();
   readonly #readers = new Set<WatchReader>();
 
   constructor(options: ChangeRingOptions) {

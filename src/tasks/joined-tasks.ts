@@ -1,6 +1,7 @@
 import { HostError } from '../errors/index.js';
 import type { LoadReport, PluginHost } from '../host/types.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { PassingSet } from '../lib/passing.js';
 import { partitionOfHandle, partOf } from '../model/handle.js';
 import { partitionOfAttempt } from '../model/partition.js';
 import type { WatchFilter, WatchReader } from '../model/watch.js';
@@ -29,7 +30,7 @@ const MOVES_MS = 1_000;
 interface Member {
   readonly tasks: TasksControl;
   /** Calls under way, each with how it is told that it is not answered here. */
-  readonly calls: Set<(error: HostError) => void>;
+  readonly calls: PassingSet<(error: HostError) => void>;
   /** Nothing new is taken; resolved once no call is under way. */
   leaving: Deferred<void> | undefined;
 }
@@ -62,7 +63,7 @@ export class JoinedTasks implements ShownTasks {
 
   /** Open streams over all parts tell of its tasks as they stand. */
   put(part: number, tasks: TasksControl): void {
-    this.#members[part] = { tasks, calls: new Set(), leaving: undefined };
+    this.#members[part] = { tasks, calls: new PassingSet(), leaving: undefined };
     for (const [watch, filter] of this.#watches) {
       if (filter.handles.length > 0 || watch.has(part)) continue;
       watch.add(part, tasks.watch({ ...filter, resumeToken: LOST_POSITION, includeCurrent: true }));

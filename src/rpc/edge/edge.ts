@@ -14,6 +14,7 @@ import { HostError } from '../../errors/index.js';
 import type { Clock } from '../../lib/clock.js';
 import { leaveNoStreamsBehind } from '../../lib/http2-streams.js';
 import { ownBytes } from '../../lib/own-bytes.js';
+import { PassingSet } from '../../lib/passing.js';
 import { Arrival } from './arrival.js';
 import type { Connection, Connections } from './connections.js';
 import { Deadlines } from './deadlines.js';
@@ -103,7 +104,7 @@ export class Edge {
   readonly #lateRefusal: OutgoingHttpHeaders;
   readonly #overdrawnRefusal: OutgoingHttpHeaders;
   /** Calls without a deadline of ours that a token has let in. */
-  readonly #byToken = new Set<Arrival>();
+  readonly #byToken = new PassingSet<Arrival>();
   readonly #bySession = new WeakMap<ServerHttp2Session, Connection>();
   #accepting: Connection | undefined;
   #inner: readonly StreamListener[] = [];

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { PassingSet } from '../../lib/passing.js';
 import type { Connection } from './connections.js';
 
 /** What one connection brings in a turn before it is read no further, in bytes of header text; honest calls have some hundred each. */
@@ -21,6 +22,8 @@ interface Reader {
   readonly connection: Connection;
   /** Brought in this turn. */
   bytes: number;
+  /** It has brought something in this turn. */
+  heard: boolean;
   /** Brought when it was last heard, in another turn; undefined where it never was. */
   before: number | undefined;
 }
@@ -40,13 +43,14 @@ interface Reader {
  */
 export class Reading {
   readonly #readers = new Map<Connection, Reader>();
-  readonly #heard = new Set<Reader>();
-  readonly #line = new Set<Reader>();
+  /** Each once; emptied with every turn, where a `Set` would make a table anew (see `IdTable`). */
+  readonly #heard: Reader[] = [];
+  readonly #line = new PassingSet<Reader>();
   #bytes = 0;
   #scheduled = false;
 
   opened(connection: Connection): void {
-    this.#readers.set(connection, { connection, bytes: 0, before: undefined });
+    this.#readers.set(connection, { connection, bytes: 0, heard: false, before: undefined });
   }
 
   /** The connection has brought what costs as much as so many bytes of header text. */
@@ -56,7 +60,8 @@ export class Reading {
     const all = this.#bytes;
     this.#bytes += bytes;
     reader.bytes += bytes;
-    this.#heard.add(reader);
+    if (!reader.heard) this.#heard.push(reader);
+    reader.heard = true;
     if (reader.bytes > OF_ONE_BYTES) this.#stop(reader);
     if (all <= OF_OTHERS_BYTES && this.#bytes > OF_OTHERS_BYTES) this.#stopAll((one) => !bringsLittle(one));
     if (all <= OF_ALL_BYTES && this.#bytes > OF_ALL_BYTES) this.#stopAll(() => true);
@@ -67,7 +72,6 @@ export class Reading {
     const reader = this.#readers.get(connection);
     if (reader === undefined) return;
     this.#readers.delete(connection);
-    this.#heard.delete(reader);
     this.#line.delete(reader);
   }
 
@@ -97,8 +101,9 @@ export class Reading {
     for (const reader of this.#heard) {
       reader.before = reader.bytes;
       reader.bytes = 0;
+      reader.heard = false;
     }
-    this.#heard.clear();
+    this.#heard.length = 0;
     // These first: whoever is ready first is read first.
     for (const reader of this.#line) if (bringsLittle(reader)) this.#goOn(reader);
     let left = RESUMED_PER_TURN;

@@ -2,6 +2,7 @@ import { HostError } from '../../errors/index.js';
 import type { PluginHost } from '../../host/types.js';
 import type { Timer } from '../../lib/clock.js';
 import { createDeferred } from '../../lib/deferred.js';
+import { PassingMap, PassingSet } from '../../lib/passing.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, type TaskId } from '../../model/attempt-key.js';
 import { partitionOfTask } from '../../model/partition.js';
@@ -65,7 +66,7 @@ export class CreateTask {
   readonly #orphans: Orphans;
   readonly #unclear: UnclearLooks;
   readonly #hooks: CreatorHooks;
-  readonly #runs = new Map<TaskId, CreateRun>();
+  readonly #runs = new PassingMap<TaskId, CreateRun>();
   /** Tasks of an earlier run that nobody was told of and that were not sent. */
   readonly #unclaimed = new Map<TaskId, { timer: Timer; readonly start: () => void }>();
   /** Tasks that were accepted before the plugins were loaded. */
@@ -74,11 +75,11 @@ export class CreateTask {
   readonly #waited = new WeakSet<TaskRecord>();
   readonly #waiting: WaitingRoom;
   /** Tasks that wait and have no run, each with what lets it out of the waiting room. */
-  readonly #parked = new Map<TaskRecord, () => void>();
+  readonly #parked = new PassingMap<TaskRecord, () => void>();
   /** Callers that wait for how their create ends. */
   #asking = 0;
   /** Starts of tasks that are answered first, in the order in which they were accepted. */
-  readonly #behind = new Set<() => void>();
+  readonly #behind = new PassingSet<() => void>();
   /** Some came since the last of them were begun. */
   #joined = false;
   #refusing = false;

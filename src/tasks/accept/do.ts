@@ -1,5 +1,6 @@
 import { HostError } from '../../errors/index.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import { PassingMap } from '../../lib/passing.js';
 import { settledBefore } from '../../lib/wait.js';
 import { type AttemptKey, attemptKeyOf, idempotencyKeyOf } from '../../model/attempt-key.js';
 import { outcomeRule } from '../../model/outcomes.js';
@@ -35,7 +36,7 @@ interface Claim {
 export class DoTask {
   readonly #deps: DoDeps;
   readonly #waiting: WaitingRoom;
-  readonly #running = new Map<AttemptKey, Promise<PhaseState>>();
+  readonly #running = new PassingMap<AttemptKey, Promise<PhaseState>>();
   readonly #elsewhere = new Map<AttemptKey, Claim>();
 
   constructor(deps: DoDeps, waiting: WaitingRoom) {

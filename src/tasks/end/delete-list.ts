@@ -1,6 +1,7 @@
 import { HostError, messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
+import { PassingMap } from '../../lib/passing.js';
 import type { TaskId } from '../../model/attempt-key.js';
 import { outcomeRule } from '../../model/outcomes.js';
 import type { PhaseState } from '../../model/phase-state.js';
@@ -34,7 +35,7 @@ const DRAINING_RETRY_MS = 5_000;
  */
 export class DeleteList {
   readonly #deps: TasksDeps;
-  readonly #works = new Map<TaskId, Work>();
+  readonly #works = new PassingMap<TaskId, Work>();
   readonly #early = new Set<Work>();
   readonly #tries: RepeatedWork<Work>;
   #stopped = false;

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../lib/clock.js';
 import { createDeferred, type Deferred } from '../../lib/deferred.js';
 import { getOrMake } from '../../lib/get-or-make.js';
 import { LinkedQueue } from '../../lib/linked-queue.js';
+import { PassingSet } from '../../lib/passing.js';
 import { type Abortable, Stop } from '../../lib/stop.js';
 import { type PluginMethod, type PluginMethods, UNTIL_SENT } from '../../model/plugin-call.js';
 import type { PluginRuntime } from '../../runtime/runtime.js';
@@ -34,7 +35,7 @@ export class RepeatedWork<T> {
   readonly #lines = new Map<string, Line<T>>();
   readonly #timers = new Map<T, Timer>();
   /** Takes calls that are not sent yet out of the gate's queue. */
-  readonly #queued = new Set<Stop>();
+  readonly #queued = new PassingSet<Stop>();
   #inFlight = 0;
   #stopping = false;
   #idle: Deferred<void> | undefined;

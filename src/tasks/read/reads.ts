@@ -1,5 +1,6 @@
 import { messageOf } from '../../errors/index.js';
 import { backoffMs } from '../../lib/backoff.js';
+import { PassingMap } from '../../lib/passing.js';
 import type { PhaseState } from '../../model/phase-state.js';
 import type { FailingReads, TaskRecord } from '../../model/task-record.js';
 import { isTerminal } from '../../plugin-api/phase.js';
@@ -26,7 +27,7 @@ export class ReadSink {
   readonly #deps: TasksDeps;
   readonly #deletes: DeleteList;
   /** Tasks whose large outputs are being written; they are not polled meanwhile. */
-  readonly #writing = new Map<string, Promise<void>>();
+  readonly #writing = new PassingMap<string, Promise<void>>();
   /** Tasks whose large outputs could not be written so far: since when, and how many tries failed. */
   readonly #unwritten = new WeakMap<TaskRecord, { readonly sinceMs: number; tries: number }>();
 
