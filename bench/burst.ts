@@ -1,4 +1,4 @@
-import type { Bench } from './lib/bench.js';
+import { defineBench } from './lib/bench.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { DEADLINE_MS } from './lib/h2-client.js';
@@ -13,10 +13,11 @@ interface Burst {
   readonly cpu: number;
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary:
     'Creates that come all at once: how long the last of them waits for its answer, and how many are created by then',
   defaults: { creates: 10_000, rounds: 3, warmup: 20_000, connections: 20 },
+  fields: ['latest_share', 'cpu_share', 'latest_ms', 'p50_ms', 'waiting', 'cpu_us', 'deadline_ms'],
   // Also by CPU, since delays beside other work say more of that work: what the last one waits for is the main thread.
   targets: { latest_share: { atMost: 1 / 3 }, cpu_share: { atMost: 1 / 3 } },
 
@@ -69,4 +70,4 @@ export const bench: Bench = {
 
   describe: (result) =>
     `burst  ${result.creates} Creates at once: the last answer after ${result.latest_ms} ms, ${result.latest_share} of its deadline; p50 ${result.p50_ms} ms; ${result.waiting} WAITING`,
-};
+});

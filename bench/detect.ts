@@ -6,7 +6,7 @@ import { phaseState } from '../src/model/phase-state.js';
 import { refreshConfig } from '../src/refresh/config.js';
 import { createRefresher } from '../src/refresh/refresher.js';
 import type { PolledTask, ReadReport, ReadRequest, TaskReader } from '../src/refresh/types.js';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type BenchOptions, defineBench } from './lib/bench.js';
 import { machine } from './lib/cpu.js';
 import { jobLengths, seeded } from './lib/jobs.js';
 import { rounded } from './lib/numbers.js';
@@ -190,9 +190,20 @@ async function compare(tasks: number, batch: number, { hours, seed }: BenchOptio
   return { ours, theirs, ratio: ours.meanMs / theirs.meanMs };
 }
 
-export const bench: Bench = {
+/** Live tasks by the option of that name, and tasks that one read of ours tells of: 1, or `batch`. */
+const COMPARED = ['light', 'capacity', 'capacity_many', 'overload', 'overload_many'] as const;
+const FIELDS = [
+  ...COMPARED.flatMap(
+    (name) => [`${name}_ratio`, `${name}_mean_s`, `${name}_original_mean_s`, `${name}_ends`] as const,
+  ),
+  'starved' as const,
+];
+type Figures = Record<(typeof FIELDS)[number], number>;
+
+export const bench = defineBench({
   summary: "from a job's end to its being visible, by the daemon's schedule and by the original's, in virtual time",
   defaults: { hours: 3, light: 30, capacity: 300, overload: 3000, batch: 100, seed: 1 },
+  fields: FIELDS,
 
   targets: {
     light_ratio: { atMost: 0.25 },
@@ -204,15 +215,11 @@ export const bench: Bench = {
   },
 
   async run(options, progress) {
-    const result: Record<string, unknown> = { bench: 'detect' };
+    const result: Partial<Figures> = {};
     let starved = 0;
-    for (const [name, tasks, batch] of [
-      ['light', options.light!, 1],
-      ['capacity', options.capacity!, 1],
-      ['capacity_many', options.capacity!, options.batch!],
-      ['overload', options.overload!, 1],
-      ['overload_many', options.overload!, options.batch!],
-    ] as const) {
+    for (const name of COMPARED) {
+      const tasks = options[name.replace('_many', '')]!;
+      const batch = name.endsWith('_many') ? options.batch! : 1;
       const { ours, theirs, ratio } = await compare(tasks, batch, options);
       result[`${name}_ratio`] = rounded(ratio);
       result[`${name}_mean_s`] = rounded(ours.meanMs / 1000);
@@ -221,15 +228,14 @@ export const bench: Bench = {
       starved += ours.starved;
       progress(`${name}: ${rounded(ours.meanMs / 1000)} s, original ${rounded(theirs.meanMs / 1000)} s`);
     }
-    return { ...result, starved, ...options, machine: machine() };
+    return { bench: 'detect', ...(result as Figures), starved, ...options, machine: machine() };
   },
 
   describe: (result) =>
-    ['light', 'capacity', 'capacity_many', 'overload', 'overload_many']
-      .map((name) => {
-        const ratio = `ratio ${result[`${name}_ratio`]}`;
-        return `detect ${name}  ${ratio}: ${result[`${name}_mean_s`]} s, original ${result[`${name}_original_mean_s`]} s`;
-      })
+    COMPARED.map((name) => {
+      const ratio = `ratio ${result[`${name}_ratio`]}`;
+      return `detect ${name}  ${ratio}: ${result[`${name}_mean_s`]} s, original ${result[`${name}_original_mean_s`]} s`;
+    })
       .concat(`detect  ${result.starved} reads of starved tasks`)
       .join('\n'),
-};
+});

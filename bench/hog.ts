@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Bench } from './lib/bench.js';
+import { defineBench } from './lib/bench.js';
 import { machine } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
@@ -12,9 +12,10 @@ import { PROTOCOLS } from './lib/protocols.js';
 
 const sourceOf = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url));
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'Status while one plugin spins and another floods its channel, over Status while none does',
   defaults: { tasks: 5000, rate: 1000, seconds: 5, rounds: 4, warmup: 20_000, connections: 2, streams: 50 },
+  fields: ['p99_ratio', 'p99_ratio_min', 'p99_ms', 'calm_p99_ms', 'hogs_ended'],
   targets: { p99_ratio: { atMost: 3 } },
 
   async run(options, progress) {
@@ -71,4 +72,4 @@ export const bench: Bench = {
 
   describe: (result) =>
     `hog  p99 of Status ${result.p99_ms} ms beside a plugin that spins and one that floods, ${result.calm_p99_ms} ms without: ${result.p99_ratio}`,
-};
+});

@@ -1,4 +1,4 @@
-import type { Bench } from './lib/bench.js';
+import { defineBench } from './lib/bench.js';
 import { childrenOf, machine, mainThreadMicros, processSeconds, residentBytes } from './lib/cpu.js';
 import { withLiveTasks } from './lib/live-tasks.js';
 import { rounded } from './lib/numbers.js';
@@ -8,7 +8,7 @@ import { PROTOCOLS } from './lib/protocols.js';
 const BATCH = 100;
 const LATE = 'pluginhost_schedule_late_reads_total';
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'many live tasks that are polled, and their engines asking by the clock, whether they are answered or not',
   defaults: {
     tasks: 500_000,
@@ -20,6 +20,18 @@ export const bench: Bench = {
     connections: 4,
     streams: 50,
   },
+  fields: [
+    'achieved_ratio',
+    'p50_ms',
+    'p99_ms',
+    'reads_per_second',
+    'late_polls',
+    'main_thread_share',
+    'daemon_share',
+    'plugin_share',
+    'generator_share',
+    'resident_bytes_per_task',
+  ],
 
   targets: { achieved_ratio: { atLeast: 0.99 }, late_polls: { atMost: 0 } },
 
@@ -57,4 +69,4 @@ export const bench: Bench = {
     `live  ${result.tasks} tasks, ${result.rate} GetTask/s: ${result.achieved_ratio} achieved, p99 ${result.p99_ms} ms, ` +
     `${result.reads_per_second} tasks read a second, ${result.late_polls} of them late; shares of a core: daemon ${result.daemon_share}, ` +
     `plugin ${result.plugin_share}, load ${result.generator_share}; ${result.resident_bytes_per_task} bytes a task, all of the process`,
-};
+});

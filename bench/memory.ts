@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Bench } from './lib/bench.js';
+import { defineBench } from './lib/bench.js';
 import { machine, residentBytes } from './lib/cpu.js';
 import { Daemon, type DaemonOptions } from './lib/daemon.js';
 import { inFolder } from './lib/live-tasks.js';
@@ -89,9 +89,22 @@ function daemonOptions(maxTasks: number, file: string): DaemonOptions {
   };
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'resident bytes of a live task in the running daemon, after a full collection',
   defaults: { tasks: 100_000, settle: 5 },
+  fields: [
+    'bytes_per_task',
+    'heap_bytes_per_task',
+    'external_bytes_per_task',
+    'array_buffer_bytes_per_task',
+    'restarted_bytes_per_task',
+    'restarted_heap_bytes_per_task',
+    'promoted_bytes_per_create',
+    'left_bytes',
+    'empty_resident_bytes',
+    'full_resident_bytes',
+    'handle_bytes',
+  ],
   targets: { bytes_per_task: { atMost: 1_000 }, promoted_bytes_per_create: { atMost: 3_500 } },
 
   run: (options, progress) =>
@@ -148,4 +161,4 @@ export const bench: Bench = {
     `memory  ${result.bytes_per_task} bytes a live task, resident (heap ${result.heap_bytes_per_task}, external ${result.external_bytes_per_task}); ` +
     `${result.restarted_bytes_per_task} (heap ${result.restarted_heap_bytes_per_task}) after a restart; ` +
     `${result.tasks} tasks, handles of ${result.handle_bytes} bytes`,
-};
+});

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Bench } from './lib/bench.js';
+import { defineBench } from './lib/bench.js';
 import { machine, mainThreadMicros, processSeconds } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
@@ -65,7 +65,7 @@ async function measure(load: Load, { port, pid }: { port: number; pid: number },
   };
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'GetTask of Flyte 1 by the daemon, over the same by the Python service that it replaces; CPU of all threads',
   defaults: {
     tasks: 10_000,
@@ -76,6 +76,17 @@ export const bench: Bench = {
     connections: 2,
     streams: 50,
   },
+  fields: [
+    'ratio_to_python',
+    'main_thread_ratio',
+    'rate_ratio',
+    'cpu_us',
+    'python_cpu_us',
+    'main_us',
+    'python_main_us',
+    'calls_per_second',
+    'python_calls_per_second',
+  ],
   targets: { ratio_to_python: { atLeast: 6 } },
 
   async run(options, progress) {
@@ -128,4 +139,4 @@ export const bench: Bench = {
   describe: (result) =>
     `python  GetTask ${result.cpu_us} µs of all threads, the Python service ${result.python_cpu_us}: ${result.ratio_to_python} times ` +
     `(main threads ${result.main_thread_ratio}); ${result.calls_per_second} and ${result.python_calls_per_second} calls a second`,
-};
+});

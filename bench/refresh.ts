@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type BenchOptions, defineBench } from './lib/bench.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
@@ -45,9 +45,10 @@ async function measure(batch: boolean, tasks: number, options: BenchOptions): Pr
   }
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'polling: what a refreshed task costs, a hundred a call and one a call',
   defaults: { batched: 20_000, single: 5000, seconds: 5, rounds: 4, warmup: 15 },
+  fields: ['cpu_us_batched', 'cpu_us_single', 'cpu_us_batched_min', 'cpu_us_single_min', 'by_getMany', 'by_get'],
 
   // The lowest window: work beside it takes caches, and makes a window dearer, never cheaper.
   targets: { cpu_us_batched_min: { atMost: 10 }, cpu_us_single_min: { atMost: 60 } },
@@ -64,9 +65,7 @@ export const bench: Bench = {
       cpu_us_single_min: single.cpu_us_min,
       by_getMany: batched,
       by_get: single,
-      seconds: options.seconds,
-      rounds: options.rounds,
-      warmup: options.warmup,
+      ...options,
       machine: machine(),
     };
   },
@@ -79,4 +78,4 @@ export const bench: Bench = {
       `refresh by get             ${one.cpu_us} µs of the main thread a task, at ${one.tasks_per_second} tasks/s`,
     ].join('\n');
   },
-};
+});

@@ -309,10 +309,49 @@ async function takeoverOfMany(place: PostgresPlace, options: Options, progress: 
   }
 }
 
+const FIELDS = [
+  'own_cpu_us',
+  'passed_cpu_us_standby',
+  'passed_cpu_us_owner',
+  'own_p50_ms',
+  'passed_p50_ms',
+  'creates_per_second_1',
+  'creates_per_second_3',
+  'create_cpu_us_owner_1',
+  'create_cpu_us_owner_3',
+  'statements_per_life',
+  'statements_per_life_alone',
+  'wal_bytes_per_life',
+  'cluster_statements_per_second',
+  'stop_s',
+  'stop_outage_s',
+  'kill_s',
+  'kill_outage_s',
+  'many_s',
+  'many_load_s',
+] as const;
+
+/** With all tasks at the replica that works. */
+async function runWhole(
+  server: PostgresServer,
+  place: (schema: string) => PostgresPlace,
+  options: Options,
+  progress: (line: string) => void,
+): Promise<Record<(typeof FIELDS)[number], number>> {
+  const served = await serving(place('serving'), options, progress);
+  const asked = await statements(server, place('lives'), options);
+  progress(`a life takes ${asked.statements_per_life} statements`);
+  const taken = await takeovers(place('takeovers'), options, progress);
+  const many = await takeoverOfMany(place('many'), options, progress);
+  return { ...served, ...asked, ...taken, ...many };
+}
+
 export const bench: Bench = {
   summary:
     'three replicas on a PostgreSQL of its own: calls that are passed on, Creates, take-overs, statements of a life; --parts 8: with the tasks spread',
   defaults: DEFAULTS,
+  // Without `parts`; with it they are `SPREAD_FIELDS`.
+  fields: FIELDS,
 
   async run(given, progress) {
     const options = given as Options;
@@ -322,15 +361,10 @@ export const bench: Bench = {
       const server = await PostgresServer.start({ after: (done) => undo.unshift(done) }, settings);
       server.sql('CREATE EXTENSION pg_stat_statements');
       const place = (schema: string) => server.place({ schema });
-      if (options.parts > 1) {
-        return { bench: 'replicas', ...(await runSpread(place, options, progress)), ...options, machine: machine() };
-      }
-      const served = await serving(place('serving'), options, progress);
-      const asked = await statements(server, place('lives'), options);
-      progress(`a life takes ${asked.statements_per_life} statements`);
-      const taken = await takeovers(place('takeovers'), options, progress);
-      const many = await takeoverOfMany(place('many'), options, progress);
-      return { bench: 'replicas', ...served, ...asked, ...taken, ...many, ...options, machine: machine() };
+      const figures = await (options.parts > 1
+        ? runSpread(place, options, progress)
+        : runWhole(server, place, options, progress));
+      return { bench: 'replicas', ...figures, ...options, machine: machine() };
     } finally {
       for (const done of undo) await done();
     }

@@ -11,7 +11,7 @@ import { phaseState } from '../src/model/phase-state.js';
 import { refreshConfig } from '../src/refresh/config.js';
 import { createRefresher } from '../src/refresh/refresher.js';
 import type { PolledTask, ReadReport, ReadRequest, TaskReader } from '../src/refresh/types.js';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type BenchOptions, defineBench } from './lib/bench.js';
 import { machine } from './lib/cpu.js';
 import { seeded } from './lib/jobs.js';
 import { rounded } from './lib/numbers.js';
@@ -365,6 +365,9 @@ class Spread {
   }
 }
 
+const CHANGES = ['join', 'stop', 'crash'] as const;
+const CHANGE_FIELDS = CHANGES.flatMap((name) => [`${name}_s`, `${name}_moved`] as const);
+
 async function rebalance(options: Options) {
   const spread = new Spread(options);
   for (let index = 0; index < options.replicas; index++) spread.join(`r${index}`);
@@ -373,18 +376,15 @@ async function rebalance(options: Options) {
   const before = spread.statements;
   await spread.clock.pass(60_000);
   const quiet = (spread.statements - before) / ((spread.clock.now() - fromMs) / 1_000);
-  const times: Record<string, number> = {};
-  for (const [name, change] of [
-    ['join', () => spread.join('new')],
-    ['stop', () => spread.stop('r1')],
-    ['crash', () => spread.kill('r2')],
-  ] as const) {
+  const times: Partial<Record<(typeof CHANGE_FIELDS)[number], number>> = {};
+  const changes = { join: () => spread.join('new'), stop: () => spread.stop('r1'), crash: () => spread.kill('r2') };
+  for (const name of CHANGES) {
     const moved = spread.moved;
-    change();
+    changes[name]();
     times[`${name}_s`] = rounded(await spread.settled(), 1);
     times[`${name}_moved`] = spread.moved - moved;
   }
-  return { ...times, membership_statements_per_second: rounded(quiet, 1) };
+  return { ...(times as Required<typeof times>), membership_statements_per_second: rounded(quiet, 1) };
 }
 
 /** What a writer asks the server for when so many commits a second are awaited of it: those that come while a group is open go with it. */
@@ -392,10 +392,27 @@ function groupsPerSecond(commits: number): number {
   return commits === 0 ? 0 : 1 / (1 / commits + GROUP_MS / 1_000);
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary:
     'a simulation of tasks that are spread over replicas, in virtual time: messages, statements, time to rebalance',
   defaults: DEFAULTS,
+  fields: [
+    'simulated_share',
+    'draws_per_second_extrapolated',
+    'grants_per_second_extrapolated',
+    'calls_per_second_extrapolated',
+    'task_reads_per_second_extrapolated',
+    'messages_per_call',
+    'tasks_per_call',
+    'limit_used',
+    'read_interval_p99_s',
+    'lives_per_second',
+    'commits_per_second_computed',
+    'statements_per_second_by_replica_computed',
+    'statements_per_second_by_part_computed',
+    'membership_statements_per_second',
+    ...CHANGE_FIELDS,
+  ],
 
   async run(given, progress) {
     const options = given as Options;
@@ -438,4 +455,4 @@ export const bench: Bench = {
     `       a second: ${result.calls_per_second_extrapolated} calls of remotes, ${result.draws_per_second_extrapolated} draws, ${result.grants_per_second_extrapolated} grants (${result.messages_per_call} messages a call)\n` +
     `       statements a second: ${result.membership_statements_per_second} of members, ${result.statements_per_second_by_replica_computed} of tasks with a writer for each replica, ${result.statements_per_second_by_part_computed} with one for each part\n` +
     `       spread again after a join ${result.join_s} s (${result.join_moved} parts), a stop ${result.stop_s} s (${result.stop_moved}), a crash ${result.crash_s} s (${result.crash_moved})`,
-};
+});

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FloorRequest, FloorStarted } from './floor.js';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type BenchOptions, defineBench } from './lib/bench.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
 import { Daemon } from './lib/daemon.js';
 import { Load } from './lib/load.js';
@@ -116,11 +116,7 @@ function figures(rounds: readonly Round[], answerBytes: number) {
 type Figures = ReturnType<typeof figures> & Awaited<ReturnType<typeof unsaturated>>;
 
 /** The figures of the protocol with the lowest ratio, and all of them by protocol. */
-function report(
-  all: Readonly<Record<ProtocolName, Figures>>,
-  pollShare: number,
-  options: BenchOptions,
-): Record<string, unknown> {
+function report(all: Readonly<Record<ProtocolName, Figures>>, pollShare: number, options: BenchOptions) {
   const [lowest, ...others] = Object.values(all);
   const worst = others.reduce((low, one) => (one.ratio_to_floor < low.ratio_to_floor ? one : low), lowest!);
   const lowestCpu = Math.min(...Object.values(all).map((one) => one.cpu_ratio_to_floor));
@@ -159,7 +155,7 @@ async function polling(daemon: Daemon, { tasks, seconds }: BenchOptions) {
 /** Batches a second: enough for every task in each interval, and for the first reads. */
 const READ_QPS = 100;
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary: 'Status and GetTask over many tasks that are polled, of the running daemon, beside a bare grpc-js server',
   defaults: {
     tasks: 100_000,
@@ -171,6 +167,27 @@ export const bench: Bench = {
     connections: 2,
     streams: 50,
   },
+  fields: [
+    'ratio_to_floor',
+    'ratio_min',
+    'ratio_max',
+    'cpu_ratio_to_floor',
+    'p99_ratio',
+    'calls_per_second',
+    'cpu_us',
+    'p50_ms',
+    'p99_ms',
+    'main_thread_share',
+    'generator_share',
+    'half_rate',
+    'half_rate_p99_ms',
+    'half_rate_floor_p99_ms',
+    'answer_bytes',
+    'poll_share',
+    'daemon',
+    'floor',
+    'protocols',
+  ],
   // By CPU: rates and delays beside other work say more of that work than of the daemon.
   targets: { cpu_ratio_to_floor: { atLeast: 1.1 } },
 
@@ -231,4 +248,4 @@ export const bench: Bench = {
       ])
       .join('\n');
   },
-};
+});

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from 'webapi-plugin-host/client';
-import type { Bench, BenchOptions } from './lib/bench.js';
+import { type BenchOptions, defineBench } from './lib/bench.js';
 import { machine, mainThreadMicros } from './lib/cpu.js';
 import type { Daemon } from './lib/daemon.js';
 import { withLiveTasks } from './lib/live-tasks.js';
@@ -68,7 +68,7 @@ async function measureRound(daemon: Daemon, load: Load, options: BenchOptions): 
   return { alone, followed, polled, changes };
 }
 
-export const bench: Bench = {
+export const bench = defineBench({
   summary:
     'what it costs the daemon to have all its tasks followed by Watch, over having each polled; tasks change meanwhile',
   defaults: {
@@ -82,6 +82,7 @@ export const bench: Bench = {
     connections: 2,
     streams: 50,
   },
+  fields: ['ratio', 'watch_share', 'poll_share', 'alone_share', 'changes_per_second', 'polls_per_second'],
   targets: { ratio: { atMost: 0.15 } },
 
   run(options, progress) {
@@ -120,4 +121,4 @@ export const bench: Bench = {
   describe: (result) =>
     `watch  ${result.tasks} tasks followed: ${result.watch_share} of a core (${result.changes_per_second} changes a second), ` +
     `polled every ${result.poll} s: ${result.poll_share} (${result.polls_per_second} calls a second); ratio ${result.ratio}`,
-};
+});

@@ -71,10 +71,30 @@ export interface Bench {
   readonly summary: string;
   /** Every option it takes, with its default. */
   readonly defaults: BenchOptions;
+  /** The figures of its result, beside its options and `COMMON_FIELDS`; what each means stands in docs/performance.md. */
+  readonly fields: readonly string[];
   /** What `--enforce` holds its figures to. */
   readonly targets?: Targets;
   /** Answers what `--json` prints; `progress` takes lines for a person. */
-  run(options: BenchOptions, progress: (line: string) => void): Promise<Record<string, unknown>>;
+  run(options: BenchOptions, progress: (line: string) => void): Promise<Result>;
   /** The result in a few lines for a person. */
-  describe(result: Record<string, unknown>): string;
+  describe(result: Result): string;
+}
+
+/** What every result has beside figures and options: the bench's name, and what it ran on. */
+export const COMMON_FIELDS = ['bench', 'machine'] as const;
+
+interface Declared<Field extends string> extends Omit<Bench, 'targets'> {
+  readonly fields: readonly Field[];
+  readonly targets?: Readonly<Partial<Record<NoInfer<Field>, Target>>>;
+  run(
+    options: BenchOptions,
+    progress: (line: string) => void,
+  ): Promise<Readonly<Record<NoInfer<Field> | (typeof COMMON_FIELDS)[number], unknown>>>;
+}
+
+/** A bench whose result has the fields that it declares, by its type; the tests that run it hold it to having no other. */
+export function defineBench<const Field extends string>(bench: Declared<Field>): Bench {
+  // The compiler takes what may be left out for what may be undefined.
+  return bench as Bench;
 }

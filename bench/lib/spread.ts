@@ -205,8 +205,29 @@ async function serving(place: PostgresPlace, options: SpreadOptions, progress: (
   }
 }
 
+/** What `runSpread` comes to. */
+export const SPREAD_FIELDS = [
+  'own_cpu_us',
+  'passed_cpu_us_asked',
+  'passed_cpu_us_owner',
+  'own_p50_ms',
+  'passed_p50_ms',
+  'creates_per_second_1',
+  'creates_per_second_3',
+  'create_cpu_us_1',
+  'create_cpu_us_3',
+  'stop_s',
+  'stop_outage_s',
+  'kill_s',
+  'kill_outage_s',
+] as const;
+
 /** With the tasks spread over three replicas. */
-export async function runSpread(place: Place, options: SpreadOptions, progress: (line: string) => void) {
+export async function runSpread(
+  place: Place,
+  options: SpreadOptions,
+  progress: (line: string) => void,
+): Promise<Record<(typeof SPREAD_FIELDS)[number], number>> {
   const of = <R>(list: readonly R[], pick: (one: R) => number, digits = 1) => rounded(median(list.map(pick)), digits);
   const { own, passed, ended } = await serving(place('spread'), options, progress);
   const one = await createRounds(place('one'), 1, options);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { type Bench, ofTries, type Result, type Targets, verdicts } from '../../bench/lib/bench.js';
+import { type Bench, COMMON_FIELDS, ofTries, type Result, type Targets, verdicts } from '../../bench/lib/bench.js';
 import { mainThreadMicros, onCpuMicros } from '../../bench/lib/cpu.js';
 import { H2Connection, prepareCall } from '../../bench/lib/h2-client.js';
 import { median, percentile } from '../../bench/lib/numbers.js';
@@ -14,6 +14,8 @@ async function runBench(name: string, options: Record<string, number>) {
   // biome-ignore lint/suspicious/noExplicitAny: the result is JSON
   const result: any = await bench.run({ ...bench.defaults, ...options }, () => {});
   assert.equal(result.bench, name);
+  const expected = new Set([...COMMON_FIELDS, ...bench.fields, ...Object.keys(bench.defaults)]);
+  assert.deepEqual(Object.keys(result).sort(), [...expected].sort());
   assert.equal(result.machine.load_average.length, 3);
   assert.ok(bench.describe(result).length > 0);
   return result;
@@ -147,7 +149,7 @@ test('create measures pairs of Create and Delete', async () => {
 });
 
 test('memory weighs tasks of the size it promises against the empty daemon', async () => {
-  const result = await runBench('memory', { tasks: 50, warmup: 5, settle: 0.1 });
+  const result = await runBench('memory', { tasks: 50, settle: 0.1 });
   assert.ok(result.heap_bytes_per_task !== 0 && result.full_resident_bytes > 0);
   assert.ok(result.handle_bytes >= 240 && result.handle_bytes <= 260, `${result.handle_bytes} bytes`);
 });
