@@ -29,8 +29,14 @@ const MAX_MESSAGE = 1_024;
 /** No honest attempt is deleted and created anew so often. */
 const MAX_INCARNATIONS = 1_000;
 
+/**
+ * The marks of one key. Hundreds of thousands are kept for an hour, most of them of one incarnation: that one stands here by itself, and
+ * where there are several, all of them in a map.
+ */
 interface Marks {
-  readonly byIncarnation: Map<number, EndMark>;
+  readonly incarnation: number;
+  readonly mark: EndMark;
+  readonly several: Map<number, EndMark> | undefined;
   readonly units: number;
   /** When the last of them was set, epoch milliseconds. */
   readonly atMs: number;
@@ -72,12 +78,13 @@ export class EndMarks {
   }
 
   get(key: AttemptKey, incarnation: number): EndMark | undefined {
-    return this.#keys.get(key)?.byIncarnation.get(incarnation);
+    return markOf(this.#keys.get(key), incarnation);
   }
 
   /** All that is known of a key; does not count as use. */
   of(key: AttemptKey): { readonly byIncarnation: ReadonlyMap<number, EndMark>; readonly atMs: number } | undefined {
-    return this.#keys.peek(key);
+    const marks = this.#keys.peek(key);
+    return marks && { byIncarnation: marks.several ?? new Map([[marks.incarnation, marks.mark]]), atMs: marks.atMs };
   }
 
   keys(): Iterable<AttemptKey> {
@@ -93,32 +100,38 @@ export class EndMarks {
   /** Adds what is known to the mark of an incarnation. What it said stays true. */
   set(key: AttemptKey, incarnation: number, known: Partial<EndMark>): void {
     const marks = this.#keys.get(key);
-    const byIncarnation = marks?.byIncarnation ?? new Map<number, EndMark>();
-    let units = marks?.units ?? 0;
-    const before = byIncarnation.get(incarnation);
-    const mark = {
+    const before = markOf(marks, incarnation);
+    const mark = shared({
       deleted: before?.deleted === true || known.deleted === true,
       ended: before?.ended === true || known.ended === true,
       failure: before?.failure ?? known.failure,
       next: before?.next ?? known.next,
-    };
-    byIncarnation.set(incarnation, mark);
-    units += unitsOf(mark) - (before === undefined ? 0 : unitsOf(before));
-    for (const [oldest, dropped] of byIncarnation) {
-      if (byIncarnation.size <= MAX_INCARNATIONS) break;
-      byIncarnation.delete(oldest);
-      units -= unitsOf(dropped);
+    });
+    let units = (marks?.units ?? 0) + unitsOf(mark) - (before === undefined ? 0 : unitsOf(before));
+    let several = marks?.several;
+    if (marks !== undefined && (several !== undefined || marks.incarnation !== incarnation)) {
+      several ??= new Map([[marks.incarnation, marks.mark]]);
+      several.set(incarnation, mark);
+      for (const [oldest, dropped] of several) {
+        if (several.size <= MAX_INCARNATIONS) break;
+        several.delete(oldest);
+        units -= unitsOf(dropped);
+      }
     }
     // A new object each time: the cache does not measure the same one again.
-    this.#keys.set(key, { byIncarnation, units, atMs: this.#clock.now() });
+    this.#keys.set(key, { incarnation, mark, several, units, atMs: this.#clock.now() });
     this.#changed(key);
   }
 
   /** Takes back the marks of a key that an earlier run wrote, as old as they are. */
   restore(key: AttemptKey, byIncarnation: Map<number, EndMark>, atMs: number): void {
-    const units = [...byIncarnation.values()].reduce((sum, mark) => sum + unitsOf(mark), 0);
+    const known = [...byIncarnation].map(([incarnation, mark]) => ({ incarnation, mark: shared(mark) }));
+    const first = known[0];
+    if (first === undefined) return;
+    const several = known.length === 1 ? undefined : byIncarnation;
+    const units = known.reduce((sum, { mark }) => sum + unitsOf(mark), 0);
     const start = Math.min(atMs, this.#clock.now());
-    this.#keys.set(key, { byIncarnation, units, atMs: start }, { start });
+    this.#keys.set(key, { ...first, several, units, atMs: start }, { start });
   }
 
   /** Lets go of what is past its time. */
@@ -128,11 +141,27 @@ export class EndMarks {
 
   /** The first incarnation that was not deleted; one that ended is still the attempt's own. */
   firstOpen(key: AttemptKey): number {
-    const marks = this.#keys.get(key)?.byIncarnation;
+    const marks = this.#keys.get(key);
     let incarnation = 1;
-    while (marks?.get(incarnation)?.deleted === true) incarnation += 1;
+    while (markOf(marks, incarnation)?.deleted === true) incarnation += 1;
     return incarnation;
   }
+}
+
+function markOf(marks: Marks | undefined, incarnation: number): EndMark | undefined {
+  if (marks?.several !== undefined) return marks.several.get(incarnation);
+  return marks?.incarnation === incarnation ? marks.mark : undefined;
+}
+
+/** What most marks say, once for all of them. */
+const PLAIN: readonly EndMark[] = [false, true].flatMap((deleted) =>
+  [false, true].map((ended) => Object.freeze({ deleted, ended, failure: undefined, next: undefined })),
+);
+
+function shared(mark: EndMark): EndMark {
+  const { deleted, ended, failure, next } = mark;
+  if (failure !== undefined || next !== undefined) return mark;
+  return PLAIN.find((plain) => plain.deleted === deleted && plain.ended === ended) ?? mark;
 }
 
 /** What a mark keeps of the end of a task: nothing that is large, and no outputs. */

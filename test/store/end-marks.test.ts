@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { ManualClock } from '../../src/lib/clock.js';
 import { phaseState } from '../../src/model/phase-state.js';
-import { EndMarks, endOf } from '../../src/store/end-marks.js';
+import { type EndMark, EndMarks, endOf } from '../../src/store/end-marks.js';
 
 test('marks of each incarnation stay for their time, all those of a key as long as the last, and the oldest keys give way', async () => {
   const clock = new ManualClock();
@@ -148,4 +149,45 @@ test('marks that an earlier run wrote are as old as they are, count as others do
   assert.deepEqual([marks.get('old', 1), marks.get('future', 1)?.ended], [undefined, true]);
   await clock.advance(400);
   assert.equal(marks.get('future', 1), undefined);
+});
+
+test('marks say what maps of maps would say, whether a key has one of them or many, before and after a restart', () => {
+  const step = fc.record({
+    key: fc.constantFrom('a', 'b'),
+    incarnation: fc.integer({ min: 1, max: 4 }),
+    known: fc.record(
+      { deleted: fc.boolean(), ended: fc.boolean(), next: fc.integer({ min: 1, max: 4 }) },
+      { requiredKeys: [] },
+    ),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
+      const clock = new ManualClock();
+      const marks = new EndMarks({ clock, max: 1_000, ttlMs: 1_000 });
+      const model = new Map<string, Map<number, EndMark>>([
+        ['a', new Map()],
+        ['b', new Map()],
+      ]);
+      for (const { key, incarnation, known } of steps) {
+        marks.set(key, incarnation, known);
+        const before = model.get(key)!.get(incarnation);
+        model.get(key)!.set(incarnation, {
+          deleted: before?.deleted === true || known.deleted === true,
+          ended: before?.ended === true || known.ended === true,
+          failure: undefined,
+          next: before?.next ?? known.next,
+        });
+      }
+      const again = new EndMarks({ clock, max: 1_000, ttlMs: 1_000 });
+      for (const [key, { byIncarnation, atMs }] of [...marks.keys()].map((name) => [name, marks.of(name)!] as const)) {
+        again.restore(key, new Map(byIncarnation), atMs);
+      }
+      for (const [key, expected] of model) {
+        for (const each of [marks, again]) {
+          assert.deepEqual(each.of(key)?.byIncarnation, expected.size === 0 ? undefined : expected);
+          for (let n = 1; n <= 5; n += 1) assert.deepEqual(each.get(key, n), expected.get(n));
+        }
+      }
+    }),
+  );
 });
