@@ -121,7 +121,8 @@ class Writer implements MessageWriter {
     }
     let text = '';
     let marked = false;
-    for (const key of Object.keys(node)) {
+    for (const key in node) {
+      if (!Object.hasOwn(node, key)) continue;
       const item = this.write((node as Record<string, unknown>)[key], depth + 1);
       marked ||= key === BYTES || key === TEXT || key === LATIN1 || key === ESCAPED;
       if (item === undefined) continue;

@@ -199,23 +199,39 @@ function find(buffer: Buffer, numbers: readonly number[], found: (field: FieldWa
   return parts.map((values) => (values.length > 1 ? Buffer.concat(values) : values[0]));
 }
 
-/** A varint of a non-negative integer below 2^53. */
-export function encodeVarint(value: number): Buffer {
+/** Bytes of the varint of a non-negative integer below 2^53. Throws ENCODE_INVALID for any other number. */
+function varintBytes(value: number): number {
   if (!Number.isSafeInteger(value) || value < 0) {
     throw new HostError('ENCODE_INVALID', `A tag or length must be a non-negative integer, not ${value}.`);
   }
-  const bytes: number[] = [];
+  let bytes = 1;
+  for (let left = value; left > 0x7f; left = Math.floor(left / 128)) bytes += 1;
+  return bytes;
+}
+
+/** Offset after the varint that is written at `at`. */
+function writeVarint(buffer: Buffer, value: number, at: number): number {
+  let offset = at;
   let left = value;
-  while (left > 0x7f) {
-    bytes.push((left % 128) | 0x80);
-    left = Math.floor(left / 128);
-  }
-  bytes.push(left);
-  return Buffer.from(bytes);
+  for (; left > 0x7f; left = Math.floor(left / 128)) buffer[offset++] = (left % 128) | 0x80;
+  buffer[offset++] = left;
+  return offset;
+}
+
+/** A varint of a non-negative integer below 2^53. */
+export function encodeVarint(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(varintBytes(value));
+  writeVarint(bytes, value, 0);
+  return bytes;
 }
 
 /** A field of wire type LEN (string, bytes or embedded message) with this content. */
 export function lenField(number: number, value: Uint8Array | string): Buffer {
-  const content = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
-  return Buffer.concat([encodeVarint(number * 8 + WIRE_LEN), encodeVarint(content.length), content]);
+  const tag = number * 8 + WIRE_LEN;
+  const length = typeof value === 'string' ? Buffer.byteLength(value) : value.length;
+  const field = Buffer.allocUnsafe(varintBytes(tag) + varintBytes(length) + length);
+  const from = writeVarint(field, length, writeVarint(field, tag, 0));
+  if (typeof value === 'string') field.write(value, from);
+  else field.set(value, from);
+  return field;
 }

@@ -8,24 +8,33 @@ const FIRST_BYTES = 256;
  * it all that was read in one go with it. Holds at most three times its bytes and some 16 KiB, and moves every byte a bounded number of times,
  * also where they come one by one. What comes in one piece is not moved at all.
  *
- * States: empty → one piece, where it came → put together, in memory of its own.
+ * States: empty → one piece, where it came or a copy of it → put together, in memory of its own.
  */
 export class Gathered {
   #memory: Buffer | undefined;
   #bytes = 0;
   /** The memory is ours to write into. */
   #owned = false;
+  /** The memory is a copy of the one piece. */
+  #copied = false;
 
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** What has come is a copy of just its size, and keeps nothing else in memory. */
+  get isCopied(): boolean {
+    return this.#copied || (this.#owned && this.#memory!.length === this.#bytes);
   }
 
   /** `most` is what will be there in the end, where that is known: no room is made beyond it. */
   add(piece: Uint8Array, most = Number.POSITIVE_INFINITY): void {
     const from = this.#bytes;
     this.#bytes += piece.length;
-    if (this.#memory === undefined) this.#memory = kept(piece);
-    else {
+    if (this.#memory === undefined) {
+      this.#copied = keepsMuch(piece);
+      this.#memory = this.#copied ? Buffer.from(piece) : asBuffer(piece);
+    } else {
       if (!this.#owned || this.#bytes > this.#memory.length) this.#grow(from, most);
       this.#memory.set(piece, from);
     }
@@ -52,13 +61,16 @@ export class Gathered {
     this.#memory!.copy(memory, 0, 0, held);
     this.#memory = memory;
     this.#owned = true;
+    this.#copied = false;
   }
 }
 
-/** The piece itself, or a copy where it would keep much more than itself. */
-function kept(piece: Uint8Array): Buffer {
-  const { buffer, byteOffset, length } = piece;
+/** Whether a piece would keep much more than itself in memory. */
+function keepsMuch({ buffer, length }: Uint8Array): boolean {
   const others = buffer.byteLength - length;
-  if (others > SPARE_BYTES && others > length) return Buffer.from(piece);
-  return Buffer.isBuffer(piece) ? piece : Buffer.from(buffer, byteOffset, length);
+  return others > SPARE_BYTES && others > length;
+}
+
+function asBuffer(piece: Uint8Array): Buffer {
+  return Buffer.isBuffer(piece) ? piece : Buffer.from(piece.buffer, piece.byteOffset, piece.length);
 }

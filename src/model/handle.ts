@@ -131,14 +131,16 @@ function keyOfV1(bytes: Buffer): string | undefined {
  * equal bytes.
  */
 export function encodeHandle(handle: Handle, signer?: HandleSigner): Buffer {
-  const { identity, meta = Buffer.alloc(0), partition = partitionOf(identity.key) } = handle;
+  const { identity, meta, partition = partitionOf(identity.key) } = handle;
   const header = headerOf(handle);
-  const head = Buffer.alloc(signer === undefined ? HEAD : SIGNED_HEAD);
-  MAGIC.copy(head, 0);
-  head.writeUInt32BE(signer?.keyId ?? UNSIGNED, CHECKED);
-  head.writeUInt8(partition, CHECKED + 4);
-  head.writeUInt16BE(header.length, CHECKED + 5);
-  const bytes = Buffer.concat([head, header, meta]);
+  const from = signer === undefined ? HEAD : SIGNED_HEAD;
+  const bytes = Buffer.alloc(from + header.length + (meta?.length ?? 0));
+  MAGIC.copy(bytes, 0);
+  bytes.writeUInt32BE(signer?.keyId ?? UNSIGNED, CHECKED);
+  bytes.writeUInt8(partition, CHECKED + 4);
+  bytes.writeUInt16BE(header.length, CHECKED + 5);
+  header.copy(bytes, from);
+  if (meta !== undefined) bytes.set(meta, from + header.length);
   if (signer !== undefined) macOf(bytes, signer).copy(bytes, HEAD, 0, MAC_BYTES);
   bytes.writeUInt32BE(crc32(bytes.subarray(CHECKED)), MAGIC.length);
   return bytes;
@@ -176,9 +178,13 @@ function headerOf({ identity: id, meta }: Handle, head = SIGNED_HEAD): Buffer {
     id.quotaNamespace,
     Math.round(id.createdAtMs),
   ];
-  if (id.outputNames === undefined) return Buffer.from(JSON.stringify(parts));
-  const whole = Buffer.from(JSON.stringify([...parts, id.outputNames]));
-  return whole.length + head > MAX_HANDLE_OVERHEAD ? Buffer.from(JSON.stringify(parts)) : whole;
+  if (id.outputNames !== undefined) {
+    parts.push(id.outputNames);
+    const whole = Buffer.from(JSON.stringify(parts));
+    if (whole.length + head <= MAX_HANDLE_OVERHEAD) return whole;
+    parts.pop();
+  }
+  return Buffer.from(JSON.stringify(parts));
 }
 
 /** Whether these bytes claim to be a handle of this daemon; foreign resource metas do not. */

@@ -92,6 +92,8 @@ export interface TaskRecord {
 
   /** The handle bytes that were answered; a repeated create answers the same ones. */
   readonly answeredHandle: Buffer | undefined;
+  /** Whether there is an `answeredHandle`, which is a Buffer of its own each time it is asked for. */
+  readonly hasHandle: boolean;
   readonly createdAtMs: number;
   /** When the job came to be at the remote, as far as the daemon knows; drives the poll interval. */
   readonly liveSinceMs: number;

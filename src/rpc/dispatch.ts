@@ -72,7 +72,7 @@ class MethodDispatch {
   /** The method for both ways: `call` for the edge, `grpc` for what the edge leaves to grpc-js. */
   unary(handler: Unary): UnaryMethod & { readonly grpc: handleUnaryCall<Buffer, Buffer> } {
     return {
-      call: (request, reply) => this.#unary(handler, request, reply, copyOf),
+      call: (request, reply, copied) => this.#unary(handler, request, reply, copied ? asIs : copyOf),
       grpc: (surface, callback) => this.#unary(handler, surface.request, new GrpcReply(surface, callback), asIs),
     };
   }

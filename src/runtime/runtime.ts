@@ -82,7 +82,7 @@ export function assertKnown(plugin: HostedPlugin): void {
 
 /** The arguments of the call that starts the task. Throws once its payload was let go. */
 export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
-  const { id, identity, payload, outputPrefix } = task;
+  const { id, payload, outputPrefix } = task;
   if (payload === undefined) throw new HostError('INTERNAL', `task ${id} has no payload`);
   // Field by field, which costs a fiftieth of a spread with more fields behind it.
   return {
@@ -92,7 +92,7 @@ export function createArgs(task: TaskRecord, nowMs: number): CreateArgs {
     metadata: payload.metadata,
     maxDatasetSizeBytes: payload.maxDatasetSizeBytes,
     outputPrefix,
-    idempotencyKey: keyOf(identity),
+    idempotencyKey: idempotencyKeyOfTask(task),
     connection: freshConnection(task, nowMs),
   };
 }

@@ -61,7 +61,7 @@ export class ChangeRing {
 
   append(task: TaskRecord, deleted: boolean): void {
     // A task whose handle nobody was given yet has no name that a reader could know it by.
-    if (task.answeredHandle === undefined) return;
+    if (!task.hasHandle) return;
     this.#clear(task, undefined);
     const sequence = this.#next++;
     const at = sequence % this.#ring.length;
@@ -248,7 +248,7 @@ class RingReader implements WatchReader {
       }
       const task = next.value;
       const handle = task.answeredHandle;
-      if (handle === undefined || !this.#wants(task.identity.plugin, handle)) continue;
+      if (handle === undefined || !this.#wants(task.scope.plugin, handle)) continue;
       const change = new Change(task, false);
       return { kind: 'change', resumeToken: this.#token, change };
     }
@@ -264,7 +264,7 @@ class RingReader implements WatchReader {
         this.#lag = (this.#lag ?? 0) + 1;
         return this.#lagged();
       }
-      if (!this.#wants(change.task.identity.plugin, change.handle)) continue;
+      if (!this.#wants(change.task.scope.plugin, change.handle)) continue;
       return { kind: 'change', resumeToken: this.#token, change };
     }
     return undefined;

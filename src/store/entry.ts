@@ -319,6 +319,10 @@ export class Entry implements Fields {
     this.#keepMeta(meta);
   }
 
+  get hasHandle(): boolean {
+    return this.#handle !== undefined;
+  }
+
   /** The answered handle as the index has it; undefined until there is one. */
   get handleKey(): string | undefined {
     return this.#handle;

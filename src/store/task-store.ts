@@ -439,7 +439,7 @@ export class TaskStore {
     }
     for (const { identity, leftBecause } of this.unclear.listed())
       if (leftBecause === undefined) busy.add(identity.plugin);
-    for (const { task } of this.#cancelling.values()) busy.add(task.identity.plugin);
+    for (const { task } of this.#cancelling.values()) busy.add(task.scope.plugin);
     return busy;
   }
 
@@ -535,7 +535,7 @@ export class TaskStore {
   /** Fixes the bytes a create answered; from here on the task can be found by them. */
   answered(task: TaskRecord, handle: Buffer): void {
     const entry = task as Entry;
-    if (entry.answeredHandle !== undefined) return;
+    if (entry.hasHandle) return;
     entry.answeredHandle = handle;
     if (this.byId(entry.id) !== entry) return;
     this.#handles.add(entry);
@@ -784,11 +784,11 @@ export class TaskStore {
       if (entry.deleted) return;
       entry.deleted = true;
       this.#dropCurrent(entry);
-      if (entry.answeredHandle !== undefined) this.#append(entry, true);
+      if (entry.hasHandle) this.#append(entry, true);
       this.#changed(entry);
       return;
     }
-    if (entry.answeredHandle !== undefined) this.#append(entry, true);
+    if (entry.hasHandle) this.#append(entry, true);
     entry.revision += 1;
     if (entry.meta !== undefined) this.letGo(entry);
     this.#drop(entry);
@@ -814,7 +814,7 @@ export class TaskStore {
     entry.confirmed = true;
     entry.lastAskedAtMs = Math.max(entry.lastAskedAtMs, adopted.lastAskedAtMs);
     entry.phaseVersion = Math.max(entry.phaseVersion, adopted.phaseVersion);
-    if (entry.answeredHandle === undefined && adopted.answeredHandle !== undefined) {
+    if (!entry.hasHandle && adopted.answeredHandle !== undefined) {
       entry.identity = { ...entry.identity, createdAtMs: adopted.identity.createdAtMs };
       this.answered(entry, adopted.answeredHandle);
     }

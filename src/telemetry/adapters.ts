@@ -210,10 +210,10 @@ function largeAnswers(log: Log, label: AdapterParts['label'], now: () => number)
   const [metas, cuts] = [new Rarely(perPlugin), new Rarely(perPlugin)];
   return {
     metaLarge(task, bytes) {
-      if (metas.allows(label(task.identity.plugin))) log.emit('task.meta_large', { ...fields(task), bytes });
+      if (metas.allows(label(task.scope.plugin))) log.emit('task.meta_large', { ...fields(task), bytes });
     },
     stateCut(task) {
-      if (cuts.allows(label(task.identity.plugin))) log.emit('task.state_cut', fields(task));
+      if (cuts.allows(label(task.scope.plugin))) log.emit('task.state_cut', fields(task));
     },
   } satisfies TaskEvents;
 }
@@ -233,7 +233,7 @@ type PluginCounter =
 function lapsedTokens(set: MetricSet, log: Log, label: (plugin: string) => string) {
   const lapsed = set.counter('pluginhost_quota_lapsed_tokens_total');
   return (task: TaskRecord) => {
-    lapsed.inc({ plugin: label(task.identity.plugin) });
+    lapsed.inc({ plugin: label(task.scope.plugin) });
     log.emit('task.token_lapsed', fields(task));
   };
 }
@@ -268,14 +268,14 @@ export function taskAdapter({ set, log, label, now }: AdapterParts) {
   const accepted = pluginTallies(set, 'pluginhost_tasks_accepted_total');
   const created = pluginTallies(set, 'pluginhost_tasks_created_total');
   const deletesDone = pluginTallies(set, 'pluginhost_deletes_done_total');
-  const of = (task: TaskRecord) => ({ plugin: label(task.identity.plugin) });
+  const of = (task: TaskRecord) => ({ plugin: label(task.scope.plugin) });
   return {
     accepted(task) {
-      accepted(label(task.identity.plugin)).add();
+      accepted(label(task.scope.plugin)).add();
       if (log.enabled('task.accepted')) log.emit('task.accepted', fields(task));
     },
     created(task) {
-      created(label(task.identity.plugin)).add();
+      created(label(task.scope.plugin)).add();
       if (log.enabled('task.created')) log.emit('task.created', fields(task));
     },
     adopted(task) {

@@ -85,3 +85,35 @@ test('what comes in one piece is not moved, where it does not keep a much larger
   const own = Buffer.allocUnsafeSlow(SPARE).subarray(0, 20);
   assert.equal(whole(own), own);
 });
+
+test('what says that it is a copy has just its size, and is none of what came', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(40_000), fc.constantFrom(0, 100, 200_000)), { minLength: 1, maxLength: 4 }),
+      fc.boolean(),
+      (parts, known) => {
+        const bytes = parts.reduce((sum, [length]) => sum + length, 0);
+        const gathered = new Gathered();
+        const pieces = parts.map(([length, others]) => Buffer.alloc(length + others, 'x').subarray(0, length));
+        for (const piece of pieces) gathered.add(piece, known ? bytes : undefined);
+        const whole = gathered.all();
+        if (!gathered.isCopied) return;
+        for (const piece of pieces) piece.fill('y');
+        assert.deepEqual(whole, Buffer.alloc(bytes, 'x'));
+        // A small copy lies in Node's pool.
+        assert.ok(
+          whole.buffer.byteLength <= Math.max(bytes, Buffer.poolSize),
+          `${whole.buffer.byteLength} of ${bytes}`,
+        );
+      },
+    ),
+  );
+  const copied = (...pieces: Buffer[]) => {
+    const gathered = new Gathered();
+    for (const piece of pieces) gathered.add(piece, 10);
+    return gathered.isCopied;
+  };
+  const small = Buffer.alloc(64 * 1024).subarray(0, 5);
+  assert.deepEqual([copied(small), copied(small, small), copied(small, Buffer.alloc(1))], [true, true, false]);
+  assert.equal(copied(Buffer.alloc(10)), false, 'one piece stays where it came');
+});

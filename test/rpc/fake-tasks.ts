@@ -5,6 +5,7 @@ import { type PhaseState, phaseState } from '../../src/model/phase-state.js';
 import type { PluginReport } from '../../src/model/plugin-report.js';
 import type { TaskRecord } from '../../src/model/task-record.js';
 import type { WatchFilter, WatchReader } from '../../src/model/watch.js';
+import { sharedScope } from '../../src/store/scopes.js';
 import type { CallScope, CreateAnswerView, HandleHints, TaskSpec, Tasks } from '../../src/tasks/types.js';
 import { FakeRing } from './fake-ring.js';
 
@@ -24,6 +25,7 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
   const record = {
     id: taskIdOf(identity.key, identity.incarnation),
     identity,
+    scope: sharedScope(identity),
     stage: 'live',
     meta: handle.meta,
     outputPrefix: '',
@@ -38,6 +40,7 @@ export function makeRecord(handle: Handle, state: PhaseState): TaskRecord & Muta
     consecutiveFailures: 0,
     lastFailure: undefined,
     answeredHandle: encodeHandle(handle),
+    hasHandle: true,
     createdAtMs: NOW,
     liveSinceMs: NOW,
     lastAskedAtMs: NOW,

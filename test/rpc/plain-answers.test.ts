@@ -52,6 +52,7 @@ test('what is written by hand of a plain state are the bytes that its codec make
         remoteDown,
       });
       assert.deepEqual(native.taskStatus(task, remoteDown), status);
+      assert.deepEqual(native.taskStatus(task, remoteDown, 2), lenField(2, status));
       assert.deepEqual(native.response(task, remoteDown), lenField(1, status));
     }),
     { numRuns: 500 },

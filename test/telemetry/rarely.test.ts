@@ -28,7 +28,7 @@ test('large metas and states are warned about once a plugin and hour, and a dele
     processMetrics: false,
     now: () => now,
   });
-  const task = (plugin: string) => ({ id: 't', identity: { plugin, taskType: 'x' } }) as TaskRecord;
+  const task = (plugin: string) => ({ id: 't', identity: { plugin, taskType: 'x' }, scope: { plugin } }) as TaskRecord;
   for (let i = 0; i < 50; i++) for (const plugin of ['a', 'b']) taskEvents.metaLarge(task(plugin), 2_000);
   for (let i = 0; i < 50; i++) for (const plugin of ['a', 'b']) taskEvents.stateCut(task(plugin));
   assert.equal(lines.length, 4);

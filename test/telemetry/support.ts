@@ -88,6 +88,7 @@ export const task = (plugin: string): TaskRecord =>
   ({
     id: 'k-1',
     identity: { plugin, taskType: 'sleep' },
+    scope: { plugin },
     state: phaseState('SUCCESS'),
   }) as unknown as TaskRecord;
 

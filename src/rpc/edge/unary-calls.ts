@@ -5,11 +5,11 @@ import type { Arrival } from './arrival.js';
 import { EdgeReply } from './edge-reply.js';
 
 /**
- * A unary method. `call` has the whole request, sees to the answer, now or later, and never throws. The bytes are part of what was
- * read at once, of this call and others: what is kept of them is to be copied.
+ * A unary method. `call` has the whole request, sees to the answer, now or later, and never throws. Unless the bytes are `copied`, they
+ * are part of what was read at once, of this call and others: what is kept of them is to be copied.
  */
 export interface UnaryMethod {
-  call(request: Buffer, reply: Reply): void;
+  call(request: Buffer, reply: Reply, copied: boolean): void;
 }
 
 /** A call as the HTTP/2 server told of it: what its listeners are given. */
@@ -90,7 +90,7 @@ export class UnaryCalls {
     const { stream } = arrival;
     if (stream.destroyed || stream.closed || stream.headersSent) return;
     if (bytes >= HEAD_BYTES && bytes === sizeOf(gathered)) {
-      method.call(gathered.all().subarray(HEAD_BYTES), new EdgeReply(arrival, headers));
+      method.call(gathered.all().subarray(HEAD_BYTES), new EdgeReply(arrival, headers), gathered.isCopied);
     } else {
       this.#passOn(reading, bytes);
       stream.emit('end');

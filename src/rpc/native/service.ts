@@ -111,42 +111,45 @@ class NativeService {
 
   /** Of a request to begin a task. */
   #partition(type: string): PartitionOf {
-    const codec = this.#idl.codec(`pluginhost.v1.${type}`);
     return (request) => {
-      const [task] = peekFields(request, TO_BEGIN, [TASK]) ?? [codec.decode(request, { raw: ['task'] }).task as Buffer];
-      return task && this.#specs.partition(task);
+      const task = this.#task(type, request);
+      return task === null ? undefined : this.#specs.partition(task);
     };
   }
 
+  /** The encoded task of a request to begin one; null where it is not set. */
+  #task(type: string, request: Buffer): Buffer | null {
+    const peeked = peekFields(request, TO_BEGIN, [TASK]);
+    if (peeked !== undefined) return peeked[0] ?? null;
+    return this.#idl.codec(`pluginhost.v1.${type}`).decode(request, { raw: ['task'] }).task as Buffer | null;
+  }
+
   async #create(request: Buffer, call: RpcCall): Promise<Buffer> {
-    const { task } = this.#idl.codec('pluginhost.v1.CreateRequest').decode(request, { raw: ['task'] });
-    const answer = await this.#tasks.create(this.#specs.read(task), call);
+    const spec = this.#specs.read(this.#task('CreateRequest', request));
+    const answer = await this.#tasks.create(spec, call);
     call.onUndelivered(() => answer.undelivered());
-    const remoteDown = this.#tasks.remoteDown(answer.task.identity.plugin);
-    return Buffer.concat([
-      lenField(HANDLE, answer.handle),
-      lenField(STATUS, this.#encoder.taskStatus(answer.task, remoteDown)),
-    ]);
+    const remoteDown = this.#tasks.remoteDown(answer.task.scope.plugin);
+    return Buffer.concat([lenField(HANDLE, answer.handle), this.#encoder.taskStatus(answer.task, remoteDown, STATUS)]);
   }
 
   /** The hot path: a task in memory is answered from its encoded bytes, without decoding. */
   #known(request: Buffer): Buffer | undefined {
     const handle = peekHandle(request);
     const task = handle && this.#tasks.peek(handle);
-    return task && this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+    return task && this.#encoder.response(task, this.#tasks.remoteDown(task.scope.plugin));
   }
 
   /** What memory does not hold is adopted; a connection that came along is kept with the task. */
   async #status(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = this.#handleRequest('pluginhost.v1.StatusRequest', request);
     const task = await this.#tasks.status(handle, hints, call);
-    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+    return this.#encoder.response(task, this.#tasks.remoteDown(task.scope.plugin));
   }
 
   async #get(request: Buffer, call: RpcCall): Promise<Buffer> {
     const { handle, hints } = this.#handleRequest('pluginhost.v1.GetRequest', request);
     const task = await this.#tasks.get(handle, hints, call);
-    return this.#encoder.response(task, this.#tasks.remoteDown(task.identity.plugin));
+    return this.#encoder.response(task, this.#tasks.remoteDown(task.scope.plugin));
   }
 
   async #delete(request: Buffer, call: RpcCall): Promise<Buffer> {
@@ -160,8 +163,7 @@ class NativeService {
   }
 
   async #do(request: Buffer, call: RpcCall): Promise<Buffer> {
-    const { task } = this.#idl.codec('pluginhost.v1.DoRequest').decode(request, { raw: ['task'] });
-    const state = await this.#tasks.do(this.#specs.read(task), call);
+    const state = await this.#tasks.do(this.#specs.read(this.#task('DoRequest', request)), call);
     return lenField(PHASE_INFO, this.#encoder.phaseInfo(state, state.version));
   }
 

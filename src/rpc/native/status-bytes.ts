@@ -78,12 +78,13 @@ export class StatusEncoder {
     return lenField(STATUS_FIELD, Buffer.concat([statusOf(response), REMOTE_DOWN]));
   }
 
-  /** TaskStatus alone, for messages that hold it beside other fields; what is made for these is not kept. */
-  taskStatus(task: TaskRecord, remoteDown: boolean): Buffer {
-    if (this.#plain.takes(task)) return this.#plain.encode(task, remoteDown);
+  /** TaskStatus for messages that hold it beside other fields, as the field `within` where that is given; what is made for these is not kept. */
+  taskStatus(task: TaskRecord, remoteDown: boolean, within?: number): Buffer {
+    if (this.#plain.takes(task)) return this.#plain.encode(task, remoteDown, within);
     const response = this.#answers.peek(task);
     const status = response === undefined ? this.#status(task) : statusOf(response);
-    return remoteDown ? Buffer.concat([status, REMOTE_DOWN]) : status;
+    const whole = remoteDown ? Buffer.concat([status, REMOTE_DOWN]) : status;
+    return within === undefined ? whole : lenField(within, whole);
   }
 
   #status(task: TaskRecord): Buffer {

@@ -37,8 +37,8 @@ function encodeEvent(options: WatchOptions, event: WatchEvent): Buffer {
   switch (event.kind) {
     case 'change': {
       const { handle, task, deleted } = event.change;
-      const status = options.encoder.taskStatus(task, options.tasks.remoteDown(task.identity.plugin));
-      const { plugin, taskType } = task.identity;
+      const status = options.encoder.taskStatus(task, options.tasks.remoteDown(task.scope.plugin));
+      const { plugin, taskType } = task.scope;
       return options.response.encode({ resumeToken, change: { handle, plugin, taskType, status, deleted } });
     }
     case 'lagged':

@@ -172,7 +172,7 @@ export class CreateTask {
       if (task.sentBoundMs === undefined) this.#supersede(task);
       this.#start(runtime, task, task.sentBoundMs);
     };
-    if (early || task.answeredHandle !== undefined || task.sentBoundMs !== undefined) {
+    if (early || task.hasHandle || task.sentBoundMs !== undefined) {
       start();
       return;
     }
@@ -426,7 +426,7 @@ export class CreateTask {
   /** An attempt that ended here and gave way in memory; one whose outputs were not kept is read again. */
   #recalled(key: AttemptKey): TaskRecord | undefined {
     const task = recallEnded(this.#deps, key);
-    if (task?.stage === 'live') startPolling(this.#deps, runtimeOf(this.#deps.runtimes, task.identity.plugin), task);
+    if (task?.stage === 'live') startPolling(this.#deps, runtimeOf(this.#deps.runtimes, task.scope.plugin), task);
     return task;
   }
 
@@ -463,14 +463,18 @@ export class CreateTask {
     this.#start(runtime, next, undefined, lives);
   }
 
+  /** Gives a task the handle that it keeps. */
+  #name(task: TaskRecord): Buffer {
+    const { identity, meta, node } = task;
+    const handle = this.#deps.handles.encode({ identity, meta, partition: partitionOfTask(identity.key, node) });
+    this.#deps.store.answered(task, handle);
+    return handle;
+  }
+
   /** Handle, and what is known of the job, are safe before they are told. */
   async #answer(task: TaskRecord, scope: CallScope): Promise<CreateAnswerView> {
     const { store } = this.#deps;
-    if (task.answeredHandle === undefined) {
-      const { identity, meta, node } = task;
-      const partition = partitionOfTask(identity.key, node);
-      store.answered(task, this.#deps.handles.encode({ identity, meta, partition }));
-    }
+    const handle = task.answeredHandle ?? this.#name(task);
     this.#orphans.answered(task, scope.relayed);
     try {
       await assertSafe(this.#deps, store.safe(), scope, 'the task');
@@ -479,7 +483,7 @@ export class CreateTask {
       throw error;
     }
     return {
-      handle: task.answeredHandle ?? Buffer.alloc(0),
+      handle,
       task,
       undelivered: () => this.#orphans.lost(task, scope.relayed),
     };

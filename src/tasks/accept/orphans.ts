@@ -214,7 +214,7 @@ export class Orphans {
   async #expire(task: TaskRecord): Promise<void> {
     const { clock, runtimes } = this.#deps;
     if (this.#isHeld(task) && task.stage === 'live') {
-      await runtimes.get(task.identity.plugin)?.refresher.readNow(task.id, clock.now() + LOOK_MS);
+      await runtimes.get(task.scope.plugin)?.refresher.readNow(task.id, clock.now() + LOOK_MS);
     }
     if (this.#drop(task) && this.#isHeld(task)) this.onExpired(task);
   }

@@ -11,7 +11,7 @@ export function tellLeftBehind({ store, events }: TasksDeps): void {
   for (const task of store.unfinishedTasks()) {
     if (task.stage !== 'live' || !heldAsAccepted(task)) continue;
     const because = 'the daemon stops and keeps no state, and the engine holds an accepted handle';
-    events.createLeft?.(task.id, task.identity.plugin, because, 'the next daemon will answer CREATE_LOST');
+    events.createLeft?.(task.id, task.scope.plugin, because, 'the next daemon will answer CREATE_LOST');
   }
 }
 

@@ -54,7 +54,7 @@ export class TaskLists {
 
   #tasks(page: PageQuery, wanted: (task: TaskRecord) => boolean): Page {
     const { store, runtimes } = this.#parts;
-    const show = (task: TaskRecord) => taskRow(task, runtimes.get(task.identity.plugin));
+    const show = (task: TaskRecord) => taskRow(task, runtimes.get(task.scope.plugin));
     return this.#pages.of<TaskRecord & Listed>({ after: (place) => store.listed(place), wanted, show }, page);
   }
 }

@@ -36,7 +36,7 @@ export async function readEnd(deps: TasksDeps, task: TaskRecord, scope: CallScop
   if (task.stage === 'live' && task.lastFailure === undefined) {
     const { deadlineMs, signal } = scope;
     const until = deadlineMs - deps.options.answerMarginMs;
-    const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
+    const { refresher } = runtimeOf(deps.runtimes, task.scope.plugin);
     await settledBefore(deps.clock, refresher.readNow(task.id, until, signal), until, signal);
   }
   await assertEndTold(deps, task, scope);

@@ -12,7 +12,7 @@ const READ_SHARE = 1 / 3;
 export function isStale({ clock, runtimes }: TasksDeps, task: TaskRecord, maxStalenessMs: number | undefined): boolean {
   if (maxStalenessMs === undefined || maxStalenessMs === 0 || task.stage !== 'live') return false;
   if (clock.now() - (task.observedAtMs ?? task.liveSinceMs) <= maxStalenessMs) return false;
-  return runtimes.get(task.identity.plugin)?.refresher.remoteDown !== true;
+  return runtimes.get(task.scope.plugin)?.refresher.remoteDown !== true;
 }
 
 /**

@@ -29,11 +29,11 @@ export async function getTask(
       retryAfterMs: 5_000,
     });
   }
-  const { refresher } = runtimeOf(deps.runtimes, task.identity.plugin);
+  const { refresher } = runtimeOf(deps.runtimes, task.scope.plugin);
   const outcome = await refresher.readNow(task.id, scope.deadlineMs, scope.signal);
   const latest = await settled(task);
   if (outcome.ok || isOver(latest)) return latest;
-  throw errorOf(outcome.failure, task.identity.plugin, 'reading the task', 'get');
+  throw errorOf(outcome.failure, task.scope.plugin, 'reading the task', 'get');
 }
 
 /** The read may have ended the task; the compiler does not know that the record changes meanwhile. */

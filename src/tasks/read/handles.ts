@@ -192,7 +192,7 @@ export class Handles {
   async #firstRead(task: TaskRecord, scope: CallScope): Promise<void> {
     const { clock, options, store } = this.#deps;
     if (task.stage !== 'live' || store.byId(task.id) !== task) return;
-    const { refresher } = runtimeOf(this.#deps.runtimes, task.identity.plugin);
+    const { refresher } = runtimeOf(this.#deps.runtimes, task.scope.plugin);
     const until = scope.deadlineMs - options.answerMarginMs;
     const read = refresher.readNow(task.id, until, scope.signal);
     await settledBefore(clock, read, until, scope.signal);

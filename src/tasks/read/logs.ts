@@ -17,7 +17,7 @@ export async function getLogs(
   scope: CallScope,
 ): Promise<{ lines: readonly LogLine[]; token: string }> {
   const task = withJob(handles, bytes, hints);
-  const { gate, plugin } = runtimeOf(deps.runtimes, task.identity.plugin);
+  const { gate, plugin } = runtimeOf(deps.runtimes, task.scope.plugin);
   if (!plugin.features.getLogs) throw missing(plugin.id, 'getLogs');
   const args = { ...resourceArgs(task, deps.clock.now()), ...request };
   const outcome = await gate.call('getLogs', args, { admission: 'fail-fast', ...scope });
@@ -35,7 +35,7 @@ export async function getMetrics(
   scope: CallScope,
 ): Promise<readonly MetricSeries[]> {
   const task = withJob(handles, bytes, hints);
-  const { gate, plugin } = runtimeOf(deps.runtimes, task.identity.plugin);
+  const { gate, plugin } = runtimeOf(deps.runtimes, task.scope.plugin);
   if (!plugin.features.getMetrics) throw missing(plugin.id, 'getMetrics');
   const args = { ...resourceArgs(task, deps.clock.now()), ...request };
   const outcome = await gate.call('getMetrics', args, { admission: 'fail-fast', ...scope });
