@@ -102,8 +102,8 @@ export const bench = defineBench({
     'from the start of the daemon to its open port, and to ready, with live tasks in its state, and with 1, 3 and 10 plugins',
   defaults: { tasks: 500_000, rounds: 3 },
   fields: ['open_s', 'ready_s', 'peak_mib', 'state_mib', 'main_s_one_plugin', 'by_plugins'],
-  // With one plugin; by CPU, since on a busy machine time is what it had no core for.
-  targets: { main_s_one_plugin: { atMost: 0.8 } },
+  // By CPU, since on a busy machine time is what it had no core for: to be ready after 0.8 s with one plugin, whose process takes the rest.
+  targets: { main_s_one_plugin: { atMost: 0.6 } },
 
   async run(options, progress) {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'plugin-host-bench-'));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { BENCHES } from '../../bench/benches.js';
+import type { Targets } from '../../bench/lib/bench.js';
 import { SPREAD_FIELDS } from '../../bench/lib/spread.js';
 import { fromRoot } from '../support/paths.js';
 
@@ -56,4 +57,34 @@ test('a figure without a row is found, and a row without a figure', () => {
   assert.deepEqual([...rows], [['one', ['a', '…_s']]]);
   assert.deepEqual(differences(['a', 'p_s'], ['a', '…_s']), []);
   assert.deepEqual(differences(['a', 'b'], ['a', '…_s']), ['b is not documented', 'there is no …_s']);
+});
+
+/** Bench → what CI holds it to, as the table of the page says. */
+function heldTo(page: string): Map<string, Targets> {
+  const table = page.slice(page.indexOf('| Bench')).split('\n\n', 1)[0]!;
+  return new Map(
+    table
+      .split('\n')
+      .slice(2)
+      .map((row) => {
+        const [, name, held] = row.split('|').map((cell) => cell.trim());
+        const bounds = [...held!.matchAll(/`(\w+)` ([≥≤]) ([\d.,]+\d|\d)/g)].map(([, field, sign, digits]) => {
+          const bound = Number(digits!.replace(',', ''));
+          return [field!, sign === '≥' ? { atLeast: bound } : { atMost: bound }] as const;
+        });
+        return [name!, Object.fromEntries(bounds)] as const;
+      }),
+  );
+}
+
+const rounded = (targets: Targets): Targets =>
+  JSON.parse(JSON.stringify(targets, (_, value) => (typeof value === 'number' ? Number(value.toFixed(3)) : value)));
+
+test('what the page says that CI holds is what CI holds', async () => {
+  const steps = readFileSync(fromRoot('.ci/run'), 'utf8').matchAll(
+    /^(?:tries=2 )?(?:suite|step) bench\b.*?(\w+) --json --enforce/gm,
+  );
+  const held = heldTo(PAGE);
+  assert.deepEqual([...held.keys()].sort(), [...steps].map(([, name]) => name).sort());
+  for (const [name, targets] of held) assert.deepEqual(targets, rounded((await BENCHES[name]!()).bench.targets!), name);
 });
