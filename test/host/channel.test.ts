@@ -146,6 +146,13 @@ test('what is not plain data is not sent', () => {
     assert.throws(() => pack({ value }), { code: 'UNSENDABLE' });
   }
   assert.equal(pack({ a: undefined, b: 1 }).json, '{"b":1}');
+  // What somebody gave every object is of no message.
+  Object.defineProperty(Object.prototype, 'everywhere', { value: 1, enumerable: true, configurable: true });
+  try {
+    assert.equal(pack({ a: 1, b: { c: 2 } }).json, '{"a":1,"b":{"c":2}}');
+  } finally {
+    Reflect.deleteProperty(Object.prototype, 'everywhere');
+  }
 });
 
 test('messages of a plugin process are taken only in their known shapes', () => {
