@@ -306,7 +306,7 @@ class Spread {
   }
 
   #work(name: string): void {
-    const watch = new LeaseWatch(this.#options.lease * 1_000);
+    const watch = new LeaseWatch(this.#options.lease * 1_000, LOOK_MS);
     const busy = new Set<number>();
     let loadedAtMs = 0;
     const give = (part: number) => {

@@ -5,6 +5,10 @@ import { BOOT_GRAIN_MS, HELD_SHARE } from '../lib/boot-clock.js';
  * not renew its lease either, and is to go on with what it has.
  */
 const BLIND_SHARE = 0.5;
+/** Of a lease, without a sign of life: one that lives gives several in it. */
+const SILENT_SHARE = 0.5;
+/** Looks are no further apart than this many of their intervals where none failed, or came late. */
+const CLOSE_LOOKS = 2;
 
 /**
  * A lease as its holder counts it: from before it asked for the renewal that was then acknowledged, on a clock that goes on while the machine
@@ -51,10 +55,10 @@ export interface Look {
 
 interface Watched {
   readonly counter: string | undefined;
-  /** When it was first seen. */
-  readonly sinceMs: number;
-  /** From when on it was looked at without a break. */
+  /** From when on it was seen, and looked at without a break. */
   readonly lookedAtMs: number;
+  /** The same, where none of the looks was missed. */
+  readonly closelyAtMs: number;
   /** There was another one before. */
   readonly moved: boolean;
 }
@@ -67,12 +71,17 @@ interface Watched {
 export class LeaseWatch {
   readonly #leaseMs: number;
   readonly #blindMs: number;
+  readonly #silentMs: number;
+  readonly #closeMs: number;
   #watched = new Map<string, Watched>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(leaseMs: number) {
+  /** `lookMs`: how often it is to look. */
+  constructor(leaseMs: number, lookMs: number) {
     this.#blindMs = leaseMs * BLIND_SHARE;
+    this.#silentMs = leaseMs * SILENT_SHARE;
+    this.#closeMs = lookMs * CLOSE_LOOKS;
     // Between two readings of a clock that is rounded down there may be this much less than they say.
     this.#leaseMs = leaseMs + BOOT_GRAIN_MS;
   }
@@ -80,14 +89,15 @@ export class LeaseWatch {
   /** Looks must be taken in in the order in which they were asked for. */
   saw({ askedAtMs, answeredAtMs, counters }: Look): void {
     const watched = new Map<string, Watched>();
-    const fresh = { sinceMs: answeredAtMs, lookedAtMs: answeredAtMs };
-    const blind = askedAtMs - this.#answeredAtMs > this.#blindMs;
+    const blind = askedAtMs - this.#answeredAtMs > this.#blindMs && { lookedAtMs: answeredAtMs };
+    const missed = !this.#isClose(askedAtMs) && { closelyAtMs: answeredAtMs };
     for (const [epoch, counter] of counters) {
       const before = this.#watched.get(epoch);
       // A row that is gone is no sign of life: others took its member for dead.
       if (before === undefined || (counter !== undefined && before.counter !== counter)) {
-        watched.set(epoch, { counter, ...fresh, moved: before !== undefined });
-      } else watched.set(epoch, { ...before, counter, ...(blind && { lookedAtMs: answeredAtMs }) });
+        const moved = before !== undefined;
+        watched.set(epoch, { counter, lookedAtMs: answeredAtMs, closelyAtMs: answeredAtMs, moved });
+      } else watched.set(epoch, { ...before, counter, ...blind, ...missed });
     }
     this.#watched = watched;
     this.#askedAtMs = askedAtMs;
@@ -96,8 +106,7 @@ export class LeaseWatch {
 
   /** By the last look. False for one that it did not see. */
   isDead(epoch: string): boolean {
-    const watched = this.#watched.get(epoch);
-    return watched !== undefined && this.#askedAtMs >= watched.lookedAtMs + this.#leaseMs;
+    return (this.silentMs(epoch) ?? 0) >= this.#leaseMs;
   }
 
   /** Whether it gave a sign of life since it was first seen, and not too long ago. */
@@ -105,9 +114,23 @@ export class LeaseWatch {
     return this.#watched.get(epoch)?.moved === true && !this.isDead(epoch);
   }
 
-  /** For how long nothing was seen of it, up to the last look. */
+  /** For how long it was looked at without a break, and nothing was seen of it, up to the last look. */
   silentMs(epoch: string): number | undefined {
     const watched = this.#watched.get(epoch);
-    return watched && Math.max(0, this.#askedAtMs - watched.sinceMs);
+    return watched && Math.max(0, this.#askedAtMs - watched.lookedAtMs);
+  }
+
+  /**
+   * Whether it gave no sign of life for half a lease, of which no look was missed, the next one included: between two of them that are far apart
+   * the database may have been away from all. With a lease of 9 s or more one that lives has given some, however short such a time was.
+   */
+  isSilent(epoch: string, nowMs: number): boolean {
+    const watched = this.#watched.get(epoch);
+    return watched !== undefined && this.#isClose(nowMs) && this.#askedAtMs >= watched.closelyAtMs + this.#silentMs;
+  }
+
+  /** From asking to asking: a look that takes long has waited for the database, as the signs of life did. */
+  #isClose(nowMs: number): boolean {
+    return nowMs - this.#askedAtMs <= this.#closeMs;
   }
 }

@@ -127,7 +127,7 @@ export class Seat {
     this.#options = options;
     this.#lease = this.#renewals(options);
     this.#refused = new RefusedParts(options.clock, options.leaseMs);
-    this.#watch = new LeaseWatch(options.leaseMs);
+    this.#watch = new LeaseWatch(options.leaseMs, againMs(options.leaseMs));
     this.#parts = new HeldParts({
       epoch: options.self.epoch,
       clock: options.clock,
@@ -185,9 +185,14 @@ export class Seat {
     return this.#view.members;
   }
 
-  /** For how long nothing was seen of a member. Milliseconds. */
+  /** For how long a member was looked at, and nothing was seen of it. Milliseconds. */
   silentMs(epoch: string): number | undefined {
     return this.#watch.silentMs(epoch);
+  }
+
+  /** Whether a member surely gave no sign of life for half a lease. */
+  isSilent(epoch: string): boolean {
+    return this.#watch.isSilent(epoch, this.#options.bootMs());
   }
 
   /** What becomes of a part here; undefined where it is none of this one's. */
@@ -246,6 +251,11 @@ export class Seat {
   /** Under which a part was held as it was seen last. */
   tenureSeen(part: number): string | undefined {
     return this.#view.parts[part]?.tenure;
+  }
+
+  /** Who had a part as it was seen last, alive or not. */
+  ownerSeen(part: number): string | undefined {
+    return this.#view.parts[part]?.owner;
   }
 
   /** Whether a member has given no sign of life for a lease; false for one that has no row, and no part. */

@@ -78,13 +78,11 @@ export interface ClusterOptions {
 /** The inbox, with what is seen of owners and replicas that a stand-in uses it by. */
 export type ReplicaInbox = Pick<
   StandInOptions,
-  'inbox' | 'parts' | 'epoch' | 'tenureOf' | 'isDead' | 'isClosed' | 'isGone'
+  'inbox' | 'parts' | 'epoch' | 'ownerSeen' | 'tenureOf' | 'isDead' | 'isClosed' | 'isGone'
 >;
 
 /** A dead owner is seen within a lease; what a caller waits for an owner is twice that. */
 const PATIENCE_LEASES = 2;
-/** Of a lease, without a sign of life: one that lives gives several in it. */
-const SILENT_SHARE = 0.5;
 
 /**
  * This daemon as one of several replicas (docs/scaling.md): its seat among them, its way to the one that works, and the state that it has once
@@ -148,11 +146,11 @@ export class Cluster {
       inbox: this.#inbox,
       parts,
       epoch,
+      ownerSeen: (part: number) => seat.ownerSeen(part),
       tenureOf: (part: number) => seat.tenureSeen(part),
       isDead,
       isClosed: (owner: string) => this.#forwarder.isClosed(owner),
-      isGone: (owner: string) =>
-        this.#forwarder.isClosed(owner) && (seat.silentMs(owner) ?? 0) >= SILENT_SHARE * place.leaseMs,
+      isGone: (owner: string) => this.#forwarder.isClosed(owner) && seat.isSilent(owner),
     };
     this.standIn = config.cluster.inbox ? used : undefined;
     this.#seen = new OwnersSeen(seat, clock);

@@ -30,6 +30,8 @@ export interface StandInOptions
   readonly parts: number;
   /** This replica's. */
   readonly epoch: string;
+  /** Who had a part as it was seen last; undefined where nobody did. */
+  readonly ownerSeen: (part: number) => string | undefined;
   /** The tenure under which a part was seen last, by which its owner was taken for away; undefined where none was. */
   readonly tenureOf: (part: number) => string | undefined;
   /** Whether a replica is known to be dead. */
@@ -152,10 +154,9 @@ class KeyStandIn implements StandIn {
     return this.#stand('create', async () => {
       const place = this.#placeOf(spec);
       const { key } = place;
-      const of = await this.#of(place, scope);
-      const { store, replays, kept } = of;
       // One that may be alive may take a later attempt of the node meanwhile, beside which this one must not start.
-      this.#assertGone(kept);
+      const of = await this.#ofGone(place, scope);
+      const { store, replays, kept } = of;
       if (store.current(key)?.answeredHandle === undefined) {
         of.write = async () => {
           const id = store.current(key)?.id ?? '';
@@ -185,8 +186,7 @@ class KeyStandIn implements StandIn {
   /** As it is known, however long ago it was read: only the owner reads. OWNER_AWAY where that one may be alive. */
   status(...[bytes, hints, scope]: Parameters<Tasks['status']>): ReturnType<Tasks['status']> {
     return this.#stand('status', async () => {
-      const { store, tasks, kept } = await this.#of(this.#placeIn(bytes), scope);
-      this.#assertGone(kept);
+      const { store, tasks } = await this.#ofGone(this.#placeIn(bytes), scope);
       // The first read of such an order may find that the task was over, which is told then.
       for (const { readFirst } of store.owed.listed()) if (readFirst !== undefined) throw away(ONLY_OWNER);
       return tasks.status(bytes, hints, scope, 0);
@@ -244,7 +244,7 @@ class KeyStandIn implements StandIn {
     return owner === undefined || this.#options.isClosed(owner);
   }
 
-  #isGone({ owner }: KeptOfKey): boolean {
+  #isGone({ owner }: Pick<KeptOfKey, 'owner'>): boolean {
     return owner === undefined || this.#options.isGone(owner);
   }
 
@@ -252,8 +252,8 @@ class KeyStandIn implements StandIn {
    * What is kept of a task is less than its owner may have told, and a leap beyond that is more than it tells next, if it is only out of
    * reach, or frozen; what it is asked to run it may run. Throws OWNER_AWAY where it may be alive.
    */
-  #assertGone(kept: KeptOfKey): void {
-    if (!this.#isGone(kept)) throw away('it may be alive, and know more');
+  #assertGone(of: Pick<KeptOfKey, 'owner'>): void {
+    if (!this.#isGone(of)) throw away('it may be alive, and know more');
   }
 
   /** Throws OWNER_AWAY: a claim that this replica could not run would only be given back. */
@@ -320,6 +320,18 @@ class KeyStandIn implements StandIn {
         if (tries === TRIES) throw away('others write about the same task again and again');
       }
     }
+  }
+
+  /**
+   * The same as `#of`, of an owner that is gone. Nothing is read for one that may be alive, about which a caller asks again each second. That one
+   * was seen earlier: what counts is whether the one is gone that the part had as it was read, asked once it was. What is put then is put
+   * under its tenure.
+   */
+  async #ofGone(place: Place, scope: CallScope | undefined): Promise<OfKey> {
+    this.#assertGone({ owner: this.#options.ownerSeen(place.part) });
+    const of = await this.#of(place, scope);
+    this.#assertGone(of.kept);
+    return of;
   }
 
   /** All that is known of a key, with the use cases over it. Throws OWNER_AWAY, and the STATE_ codes where it cannot be read. */

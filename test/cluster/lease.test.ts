@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { HeldLease, LeaseWatch } from '../../src/cluster/lease.js';
 
 const LEASE_MS = 10_000;
+const LOOK_MS = 500;
 
 test('a lease is counted from the asking of the renewal, however long its answer took, and never from an older one', () => {
   let nowMs = 1_000;
@@ -22,7 +24,7 @@ test('a lease is counted from the asking of the renewal, however long its answer
 });
 
 test('a member is dead once its counter stood still from the answer to one look to the asking of another', () => {
-  const watch = new LeaseWatch(LEASE_MS);
+  const watch = new LeaseWatch(LEASE_MS, LOOK_MS);
   const look = (askedAtMs: number, answeredAtMs: number, counter: string | undefined) =>
     watch.saw({ askedAtMs, answeredAtMs, counters: new Map([['a', counter]]) });
   look(0, 4_000, '1');
@@ -44,14 +46,100 @@ test('a member is dead once its counter stood still from the answer to one look 
 });
 
 test('who saw nothing for a while takes nobody for dead until it has looked for a lease again', () => {
-  const watch = new LeaseWatch(LEASE_MS);
+  const watch = new LeaseWatch(LEASE_MS, LOOK_MS);
   const look = (atMs: number) => watch.saw({ askedAtMs: atMs, answeredAtMs: atMs, counters: new Map([['a', '1']]) });
   look(0);
   look(30_000);
   assert.equal(watch.isDead('a'), false, 'the database was away, and from its owner as well');
-  assert.equal(watch.silentMs('a'), 30_000);
+  assert.equal(watch.silentMs('a'), 0);
   for (const atMs of [34_000, 38_000, 40_000]) look(atMs);
   assert.equal(watch.isDead('a'), false);
   look(40_100);
   assert.equal(watch.isDead('a'), true);
+});
+
+test('a member is silent once none of the looks of half a lease showed a sign of life, nor is the next one late', () => {
+  const watch = new LeaseWatch(LEASE_MS, LOOK_MS);
+  const look = (askedAtMs: number, answeredAtMs = askedAtMs, counter = '1') =>
+    watch.saw({ askedAtMs, answeredAtMs, counters: new Map([['a', counter]]) });
+  const lookUntil = (fromMs: number, toMs: number) => {
+    for (let atMs = fromMs; atMs <= toMs; atMs += LOOK_MS) look(atMs);
+  };
+  lookUntil(0, 4_500);
+  assert.equal(watch.isSilent('a', 5_000), false);
+  look(5_000);
+  assert.equal(watch.isSilent('a', 5_000), true);
+  assert.equal(watch.isSilent('a', 6_000), true);
+  assert.equal(watch.isSilent('a', 6_001), false, 'nobody has looked since');
+  assert.equal(watch.isSilent('b', 5_000), false, 'of whom nothing was seen');
+  look(6_010);
+  assert.equal(watch.isSilent('a', 6_010), false, 'a look was missed');
+  assert.deepEqual([watch.silentMs('a'), watch.isDead('a')], [6_010, false]);
+  lookUntil(6_500, 9_500);
+  look(10_000, 14_000);
+  look(14_500);
+  assert.equal(watch.isSilent('a', 14_500), false, 'one took long: signs of life may have waited as well');
+  lookUntil(15_000, 19_500);
+  assert.equal(watch.isSilent('a', 19_500), true);
+  look(20_000, 20_000, '2');
+  assert.equal(watch.isSilent('a', 20_000), false);
+});
+
+/** Times in which the database is away from all, or holds what it is asked until they are over. */
+const breaks = fc.array(
+  fc.record({
+    /** So long it was there before: at least as long as the owner takes to give a sign of life. */
+    afterMs: fc.integer({ min: 0, max: 12_000 }),
+    forMs: fc.oneof(fc.integer({ min: 1, max: 2_000 }), fc.integer({ min: 1, max: 60_000 })),
+    holds: fc.boolean(),
+  }),
+  { minLength: 1, maxLength: 6 },
+);
+
+test('an owner that renews its lease whenever it can is never silent, nor dead, whatever its watcher missed', () => {
+  const renewMs = LEASE_MS / 3;
+  const property = fc.property(
+    breaks,
+    fc.infiniteStream(fc.integer({ min: 0, max: 400 })),
+    fc.infiniteStream(fc.oneof({ weight: 9, arbitrary: fc.constant(0) }, fc.integer({ min: 0, max: 30_000 }))),
+    fc.integer({ min: 0, max: Math.floor(renewMs) }),
+    (given, latencies, pauses, phaseMs) => {
+      const latencyMs = () => latencies.next().value;
+      const away: { fromMs: number; toMs: number; holds: boolean }[] = [];
+      for (const { afterMs, forMs, holds } of given) {
+        const fromMs = (away.at(-1)?.toMs ?? 0) + renewMs + 2 * LOOK_MS + afterMs;
+        away.push({ fromMs, toMs: fromMs + forMs, holds });
+      }
+      const endMs = (away.at(-1)?.toMs ?? 0) + 2 * LEASE_MS;
+      /** When the database does what it is asked at a time; undefined where it fails. */
+      const doneAtMs = (atMs: number) => {
+        const during = away.find(({ fromMs, toMs }) => atMs >= fromMs && atMs < toMs);
+        if (during === undefined) return atMs;
+        return during.holds ? during.toMs : undefined;
+      };
+      const signs: number[] = [];
+      for (let atMs = phaseMs; atMs < endMs; ) {
+        const doneMs = doneAtMs(atMs);
+        if (doneMs !== undefined) signs.push(doneMs);
+        atMs = doneMs === undefined ? atMs + LOOK_MS : doneMs + renewMs;
+      }
+      const watch = new LeaseWatch(LEASE_MS, LOOK_MS);
+      for (let atMs = 0; atMs < endMs; ) {
+        const askedAtMs = atMs;
+        const doneMs = doneAtMs(askedAtMs);
+        if (doneMs !== undefined) {
+          const answeredAtMs = doneMs + latencyMs();
+          // What it held came in any order: this look may be before the sign of life.
+          const counter = signs.filter((sign) => sign < doneMs).length;
+          watch.saw({ askedAtMs, answeredAtMs, counters: new Map([['a', `${counter}`]]) });
+          atMs = answeredAtMs;
+          assert.equal(watch.isDead('a'), false, `dead at ${askedAtMs}`);
+        }
+        for (let now = atMs; now <= atMs + LOOK_MS; now += 100)
+          assert.equal(watch.isSilent('a', now), false, `silent at ${now}, by a look at ${askedAtMs}`);
+        atMs += LOOK_MS + pauses.next().value;
+      }
+    },
+  );
+  fc.assert(property, { numRuns: 300 });
 });

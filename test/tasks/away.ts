@@ -123,6 +123,7 @@ export class Part {
       inbox: this.inbox.of(epoch),
       parts: 1,
       epoch,
+      ownerSeen: () => this.inbox.owner,
       tenureOf: () => this.inbox.tenure,
       isDead: (one) => this.dead.has(one),
       isClosed: (one) => this.closed.has(one) || this.gone.has(one),

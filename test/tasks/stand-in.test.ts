@@ -400,3 +400,39 @@ test('a stand-in tells of what it was asked, and the next owner of what it took 
   await part.takes({ plugin: works, events });
   assert.deepEqual(owners, ['accepted', 'create', 'delete']);
 });
+
+test('nothing is read for a caller that waits for an owner which may be alive', async () => {
+  const part = new Part();
+  const owner = await part.takes({ plugin: works });
+  const { handle } = await ownerCreates(part, owner);
+  await part.manual.advance(5_000);
+  part.dies(true);
+  const a = await part.replica('a');
+  let reads = 0;
+  part.inbox.before = (what) => {
+    if (what === 'read') reads += 1;
+  };
+  const status = () => a.standIn.status(handle, HINTS, a.h.scope());
+  for (let second = 0; second < 5; second++) {
+    await assert.rejects(create(a), is('OWNER_AWAY'));
+    await assert.rejects(status(), is('OWNER_AWAY'));
+    await part.manual.advance(1_000);
+  }
+  assert.equal(reads, 0);
+  part.gone.add(part.inbox.owner ?? '');
+  assert.deepEqual((await create(a)).handle, handle);
+  assert.equal((await status()).state.phase, 'RUNNING');
+  assert.equal(reads, 2);
+});
+
+test('whether an owner is gone is asked of the one that was read, and again once it was', async () => {
+  const { part, a } = await away();
+  const another = await part.replica('c', {}, { ownerSeen: () => undefined, isGone: () => false });
+  await assert.rejects(create(another), is('OWNER_AWAY'));
+  part.inbox.before = (what) => {
+    // It wakes, or others reach it.
+    if (what === 'read') part.gone.clear();
+  };
+  await assert.rejects(create(a), is('OWNER_AWAY'));
+  assert.deepEqual(part.inbox.rows, []);
+});
