@@ -7,7 +7,7 @@ import { BOOT_GRAIN_MS, HELD_SHARE } from '../lib/boot-clock.js';
 const BLIND_SHARE = 0.5;
 /** Of a lease, without a sign of life: one that lives gives several in it. */
 const SILENT_SHARE = 0.5;
-/** Looks are no further apart than this many of their intervals where none failed, or came late. */
+/** From one look to the next no more than this many of their intervals count as looked at: one failed, or came late. */
 const CLOSE_LOOKS = 2;
 
 /**
@@ -55,10 +55,12 @@ export interface Look {
 
 interface Watched {
   readonly counter: string | undefined;
-  /** From when on it was seen, and looked at without a break. */
+  /** When it was first seen. */
+  readonly sinceMs: number;
+  /** From when on it was looked at without a break. */
   readonly lookedAtMs: number;
-  /** The same, where none of the looks was missed. */
-  readonly closelyAtMs: number;
+  /** How much of the time since it was first seen was looked at closely, up to the last look. */
+  readonly closelyMs: number;
   /** There was another one before. */
   readonly moved: boolean;
 }
@@ -89,15 +91,19 @@ export class LeaseWatch {
   /** Looks must be taken in in the order in which they were asked for. */
   saw({ askedAtMs, answeredAtMs, counters }: Look): void {
     const watched = new Map<string, Watched>();
+    const fresh = { sinceMs: answeredAtMs, lookedAtMs: answeredAtMs, closelyMs: 0 };
     const blind = askedAtMs - this.#answeredAtMs > this.#blindMs && { lookedAtMs: answeredAtMs };
-    const missed = !this.#isClose(askedAtMs) && { closelyAtMs: answeredAtMs };
     for (const [epoch, counter] of counters) {
       const before = this.#watched.get(epoch);
       // A row that is gone is no sign of life: others took its member for dead.
       if (before === undefined || (counter !== undefined && before.counter !== counter)) {
-        const moved = before !== undefined;
-        watched.set(epoch, { counter, lookedAtMs: answeredAtMs, closelyAtMs: answeredAtMs, moved });
-      } else watched.set(epoch, { ...before, counter, ...blind, ...missed });
+        watched.set(epoch, { counter, ...fresh, moved: before !== undefined });
+      } else {
+        // From asking to asking: a look that takes long has waited for the database, as the signs of life did.
+        const gapMs = Math.max(0, askedAtMs - Math.max(before.sinceMs, this.#askedAtMs));
+        const closelyMs = before.closelyMs + Math.min(this.#closeMs, gapMs);
+        watched.set(epoch, { ...before, counter, closelyMs, ...blind });
+      }
     }
     this.#watched = watched;
     this.#askedAtMs = askedAtMs;
@@ -121,16 +127,10 @@ export class LeaseWatch {
   }
 
   /**
-   * Whether it gave no sign of life for half a lease, of which no look was missed, the next one included: between two of them that are far apart
-   * the database may have been away from all. With a lease of 9 s or more one that lives has given some, however short such a time was.
+   * Whether it gave no sign of life for half a lease of time that was looked at closely: between two looks that are far apart the database may
+   * have been away from all. With a lease of 9 s or more one that lives has given some, however short such a time was.
    */
-  isSilent(epoch: string, nowMs: number): boolean {
-    const watched = this.#watched.get(epoch);
-    return watched !== undefined && this.#isClose(nowMs) && this.#askedAtMs >= watched.closelyAtMs + this.#silentMs;
-  }
-
-  /** From asking to asking: a look that takes long has waited for the database, as the signs of life did. */
-  #isClose(nowMs: number): boolean {
-    return nowMs - this.#askedAtMs <= this.#closeMs;
+  isSilent(epoch: string): boolean {
+    return (this.#watched.get(epoch)?.closelyMs ?? 0) >= this.#silentMs;
   }
 }

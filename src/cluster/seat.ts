@@ -190,9 +190,9 @@ export class Seat {
     return this.#watch.silentMs(epoch);
   }
 
-  /** Whether a member surely gave no sign of life for half a lease. */
+  /** Whether a member gave no sign of life for half a lease of time that was looked at closely. */
   isSilent(epoch: string): boolean {
-    return this.#watch.isSilent(epoch, this.#options.bootMs());
+    return this.#watch.isSilent(epoch);
   }
 
   /** What becomes of a part here; undefined where it is none of this one's. */

@@ -3,7 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import type { JsonObject } from '../lib/json.js';
 import { partOfLimits } from '../model/limits-tenancy.js';
 import type { MemberRow } from '../state/index.js';
-import type { InboxFigures } from '../telemetry/index.js';
+import type { InboxFigures, SharedFigures } from '../telemetry/index.js';
 
 export interface ShownCluster {
   readonly seat: Pick<
@@ -111,6 +111,11 @@ function shownMember({ seat, differences }: ShownCluster, member: MemberRow, own
 
 function timeOf(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString();
+}
+
+/** The figures of a plugin's limits: whose they are seen to be grants nothing where the plugin does not serve there. */
+export function unservedIf(resting: readonly RestingLimits[], plugin: string, figures: SharedFigures): SharedFigures {
+  return resting.some((one) => one.plugin === plugin) ? { ...figures, owner: 'unserved' } : figures;
 }
 
 /** How many parts are this replica's, by what it does with them; undefined where the state is one. */

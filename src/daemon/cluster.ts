@@ -31,8 +31,8 @@ import {
   type StateEngine,
 } from '../state/index.js';
 import type { StandInOptions } from '../tasks/stand-in.js';
-import type { ClusterFigures } from '../telemetry/index.js';
-import { countedParts, OwnersSeen, shownCluster } from './cluster-shown.js';
+import type { ClusterFigures, PluginFigures } from '../telemetry/index.js';
+import { countedParts, OwnersSeen, shownCluster, unservedIf } from './cluster-shown.js';
 import { HeldTokens, type HeldTokensEvents } from './held-tokens.js';
 import { deadReplicas, InboxLooks, type InboxLooksOptions } from './inbox.js';
 import { PartNeeds, type PartNeedsOptions } from './part-needs.js';
@@ -303,6 +303,12 @@ export class Cluster {
     const parts = countedParts(this.#seat);
     const inbox = this.looks.figures();
     return { role, roles: SEAT_ROLES, leaseLeftMs, members: members.length, parts, links: this.limits?.links, inbox };
+  }
+
+  /** Of a plugin, where limits are shared; undefined for one that is not configured here. */
+  limitsOf(plugin: string): PluginFigures['shared'] {
+    const figures = this.limits?.figures(plugin);
+    return figures && unservedIf(this.#resting, plugin, figures);
   }
 
   /** For the operator. */

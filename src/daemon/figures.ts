@@ -24,7 +24,7 @@ export interface FigureSources {
 /** A replica, and the limits that it shares with others, if it does. */
 export interface ClusterSource {
   figures(): ClusterFigures;
-  readonly limits: { figures(plugin: string): PluginFigures['shared'] } | undefined;
+  limitsOf(plugin: string): PluginFigures['shared'];
 }
 
 /** What is measured of the state. */
@@ -61,7 +61,7 @@ export function figuresOf({
     stateStore: { bytes: kept.sizeBytes, lagMs: kept.lagMs, trouble: kept.trouble?.code, facts: kept.facts() },
     plugins: host.plugins().map((plugin) => ({
       ...pluginFigures(plugin, runtimes.get(plugin.id), store),
-      shared: cluster?.limits?.figures(plugin.id),
+      shared: cluster?.limitsOf(plugin.id),
       unclearCreates: unclear.get(plugin.id) ?? { looking: 0, left: 0 },
     })),
   };

@@ -77,7 +77,8 @@ export interface SharedLaneFigures {
 
 /** Of limits that replicas share. */
 export interface SharedFigures extends Readonly<Record<Lane, SharedLaneFigures>> {
-  readonly owner: 'here' | 'other' | 'none';
+  /** `unserved`: a replica at which the plugin does not serve, so that it rests. */
+  readonly owner: 'here' | 'other' | 'unserved' | 'none';
 }
 
 /** Of one registered plugin; what it does not have (a plugin that failed to load has no lanes) is left out. */
@@ -117,7 +118,7 @@ export interface PluginFigures {
 /** States that a plugin can be in, for the one-of gauge. */
 const PLUGIN_STATES = ['starting', 'serving', 'restarting', 'quarantined', 'failed', 'skipped', 'stopped'] as const;
 
-const LIMITS_OWNERS = ['here', 'other', 'none'] as const;
+const LIMITS_OWNERS = ['here', 'other', 'unserved', 'none'] as const;
 
 const SECONDS_A_DAY = 86_400;
 

@@ -157,10 +157,10 @@ export const METRICS = {
   pluginhost_limit_qps: gauge('Calls a second that the limit allows.', ['plugin', 'lane']),
   pluginhost_limit_burst: gauge('Calls that may come at once after a pause.', ['plugin', 'lane']),
   // Where replicas share the limits.
-  pluginhost_limit_owner: gauge('1 for who owns the limits of a plugin that replicas share, 0 for the others.', [
-    'plugin',
-    'owner',
-  ]),
+  pluginhost_limit_owner: gauge(
+    '1 for who owns the limits of a plugin that replicas share (unserved: one at which it does not serve), 0 for the others.',
+    ['plugin', 'owner'],
+  ),
   pluginhost_limit_drawn_calls_total: counter('Calls that this replica was granted of limits that replicas share.', [
     'plugin',
     'lane',

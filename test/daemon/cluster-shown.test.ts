@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { HeldState } from '../../src/cluster/held-parts.js';
-import { countedParts, OwnersSeen, type ShownCluster, shownCluster } from '../../src/daemon/cluster-shown.js';
+import {
+  countedParts,
+  OwnersSeen,
+  type ShownCluster,
+  shownCluster,
+  unservedIf,
+} from '../../src/daemon/cluster-shown.js';
 import { ManualClock } from '../../src/lib/clock.js';
 import { partitionOf, partOf } from '../../src/model/handle.js';
 import type { MemberRow, MemberSays } from '../../src/state/index.js';
@@ -103,6 +109,14 @@ test('a plugin that rests is among the limits, though it is not configured here,
     { plugin: 'demo', part: partOf(partitionOf('demo'), 4), owner: 'a' },
     { plugin: 'slurm', part, owner: 'a', rests: { servedBy } },
   ]);
+});
+
+test('who owns the limits of a plugin that rests does not serve it, which its figures say', () => {
+  const lane = { drawn: 1, lapsed: 0, granted: 0 };
+  const figures = { owner: 'other' as const, read: lane, write: lane };
+  const resting = [{ plugin: 'slurm', part: 0, owner: 'b', servedBy: [] }];
+  assert.deepEqual(unservedIf(resting, 'slurm', figures), { ...figures, owner: 'unserved' });
+  assert.deepEqual(unservedIf(resting, 'demo', figures), figures);
 });
 
 test('parts of this replica are counted by what becomes of them, and of a state that is one none is', () => {
