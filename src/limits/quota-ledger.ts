@@ -109,7 +109,11 @@ export class QuotaLedger implements Quotas {
   acquire(request: QuotaRequest): QuotaAnswer {
     if (this.#held.has(request.taskId)) return { status: 'granted' };
     const waiter = this.#line.get(request.taskId);
-    if (waiter !== undefined) return { status: 'waiting', lacks: waiter.lacks, granted: waiter.granted.promise };
+    if (waiter !== undefined) {
+      // Only of the first of a group it is known what they lack by now; those behind wait for the same.
+      const { lacks } = this.#line.headOfGroup(waiter.request) ?? waiter;
+      return { status: 'waiting', lacks, granted: waiter.granted.promise };
+    }
     const lacks = this.#lacksNow(request);
     if (lacks === undefined) {
       this.#record(request, 0, 'granted');

@@ -403,6 +403,19 @@ test('a waiter keeps its own constrained scope, also behind another one of its g
   assert.equal(subject.holds('a'), false);
 });
 
+test('who waits behind another one of its group is told of what that one lacks by now', () => {
+  const { subject } = ledger({ gpu: 0 });
+  const none = { project: 'ml', constraints: { project: 0 } };
+  for (const id of ['a', 'b']) assert.equal(lacksOf(subject, request(id, none)), 'quota');
+  subject.acquire(request('c', { project: 'bio' }));
+  subject.reconfigure({ quotas: { gpu: 1 }, capacity: 100 });
+  assert.equal(subject.holds('c'), true);
+  assert.deepEqual(
+    [lacksOf(subject, request('a', none)), lacksOf(subject, request('b', none))],
+    ['project', 'project'],
+  );
+});
+
 test('grants never exceed a bound unless adopted, come in order, and each token is freed exactly once', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
