@@ -105,7 +105,7 @@ export const bench = defineBench({
     'full_resident_bytes',
     'handle_bytes',
   ],
-  targets: { bytes_per_task: { atMost: 1_000 }, promoted_bytes_per_create: { atMost: 3_500 } },
+  targets: { bytes_per_task: { atMost: 1_000 }, promoted_bytes_per_create: { atMost: 4_500 } },
 
   run: (options, progress) =>
     inFolder(async (folder) => {
