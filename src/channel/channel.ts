@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { messageOf } from '../errors/index.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { Pace } from '../lib/pace.js';
 import { ChannelError } from './channel-error.js';
 import { type DecodedFrame, type EncodedFrame, encodeFrame, FrameDecoder } from './frame.js';
 import type { FrameBounds } from './frame-bounds.js';
@@ -48,8 +49,6 @@ const TURN_MESSAGES = 256;
 const TURN_BYTES = 1024 * 1024;
 const TURN_MS = 4;
 const SECOND_MS = 1_000;
-/** How long nothing is read where messages come faster than steadily. */
-const REST_MS = 20;
 
 /**
  * Messages over a byte stream, used by both ends. What is sent within one turn of the event loop leaves in one write.
@@ -79,18 +78,21 @@ export class Channel {
   #inBytes = 0;
   #inValues = 0;
   #overRate = false;
-  /** Bytes of the steady rate that are more than its time has allowed for, and as of when. */
-  #ahead = 0;
-  #aheadAt = 0;
-  #rest: Timer | undefined;
+  readonly #pace: Pace | undefined;
 
   constructor(stream: Duplex, options: ChannelOptions) {
     this.#stream = stream;
     this.#options = options;
     this.#decoder = new FrameDecoder(options.maxInBytes, options.inBounds);
+    const { steadyRate } = options;
+    if (steadyRate !== undefined) {
+      const { clock, bytesPerSecond: perSecond, atOnceBytes: atOnce } = steadyRate;
+      this.#pace = new Pace({ clock, perSecond, atOnce, onGoOn: () => this.#goOn() });
+    }
     stream.on('data', (chunk: Buffer) => {
       this.#decoder.push(chunk);
       if (!this.#mayNot) this.#pump();
+      this.#decoder.keep();
     });
     stream.on('drain', () => this.#onDrain());
     stream.on('end', () => this.#shut(undefined));
@@ -169,7 +171,7 @@ export class Channel {
 
   /** Whether what has come has to wait. */
   get #mayNot(): boolean {
-    return this.#behind || this.#overRate || this.#rest !== undefined;
+    return this.#behind || this.#overRate || this.#pace?.rests === true;
   }
 
   /** Handles messages up to the budget of a turn; what is left waits for the next turn with the stream paused. */
@@ -240,26 +242,8 @@ export class Channel {
   }
 
   #takeSteadily({ message, bytes }: DecodedFrame): void {
-    const rate = this.#options.steadyRate;
-    if (rate === undefined || this.#closed || !rate.kinds.has((message as { readonly t: string }).t)) return;
-    this.#ahead = this.#stillAhead(rate) + bytes;
-    if (this.#ahead > rate.atOnceBytes) this.#restWhileAhead(rate);
-  }
-
-  #stillAhead({ bytesPerSecond, clock }: SteadyRate): number {
-    const now = clock.now();
-    const ahead = Math.max(0, this.#ahead - ((now - this.#aheadAt) / SECOND_MS) * bytesPerSecond);
-    this.#aheadAt = now;
-    return ahead;
-  }
-
-  #restWhileAhead(rate: SteadyRate): void {
-    this.#rest = rate.clock.setTimer(REST_MS, () => {
-      this.#rest = undefined;
-      this.#ahead = this.#stillAhead(rate);
-      if (this.#ahead > rate.atOnceBytes) this.#restWhileAhead(rate);
-      else this.#goOn();
-    });
+    if (this.#pace === undefined || this.#closed) return;
+    if (this.#options.steadyRate!.kinds.has((message as { readonly t: string }).t)) this.#pace.take(bytes);
   }
 
   #shut(error: Error | undefined): void {
@@ -268,7 +252,7 @@ export class Channel {
     if (this.#flushing !== undefined) clearImmediate(this.#flushing);
     if (this.#turn !== undefined) clearImmediate(this.#turn);
     this.#second?.cancel();
-    this.#rest?.cancel();
+    this.#pace?.end();
     this.#outgoing = [];
     this.#outgoingBytes = 0;
     this.#stream.destroy();

@@ -27,17 +27,32 @@ export class LineBudget {
     this.#options = options;
   }
 
-  /** Whether one more line, of so many bytes, may go now; counts it either way. */
-  take(bytes = 0): boolean {
-    this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.end());
+  /** Whether one more line, of so many bytes, may go now. */
+  hasRoom(bytes = 0): boolean {
     const { linesPerSecond, bytesPerSecond = Number.POSITIVE_INFINITY } = this.#options;
-    if (this.#used < linesPerSecond && this.#bytes + bytes <= bytesPerSecond) {
-      this.#used++;
-      this.#bytes += bytes;
-      return true;
+    return this.#used < linesPerSecond && this.#bytes + bytes <= bytesPerSecond;
+  }
+
+  /** The same, and counts it either way. */
+  take(bytes = 0): boolean {
+    if (!this.hasRoom(bytes)) {
+      this.leaveOut(1);
+      return false;
     }
-    this.#dropped++;
-    return false;
+    this.#begin();
+    this.#used++;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  /** Counts lines that do not go. */
+  leaveOut(lines: number): void {
+    this.#begin();
+    this.#dropped += lines;
+  }
+
+  #begin(): void {
+    this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.end());
   }
 
   /** Ends the second early, as when nothing more comes. Callable twice. */

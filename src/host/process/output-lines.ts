@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import type { Timer } from '../../lib/clock.js';
+import { Pace } from '../../lib/pace.js';
 import { tellsShortage } from '../../lib/shortage.js';
 import { cutText } from '../../lib/text.js';
 import { LineBudget, type LineBudgetOptions } from './line-budget.js';
@@ -14,73 +14,140 @@ export interface OutputLinesOptions extends LineBudgetOptions {
 }
 
 const MAX_LINE = 8_192;
-/** Read in a second; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
+/** Read in a second, evenly; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
 const BYTES_PER_SECOND = 4 * 1024 * 1024;
-const SECOND_MS = 1_000;
+/** As much comes in one turn of the event loop, at most. */
+const BYTES_AT_ONCE = 128 * 1024;
+const MAX_ERROR = 300;
+const TELLS_ERROR = /Error\b|FATAL/;
 
 /**
- * The lines that a plugin process prints, bounded in length and number. Ends with the stream.
+ * The lines that a plugin process prints, bounded in length and number, and in what they cost the daemon: what is more than its second
+ * has room for is neither cut into lines nor masked, since nobody gets to see it. Ends with the stream.
  *
- * States: read; paused, once a second has brought its share, until the next; ended, with the stream.
+ * States: read; paused, while more has come than evenly; ended, with the stream.
  */
 export class OutputLines {
-  readonly #stream: Readable;
   readonly #options: OutputLinesOptions;
   readonly #decoder = new StringDecoder('utf8');
   readonly #budget: LineBudget;
+  readonly #pace: Pace;
+  /** Of a line whose end has not come. At most one that is told in pieces, and what may become a secret. */
   #rest = '';
-  #bytes = 0;
-  #window: Timer | undefined;
   /** The last line that looks like an error: says why a process ended. */
   lastError = '';
   /** Whether a line said that the machine is short of file handles, memory, processes or disk space. */
   toldShortage = false;
 
   constructor(stream: Readable, options: OutputLinesOptions) {
-    this.#stream = stream;
     this.#options = options;
     this.#budget = new LineBudget(options);
-    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#pace = new Pace({
+      clock: options.clock,
+      perSecond: BYTES_PER_SECOND,
+      atOnce: BYTES_AT_ONCE,
+      onGoOn: () => stream.resume(),
+    });
+    stream.on('data', (chunk: Buffer) => {
+      this.#take(this.#decoder.write(chunk));
+      this.#pace.take(chunk.length);
+      if (this.#pace.rests) stream.pause();
+    });
     stream.on('end', () => this.#finish());
     stream.on('error', () => undefined);
+    stream.on('close', () => this.#pace.end());
   }
 
-  #take(chunk: Buffer): void {
-    this.#window ??= this.#options.clock.setTimer(SECOND_MS, () => this.#nextWindow());
-    this.#bytes += chunk.length;
-    const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
-    this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > MAX_LINE) {
-      // What may be the start of a secret waits for the rest of it, so that no cut divides one.
-      const open = this.#options.openAt(this.#rest);
-      const masked = this.#options.mask(this.#rest.slice(0, open));
-      if (masked.length >= MAX_LINE) {
-        lines.push(masked.slice(0, MAX_LINE));
-        this.#rest = masked.slice(MAX_LINE) + this.#rest.slice(open);
+  #take(more: string): void {
+    const text = this.#rest + more;
+    const end = text.lastIndexOf('\n') + 1;
+    this.#rest = text.slice(end);
+    this.#tellLines(text, end);
+    if (this.#rest.length > MAX_LINE) this.#tellBegun();
+  }
+
+  /** Lines that end before `end`, as long as there is room for them. */
+  #tellLines(text: string, end: number): void {
+    for (let at = wordFrom(text, 0); at < end; at = wordFrom(text, text.indexOf('\n', at))) {
+      const from = text.lastIndexOf('\n', at) + 1;
+      if (!this.#budget.hasRoom()) {
+        this.#leaveOut(text.slice(from, end), linesIn(text, from, end));
+        return;
       }
+      this.#tellWhole(text.slice(from, text.indexOf('\n', at)));
     }
-    for (const line of lines) this.#emit(line);
-    if (this.#bytes > BYTES_PER_SECOND) this.#stream.pause();
   }
 
-  #emit(raw: string): void {
+  #tellWhole(raw: string): void {
     const line = this.#options.mask(raw.endsWith('\r') ? raw.slice(0, -1) : raw);
-    if (line.trim() === '') return;
-    if (/Error\b|FATAL/.test(line)) this.lastError = cutText(line, 300);
-    if (tellsShortage(line)) this.toldShortage = true;
-    if (this.#budget.take()) this.#options.onLine(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
+    this.#tell(line.length > MAX_LINE ? `${cutText(line, MAX_LINE)}…` : line);
   }
 
-  #nextWindow(): void {
-    this.#window = undefined;
-    this.#bytes = 0;
-    if (this.#stream.isPaused()) this.#stream.resume();
+  /** What has come of a long line, in pieces; what may be the start of a secret waits for the rest of it, so that no cut divides one. */
+  #tellBegun(): void {
+    const text = this.#rest;
+    const open = this.#options.openAt(text);
+    if (!this.#budget.hasRoom()) {
+      this.#rest = text.slice(open);
+      if (open > 0) this.#leaveOut(text.slice(0, open), Math.ceil(open / MAX_LINE));
+      return;
+    }
+    const masked = this.#options.mask(text.slice(0, open));
+    let told = 0;
+    for (; masked.length - told >= MAX_LINE; told += MAX_LINE) this.#tell(masked.slice(told, told + MAX_LINE));
+    this.#rest = masked.slice(told) + text.slice(open);
+  }
+
+  #tell(line: string): void {
+    if (TELLS_ERROR.test(line)) this.lastError = cutText(line, MAX_ERROR);
+    if (tellsShortage(line)) this.toldShortage = true;
+    if (this.#budget.take()) this.#options.onLine(line);
+  }
+
+  #leaveOut(text: string, lines: number): void {
+    this.#budget.leaveOut(lines);
+    const error = lastErrorIn(text);
+    if (error !== undefined) this.lastError = cutText(this.#options.mask(error), MAX_ERROR);
+    if (tellsShortage(text)) this.toldShortage = true;
   }
 
   #finish(): void {
-    this.#window?.cancel();
-    if (this.#rest !== '') this.#emit(this.#rest);
+    if (wordFrom(this.#rest, 0) < this.#rest.length) this.#tellWhole(this.#rest);
     this.#rest = '';
     this.#budget.end();
   }
+}
+
+const NEWLINE = 10;
+const SPACE = 32;
+const WORD = /\S/g;
+
+/** Where something is said from here on, over any number of empty lines; the text's length where nothing is. */
+function wordFrom(text: string, from: number): number {
+  WORD.lastIndex = from;
+  return WORD.test(text) ? WORD.lastIndex - 1 : text.length;
+}
+
+/** How many lines of it say something. */
+function linesIn(text: string, from: number, end: number): number {
+  let lines = 0;
+  let says = false;
+  for (let at = from; at < end; at++) {
+    const code = text.charCodeAt(at);
+    if (code > SPACE) says = true;
+    else if (code === NEWLINE && says) {
+      lines += 1;
+      says = false;
+    }
+  }
+  return lines;
+}
+
+/** The last line that looks like an error. One line is looked at, wherever the words of it are part of another. */
+function lastErrorIn(text: string): string | undefined {
+  const at = Math.max(text.lastIndexOf('Error'), text.lastIndexOf('FATAL'));
+  if (at < 0) return undefined;
+  const end = text.indexOf('\n', at);
+  const line = text.slice(text.lastIndexOf('\n', at) + 1, end < 0 ? text.length : end);
+  return TELLS_ERROR.test(line) ? line : undefined;
 }
