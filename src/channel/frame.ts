@@ -82,24 +82,28 @@ export interface DecodedFrame {
   readonly values: number;
 }
 
-/** Where frames begin: what is kept of a frame that has not wholly come, at least. */
-const FIRST_BYTES = 64 * 1024;
+const NOTHING = Buffer.alloc(0);
+/** Of what frames in pieces are put together in, least and most that is kept for the next ones. */
+const KEPT_BYTES = 128 * 1024;
+const MOST_KEPT_BYTES = 1024 * 1024;
 
 /**
- * Cuts a byte stream into messages. Holds at most one frame (bounded) and the last chunk, and no more memory than twice
- * that, also where the bytes come one by one. With `bounds`, each kind of message is held to its own, and to what its
+ * Cuts a byte stream into messages. Holds at most one frame (bounded) and what came behind it, and no more memory than twice
+ * that, or 1 MiB, also where the bytes come one by one. With `bounds`, each kind of message is held to its own, and to what its
  * values and depth come to, before it is parsed.
  *
- * States: between frames, or within one, whose rest it waits for. A frame that breaks a bound throws, after which it is of no use.
+ * States: between frames, or within one, whose rest it waits for; with a chunk at hand that is somebody else's memory, from `push` to
+ * `keep`, or not. A frame that breaks a bound throws, after which it is of no use.
  */
 export class FrameDecoder {
   readonly #maxBytes: number;
   readonly #bounds: FrameBounds | undefined;
-  /** The bytes not yet taken lie from `#start` to `#end`. Ours to write into only if `#owned`. */
-  #buffer: Buffer = Buffer.alloc(0);
+  /** The bytes not yet taken lie from `#start` to `#end`: in our own memory, or in the chunk at hand. */
+  #buffer: Buffer = NOTHING;
   #start = 0;
   #end = 0;
-  #owned = false;
+  /** Frames that come in pieces are put together here, one after the other. */
+  #own: Buffer = NOTHING;
 
   constructor(maxBytes: number, bounds?: FrameBounds) {
     this.#maxBytes = maxBytes;
@@ -111,6 +115,7 @@ export class FrameDecoder {
     return this.#end - this.#start;
   }
 
+  /** The chunk may be written into again after `keep`, and not before. */
   push(chunk: Buffer): void {
     if (chunk.length === 0) return;
     const held = this.heldBytes;
@@ -118,7 +123,6 @@ export class FrameDecoder {
       this.#buffer = chunk;
       this.#start = 0;
       this.#end = chunk.length;
-      this.#owned = false;
       return;
     }
     this.#makeRoom(held + chunk.length);
@@ -126,18 +130,27 @@ export class FrameDecoder {
     this.#end += chunk.length;
   }
 
-  /** Room for `bytes` from `#start` on; grows by doubling, so that every byte is moved a bounded number of times. */
+  /** Takes what is left of the chunk into our own memory. */
+  keep(): void {
+    const held = this.heldBytes;
+    if (held > 0) {
+      this.#makeRoom(held);
+      return;
+    }
+    this.#buffer = NOTHING;
+    this.#start = 0;
+    this.#end = 0;
+    if (this.#own.length > MOST_KEPT_BYTES) this.#own = NOTHING;
+  }
+
+  /** Room for `bytes` from `#start` on, in our own memory; grows by doubling, so that every byte is moved a bounded number of times. */
   #makeRoom(bytes: number): void {
-    if (this.#owned && this.#start + bytes <= this.#buffer.length) return;
-    const target =
-      this.#owned && bytes <= this.#buffer.length / 2
-        ? this.#buffer
-        : Buffer.allocUnsafe(Math.max(FIRST_BYTES, 2 * bytes));
-    this.#buffer.copy(target, 0, this.#start, this.#end);
+    if (this.#buffer === this.#own && this.#start + bytes <= this.#own.length) return;
+    if (2 * bytes > this.#own.length) this.#own = Buffer.allocUnsafeSlow(roomFor(2 * bytes));
+    this.#buffer.copy(this.#own, 0, this.#start, this.#end);
     this.#end -= this.#start;
     this.#start = 0;
-    this.#buffer = target;
-    this.#owned = true;
+    this.#buffer = this.#own;
   }
 
   /** The next whole message, or undefined. Throws ChannelError TOO_LARGE or GARBAGE, as early as it can be seen. */
@@ -177,4 +190,9 @@ export class FrameDecoder {
     if (heldText < Math.min(KIND_BYTES, jsonBytes)) return undefined;
     return kindOf(this.#buffer.subarray(this.#start + HEAD_BYTES, this.#start + HEAD_BYTES + heldText));
   }
+}
+
+/** A power of two as far as it is kept: what is a little longer each time finds room in it. */
+function roomFor(bytes: number): number {
+  return bytes > MOST_KEPT_BYTES ? bytes : Math.max(KEPT_BYTES, 2 ** Math.ceil(Math.log2(bytes)));
 }

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { type Duplex, Readable } from 'node:stream';
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { PortStream } from '../channel/port-stream.js';
 import { stackOf } from '../errors/index.js';
 import { bootMs } from '../lib/boot-clock.js';
+import { inOneBuffer } from '../lib/one-buffer.js';
 import { takeSecrets } from '../lib/told-secret.js';
 import { writeWithin } from '../lib/write-within.js';
 import { doLess } from './less.js';
@@ -44,7 +44,7 @@ function connect(): { stream: Duplex; bounds: Bounds } {
     writeFileSync('/proc/self/oom_score_adj', '900');
   } catch {}
   if (channelFd === 0) endStdin();
-  return { stream: new Socket({ fd: channelFd, readable: true, writable: true }), bounds };
+  return { stream: inOneBuffer({ fd: channelFd }), bounds };
 }
 
 /** Where the channel is standard input: a library that asks for it finds it at its end, and takes no byte of the channel. */

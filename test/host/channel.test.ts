@@ -21,8 +21,12 @@ function decodeAll(chunks: Iterable<Buffer>, max = MAX): unknown[] {
   const decoder = new FrameDecoder(max);
   const out: unknown[] = [];
   for (const chunk of chunks) {
-    decoder.push(chunk);
+    // A pipe is read into the same memory again and again.
+    const passing = Buffer.from(chunk);
+    decoder.push(passing);
     for (let next = decoder.next(); next !== undefined; next = decoder.next()) out.push(next.message);
+    decoder.keep();
+    passing.fill(0xff);
   }
   assert.equal(decoder.heldBytes, 0);
   return out;
@@ -63,6 +67,41 @@ test('whatever plain data with bytes is sent arrives the same, however the strea
     }),
     { numRuns: 300 },
   );
+});
+
+test('frames that are cut up by the pipe, each a little later, are put together in the same memory', (t) => {
+  const made = t.mock.method(Buffer, 'allocUnsafeSlow');
+  const decoder = new FrameDecoder(MAX);
+  const frame = bytesOf('x'.repeat(64_900));
+  const stream = Buffer.concat(Array.from({ length: 200 }, () => frame));
+  let seen = 0;
+  for (let at = 0; at < stream.length; at += 65_536) {
+    decoder.push(stream.subarray(at, at + 65_536));
+    while (decoder.next() !== undefined) seen += 1;
+    decoder.keep();
+  }
+  assert.deepEqual([seen, decoder.heldBytes], [200, 0]);
+  assert.ok(made.mock.callCount() <= 2, `memory was made ${made.mock.callCount()} times`);
+});
+
+test('a large frame that comes in pieces takes twice its bytes at most, and none of it is kept for small ones', (t) => {
+  const made = t.mock.method(Buffer, 'allocUnsafeSlow');
+  const most = () => Math.max(0, ...made.mock.calls.map(({ arguments: [bytes] }) => bytes as number));
+  const max = 8 * MAX;
+  const decoder = new FrameDecoder(max);
+  const send = (bytes: Buffer) => {
+    for (let at = 0; at < bytes.length; at += 10_000) {
+      decoder.push(bytes.subarray(at, at + 10_000));
+      while (decoder.next() !== undefined);
+      decoder.keep();
+    }
+  };
+  const large = bytesOf('x'.repeat(5 * MAX), max);
+  send(large);
+  assert.ok(most() <= 2 * large.length, `${most()} bytes for ${large.length}`);
+  made.mock.resetCalls();
+  send(bytesOf('x'.repeat(20_000)));
+  assert.ok(made.mock.callCount() === 1 && most() <= MAX, `${most()} bytes for a small one`);
 });
 
 test('bytes that are no frames give messages or an error of the channel, never anything else', () => {
@@ -210,6 +249,30 @@ const quiet: ChannelOptions = {
   onMessage: () => undefined,
   onClose: () => undefined,
 };
+
+test(
+  'what a pipe reads into the same memory again and again arrives whole, also where the receiver is behind',
+  BOUND,
+  async () => {
+    const count = 300;
+    const messages = Array.from({ length: count }, (_, i) => ({ i, text: String(i).repeat(1_000 + 97 * (i % 50)) }));
+    const all = Buffer.concat(messages.map((message) => bytesOf(message)));
+    const memory = Buffer.alloc(10_000);
+    const stream = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+    const seen: unknown[] = [];
+    new Channel(stream, { ...quiet, onMessage: (message) => seen.push(message) });
+    for (let at = 0; at < all.length; ) {
+      const bytes = all.copy(memory, 0, at, at + memory.length);
+      at += bytes;
+      stream.emit('data', memory.subarray(0, bytes));
+      // Now and then a turn goes by, and what is left is handled in the next.
+      if (at % 30_000 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    memory.fill(0);
+    while (seen.length < count && !stream.destroyed) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(seen, messages);
+  },
+);
 
 test('messages of one turn leave in one write and arrive in order', BOUND, async () => {
   const [left, right] = pipe();

@@ -1,11 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import os from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { PortStream } from '../../channel/port-stream.js';
+import { pipeInOneBuffer } from '../../lib/one-buffer.js';
 import { isShortage, ShortageError } from '../../lib/shortage.js';
 import { type Confinement, PIPE_FD } from './confinement.js';
 import { endMarked, MARK_VARIABLE } from './marked.js';
@@ -46,6 +48,7 @@ export interface Exit {
 export interface Launched {
   /** Undefined for a thread, and where the process could not be started. */
   readonly pid: number | undefined;
+  /** What `data` of these three brings counts until its listener returns, and to be listened to at once (src/lib/one-buffer.ts). */
   readonly stream: Duplex;
   readonly stdout: Readable;
   readonly stderr: Readable;
@@ -111,9 +114,9 @@ function launchProcess(options: LaunchOptions): Launched {
   if (stdio === undefined) throw new ShortageError('no file handles are left for its pipes');
   return {
     pid: child.pid,
-    stream: stdio[PIPE_FD] as Duplex,
-    stdout: child.stdout as Readable,
-    stderr: child.stderr as Readable,
+    stream: pipeInOneBuffer(stdio[PIPE_FD] as Socket),
+    stdout: pipeInOneBuffer(child.stdout as Socket),
+    stderr: pipeInOneBuffer(child.stderr as Socket),
     exited,
     hasEnded: () => hasEnded(child),
     giveWay: () => {

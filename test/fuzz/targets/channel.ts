@@ -46,9 +46,13 @@ const FRAMES = MESSAGES.map((message) => Buffer.concat(encodeFrame(message, MAX_
 function readAll(dice: Dice, bytes: Buffer, decoder: FrameDecoder, each: (message: unknown) => void): void {
   for (let at = 0; at < bytes.length; ) {
     const end = at + 1 + below(dice, bytes.length - at);
-    decoder.push(bytes.subarray(at, end));
+    // A pipe is read into the same memory again and again.
+    const passing = Buffer.from(bytes.subarray(at, end));
+    decoder.push(passing);
     at = end;
     for (let next = decoder.next(); next !== undefined; next = decoder.next()) each(next.message);
+    decoder.keep();
+    passing.fill(0);
   }
   if (decoder.heldBytes > MAX_BYTES + bytes.length) throw new Finding('wrong', `${decoder.heldBytes} bytes are held`);
 }
