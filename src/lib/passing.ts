@@ -6,8 +6,6 @@ const LEAST_GONE = 64;
  * keep of each. That `Map` gives way to a new one as soon as more has gone from it than is there: the tables of the one do not refer to
  * those of the other. Every operation takes constant time, taken over many.
  *
- * Calls of plugins and reads stand in plain maps all the same: with these, Status waited beside a flood (docs/performance.md, `memory`).
- *
  * Iterated in the order in which entries came. What went meanwhile is not told, what comes meanwhile may be.
  */
 export class PassingMap<K, V> implements Iterable<readonly [K, V]> {

@@ -1,5 +1,6 @@
 import { messageOf } from '../errors/index.js';
 import type { Clock } from '../lib/clock.js';
+import { PassingSet } from '../lib/passing.js';
 import type { Abortable } from '../lib/stop.js';
 import type { TaskId } from '../model/attempt-key.js';
 import { failedCall } from '../model/plugin-failure.js';
@@ -15,7 +16,7 @@ import type { TaskReader } from './types.js';
  */
 export class Flights {
   readonly #left = new Map<TaskId, Flight>();
-  readonly #calls = new Set<Flight>();
+  readonly #calls = new PassingSet<Flight>();
   readonly #itemOf: (id: TaskId) => Item | undefined;
   #tasks = 0;
 

@@ -6,6 +6,7 @@ import { type ChildMessage, type HostMessage, type LoadFailure, MAX_SECRET_BYTES
 import type { DataOptions } from '../data/options.js';
 import { HostError, isErrorCode, messageOf } from '../errors/index.js';
 import { createDeferred, type Deferred } from '../lib/deferred.js';
+import { PassingMap } from '../lib/passing.js';
 import { broughtUpShort } from '../lib/shortage.js';
 import { cutText } from '../lib/text.js';
 import { MAX_TEXT } from '../model/answer-bounds.js';
@@ -55,7 +56,7 @@ export class Sandbox {
   readonly #options: SandboxOptions;
   readonly #channel: Channel;
   readonly #runtimes = new Map<number, PluginRuntime>();
-  readonly #calls = new Map<number, GiveUp>();
+  readonly #calls = new PassingMap<number, GiveUp>();
   readonly #lease: ToldLease;
   /** Calls whose deadline has passed or that were cancelled, and whose plugin code still runs. */
   #abandoned = 0;

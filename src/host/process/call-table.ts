@@ -1,5 +1,6 @@
 import { messageOf } from '../../errors/index.js';
 import type { Clock, Timer } from '../../lib/clock.js';
+import { PassingMap } from '../../lib/passing.js';
 import type { Abortable } from '../../lib/stop.js';
 import { type Mask, maskedFailure } from '../../model/masked.js';
 import type { PluginFailure, PluginMethod, PluginMethods, PluginOutcome } from '../../model/plugin-call.js';
@@ -31,7 +32,7 @@ export interface CallTableOptions {
  */
 export class CallTable {
   readonly #options: CallTableOptions;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #waiting = new PassingMap<number, Waiting>();
   #nextId = 1;
   /** Calls that passed their deadline since it was last set to 0; a sign of a hanging process. */
   expired = 0;
