@@ -119,17 +119,19 @@ export const bench = defineBench({
       const load = new Load({ connections: 2, streams: 50 });
       try {
         const hookPort = Number(readFileSync(file, 'utf8'));
-        // As many tasks as are weighed later have come and gone before the empty daemon is weighed: code is compiled, and the allocator keeps
-        // what such a burst of calls takes of it, which is the burst's (`left_bytes`) and not the tasks'.
+        const deleted = async (handles: readonly Buffer[]) => {
+          await load.delete(daemon.port, handles);
+          // A Delete is answered before its job is deleted, and until then its task is held.
+          while ((await daemon.metric('pluginhost_deletes_owed')) > 0) await sleep(100);
+        };
         const passing = (await load.create(daemon.port, Math.min(PROMOTED_AT, options.tasks!))).handles;
         const promoted = await promotedByCreate(async (tasks) => {
           passing.push(...(await load.create(daemon.port, tasks)).handles);
         }, hookPort);
-        // Not more than are weighed: the quota of a plugin ends at half a million.
-        const others = await load.create(daemon.port, Math.max(0, options.tasks! - passing.length));
-        await load.delete(daemon.port, [...passing, ...others.handles]);
-        // A Delete is answered before its job is deleted, and until then its task is held.
-        while ((await daemon.metric('pluginhost_deletes_owed')) > 0) await sleep(100);
+        await deleted(passing);
+        // Just such a burst as is weighed later has come and gone before the empty daemon is weighed: code is compiled, and the allocator
+        // keeps what such a burst takes of it, which is the burst's (`left_bytes`) and not the tasks'.
+        await deleted((await load.create(daemon.port, options.tasks!)).handles);
         const empty = await collected(daemon, hookPort, options.settle!);
         const { handles } = await load.create(daemon.port, options.tasks!);
         progress(`${handles.length} tasks`);
