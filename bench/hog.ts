@@ -75,6 +75,9 @@ export const bench = defineBench({
         rounds.push(round);
         progress(`p99 calm, beside a flood of the channel, and of the output: ${shown(Object.values(round))}`);
       }
+      for (const what of ['its channel', 'stdout', 'stderr']) {
+        if (daemon.logged(`lines of ${what} were left out`) === 0) throw new Error(`nothing flooded ${what}`);
+      }
       // Of the rounds the one in the middle: a full collection is more than a hundredth of a round's time, and comes once in several.
       const middle = (part: keyof Round) => median(rounds.map((round) => round[part]));
       const highest = (part: keyof Round) => rounded(Math.max(...rounds.map((round) => round[part])), 2);

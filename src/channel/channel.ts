@@ -219,7 +219,9 @@ export class Channel {
   }
 
   #goOn(): void {
-    if (!this.#closed && !this.#mayNot) this.#pump();
+    if (this.#closed || this.#mayNot) return;
+    this.#pump();
+    this.#decoder.keep();
   }
 
   /** Counts a message against the second that it came in. */

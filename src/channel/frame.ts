@@ -134,6 +134,7 @@ export class FrameDecoder {
   keep(): void {
     const held = this.heldBytes;
     if (held > 0) {
+      this.#giveBack(held);
       this.#makeRoom(held);
       return;
     }
@@ -141,6 +142,11 @@ export class FrameDecoder {
     this.#start = 0;
     this.#end = 0;
     if (this.#own.length > MOST_KEPT_BYTES) this.#own = NOTHING;
+  }
+
+  /** What a large frame took is of no use any more once little is left behind it. */
+  #giveBack(held: number): void {
+    if (this.#own.length > MOST_KEPT_BYTES && 2 * held <= MOST_KEPT_BYTES) this.#own = NOTHING;
   }
 
   /** Room for `bytes` from `#start` on, in our own memory; grows by doubling, so that every byte is moved a bounded number of times. */

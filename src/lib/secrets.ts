@@ -42,6 +42,8 @@ const PASSING = { max: 1_000, maxCharacters: 1024 * 1024 };
 const CUT = '…';
 /** Less of a secret before the mark of a cut tells nothing of it, and may be any word. */
 const MIN_PART = 4;
+/** Only secrets that repeat themselves, and each other, take more than three. */
+const MOST_LOOKS = 16;
 
 export interface SecretMasksOptions {
   /** Secrets that are masked as well, and are somebody else's to know. */
@@ -141,7 +143,15 @@ export class SecretMasks {
 
   /** Where a secret begins that the end of the text may divide; the text's length where none does. */
   openAt(text: string): number {
-    return Math.min(this.#matcher.openAt(text), this.#options.also?.openAt(text) ?? text.length);
+    let open = text.length;
+    // What one begins with may be the end of another: the text before it is a shorter one, which may divide that.
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      const start = text.slice(0, open);
+      const at = Math.min(this.#matcher.openAt(start), this.#options.also?.openAt(start) ?? open);
+      if (at === open) break;
+      open = at;
+    }
+    return open;
   }
 
   /** Whether one of the secrets appears in the text. */

@@ -157,6 +157,26 @@ describe('plugin-host serve', () => {
 });
 
 describe('plugin-host check', () => {
+  it('says why a plugin could not be loaded, however much it printed before it ended', async (t) => {
+    const loud = `import { writeSync } from 'node:fs';
+      const lines = Buffer.from(('x'.repeat(99) + '\\n').repeat(3_400) + 'TypeError: too loud\\n');
+      for (let at = 0; at < lines.length; ) {
+        try {
+          at += writeSync(2, lines, at);
+        } catch (error) {
+          if (error.code !== 'EAGAIN') throw error;
+        }
+      }
+      process.exit(3);`;
+    const cwd = folderWith(t, { 'loud.mjs': loud });
+    for (let again = 0; again < 4; again++) {
+      const { code, stdout } = await runNode(t, [MAIN, 'check', ...plugin('loud')], { cwd });
+      assert.equal(code, 4, stdout);
+      assert.match(stdout, /^loud +FAILED/m);
+      assert.match(stdout, /exit code 3 \(TypeError: too loud\)/);
+    }
+  });
+
   it('reports each plugin and ends with 0 or 4, without listening', async (t) => {
     const cwd = folderWith(t, { 'hello.mjs': HELLO, 'broken.mjs': 'export default { id: 5 };' });
     const good = await runNode(t, [MAIN, 'check', ...plugin('hello')], { cwd });

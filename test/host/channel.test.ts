@@ -97,11 +97,20 @@ test('a large frame that comes in pieces takes twice its bytes at most, and none
     }
   };
   const large = bytesOf('x'.repeat(5 * MAX), max);
-  send(large);
-  assert.ok(most() <= 2 * large.length, `${most()} bytes for ${large.length}`);
-  made.mock.resetCalls();
-  send(bytesOf('x'.repeat(20_000)));
-  assert.ok(made.mock.callCount() === 1 && most() <= MAX, `${most()} bytes for a small one`);
+  const small = bytesOf('x'.repeat(20_000));
+  for (const behind of [0, 900]) {
+    made.mock.resetCalls();
+    send(Buffer.concat([large, small.subarray(0, behind)]));
+    assert.ok(most() <= 2 * large.length + 20_000, `${most()} bytes for ${large.length}`);
+    const last = made.mock.calls.at(-1)!.arguments[0] as number;
+    if (behind > 0) assert.ok(last <= MAX, `${last} bytes are kept for what came behind it`);
+    made.mock.resetCalls();
+    // The last piece of the large one brought some of it.
+    send(small.subarray(behind));
+    send(small);
+    assert.ok(made.mock.callCount() <= 1 && most() <= MAX, `${most()} bytes for a small one`);
+    assert.equal(decoder.heldBytes, 0);
+  }
 });
 
 test('bytes that are no frames give messages or an error of the channel, never anything else', () => {

@@ -64,8 +64,10 @@ test('a long line without a secret is told in pieces, and none of it waits for a
 });
 
 /** What a process prints, with what the daemon does about it; `seconds` end when the test says so. */
-function printer({ linesPerSecond = 200, secret = 'secret-value' } = {}) {
-  const masks = new SecretMasks();
+function printer({ linesPerSecond = 200, secret = 'secret-value', also = [] as readonly string[] } = {}) {
+  const daemons = new SecretMasks();
+  for (const one of also) daemons.addOwn(one);
+  const masks = new SecretMasks({ also: daemons });
   masks.addOwn(secret);
   const clock = new ManualClock();
   const stream = new PassThrough({ highWaterMark: 16 * MIB });
@@ -157,20 +159,29 @@ test('beyond what a second has room for no line is masked, and each is counted',
 test('where a part of a long line is left out, no part of a secret is logged of the rest', async () => {
   const pieces = fc.oneof(fc.integer({ min: 8_100, max: 8_192 }), fc.nat({ max: 20_000 }));
   await fc.assert(
-    fc.asyncProperty(SECRET, pieces, pieces, fc.nat({ max: 400 }), async (secret, before, after, cut) => {
-      const one = printer({ linesPerSecond: 1, secret });
-      const line = Buffer.from(`${'.'.repeat(before)}${secret}${'.'.repeat(after)}\n`);
-      one.stream.write('.\n');
-      await read();
-      // The second is used up until the pipe brings the rest, which begins before the secret, in it or after it.
-      one.stream.write(line.subarray(0, before + cut));
-      await read();
-      await one.clock.advance(1_000);
-      one.stream.write(line.subarray(before + cut));
-      await ended(one);
-      const left = one.seen.lines.join('').replaceAll('[redacted]', '').replace(/[.…]/g, '');
-      assert.ok('[redacted]'.includes(left), left.slice(0, 100));
-    }),
+    fc.asyncProperty(
+      SECRET,
+      pieces,
+      pieces,
+      fc.option(fc.nat({ max: 400 })),
+      fc.boolean(),
+      async (secret, before, after, at, two) => {
+        // What the daemon knows may begin as the secret of the process ends.
+        const one = printer({ linesPerSecond: 1, secret, also: two ? [`${secret.at(-1)!}-of-the-daemon`] : [] });
+        const cut = at ?? Buffer.byteLength(secret);
+        const line = Buffer.from(`${'.'.repeat(before)}${secret}${'.'.repeat(after)}\n`);
+        one.stream.write('.\n');
+        await read();
+        // The second is used up until the pipe brings the rest, which begins in the secret, just behind it or after it.
+        one.stream.write(line.subarray(0, before + cut));
+        await read();
+        await one.clock.advance(1_000);
+        one.stream.write(line.subarray(before + cut));
+        await ended(one);
+        const left = one.seen.lines.join('').replaceAll('[redacted]', '').replace(/[.…]/g, '');
+        assert.ok('[redacted]'.includes(left), left.slice(0, 100));
+      },
+    ),
     { numRuns: 500 },
   );
 });
@@ -179,12 +190,37 @@ test('what a process says of its end is known also where its line is one of too 
   const one = printer({ linesPerSecond: 1 });
   one.stream.write('said\n'.repeat(100));
   await read();
-  one.stream.write(`${'x\n'.repeat(100)}TypeError: of secret-value\nmore\nENOMEM: none left\n`);
+  one.stream.write(
+    `Error: not this\n${'x\n'.repeat(100)}TypeError: of secret-value\nErrors, by ErrorReporter\nENOMEM: none left\n`,
+  );
   await read();
   assert.deepEqual(
     [one.seen.lines, one.output.lastError, one.output.toldShortage],
     [['said'], 'TypeError: of [redacted]', true],
   );
+});
+
+test('what goes on after the beginning of a long secret, byte by byte, is looked at no faster than what comes at once', async () => {
+  const secret = Array.from({ length: 60_000 }, (_, at) => String.fromCharCode(97 + ((at * at) % 26))).join('');
+  const one = printer({ secret });
+  one.stream.write(secret.slice(0, 40_000));
+  await read();
+  const before = one.seen.looked;
+  for (let at = 40_000; at < 40_500; at++) one.stream.write(secret[at]!);
+  for (let ms = 0; ms < 200; ms += 20) {
+    await one.clock.advance(20);
+    await read();
+  }
+  // 4 MiB a second are read, and looked at twice.
+  const most = 0.2 * 4 * MIB * 3;
+  assert.ok(one.seen.looked - before <= most, `${one.seen.looked - before} characters were looked at, ${most} at most`);
+});
+
+test('a process that ends while it prints a secret has told nothing of it', async () => {
+  const one = printer();
+  one.stream.write('token=secret-val');
+  await ended(one);
+  assert.deepEqual(one.seen.lines, ['token=[redacted]…']);
 });
 
 test('a process that prints more than 4 MiB a second waits, and all others get their turn meanwhile', async () => {

@@ -222,6 +222,30 @@ test('the masks are built anew once by the next text, however many secrets were 
   assert.equal(built, 3);
 });
 
+test('where a text ends with a secret, and the end of that may begin another, the first one is held back as a whole', () => {
+  const first = 'Pq7RtV93kLmZ0xWyUb5NcJd2';
+  const next = '2-of-the-daemon';
+  const third = 'Jd-is-a-third-one';
+  for (const [own, theirs] of [
+    [[first], [next]],
+    [[next], [first]],
+    [[first, third], [next]],
+    [[third], [next, first]],
+  ] as const) {
+    const also = new SecretMasks();
+    for (const one of theirs) also.addOwn(one);
+    const masks = new SecretMasks({ also });
+    for (const one of own) masks.addOwn(one);
+    assert.equal(masks.openAt(`...${first}`), 3);
+    assert.equal(masks.openAt(`...${first}.`), 3 + first.length + 1);
+    const text = `${'.'.repeat(20)}${first}${'.'.repeat(20)}`;
+    for (let cut = 0; cut < text.length; cut++) {
+      const start = masks.maskStart(text, cut).replace('[redacted]', '');
+      assert.match(start, /^\.*…$/, `cut at ${cut}`);
+    }
+  }
+});
+
 test('secrets of another are masked as well, also those that it learns later', () => {
   const daemon = new SecretMasks();
   const masks = new SecretMasks({ also: daemon });

@@ -48,7 +48,7 @@ export interface Exit {
 export interface Launched {
   /** Undefined for a thread, and where the process could not be started. */
   readonly pid: number | undefined;
-  /** What `data` of these three brings counts until its listener returns, and to be listened to at once (src/lib/one-buffer.ts). */
+  /** All three are to be listened to in the turn of the launch. Of a process, what `data` brings is written over once its listener has returned. */
   readonly stream: Duplex;
   readonly stdout: Readable;
   readonly stderr: Readable;

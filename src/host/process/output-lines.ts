@@ -16,9 +16,11 @@ export interface OutputLinesOptions extends LineBudgetOptions {
 const MAX_LINE = 8_192;
 /** Read in a second, evenly; what a process prints beyond has to wait in its pipe, which slows the process and nobody else. */
 const BYTES_PER_SECOND = 4 * 1024 * 1024;
-/** As much comes in one turn of the event loop, at most. */
+/** That may come at once after a quiet time, and with it the read that goes above it. */
 const BYTES_AT_ONCE = 128 * 1024;
 const MAX_ERROR = 300;
+/** So many places are looked at for the last error. */
+const MOST_HITS = 20;
 const TELLS_ERROR = /Error\b|FATAL/;
 
 /**
@@ -49,8 +51,9 @@ export class OutputLines {
       onGoOn: () => stream.resume(),
     });
     stream.on('data', (chunk: Buffer) => {
+      // Not by what has come, but by what is looked at for it: a byte may follow upon the beginning of a secret that is long.
+      this.#pace.take(chunk.length + this.#rest.length);
       this.#take(this.#decoder.write(chunk));
-      this.#pace.take(chunk.length);
       if (this.#pace.rests) stream.pause();
     });
     stream.on('end', () => this.#finish());
@@ -112,7 +115,9 @@ export class OutputLines {
   }
 
   #finish(): void {
-    if (wordFrom(this.#rest, 0) < this.#rest.length) this.#tellWhole(this.#rest);
+    const rest = this.#rest;
+    // A process may end while it prints a secret: what is left of one before the mark of a cut is masked.
+    if (wordFrom(rest, 0) < rest.length) this.#tellWhole(this.#options.openAt(rest) < rest.length ? `${rest}…` : rest);
     this.#rest = '';
     this.#budget.end();
   }
@@ -143,11 +148,20 @@ function linesIn(text: string, from: number, end: number): number {
   return lines;
 }
 
-/** The last line that looks like an error. One line is looked at, wherever the words of it are part of another. */
+/** The last line that looks like an error, as far as it is among the last lines that hold such words at all. */
 function lastErrorIn(text: string): string | undefined {
-  const at = Math.max(text.lastIndexOf('Error'), text.lastIndexOf('FATAL'));
-  if (at < 0) return undefined;
-  const end = text.indexOf('\n', at);
-  const line = text.slice(text.lastIndexOf('\n', at) + 1, end < 0 ? text.length : end);
-  return TELLS_ERROR.test(line) ? line : undefined;
+  for (let at = text.length, hits = 0; hits < MOST_HITS; hits++) {
+    at = Math.max(wordBefore(text, 'Error', at), wordBefore(text, 'FATAL', at));
+    if (at < 0) return undefined;
+    const from = text.lastIndexOf('\n', at) + 1;
+    const end = text.indexOf('\n', at);
+    const line = text.slice(from, end < 0 ? text.length : end);
+    if (TELLS_ERROR.test(line)) return line;
+    at = from;
+  }
+  return undefined;
+}
+
+function wordBefore(text: string, word: string, before: number): number {
+  return before === 0 ? -1 : text.lastIndexOf(word, before - 1);
 }

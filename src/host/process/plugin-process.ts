@@ -410,6 +410,8 @@ export class PluginProcess {
   /** Answers and lines that the process wrote before it ended may still be on their way. */
   async #lastWords(): Promise<void> {
     const { stream, stderr, stdout } = this.#launched;
+    // A pipe that rests from a flood keeps no program running, and no timer of the clock does: it would end before it has said why.
+    const held = setTimeout(() => undefined, 2 * LAST_WORDS_MS);
     const done = [stream, stderr, stdout].map(
       (one) =>
         new Promise<void>((resolve) => {
@@ -418,5 +420,6 @@ export class PluginProcess {
         }),
     );
     await this.#atMost(Promise.all(done), LAST_WORDS_MS);
+    clearTimeout(held);
   }
 }
