@@ -226,17 +226,20 @@ test('where a text ends with a secret, and the end of that may begin another, th
   const first = 'Pq7RtV93kLmZ0xWyUb5NcJd2';
   const next = '2-of-the-daemon';
   const third = 'Jd-is-a-third-one';
-  for (const [own, theirs] of [
+  const sets: readonly (readonly [readonly string[], readonly string[]])[] = [
     [[first], [next]],
     [[next], [first]],
     [[first, third], [next]],
     [[third], [next, first]],
-  ] as const) {
+  ];
+  for (const [own, theirs] of sets) {
     const also = new SecretMasks();
     for (const one of theirs) also.addOwn(one);
     const masks = new SecretMasks({ also });
     for (const one of own) masks.addOwn(one);
-    assert.equal(masks.openAt(`...${first}`), 3);
+    // Within one set the first one is found whole, and what it ends with begins nothing.
+    const whole = [own, theirs].some((set) => set.includes(first) && set.includes(next));
+    assert.equal(masks.openAt(`...${first}`), whole ? 3 + first.length : 3);
     assert.equal(masks.openAt(`...${first}.`), 3 + first.length + 1);
     const text = `${'.'.repeat(20)}${first}${'.'.repeat(20)}`;
     for (let cut = 0; cut < text.length; cut++) {
