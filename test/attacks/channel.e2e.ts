@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { configOf, FIXTURE_PLUGINS, startServe, WIDE_LIMITS } from '../daemon/support.js';
+import { WIDE_LIMITS } from '../daemon/support.js';
 import { fixture } from '../host/support.js';
-import { Honest, MIB, memoryOf } from './support.js';
+import { besideHonest, MIB } from './support.js';
 
 /**
  * What an honest caller sees while a plugin's process misuses its channel: Status of another plugin's task is asked for all
@@ -12,7 +12,6 @@ import { Honest, MIB, memoryOf } from './support.js';
  * ATTACKS=pongs,drip looks at these alone.
  */
 
-const BASE_MS = 1_500;
 /** From the attack on, at least; longer where the process is not yet ended. */
 const ATTACK_MS = 4_000;
 /** A process that only holds its frame back is ended by its missing heartbeats. */
@@ -21,19 +20,11 @@ const MOST_GROWTH_BYTES = 400 * MIB;
 const MOST_P99_MS = 1_000;
 
 async function play(t: TestContext, attack: string): Promise<void> {
-  const own = { config: WIDE_LIMITS, callTimeout: '2s' };
-  const daemon = await startServe(
-    t,
-    configOf({
-      steady: { source: `${FIXTURE_PLUGINS}/steady.mjs` },
-      hostile: { source: `${FIXTURE_PLUGINS}/hostile.mjs`, settings: { attack }, ...own },
-    }),
-  );
-  const { handle } = await daemon.client.create({ generatedName: 'honest', template: { type: 'steady_task' } });
-  const honest = new Honest(() => daemon.client.status(handle, { deadlineMs: 30_000 }));
-  await sleep(BASE_MS);
-  const base = honest.take();
-  const before = memoryOf(daemon.pid, 'VmRSS');
+  const { daemon, honest, base, grown } = await besideHonest(t, 'hostile', {
+    settings: { attack },
+    config: WIDE_LIMITS,
+    callTimeout: '2s',
+  });
 
   const since = performance.now();
   await daemon.client.create({ generatedName: 'attack', template: { type: 'hostile' } });
@@ -48,7 +39,7 @@ async function play(t: TestContext, attack: string): Promise<void> {
   }
   const during = honest.take();
   await honest.stop();
-  const growth = memoryOf(daemon.pid, 'VmHWM') - before;
+  const growth = grown();
   console.log(JSON.stringify({ attack, base, during, endedMs, growthMiB: Math.round(growth / MIB) }));
 
   assert.equal(daemon.running.child.exitCode, null, 'the daemon lives');

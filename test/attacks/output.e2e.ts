@@ -2,38 +2,22 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { configOf, FIXTURE_PLUGINS, startServe } from '../daemon/support.js';
 import { fixture } from '../host/support.js';
-import { Honest, MIB, memoryOf } from './support.js';
+import { besideHonest, MIB } from './support.js';
 
 /**
  * What an honest caller sees while a plugin's process prints as fast as it is read: Status of another plugin's task is asked for all the
  * time, before it and during it. The figures are printed; what is asserted leaves room for a busy machine.
  */
 
-const BASE_MS = 1_500;
 const PRINTING_MS = 8_000;
 const PATIENCE_MS = 60_000;
 const MOST_GROWTH_BYTES = 100 * MIB;
 const MOST_P99_MS = 500;
 
 async function play(t: TestContext, what: string): Promise<void> {
-  const daemon = await startServe(
-    t,
-    configOf({
-      steady: { source: `${FIXTURE_PLUGINS}/steady.mjs` },
-      printing: {
-        source: `${FIXTURE_PLUGINS}/printing.mjs`,
-        settings: { what, ms: PRINTING_MS },
-        callTimeout: '30s',
-      },
-    }),
-  );
-  const { handle } = await daemon.client.create({ generatedName: 'honest', template: { type: 'steady_task' } });
-  const honest = new Honest(() => daemon.client.status(handle, { deadlineMs: 30_000 }));
-  await sleep(BASE_MS);
-  const base = honest.take();
-  const before = memoryOf(daemon.pid, 'VmRSS');
+  const settings = { what, ms: PRINTING_MS };
+  const { daemon, honest, base, grown } = await besideHonest(t, 'printing', { settings, callTimeout: '30s' });
 
   const since = performance.now();
   const attack = await daemon.client.create({ generatedName: 'attack', template: { type: 'printing' } });
@@ -44,7 +28,7 @@ async function play(t: TestContext, what: string): Promise<void> {
   }
   const during = honest.take();
   await honest.stop();
-  const growth = memoryOf(daemon.pid, 'VmHWM') - before;
+  const growth = grown();
   console.log(JSON.stringify({ what, base, during, growthMiB: Math.round(growth / MIB) }));
 
   assert.deepEqual(honest.errors, []);

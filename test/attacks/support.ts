@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { configOf, FIXTURE_PLUGINS, startServe } from '../daemon/support.js';
 
 export const MIB = 1024 * 1024;
 
@@ -60,4 +62,26 @@ export class Honest {
     this.#stopped = true;
     await this.#done;
   }
+}
+
+const BASE_MS = 1_500;
+
+/**
+ * A daemon with an honest plugin, one of whose tasks is asked for all the time, and with a fixture that will attack. `base` is what the honest
+ * caller sees until then, `grown` what the daemon's memory has grown by since, at its highest. Bytes.
+ */
+export async function besideHonest(t: TestContext, id: string, entry: object) {
+  const daemon = await startServe(
+    t,
+    configOf({
+      steady: { source: `${FIXTURE_PLUGINS}/steady.mjs` },
+      [id]: { source: `${FIXTURE_PLUGINS}/${id}.mjs`, ...entry },
+    }),
+  );
+  const { handle } = await daemon.client.create({ generatedName: 'honest', template: { type: 'steady_task' } });
+  const honest = new Honest(() => daemon.client.status(handle, { deadlineMs: 30_000 }));
+  await sleep(BASE_MS);
+  const base = honest.take();
+  const before = memoryOf(daemon.pid, 'VmRSS');
+  return { daemon, honest, base, grown: () => memoryOf(daemon.pid, 'VmHWM') - before };
 }
