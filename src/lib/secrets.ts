@@ -42,7 +42,7 @@ const PASSING = { max: 1_000, maxCharacters: 1024 * 1024 };
 const CUT = '…';
 /** Less of a secret before the mark of a cut tells nothing of it, and may be any word. */
 const MIN_PART = 4;
-/** Only secrets that repeat themselves, and each other, take more than three. */
+/** Only secrets that repeat each other in turns take more than two. */
 const MOST_LOOKS = 16;
 
 export interface SecretMasksOptions {
@@ -143,15 +143,20 @@ export class SecretMasks {
 
   /** Where a secret begins that the end of the text may divide; the text's length where none does. */
   openAt(text: string): number {
-    let open = text.length;
-    // What one begins with may be the end of another: the text before it is a shorter one, which may divide that.
+    let open = Math.min(this.#matcher.openAt(text), this.#options.also?.openAt(text) ?? text.length);
+    if (open === text.length) return open;
+    // What one begins with may be the end of another, which is whole, and would be divided.
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
-      const start = text.slice(0, open);
-      const at = Math.min(this.#matcher.openAt(start), this.#options.also?.openAt(start) ?? open);
+      const at = this.#hitOver(text, open);
       if (at === open) break;
       open = at;
     }
     return open;
+  }
+
+  #hitOver(text: string, at: number): number {
+    const { also } = this.#options;
+    return Math.min(this.#matcher.hitOver(text, at), also === undefined ? at : also.#hitOver(text, at));
   }
 
   /** Whether one of the secrets appears in the text. */

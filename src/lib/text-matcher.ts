@@ -70,6 +70,14 @@ export class TextMatcher {
     return text.length;
   }
 
+  /** The place where a hit begins that `at` divides; else `at` itself. */
+  hitOver(text: string, at: number): number {
+    for (let hit = this.#next(text, 0); hit !== undefined && hit.at < at; hit = this.#next(text, hit.end)) {
+      if (hit.end > at) return hit.at;
+    }
+    return at;
+  }
+
   /** Whether one looked for begins with this and goes on. */
   #begins(text: string): boolean {
     this.#sorted ??= [...this.#byHead.keys()].sort();

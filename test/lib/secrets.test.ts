@@ -249,6 +249,23 @@ test('where a text ends with a secret, and the end of that may begin another, th
   }
 });
 
+test('a text that ends as a secret begins is looked at no more often for it, however often it says the same', (t) => {
+  const also = new SecretMasks();
+  also.addOwn('x-of-the-daemon');
+  const masks = new SecretMasks({ also });
+  masks.addOwn('xx-of-the-plugin');
+  const looks = [
+    t.mock.method(TextMatcher.prototype, 'openAt'),
+    t.mock.method(TextMatcher.prototype, 'hitOver'),
+  ] as const;
+  assert.equal(masks.openAt('x'.repeat(65_536)), 65_534);
+  assert.deepEqual(
+    looks.map((look) => look.mock.callCount()),
+    // Each set for itself, and the two together.
+    [2, 3],
+  );
+});
+
 test('secrets of another are masked as well, also those that it learns later', () => {
   const daemon = new SecretMasks();
   const masks = new SecretMasks({ also: daemon });
